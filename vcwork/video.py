@@ -76,8 +76,8 @@ def write_mp4(
     """Write uint8 RGB frames (H, W, 3), H and W even, as H.264 yuv420p that a browser plays; returns their number.
 
     Same frames, same bytes: x264 runs in one thread. A key frame every two seconds keeps seeking quick. Written beside
-    its place and moved there only when whole. On 112-pixel frames `superfast` is as quick as `ultrafast` and the file is
-    a sixth of the size, so it also decodes faster.
+    its place and moved there only when whole. On 112-pixel frames `superfast` is as quick as `ultrafast` and its files
+    are a sixth of the size.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
