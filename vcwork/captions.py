@@ -44,10 +44,14 @@ class Caption:
 
 @dataclass
 class CaptionReport:
-    """What reading changed: `dropped` says file, line and reason of each cue, `reordered` counts steps back in time."""
+    """What reading changed: `dropped` says file, line and reason of each cue, `reordered` counts steps back in time.
+
+    `clamped` counts captions cut at the video's end; only a corpus knows that end.
+    """
 
     dropped: list[str] = field(default_factory=list)
     reordered: int = 0
+    clamped: int = 0
 
 
 @dataclass(frozen=True)
