@@ -1,0 +1,217 @@
+"""A result never stands alone; intervals cover the truth as often as they claim; trivial scores are exact."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vcwork import audit, trivial
+from vcwork.audit import Result
+from vcwork.errors import VcworkError
+
+
+def _result(**changes) -> Result:
+    given = {
+        "name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": "100 clips", "n": 100,
+        "trivial": {"constant": 0.01},
+    }  # fmt: skip
+    return Result(**given | changes)
+
+
+# ---------------------------------------------------------------------------------------------------- results
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"value": float("nan")}, "expected value to be a finite number"),
+    ({"chance": None}, "expected chance to be a finite number"),
+    ({"protocol": " "}, "expected a name and a protocol"),
+    ({"trivial": {"longest": float("nan")}}, "expected longest to be a finite number"),
+    ({"low": 0.7, "high": 0.6}, "low 0.7 above high 0.6"),
+    ({"n": 0}, "n 0 below 1"),
+    ({"unit": "percent"}, "expected unit to be one of share, rank"),
+])  # fmt: skip
+def test_a_result_without_its_company_is_refused(changes, message):
+    with pytest.raises(VcworkError, match=message):
+        _result(**changes)
+
+
+def test_chance_and_protocol_cannot_be_left_out():
+    with pytest.raises(TypeError):
+        Result("t2v_R@1", 0.5, 0.4, 0.6)
+
+
+def test_result_as_dict_is_json_and_numpy_numbers_become_plain():
+    stored = json.loads(json.dumps(_result(value=np.float32(0.5)).as_dict(), allow_nan=False))
+    assert stored["value"] == 0.5 and stored["chance"] == 0.01 and stored["unit"] == "share"
+    assert Result(**stored) == _result()
+
+
+def test_best_trivial_and_times_chance_know_the_direction():
+    assert _result(trivial={"longest": 0.3, "random": 0.2}).best_trivial == ("longest", 0.3)
+    rank = _result(value=5, low=4, high=6, chance=50, trivial={"constant": 60}, unit="rank")
+    assert rank.best_trivial == ("chance", 50)
+    assert _result().times_chance == pytest.approx(50) and rank.times_chance == 10
+
+
+def test_text_table():
+    rank = _result(name="t2v_MdR", value=5, low=4, high=6, chance=50, trivial={}, unit="rank", protocol="other")
+    assert audit.results_table([_result(), rank]).splitlines() == [
+        "metric   value   95 % interval     chance  best trivial  n    protocol",
+        "-------  ------  ----------------  ------  ------------  ---  --------",
+        "t2v_R@1  50.0 %  40.0 % .. 60.0 %  1.0 %   1.0 % chance  100  [1]",
+        "t2v_MdR  5.0     4.0 .. 6.0        50.0    50.0 chance   100  [2]",
+        "",
+        "[1] 100 clips",
+        "[2] other",
+    ]
+
+
+def test_paper_column_appears_only_when_there_is_one():
+    assert "paper" not in audit.results_table([_result()])
+    table = audit.results_table([_result(paper=0.227), _result()])
+    assert "paper" in table and "22.7 %" in table
+
+
+def test_html_table_is_escaped_and_lists_every_trivial_score():
+    page = audit.results_html([_result(protocol="<script>", trivial={"random": 0.01, "longest": 0.3})])
+    assert "<script>" not in page and "&lt;script&gt;" in page
+    assert "random 1.0 %; longest 30.0 %" in page
+    assert page.count("<th>") == page.count("<td>") == 7
+
+
+def test_over_seeds():
+    runs = [[_result(value=v)] for v in (0.5, 0.6, 0.7)]
+    (summary,) = audit.over_seeds(runs)
+    assert (summary.mean, summary.low, summary.high) == (pytest.approx(0.6), 0.5, 0.7)
+    assert "50.0 % .. 70.0 %" in audit.seeds_table([summary])
+    with pytest.raises(VcworkError, match="same metrics"):
+        audit.over_seeds([[_result()], [_result(name="other")]])
+    with pytest.raises(VcworkError, match="at least 2 runs"):
+        audit.over_seeds(runs[:1])
+
+
+# -------------------------------------------------------------------------------------------------- intervals
+
+
+def _world(rng, n_videos):
+    """Items of a video share its own difficulty; the true mean is one half."""
+    sizes = rng.integers(3, 9, n_videos)
+    video = np.repeat(np.arange(n_videos), sizes)
+    return (rng.random(len(video)) < rng.beta(2, 2, n_videos)[video]).astype(float), video
+
+
+@pytest.mark.parametrize("n_videos", [12, 60])
+def test_the_interval_covers_the_truth_as_often_as_it_claims(n_videos):
+    rng, covered, covered_items = np.random.default_rng(0), 0, 0
+    for _ in range(1000):
+        items, video = _world(rng, n_videos)
+        low, high = audit.bootstrap_by_video(items, video)
+        covered += low <= 0.5 <= high
+        low, high = audit.bootstrap_by_video(items, np.arange(len(items)))
+        covered_items += low <= 0.5 <= high
+    assert 0.93 <= covered / 1000 <= 0.97
+    assert covered_items / 1000 < 0.92  # pretending that clips are independent is too sure of itself
+
+
+def test_bootstrap_equals_the_slow_way():
+    rng = np.random.default_rng(1)
+    items, video = _world(rng, 40)
+    low, high = audit.bootstrap_by_video(items, video, n_boot=4000)
+    groups = [items[video == v] for v in range(40)]
+    slow = [np.concatenate([groups[i] for i in rng.integers(0, 40, 40)]).mean() for _ in range(4000)]
+    assert (low, high) == pytest.approx(tuple(np.quantile(slow, [0.02, 0.98])), abs=0.012)
+
+
+def test_bootstrap_same_seed_same_interval_and_order_does_not_matter():
+    items, video = _world(np.random.default_rng(2), 20)
+    shuffled = np.random.default_rng(3).permutation(len(items))
+    first = audit.bootstrap_by_video(items, video, seed=5)
+    assert first == pytest.approx(audit.bootstrap_by_video(items[shuffled], video[shuffled], seed=5))
+    assert first != audit.bootstrap_by_video(items, video, seed=6)
+    named = np.array([f"video-{v:03d}" for v in video])
+    assert first == audit.bootstrap_by_video(items, named, seed=5)
+
+
+def test_all_right_or_all_wrong_still_has_an_interval():
+    assert audit.bootstrap_by_video(np.zeros(10), np.arange(10)) == pytest.approx((0, 0.3085), abs=1e-3)
+    assert audit.bootstrap_by_video(np.ones(10), np.arange(10)) == pytest.approx((0.6915, 1), abs=1e-3)
+
+
+def test_mean_over_groups_skips_groups_a_draw_does_not_hold():
+    totals = np.kron(np.eye(2), np.ones((10, 1)))  # ten videos of each of two tasks
+    low, high = audit.bootstrap_ratio(totals * [1, 0], totals)
+    assert low == high == 0.5  # one task always right, the other always wrong
+
+
+def test_bootstrap_median():
+    rng = np.random.default_rng(4)
+    ranks, video = rng.integers(1, 100, 400).astype(float), np.repeat(np.arange(100), 4)
+    low, high = audit.bootstrap_median(ranks, video)
+    assert low < np.median(ranks) < high and high - low < 25
+
+
+def test_bad_bootstrap_input_is_named():
+    with pytest.raises(VcworkError, match="at least 2 videos, got 1"):
+        audit.bootstrap_by_video(np.ones(3), ["a", "a", "a"])
+    with pytest.raises(VcworkError, match="hold NaN"):
+        audit.bootstrap_by_video(np.array([1, np.nan]), ["a", "b"])
+    with pytest.raises(VcworkError, match=r"one video id per item \(3\), got \(2,\)"):
+        audit.bootstrap_by_video(np.ones(3), ["a", "b"])
+
+
+def test_paired_comparison_is_sharper_than_two_intervals():
+    rng = np.random.default_rng(5)
+    hard = rng.random(300)  # each item's own difficulty, shared by both systems
+    video = np.repeat(np.arange(60), 5)
+    a, b = (hard > 0.4).astype(float), (hard > 0.45).astype(float)
+    paired = audit.paired_bootstrap(a, b, video)
+    assert paired.clear and paired.difference > 0 and paired.p < 0.05
+    assert audit.bootstrap_by_video(a, video)[0] < audit.bootstrap_by_video(b, video)[1]  # these overlap
+    same = audit.paired_bootstrap(a, a, video)
+    assert not same.clear and same.p == 1
+
+
+def test_paired_comparison_of_equal_systems_is_rarely_clear():
+    rng, clear = np.random.default_rng(6), 0
+    for _ in range(400):
+        a, b = rng.random((2, 120)) < 0.5
+        clear += audit.paired_bootstrap(a, b, np.repeat(np.arange(40), 3), n_boot=1000).clear
+    assert clear / 400 < 0.08
+
+
+# ------------------------------------------------------------------------------------- predictors that know nothing
+
+
+def test_uniform_in_order_worked():
+    assert trivial.uniform_in_order(3, 30).tolist() == [5, 15, 25]
+    assert trivial.uniform_in_order(4, 4).tolist() == [0, 1, 2, 3]
+
+
+def test_random_in_order_equals_simulation():
+    rng = np.random.default_rng(7)
+    inside = np.zeros((3, 20), bool)
+    inside[0, 2:6] = inside[1, 8:10] = inside[2, 0:9] = True
+    draws = np.array([np.sort(rng.choice(20, 3, replace=False)) for _ in range(20000)])
+    simulated = [inside[k, draws[:, k]].mean() for k in range(3)]
+    assert trivial.random_in_order_hits(inside) == pytest.approx(simulated, abs=0.012)
+    assert trivial.random_in_order_hits(np.ones((5, 300), bool)) == pytest.approx(np.ones(5))
+    assert trivial.random_hits(inside).tolist() == [4 / 20, 2 / 20, 9 / 20]
+    with pytest.raises(VcworkError, match="3 steps do not fit"):
+        trivial.random_in_order_hits(inside[:, :2])
+
+
+def test_linear_in_time_recovers_a_line():
+    centres = [np.array([20.0, np.nan, 60.0]), np.array([15.0, 35.0])]
+    intercept, slope = trivial.fit_linear_in_time(centres, [100, 50])
+    at = [(1 / 6, 0.2), (5 / 6, 0.6), (1 / 4, 0.3), (3 / 4, 0.7)]
+    assert (slope, intercept) == pytest.approx(tuple(np.polyfit(*zip(*at, strict=True), 1)))
+    assert trivial.linear_in_time(2, 10, (0.5, 3.0)).tolist() == [9, 9]  # never beyond the video
+
+
+def test_relative_time_prior():
+    truths = [np.array([0, 0, 1, 1, 0, 0, 2, 2]), np.array([0, 1, 0, 2])]
+    prior = trivial.fit_relative_time(truths, n_bins=4)
+    assert prior.tolist() == [0, 1, 0, 2]
+    assert trivial.relative_time(prior, 8).tolist() == [0, 0, 1, 1, 0, 0, 2, 2]
+    assert trivial.majority_step(truths) == 1
+    assert trivial.majority_step([np.zeros(5, int)]) == 0
