@@ -1,13 +1,14 @@
 """What a corpus is: videos, timed captions, splits, and truth when it is known.
 
 `open_corpus` reads a folder with a corpus.json (the lab writes one), `scan_folder` finds a person's own videos and
-subtitles. What is absent or unreadable is never silent: `missing_videos` and `missing_captions` keep it for the coverage
-report, so a score can say of how many it speaks.
+subtitles. What is absent or unreadable is never silent: `missing_videos` and `missing_captions` keep it for the
+coverage report, so a score can say of how many it speaks.
 Times are seconds. Truth is only for scoring; nothing that trains may look at it.
 """
 
 import json
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -79,6 +80,10 @@ class Corpus:
         if name not in SPLITS:
             raise VcworkError(f"split: expected one of {', '.join(SPLITS)}, got {name!r}")
         return [video for video in self.videos.values() if video.split == name]
+
+    def relative(self, message: object) -> str:
+        """A message without the folder's own path: reports are stored and shown, and paths are personal."""
+        return str(message).replace(f"{self.folder}{os.sep}", "")
 
     def raw_captions(self, video_id: str) -> list[Caption]:
         """The cues as they stand in the file, sorted by start: truth counts these. Empty without a caption file."""
@@ -155,7 +160,7 @@ def save_corpus(corpus: Corpus) -> None:
 
 
 def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
-    """A corpus of the videos in `folder` (not below it) and the subtitles of the same name: x.mp4 with x.vtt or x.en.vtt.
+    """A corpus of the videos in `folder` (not below it) and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
 
     Every file is opened once. Videos and captions that cannot be read, and captions without a video, are counted as
     missing. VcworkError when the folder is missing or no video at all can be read.
@@ -263,13 +268,13 @@ def _add_video(corpus: Corpus, path: Path, subtitle: Path | None, split: str) ->
     try:
         duration_s = probe(path).duration_s
     except VcworkError as error:
-        corpus.missing_videos[path.stem] = str(error)
+        corpus.missing_videos[path.stem] = corpus.relative(error)
         return
     try:
         if subtitle is not None:
             read_captions(subtitle, CaptionReport())
     except VcworkError as error:
-        corpus.missing_captions[path.stem], subtitle = str(error), None
+        corpus.missing_captions[path.stem], subtitle = corpus.relative(error), None
     corpus.videos[path.stem] = Video(path.stem, path, subtitle, duration_s, split)
 
 

@@ -11,7 +11,7 @@ from vcwork.corpus import SPLITS, Corpus, Video
 from vcwork.errors import VcworkError
 
 if TYPE_CHECKING:
-    from vcwork.features import FeatureStore
+    from vcwork.store import FeatureStore
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ def coverage(corpus: Corpus, store: "FeatureStore | None" = None) -> Coverage:
     if store is not None:
         counts["features"] = Count(len(videos), {v.id: _why_no_features(v, store) for v in videos if v.id not in store})
     seconds = {v.id: _seconds(v, store) for v in videos}
-    denominators = _by_split(corpus, seconds)
+    usable = sum(length > 0 for length in seconds.values())
+    denominators = {"videos": (counts["videos"].expected, usable), **_by_split(corpus, seconds)}
     raw = {id: corpus.raw_captions(id) for id in corpus.videos if id not in missing_captions}
     kept = sum(len(corpus.captions(id)) for id in raw if seconds[id])
     denominators["captions (after de-duplication)"] = (sum(map(len, raw.values())), kept)
@@ -91,7 +92,7 @@ def _why_no_captions(corpus: Corpus, video: Video) -> str:
     try:
         corpus.raw_captions(video.id)
     except VcworkError as error:
-        return str(error)
+        return corpus.relative(error)
     return ""
 
 
@@ -121,7 +122,7 @@ def _by_split(corpus: Corpus, seconds: dict[str, float]) -> dict[str, tuple[int,
 def _caption_notes(corpus: Corpus, ids: list[str]) -> list[str]:
     reports = [corpus.caption_report(id) for id in ids]
     dropped = [reason for report in reports for reason in report.dropped]
-    notes = [f"caption cues dropped: {len(dropped)}; first: {dropped[0]}"] if dropped else []
+    notes = [f"caption cues dropped: {len(dropped)}; first: {corpus.relative(dropped[0])}"] if dropped else []
     for name, words in (
         ("clamped", "captions cut at the video's end"),
         ("reordered", "captions moved to their place in time"),

@@ -1,0 +1,204 @@
+"""Corpora: the lab's layout, a person's folder, and a coverage report in which nothing missing is silent."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vcwork.captions import Caption
+from vcwork.corpus import Segment, open_corpus, save_corpus, scan_folder
+from vcwork.coverage import coverage
+from vcwork.errors import VcworkError
+from vcwork.video import write_mp4
+
+VTT = "WEBVTT\n\n00:00.000 --> 00:01.000\ncut onions\n\n00:01.000 --> 00:02.500\ncut onions and fry\n"
+
+
+def _film(path, seconds=3):
+    write_mp4(path, (np.full((32, 32, 3), 10 + i, np.uint8) for i in range(8 * seconds)), 8)
+
+
+def _entry(id, **changes):
+    paths = {"video": f"videos/{id}.mp4", "captions": f"captions/{id}.vtt", "truth": f"truth/{id}.json"}
+    return {"id": id, **paths, "duration_s": 3.0, "split": "train", "recipe": "stew", **changes}
+
+
+def _lab(folder, videos=None, **changes):
+    """A corpus of two videos in the lab's layout."""
+    for id in ("a", "b"):
+        _film(folder / "videos" / f"{id}.mp4")
+        for room, text in (("captions", VTT), ("truth", json.dumps(TRUTH))):
+            (folder / room).mkdir(exist_ok=True)
+            (folder / room / f"{id}.{'vtt' if room == 'captions' else 'json'}").write_text(text)
+    raw = {
+        "format": "vcwork-corpus-1", "name": "small", "complete": True, "config": {"seed": 7},
+        "steps": {"s1": "cut the onions", "s2": "fry them"},
+        "recipes": {"stew": {"name": "onion stew", "steps": ["s1", "s2"], "lookalike": None}},
+        "videos": [_entry("a"), _entry("b", split="test")] if videos is None else videos,
+    }  # fmt: skip
+    (folder / "corpus.json").write_text(json.dumps(raw | changes))
+    return folder
+
+
+TRUTH = {
+    "segments": [{"start_s": 0.5, "end_s": 1.5, "step": "s1", "caption": "onions get cut"},
+                 {"start_s": 2, "end_s": 3, "step": "s2", "caption": "into the pan"}],
+    "caption_segment": [0, 1],
+    "mentions": [],
+}  # fmt: skip
+
+
+def test_open_lab_layout(tmp_path):
+    corpus = open_corpus(_lab(tmp_path))
+    assert corpus.name == "small" and list(corpus.videos) == ["a", "b"] and corpus.meta == {"config": {"seed": 7}}
+    assert [video.id for video in corpus.split("test")] == ["b"] and corpus.split("val") == []
+    assert corpus["a"].segments[0] == Segment(0.5, 1.5, "s1", "onions get cut")
+    assert corpus.recipes["stew"].steps == ("s1", "s2") and corpus.steps["s2"] == "fry them"
+    assert corpus.truth("a") == TRUTH
+    assert corpus.raw_captions("a")[1].text == "cut onions and fry"
+    assert corpus.captions("a") == [Caption(0, 1, "cut onions"), Caption(1, 2.5, "and fry")]
+    assert coverage(corpus).complete
+
+
+def test_captions_are_cut_at_the_videos_end_and_counted(tmp_path):
+    corpus = open_corpus(_lab(tmp_path, [_entry("a", duration_s=2.0), _entry("b", duration_s=1.0)]))
+    assert corpus.captions("a")[-1] == Caption(1, 2.0, "and fry")
+    assert len(corpus.captions("b")) == 1 and len(corpus.raw_captions("b")) == 2
+    assert "starts at 1.0 s, the video ends at 1.0 s" in corpus.caption_report("b").dropped[0]
+    table = coverage(corpus).table()
+    assert "captions cut at the video's end: 1" in table and "caption cues dropped: 1" in table
+
+
+def test_indexed_captions_point_at_raw_cues(tmp_path):
+    _lab(tmp_path)
+    text = VTT.replace("cut onions and fry", "cut onions") + "\n00:02.600 --> 00:02.900\nwith salt\n"
+    (tmp_path / "captions" / "a.vtt").write_text(text)
+    indexed = open_corpus(tmp_path).indexed_captions("a")
+    assert [(i, c.text, c.end_s) for i, c in indexed] == [(0, "cut onions", 2.5), (2, "with salt", 2.9)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": "other"}, "expected format 'vcwork-corpus-1', got 'other'"),
+        ({"complete": False}, "not complete"),
+        ({"videos": [{"id": "a"}]}, "expected another structure"),
+        ({"videos": [_entry("a"), _entry("a")]}, "'a' appears twice"),
+        ({"videos": [_entry("../a")]}, "expected a video id without /"),
+        ({"videos": [_entry("a", video="../../a.mp4")]}, "video: expected a path inside the corpus folder"),
+        ({"videos": [_entry("a", video="/etc/passwd")]}, "expected a path inside the corpus folder"),
+        ({"videos": [_entry("a", captions="C:\\a.vtt")]}, "expected a path inside the corpus folder"),
+        ({"videos": [_entry("a", split="dev")]}, "expected split to be one of train, val, test, got 'dev'"),
+        ({"videos": [_entry("a", recipe="soup")]}, "unknown recipe 'soup'"),
+        ({"videos": [_entry("a", duration_s=-1)]}, "expected duration_s"),
+        ({"videos": [_entry("a", truth="truth/none.json")]}, r"none\.json: no such file"),
+        ({"steps": {"s1": "cut"}}, r"a\.json: segment 1: unknown step"),
+    ],
+)
+def test_bad_corpus_json_is_refused(tmp_path, changes, message):
+    with pytest.raises(VcworkError, match=message):
+        open_corpus(_lab(tmp_path, **changes))
+
+
+def test_not_a_corpus(tmp_path):
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(VcworkError, match=r"holds no corpus\.json"):
+            open_corpus(folder)
+
+
+def test_unknown_names(tmp_path):
+    corpus = open_corpus(_lab(tmp_path))
+    with pytest.raises(VcworkError, match="no video 'x' among 2"):
+        corpus.captions("x")
+    with pytest.raises(VcworkError, match="expected one of train, val, test, got 'dev'"):
+        corpus.split("dev")
+
+
+def test_missing_files_change_the_denominators(tmp_path):
+    _lab(tmp_path)
+    (tmp_path / "videos" / "b.mp4").unlink()
+    (tmp_path / "captions" / "a.vtt").write_bytes(b"WEBVTT\n\n00:00.000 --> 00:01.000\ncaf\xe9\n")
+    corpus = open_corpus(tmp_path)
+    report = coverage(corpus)
+    assert corpus["b"].video is None and not report.complete
+    assert report.counts["videos"].missing == {"b": "videos/b.mp4 is missing"}
+    assert list(report.counts["captions"].missing) == ["a"]
+    assert report.denominators["test videos"] == (1, 0) and report.denominators["test clips"] == (2, 0)
+    assert report.denominators["train clips"] == (2, 2) and report.denominators["videos"] == (2, 1)
+    assert "test clips: 2 -> 0" in report.table() and str(tmp_path) not in report.table()
+    json.dumps(report.as_dict())
+
+
+def test_scan_folder_goes_on_and_counts(tmp_path):
+    for name in ("good", "silent", "language", "badcaptions"):
+        _film(tmp_path / f"{name}.mp4")
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "good.vtt").write_text(VTT)
+    (tmp_path / "good.txt").write_text("not this one\n")
+    (tmp_path / "language.en.vtt").write_text(VTT)
+    (tmp_path / "badcaptions.srt").write_text("nonsense")
+    (tmp_path / "alone.vtt").write_text(VTT)
+    corpus = scan_folder(tmp_path)
+    assert list(corpus.videos) == ["badcaptions", "good", "language", "silent"]
+    assert corpus["good"].captions.name == "good.vtt" and corpus["good"].duration_s == 3.0
+    assert len(corpus.captions("language")) == 2 and corpus.captions("silent") == []
+    assert set(corpus.missing_videos) == {"zero", "alone"}
+    assert corpus.missing_videos["alone"] == "alone.vtt has no video of the same name"
+    counts = coverage(corpus).counts
+    assert (counts["videos"].expected, counts["videos"].present) == (6, 4)
+    assert counts["captions"].present == 2 and counts["captions"].missing["silent"] == "no caption file"
+    assert str(tmp_path) not in coverage(corpus).table()
+
+
+def test_scanned_folder_can_be_saved_and_opened(tmp_path):
+    _film(tmp_path / "a.mp4")
+    (tmp_path / "a.vtt").write_text(VTT)
+    (tmp_path / "b.vtt").write_text(VTT)
+    scanned = scan_folder(tmp_path, split="train")
+    save_corpus(scanned)
+    opened = open_corpus(tmp_path)
+    assert opened.videos == scanned.videos and opened.missing_videos == scanned.missing_videos
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "expected videos .* found 0 other files"),
+        ({"a.vtt": VTT}, "expected videos .* found 1 other files"),
+        ({"a.mp4": ""}, r"none of 1 videos can be read; a\.mp4: could not be decoded"),
+    ],
+)
+def test_folders_without_a_usable_video(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(VcworkError, match=message):
+        scan_folder(tmp_path)
+    with pytest.raises(VcworkError, match="no such folder"):
+        scan_folder(tmp_path / "none")
+
+
+def test_two_videos_of_one_name(tmp_path):
+    _film(tmp_path / "a.mp4")
+    shutil.copy(tmp_path / "a.mp4", tmp_path / "a.mov")
+    with pytest.raises(VcworkError, match="another video has the same name"):
+        scan_folder(tmp_path)
+
+
+def test_untimed_captions_last_as_long_as_the_video(tmp_path):
+    _film(tmp_path / "a.mp4")
+    (tmp_path / "a.txt").write_text("knead the dough\ndough is kneaded\n")
+    assert scan_folder(tmp_path).captions("a") == [Caption(0, 3, "knead the dough"), Caption(0, 3, "dough is kneaded")]
+
+
+def test_real_clips(real):
+    corpus = scan_folder(real / "clips")
+    assert len(corpus.videos) == 8 and coverage(corpus).complete
+    assert max(c.end_s for c in corpus.captions("nasa_13013")) == 13.0  # its last caption runs on after the end
+
+
+def test_light_imports_stay_light():
+    code = "import sys, vcwork.captions, vcwork.corpus, vcwork.features; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

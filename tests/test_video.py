@@ -1,0 +1,194 @@
+"""Video: what is written can be read; odd, broken and rotated files; no sample off by a frame."""
+
+import hashlib
+import os
+
+import av
+import numpy as np
+import pytest
+
+from vcwork.errors import VcworkError
+from vcwork.video import iter_seconds, probe, write_mp4
+
+
+def _grey(level, shape=(48, 64)):
+    return np.full((*shape, 3), level, np.uint8)
+
+
+def _clip(path, levels, fps=8, **options):
+    write_mp4(path, (_grey(level) for level in levels), fps, **options)
+    return path
+
+
+def _levels(seconds):
+    return [round(float(frame.mean())) for second in seconds for frame in second]
+
+
+def test_written_frames_come_back_in_order(tmp_path):
+    levels = list(range(20, 220, 10))
+    path = _clip(tmp_path / "a.mp4", levels)
+    seconds = list(iter_seconds(path, 8, 32))
+    assert [s.shape for s in seconds] == [(8, 32, 32, 3), (8, 32, 32, 3), (4, 32, 32, 3)]
+    assert seconds[0].dtype == np.uint8
+    assert np.abs(np.array(_levels(seconds)) - levels).max() <= 3
+    info = probe(path)
+    assert (info.duration_s, info.fps, info.width, info.height, info.n_frames) == (2.5, 8.0, 64, 48, 20)
+
+
+def test_sampling_takes_the_frame_on_display(tmp_path):
+    levels = list(range(20, 180, 10))  # 16 frames, 2 s
+    path = _clip(tmp_path / "a.mp4", levels)
+    at_half = _levels(iter_seconds(path, 1, 32))  # 0.5 s and 1.5 s: frames 4 and 12
+    assert np.allclose(at_half, [levels[4], levels[12]], atol=3)
+    held = _levels(iter_seconds(path, 16, 32))  # each frame twice
+    assert np.allclose(held, np.repeat(levels, 2), atol=3)
+
+
+@pytest.mark.parametrize(("frames", "seconds"), [(1, 1), (3, 1), (8, 1), (11, 1), (12, 2), (16, 2)])
+@pytest.mark.parametrize("fps", [1, 2, 8, 10])
+def test_seconds_are_the_rounded_duration_at_any_rate(tmp_path, frames, seconds, fps):
+    path = _clip(tmp_path / "a.mp4", [100] * frames)
+    got = list(iter_seconds(path, fps, 16))
+    assert len(got) == seconds and all(1 <= len(second) <= fps for second in got)
+
+
+def test_centre_square(tmp_path):
+    frame = _grey(0)
+    frame[:, 8:56] = 200  # the middle square of 48 x 64
+    write_mp4(tmp_path / "a.mp4", [frame] * 8, 8)
+    second = next(iter_seconds(tmp_path / "a.mp4", 1, 48))
+    assert second[0, :, 4:-4].min() > 150
+
+
+@pytest.mark.parametrize("preset", ["ultrafast", "superfast"])
+def test_same_frames_same_bytes(tmp_path, preset):
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(20)]
+    digests = set()
+    for name in "ab":
+        assert write_mp4(tmp_path / f"{name}.mp4", iter(frames), 8, preset=preset) == 20
+        digests.add(hashlib.sha256((tmp_path / f"{name}.mp4").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_a_browser_can_play_it(tmp_path):
+    path = _clip(tmp_path / "a.mp4", [10, 20] * 20)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")  # playable before it is loaded
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ([], "no frames to write"),
+        ([_grey(1, (48, 63))], "H and W even, got uint8"),
+        ([_grey(1).astype(np.float32)], "got float32"),
+        ([_grey(1), _grey(1, (32, 32))], r"expected every frame \(48, 64, 3\), got \(32, 32, 3\) at frame 1"),
+    ],
+)
+def test_wrong_frames_leave_nothing_behind(tmp_path, frames, message):
+    with pytest.raises(VcworkError, match=message):
+        write_mp4(tmp_path / "a.mp4", frames, 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path):
+    path = _clip(tmp_path / "a.mp4", [50] * 8)
+    before = path.read_bytes()
+
+    def broken():
+        yield _grey(1)
+        raise RuntimeError("drawing failed")
+
+    with pytest.raises(RuntimeError):
+        write_mp4(path, broken(), 8)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_full_disk_while_writing(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(VcworkError, match=r"a\.mp4: could not be written \(No space left on device\)"):
+        _clip(tmp_path / "a.mp4", [1] * 8)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("reader", [probe, lambda path: list(iter_seconds(path, 2, 32))])
+def test_unreadable_files_are_named(tmp_path, reader):
+    (tmp_path / "zero.mp4").write_bytes(b"")
+    (tmp_path / "text.mp4").write_text("not a video")
+    for name, message in [("none.mp4", "no such"), ("zero.mp4", "could not be dec"), ("text.mp4", "could not be dec")]:
+        with pytest.raises(VcworkError, match=message) as caught:
+            reader(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+def test_sound_alone_is_not_a_video(tmp_path):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(VcworkError, match=r"sound\.mp4: holds no video stream"):
+        probe(path)
+
+
+def test_a_truncated_download_is_not_a_shorter_video(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.mp4"
+    write_mp4(path, (rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(80)), 8)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(VcworkError, match=r"a\.mp4: "):
+        list(iter_seconds(path, 8, 32))
+
+
+@pytest.mark.parametrize(("fps", "size"), [(0, 32), (2.5, 32), (8, 0)])
+def test_senseless_requests_are_refused(tmp_path, fps, size):
+    with pytest.raises(VcworkError, match="expected a whole number of frames a second"):
+        next(iter_seconds(_clip(tmp_path / "a.mp4", [1] * 8), fps, size))
+
+
+def test_files_are_closed_even_when_reading_stops_early(tmp_path):
+    path = _clip(tmp_path / "a.mp4", [1] * 40)
+    handles = "/proc/self/fd"
+    if not os.path.isdir(handles):
+        pytest.skip("no /proc on this system to count open files")
+    before = len(os.listdir(handles))
+    for _ in range(5):
+        seconds = iter_seconds(path, 8, 32)
+        next(seconds)
+        seconds.close()
+        probe(path)
+    assert len(os.listdir(handles)) == before
+
+
+def test_real_clips_have_one_array_a_second(real):
+    expected = {"01_dog.mp4": 10, "nasa_13013.mp4": 13, "flipping_a_pancake.mkv": 10, "v_GGSY1Qvo990.mp4": 18}
+    for name, seconds in expected.items():
+        path = real / "clips" / name
+        assert len(list(iter_seconds(path, 2, 32))) == seconds == round(probe(path).duration_s)
+
+
+def test_real_odd_files(real):
+    odd = real / "clips" / "odd"
+    with pytest.raises(VcworkError, match=r"corrupted\.mp4: could not be decoded"):
+        list(iter_seconds(odd / "corrupted.mp4", 2, 32))
+    assert [s.shape for s in iter_seconds(odd / "unordered.mov", 32, 32)] == [(4, 32, 32, 3)]
+    assert (probe(odd / "video_90.mov").width, probe(odd / "video_90.mov").height) == (320, 568)
+
+
+def test_rotation_is_honoured(real):
+    path = real / "clips" / "odd" / "video_90.mov"
+    with av.open(str(path)) as container:
+        stored = next(container.decode(video=0)).to_ndarray(format="rgb24")  # (320, 568, 3), lying on its left side
+    upright = np.rot90(stored[:, 124:444], -1)
+    shown = next(iter_seconds(path, 30, 320))[0]
+    assert np.abs(shown.astype(int) - upright).mean() < 2
