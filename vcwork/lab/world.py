@@ -1,0 +1,175 @@
+"""The lab world: what can be done (actions), to what (objects), with what (tools), and the recipes made of it.
+
+A *step* is an action x object x tool. Actions are motions of a hand, so one frame shows the object and not the
+action; every object has a look-alike. Action-object combinations are dealt to train, val and test once, so a test
+recipe never shows a combination seen in training: zero-shot means zero-shot. Recipes come in look-alike pairs that
+share half of their steps, which makes hard negatives by construction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Action:
+    """A motion of the hand around the object: `path` names the curve, `hz` how often a second it is traced."""
+
+    name: str
+    verbs: tuple[str, ...]  # paraphrases, the canonical verb first
+    path: str  # vertical, horizontal, rising, falling, clockwise, counter, slash, backslash, eight
+    hz: float
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object as drawn and as named; `twin` is its look-alike."""
+
+    name: str
+    nouns: tuple[str, ...]
+    shape: str  # disc, long, square, wedge, egg
+    colour: tuple[int, int, int]
+    mark: str  # none, stem, stripes, rings, spots
+    twin: str
+
+
+ACTIONS = (
+    Action("chop", ("chop", "dice", "mince"), "vertical", 2.0),
+    Action("press", ("press", "squash", "flatten"), "vertical", 0.6),
+    Action("slice", ("slice", "cut", "carve"), "horizontal", 2.0),
+    Action("roll", ("roll", "rub", "smooth"), "horizontal", 0.6),
+    Action("stir", ("stir", "mix", "combine"), "clockwise", 1.0),
+    Action("fold", ("fold", "turn", "swirl"), "counter", 1.0),  # stir played backwards
+    Action("whisk", ("whisk", "beat", "whip"), "clockwise", 2.4),
+    Action("peel", ("peel", "skin", "scrape"), "slash", 1.4),
+    Action("grate", ("grate", "shred", "zest"), "backslash", 1.4),
+    Action("toss", ("toss", "flip", "lift"), "rising", 1.1),
+    Action("mash", ("mash", "crush", "pound"), "falling", 1.1),  # toss played backwards
+    Action("spread", ("spread", "brush", "coat"), "eight", 0.7),
+)
+
+THINGS = (
+    Thing("tomato", ("tomato", "tomatoes"), "disc", (206, 52, 40), "none", "apple"),
+    Thing("apple", ("apple", "apples"), "disc", (214, 66, 58), "stem", "tomato"),
+    Thing("cucumber", ("cucumber", "gherkin"), "long", (62, 138, 58), "none", "zucchini"),
+    Thing("zucchini", ("zucchini", "courgette"), "long", (70, 146, 66), "stripes", "cucumber"),
+    Thing("onion", ("onion", "shallot"), "disc", (146, 72, 138), "rings", "beet"),
+    Thing("beet", ("beet", "beetroot"), "disc", (132, 58, 122), "none", "onion"),
+    Thing("carrot", ("carrot", "carrots"), "long", (236, 132, 36), "none", "pumpkin"),
+    Thing("pumpkin", ("pumpkin", "squash gourd"), "disc", (230, 124, 34), "stripes", "carrot"),
+    Thing("potato", ("potato", "spud"), "egg", (164, 122, 74), "spots", "ginger"),
+    Thing("ginger", ("ginger", "ginger root"), "long", (172, 130, 84), "rings", "potato"),
+    Thing("cheese", ("cheese", "cheddar"), "wedge", (240, 206, 70), "spots", "butter"),
+    Thing("butter", ("butter", "margarine"), "square", (244, 214, 92), "none", "cheese"),
+    Thing("egg", ("egg", "eggs"), "egg", (240, 234, 220), "none", "garlic"),
+    Thing("garlic", ("garlic", "garlic bulb"), "disc", (234, 226, 214), "stripes", "egg"),
+    Thing("bread", ("bread", "loaf"), "square", (200, 152, 96), "stripes", "dough"),
+    Thing("dough", ("dough", "pastry"), "disc", (214, 176, 128), "none", "bread"),
+)
+
+TOOLS = {
+    "knife": (("knife", "blade"), (196, 202, 212)),
+    "spoon": (("spoon", "ladle"), (124, 76, 40)),
+    "fork": (("fork", "prongs"), (48, 96, 190)),
+    "spatula": (("spatula", "turner"), (34, 34, 38)),
+}
+DISHES = ("salad", "soup", "stew", "pie", "curry", "bake", "toast", "dip", "hash", "tart", "wrap", "bowl")
+THING = {thing.name: thing for thing in THINGS}
+ACTION = {action.name: action for action in ACTIONS}
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do. Its id is `action.object.tool`."""
+
+    action: str
+    thing: str
+    tool: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.action}.{self.thing}.{self.tool}"
+
+    @property
+    def sentence(self) -> str:
+        """The canonical annotation, used as the step's label text."""
+        return f"{self.action} the {self.thing} with the {self.tool}"
+
+
+@dataclass(frozen=True)
+class LabRecipe:
+    """Steps in canonical order, a name made of its two main ingredients, and the recipe it is easily taken for."""
+
+    id: str
+    name: str
+    split: str
+    steps: tuple[Step, ...]
+    lookalike: str
+
+
+def combination_split(seed: int) -> dict[tuple[str, str], str]:
+    """Deal every (action, object) to one split: 7 of 12 actions per object to train, 2 to val, 3 to test.
+
+    Twins get the same deal, so that a look-alike recipe can swap an object for its twin and stay in its split; over
+    the objects every action meets every split.
+    """
+    rng = np.random.default_rng([seed, 1])
+    order = rng.permutation(len(ACTIONS))
+    pairs = sorted({tuple(sorted((thing.name, thing.twin))) for thing in THINGS})
+    shifts = {name: 3 * k // 2 for k, pair in enumerate(pairs) for name in pair}
+    deal = ["test"] * 3 + ["val"] * 2 + ["train"] * 7
+    return {
+        (action.name, thing.name): deal[(order[a] + shifts[thing.name]) % len(ACTIONS)]
+        for a, action in enumerate(ACTIONS)
+        for thing in THINGS
+    }
+
+
+def make_recipes(split: str, families: int, steps: int, seed: int) -> list[LabRecipe]:
+    """`families` look-alike pairs of recipes of `steps` steps each, all combinations belonging to `split`."""
+    rng = np.random.default_rng([seed, 2, SPLITS.index(split)])
+    deal = combination_split(seed)
+    by_thing = {t.name: [a.name for a in ACTIONS if deal[a.name, t.name] == split] for t in THINGS}
+    recipes, names = [], set()
+    while len(recipes) < 2 * families:
+        base = _draw_steps(by_thing, steps, rng)
+        other = _draw_lookalike(base, rng)
+        named = [_name(part, rng) for part in (base, other)]
+        if len({*named, *names}) < len(names) + 2:
+            continue
+        names.update(named)
+        ids = [f"{split}-r{len(recipes) + i:02d}" for i in (0, 1)]
+        for i, part in enumerate((base, other)):
+            recipes.append(LabRecipe(ids[i], named[i], split, part, ids[1 - i]))
+    return recipes
+
+
+def _draw_steps(by_thing: dict[str, list[str]], steps: int, rng: np.random.Generator) -> tuple[Step, ...]:
+    """Different steps over three objects of three different look-alike pairs."""
+    things: list[str] = []
+    for name in rng.permutation(sorted(by_thing)):
+        if THING[str(name)].twin not in things and len(things) < 3:
+            things.append(str(name))
+    drawn: list[Step] = []
+    while len(drawn) < steps:
+        thing = things[len(drawn) % 3]
+        action = str(rng.choice(by_thing[thing]))
+        if not any((s.action, s.thing) == (action, thing) for s in drawn):
+            drawn.append(Step(action, thing, str(rng.choice(sorted(TOOLS)))))
+    return tuple(drawn[i] for i in rng.permutation(steps))
+
+
+def _draw_lookalike(base: tuple[Step, ...], rng: np.random.Generator) -> tuple[Step, ...]:
+    """The same recipe with one ingredient swapped for its twin and one more step done with another tool."""
+    swapped = str(rng.choice(sorted({s.thing for s in base})))
+    steps = [Step(s.action, THING[s.thing].twin, s.tool) if s.thing == swapped else s for s in base]
+    k = int(rng.choice([i for i, s in enumerate(base) if s.thing != swapped]))
+    others = [tool for tool in sorted(TOOLS) if tool != steps[k].tool]
+    steps[k] = Step(steps[k].action, steps[k].thing, str(rng.choice(others)))
+    return tuple(steps)
+
+
+def _name(steps: tuple[Step, ...], rng: np.random.Generator) -> str:
+    first, second, third = dict.fromkeys(s.thing for s in steps)
+    return f"{first} {second} and {third} {rng.choice(DISHES)}"

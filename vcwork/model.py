@@ -1,0 +1,105 @@
+"""VideoCLIP's two encoders: seconds of video features and tokens of text into one space.
+
+Follows the paper and the reference code: video MLP (Linear, GELU, LayerNorm, Linear), CLS and SEP around the
+seconds, BERT layers, mean over content tokens and SEP (CLS left out), raw dot product, no projection heads. What we do
+not carry are the weights the reference never uses: the video tower's word table beyond CLS and SEP, and the poolers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel
+
+from vcwork.config import ModelConfig
+from vcwork.errors import VcworkError
+
+
+@dataclass
+class Encoded:
+    """pooled (B, D); states (B, T, D), one per second or token, CLS and SEP taken off; mask (B, T), True where real."""
+
+    pooled: Tensor
+    states: Tensor
+    mask: Tensor
+
+
+class VideoMLP(nn.Module):
+    """Features to the width of the transformer. Activation, then norm: as in the reference code (FACTS: not one layer)."""
+
+    def __init__(self, feature_dim: int, hidden: int):
+        super().__init__()
+        self.linear1 = nn.Linear(feature_dim, hidden)
+        self.norm = nn.LayerNorm(hidden)  # eps 1e-5, not BERT's 1e-12
+        self.linear2 = nn.Linear(hidden, hidden)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear2(self.norm(nn.functional.gelu(self.linear1(features))))  # (B, T, D)
+
+
+class VideoCLIP(nn.Module):
+    """Two separate transformers. `forward` gives both encodings; the loss compares their `pooled`."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.video_mlp = VideoMLP(config.feature_dim, config.hidden)
+        self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
+        self.text_bert = BertModel(_bert(config, config.text_layers, config.vocab_size), add_pooling_layer=False)
+        self.video_mlp.apply(_init_bert)
+
+    def encode_video(self, features: Tensor, mask: Tensor) -> Encoded:
+        """features (B, T, W) float, mask (B, T) bool with T <= max_video_tokens -> Encoded.
+
+        An all-False row is an empty clip: its pooled vector is the SEP state.
+        """
+        b, t, width = features.shape
+        if width != self.config.feature_dim or t > self.config.max_video_tokens or mask.shape != (b, t):
+            raise VcworkError(
+                f"expected features (B, T<={self.config.max_video_tokens}, {self.config.feature_dim}) and a mask (B, T), "
+                f"got {tuple(features.shape)} and {tuple(mask.shape)}"
+            )
+        if self.training and self.config.feature_dropout:
+            features = nn.functional.dropout(features, self.config.feature_dropout)
+        cls, sep = self.video_bert.embeddings.word_embeddings.weight  # (D,), (D,)
+        tokens = self.video_mlp(features)  # (B, T, D)
+        embeds = torch.cat([cls.expand(b, 1, -1), tokens, sep.expand(b, 1, -1)], 1)  # (B, T+2, D)
+        position = torch.arange(t + 2, device=mask.device)
+        position[-1] = self.config.max_video_tokens + 1  # the SEP's place does not depend on the padding
+        mask = mask.bool()
+        attend = nn.functional.pad(mask, (1, 1), value=True)  # (B, T+2)
+        states = self.video_bert(
+            inputs_embeds=embeds, attention_mask=attend.long(), position_ids=position.expand(b, -1)
+        ).last_hidden_state  # (B, T+2, D)
+        return Encoded(_mean_without_cls(states, attend), states[:, 1:-1], mask)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
+        """ids (B, L) with CLS first and SEP last, mask (B, L) True on CLS, tokens and SEP -> Encoded."""
+        if ids.shape[1] > self.config.max_text_tokens + 2:
+            raise VcworkError(f"expected at most {self.config.max_text_tokens + 2} ids a sentence, got {ids.shape[1]}")
+        mask = mask.bool()
+        states = self.text_bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
+        return Encoded(_mean_without_cls(states, mask), states[:, 1:], mask[:, 1:])
+
+    def forward(self, features: Tensor, video_mask: Tensor, ids: Tensor, text_mask: Tensor) -> tuple[Encoded, Encoded]:
+        return self.encode_video(features, video_mask), self.encode_text(ids, text_mask)
+
+
+def _mean_without_cls(states: Tensor, mask: Tensor) -> Tensor:
+    weight = mask[:, 1:].to(states.dtype).unsqueeze(-1)  # (B, L-1, 1); padding and CLS must not count
+    return (states[:, 1:] * weight).sum(1) / weight.sum(1)  # (B, D)
+
+
+def _bert(config: ModelConfig, layers: int, vocab_size: int) -> BertConfig:
+    return BertConfig(
+        vocab_size=vocab_size, hidden_size=config.hidden, num_hidden_layers=layers, num_attention_heads=config.heads,
+        intermediate_size=config.ffn, hidden_dropout_prob=config.dropout, attention_probs_dropout_prob=config.dropout,
+        max_position_embeddings=512, pad_token_id=0 if vocab_size > 2 else None,
+    )  # fmt: skip
+
+
+def _init_bert(module: nn.Module) -> None:
+    """BERT's initialisation for new layers: N(0, 0.02), biases zero."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

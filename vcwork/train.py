@@ -1,0 +1,234 @@
+"""Pre-training as a generator of step records: look at each, stop when you like, go on later.
+
+One step: k similar videos, several overlapped pairs of each, symmetric NCE over all of them. Once an epoch the
+videos are embedded anew and the batches rebuilt (hard negatives). Everything drawn depends on (seed, epoch, batch)
+alone, so a resumed run goes where an uninterrupted one would have gone.
+Known gaps: one process, float32; gradients across ranks come with distributed training.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vcwork.clusters import cluster_batches, random_batches
+from vcwork.config import TrainConfig
+from vcwork.errors import VcworkError
+from vcwork.loss import symmetric_nce
+from vcwork.model import VideoCLIP
+from vcwork.sampling import Pair, Track, sample_pair
+from vcwork.text import Tokenizer
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What one update did. `log_batch` = log B is the loss of equal scores, the line to beat."""
+
+    epoch: int
+    step: int
+    loss: float
+    log_batch: float
+    in_batch_accuracy: float  # share of rows whose own partner scores highest, text to video
+    lr: float
+    grad_norm: float
+    retrieved: bool  # batch made of neighbours
+
+
+@dataclass
+class PairData:
+    """Tracks with captions, and their features: `features[i]` (T, W) belongs to `tracks[i]`."""
+
+    tracks: list[Track]
+    features: list[np.ndarray]
+
+    def __post_init__(self) -> None:
+        if not self.tracks or len(self.tracks) != len(self.features):
+            raise VcworkError(f"expected one feature array a track and at least one, got {len(self.tracks)} tracks")
+
+
+def pretrain(
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig,
+    folder: str | Path | None = None, on_epoch: Callable[[int, VideoCLIP], dict] | None = None,
+) -> Iterator[StepRecord]:  # fmt: skip
+    """Train `model` in place; yields a record an update.
+
+    `folder` receives `log.jsonl` and, after each epoch, `state.pt` from which a later call goes on. `on_epoch(epoch,
+    model)` may return numbers for the log (validation). With `config.shuffle_captions` each video trains with the
+    captions of another.
+    """
+    data = _derange(data, config.seed) if config.shuffle_captions else data
+    per_epoch = max(1, config.passes_per_epoch * len(data.tracks) // min(config.clusters.videos_per_batch, len(data.tracks)))
+    optimizer, schedule = make_optimizer(model, config, config.epochs * per_epoch)
+    log = _Log(folder)
+    start = _restore(folder, model, optimizer, schedule, config) if folder else 0
+    log.cut(start)
+    for epoch in range(start, config.epochs):
+        torch.manual_seed(_mix(config.seed, epoch))  # dropout follows the epoch, not the process
+        batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch)
+        model.train()
+        for i, videos in enumerate(batches):
+            pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
+            numbers = _update(model, optimizer, schedule, collate(pairs, data, videos, model, tokenizer, config), config)
+            record = StepRecord(epoch, epoch * per_epoch + i, lr=schedule.get_last_lr()[0], retrieved=retrieved, **numbers)
+            log.write(asdict(record))
+            yield record
+        model.eval()
+        if on_epoch:
+            log.write({"epoch": epoch, **on_epoch(epoch, model)})
+        if folder:
+            _save_state(folder, model, optimizer, schedule, epoch + 1, config)
+
+
+def make_optimizer(model: VideoCLIP, config: TrainConfig, steps: int):
+    """Adam (0.9, 0.98) with warm-up from 0 and, if asked, linear decay to 0; update n has the rate of n - 1 (code)."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+    )
+
+    def factor(n: int) -> float:
+        if n < config.warmup:
+            return n / config.warmup
+        left = max(0.0, (steps - n) / max(1, steps - config.warmup))
+        return left if config.schedule == "linear" else 1.0
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def epoch_batches(
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int, batches: int
+) -> tuple[list[np.ndarray], bool]:
+    """Video indexes of each batch of an epoch, and whether they were retrieved."""
+    rng = np.random.default_rng([config.seed, 11, epoch])
+    if not config.clusters.retrieve or epoch < config.clusters.start_epoch:
+        return random_batches(len(data.tracks), config.clusters, batches, rng), False
+    return cluster_batches(video_vectors(model, tokenizer, data, config, epoch), config.clusters, batches, rng), True
+
+
+@torch.no_grad()
+def video_vectors(model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int) -> np.ndarray:
+    """(V, D) float32: mean over a video's clips of (pooled video + pooled text) / 2, in evaluation mode."""
+    was_training = model.training
+    model.eval()
+    clips, out = config.clusters.clips_for_vector, []
+    for chunk in np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512)):
+        rng = np.random.default_rng([config.seed, 12, epoch, int(chunk[0])])
+        plain = config.model_copy(update={"word_dropout": 0.0})
+        pairs = draw_pairs(data, chunk, plain, rng, clips)
+        video, text = model(*collate(pairs, data, chunk, model, tokenizer, plain))
+        out.append(((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1))  # (chunk, D)
+    model.train(was_training)
+    return torch.cat(out).float().cpu().numpy()
+
+
+def draw_pairs(
+    data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None
+) -> list[Pair]:
+    """`clips` pairs of each of `videos`, in order."""
+    clips = clips or config.clusters.clips_per_video
+    return [sample_pair(data.tracks[v], config.pairs, rng) for v in videos for _ in range(clips)]
+
+
+def collate(
+    pairs: list[Pair], data: PairData, videos: np.ndarray, model: VideoCLIP, tokenizer: Tokenizer, config: TrainConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """features (B, T, W), mask (B, T), ids (B, L), mask (B, L), padded to the batch's longest."""
+    of = {data.tracks[v].video_id: data.features[v] for v in videos}
+    features, mask = pad_clips([of[p.video_id][p.video_start : p.video_end] for p in pairs], model.config.max_video_tokens)
+    tokens = [p.tokens for p in pairs]
+    if config.word_dropout:
+        tokens = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in tokens]
+    batch = features, mask, *tokenizer.batch(tokens, model.config.max_text_tokens)
+    device = next(model.parameters()).device
+    return tuple(tensor.to(device) for tensor in batch)
+
+
+def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Clips (T_i, W) -> features (B, T, W) float32 and mask (B, T); only the first `max_tokens` seconds are kept."""
+    length = max(1, min(max_tokens, max(len(c) for c in clips)))
+    features = np.zeros((len(clips), length, clips[0].shape[1]), np.float32)
+    mask = np.zeros((len(clips), length), bool)
+    for row, clip in enumerate(clips):
+        n = min(len(clip), length)
+        features[row, :n], mask[row, :n] = clip[:n], True
+    return torch.from_numpy(features), torch.from_numpy(mask)
+
+
+def _update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig) -> dict:
+    video, text = model(*batch)
+    loss = symmetric_nce(video.pooled, text.pooled, config.temperature)
+    if not torch.isfinite(loss):
+        raise VcworkError(f"the loss became {loss.item()}; lower lr ({config.lr}) or look for bad features")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    optimizer.step()
+    schedule.step()
+    with torch.no_grad():
+        best = (text.pooled @ video.pooled.T).argmax(1)  # (B,)
+        accuracy = (best == torch.arange(len(best), device=best.device)).float().mean()
+    return {"loss": loss.item(), "log_batch": math.log(len(best)), "in_batch_accuracy": accuracy.item(), "grad_norm": norm.item()}
+
+
+def _derange(data: PairData, seed: int) -> PairData:
+    """Captions of another video, stretched to this one's length."""
+    n = len(data.tracks)
+    order = np.random.default_rng([seed, 13]).permutation(n)
+    other = np.empty(n, int)
+    other[order] = np.roll(order, 1)  # one cycle: nobody keeps their own
+    tracks = []
+    for i, track in enumerate(data.tracks):
+        donor = data.tracks[other[i]]
+        stretch = track.seconds / donor.seconds
+        tracks.append(Track(track.video_id, donor.start_s * stretch, donor.end_s * stretch, donor.tokens, track.seconds))
+    return PairData(tracks, data.features)
+
+
+def _mix(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+class _Log:
+    """JSON lines, one an update; lines of epochs that will be trained again are cut on resuming."""
+
+    def __init__(self, folder: str | Path | None):
+        self.path = Path(folder) / "log.jsonl" if folder else None
+
+    def cut(self, epoch: int) -> None:
+        if self.path:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            lines = self.path.read_text().splitlines() if self.path.exists() else []
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] < epoch]
+            self.path.write_text("".join(line + "\n" for line in kept))
+
+    def write(self, record: dict) -> None:
+        if self.path:
+            with self.path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+
+
+def _save_state(folder: str | Path, model: VideoCLIP, optimizer, schedule, epoch: int, config: TrainConfig) -> None:
+    from vcwork.files import atomic_write
+
+    state = {"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
+             "schedule": schedule.state_dict(), "config": config.model_dump_json()}  # fmt: skip
+    with atomic_write(Path(folder) / "state.pt", "wb") as file:
+        torch.save(state, file)
+
+
+def _restore(folder: str | Path, model: VideoCLIP, optimizer, schedule, config: TrainConfig) -> int:
+    """Number of epochs already done; a state of another configuration is refused."""
+    path = Path(folder) / "state.pt"
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+    if state["config"] != config.model_dump_json():
+        raise VcworkError(f"{path}: was trained with another configuration; choose another folder")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return state["epoch"]
