@@ -1,0 +1,404 @@
+"""Each task: worked answers, perfect = 1, meaningless scores at chance, bad input named."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from vcwork import trivial
+from vcwork.errors import VcworkError
+from vcwork.tasks import classification, localization, moments, retrieval, segmentation, videoqa
+
+
+def _named(results):
+    return {r.name: r for r in results}
+
+
+# -------------------------------------------------------------------------------------------------- retrieval
+
+
+def _clips(n_videos=40, per_video=4, n_groups=20, seed=0):
+    """Clips of videos, each showing a step group; recipes of four videos."""
+    rng = np.random.default_rng(seed)
+    video = np.repeat(np.arange(n_videos), per_video)
+    group = np.concatenate([rng.choice(n_groups, per_video, replace=False) for _ in range(n_videos)])
+    return video, group, video // 4
+
+
+def test_retrieval_worked():
+    scores = np.array([[9, 8, 1, 0], [7, 8, 9, 0], [5, 6, 4, 0], [1, 2, 3, 9]], float)
+    group, video = ["a", "b", "a", "c"], ["x", "x", "y", "y"]
+    got = _named(retrieval.evaluate(scores, group, group, video, query_video=video, ks=(1, 2)))
+    # t2v, same group counts: "a" right, "b" at rank 2, "a" (clip 0 counts) at rank 2, "c" right
+    assert got["t2v_R@1"].value == 0.5 and got["t2v_R@2"].value == 1 and got["t2v_MdR"].value == 1.5
+    assert got["t2v_instance_R@1"].value == 0.5
+    # within the video: 0 of {0,1} right, 1 of {0,1} right, 2 of {2,3} right, 3 right
+    assert got["t2v_within_video_R@1"].value == 1 and got["t2v_within_video_R@1"].chance == 0.5
+    # columns: clip 0 best text 0 right; clip 1: texts 0 and 1 tied, text 1 right; clip 2: text 1 wrong; clip 3 right
+    assert got["v2t_R@1"].value == pytest.approx((1 + 1 / 2 + 0 + 1) / 4)
+    assert got["v2t_R@1"].extra["tied_queries"] == 1
+    assert got["t2v_R@1"].chance == pytest.approx((2 / 4 + 1 / 4 + 2 / 4 + 1 / 4) / 4)
+    assert got["t2v_R@1"].extra["times_chance"] == pytest.approx(0.5 / 0.375)
+
+
+def test_retrieval_perfect_shuffled_and_collapsed():
+    video, group, recipe = _clips()
+    same = (group[:, None] == group).astype(float)
+    rng = np.random.default_rng(1)
+    perfect = _named(retrieval.evaluate(same + np.eye(160), group, group, video, video, recipe))
+    assert all(r.value == 1 for r in perfect.values())
+    assert perfect["t2v_R@1"].extra["errors"]["right"] == 160
+    shuffled = _named(retrieval.evaluate(rng.standard_normal((160, 160)), group, group, video, video))
+    for name in ("t2v_R@1", "t2v_R@10", "v2t_R@10", "t2v_within_video_R@1", "t2v_instance_R@1"):
+        assert shuffled[name].value == pytest.approx(shuffled[name].chance, abs=0.09)
+    collapsed = _named(retrieval.evaluate(np.zeros((160, 160)), group, group, video, video))
+    for name, result in collapsed.items():
+        if not name.endswith("MdR"):
+            assert result.value == pytest.approx(result.chance)  # a constant embedding is exactly at chance
+    assert collapsed["t2v_MdR"].value >= collapsed["t2v_MdR"].chance
+
+
+def test_retrieval_errors_sum_to_the_queries_and_name_the_nearest_thing():
+    # query 0 of video x (recipe r): each row ranks another clip first
+    group = np.array(["a", "b", "c", "d", "a"])
+    video, recipe = np.array(["x", "x", "y", "z", "z"]), np.array(["r", "r", "r", "s", "s"])
+    rows = np.eye(5)[[0, 1, 2, 3, 4]]
+    relevant = np.tile(group == "a", (5, 1))
+    counts = retrieval.errors(rows, relevant, ["x"] * 5, video, ["r"] * 5, recipe)
+    assert counts == {
+        "right": 2, "right video, wrong clip": 1, "right recipe, wrong video": 1, "wrong recipe": 1,
+    }  # fmt: skip
+    tied = retrieval.errors(np.zeros((5, 5)), relevant, ["x"] * 5, video, ["r"] * 5, recipe)
+    assert sum(tied.values()) == pytest.approx(5) and tied["right"] == pytest.approx(2)
+
+
+def test_retrieval_with_label_sentences_that_belong_to_no_video():
+    video, group, _ = _clips()
+    labels = np.append(np.unique(group), 99)  # the last label occurs in no clip
+    scores = (labels[:, None] == group).astype(float)
+    got = _named(retrieval.evaluate(scores, labels, group, video))
+    assert set(got) == {f"{way}_{m}" for way in ("t2v", "v2t") for m in ("R@1", "R@5", "R@10", "MdR")}
+    assert got["t2v_R@1"].n == 20 and "1 queries without a right" in got["t2v_R@1"].protocol
+    assert got["v2t_R@1"].value == 1 and got["v2t_R@1"].chance == pytest.approx(1 / 21)
+
+
+def test_retrieval_bad_input():
+    with pytest.raises(VcworkError, match="NaN"):
+        retrieval.evaluate(np.full((2, 2), np.nan), [0, 1], [0, 1], [0, 1])
+    with pytest.raises(VcworkError, match=r"'scores': 2, 'query_group': 3"):
+        retrieval.evaluate(np.zeros((2, 2)), [0, 1, 2], [0, 1], [0, 1])
+    with pytest.raises(VcworkError, match="no query shares a group"):
+        retrieval.evaluate(np.zeros((2, 2)), [0, 1], [2, 3], [0, 1])
+
+
+# --------------------------------------------------------------------------------------------------- videoqa
+
+
+def test_choices_hold_one_right_and_four_of_other_groups():
+    _, group, _ = _clips()
+    choices, answer = videoqa.build_choices(group, seed=3)
+    assert choices.shape == (160, 5) and np.array_equal(choices[np.arange(160), answer], np.arange(160))
+    for row in choices:
+        assert len(set(group[row])) == 5
+    assert np.bincount(answer, minlength=5).min() > 15  # every position is used
+    again, _ = videoqa.build_choices(group, seed=3)
+    other, _ = videoqa.build_choices(group, seed=4)
+    assert np.array_equal(choices, again) and not np.array_equal(choices, other)
+
+
+def test_hard_choices_come_from_the_same_video_or_recipe():
+    video, group, recipe = _clips()
+    choices, _ = videoqa.build_choices(group, seed=0, hard=True, near=(video, recipe))
+    assert (recipe[choices] == recipe[:, None]).mean() > 0.95
+    assert all(len(set(group[row])) == 5 for row in choices)
+    filled, _ = videoqa.build_choices(group, seed=0, hard=True, near=(video,))  # a video holds 3 others: one is filled
+    assert ((video[filled] == video[:, None]).sum(1) == 4).all()
+
+
+def test_qa_evaluate():
+    video, group, _ = _clips()
+    choices, answer = videoqa.build_choices(group)
+    scores = np.random.default_rng(0).standard_normal(choices.shape)
+    lengths = np.where(np.arange(5) == answer[:, None], 9, 4)
+    (random,) = videoqa.evaluate(scores, answer, video, lengths)
+    assert random.chance == 0.2 and random.value == pytest.approx(0.2, abs=0.08)
+    assert random.trivial == {"longest caption": 1.0}  # right captions that are longest give the answer away
+    (perfect,) = videoqa.evaluate(scores + 10 * (np.arange(5) == answer[:, None]), answer, video)
+    assert perfect.value == 1 and perfect.low > 0.85
+
+
+def test_qa_bad_input():
+    with pytest.raises(VcworkError, match="5 choices need as many different groups, got 3"):
+        videoqa.build_choices(["a", "b", "c", "a"])
+    with pytest.raises(VcworkError, match="hard choices need `near`"):
+        videoqa.build_choices(range(9), hard=True)
+
+
+# ---------------------------------------------------------------------------------------------- localization
+
+
+def test_dynamic_program_equals_the_reference(reference):
+    vectors = np.load(reference / "metric_vectors.npz")
+    names = [name for name in vectors if name.startswith("dp_cost_")]
+    assert len(names) == 7
+    for name in names:
+        expected = vectors[name.replace("cost", "out")].argmax(0)  # one 1 in each step's column
+        assert np.array_equal(localization.ordered_seconds(vectors[name]), expected), name
+
+
+def test_dynamic_program_equals_trying_everything():
+    rng = np.random.default_rng(0)
+    for n_seconds, n_steps in ((6, 1), (6, 3), (9, 4), (5, 5)):
+        cost = rng.standard_normal((n_seconds, n_steps))
+        tries = itertools.combinations(range(n_seconds), n_steps)
+        best = min(tries, key=lambda at: sum(cost[t, k] for k, t in enumerate(at)))
+        assert tuple(localization.ordered_seconds(cost)) == best
+
+
+def test_localize_worked():
+    scores = np.zeros((6, 2))
+    scores[4, 0], scores[1, 1] = 5, 5  # the steps look swapped: in order only one of them can have its peak
+    assert localization.localize_unordered(scores).tolist() == [4, 1]
+    first, second = localization.localize(scores)
+    assert first < second and (first == 4 or second == 1)
+    log_probs = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    assert np.array_equal(localization.localize(log_probs), localization.localize(scores))
+
+
+def _cases(n=30, n_steps=4, n_seconds=60, seed=0, quality=0.0):
+    """Steps in shuffled order with one absent; quality adds the truth to random scores."""
+    rng, cases = np.random.default_rng(seed), []
+    for i in range(n):
+        starts = rng.choice(np.arange(0, n_seconds - 8, 9), n_steps, replace=False)
+        spans = [[(float(s), float(s) + 4.5)] for s in (starts if i % 2 else np.sort(starts))]
+        spans[rng.integers(n_steps)] = []
+        scores = rng.standard_normal((n_seconds, n_steps))
+        for k, span in enumerate(spans):
+            for start, end in span:
+                scores[int(start) : int(end), k] += quality
+        cases.append(localization.Case(scores, spans, f"v{i}", f"task{i % 3}"))
+    return cases
+
+
+def test_localization_evaluate():
+    random = _named(localization.evaluate(_cases()))
+    for result in random.values():
+        assert result.value == pytest.approx(result.chance, abs=0.12)
+        assert {"uniform in order"} <= set(result.trivial)
+    assert random["recall"].n == 90 and "90 steps present in 30 videos of 3 tasks" in random["recall"].protocol
+    good = _named(localization.evaluate(_cases(quality=9), prior=(0.0, 1.0)))
+    assert good["recall_unordered"].value == 1  # each step alone is found, also where they are swapped
+    assert random["recall"].value < good["recall"].value < 1
+    known = good["recall"].trivial
+    assert known["linear in time"] == known["uniform in order"]
+
+
+def test_uniform_in_order_recall_equals_its_closed_form():
+    cases = _cases()
+    hits = [
+        any(int(s) <= t < np.ceil(e) for s, e in spans)
+        for case in cases
+        for t, spans in zip(trivial.uniform_in_order(4, 60), case.intervals, strict=True)
+        if spans
+    ]
+    assert _named(localization.evaluate(cases))["recall_micro"].trivial["uniform in order"] == np.mean(hits)
+
+
+def test_localization_bad_input():
+    case = _cases()[0]
+    with pytest.raises(VcworkError, match="4 steps do not fit in order into 3 seconds"):
+        localization.localize(case.scores[:3])
+    with pytest.raises(VcworkError, match="video v0: 4 steps do not fit"):
+        localization.evaluate([case._replace(scores=case.scores[:3])])
+    with pytest.raises(VcworkError, match="video v0: expected intervals for 4 steps, got 1"):
+        localization.evaluate([case._replace(intervals=[[(0, 1)]])])
+    with pytest.raises(VcworkError, match="video v0: expected an interval with 0 <= start <= end"):
+        localization.evaluate([case._replace(intervals=[[(5, 1)], [], [], []])])
+    with pytest.raises(VcworkError, match="no videos"):
+        localization.evaluate([])
+
+
+# ---------------------------------------------------------------------------------------------- segmentation
+
+
+def test_segment_worked():
+    scores = np.array([[1, 5], [4, 2], [3, 3], [2, 1]], float)
+    assert segmentation.segment(scores, 3).tolist() == [2, 1, 0, 0]  # strictly above
+    same = segmentation.first_of_same(["stir", "stir"])
+    assert segmentation.segment(scores, 2.5, same).tolist() == [1, 1, 1, 0]
+    assert segmentation.first_of_same(["a", "b", "a", "c", "b"]).tolist() == [0, 1, 0, 3, 1]
+
+
+def test_truth_labels_follow_the_reference_rule():
+    index = {"chop": 0, "stir": 1}
+    labels = segmentation.truth_labels([(0.9, 2.1, "chop"), (2.5, 4.0, "stir"), (5.0, 99.0, "chop")], index, 7)
+    assert labels.tolist() == [1, 1, 2, 2, 0, 1, 1]  # the later segment overwrites second 2
+    with pytest.raises(VcworkError, match="step 'fry' is not among the 2 steps"):
+        segmentation.truth_labels([(0, 1, "fry")], index, 7)
+
+
+def test_naive_gamma_with_a_repeated_label_makes_everything_background():
+    rng = np.random.default_rng(0)
+    texts = rng.standard_normal((6, 16))
+    texts[5] = texts[2] * (1 + 1e-7)  # the same label twice, up to rounding
+    scores = (texts[[0, 2, 4]] * 0.9) @ texts.T  # frames that look like texts 0, 2, 4
+    naive, fixed = segmentation.text_gamma(texts, naive=True), segmentation.text_gamma(texts)
+    assert naive == pytest.approx(texts[2] @ texts[2], rel=1e-5)
+    assert segmentation.segment(scores[[1]], naive).tolist() == [0]
+    names = ["a", "b", "c", "d", "e", "c"]
+    assert segmentation.segment(scores, fixed, segmentation.first_of_same(names)).tolist() == [1, 3, 5]
+    assert segmentation.text_gamma(texts, names) == pytest.approx(fixed)
+    with pytest.raises(VcworkError, match="at least 2 different label texts, got 1"):
+        segmentation.text_gamma(texts[[2, 5]])
+
+
+def _labelled(n=12, n_seconds=80, n_steps=5, seed=0, quality=3.0):
+    """Videos half background; the true step's score is raised by `quality`."""
+    rng, scores, truths = np.random.default_rng(seed), [], []
+    for _ in range(n):
+        blocks = np.where(rng.random(16) < 0.5, 0, rng.integers(1, n_steps + 1, 16))
+        truth = np.repeat(blocks, n_seconds // 16)
+        values = rng.standard_normal((n_seconds, n_steps))
+        at = truth > 0
+        values[at, truth[at] - 1] += quality
+        scores.append(values)
+        truths.append(truth)
+    return scores, truths, [f"v{i}" for i in range(n)]
+
+
+def test_gamma_curve_equals_segmenting_for_each_gamma():
+    scores, truths, _ = _labelled()
+    curve = segmentation.gamma_curve(scores, truths, gammas=np.linspace(-1, 6, 15))
+    truth = np.concatenate(truths)
+    for i, gamma in enumerate(curve.gamma):
+        labels = np.concatenate([segmentation.segment(s, gamma) for s in scores])
+        claimed = labels > 0
+        assert curve.frame_accuracy[i] == pytest.approx((labels == truth).mean())
+        assert curve.foreground_recall[i] == pytest.approx((labels == truth)[truth > 0].mean())
+        assert curve.predicted_background[i] == pytest.approx((~claimed).mean())
+        assert curve.background_recall[i] == pytest.approx((~claimed)[truth == 0].mean())
+        if claimed.any():
+            assert curve.foreground_precision[i] == pytest.approx((labels == truth)[claimed].mean())
+        if not claimed.all():
+            assert curve.background_precision[i] == pytest.approx((truth == 0)[~claimed].mean())
+    ends = segmentation.gamma_curve(scores, truths)
+    assert ends.predicted_background[0] == 0 and ends.predicted_background[-1] == 1
+    assert ends.at(ends.gamma[3] + 1e-9)["gamma"] == ends.gamma[3]
+
+
+def test_choose_gamma_beats_silence_on_other_videos():
+    scores, truths, _ = _labelled(seed=1)
+    gamma = segmentation.choose_gamma(scores, truths)
+    every = [
+        np.mean(np.concatenate([segmentation.segment(s, g) for s in scores]) == np.concatenate(truths))
+        for g in np.unique(np.concatenate([s.max(1) for s in scores]))
+    ]
+    ours = np.mean(np.concatenate([segmentation.segment(s, gamma) for s in scores]) == np.concatenate(truths))
+    assert ours >= max(every) - 0.002  # thinning costs next to nothing
+    loud = segmentation.choose_gamma(scores, truths, "balanced accuracy")
+    assert loud <= gamma + 0.5
+    with pytest.raises(VcworkError, match="expected objective to be one of frame accuracy"):
+        segmentation.choose_gamma(scores, truths, "luck")
+
+
+def test_segmentation_evaluate():
+    scores, truths, videos = _labelled()
+    gamma = segmentation.choose_gamma(*_labelled(seed=1)[:2])
+    got = _named(segmentation.evaluate(scores, truths, videos, gamma, fitted_on=truths))
+    background = np.mean(np.concatenate(truths) == 0)
+    silent = {name: r.trivial["all background"] for name, r in got.items()}
+    assert silent["frame_accuracy"] == pytest.approx(background)
+    assert silent["foreground_recall"] == silent["class_mean_recall"] == silent["edit"] == silent["F1@10"] == 0
+    assert got["frame_accuracy"].value > background and got["foreground_recall"].value > 0.6
+    assert got["frame_accuracy"].extra["background_share"] == pytest.approx(background)
+    assert got["F1@10"].value > got["F1@50"].value > got["F1@50"].chance
+    assert set(got["edit"].trivial) == {"all background", "majority step", "relative time"}
+
+
+def test_segmentation_of_meaningless_scores_is_at_chance():
+    scores, truths, videos = _labelled(n=30, quality=0)
+    got = _named(segmentation.evaluate(scores, truths, videos, gamma=1.0))
+    for name in ("frame_accuracy", "foreground_recall", "foreground_precision", "class_mean_recall", "edit", "F1@10"):
+        assert got[name].value == pytest.approx(got[name].chance, abs=0.03), name
+    silent = _named(segmentation.evaluate(scores, truths, videos, gamma=99.0))
+    assert silent["frame_accuracy"].value == pytest.approx(silent["frame_accuracy"].chance)
+    assert silent["frame_accuracy"].extra["predicted_background_share"] == 1
+    assert silent["foreground_precision"].value == silent["foreground_recall"].value == 0
+
+
+def test_segmentation_bad_input():
+    scores, truths, videos = _labelled(n=2)
+    with pytest.raises(VcworkError, match="video 1: 80 seconds of scores, 79 of truth"):
+        segmentation.evaluate(scores, [truths[0], truths[1][:-1]], videos, 1.0)
+    with pytest.raises(VcworkError, match="no second of any video belongs to a step"):
+        segmentation.evaluate(scores, [np.zeros(80, int)] * 2, videos, 1.0)
+
+
+# -------------------------------------------------------------------------------------------- classification
+
+
+def test_prompts():
+    assert classification.fill(["how to make {}", "{}"], ["pie"]) == [["how to make pie", "pie"]]
+    with pytest.raises(VcworkError, match=r"expected one \{\} in the prompt template"):
+        classification.fill(["cooking"], ["pie"])
+    prompts = np.array([[[2.0, 0], [0, 4]], [[1, 1], [1, 1]]])
+    assert classification.ensemble(prompts).tolist() == [[1, 2], [1, 1]]
+    assert classification.ensemble(prompts, normalise=True)[0].tolist() == [0.5, 0.5]
+
+
+def test_classification_evaluate():
+    rng = np.random.default_rng(0)
+    labels, videos = rng.integers(0, 8, 300), np.arange(300)
+    random = _named(classification.evaluate(rng.standard_normal((300, 8)), labels, videos))
+    assert random["accuracy@1"].chance == 1 / 8 and random["accuracy@5"].chance == 5 / 8
+    assert random["accuracy@1"].value == pytest.approx(1 / 8, abs=0.06)
+    assert random["accuracy@1"].trivial["majority class"] == np.bincount(labels).max() / 300
+    perfect = _named(classification.evaluate(np.eye(8)[labels], labels, videos))
+    assert perfect["accuracy@1"].value == 1 and perfect["accuracy@1"].extra["times_chance"] == 8
+    with pytest.raises(VcworkError, match=r"expected labels in 0\.\.7, got 0 to 8"):
+        classification.evaluate(np.zeros((2, 8)), [0, 8], [0, 1])
+
+
+# --------------------------------------------------------------------------------------------------- moments
+
+
+def test_moments_worked():
+    scores = np.zeros(20)
+    scores[3:6], scores[12:15] = [5, 9, 6], [4, 7, 7]
+    first, second = moments.moments(scores, top=2)
+    assert (first.start_s, first.end_s, first.peak_s, first.score) == (3, 6, 4.5, 9)
+    assert (second.start_s, second.end_s, second.score) == (12, 15, 7)
+    fixed = moments.moments(scores, top=3, min_gap_s=1, window_s=4)
+    assert [m.end_s - m.start_s for m in fixed[:2]] == [4, 4]
+    with pytest.raises(VcworkError, match="expected top >= 1"):
+        moments.moments(scores, top=0)
+
+
+def test_moments_never_overlap_and_stay_inside():
+    rng = np.random.default_rng(0)
+    for window_s in (None, 1, 5, 8):
+        for _ in range(50):
+            found = moments.moments(rng.standard_normal(40), top=9, min_gap_s=2, window_s=window_s)
+            spans = sorted((m.start_s, m.end_s) for m in found)
+            assert spans[0][0] >= 0 and spans[-1][1] <= 40
+            assert all(b[0] - a[1] >= 2 for a, b in itertools.pairwise(spans))
+            assert all(m.start_s < m.peak_s < m.end_s for m in found)
+            assert [m.score for m in found] == sorted((m.score for m in found), reverse=True)
+
+
+def test_moment_evaluate():
+    rng, cases = np.random.default_rng(0), []
+    for i in range(300):
+        start = rng.integers(0, 50)
+        cases.append((rng.standard_normal(60), [(start, start + 6.0)], f"v{i % 50}"))
+    random = _named(moments.evaluate(cases, window_s=6))
+    assert random["pointing"].chance == pytest.approx(0.1)
+    assert random["pointing"].value == pytest.approx(0.1, abs=0.05)
+    assert random["moment_tIoU"].value == pytest.approx(random["moment_tIoU"].chance, abs=0.03)
+    perfect = [(np.array([a <= t < b for t in range(60)], float), [(a, b)], v) for _, [(a, b)], v in cases]
+    for result in moments.evaluate(perfect):
+        assert result.value == 1
+    constant = _named(moments.evaluate([(np.zeros(60), spans, v) for _, spans, v in cases]))
+    assert constant["pointing"].value == pytest.approx(constant["pointing"].chance)
+    with pytest.raises(VcworkError, match="a true interval in each"):
+        moments.evaluate([(np.zeros(5), [], "v")])

@@ -1,0 +1,69 @@
+"""What the tasks share: which seconds an interval covers, and making a Result from per-item or per-video counts."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from vcwork.audit import Result, bootstrap_by_video, bootstrap_ratio
+from vcwork.errors import VcworkError
+
+Intervals = Iterable[tuple[float, float]]
+
+
+def seconds_of(start_s: float, end_s: float, n_seconds: int) -> slice:
+    """Whole seconds touched by an interval, cut at the video's end: [floor(start), ceil(end))."""
+    if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or end_s < start_s:
+        raise VcworkError(f"expected an interval with 0 <= start <= end, got {start_s} to {end_s} s")
+    return slice(min(math.floor(start_s), n_seconds), min(math.ceil(end_s), n_seconds))
+
+
+def inside(intervals: Intervals, n_seconds: int) -> np.ndarray:
+    """Is each second touched by one of the intervals? (T,) bool."""
+    out = np.zeros(n_seconds, dtype=bool)
+    for start_s, end_s in intervals:
+        out[seconds_of(start_s, end_s, n_seconds)] = True
+    return out
+
+
+def mean_result(
+    name: str, per_item: np.ndarray, videos: Sequence, chance: float, protocol: str, *, n_boot: int, seed: int, **more
+) -> Result:
+    """Mean of per_item (N,) with its interval over videos (N,)."""
+    low, high = bootstrap_by_video(per_item, videos, n_boot, seed)
+    return _result(name, float(np.mean(per_item)), low, high, chance, protocol, len(per_item), more)
+
+
+def ratio_result(
+    name: str, hits: np.ndarray, totals: np.ndarray, chance: float, protocol: str, *, n_boot: int, seed: int, **more
+) -> Result:
+    """Sum of hits / sum of totals, averaged over groups that occur; hits, totals (V,) or (V, G) per video."""
+    low, high = bootstrap_ratio(hits, totals, n_boot, seed)
+    value, n = group_mean(hits, totals), max(1, round(float(np.sum(totals))))
+    return _result(name, value, low, high, chance, protocol, n, more)
+
+
+def group_mean(hits: np.ndarray, totals: np.ndarray) -> float:
+    """Mean over groups of hits / totals; groups without any total are left out; 0 where none is left."""
+    hits, totals = np.atleast_1d(np.sum(hits, axis=0)), np.atleast_1d(np.sum(totals, axis=0))
+    return float(np.mean(hits[totals > 0] / totals[totals > 0])) if (totals > 0).any() else 0.0
+
+
+def _result(name: str, value: float, low: float, high: float, chance: float, protocol: str, n: int, more: dict):
+    extra = dict(more.pop("extra", {}))
+    if chance > 0:
+        extra["times_chance"] = value / chance
+    return Result(name, value, low, high, chance, protocol, n, extra=extra, **more)
+
+
+def sentence(*parts: str) -> str:
+    """A protocol from its non-empty parts."""
+    return "; ".join(part for part in parts if part)
+
+
+def check_lengths(**arrays: Sequence) -> int:
+    """All of one length, and not empty; raises VcworkError naming each length. Returns it."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise VcworkError(f"expected arrays of one length, not empty, got {lengths}")
+    return next(iter(lengths.values()))

@@ -1,0 +1,157 @@
+"""Action localization as CrossTask plays it: the steps of the task are known, and their order; when does each happen?
+
+`localize` gives every step exactly one second, in order, by dynamic programming; `localize_unordered` gives each step
+its best second on its own. The order alone is worth a lot, so `evaluate` puts predictors beside it that know the
+order and nothing else. A hit is a chosen second inside an annotated interval of that step, [floor(start), ceil(end)).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vcwork import trivial
+from vcwork.audit import Result, sum_by_video
+from vcwork.errors import VcworkError
+from vcwork.metrics import check_scores
+from vcwork.tasks.common import Intervals, group_mean, inside, ratio_result, sentence
+
+
+class Case(NamedTuple):
+    """One video: scores (T, K) of its task's K steps, per step the annotated (start_s, end_s), and the two ids."""
+
+    scores: np.ndarray
+    intervals: Sequence[Intervals]
+    video: str
+    task: str
+
+
+def localize(scores: np.ndarray) -> np.ndarray:
+    """One second for each step, in order, all different: (T, K) logits or log-probabilities -> (K,) int.
+
+    Minimises the summed -log softmax over the K steps; background is free. Taking log-probabilities is safe: their
+    log-softmax is themselves. Raises VcworkError where T < K. Source: CrossTask (CVPR 2019), as VideoCLIP decodes it.
+    """
+    return ordered_seconds(-_log_softmax(check_scores(scores)))
+
+
+def localize_unordered(scores: np.ndarray) -> np.ndarray:
+    """The best second of each step on its own, (T, K) -> (K,): log softmax over steps, then the first maximum."""
+    return _log_softmax(check_scores(scores)).argmax(0)
+
+
+def ordered_seconds(cost: np.ndarray) -> np.ndarray:
+    """Seconds t_1 < ... < t_K of least total cost[t_k, k]; cost (T, K) -> (K,).
+
+    States 0..2K: odd ones are steps (exactly one second), even ones the background around them (any length, free).
+    A state is reached by staying (background only), from the state before, or, for a step, from the step before;
+    of equal ones the first named wins. Sums in float64.
+    """
+    cost = check_scores(cost, "cost").astype(float)
+    n_seconds, n_steps = cost.shape
+    if n_seconds < n_steps:
+        raise VcworkError(f"{n_steps} steps do not fit in order into {n_seconds} seconds")
+    n_states = 2 * n_steps + 1
+    best, back = np.full(n_states, np.inf), np.zeros((n_seconds, n_states), dtype=int)
+    best[0], best[1] = 0, cost[0, 0]
+    local = np.zeros((n_seconds, n_states))
+    local[:, 1::2] = cost
+    for t in range(1, n_seconds):
+        ways = _ways(best)  # (3, 2K + 1)
+        back[t] = ways.argmin(0)  # 0: stay, 1: state before, 2: step before
+        best = np.take_along_axis(ways, back[t][None], 0)[0] + local[t]
+    state = n_states - 1 if best[-1] < best[-2] else n_states - 2
+    seconds = np.zeros(n_steps, dtype=int)
+    for t in range(n_seconds - 1, -1, -1):
+        if state % 2:
+            seconds[state // 2] = t
+        state -= back[t, state]
+    return seconds
+
+
+def _ways(best: np.ndarray) -> np.ndarray:
+    """Cost of coming into each state by staying, from one before, from two before; inf where not allowed."""
+    ways = np.full((3, len(best)), np.inf)
+    ways[0, 0::2] = best[0::2]
+    ways[1, 1:] = best[:-1]
+    ways[2, 3::2] = best[1:-2:2]
+    return ways
+
+
+def _log_softmax(scores: np.ndarray) -> np.ndarray:
+    shifted = scores - scores.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+
+
+def evaluate(
+    cases: Sequence[Case],
+    prior: tuple[float, float] | None = None,
+    *,
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """Recall of steps that are present: mean over tasks, over all steps (micro), and without knowing the order.
+
+    Chance deals K random seconds out in order (for the unordered recall: any second). Trivial: uniform in order and,
+    with `prior` from `trivial.fit_linear_in_time`, linear in time. Raises VcworkError naming a video that is wrong.
+    """
+    cases = [Case(*case) for case in cases]
+    if not cases:
+        raise VcworkError("localization: no videos to score")
+    masks = [_masks(case) for case in cases]
+    ordered = [localize(case.scores) for case in cases]
+    free = [localize_unordered(case.scores) for case in cases]
+    sure = {
+        "ordered": [_hits(m, s) for m, s in zip(masks, ordered, strict=True)],
+        "free": [_hits(m, s) for m, s in zip(masks, free, strict=True)],
+        "random in order": [trivial.random_in_order_hits(m) for m in masks],
+        "random": [trivial.random_hits(m) for m in masks],
+        "uniform in order": [_hits(m, trivial.uniform_in_order(*m.shape)) for m in masks],
+    }
+    if prior is not None:
+        sure["linear in time"] = [_hits(m, trivial.linear_in_time(*m.shape, prior)) for m in masks]
+    return _results(cases, masks, sure, setting, {"n_boot": n_boot, "seed": seed})
+
+
+def _masks(case: Case) -> np.ndarray:
+    """(K, T) bool: the seconds in which each step happens."""
+    try:
+        n_seconds, n_steps = check_scores(case.scores).shape
+        if n_seconds < n_steps:
+            raise VcworkError(f"{n_steps} steps do not fit in order into {n_seconds} seconds")
+        if len(case.intervals) != n_steps:
+            raise VcworkError(f"expected intervals for {n_steps} steps, got {len(case.intervals)}")
+        return np.array([inside(spans, n_seconds) for spans in case.intervals])
+    except VcworkError as error:
+        raise VcworkError(f"video {case.video}: {error}") from None
+
+
+def _hits(mask: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    return mask[np.arange(len(mask)), seconds].astype(float)
+
+
+def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: str, options: dict) -> list[Result]:
+    videos, tasks = [c.video for c in cases], np.array([c.task for c in cases])
+    by_task, as_one = (tasks[:, None] == np.unique(tasks)).astype(float), np.ones((len(cases), 1))  # (n, G), (n, 1)
+    present = np.array([m.any(1).sum() for m in masks])[:, None]  # absent steps can be neither hit nor missed
+    if not present.any():
+        raise VcworkError("localization: no step of any video is annotated")
+    sums = {name: np.array([h.sum() for h in each])[:, None] for name, each in hits.items()}  # (n, 1)
+    size = f"{int(present.sum())} steps present in {len(cases)} videos of {by_task.shape[1]} tasks"
+    rows = (
+        ("recall", "ordered", "random in order", by_task, "steps and order known, mean over tasks"),
+        ("recall_micro", "ordered", "random in order", as_one, "steps and order known, over all steps"),
+        ("recall_unordered", "free", "random", by_task, "steps known, order not, mean over tasks"),
+    )
+    results = []
+    for name, ours, chance, groups, rule in rows:
+        scores = {key: group_mean(value * groups, present * groups) for key, value in sums.items()}
+        known = {key: scores[key] for key in _KNOWN if key in scores and key != chance}
+        parts = sum_by_video(sums[ours] * groups, videos), sum_by_video(present * groups, videos)
+        protocol = sentence(setting, size, rule, f"chance: {chance}", "95 % interval over videos")
+        results.append(ratio_result(name, *parts, scores[chance], protocol, trivial=known, **options))
+    return results
+
+
+_KNOWN = ("uniform in order", "random in order", "linear in time")

@@ -1,0 +1,115 @@
+"""Moment search: from one score a second to a few stretches of video worth jumping to.
+
+Greedy: the best second opens a moment, seconds too close to it are taken out, and so on. Scores of one query are
+compared over time only, so no threshold is needed; whether the *best* moment is any good is for `evaluate` to say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from vcwork import metrics
+from vcwork.audit import Result
+from vcwork.errors import VcworkError
+from vcwork.metrics import check_scores
+from vcwork.tasks.common import Intervals, inside, mean_result, sentence
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of video [start_s, end_s) around its best second, with that second's score."""
+
+    start_s: float
+    end_s: float
+    peak_s: float
+    score: float
+
+
+def moments(scores: np.ndarray, top: int = 5, min_gap_s: float = 2.0, window_s: float | None = None) -> list[Moment]:
+    """The best moments, best first, none overlapping; scores (T,), one a second.
+
+    window_s: length of a moment, centred on its peak and cut at the ends of the video. None: as far as the score
+    stays above the middle between the peak and the video's median. min_gap_s: seconds between two moments at least.
+    peak_s is the middle of the best second.
+    """
+    scores = check_scores(scores, ndim=1)
+    if top < 1 or min_gap_s < 0 or (window_s is not None and window_s < 1):
+        raise VcworkError(f"expected top >= 1, min_gap_s >= 0, window_s >= 1, got {top}, {min_gap_s}, {window_s}")
+    free, found = np.ones(len(scores), dtype=bool), []
+    floor, gap = float(np.median(scores)), int(np.ceil(min_gap_s))
+    for peak in np.argsort(-scores, kind="stable"):
+        if len(found) == top:
+            break
+        if not free[peak]:
+            continue
+        start, end = _around(scores, int(peak), free, floor, window_s)
+        free[max(0, start - gap) : end + gap] = False
+        found.append(Moment(float(start), float(end), peak + 0.5, float(scores[peak])))
+    return found
+
+
+def _around(scores: np.ndarray, peak: int, free: np.ndarray, floor: float, window_s: float | None) -> tuple[int, int]:
+    """First and last (exclusive) second of the moment, never into seconds that are taken."""
+    half = (scores[peak] + floor) / 2
+    reach = len(scores) if window_s is None else round(window_s)
+    start, end = peak, peak + 1
+    left = peak - (reach - 1) // 2 if window_s is not None else 0
+    while start > max(0, left) and free[start - 1] and (window_s is not None or scores[start - 1] > half):
+        start -= 1
+    right = min(len(scores), left + reach) if window_s is not None else len(scores)
+    while end < right and free[end] and (window_s is not None or scores[end] > half):
+        end += 1
+    return start, end
+
+
+class Case(NamedTuple):
+    """One query in one video: scores (T,), the true (start_s, end_s) intervals, and the video's id."""
+
+    scores: np.ndarray
+    intervals: Intervals
+    video: str
+
+
+def evaluate(
+    cases: Sequence[Case],
+    window_s: float | None = None,
+    *,
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """Pointing accuracy (the best second lies in the truth), and tIoU of the best moment with its nearest true one.
+
+    Chance: a random second; a window of the same length anywhere in the video. Trivial: the middle of the video.
+    Ties of the best second count by the share of them inside. Raises VcworkError where a case has no true interval.
+    """
+    cases = [Case(c[0], [tuple(map(float, span)) for span in c[1]], c[2]) for c in cases]
+    if not cases or any(not case.intervals for case in cases):
+        raise VcworkError("moments: expected at least one case, and a true interval in each")
+    rows = np.array([_score(case, window_s) for case in cases])  # (N, 6)
+    many = f"{len(cases)} queries, each in its own video of {np.mean([len(c.scores) for c in cases]):.0f} s on average"
+    window = "as wide as the score says" if window_s is None else f"{window_s:g} s long"
+    protocol = sentence(setting, many, "95 % interval over videos")
+    wide = sentence(setting, many, f"best moment, {window}", "95 % interval over videos")
+    videos, options = [case.video for case in cases], {"n_boot": n_boot, "seed": seed}
+    point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
+    middles = {"middle of the video": float(point_middle.mean())}, {"middle of the video": float(iou_middle.mean())}
+    return [
+        mean_result("pointing", point, videos, float(point_chance.mean()), protocol, trivial=middles[0], **options),
+        mean_result("moment_tIoU", iou, videos, float(iou_chance.mean()), wide, trivial=middles[1], **options),
+    ]
+
+
+def _score(case: Case, window_s: float | None) -> tuple[float, ...]:
+    """Pointing and tIoU, each as ours, by chance, and at the middle of the video."""
+    scores, truth = check_scores(case.scores, ndim=1), np.array(case.intervals)
+    n, right = len(scores), inside(case.intervals, len(scores))
+    best = moments(scores, 1, 0, window_s)[0]
+    starts = np.arange(n - int(best.end_s - best.start_s) + 1)[:, None]  # every place the window could be
+    anywhere = np.concatenate([starts, starts + (best.end_s - best.start_s)], 1)[:, None]  # (P, 1, 2)
+    ious = metrics.tiou(anywhere, truth).max(1)  # (P,)
+    ours = metrics.tiou([best.start_s, best.end_s], truth).max()
+    pointed = right[scores == scores.max()].mean()
+    return pointed, right.mean(), float(right[n // 2]), ours, ious.mean(), ious[len(ious) // 2]

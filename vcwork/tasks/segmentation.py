@@ -1,0 +1,316 @@
+"""Action segmentation as COIN plays it: name the step of every second, or none (0 = background, k + 1 = step k).
+
+A second is background unless its best step scores above gamma. The paper's gamma is the largest similarity between
+two different label texts; with a repeated label it becomes a text's similarity with itself, every second turns into
+background, and frame accuracy still shows the background share. `text_gamma` therefore drops repeated texts
+(naive=True keeps the original behaviour); `choose_gamma` picks one on validation videos.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcwork import metrics, trivial
+from vcwork.audit import Result, sum_by_video
+from vcwork.errors import VcworkError
+from vcwork.metrics import BACKGROUND, check_scores
+from vcwork.tasks.common import check_lengths, group_mean, mean_result, ratio_result, seconds_of, sentence
+
+# ---------------------------------------------------------------------------------------------------- labels
+
+
+def segment(scores: np.ndarray, gamma: float, same: np.ndarray | None = None) -> np.ndarray:
+    """Label of each second, (T, K) -> (T,) int: best step + 1 where its score is above gamma, else 0.
+
+    same (K,): from `first_of_same`; steps with one text then all answer as the first of them.
+    """
+    best, label = _best(scores, same)
+    return np.where(best > gamma, label, BACKGROUND)
+
+
+def _best(scores: np.ndarray, same: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Score and label of the best step of each second, (T,) each."""
+    scores = check_scores(scores)
+    step = scores.argmax(1)
+    return scores[np.arange(len(scores)), step], (step if same is None else np.asarray(same)[step]) + 1
+
+
+def first_of_same(texts: Sequence[str]) -> np.ndarray:
+    """Index of the first step with the same text, (K,); COIN's 778 labels hold 749 different texts."""
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(text, k) for k, text in enumerate(texts)])
+
+
+def truth_labels(segments: Sequence[tuple[float, float, str]], index: dict[str, int], n_seconds: int) -> np.ndarray:
+    """Label of each second from (start_s, end_s, step id): index[step] + 1 on [floor(start), ceil(end)), else 0.
+
+    Later segments overwrite earlier ones, and the part beyond the video's end is cut. Raises VcworkError on an
+    unknown step.
+    """
+    labels = np.zeros(n_seconds, dtype=int)
+    for start_s, end_s, step in segments:
+        if step not in index:
+            raise VcworkError(f"segment {start_s}-{end_s} s: step {step!r} is not among the {len(index)} steps scored")
+        labels[seconds_of(start_s, end_s, n_seconds)] = index[step] + 1
+    return labels
+
+
+# ----------------------------------------------------------------------------------------------------- gamma
+
+
+def text_gamma(texts: np.ndarray, sentences: Sequence[str] | None = None, naive: bool = False) -> float:
+    """The largest dot product of two different label texts; texts (K, D) raw embeddings.
+
+    Repeated labels are dropped first: by `sentences` (K,) where given, else by equal embeddings. naive=True keeps
+    them, as the reference code does. Raises VcworkError where fewer than two texts are left.
+    """
+    texts = check_scores(texts, "text embeddings").astype(float)
+    if not naive:
+        texts = texts[_different(texts, sentences)]
+    if len(texts) < 2:
+        raise VcworkError(f"gamma needs at least 2 different label texts, got {len(texts)}")
+    products = texts @ texts.T
+    return float(products[~np.eye(len(texts), dtype=bool)].max())
+
+
+def _different(texts: np.ndarray, sentences: Sequence[str] | None) -> np.ndarray:
+    """Indexes of texts that repeat no earlier one; embeddings are equal up to rounding (batches differ in it)."""
+    if sentences is not None:
+        check_lengths(texts=texts, sentences=sentences)
+        return np.unique(first_of_same(sentences))
+    size = np.linalg.norm(texts, axis=1)
+    kept: list[int] = []
+    for i, text in enumerate(texts):
+        if not kept or (np.linalg.norm(texts[kept] - text, axis=1) > 1e-4 * (size[kept] + size[i])).all():
+            kept.append(i)
+    return np.array(kept)
+
+
+@dataclass(frozen=True)
+class GammaCurve:
+    """What each gamma (G,) gives over all seconds; every other field (G,) in [0, 1]."""
+
+    gamma: np.ndarray
+    frame_accuracy: np.ndarray
+    foreground_recall: np.ndarray
+    foreground_precision: np.ndarray
+    background_recall: np.ndarray
+    background_precision: np.ndarray
+    predicted_background: np.ndarray
+
+    def at(self, gamma: float) -> dict[str, float]:
+        """The curve's values at the largest gamma that is not above the one asked for."""
+        i = max(0, int(np.searchsorted(self.gamma, gamma, side="right")) - 1)
+        return {name: float(values[i]) for name, values in vars(self).items()}
+
+
+def gamma_curve(
+    scores: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    gammas: np.ndarray | None = None,
+    same: np.ndarray | None = None,
+) -> GammaCurve:
+    """Sweep gamma over videos: scores, per video (T, K); truths, per video (T,).
+
+    gammas None: all values at which a label changes, thinned to 500, from everything foreground to everything
+    background. Exact and fast: one sort instead of one segmentation for each gamma.
+    """
+    best, label, truth = _seconds(scores, truths, same)
+    if gammas is None:
+        levels = np.unique(best)
+        picks = np.unique(np.linspace(0, len(levels) - 1, min(500, len(levels))).astype(int))
+        gammas = np.append(levels[0] - 1e-6 * max(1, abs(levels[0])), levels[picks])
+    gammas = np.sort(np.asarray(gammas, dtype=float))
+    order = np.argsort(best)
+    below = np.searchsorted(best[order], gammas, side="right")  # seconds labelled background
+
+    def under(flags: np.ndarray) -> np.ndarray:
+        return np.append(0, np.cumsum(flags[order]))[below]
+
+    background, right = truth == BACKGROUND, label == truth
+    quiet, hits = under(background), right.sum() - under(right)
+    n, n_background = len(truth), background.sum()
+    divide = lambda a, b: a / np.maximum(b, 1)  # noqa: E731
+    return GammaCurve(
+        gammas,
+        (quiet + hits) / n,
+        divide(hits, n - n_background),
+        divide(hits, n - below),
+        divide(quiet, n_background),
+        divide(quiet, below),
+        below / n,
+    )
+
+
+def _seconds(scores, truths, same) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best score, best label and truth of all seconds of all videos."""
+    check_lengths(scores=scores, truths=truths)
+    for i, (s, t) in enumerate(zip(scores, truths, strict=True)):
+        if len(s) != len(t):
+            raise VcworkError(f"video {i}: {len(s)} seconds of scores, {len(t)} of truth")
+    pairs = [_best(s, same) for s in scores]
+    return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs]), np.concatenate(list(truths))
+
+
+def _harmonic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return 2 * a * b / np.maximum(a + b, 1e-12)
+
+
+OBJECTIVES: dict[str, Callable[[GammaCurve], np.ndarray]] = {
+    "frame accuracy": lambda c: c.frame_accuracy,
+    "foreground F1": lambda c: _harmonic(c.foreground_recall, c.foreground_precision),
+    "balanced accuracy": lambda c: (c.foreground_recall + c.background_recall) / 2,
+    "frame accuracy and foreground recall": lambda c: _harmonic(c.frame_accuracy, c.foreground_recall),
+}
+
+
+def choose_gamma(
+    scores: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    objective: str = "frame accuracy",
+    same: np.ndarray | None = None,
+) -> float:
+    """The gamma that maximises the objective on these (validation, never test) videos; the lowest of equal ones."""
+    if objective not in OBJECTIVES:
+        raise VcworkError(f"expected objective to be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+    curve = gamma_curve(scores, truths, same=same)
+    return float(curve.gamma[OBJECTIVES[objective](curve).argmax()])
+
+
+# -------------------------------------------------------------------------------------------------- evaluate
+
+
+def evaluate(
+    scores: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    video_ids: Sequence,
+    gamma: float,
+    same: np.ndarray | None = None,
+    fitted_on: Sequence[np.ndarray] = (),
+    *,
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """Frame accuracy, foreground recall and precision, class-mean recall, edit score, F1@10, 25, 50.
+
+    scores: per video (T, K); truths: per video (T,). fitted_on: truths of train or validation videos, with the same
+    step numbers, for the relative-time prior. gamma and the shares of background are in the first result's extra.
+    Chance deals the predicted labels out to the seconds at random (segment metrics: gives each video the labels of
+    another one), so a model that only knows how often to speak stays at chance.
+    """
+    _seconds(scores, truths, same)
+    check_lengths(scores=scores, video_ids=video_ids)
+    truths = [np.asarray(t) for t in truths]
+    if not any((t != BACKGROUND).any() for t in truths):
+        raise VcworkError("segmentation: no second of any video belongs to a step")
+    predicted = [segment(s, gamma, same) for s in scores]
+    known = _known(truths, fitted_on)
+    many = f"{sum(map(len, truths))} seconds of {len(truths)} videos, {np.shape(scores[0])[1]} steps"
+    drawn = "95 % interval over videos"
+    protocol = sentence(setting, many, "chance: the predicted labels dealt out to seconds at random", drawn)
+    means = sentence(setting, many, "mean over videos, background ignored; chance: labels of another video", drawn)
+    options = {"n_boot": n_boot, "seed": seed}
+    results = _frame_results(predicted, truths, video_ids, known, protocol, options)
+    results += _segment_results(predicted, truths, video_ids, known, means, options)
+    results[0].extra.update(
+        gamma=float(gamma),
+        predicted_background_share=metrics.predicted_background_share(np.concatenate(predicted)),
+        background_share=metrics.predicted_background_share(np.concatenate(truths)),
+    )
+    return results
+
+
+def _known(truths: list[np.ndarray], fitted_on: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+    """Labels of predictors that never look: name -> per video (T,)."""
+    step = trivial.majority_step(truths)
+    known = {
+        "all background": [trivial.all_background(len(t)) for t in truths],
+        "majority step": [np.full(len(t), step) for t in truths],
+    }
+    if len(fitted_on):
+        prior = trivial.fit_relative_time(fitted_on)
+        known["relative time"] = [trivial.relative_time(prior, len(t)) for t in truths]
+    return known
+
+
+# each: (predicted, truth, classes) of one video -> (hits, totals), numbers or one for each class
+def _all_seconds(p, t, classes):
+    return (p == t).sum(), len(t)
+
+
+def _true_foreground(p, t, classes):
+    return ((p == t) & (t != BACKGROUND)).sum(), (t != BACKGROUND).sum()
+
+
+def _claimed_foreground(p, t, classes):
+    return ((p == t) & (p != BACKGROUND)).sum(), (p != BACKGROUND).sum()
+
+
+def _by_class(p, t, classes):
+    return [((p == t) & (t == c)).sum() for c in classes], [(t == c).sum() for c in classes]
+
+
+_FRAME_METRICS = {
+    "frame_accuracy": _all_seconds,
+    "foreground_recall": _true_foreground,
+    "foreground_precision": _claimed_foreground,
+    "class_mean_recall": _by_class,
+}
+
+
+def _counts(count: Callable, predicted, truths, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Hits and totals per video, (V,) or (V, G)."""
+    pairs = [count(p, t, classes) for p, t in zip(predicted, truths, strict=True)]
+    return np.array([h for h, _ in pairs], dtype=float), np.array([n for _, n in pairs], dtype=float)
+
+
+def _frame_results(predicted, truths, video_ids, known, protocol: str, options: dict) -> list[Result]:
+    p, t = np.concatenate(predicted), np.concatenate(truths)
+    classes = np.unique(t[t != BACKGROUND])
+    labels = np.unique(np.concatenate([p, t]))
+    mine, true = (np.array([(a == c).mean() for c in labels]) for a in (p, t))  # how often each label is used
+    step = labels != BACKGROUND
+    both = float(mine[step] @ true[step])
+    chance = {
+        "frame_accuracy": float(mine @ true),
+        "foreground_recall": both / true[step].sum(),
+        "foreground_precision": both / max(mine[step].sum(), 1e-12),
+        "class_mean_recall": float(mine[np.isin(labels, classes)].mean()),
+    }
+    results = []
+    for name, count in _FRAME_METRICS.items():
+        hits, totals = _counts(count, predicted, truths, classes)
+        trivials = {key: group_mean(*_counts(count, labels_, truths, classes)) for key, labels_ in known.items()}
+        parts = sum_by_video(hits, video_ids), sum_by_video(totals, video_ids)
+        results.append(ratio_result(name, *parts, chance[name], protocol, trivial=trivials, **options))
+    return results
+
+
+_SEGMENT_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "edit": metrics.edit_score,
+    "F1@10": lambda p, t: metrics.segment_f1(p, t, 0.10),
+    "F1@25": lambda p, t: metrics.segment_f1(p, t, 0.25),
+    "F1@50": lambda p, t: metrics.segment_f1(p, t, 0.50),
+}
+
+
+def _segment_results(predicted, truths, video_ids, known, protocol: str, options: dict) -> list[Result]:
+    foreign = [_of_another_video(predicted, shift) for shift in range(1, min(6, len(predicted)))]
+    results = []
+    for name, metric in _SEGMENT_METRICS.items():
+
+        def scored(labels, metric=metric):
+            return np.array([metric(p, t) for p, t in zip(labels, truths, strict=True)])
+
+        chance = float(np.mean([scored(labels) for labels in foreign]))
+        trivials = {key: float(scored(labels).mean()) for key, labels in known.items()}
+        results.append(mean_result(name, scored(predicted), video_ids, chance, protocol, trivial=trivials, **options))
+    return results
+
+
+def _of_another_video(predicted: list[np.ndarray], shift: int) -> list[np.ndarray]:
+    """Each video gets the labels predicted for the video `shift` places on, stretched to its own length."""
+    others = predicted[shift:] + predicted[:shift]
+    return [b[np.arange(len(a)) * len(b) // len(a)] for a, b in zip(predicted, others, strict=True)]

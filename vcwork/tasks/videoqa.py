@@ -1,0 +1,76 @@
+"""Multiple-choice VideoQA as the paper plays it: a clip, five captions, pick the right one (video-to-text ranking).
+
+It is not open question answering: nothing is asked. Easy choices come from other groups at random, hard ones from
+the same video or recipe, where knowing the topic is worth nothing.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vcwork import metrics, trivial
+from vcwork.audit import Result
+from vcwork.errors import VcworkError
+from vcwork.tasks.common import check_lengths, mean_result, sentence
+
+
+def build_choices(
+    groups: Sequence,
+    n_choices: int = 5,
+    seed: int = 0,
+    *,
+    hard: bool = False,
+    near: Sequence[Sequence] = (),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Candidate captions for every clip: (choices (N, C) indexes into the captions, answer (N,) position of i itself).
+
+    groups (N,): what each caption says; the C - 1 wrong ones are of other groups and of different ones.
+    hard=True takes wrong ones first from items that share a label of `near` (sequences (N,): videos, recipes),
+    filled up at random. Raises VcworkError where there are fewer groups than choices.
+    """
+    groups = np.unique(np.asarray(groups), return_inverse=True)[1]
+    if n_choices < 2 or groups.max(initial=-1) + 1 < n_choices:
+        raise VcworkError(f"{n_choices} choices need as many different groups, got {groups.max(initial=-1) + 1}")
+    if hard and not near:
+        raise VcworkError("hard choices need `near`: the video or recipe of each item")
+    near = [np.asarray(labels) for labels in near] if hard else []
+    for labels in near:
+        check_lengths(groups=groups, near=labels)
+    rng = np.random.default_rng(seed)
+    choices = np.array([_choices(i, groups, near, n_choices, rng) for i in range(len(groups))])
+    order = rng.permuted(np.tile(np.arange(n_choices), (len(groups), 1)), axis=1)
+    return np.take_along_axis(choices, order, 1), (order == 0).argmax(1)
+
+
+def _choices(i: int, groups: np.ndarray, near: list[np.ndarray], n_choices: int, rng: np.random.Generator) -> list[int]:
+    """i first, then wrong ones in random order, near ones before others, each of a new group."""
+    order = rng.permutation(len(groups))
+    if near:
+        close = np.any([labels[order] == labels[i] for labels in near], axis=0)
+        order = np.concatenate([order[close], order[~close]])
+    order = order[groups[order] != groups[i]]
+    first = np.sort(np.unique(groups[order], return_index=True)[1])[: n_choices - 1]
+    return [i, *order[first].tolist()]
+
+
+def evaluate(
+    scores: np.ndarray,
+    answer: Sequence[int],
+    video_ids: Sequence,
+    lengths: np.ndarray | None = None,
+    *,
+    name: str = "qa_accuracy",
+    ties: str = "expected",
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """Accuracy; scores (N, C) of each clip's candidates, answer (N,) positions, lengths (N, C) of the captions."""
+    hits = metrics.choice_hits(scores, np.asarray(answer), ties)
+    known = {}
+    if lengths is not None:
+        known["longest caption"] = metrics.choice_accuracy(trivial.longest(lengths), np.asarray(answer), ties)
+    n_choices = np.shape(scores)[1]
+    protocol = sentence(setting, f"{n_choices} captions a clip, one right", f"{ties} ties", "95 % interval over videos")
+    chance = 1 / n_choices
+    return [mean_result(name, hits, video_ids, chance, protocol, trivial=known, n_boot=n_boot, seed=seed)]
