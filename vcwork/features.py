@@ -21,13 +21,14 @@ from vcwork.backbones import Backbone
 from vcwork.corpus import Corpus, Video
 from vcwork.coverage import Coverage, coverage
 from vcwork.errors import VcworkError
-from vcwork.files import resolve, sha256_file, sha256_json
+from vcwork.files import atomic_write, resolve, sha256_file, sha256_json
 from vcwork.store import (
     Contract,
     FeatureStore,
     as_float16,
     load_npy,
     open_store,
+    save_npy,
     store_from_npy,
     write_shards,
     write_store,
@@ -154,5 +155,5 @@ def _one(backbone: Backbone, video: Video, part: Path) -> tuple[str, str]:
         features.append(backbone(frames))
     array = as_float16(np.stack(features), backbone.width, f"{video.video}: features of {backbone.name}")
     with atomic_write(part, "wb") as file:
-        np.save(file, array)
+        save_npy(file, array)
     return video.id, ""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.errors import VcworkError
-from vcwork.files import read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
 
 FORMAT = "vcwork-features-1"
 SHARD_ROWS = 1 << 17  # 134 MB at width 512
@@ -171,6 +171,13 @@ def as_float16(array: np.ndarray, width: int, where: str) -> np.ndarray:
     return half
 
 
+def save_npy(file: Any, array: np.ndarray) -> None:
+    """`np.save` for an open file, but a full disk says so: NumPy's own writing only tells how many items it wrote."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(np.ascontiguousarray(array).data)
+
+
 def load_npy(path: Path) -> np.ndarray:
     """A plain array from a .npy file; pickles and anything else are a VcworkError that names the file."""
     try:
@@ -221,7 +228,7 @@ def _grouped(arrays: Iterable[tuple[str, np.ndarray]], width: int, rows: int) ->
 
 def _write_shard(path: Path, arrays: list[np.ndarray]) -> dict[str, Any]:
     with atomic_write(path, "wb") as file:
-        np.save(file, np.concatenate(arrays))
+        save_npy(file, np.concatenate(arrays))
     shape = {"videos": len(arrays), "rows": sum(map(len, arrays))}
     return {"file": path.name, **shape, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 

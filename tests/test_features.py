@@ -1,0 +1,397 @@
+"""Features: extraction that resumes and gives the same bytes each time, a store that refuses what is not whole."""
+
+import errno
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vcwork import files
+from vcwork.backbones import Backbone, get_backbone
+from vcwork.corpus import scan_folder
+from vcwork.errors import VcworkError
+from vcwork.features import (
+    Contract,
+    FeatureStore,
+    contract_of,
+    coverage,
+    extract,
+    open_store,
+    store_from_npy,
+    write_store,
+)
+from vcwork.video import write_mp4
+
+CONTRACT = Contract("toy", "none", 4.0, 16, "x / 255", 3)
+
+
+class Toy:
+    """Mean colour of a second; counts its calls."""
+
+    name, weights, fps, size, normalisation, width = "toy", "none", 4, 16, "x / 255", 3
+    calls = 0
+
+    def __call__(self, frames):
+        assert frames.shape[1:] == (16, 16, 3)
+        Toy.calls += 1
+        return (frames / 255).mean((0, 1, 2)).astype(np.float32)
+
+
+class TorchSpy(Toy):
+    """Reports whether torch came into the worker, and whether it is told to use one thread."""
+
+    def __call__(self, frames):
+        child = multiprocessing.parent_process() is not None
+        return np.array([child, "torch" in sys.modules, os.environ.get("OMP_NUM_THREADS") == "1"], np.float32)
+
+
+class Killer(Toy):
+    """Ends its process as an out-of-memory kill would."""
+
+    def __call__(self, frames):
+        os._exit(1)
+
+
+class Answers(Toy):
+    def __init__(self, answer):
+        self.answer = answer
+
+    def __call__(self, frames):
+        return np.array(self.answer, np.float32)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Five films of 1 to 5 seconds, each second with its own brightness, and one that cannot be decoded."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(1, 6):
+        levels = (number * 20 + second for second in range(number) for _ in range(4))
+        write_mp4(folder / f"v{number}.mp4", (np.full((16, 16, 3), level, np.uint8) for level in levels), 4)
+    return folder
+
+
+@pytest.fixture
+def corpus(clips):
+    return scan_folder(clips)
+
+
+def _bytes(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def _arrays(**lengths):
+    rng = np.random.default_rng(0)
+    return {id: rng.normal(size=(length, 3)).astype(np.float32) for id, length in lengths.items()}
+
+
+def test_one_feature_a_second(corpus, tmp_path):
+    store = extract(corpus, Toy(), tmp_path / "f", workers=1, progress=False)
+    assert store.ids == ["v1", "v2", "v3", "v4", "v5"] and store.lengths["v4"] == 4 and len(store) == 5
+    assert store["v3"].shape == (3, 3) and store["v3"].dtype == np.float16 and "v6" not in store
+    assert np.allclose(store["v3"][:, 1] * 255, [60, 61, 62], atol=2)
+    assert store.contract == contract_of(Toy()) == CONTRACT and isinstance(Toy(), Backbone)
+    assert sorted(_bytes(tmp_path / "f")) == ["manifest.json", "shard-00000.npy"]
+    assert not store["v3"].flags.writeable
+
+
+def test_workers_do_not_change_a_byte(corpus, tmp_path):
+    for workers in (1, 2):
+        extract(corpus, Toy(), tmp_path / str(workers), workers=workers, progress=False)
+    assert _bytes(tmp_path / "1") == _bytes(tmp_path / "2")
+
+
+def test_workers_are_light(corpus, tmp_path):
+    store = extract(corpus, TorchSpy(), tmp_path / "f", workers=2, progress=False)
+    assert np.array_equal(np.unique(np.concatenate([store[id] for id in store.ids]), axis=0), [[1, 0, 1]])
+
+
+def test_interrupted_extraction_resumes_to_the_same_bytes(corpus, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    extract(corpus, Toy(), whole, workers=1, progress=False)
+
+    class Interrupted(Toy):
+        def __call__(self, frames):
+            if Toy.calls == 5:  # within the third film
+                raise KeyboardInterrupt
+            return super().__call__(frames)
+
+    Toy.calls = 0
+    with pytest.raises(KeyboardInterrupt):
+        extract(corpus, Interrupted(), broken, workers=1, progress=False)
+    with pytest.raises(VcworkError, match="incomplete: run the extraction again to resume"):
+        open_store(broken)
+    Toy.calls = 0
+    extract(corpus, Toy(), broken, workers=1, progress=False)
+    assert Toy.calls == 3 + 4 + 5 and _bytes(broken) == _bytes(whole)
+
+
+def test_finished_store_is_reused_but_not_for_other_videos(clips, corpus, tmp_path):
+    store = extract(corpus, Toy(), tmp_path, workers=1, progress=False)
+    Toy.calls = 0
+    assert extract(corpus, Toy(), tmp_path, progress=False).digest() == store.digest() and Toy.calls == 0
+    other = scan_folder(clips)
+    del other.videos["v2"]
+    with pytest.raises(VcworkError, match="features of another corpus, 1 videos differ, among them 'v2'"):
+        extract(other, Toy(), tmp_path, progress=False)
+
+
+def test_an_edited_video_is_another_corpus(tmp_path):
+    write_mp4(tmp_path / "v" / "a.mp4", [np.full((16, 16, 3), 9, np.uint8)] * 4, 4)
+    extract(scan_folder(tmp_path / "v"), Toy(), tmp_path / "f", workers=1, progress=False)
+    write_mp4(tmp_path / "v" / "a.mp4", [np.full((16, 16, 3), 99, np.uint8)] * 4, 4)
+    with pytest.raises(VcworkError, match="another corpus"):
+        extract(scan_folder(tmp_path / "v"), Toy(), tmp_path / "f", workers=1, progress=False)
+
+
+def test_other_contract_names_both(corpus, tmp_path):
+    extract(corpus, Toy(), tmp_path, workers=1, progress=False)
+    with pytest.raises(VcworkError, match=r"size: asked for 32, found 16; width: asked for 5, found 3"):
+        open_store(tmp_path, replace(CONTRACT, size=32, width=5))
+    toy = Toy()
+    toy.weights = "abc"
+    with pytest.raises(VcworkError, match="weights: asked for 'abc', found 'none'"):
+        extract(corpus, toy, tmp_path, progress=False)
+    assert replace(CONTRACT, fps=5.0).digest() != CONTRACT.digest()
+
+
+def test_undecodable_videos_are_counted_not_fatal(real, tmp_path):
+    corpus = scan_folder(real / "clips" / "odd")
+    store = extract(corpus, Toy(), tmp_path, workers=2, progress=False)
+    assert store.ids == ["unordered", "video_90"]
+    assert store.failed["corrupted"].startswith("corrupted.mp4: could not be decoded")
+    report = coverage(corpus, store)
+    assert (report.counts["features"].expected, report.counts["features"].present) == (3, 2)
+    assert report.denominators["videos"] == (3, 2) and "test videos: 3 -> 2" in report.table()
+    with pytest.raises(VcworkError, match=r"no features of video 'corrupted': corrupted\.mp4: could not"):
+        store["corrupted"]
+
+
+def test_no_video_at_all_is_an_error(real, tmp_path):
+    corpus = scan_folder(real / "clips" / "odd")
+    for id in ("unordered", "video_90"):
+        del corpus.videos[id]
+    with pytest.raises(VcworkError, match=r"no video gave features; .*corrupted"):
+        extract(corpus, Toy(), tmp_path, progress=False)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([0, np.nan, 0], "expected finite numbers .* got nan at second 0, column 1"),
+        ([0, 0, 1e6], "within float16's .* got 1000000.0"),
+        ([0, 0], r"expected numbers \(T, 3\), T > 0, got float32 \(1, 2\)"),
+    ],
+)
+def test_bad_features_name_the_video(corpus, tmp_path, workers, answer, message):
+    with pytest.raises(VcworkError, match=r"v\d\.mp4: features of toy: .*") as caught:
+        extract(corpus, Answers(answer), tmp_path, workers=workers, progress=False)
+    if "v1.mp4" in str(caught.value):
+        assert caught.match(message)
+    with pytest.raises(VcworkError, match=r"incomplete|no such"):
+        open_store(tmp_path)
+
+
+def test_a_killed_worker_is_explained(corpus, tmp_path):
+    with pytest.raises(VcworkError, match=r"a worker process ended .* run again to resume"):
+        extract(corpus, Killer(), tmp_path, workers=2, progress=False)
+
+
+@pytest.mark.parametrize("writes_before", [0, 3, 5, 6])
+def test_full_disk_leaves_nothing_readable_and_resumes(corpus, tmp_path, monkeypatch, writes_before):
+    replace_, count = os.replace, iter(range(100))
+
+    def full(source, target):
+        if next(count) >= writes_before:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace_(source, target)
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(VcworkError, match=r"could not be written .No space left on device"):
+        extract(corpus, Toy(), tmp_path, workers=1, progress=False)
+    with pytest.raises(VcworkError, match="incomplete"):
+        open_store(tmp_path)
+    assert not list(tmp_path.rglob("*.part"))
+    monkeypatch.undo()
+    assert len(extract(corpus, Toy(), tmp_path, workers=1, progress=False)) == 5
+
+
+NO_ROOM = """
+import resource, signal, sys
+import numpy as np
+from vcwork.features import Contract, write_store
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the limit then answers like a full disk, with an OSError
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+write_store(sys.argv[1], Contract("toy", "none", 4.0, 16, "x / 255", 100), {"a": np.zeros((4000, 100))})
+"""
+
+
+def test_a_write_that_really_fails(tmp_path):
+    pytest.importorskip("resource", reason="file size limits are POSIX")
+    run = subprocess.run([sys.executable, "-c", NO_ROOM, tmp_path], capture_output=True, text=True, check=False)
+    assert "VcworkError" in run.stderr and "shard-00000.npy: could not be written (File too large)" in run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_do_not_change_features_or_digest(tmp_path):
+    arrays = _arrays(b=4, a=7, long=20, c=1)
+    one = write_store(tmp_path / "one", CONTRACT, arrays)
+    many = write_store(tmp_path / "many", CONTRACT, arrays, shard_rows=8)
+    assert len(one.manifest["shards"]) == 1 and len(many.manifest["shards"]) == 4
+    assert one.digest() == many.digest() and many.ids == list(arrays)
+    for id, array in arrays.items():
+        assert np.array_equal(one[id], array.astype(np.float16)) and np.array_equal(many[id], one[id])
+    changed = dict(arrays, a=arrays["a"] + 1)
+    assert write_store(tmp_path / "other", CONTRACT, changed).digest() != one.digest()
+    with pytest.raises(VcworkError, match="already holds a feature store"):
+        write_store(tmp_path / "one", CONTRACT, arrays)
+    with pytest.raises(VcworkError, match="no features to store"):
+        write_store(tmp_path / "none", CONTRACT, {})
+
+
+def _damage_truncate(path):
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def _damage_flip(path):
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_damage_truncate, r"shard-00000\.npy: expected \d+ bytes, got \d+"),
+        (_damage_flip, "sha256 is not the one in manifest"),
+        (os.unlink, "is missing"),
+    ],
+)
+def test_damaged_shards_are_refused(tmp_path, damage, message):
+    write_store(tmp_path, CONTRACT, _arrays(a=7))
+    damage(tmp_path / "shard-00000.npy")
+    with pytest.raises(VcworkError, match=message):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("format", "other", "expected format"),
+        ("ids", None, "expected another structure"),
+        ("lengths", [6], "holds 7 rows, its videos 6"),
+        ("contract", {"backbone": "toy"}, "expected another structure"),
+        ("shards", [{"file": "../x.npy", "videos": 1, "rows": 7, "bytes": 1, "sha256": ""}], "is missing"),
+    ],
+)
+def test_damaged_manifests_are_refused(tmp_path, key, value, message):
+    write_store(tmp_path, CONTRACT, _arrays(a=7))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {key: value}))
+    with pytest.raises(VcworkError, match=message):
+        open_store(tmp_path)
+
+
+def test_no_store(tmp_path):
+    with pytest.raises(VcworkError, match="no such feature store"):
+        open_store(tmp_path / "none")
+
+
+def _npy_folder(folder, **arrays):
+    folder.mkdir()
+    for id, array in arrays.items():
+        np.save(folder / f"{id}.npy", array, allow_pickle=array.dtype == object)
+    return folder
+
+
+def test_import_plain_npy_files(tmp_path):
+    arrays = _arrays(b=3, a=2)
+    store = store_from_npy(_npy_folder(tmp_path / "npy", **arrays), CONTRACT, tmp_path / "f")
+    assert isinstance(store, FeatureStore) and store.ids == ["a", "b"]
+    assert np.array_equal(store["b"], arrays["b"].astype(np.float16))
+    with pytest.raises(VcworkError, match=r"expected features as <video id>\.npy, found none"):
+        store_from_npy(tmp_path / "f2", CONTRACT, tmp_path / "f3")
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.full((2, 3), np.nan), "expected finite numbers"),
+        (np.zeros((2, 4)), r"expected numbers \(T, 3\), T > 0, got float64 \(2, 4\)"),
+        (np.zeros((0, 3)), "T > 0"),
+        (np.array([["x"] * 3]), "expected numbers"),
+        (np.array([[None] * 3], dtype=object), "not readable as a plain .npy"),
+    ],
+)
+def test_bad_npy_files_are_named_or_counted(tmp_path, bad, message):
+    folder = _npy_folder(tmp_path / "npy", good=np.ones((2, 3)), bad=bad)
+    with pytest.raises(VcworkError, match=message) as caught:
+        store_from_npy(folder, CONTRACT, tmp_path / "f")
+    assert str(folder / "bad.npy") in str(caught.value) and not (tmp_path / "f").exists()
+    store = store_from_npy(folder, CONTRACT, tmp_path / "f", skip_bad=True)
+    assert store.ids == ["good"] and "bad.npy" in store.failed["bad"]
+    (folder / "good.npy").unlink()
+    with pytest.raises(VcworkError, match="none of 1 feature files can be used"):
+        store_from_npy(folder, CONTRACT, tmp_path / "f2", skip_bad=True)
+
+
+def test_real_keyframe_features(real, tmp_path):
+    contract = replace(CONTRACT, backbone="mobilenet_v2", width=1280)
+    store = store_from_npy(real / "youcook2_keyframes" / "features" / "mobilenet_v2", contract, tmp_path)
+    assert len(store) == 500 and set(store.lengths.values()) == {3}
+
+
+def test_motion_backbone_keeps_its_promises():
+    backbone = get_backbone("motion")
+    frames = np.random.default_rng(0).integers(0, 255, (backbone.fps, backbone.size, backbone.size, 3), dtype=np.uint8)
+    for shown in (frames, frames[:1], np.zeros_like(frames)):
+        feature = backbone(shown)
+        assert feature.shape == (backbone.width,) and feature.dtype == np.float32
+        assert np.isfinite(feature.astype(np.float16)).all()
+    assert isinstance(backbone, Backbone) and contract_of(backbone).backbone == backbone.name
+
+
+@pytest.fixture(scope="module")
+def mobilenet(real):
+    return get_backbone(str(real / "backbones" / "mobilenet_v2"), fps=2)
+
+
+def test_hugging_face_backbone(mobilenet):
+    assert (mobilenet.name, mobilenet.size, mobilenet.width) == ("hf:mobilenet_v2", 224, 1280)
+    assert len(mobilenet.weights) == 64 and isinstance(mobilenet, Backbone)
+    frames = np.random.default_rng(0).integers(0, 255, (2, 224, 224, 3), dtype=np.uint8)
+    both = mobilenet(frames)
+    assert both.dtype == np.float32
+    assert np.allclose(both, (mobilenet(frames[:1]) + mobilenet(frames[1:])) / 2, atol=1e-4)
+
+
+def test_hugging_face_preprocessing_by_hand(mobilenet):
+    import torch
+
+    frames = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8)
+    by_hand = torch.from_numpy(frames / 255 * 2 - 1).float().permute(0, 3, 1, 2)
+    assert torch.allclose(mobilenet._prepared(frames), by_hand, atol=1e-6)
+    assert mobilenet._prepared(frames[:, :100, :120]).shape == (1, 3, 224, 224)
+
+
+def test_real_clips_through_mobilenet(mobilenet, real, tmp_path):
+    corpus = scan_folder(real / "clips")
+    for id in [id for id in corpus.videos if id not in ("pastry-chef-cutting-a-loaf-into-slices", "nasa_13013")]:
+        del corpus.videos[id]
+    one = extract(corpus, mobilenet, tmp_path / "1", workers=1, progress=False)
+    two = extract(corpus, mobilenet, tmp_path / "2", workers=2, progress=False)
+    assert one.lengths == {"nasa_13013": 13, "pastry-chef-cutting-a-loaf-into-slices": 4}
+    assert one.digest() == two.digest()
+
+
+def test_unknown_backbones_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(VcworkError, match="backbone 'no such/model/at all': expected 'motion', a folder"):
+        get_backbone("no such/model/at all")
+    with pytest.raises(VcworkError, match=r"expected weights as \.safetensors"):
+        get_backbone(str(tmp_path))
