@@ -1,0 +1,120 @@
+"""`python -m vcwork`: run a profile, one notebook, or check first. A mistake in the input is one message, exit code 2.
+
+Relative paths start at the project's folder, wherever the command is typed.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from vcwork import profiles
+from vcwork.errors import VcworkError
+from vcwork.files import project_root, resolve
+from vcwork.parameters import read_parameters
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse `arguments` (the command line's by default), do it, and return the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.do(options)
+    except VcworkError as error:
+        print(f"vcwork: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vcwork: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m vcwork", description="VideoCLIP Workbench")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", run_profile, "execute a profile's notebooks and write a page of results")
+    _profile_options(run)
+    run.add_argument("--out", metavar="FOLDER", help="the run's folder, which must not exist (default: a new one)")
+    _profile_options(_command(commands, "check", check_profile, "find a profile's mistakes without running anything"))
+
+    one = _command(commands, "papermill", run_notebook, "execute one notebook with parameters checked first")
+    one.add_argument("notebook", help="number, name or path")
+    one.add_argument("out", nargs="?", metavar="OUT", help="also copy the executed notebook to this path")
+    one.add_argument("-f", dest="files", action="append", default=[], metavar="YAML", help="file of parameters")
+    one.add_argument("-p", dest="pairs", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"),
+                     help="one parameter")
+
+    names = _command(commands, "list", list_notebooks, "show notebooks, their parameters, and the profiles")
+    names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
+    again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
+    again.add_argument("names", nargs="*", help="number, name or path (default: all)")
+    return parser
+
+
+def _command(commands: argparse._SubParsersAction, name: str, do: object, help: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(do=do)
+    return parser
+
+
+def _profile_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("profile", help="a folder in params/")
+    parser.add_argument("--seed", type=int, help="the seed of every notebook")
+    parser.add_argument("--only", default="", metavar="20,30", help="only these notebooks of the profile")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NOTEBOOK.param=value",
+                        help="one parameter; may be given more than once")
+
+
+def _plan(options: argparse.Namespace) -> profiles.Plan:
+    only = [name for name in options.only.split(",") if name]
+    return profiles.plan_profile(project_root(), options.profile, options.seed, only, options.settings)
+
+
+def run_profile(options: argparse.Namespace) -> int:
+    """`run`: 0 when every notebook is done, 1 when one is not, 2 for a mistake found before, 130 when interrupted."""
+    return _execute(_plan(options), out=resolve(options.out) if options.out else None)
+
+
+def check_profile(options: argparse.Namespace) -> int:
+    """`check`: print what would run with which values."""
+    for step in _plan(options).steps:
+        print(step.name, *(f"    {name} = {value!r}" for name, value in step.given.items()), sep="\n")
+    return 0
+
+
+def run_notebook(options: argparse.Namespace) -> int:
+    """`papermill`: one notebook in a run folder of its own."""
+    plan = profiles.plan_notebook(project_root(), options.notebook, [resolve(file) for file in options.files],
+                                  dict(options.pairs))
+    return _execute(plan, copy_to=resolve(options.out) if options.out else None)
+
+
+def _execute(plan: profiles.Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
+    from vcwork import runs  # Jupyter's packages; checking does not need them
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)   # a polite stop also leaves a page of what was done
+    return runs.run(plan, out, copy_to)
+
+
+def list_notebooks(options: argparse.Namespace) -> int:
+    """`list`: names only, or the parameters of the notebooks given."""
+    root = project_root()
+    if not options.names:
+        print("notebooks:", *profiles.notebook_names(root), sep="\n    ")
+        print("profiles:", *profiles.profile_names(root), sep="\n    ")
+    for text in options.names:
+        name = profiles.find_notebook(root, text)
+        lines = [f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}"
+                 for p in read_parameters(root / "notebooks" / f"{name}.ipynb").values()]
+        print(name, *lines, sep="\n")
+    return 0
+
+
+def refresh_notebooks(options: argparse.Namespace) -> int:
+    """`notebooks`: 1 when one of them failed."""
+    from vcwork import stored  # nbformat takes three seconds to import
+
+    return 1 if stored.refresh(project_root(), options.names) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

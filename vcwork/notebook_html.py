@@ -1,0 +1,124 @@
+"""An executed notebook as one HTML file that needs no network, and the figures in it.
+
+nbconvert's own page loads require.js, MathJax, mermaid and the widget manager from elsewhere; without a network it
+shows raw formulas and empty places. Here those scripts are left out, formulas are drawn by matplotlib, progress bars
+are written as text from the saved widget state, other widgets show the static figure or text stored beside them.
+"""
+
+import base64
+import html
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from vcwork.files import atomic_write
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+
+TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+<style>@media (prefers-color-scheme: dark) {
+{{ resources.include_css("static/theme-dark.css") | replace('<style type="text/css">', '') | replace('</style>', '') }}
+img.formula { filter: invert(1); } .jp-RenderedImage img { background: white; } }
+body { max-width: 60rem; margin: 0 auto; } img.formula { vertical-align: middle; }
+</style>
+{%- endblock -%}
+"""
+
+# fenced or inline code first, so that a dollar sign inside code stays one
+MATH = re.compile(r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<display>.+?)\$\$|"
+                  r"\$(?P<inline>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)", re.DOTALL)
+
+
+def write_html(notebook: Path, target: Path) -> None:
+    """Write the executed `notebook` as a page of its own; links to other notebooks lead to their pages."""
+    from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
+
+    node = nbformat.read(notebook, as_version=4)
+    state = node.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            cell.source = draw_formulas(cell.source)
+        elif cell.cell_type == "code":
+            cell.outputs = [settle(output, state) for output in cell.outputs]
+    resources = {"metadata": {"name": notebook.stem}}
+    page, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(node, resources=resources)
+    with atomic_write(target) as file:
+        file.write(re.sub(r'href="([\w.-]+)\.ipynb', r'href="\1.html', page))
+
+
+def write_figures(notebook: Path, folder: Path) -> list[str]:
+    """Save every PNG output of the executed `notebook` into `folder`; file names in the order of the notebook."""
+    names = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            png = output.get("data", {}).get("image/png")
+            if png:
+                names.append(f"{notebook.stem}-{len(names) + 1}.png")
+                with atomic_write(folder / names[-1], "wb") as file:
+                    file.write(base64.b64decode("".join(png)))
+    return names
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The notebook's first heading, or nothing."""
+    for cell in notebook.cells:
+        match = re.search(r"^#+\s+(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
+        if match:
+            return match[1].strip()
+    return ""
+
+
+def settle(output: nbformat.NotebookNode, state: dict[str, Any]) -> nbformat.NotebookNode:
+    """A widget's output without the widget: what is stored beside it, or the last text its saved state shows."""
+    view = output.get("data", {}).pop(WIDGET, None)
+    if view and not set(output.data) - {"text/plain"}:
+        text = widget_text(view["model_id"], state)
+        if text:
+            output.data["text/plain"] = text
+    return output
+
+
+def widget_text(model_id: str, state: dict[str, Any]) -> str:
+    """The readable parts of a widget and its children, from a notebook's saved widget state; a bar becomes blocks."""
+    model = state.get(model_id, {}).get("state", {})
+    if "bar_style" in model and model.get("max"):
+        return "█" * round(20 * float(model.get("value", 0)) / float(model["max"]))
+    own = [html.unescape(re.sub(r"<[^>]*>", "", str(model.get(key) or ""))) for key in ("description", "value")]
+    parts = own + [widget_text(child.removeprefix("IPY_MODEL_"), state) for child in model.get("children", [])]
+    return " ".join(part.strip() for part in parts if part.strip())
+
+
+def draw_formulas(markdown: str) -> str:
+    """Markdown with every `$formula$` that matplotlib understands drawn as an inline SVG; the others stay as text."""
+    return MATH.sub(_draw_match, markdown)
+
+
+def _draw_match(match: re.Match) -> str:
+    if match["code"]:
+        return match[0]
+    image = _formula_image(" ".join((match["display"] or match["inline"]).split()))
+    if image is None:
+        return match[0]
+    return f"\n\n{image}\n\n" if match["display"] else image
+
+
+def _formula_image(formula: str) -> str | None:
+    from matplotlib import mathtext
+    from matplotlib.font_manager import FontProperties
+
+    svg = io.BytesIO()
+    try:
+        mathtext.math_to_image(f"${formula}$", svg, format="svg", dpi=72, prop=FontProperties(size=11))
+    except Exception:   # mathtext knows only a part of TeX: the reader then sees the source
+        return None
+    data = base64.b64encode(svg.getvalue()).decode()
+    return f'<img class="formula" alt="{html.escape(formula)}" src="data:image/svg+xml;base64,{data}"/>'

@@ -1,0 +1,86 @@
+"""Recording a notebook's numbers: the same values go to the reader's screen, into the notebook, and to the runner.
+
+A notebook calls `record` once, in its cell tagged `results`. The runner names a folder in `VCWORK_RESULTS_DIR`;
+without it nothing is written. A result is a `vcwork.audit.Result`, anything else with `as_dict()`, or a dict with its
+fields; NaN and infinity are refused, because a metric that could not be computed is not a result.
+"""
+
+import dataclasses
+import math
+import numbers
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from IPython import get_ipython
+from IPython.display import display
+
+from vcwork.audit import Result, results_table
+from vcwork.errors import VcworkError
+from vcwork.files import read_json, write_json
+
+MIME = "application/vnd.vcwork.metrics+json"
+FILE = "metrics.json"
+
+
+def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None = None) -> None:
+    """Show `results` as a table and hand them to the runner, with `hashes` of what they were measured on.
+
+    A second call replaces the first. Raises VcworkError for NaN, a missing field, the same name and protocol twice."""
+    results = [as_result(result) for result in results]
+    keys = [(result.name, result.protocol) for result in results]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise VcworkError(f"result {key[0]!r} ({key[1]}) is recorded twice")
+    payload = {"notebook": notebook, "hashes": plain(hashes or {}, "hashes"),
+               "results": [plain(result.as_dict(), f"result {result.name}") for result in results]}
+    if os.environ.get("VCWORK_RESULTS_DIR"):
+        write_json(Path(os.environ["VCWORK_RESULTS_DIR"]) / FILE, payload)
+    table = results_table(results) if results else "no metrics in this notebook"
+    if get_ipython() is None:
+        print(table)
+    else:
+        display({MIME: payload, "text/plain": table}, raw=True)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What the last `record` wrote into `folder`: `results` (list of dicts) and `hashes`, empty without a record."""
+    if not (folder / FILE).exists():
+        return {"results": [], "hashes": {}}
+    payload = read_json(folder / FILE)
+    return {key: payload[key] for key in ("results", "hashes")}
+
+
+def as_result(value: Any) -> Result:
+    """A Result from one, from anything with `as_dict()`, or from a dict. VcworkError names wrong or missing fields."""
+    if isinstance(value, Result):
+        return value
+    given = value if isinstance(value, dict) else value.as_dict()
+    fields = {field.name: field for field in dataclasses.fields(Result)}
+    required = [name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING]
+    wrong = [f"unknown {name}" for name in given if name not in fields]
+    wrong += [f"no {name}" for name in required if name not in given]
+    if wrong:
+        raise VcworkError(f"result {given.get('name')!r}: {', '.join(wrong)}; its fields: {', '.join(fields)}")
+    return Result(**given)
+
+
+def plain(value: Any, where: str) -> Any:
+    """NumPy scalars and arrays, tuples and paths as JSON values. Raises VcworkError for NaN, infinity and objects."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, numbers.Real):
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        if not math.isfinite(value):
+            raise VcworkError(f"{where}: expected a finite number, got {value}")
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(item, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, where) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), where)
+    if isinstance(value, Path):
+        return str(value)
+    raise VcworkError(f"{where}: expected plain values, got {type(value).__name__}")
