@@ -1,0 +1,163 @@
+"""Keyframe folders: what is read, counted, refused; the ridge baseline by hand and on real data."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vcwork.baselines import Tfidf, TfidfRidge
+from vcwork.datasets import read_keyframes
+from vcwork.errors import VcworkError
+from vcwork.metrics import choice_accuracy
+
+WIDTH = 6
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three train videos and one val video, two steps each."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "features" / "toy").mkdir(parents=True)
+    for split, ids in {"train": ["a", "b", "c"], "val": ["d"]}.items():
+        with open(tmp_path / f"videos_{split}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([["video_id", "recipe_type", "split"], *([id, "7", split] for id in ids)])
+        entry = {"start": [0.0, 1.0], "end": [1.0, 2.0], "text": ["cut the onion", "fry the onion"]}
+        (tmp_path / f"captions_{split}.json").write_text(json.dumps({id: entry for id in ids}))
+        for id in ids:
+            save(tmp_path, id, rng.normal(size=(2, WIDTH)).astype(np.float16))
+    return tmp_path
+
+
+def save(folder: Path, id: str, array: np.ndarray) -> None:
+    np.save(folder / "features" / "toy" / f"{id}.npy", array)
+
+
+def read(folder: Path):
+    return read_keyframes(folder, backbone="toy", width=WIDTH)
+
+
+def edit(path: Path, change) -> None:
+    raw = json.loads(path.read_text())
+    change(raw)
+    path.write_text(json.dumps(raw))
+
+
+def test_reads_rows_in_order(folder):
+    data = read(folder)
+    assert data.ids == {"train": ["a", "b", "c"], "val": ["d"]} and data.recipe["a"] == "7"
+    assert data.frames("train").shape == (6, WIDTH) and data.frames("train").dtype == np.float32
+    assert np.array_equal(data.frames("train")[2:4], data.features["b"])
+    assert data.sentences("val") == ["cut the onion", "fry the onion"]
+    assert list(data.video_of("train")) == ["a", "a", "b", "b", "c", "c"]
+    assert data.coverage.complete
+    with pytest.raises(VcworkError, match="expected one of train, val, got 'test'"):
+        data.frames("test")
+
+
+def test_what_does_not_fit_is_counted(folder):
+    (folder / "features/toy/a.npy").unlink()
+    save(folder, "b", np.zeros((3, WIDTH), np.float16))
+    save(folder, "stray", np.zeros((2, WIDTH), np.float16))
+    edit(folder / "captions_train.json", lambda raw: raw.update(elsewhere=raw["a"]))
+    edit(folder / "captions_val.json", lambda raw: raw.pop("d"))
+    data = read(folder)
+    assert data.ids == {"train": ["c"], "val": []}
+    counts = data.coverage.counts
+    assert list(counts["features"].missing) == ["a"] and list(counts["captions"].missing) == ["d"]
+    assert counts["videos"].missing == {"b": "3 keyframes, 2 captions"} and counts["videos"].expected == 4
+    assert data.coverage.denominators == {"train videos": (3, 1), "val videos": (1, 0)}
+    assert "left out: 2; first: captions_train.json: elsewhere" in data.coverage.table()
+
+
+@pytest.mark.parametrize(
+    "array, message",
+    [
+        (np.zeros((2, WIDTH + 1), np.float16), rf"b\.npy: expected floats \(K, {WIDTH}\), got float16 \(2, 7\)"),
+        (np.zeros((2, WIDTH), np.int64), r"b\.npy: expected floats"),
+        (np.full((2, WIDTH), np.nan), r"b\.npy: holds 12 values that are NaN"),
+    ],
+)
+def test_broken_features_are_refused(folder, array, message):
+    save(folder, "b", array)
+    with pytest.raises(VcworkError, match=message):
+        read(folder)
+
+
+def test_broken_files_are_refused(folder):
+    with pytest.raises(VcworkError, match="nowhere: no such folder"):
+        read_keyframes(folder / "nowhere")
+    with pytest.raises(VcworkError, match="mobilenet_v2: no such folder"):
+        read_keyframes(folder)
+    (folder / "features/toy/b.npy").write_bytes(b"not an array")
+    with pytest.raises(VcworkError, match=r"b\.npy: not readable"):
+        read(folder)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"start": [0.0], "end": [1.0, 2.0], "text": ["x", "y"]},
+        {"start": [0.0, 1.0], "text": ["x", "y"]},
+        {"start": [1.0, 0.0], "end": [2.0, 1.0], "text": ["x", "y"]},
+        {"start": [0.0, 1.0], "end": [1.0, 2.0], "text": ["x", " "]},
+    ],
+)
+def test_broken_captions_are_refused(folder, entry):
+    edit(folder / "captions_train.json", lambda raw: raw.update(b=entry))
+    with pytest.raises(VcworkError, match=r"captions_train\.json: b: expected"):
+        read(folder)
+
+
+@pytest.mark.parametrize("name", ["videos_val.csv", "captions_train.json"])
+def test_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(VcworkError, match=f"{name}: no such file"):
+        read(folder)
+
+
+def test_a_video_in_both_splits_is_refused(folder):
+    (folder / "videos_val.csv").write_text("video_id,recipe_type\na,7\n")
+    with pytest.raises(VcworkError, match=r"videos_val\.csv: a is a train video as well"):
+        read(folder)
+    (folder / "videos_val.csv").write_text("id\na\n")
+    with pytest.raises(VcworkError, match="missing recipe_type, video_id"):
+        read(folder)
+
+
+def test_tfidf_by_hand():
+    text = Tfidf(["cut the onion", "fry the onion", "cut bread"])
+    assert text.terms_known == ["cut", "onion"]  # once: bread, fry, and every pair
+    assert text.idf == pytest.approx(np.log(4 / 3) + 1)
+    rows = text(["cut onion onion", "serve"])
+    assert rows[0] == pytest.approx(np.array([1, 2]) / np.sqrt(5)) and not rows[1].any()
+    with pytest.raises(VcworkError, match="no word occurs"):
+        Tfidf(["one", "two"])
+
+
+def test_ridge_solves_the_normal_equations():
+    rng = np.random.default_rng(0)
+    x, words = rng.normal(size=(12, 4)), ["cut", "fry", "mix"] * 4
+    model = TfidfRidge(penalty=2.0).fit(x, words)
+    z = (x - x.mean(0)) / x.std(0)
+    y = model.text(words)
+    expected = np.linalg.solve(z.T @ z + 2.0 * np.eye(4), z.T @ (y - y.mean(0)))
+    assert model.weights == pytest.approx(expected)
+    assert model.score(["cut", "fry"], x).shape == (2, 12)
+    with pytest.raises(VcworkError, match="a row a sentence"):
+        TfidfRidge().fit(x, words[:3])
+
+
+def test_ridge_on_real_keyframes(real):
+    """The published baseline, R@10 38.0 % and 68.0 % of steps; our stop words differ, so two or three queries may."""
+    data = read_keyframes(real / "youcook2_keyframes")
+    assert {split: len(ids) for split, ids in data.ids.items()} == {"train": 450, "val": 50} and data.coverage.complete
+    ridge = TfidfRidge(1.0e4).fit(data.frames("train"), data.sentences("train"))
+    scores = ridge.score(data.sentences("val"), data.frames("val"))
+    rank = 1 + (scores > np.diag(scores)[:, None]).sum(1)
+    assert (rank <= 10).mean() == pytest.approx(0.38, abs=0.021)
+    own_video = np.stack([scores[i : i + 3, i : i + 3] for i in range(0, 150, 3)]).reshape(150, 3)
+    assert choice_accuracy(own_video, np.tile(np.arange(3), 50)) == pytest.approx(0.68, abs=0.021)
+    shuffled = scores[np.random.default_rng(0).permutation(150)]
+    assert (1 + (shuffled > np.diag(shuffled)[:, None]).sum(1) <= 10).mean() < 0.15  # chance 6.7 %

@@ -1,0 +1,167 @@
+"""Real data that comes as features and sentences, without video files: YouCook2 keyframes.
+
+A folder holds `videos_<split>.csv` (video_id, recipe_type), `captions_<split>.json` ({id: {start, end, text}}) and
+`features/<backbone>/<id>.npy`, one row a step. There is one keyframe a step, so "second" i of such a video is step i:
+times count steps, not seconds of the film. What is absent or does not fit is left out and counted; a broken file is
+an error.
+Known gap: nothing here knows when a step happened in the film, so no moment of it can be shown.
+"""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vcwork.captions import Caption
+from vcwork.coverage import Count, Coverage
+from vcwork.errors import VcworkError
+from vcwork.files import read_json, resolve
+
+KEYFRAME_SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Keyframes:
+    """Videos by split; of each its recipe type, features (K, W) float32 and K captions, one a keyframe.
+
+    Only videos that have both features and captions, of the same number, are here; `coverage` tells of the rest.
+    """
+
+    folder: Path
+    width: int
+    ids: dict[str, list[str]]
+    recipe: dict[str, str] = field(default_factory=dict)
+    features: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    captions: dict[str, list[Caption]] = field(default_factory=dict, repr=False)
+    coverage: Coverage = field(default_factory=lambda: Coverage({}))
+
+    def frames(self, split: str) -> np.ndarray:
+        """Keyframes of a split below each other, (N, W) float32, in the order of `ids[split]`."""
+        return np.concatenate([self.features[id] for id in self._split(split)])
+
+    def sentences(self, split: str) -> list[str]:
+        """The N captions that belong to `frames(split)`, row by row."""
+        return [caption.text for id in self._split(split) for caption in self.captions[id]]
+
+    def video_of(self, split: str) -> np.ndarray:
+        """Video id of each row of `frames(split)`, (N,)."""
+        return np.array([id for id in self._split(split) for _ in self.captions[id]])
+
+    def _split(self, split: str) -> list[str]:
+        if split not in self.ids:
+            raise VcworkError(f"split: expected one of {', '.join(self.ids)}, got {split!r}")
+        return self.ids[split]
+
+
+def read_keyframes(folder: str | Path, backbone: str = "mobilenet_v2", width: int = 1280) -> Keyframes:
+    """Both splits of a keyframe folder; `width` is what every feature must have.
+
+    Counted, not an error: a listed video without features or captions, or with another number of one than of the
+    other; captions or features of a video that no csv lists. VcworkError, naming file and key: a missing folder or
+    file, a video in both splits, features of another width or type, NaN, captions without a start and end each.
+    """
+    folder = resolve(folder)
+    stored = folder / "features" / backbone
+    for path in (folder, stored):
+        if not path.is_dir():
+            raise VcworkError(f"{path}: no such folder")
+    tables = {split: _read_table(folder / f"videos_{split}.csv") for split in KEYFRAME_SPLITS}
+    texts = {split: _read_captions(folder / f"captions_{split}.json") for split in KEYFRAME_SPLITS}
+    if twice := sorted(tables["train"].keys() & tables["val"].keys()):
+        raise VcworkError(f"{folder / 'videos_val.csv'}: {twice[0]} is a train video as well, {len(twice)} in all")
+    read = Keyframes(folder, width, {split: [] for split in KEYFRAME_SPLITS})
+    missing: dict[str, dict[str, str]] = {"videos": {}, "captions": {}, "features": {}}
+    for split, table in tables.items():
+        for id, recipe in table.items():
+            _add(read, split, id, recipe, texts[split].get(id, []), stored / f"{id}.npy", missing)
+    if not any(read.ids.values()):
+        raise VcworkError(f"{folder}: none of {sum(map(len, tables.values()))} videos has both features and captions")
+    _count(read.coverage, read.ids, tables, missing, _unlisted(tables, texts, stored))
+    return read
+
+
+def _add(
+    read: Keyframes, split: str, id: str, recipe: str, captions: list[Caption], path: Path,
+    missing: dict[str, dict[str, str]],
+) -> None:  # fmt: skip
+    """Put a complete video into `read`; of another, the reason into `missing`."""
+    if not captions:
+        missing["captions"][id] = f"captions_{split}.json has none"
+    if not path.is_file():
+        missing["features"][id] = f"{path.name} is missing"
+    if not captions or not path.is_file():
+        return
+    features = _read_features(path, read.width)
+    if len(features) != len(captions):
+        missing["videos"][id] = f"{len(features)} keyframes, {len(captions)} captions"
+        return
+    read.ids[split].append(id)
+    read.recipe[id], read.features[id], read.captions[id] = recipe, features, captions
+
+
+def _read_features(path: Path, width: int) -> np.ndarray:
+    """(K, width) float32."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise VcworkError(f"{path}: not readable as a feature array ({error})") from error
+    if array.ndim != 2 or array.shape[1] != width or not np.issubdtype(array.dtype, np.floating):
+        raise VcworkError(f"{path}: expected floats (K, {width}), got {array.dtype} {array.shape}")
+    if not np.isfinite(array).all():
+        raise VcworkError(f"{path}: holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
+    return array.astype(np.float32)
+
+
+def _read_table(path: Path) -> dict[str, str]:
+    """{video id: recipe type}, in the file's order."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or []
+    except FileNotFoundError:
+        raise VcworkError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise VcworkError(f"{path}: not readable as csv ({error})") from error
+    if lost := {"video_id", "recipe_type"} - set(columns):
+        raise VcworkError(f"{path}: expected the columns video_id and recipe_type, missing {', '.join(sorted(lost))}")
+    return {row["video_id"]: row["recipe_type"] for row in rows if row["video_id"]}
+
+
+def _read_captions(path: Path) -> dict[str, list[Caption]]:
+    """{video id: captions sorted by start}, checked: as many starts and ends as texts, in order, no empty text."""
+    raw = read_json(path)
+    if not isinstance(raw, dict):
+        raise VcworkError(f"{path}: expected an object {{video id: {{start, end, text}}}}, got {type(raw).__name__}")
+    return {id: _captions(f"{path}: {id}", entry) for id, entry in raw.items()}
+
+
+def _captions(where: str, entry: object) -> list[Caption]:
+    try:
+        lists = [list(entry[key]) for key in ("start", "end", "text")]
+        captions = [Caption(float(a), float(b), str(text).strip()) for a, b, text in zip(*lists, strict=True)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise VcworkError(f"{where}: expected lists start, end, text of one length ({error!r})") from error
+    for caption, before in zip(captions, [None, *captions], strict=False):
+        ordered = caption.start_s <= caption.end_s and (before is None or before.start_s <= caption.start_s)
+        if not ordered or not caption.text:
+            raise VcworkError(f"{where}: expected texts in time order, none empty, got {caption}")
+    return captions
+
+
+def _unlisted(tables: dict[str, dict], texts: dict[str, dict], stored: Path) -> list[str]:
+    """What belongs to no listed video."""
+    listed = {id for table in tables.values() for id in table}
+    captions = [f"captions_{split}.json: {id}" for split in texts for id in texts[split] if id not in tables[split]]
+    return captions + sorted(path.name for path in stored.glob("*.npy") if path.stem not in listed)
+
+
+def _count(
+    coverage: Coverage, ids: dict[str, list[str]], tables: dict[str, dict], missing: dict[str, dict[str, str]],
+    unlisted: list[str],
+) -> None:  # fmt: skip
+    expected = sum(map(len, tables.values()))
+    coverage.counts.update({kind: Count(expected, reasons) for kind, reasons in missing.items()})
+    coverage.denominators.update({f"{split} videos": (len(tables[split]), len(ids[split])) for split in tables})
+    if unlisted:
+        coverage.notes.append(f"in no csv of their split, left out: {len(unlisted)}; first: {unlisted[0]}")
