@@ -1,0 +1,109 @@
+"""Every figure draws, names its axes, and cuts no label off; the map is the same from run to run."""
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from vcwork import plots
+from vcwork.audit import Result
+from vcwork.errors import VcworkError
+from vcwork.tasks.moments import moments
+from vcwork.tasks.segmentation import gamma_curve
+
+RNG = np.random.default_rng(0)
+STEPS = ["chop the zucchini with the spatula", "stir the onion with the spoon", "grate a very long name " * 4]
+TRUTH = [(3.0, 9.0, 0), (12.0, 20.0, 2)]
+SCORES = RNG.standard_normal((3, 40))
+RESULTS = [
+    Result("t2v_R@1", 0.5, 0.4, 0.6, 0.01, "p", 100, {"constant score": 0.01}),
+    Result("accuracy@1", 1.0, 0.9, 1.0, 0.1, "p", 100, {"majority class": 0.2}),
+    Result("t2v_MdR", 3, 2, 4, 50, "p", 100, unit="rank"),
+]
+SECONDS = [RNG.standard_normal((30, 4)) for _ in range(3)], [RNG.integers(0, 5, 30) for _ in range(3)]
+FRAMES = [np.full((36, 64, 3), 40 * i, np.uint8) for i in range(5)]
+
+DRAW = {
+    "similarity_heatmap": lambda ax: plots.similarity_heatmap(ax, SCORES, STEPS, TRUTH, [5, 8, 15], "Steps"),
+    "timeline": lambda ax: plots.timeline(
+        ax, {lane: [(s, e, STEPS[k]) for s, e, k in TRUTH] for lane in ("truth", "prediction")}, 40, "Lanes"
+    ),
+    "score_curve": lambda ax: plots.score_curve(ax, SCORES[0], moments(SCORES[0]), [(3, 9)], "Query"),
+    "frame_strip": lambda ax: plots.frame_strip(ax, FRAMES, [f"{i} s: {STEPS[i % 3]}" for i in range(5)], "Frames"),
+    "loss_curve": lambda ax: plots.loss_curve(ax, np.arange(50), {"train": RNG.random(50)}, {"log B": 3.0}, 5, "Loss"),
+    "bars_with_intervals": lambda ax: plots.bars_with_intervals(ax, RESULTS, "Results"),
+    "gamma_curve": lambda ax: plots.gamma_curve(ax, gamma_curve(*SECONDS), {"validation": 1.0, "naive": 9.0}, 0.2, "g"),
+    "histogram": lambda ax: plots.histogram(
+        ax, {"a": RNG.random(9), "b": RNG.random(5)}, 4, {"mean": 0.5}, "offset (s)"
+    ),
+    "embedding_scatter": lambda ax: plots.embedding_scatter(
+        ax, RNG.random((60, 2)), [f"carrot and onion stew {i % 12}" for i in range(60)], 8, np.array([0.4, 0.2]), "Map"
+    ),
+    "matrix": lambda ax: plots.matrix(ax, RNG.random((3, 3)), STEPS, STEPS, label="share", boxes=[(0, 0)], title="M"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize("name", DRAW)
+def test_figure_draws_on_the_axes_given_and_cuts_no_label_off(name):
+    fig, ax = plots.figure(7, 3.2)
+    assert DRAW[name](ax) is ax
+    fig.canvas.draw()
+    boxes = [fig.get_tightbbox().transformed(fig.dpi_scale_trans), *(t.get_window_extent() for t in ax.texts)]
+    for box in boxes:
+        assert box.x0 >= -1 and box.x1 <= fig.bbox.x1 + 1, f"{name} leaves the figure sideways: {box}"
+        assert box.y0 >= -1 and box.y1 <= fig.bbox.y1 + 1, f"{name} leaves the figure: {box}"
+
+
+def test_axes_carry_units():
+    for name, expected in (
+        ("similarity_heatmap", "time in the video (s)"), ("timeline", "time in the video (s)"),
+        ("score_curve", "time in the video (s)"), ("bars_with_intervals", "percent"), ("histogram", "offset (s)"),
+    ):  # fmt: skip
+        assert DRAW[name](plots.figure()[1]).get_xlabel() == expected
+    assert DRAW["loss_curve"](plots.figure()[1]).get_ylabel() == "loss (nats)"
+
+
+def test_the_numbers_drawn_are_the_numbers_given():
+    ax = plots.bars_with_intervals(plots.figure()[1], RESULTS)
+    assert [bar.get_width() for bar in ax.patches] == pytest.approx([50, 100])  # the rank is no share: left out
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["t2v_R@1", "accuracy@1"]
+    ax = plots.loss_curve(plots.figure()[1], np.arange(9), {"train": np.arange(9.0)}, smooth=3)
+    x, y = ax.lines[1].get_data()
+    assert x.tolist() == pytest.approx(y.tolist())  # a straight line stays where it is: smoothing does not lag
+    ax = plots.embedding_scatter(plots.figure()[1], RNG.random((60, 2)), [str(i % 12) for i in range(60)], 8)
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert len(legend) == 9 and legend[-1] == "4 others (n = 20)"
+
+
+def test_pca_has_a_fixed_sign_and_explains_what_it_says():
+    vectors = RNG.standard_normal((50, 8)) * np.array([9, 4, 1, 1, 1, 1, 1, 1])
+    xy, shares = plots.pca_2d(vectors)
+    assert np.allclose(np.abs(xy[:, 0]), np.abs(vectors[:, 0] - vectors[:, 0].mean()), atol=3)
+    assert shares[0] > 0.6 > shares[1] and np.allclose(xy.var(0) / vectors.var(0).sum(), shares)
+    again, _ = plots.pca_2d(vectors[::-1])
+    assert np.allclose(again[::-1], xy)
+    with pytest.raises(VcworkError, match="NaN"):
+        plots.pca_2d(np.array([[np.nan, 0], [1, 2]]))
+
+
+def test_bad_input_is_named():
+    _, ax = plots.figure()
+    with pytest.raises(VcworkError, match="expected 3 step names, got 2"):
+        plots.similarity_heatmap(ax, SCORES, STEPS[:2])
+    with pytest.raises(VcworkError, match="frames of one size"):
+        plots.frame_strip(ax, [FRAMES[0], FRAMES[0][:5]])
+    with pytest.raises(VcworkError, match=r"expected xy \(3, 2\)"):
+        plots.embedding_scatter(ax, RNG.random((4, 2)), STEPS)
+    with pytest.raises(VcworkError, match=r"expected values \(3, 2\)"):
+        plots.matrix(ax, RNG.random((3, 3)), STEPS, STEPS[:2])
+    with pytest.raises(VcworkError, match="no result is a share"):
+        plots.bars_with_intervals(ax, RESULTS[2:])
