@@ -1,0 +1,72 @@
+"""A trained encoder on disk: weights (safetensors), configuration, vocabulary, and the contract of its features.
+
+`checkpoint.json` is written last and carries the weights' hash: without it, or with other weights, nothing is loaded.
+No pickle is ever read.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+
+from vcwork.config import ModelConfig
+from vcwork.errors import VcworkError
+from vcwork.files import atomic_write, read_json, resolve, sha256_file, write_json
+from vcwork.model import VideoCLIP
+from vcwork.store import Contract
+from vcwork.text import Tokenizer
+
+FORMAT = "vcwork-checkpoint-1"
+
+
+@dataclass
+class Encoder:
+    """What `encode_video` and `encode_text` need: model, tokenizer, the contract of its features, and who it is."""
+
+    model: VideoCLIP
+    tokenizer: Tokenizer
+    contract: Contract
+    digest: str = "unsaved"  # sha256 of the weights
+    card: dict = field(default_factory=dict)  # how it was trained
+
+    @property
+    def window(self) -> int:
+        """Seconds the video tower takes at once."""
+        return self.model.config.max_video_tokens
+
+
+def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
+    """Write the checkpoint; returns the encoder with its digest filled in."""
+    folder = resolve(folder)
+    weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
+    with atomic_write(folder / "model.safetensors", "wb") as file:
+        file.write(save(weights))
+    encoder.tokenizer.save(folder)
+    encoder.digest = sha256_file(folder / "model.safetensors")
+    write_json(folder / "checkpoint.json", {
+        "format": FORMAT, "digest": encoder.digest, "model": encoder.model.config.model_dump(),
+        "contract": asdict(encoder.contract), "card": json.loads(json.dumps(encoder.card, default=str)),
+    })  # fmt: skip
+    return encoder
+
+
+def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encoder:
+    """Read a checkpoint, in evaluation mode.
+
+    VcworkError when it is absent, incomplete, damaged, or trained on features of another contract than `contract`.
+    """
+    folder = resolve(folder)
+    if not (folder / "checkpoint.json").exists():
+        raise VcworkError(f"{folder}: expected a checkpoint (checkpoint.json), found none; train one with notebook 20")
+    card = read_json(folder / "checkpoint.json")
+    if card.get("format") != FORMAT:
+        raise VcworkError(f"{folder / 'checkpoint.json'}: expected format {FORMAT}, got {card.get('format')!r}")
+    if sha256_file(folder / "model.safetensors") != card["digest"]:
+        raise VcworkError(f"{folder / 'model.safetensors'}: the weights do not match checkpoint.json; damaged or swapped")
+    trained_on = Contract(**card["contract"])
+    if contract is not None and contract != trained_on:
+        raise VcworkError(f"{folder}: trained on features of {trained_on}, asked to read features of {contract}")
+    model = VideoCLIP(ModelConfig.checked(**card["model"]))
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    return Encoder(model.eval(), Tokenizer.load(folder), trained_on, card["digest"], card["card"])

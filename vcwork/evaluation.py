@@ -1,0 +1,104 @@
+"""From a corpus and an encoder to the arrays that the tasks score: clips, label texts, per-second scores.
+
+Truth is read here to cut clips and to score, never to train.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcwork.checkpoint import Encoder
+from vcwork.corpus import Corpus, Video
+from vcwork.encode import encode_seconds, encode_text, encode_video
+from vcwork.errors import VcworkError
+from vcwork.store import FeatureStore
+from vcwork.tasks import localization, segmentation
+from vcwork.tasks.common import seconds_of
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Annotated segments of one split: row i of every field is one clip with its annotator's sentence."""
+
+    features: list[np.ndarray]  # (T_i, W)
+    sentences: list[str]
+    steps: np.ndarray
+    videos: np.ndarray
+    recipes: np.ndarray
+    spans: list[tuple[float, float]]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+
+def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
+    """Videos of a split that have features; VcworkError when there are none."""
+    videos = [v for v in corpus.split(split) if v.id in store]
+    if not videos:
+        raise VcworkError(f"{corpus.folder}: no {split} video has features in {store.folder}")
+    return videos
+
+
+def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
+    """Every true segment of the split's videos as a clip; seconds [floor(start), ceil(end))."""
+    rows = [(v, s, store[v.id][seconds_of(s.start_s, s.end_s, store.lengths[v.id])])
+            for v in videos_of(corpus, store, split) for s in v.segments]  # fmt: skip
+    rows = [row for row in rows if len(row[2])]
+    if not rows:
+        raise VcworkError(f"{corpus.folder}: the {split} videos have no annotated segments")
+    return Clips(
+        [f for _, _, f in rows], [s.sentence or corpus.steps[s.step] for _, s, _ in rows],
+        np.array([s.step for _, s, _ in rows]), np.array([v.id for v, _, _ in rows]),
+        np.array([v.recipe for v, _, _ in rows]), [(s.start_s, s.end_s) for _, s, _ in rows],
+    )  # fmt: skip
+
+
+def clip_scores(encoder: Encoder, clips: Clips) -> np.ndarray:
+    """scores[q, n] of every sentence with every clip, (N, N)."""
+    return encode_text(encoder, clips.sentences) @ encode_video(encoder, clips.features).T
+
+
+def split_steps(corpus: Corpus, split: str) -> list[str]:
+    """Ids of all steps that recipes of the split's videos contain, sorted: the label set of segmentation."""
+    recipes = {v.recipe for v in corpus.split(split)}
+    return sorted({step for r in recipes if r for step in corpus.recipes[r].steps})
+
+
+def second_scores(encoder: Encoder, store: FeatureStore, videos: list[Video], labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Per video (T, K): every second against every label embedding (K, D)."""
+    return {v.id: encode_seconds(encoder, store[v.id]) @ labels.T for v in videos}
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """A split seen second by second: scores (T, K) and truth (T,) of each video, step k + 1 of `steps` or 0."""
+
+    videos: list[Video]
+    steps: list[str]
+    scores: list[np.ndarray]
+    truths: list[np.ndarray]
+
+    @property
+    def ids(self) -> list[str]:
+        return [v.id for v in self.videos]
+
+
+def seconds_of_split(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str) -> Seconds:
+    """Scores of all steps of the split at every second of its videos, and the truth beside them."""
+    videos, steps = videos_of(corpus, store, split), split_steps(corpus, split)
+    scores = second_scores(encoder, store, videos, encode_text(encoder, [corpus.steps[s] for s in steps]))
+    index = {step: k for k, step in enumerate(steps)}
+    truths = [segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
+              for v in videos]  # fmt: skip
+    return Seconds(videos, steps, [scores[v.id] for v in videos], truths)
+
+
+def localization_cases(seconds: Seconds, corpus: Corpus) -> list[localization.Case]:
+    """One case a video: scores of its recipe's steps in canonical order, and where they truly happen."""
+    index = {step: k for k, step in enumerate(seconds.steps)}
+    cases = []
+    for video, scores in zip(seconds.videos, seconds.scores, strict=True):
+        steps = corpus.recipes[video.recipe].steps
+        spans = [[(s.start_s, s.end_s) for s in video.segments if s.step == step] for step in steps]
+        cases.append(localization.Case(scores[:, [index[s] for s in steps]], spans, video.id, video.recipe))
+    return cases
