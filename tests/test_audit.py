@@ -48,6 +48,7 @@ def test_result_as_dict_is_json_and_numpy_numbers_become_plain():
 
 def test_best_trivial_and_times_chance_know_the_direction():
     assert _result(trivial={"longest": 0.3, "random": 0.2}).best_trivial == ("longest", 0.3)
+    assert _result(trivial={"constant score": 0.01 + 1e-15}).best_trivial[0] == "chance"  # rounding beats nobody
     rank = _result(value=5, low=4, high=6, chance=50, trivial={"constant": 60}, unit="rank")
     assert rank.best_trivial == ("chance", 50)
     assert _result().times_chance == pytest.approx(50) and rank.times_chance == 10
@@ -64,6 +65,11 @@ def test_text_table():
         "[1] 100 clips",
         "[2] other",
     ]
+
+
+def test_small_shares_keep_a_digit_that_says_something():
+    shown = [audit.show(v) for v in (0, 0.0003, 0.02, 1)]
+    assert shown == ["0.0 %", "0.03 %", "2.0 %", "100.0 %"] and audit.show(17, "rank") == "17.0"
 
 
 def test_paper_column_appears_only_when_there_is_one():

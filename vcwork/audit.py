@@ -57,7 +57,7 @@ class Result:
     def best_trivial(self) -> tuple[str, float]:
         """Name and score of the strongest predictor that knows nothing, chance included."""
         best = min if self.unit == "rank" else max
-        return best({"chance": self.chance, **self.trivial}.items(), key=lambda item: item[1])
+        return best({"chance": self.chance, **self.trivial}.items(), key=lambda item: round(item[1], 9))
 
     @property
     def times_chance(self) -> float:
@@ -75,8 +75,10 @@ class Result:
 
 
 def show(value: float, unit: str = "share") -> str:
-    """A number as people read it: 0.523 -> `52.3 %` for a share, 17.0 -> `17.0` for a rank."""
-    return f"{100 * value:.1f} %" if unit == "share" else f"{value:.1f}"
+    """A number as people read it: 0.523 -> `52.3 %`, 0.0003 -> `0.03 %` for a share, 17.0 -> `17.0` for a rank."""
+    if unit == "share":
+        return f"{100 * value:.{2 if 0 < abs(value) < 0.01 else 1}f} %"
+    return f"{value:.1f}"
 
 
 def _number(name: str, key: str, value: Any) -> float:

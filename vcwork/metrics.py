@@ -263,13 +263,13 @@ def segment_f1(predicted: np.ndarray, truth: np.ndarray, overlap: float, backgro
     (a, a0, a1), (b, b0, b1) = runs(predicted, background), runs(truth, background)
     if not len(a) and not len(b):
         return 1.0
-    hits, used = 0, np.zeros(len(b), bool)
-    for label, start, end in zip(a, a0, a1, strict=True):
-        both = np.clip(np.minimum(end, b1) - np.maximum(start, b0), 0, None)
-        iou = np.where(b == label, both / (np.maximum(end, b1) - np.minimum(start, b0)), 0)
-        best = int(iou.argmax()) if len(b) else -1
-        if best >= 0 and iou[best] >= overlap and not used[best]:
-            used[best], hits = True, hits + 1
+    if not len(a) or not len(b):
+        return 0.0
+    both = np.clip(np.minimum(a1[:, None], b1) - np.maximum(a0[:, None], b0), 0, None)  # (A, B) seconds
+    either = np.maximum(a1[:, None], b1) - np.minimum(a0[:, None], b0)  # exact wherever they overlap
+    iou = np.where(a[:, None] == b, both / either, 0)
+    best = iou.argmax(1)  # (A,) the true segment each predicted one is held against
+    hits = len(np.unique(best[iou[np.arange(len(a)), best] >= overlap]))
     return 2 * hits / (len(a) + len(b))
 
 
