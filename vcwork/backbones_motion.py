@@ -92,7 +92,10 @@ def _shape(grey: np.ndarray, salient: np.ndarray) -> tuple[np.ndarray, np.ndarra
     mask = salient.mean(0)
     y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
     total = mask.sum() + _EPS
-    cy, cx = (int(np.clip(round(float((c * mask).sum() / total)), 16, n - 16)) for c, n in zip((y, x), mask.shape, strict=True))
+    cy, cx = (
+        int(np.clip(round(float((c * mask).sum() / total)), 16, n - 16))
+        for c, n in zip((y, x), mask.shape, strict=True)
+    )
     patch = grey[:, cy - 16 : cy + 16, cx - 16 : cx + 16]  # (n, 32, 32)
     gy, gx = np.gradient(patch, axis=(1, 2))
     strength = np.hypot(gx, gy)
@@ -129,12 +132,17 @@ def _path(change: np.ndarray) -> np.ndarray:
     v = np.diff(c, axis=1)
     s = np.fft.rfft(c, axis=1)[:, 1:6]  # (2, 5)
     cross = s[0] * np.conj(s[1])
-    triple = [s[0, 0] ** 2 * np.conj(s[0, 1]), s[1, 0] ** 2 * np.conj(s[1, 1]), s[0, 0] ** 2 * np.conj(s[1, 1]),
-              s[1, 0] ** 2 * np.conj(s[0, 1])]
+    triple = [
+        s[0, 0] ** 2 * np.conj(s[0, 1]),
+        s[1, 0] ** 2 * np.conj(s[1, 1]),
+        s[0, 0] ** 2 * np.conj(s[1, 1]),
+        s[1, 0] ** 2 * np.conj(s[0, 1]),
+    ]
     rotation = (c[0, :-1] * v[1] - c[1, :-1] * v[0]).mean()
     scale = np.abs(s).max() ** 2 + _EPS
     return np.concatenate([
         np.abs(s).ravel(), cross.real, cross.imag, np.array([t.real for t in triple]) / scale,
         np.array([t.imag for t in triple]) / scale, np.abs(v).mean(1), np.cbrt((v**3).mean(1)), np.ptp(c, axis=1),
-        c[:, -1] - c[:, 0], [rotation, (c[0] * c[1]).mean(), c.std(), energy.mean() / 100, energy.std() / 100, np.abs(c).max()],
+        c[:, -1] - c[:, 0],
+        [rotation, (c[0] * c[1]).mean(), c.std(), energy.mean() / 100, energy.std() / 100, np.abs(c).max()],
     ])  # fmt: skip

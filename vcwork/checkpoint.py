@@ -63,7 +63,9 @@ def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encode
     if card.get("format") != FORMAT:
         raise VcworkError(f"{folder / 'checkpoint.json'}: expected format {FORMAT}, got {card.get('format')!r}")
     if sha256_file(folder / "model.safetensors") != card["digest"]:
-        raise VcworkError(f"{folder / 'model.safetensors'}: the weights do not match checkpoint.json; damaged or swapped")
+        raise VcworkError(
+            f"{folder / 'model.safetensors'}: the weights do not match checkpoint.json; damaged or swapped"
+        )
     trained_on = Contract(**card["contract"])
     if contract is not None and contract != trained_on:
         raise VcworkError(f"{folder}: trained on features of {trained_on}, asked to read features of {contract}")

@@ -23,7 +23,9 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, distance
 
 
-def cluster_batches(vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
+def cluster_batches(
+    vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator
+) -> list[np.ndarray]:
     """`batches` arrays of k video indexes, each a random k of the pool_factor * k nearest of a random centre.
 
     Centres are drawn without replacement as long as there are enough; the centre itself may drop out (paper).

@@ -1,4 +1,7 @@
-"""What can be set, one strict and frozen model per concern. Paper values are the defaults unless a line says otherwise."""
+"""What can be set, one strict and frozen model per concern.
+
+Paper values are the defaults unless a line says otherwise.
+"""
 
 from typing import Literal
 
@@ -18,7 +21,10 @@ class Strict(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc'])) or cls.__name__}: {e['msg']}, got {e['input']!r}" for e in error.errors()]
+            lines = [
+                f"{'.'.join(map(str, e['loc'])) or cls.__name__}: {e['msg']}, got {e['input']!r}"
+                for e in error.errors()
+            ]
             raise VcworkError(f"{cls.__name__}: " + "; ".join(lines)) from None
 
 

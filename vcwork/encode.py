@@ -24,7 +24,9 @@ def encode_video(encoder: Encoder, clips: Iterable[Clip], batch_size: int = 64) 
     another feature width, and for files when the encoder's backbone is not to be had.
     """
     clips = [_features(encoder, clip, i) for i, clip in enumerate(clips)]
-    pieces = [(i, clip[s : s + encoder.window]) for i, clip in enumerate(clips) for s in windows(len(clip), encoder.window)]
+    pieces = [
+        (i, clip[s : s + encoder.window]) for i, clip in enumerate(clips) for s in windows(len(clip), encoder.window)
+    ]
     pooled = _batched(pieces, batch_size, lambda part: _pooled(encoder, [clip for _, clip in part]))  # (P, D)
     owner = np.array([i for i, _ in pieces], dtype=int)
     out = np.zeros((len(clips), encoder.model.config.hidden), np.float32)
@@ -51,7 +53,9 @@ def encode_seconds(encoder: Encoder, clip: Clip, stride: int | None = None, batc
     count = np.zeros((len(clip), 1), np.float32)
     for first in range(0, len(pieces), batch_size):
         with torch.inference_mode():
-            states = encoder.model.encode_video(*_to(encoder, pad_clips(pieces[first : first + batch_size], encoder.window)))
+            states = encoder.model.encode_video(
+                *_to(encoder, pad_clips(pieces[first : first + batch_size], encoder.window))
+            )
         for start, piece, row in zip(starts[first:], pieces[first:], states.states.float().cpu().numpy(), strict=False):
             total[start : start + len(piece)] += row[: len(piece)]
             count[start : start + len(piece)] += 1
@@ -95,7 +99,9 @@ def features_of(encoder: Encoder, path: str | Path) -> np.ndarray:
 
     backbone = get_backbone(encoder.card.get("backbone", encoder.contract.backbone))
     if contract_of(backbone) != encoder.contract:
-        raise VcworkError(f"{path}: encoder wants features of {encoder.contract}, backbone gives {contract_of(backbone)}")
+        raise VcworkError(
+            f"{path}: encoder wants features of {encoder.contract}, backbone gives {contract_of(backbone)}"
+        )
     seconds = iter_seconds(path, int(backbone.fps), backbone.size)
     return np.stack([backbone(frames) for frames in seconds]).astype(np.float16)  # (T, W), as the store keeps them
 

@@ -64,7 +64,9 @@ def split_steps(corpus: Corpus, split: str) -> list[str]:
     return sorted({step for r in recipes if r for step in corpus.recipes[r].steps})
 
 
-def second_scores(encoder: Encoder, store: FeatureStore, videos: list[Video], labels: np.ndarray) -> dict[str, np.ndarray]:
+def second_scores(
+    encoder: Encoder, store: FeatureStore, videos: list[Video], labels: np.ndarray
+) -> dict[str, np.ndarray]:
     """Per video (T, K): every second against every label embedding (K, D)."""
     return {v.id: encode_seconds(encoder, store[v.id]) @ labels.T for v in videos}
 

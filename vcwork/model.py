@@ -25,7 +25,7 @@ class Encoded:
 
 
 class VideoMLP(nn.Module):
-    """Features to the width of the transformer. Activation, then norm: as in the reference code (FACTS: not one layer)."""
+    """Features to the width of the transformer. Activation, then norm, two layers: as in the reference code."""
 
     def __init__(self, feature_dim: int, hidden: int):
         super().__init__()
@@ -56,7 +56,7 @@ class VideoCLIP(nn.Module):
         b, t, width = features.shape
         if width != self.config.feature_dim or t > self.config.max_video_tokens or mask.shape != (b, t):
             raise VcworkError(
-                f"expected features (B, T<={self.config.max_video_tokens}, {self.config.feature_dim}) and a mask (B, T), "
+                f"expected features (B, T<={self.config.max_video_tokens}, {self.config.feature_dim}), mask (B, T), "
                 f"got {tuple(features.shape)} and {tuple(mask.shape)}"
             )
         if self.training and self.config.feature_dropout:

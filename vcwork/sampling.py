@@ -46,7 +46,9 @@ class Pair:
 def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> Pair:
     """One positive pair from `track` under `rule`. Raises VcworkError for a track without captions or features."""
     if not track.tokens or track.seconds < 1:
-        raise VcworkError(f"{track.video_id}: expected captions and features, got {len(track.tokens)} and {track.seconds}")
+        raise VcworkError(
+            f"{track.video_id}: expected captions and features, got {len(track.tokens)} and {track.seconds}"
+        )
     first, last = grow_text(track, rule, rng)
     start_s, end_s = float(track.start_s[first]), float(track.end_s[last])
     tokens = [t for row in track.tokens[first : last + 1] for t in row]

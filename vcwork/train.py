@@ -62,7 +62,9 @@ def pretrain(
     captions of another.
     """
     data = _derange(data, config.seed) if config.shuffle_captions else data
-    per_epoch = max(1, config.passes_per_epoch * len(data.tracks) // min(config.clusters.videos_per_batch, len(data.tracks)))
+    per_epoch = max(
+        1, config.passes_per_epoch * len(data.tracks) // min(config.clusters.videos_per_batch, len(data.tracks))
+    )
     optimizer, schedule = make_optimizer(model, config, config.epochs * per_epoch)
     log = _Log(folder)
     start = _restore(folder, model, optimizer, schedule, config) if folder else 0
@@ -73,8 +75,12 @@ def pretrain(
         model.train()
         for i, videos in enumerate(batches):
             pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
-            numbers = _update(model, optimizer, schedule, collate(pairs, data, videos, model, tokenizer, config), config)
-            record = StepRecord(epoch, epoch * per_epoch + i, lr=schedule.get_last_lr()[0], retrieved=retrieved, **numbers)
+            numbers = _update(
+                model, optimizer, schedule, collate(pairs, data, videos, model, tokenizer, config), config
+            )
+            record = StepRecord(
+                epoch, epoch * per_epoch + i, lr=schedule.get_last_lr()[0], retrieved=retrieved, **numbers
+            )
             log.write(asdict(record))
             yield record
         model.eval()
@@ -110,7 +116,9 @@ def epoch_batches(
 
 
 @torch.no_grad()
-def video_vectors(model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int) -> np.ndarray:
+def video_vectors(
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int
+) -> np.ndarray:
     """(V, D) float32: mean over a video's clips of (pooled video + pooled text) / 2, in evaluation mode."""
     was_training = model.training
     model.eval()
@@ -138,7 +146,9 @@ def collate(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """features (B, T, W), mask (B, T), ids (B, L), mask (B, L), padded to the batch's longest."""
     of = {data.tracks[v].video_id: data.features[v] for v in videos}
-    features, mask = pad_clips([of[p.video_id][p.video_start : p.video_end] for p in pairs], model.config.max_video_tokens)
+    features, mask = pad_clips(
+        [of[p.video_id][p.video_start : p.video_end] for p in pairs], model.config.max_video_tokens
+    )
     tokens = [p.tokens for p in pairs]
     if config.word_dropout:
         tokens = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in tokens]
@@ -171,7 +181,12 @@ def _update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainCo
     with torch.no_grad():
         best = (text.pooled @ video.pooled.T).argmax(1)  # (B,)
         accuracy = (best == torch.arange(len(best), device=best.device)).float().mean()
-    return {"loss": loss.item(), "log_batch": math.log(len(best)), "in_batch_accuracy": accuracy.item(), "grad_norm": norm.item()}
+    return {
+        "loss": loss.item(),
+        "log_batch": math.log(len(best)),
+        "in_batch_accuracy": accuracy.item(),
+        "grad_norm": norm.item(),
+    }
 
 
 def _derange(data: PairData, seed: int) -> PairData:
@@ -184,7 +199,9 @@ def _derange(data: PairData, seed: int) -> PairData:
     for i, track in enumerate(data.tracks):
         donor = data.tracks[other[i]]
         stretch = track.seconds / donor.seconds
-        tracks.append(Track(track.video_id, donor.start_s * stretch, donor.end_s * stretch, donor.tokens, track.seconds))
+        tracks.append(
+            Track(track.video_id, donor.start_s * stretch, donor.end_s * stretch, donor.tokens, track.seconds)
+        )
     return PairData(tracks, data.features)
 
 

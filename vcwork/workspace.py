@@ -101,7 +101,12 @@ def tiny_training(seed: int = 0) -> TrainConfig:
 
 
 def new_run(
-    corpus: Corpus, store: FeatureStore, sizes: dict, config: TrainConfig, folder: str | Path | None = None, on_epoch=None
+    corpus: Corpus,
+    store: FeatureStore,
+    sizes: dict,
+    config: TrainConfig,
+    folder: str | Path | None = None,
+    on_epoch=None,
 ) -> tuple[Encoder, Iterator[StepRecord]]:
     """A fresh encoder for this corpus and the generator that trains it in place.
 

@@ -32,10 +32,10 @@ class LabConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = 0
-    train_families: int = Field(24, ge=1)  # look-alike pairs of recipes
+    train_families: int = Field(40, ge=1)  # look-alike pairs of recipes
     val_families: int = Field(6, ge=1)
     test_families: int = Field(12, ge=1)
-    train_videos: int = Field(5, ge=1)  # videos of each recipe
+    train_videos: int = Field(3, ge=1)  # videos of each recipe
     val_videos: int = Field(2, ge=1)
     test_videos: int = Field(2, ge=1)
     steps: int = Field(6, ge=3, le=6)  # steps of a recipe
@@ -45,9 +45,9 @@ class LabConfig(BaseModel):
     step_max_s: float = 9.0
     gap_min_s: float = 3.0
     gap_max_s: float = 9.0
-    skip_prob: float = Field(0.2, ge=0, le=1)
-    repeat_prob: float = Field(0.15, ge=0, le=1)
-    swap_prob: float = Field(0.3, ge=0, le=1)
+    skip_prob: float = Field(0.25, ge=0, le=1)
+    repeat_prob: float = Field(0.2, ge=0, le=1)
+    swap_prob: float = Field(0.4, ge=0, le=1)
     mention_prob: float = Field(0.8, ge=0, le=1)
     follow_prob: float = Field(0.5, ge=0, le=1)
     offset_mean_s: float = 0.0
@@ -60,11 +60,23 @@ class LabConfig(BaseModel):
     def named(cls, size: str, seed: int = 0) -> "LabConfig":
         """`tiny` (a notebook's default), `lab` (the main job) or `large` (ten times lab)."""
         sizes = {
-            "tiny": {"train_families": 8, "val_families": 2, "test_families": 4, "train_videos": 3,
-                     "val_videos": 1, "test_videos": 1},
+            "tiny": {
+                "train_families": 8,
+                "val_families": 2,
+                "test_families": 4,
+                "train_videos": 3,
+                "val_videos": 1,
+                "test_videos": 1,
+            },
             "lab": {},
-            "large": {"train_families": 60, "train_videos": 20, "val_families": 12, "val_videos": 5,
-                      "test_families": 30, "test_videos": 8},
+            "large": {
+                "train_families": 80,
+                "train_videos": 15,
+                "val_families": 12,
+                "val_videos": 5,
+                "test_families": 30,
+                "test_videos": 8,
+            },
         }
         if size not in sizes:
             raise VcworkError(f"lab corpus size: expected one of {', '.join(sizes)}, got {size!r}")
@@ -104,7 +116,9 @@ def _same_or_new(folder: Path, wanted: str) -> bool:
     """True when `folder` already holds exactly this corpus, whole; False when it is new or interrupted."""
     if (folder / "lab.json").exists():
         if read_json(folder / "lab.json").get("digest") != wanted:
-            raise VcworkError(f"{folder}: holds a lab corpus of another configuration or version; choose another folder")
+            raise VcworkError(
+                f"{folder}: holds a lab corpus of another configuration or version; choose another folder"
+            )
         return (folder / "corpus.json").exists()
     if folder.exists() and any(folder.iterdir()):
         raise VcworkError(f"{folder}: expected an empty folder or a lab corpus, found other files")
@@ -130,12 +144,17 @@ def shoot(folder: Path, story: Story, config: LabConfig) -> None:
     rng = np.random.default_rng([config.seed, 4, *index])
     write_mp4(folder / "videos" / f"{story.id}.mp4", film(story, config.size, config.fps, rng), config.fps)
     write_vtt(folder / "captions" / f"{story.id}.vtt", [Caption(c.start_s, c.end_s, c.text) for c in story.cues])
-    write_json(folder / "truth" / f"{story.id}.json", {
-        "segments": [{"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
-                     for h in story.happenings],
-        "caption_segment": [c.segment for c in story.cues],
-        "mentions": story.mentions,
-    })
+    write_json(
+        folder / "truth" / f"{story.id}.json",
+        {
+            "segments": [
+                {"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
+                for h in story.happenings
+            ],
+            "caption_segment": [c.segment for c in story.cues],
+            "mentions": story.mentions,
+        },
+    )
 
 
 def _describe(stories: list[Story], config: LabConfig) -> dict:
@@ -148,9 +167,20 @@ def _describe(stories: list[Story], config: LabConfig) -> dict:
         "config": config.model_dump(),
         "steps": {id: step.sentence for id, step in sorted(steps.items())},
         "step_parts": {id: asdict(step) for id, step in sorted(steps.items())},
-        "recipes": {r.id: {"name": r.name, "steps": [s.id for s in r.steps], "lookalike": r.lookalike, "split": r.split}
-                    for r in recipes.values()},
-        "videos": [{"id": s.id, "video": f"videos/{s.id}.mp4", "captions": f"captions/{s.id}.vtt",
-                    "truth": f"truth/{s.id}.json", "duration_s": s.duration_s, "split": s.recipe.split,
-                    "recipe": s.recipe.id} for s in stories],
+        "recipes": {
+            r.id: {"name": r.name, "steps": [s.id for s in r.steps], "lookalike": r.lookalike, "split": r.split}
+            for r in recipes.values()
+        },
+        "videos": [
+            {
+                "id": s.id,
+                "video": f"videos/{s.id}.mp4",
+                "captions": f"captions/{s.id}.vtt",
+                "truth": f"truth/{s.id}.json",
+                "duration_s": s.duration_s,
+                "split": s.recipe.split,
+                "recipe": s.recipe.id,
+            }
+            for s in stories
+        ],
     }

@@ -74,7 +74,11 @@ class _Scene:
         rest = centre + rng.normal(0, 5, 2) * s
         reach = rng.uniform(10, 14) * s * (0.7 if "clock" in action.path or action.path == "counter" else 1.0)
         speed = rng.uniform(0.9, 1.1)
-        path = rest + reach * hand_path(action.path, action.hz * speed, t, rng.random()) + rng.normal(0, 0.5, (len(t), 2)) * s
+        path = (
+            rest
+            + reach * hand_path(action.path, action.hz * speed, t, rng.random())
+            + rng.normal(0, 0.5, (len(t), 2)) * s
+        )
         backdrop = self._lay([(step.thing, centre), *self._edge_things(without=step.thing)])
         return self._with_hand(backdrop, step.tool, path, t)
 

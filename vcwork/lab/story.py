@@ -110,7 +110,9 @@ def _perform(recipe: LabRecipe, rng: np.random.Generator, world: dict) -> tuple[
     happenings, t = [], float(rng.uniform(3, 9))
     for step in kept:
         end = t + float(rng.uniform(world["step_min_s"], world["step_max_s"]))
-        happenings.append(Happening(round(t, 2), round(end, 2), step, _fill(rng.choice(ANNOTATIONS), step, recipe, rng)))
+        happenings.append(
+            Happening(round(t, 2), round(end, 2), step, _fill(rng.choice(ANNOTATIONS), step, recipe, rng))
+        )
         t = end + float(rng.uniform(world["gap_min_s"], world["gap_max_s"]))
     return happenings, int(np.ceil(t))
 
@@ -131,8 +133,9 @@ def _narrate(recipe: LabRecipe, happenings: list[Happening], duration: int, rng:
         until = planned[0][0] if planned else duration
         if planned and t >= until - 0.5:
             _, text, segment = planned.pop(0)
-            mentions.append({"segment": segment, "start_s": round(t, 2),
-                             "offset_s": round(t - happenings[segment].start_s, 2)})
+            mentions.append(
+                {"segment": segment, "start_s": round(t, 2), "offset_s": round(t - happenings[segment].start_s, 2)}
+            )
         else:
             text, segment = _fill(rng.choice(CHATTER), rng.choice(recipe.steps), recipe, rng), -1
             if t + len(text.split()) / speed > until + 1.0:  # no room before the next mention: stay silent
@@ -147,8 +150,11 @@ def _narrate(recipe: LabRecipe, happenings: list[Happening], duration: int, rng:
 def _fill(template: str, step: Step, recipe: LabRecipe, rng: np.random.Generator) -> str:
     """Say it in one of the possible words."""
     return str(template).format(
-        verb=rng.choice(ACTION[step.action].verbs), noun=rng.choice(THING[step.thing].nouns),
-        tool=rng.choice(TOOLS[step.tool][0]), recipe=recipe.name, other=rng.choice([t.name for t in THINGS]),
+        verb=rng.choice(ACTION[step.action].verbs),
+        noun=rng.choice(THING[step.thing].nouns),
+        tool=rng.choice(TOOLS[step.tool][0]),
+        recipe=recipe.name,
+        other=rng.choice([t.name for t in THINGS]),
     )
 
 
