@@ -19,6 +19,7 @@ from torch import Tensor
 from vcwork.clusters import cluster_batches, random_batches
 from vcwork.config import TrainConfig
 from vcwork.errors import VcworkError
+from vcwork.files import atomic_write
 from vcwork.loss import symmetric_nce
 from vcwork.model import VideoCLIP
 from vcwork.sampling import Pair, Track, sample_pair
@@ -62,9 +63,7 @@ def pretrain(
     captions of another.
     """
     data = _derange(data, config.seed) if config.shuffle_captions else data
-    per_epoch = max(
-        1, config.passes_per_epoch * len(data.tracks) // min(config.clusters.videos_per_batch, len(data.tracks))
-    )
+    per_epoch = updates(data, config) // config.epochs
     optimizer, schedule = make_optimizer(model, config, config.epochs * per_epoch)
     log = _Log(folder)
     start = _restore(folder, model, optimizer, schedule, config) if folder else 0
@@ -88,6 +87,12 @@ def pretrain(
             log.write({"epoch": epoch, **on_epoch(epoch, model)})
         if folder:
             _save_state(folder, model, optimizer, schedule, epoch + 1, config)
+
+
+def updates(data: PairData, config: TrainConfig) -> int:
+    """Number of updates of the whole run: on average every video is in a batch `passes_per_epoch` times an epoch."""
+    k = min(config.clusters.videos_per_batch, len(data.tracks))
+    return config.epochs * max(1, config.passes_per_epoch * len(data.tracks) // k)
 
 
 def make_optimizer(model: VideoCLIP, config: TrainConfig, steps: int):
@@ -229,8 +234,6 @@ class _Log:
 
 
 def _save_state(folder: str | Path, model: VideoCLIP, optimizer, schedule, epoch: int, config: TrainConfig) -> None:
-    from vcwork.files import atomic_write
-
     state = {"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
              "schedule": schedule.state_dict(), "config": config.model_dump_json()}  # fmt: skip
     with atomic_write(Path(folder) / "state.pt", "wb") as file:

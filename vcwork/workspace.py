@@ -4,27 +4,30 @@ An empty path means the tiny lab corpus, built once under `outputs/tiny-seed<see
 that is given is opened, never built: a run must not quietly measure something else.
 """
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from vcwork.backbones import get_backbone
 from vcwork.checkpoint import Encoder, load_encoder, save_encoder
 from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.corpus import Corpus, open_corpus
 from vcwork.errors import VcworkError
+from vcwork.evaluation import annotated_clips, clip_scores
 from vcwork.features import extract
-from vcwork.files import project_root, resolve
+from vcwork.files import project_root, read_json, resolve, write_json
 from vcwork.lab import LabConfig, make_corpus
+from vcwork.metrics import recall_at_k
 from vcwork.model import VideoCLIP
 from vcwork.sampling import Track
 from vcwork.store import FeatureStore, open_store
 from vcwork.text import Tokenizer
-from vcwork.train import PairData, StepRecord, pretrain
+from vcwork.train import PairData, pretrain, updates
 
 
 @dataclass(frozen=True)
@@ -67,14 +70,8 @@ class Workspace:
             encoder = load_encoder(resolve(self.checkpoint_path), self.store.contract)
         elif self.corpus_path:
             raise VcworkError("checkpoint: a corpus was given without a checkpoint; train one with notebook 20")
-        elif (self.tiny / "checkpoint" / "checkpoint.json").exists():
-            encoder = load_encoder(self.tiny / "checkpoint", self.store.contract)
         else:
-            encoder, steps = new_run(self.corpus, self.store, tiny_model(), tiny_training(self.seed))
-            for _ in steps:
-                pass
-            save_encoder(self.tiny / "checkpoint", encoder)
-            encoder.model.eval()
+            encoder = train(self.corpus, self.store, self.tiny / "checkpoint", TINY_SIZES, tiny_training(self.seed))
         self.hashes["checkpoint"] = encoder.digest
         return encoder
 
@@ -86,40 +83,72 @@ def prepare(
     return Workspace(corpus, features, checkpoint, seed, progress)
 
 
-def tiny_model() -> dict:
-    """Sizes of the tiny model: notebook 20's defaults."""
-    return {"hidden": 128, "heads": 4, "ffn": 256, "video_layers": 1, "text_layers": 1}
+TINY_SIZES = {"hidden": 128, "heads": 4, "ffn": 256, "video_layers": 1, "text_layers": 1}  # notebook 20's defaults
 
 
 def tiny_training(seed: int = 0) -> TrainConfig:
     """A few seconds of training: notebook 20's defaults."""
     return TrainConfig(
-        epochs=3, passes_per_epoch=15, lr=1.5e-3, warmup=20, seed=seed,
+        epochs=3,
+        passes_per_epoch=15,
+        lr=1.5e-3,
+        warmup=20,
+        seed=seed,
         pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=12),
         clusters=ClusterConfig(videos_per_batch=16, clips_per_video=6, clips_for_vector=4),
-    )  # fmt: skip
+    )
 
 
-def new_run(
-    corpus: Corpus,
-    store: FeatureStore,
-    sizes: dict,
-    config: TrainConfig,
-    folder: str | Path | None = None,
-    on_epoch=None,
-) -> tuple[Encoder, Iterator[StepRecord]]:
-    """A fresh encoder for this corpus and the generator that trains it in place.
+def train(
+    corpus: Corpus, store: FeatureStore, folder: str | Path, sizes: dict, config: TrainConfig, progress: bool = False
+) -> Encoder:
+    """Train on the corpus's training split into `folder`: log.jsonl, state.pt, and the checkpoint at the end.
 
-    The vocabulary comes from the training captions, the feature width from the store; `sizes` are the other fields of
-    ModelConfig. `on_epoch(epoch, encoder)` may return numbers for the log.
+    `sizes`: fields of ModelConfig other than width and vocabulary. Called again with the same arguments it resumes an
+    interrupted run, or opens the finished one; with others it is refused (VcworkError). After each epoch the log gets
+    the validation R@1, where the corpus has annotated validation videos.
     """
+    folder = resolve(folder)
+    identity = {"sizes": sizes, "config": config.model_dump(), "features": store.digest()}
+    identity = json.loads(json.dumps(identity))
+    if (folder / "train.json").exists() and read_json(folder / "train.json") != identity:
+        raise VcworkError(f"{folder}: holds a run of another configuration or other features; choose another folder")
+    if (folder / "checkpoint.json").exists():
+        return load_encoder(folder, store.contract)
+    write_json(folder / "train.json", identity)
+    encoder = new_encoder(corpus, store, sizes, config)
+    data = pair_data(corpus, store, encoder.tokenizer)
+    with tqdm(total=updates(data, config), desc="training", unit="step", disable=not progress) as bar:
+
+        def on_epoch(epoch: int, _: object) -> dict:
+            numbers = validate(encoder, corpus, store)
+            if progress:
+                bar.write(f"epoch {epoch + 1}/{config.epochs} {' '.join(f'{k} {v:.3f}' for k, v in numbers.items())}")
+            return numbers
+
+        for record in pretrain(encoder.model, encoder.tokenizer, data, config, folder, on_epoch):
+            bar.update(record.step + 1 - bar.n)
+            bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
+    encoder.model.eval()
+    return save_encoder(folder, encoder)
+
+
+def new_encoder(corpus: Corpus, store: FeatureStore, sizes: dict, config: TrainConfig) -> Encoder:
+    """Untrained: vocabulary from the training captions, feature width from the store, weights from the seed."""
     tokenizer = Tokenizer.train(c.text for v in corpus.split("train") for c in corpus.captions(v.id))
     torch.manual_seed(config.seed)
     model = VideoCLIP(ModelConfig.checked(feature_dim=store.contract.width, vocab_size=len(tokenizer), **sizes))
-    encoder = Encoder(model, tokenizer, store.contract, card={"train": config.model_dump(), "features": store.digest()})
-    data = pair_data(corpus, store, tokenizer)
-    hook = (lambda epoch, _: on_epoch(epoch, encoder)) if on_epoch else None
-    return encoder, pretrain(model, tokenizer, data, config, folder, hook)
+    return Encoder(model, tokenizer, store.contract, card={"train": config.model_dump(), "features": store.digest()})
+
+
+def validate(encoder: Encoder, corpus: Corpus, store: FeatureStore) -> dict[str, float]:
+    """R@1 text to video among the validation split's annotated clips; empty where there are none."""
+    try:
+        clips = annotated_clips(corpus, store, "val")
+    except VcworkError:
+        return {}
+    same = clips.steps[:, None] == clips.steps
+    return {"val_t2v_R@1": recall_at_k(clip_scores(encoder, clips), 1, same)}
 
 
 def pair_data(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, split: str = "train") -> PairData:
