@@ -23,6 +23,16 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return ids, distance
 
 
+def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+    """Cluster of each vector (N, D) -> (N,) int: Lloyd's algorithm by faiss, best of five starts from `seed`."""
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not 1 <= k <= len(vectors):
+        raise VcworkError(f"k-means: expected 1 to {len(vectors)} clusters for {len(vectors)} vectors, got {k}")
+    means = faiss.Kmeans(vectors.shape[1], k, niter=30, nredo=5, seed=seed, min_points_per_centroid=1)
+    means.train(vectors)
+    return means.index.search(vectors, 1)[1][:, 0]
+
+
 def cluster_batches(
     vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator
 ) -> list[np.ndarray]:

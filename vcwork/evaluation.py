@@ -11,6 +11,7 @@ from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus, Video
 from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
+from vcwork.sampling import Pair
 from vcwork.store import FeatureStore
 from vcwork.tasks import localization, segmentation
 from vcwork.tasks.common import seconds_of
@@ -51,6 +52,28 @@ def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
         np.array([s.step for _, s, _ in rows]), np.array([v.id for v, _, _ in rows]),
         np.array([v.recipe for v, _, _ in rows]), [(s.start_s, s.end_s) for _, s, _ in rows],
     )  # fmt: skip
+
+
+def step_parts(corpus: Corpus, steps: np.ndarray) -> dict[str, np.ndarray]:
+    """Object and action of each step id (N,), where the corpus knows them (the lab does); else empty."""
+    parts = corpus.meta.get("step_parts", {})
+    if not all(step in parts for step in steps):
+        return {}
+    return {name: np.array([parts[s][key] for s in steps]) for name, key in (("object", "thing"), ("action", "action"))}
+
+
+def pair_steps(corpus: Corpus, pairs: list[Pair]) -> list[str]:
+    """The step that fills most of each pair's video clip, "" where that is background."""
+    out = []
+    for pair in pairs:
+        shown: dict[str, float] = {}
+        for s in corpus[pair.video_id].segments:
+            seconds = min(s.end_s, pair.video_end) - max(s.start_s, pair.video_start)
+            if seconds > 0:
+                shown[s.step] = shown.get(s.step, 0.0) + seconds
+        best = max(shown, key=shown.get, default="")
+        out.append(best if shown.get(best, 0) * 2 > pair.video_end - pair.video_start else "")
+    return out
 
 
 def clip_scores(encoder: Encoder, clips: Clips) -> np.ndarray:

@@ -1,0 +1,77 @@
+"""Do groups found without labels agree with the truth? Purity and NMI of clusters, shares of kin among neighbours.
+
+Purity grows with the number of clusters and NMI is above zero by luck, so both stand beside the same clusters with
+their labels shuffled.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vcwork import metrics
+from vcwork.audit import Result
+from vcwork.tasks.common import check_lengths, mean_result, sentence
+
+
+def evaluate(
+    clusters: Sequence[int],
+    classes: Sequence,
+    video_ids: Sequence,
+    name: str = "",
+    *,
+    setting: str = "",
+    n_boot: int = 300,
+    seed: int = 0,
+) -> list[Result]:
+    """`<name>_purity` and `<name>_NMI` of clusters (N,) against classes (N,); chance: labels shuffled over the items."""
+    n = check_lengths(clusters=clusters, classes=classes, video_ids=video_ids)
+    clusters, classes = np.unique(clusters, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
+    rng = np.random.default_rng(seed)
+    shuffled = [rng.permutation(classes) for _ in range(20)]
+    rule = f"{n} items, {clusters.max() + 1} clusters, {classes.max() + 1} classes; chance: shuffled labels"
+    protocol = sentence(setting, rule, "95 % interval over videos, clusters fixed")
+    per_item, chance = _in_majority(clusters, classes), np.mean([metrics.purity(clusters, s) for s in shuffled])
+    prefix = f"{name}_" if name else ""
+    purity = mean_result(f"{prefix}purity", per_item, video_ids, chance, protocol, n_boot=n_boot, seed=seed)
+    low, high = _nmi_interval(clusters, classes, np.asarray(video_ids), n_boot, rng)
+    value, chance = metrics.nmi(clusters, classes), float(np.mean([metrics.nmi(clusters, s) for s in shuffled]))
+    extra = {"times_chance": value / chance} if chance > 0 else {}
+    return [purity, Result(f"{prefix}NMI", value, min(low, value), max(high, value), chance, protocol, n, extra=extra)]
+
+
+def _in_majority(clusters: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """1.0 for items of their cluster's most frequent class, (N,)."""
+    major = {c: np.bincount(classes[clusters == c]).argmax() for c in np.unique(clusters)}
+    return np.array([float(classes[i] == major[c]) for i, c in enumerate(clusters)])
+
+
+def _nmi_interval(
+    clusters: np.ndarray, classes: np.ndarray, videos: np.ndarray, n_boot: int, rng
+) -> tuple[float, float]:
+    """Whole videos left out at random, half of them: repeating videos, as the bootstrap does, would inflate NMI."""
+    ids, values = np.unique(videos), []
+    full = metrics.nmi(clusters, classes)
+    for _ in range(n_boot):
+        keep = np.isin(videos, rng.permutation(ids)[: max(1, len(ids) // 2)])
+        values.append(metrics.nmi(clusters[keep], classes[keep]))
+    spread = np.asarray(values) - np.mean(values)
+    low, high = np.quantile(spread, [0.025, 0.975])
+    return float(np.clip(full + low, 0, 1)), float(np.clip(full + high, 0, 1))
+
+
+def kin_share(
+    batches: Sequence[np.ndarray], kin: np.ndarray, name: str, *, setting: str = "", n_boot: int = 1000, seed: int = 0
+) -> Result:
+    """Share of pairs inside a batch that are kin; kin (V, V) bool, diagonal ignored; interval over batches.
+
+    Chance is the share among all pairs of videos: what batches of random videos hold on average.
+    """
+    kin = np.asarray(kin, dtype=bool) & ~np.eye(len(kin), dtype=bool)
+    shares, batch = [], []
+    for b, members in enumerate(batches):
+        inside = kin[np.ix_(members, members)]
+        shares += list(inside.sum(1) / max(1, len(members) - 1))
+        batch += [b] * len(members)
+    chance = float(kin.sum() / (len(kin) * (len(kin) - 1)))
+    protocol = sentence(setting, f"{len(batches)} batches of {len(batches[0])} videos", "95 % interval over batches")
+    return mean_result(name, np.array(shares), batch, chance, protocol, n_boot=n_boot, seed=seed)
