@@ -40,8 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("notebook", help="number, name or path")
     one.add_argument("out", nargs="?", metavar="OUT", help="also copy the executed notebook to this path")
     one.add_argument("-f", dest="files", action="append", default=[], metavar="YAML", help="file of parameters")
-    one.add_argument("-p", dest="pairs", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"),
-                     help="one parameter")
+    one.add_argument(
+        "-p", dest="pairs", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"), help="one parameter"
+    )
 
     names = _command(commands, "list", list_notebooks, "show notebooks, their parameters, and the profiles")
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
@@ -60,8 +61,14 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", help="a folder in params/")
     parser.add_argument("--seed", type=int, help="the seed of every notebook")
     parser.add_argument("--only", default="", metavar="20,30", help="only these notebooks of the profile")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="NOTEBOOK.param=value",
-                        help="one parameter; may be given more than once")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="NOTEBOOK.param=value",
+        help="one parameter; may be given more than once",
+    )
 
 
 def _plan(options: argparse.Namespace) -> profiles.Plan:
@@ -83,15 +90,16 @@ def check_profile(options: argparse.Namespace) -> int:
 
 def run_notebook(options: argparse.Namespace) -> int:
     """`papermill`: one notebook in a run folder of its own."""
-    plan = profiles.plan_notebook(project_root(), options.notebook, [resolve(file) for file in options.files],
-                                  dict(options.pairs))
+    plan = profiles.plan_notebook(
+        project_root(), options.notebook, [resolve(file) for file in options.files], dict(options.pairs)
+    )
     return _execute(plan, copy_to=resolve(options.out) if options.out else None)
 
 
 def _execute(plan: profiles.Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
     from vcwork import runs  # Jupyter's packages; checking does not need them
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)   # a polite stop also leaves a page of what was done
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop also leaves a page of what was done
     return runs.run(plan, out, copy_to)
 
 
@@ -103,8 +111,10 @@ def list_notebooks(options: argparse.Namespace) -> int:
         print("profiles:", *profiles.profile_names(root), sep="\n    ")
     for text in options.names:
         name = profiles.find_notebook(root, text)
-        lines = [f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}"
-                 for p in read_parameters(root / "notebooks" / f"{name}.ipynb").values()]
+        lines = [
+            f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}"
+            for p in read_parameters(root / "notebooks" / f"{name}.ipynb").values()
+        ]
         print(name, *lines, sep="\n")
     return 0
 

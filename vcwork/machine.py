@@ -43,8 +43,14 @@ def package_versions() -> dict[str, str]:
 def hardware() -> dict[str, Any]:
     """Platform, processor, usable cores, memory, and what torch sees: its threads and the names of its GPUs."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"platform": platform.platform(), "processor": _processor(), "cores": cores, "memory_mb": _memory_mb(),
-            "omp_num_threads": os.environ.get("OMP_NUM_THREADS"), **torch_facts()}
+    return {
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": cores,
+        "memory_mb": _memory_mb(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        **torch_facts(),
+    }
 
 
 def torch_facts() -> dict[str, Any]:
@@ -62,8 +68,11 @@ class PeakMemory:
     def __init__(self, interval_s: float = 0.5) -> None:
         self.interval_s, self.peak_mb = interval_s, 0.0
         self.linux = Path("/proc/self/smaps_rollup").exists()
-        self.how = (f"sum of proportional set sizes over the process tree, every {interval_s:g} s" if self.linux
-                    else "largest resident size of any single child process")
+        self.how = (
+            f"sum of proportional set sizes over the process tree, every {interval_s:g} s"
+            if self.linux
+            else "largest resident size of any single child process"
+        )
 
     def __enter__(self) -> "PeakMemory":
         self._stop = threading.Event()
@@ -95,7 +104,7 @@ def descendants(pid: int) -> list[int]:
             if fields:
                 parents.setdefault(int(fields[1]), []).append(int(folder.name))
     tree = [pid]
-    for parent in tree:   # grows while it is walked
+    for parent in tree:  # grows while it is walked
         tree += parents.get(parent, [])
     return tree
 
@@ -109,7 +118,7 @@ def _pss_mb(pid: int) -> float:
 def _largest_child_mb() -> float:
     try:
         import resource
-    except ImportError:   # Windows
+    except ImportError:  # Windows
         return 0.0
     size = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return size / 2**20 if sys.platform == "darwin" else size / 1024

@@ -34,8 +34,11 @@ body { max-width: 60rem; margin: 0 auto; } img.formula { vertical-align: middle;
 """
 
 # fenced or inline code first, so that a dollar sign inside code stays one
-MATH = re.compile(r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<display>.+?)\$\$|"
-                  r"\$(?P<inline>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)", re.DOTALL)
+MATH = re.compile(
+    r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<display>.+?)\$\$|"
+    r"\$(?P<inline>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)",
+    re.DOTALL,
+)
 
 
 def write_html(notebook: Path, target: Path) -> None:
@@ -69,11 +72,11 @@ def write_figures(notebook: Path, folder: Path) -> list[str]:
 
 
 def title(notebook: nbformat.NotebookNode) -> str:
-    """The notebook's first heading, or nothing."""
+    """The notebook's first heading without its markup, or nothing."""
     for cell in notebook.cells:
         match = re.search(r"^#+\s+(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
         if match:
-            return match[1].strip()
+            return re.sub(r"[*`$]", "", match[1]).strip()
     return ""
 
 
@@ -112,13 +115,14 @@ def _draw_match(match: re.Match) -> str:
 
 
 def _formula_image(formula: str) -> str | None:
-    from matplotlib import mathtext
+    from matplotlib import mathtext, rc_context
     from matplotlib.font_manager import FontProperties
 
     svg = io.BytesIO()
     try:
-        mathtext.math_to_image(f"${formula}$", svg, format="svg", dpi=72, prop=FontProperties(size=11))
-    except Exception:   # mathtext knows only a part of TeX: the reader then sees the source
+        with rc_context({"savefig.facecolor": "none"}):
+            mathtext.math_to_image(f"${formula}$", svg, format="svg", dpi=72, prop=FontProperties(size=11))
+    except Exception:  # mathtext knows only a part of TeX: the reader then sees the source
         return None
     data = base64.b64encode(svg.getvalue()).decode()
     return f'<img class="formula" alt="{html.escape(formula)}" src="data:image/svg+xml;base64,{data}"/>'

@@ -10,8 +10,14 @@ from typing import Any
 from vcwork.audit import Result, show
 from vcwork.results import as_result
 
-STATUS_WORDS = {"done": "done", "failed": "failed", "skipped": "skipped", "interrupted": "interrupted",
-                "running": "running", "waiting": "not run"}
+STATUS_WORDS = {
+    "done": "done",
+    "failed": "failed",
+    "skipped": "skipped",
+    "interrupted": "interrupted",
+    "running": "running",
+    "waiting": "not run",
+}
 
 CSS = """
 :root { --ink: #1c2026; --soft: #5c6570; --line: #d9dee4; --ground: #ffffff; --card: #f6f8fa; --link: #0b62b8;
@@ -47,17 +53,28 @@ pre.error { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--gr
 def page_html(run: dict[str, Any]) -> str:
     """The whole page for the contents of `run.json`, with each notebook's `results` rows inside it."""
     name = escape(run["profile"])
-    return "\n".join([
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n<title>{name}: results</title>',
-        '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
-        f"<style>{CSS}</style>\n</head>\n<body>\n<h1>VideoCLIP Workbench: {name}</h1>",
-        _verdict(run), _summary(run), "<h2>Metrics</h2>", _metrics(run["notebooks"]), "<h2>Notebooks</h2>",
-        '<div class="cards">', *(_card(notebook) for notebook in run["notebooks"]), "</div>\n</body>\n</html>\n"])
+    return "\n".join(
+        [
+            f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n<title>{name}: results</title>',
+            '<meta name="viewport" content="width=device-width, initial-scale=1"/>',
+            f"<style>{CSS}</style>\n</head>\n<body>\n<h1>VideoCLIP Workbench: {name}</h1>",
+            _verdict(run),
+            _summary(run),
+            "<h2>Metrics</h2>",
+            _metrics(run["notebooks"]),
+            "<h2>Notebooks</h2>",
+            '<div class="cards">',
+            *(_card(notebook) for notebook in run["notebooks"]),
+            "</div>\n</body>\n</html>\n",
+        ]
+    )
 
 
 def _verdict(run: dict[str, Any]) -> str:
-    counts = {word: sum(notebook["status"] == status for notebook in run["notebooks"])
-              for status, word in STATUS_WORDS.items()}
+    counts = {
+        word: sum(notebook["status"] == status for notebook in run["notebooks"])
+        for status, word in STATUS_WORDS.items()
+    }
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     kind = run["status"] if run["status"] != "running" else "soft"
     return f'<p><strong class="{kind}">{escape(run["status"])}</strong> <span class="soft">{told}</span></p>'
@@ -69,34 +86,53 @@ def _summary(run: dict[str, Any]) -> str:
     memory = f"{run['peak_memory_mb']:.0f} MB ({run['peak_memory_how']})" if run["peak_memory_mb"] else "not measured"
     gpu = ", ".join(machine["gpu"]) or "no GPU"
     threads = f", torch on {machine['torch_threads']} threads" if machine["torch_threads"] else ""
-    facts = {"started": run["started"], "wall time": minutes(run["wall_s"]), "peak memory": memory,
-             "seed": _seeds(run), "commit": commit,
-             "hardware": f"{machine['processor']}, {machine['cores']} cores{threads}, {gpu}, {machine['platform']}",
-             "software": ", ".join([f"Python {run['python']}"] + [
-                 f"{name} {run['packages'][name]}" for name in ("torch", "transformers", "faiss-cpu", "av")
-                 if name in run["packages"]])}
+    facts = {
+        "started": run["started"],
+        "wall time": duration(run["wall_s"]),
+        "peak memory": memory,
+        "seed": _seeds(run),
+        "commit": commit,
+        "hardware": f"{machine['processor']}, {machine['cores']} cores{threads}, {gpu}, {machine['platform']}",
+        "software": ", ".join(
+            [f"Python {run['python']}"]
+            + [
+                f"{name} {run['packages'][name]}"
+                for name in ("torch", "transformers", "faiss-cpu", "av")
+                if name in run["packages"]
+            ]
+        ),
+    }
     rows = "".join(f"<dt>{key}</dt><dd>{escape(str(value))}</dd>" for key, value in facts.items())
     links = 'everything else: <a href="run.json">run.json</a>, <a href="metrics.json">metrics.json</a>'
     return f"<dl>{rows}</dl><p class='soft'>{links}</p>"
 
 
 def _seeds(run: dict[str, Any]) -> str:
-    seeds = sorted({str(notebook["parameters"]["seed"]) for notebook in run["notebooks"]
-                    if "seed" in notebook["parameters"]})
+    seeds = sorted(
+        {str(notebook["parameters"]["seed"]) for notebook in run["notebooks"] if "seed" in notebook["parameters"]}
+    )
     return ", ".join(seeds) or "none"
 
 
 def _metrics(notebooks: list[dict[str, Any]]) -> str:
-    rows = [(notebook["name"], i == 0, as_result(row)) for notebook in notebooks
-            for i, row in enumerate(notebook["results"])]
+    rows = [
+        (notebook["name"], i == 0, as_result(row))
+        for notebook in notebooks
+        for i, row in enumerate(notebook["results"])
+    ]
     if not rows:
         return '<p class="soft">No notebook has recorded a metric.</p>'
-    header = "".join(f"<th>{head}</th>" for head in ["notebook", *table_cells(rows[0][2]), ""])
-    body = "\n".join(_metric_line(*row) for row in rows)
-    note = ("Chance is what guessing would score; best trivial is the strongest rule that never looked at the content. "
-            "Bars run from 0 to 100 %: line the value, band its interval, dots chance.")
-    return (f'<p class="soft">{note}</p><div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n'
-            f"<tbody>\n{body}\n</tbody></table></div>")
+    columns = used_columns([result for _, _, result in rows])
+    header = "".join(f"<th>{head}</th>" for head in ["notebook", *columns, ""])
+    body = "\n".join(_metric_line(*row, columns) for row in rows)
+    note = (
+        "Chance is what guessing would score; best trivial is the strongest rule that never looked at the content. "
+        "Bars run from 0 to 100 %: line the value, band its interval, dots chance."
+    )
+    return (
+        f'<p class="soft">{note}</p><div class="scroll"><table>\n<thead><tr>{header}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
 
 
 def table_cells(result: Result) -> dict[str, str]:
@@ -104,19 +140,32 @@ def table_cells(result: Result) -> dict[str, str]:
     trivial, score = result.best_trivial
     interval = f"{result.show('low')} .. {result.show('high')}"
     paper = "" if result.paper is None else result.show("paper")
-    return {"metric": result.name, "value": result.show(), "95 % interval": interval, "chance": result.show("chance"),
-            "best trivial": f"{show(score, result.unit)} {trivial}", "paper": paper, "n": str(result.n),
-            "protocol": result.protocol}
+    return {
+        "metric": result.name,
+        "value": result.show(),
+        "95 % interval": interval,
+        "chance": result.show("chance"),
+        "best trivial": f"{show(score, result.unit)} {trivial}",
+        "paper": paper,
+        "n": str(result.n),
+        "protocol": result.protocol,
+    }
 
 
-def _metric_line(notebook: str, first: bool, result: Result) -> str:
+def used_columns(results: list[Result]) -> list[str]:
+    """The columns of `table_cells` in which some result has anything to say."""
+    lines = [table_cells(result) for result in results]
+    return [name for name in lines[0] if any(line[name] for line in lines)]
+
+
+def _metric_line(notebook: str, first: bool, result: Result, columns: list[str]) -> str:
     css = " first" if first else ""
     link = f'<a href="pages/{notebook}.html">{notebook}</a>' if first else ""
     cells = [f'<td class="{css.strip()}">{link}</td>']
-    for column, text in table_cells(result).items():
-        kind = "words" if column in ("metric", "protocol", "best trivial") else "number"
+    for column in columns:
+        kind = "words" if column == "protocol" else "number"
         exact = f' title="{result.value!r}"' if column == "value" else ""
-        cells.append(f'<td class="{kind}{css}"{exact}>{escape(text)}</td>')
+        cells.append(f'<td class="{kind}{css}"{exact}>{escape(table_cells(result)[column])}</td>')
     return "<tr>" + "".join(cells) + f'<td class="{css.strip()}">{_bar(result)}</td></tr>'
 
 
@@ -131,9 +180,12 @@ def _bar(result: Result) -> str:
 
 def _card(notebook: dict[str, Any]) -> str:
     name, status = notebook["name"], notebook["status"]
-    lines = [f'<div class="card"><h3>{escape(notebook["title"] or name)}</h3>',
-             f'<p class="soft">{name} · <span class="{status}">{STATUS_WORDS[status]}</span>'
-             + (f" · {minutes(notebook['wall_s'])}" if notebook["wall_s"] else "") + "</p>"]
+    lines = [
+        f'<div class="card"><h3>{escape(notebook["title"] or name)}</h3>',
+        f'<p class="soft">{name} · <span class="{status}">{STATUS_WORDS[status]}</span>'
+        + (f" · {duration(notebook['wall_s'])}" if notebook["wall_s"] else "")
+        + "</p>",
+    ]
     if notebook["error"]:
         lines.append(f'<pre class="error">{escape(error_text(notebook["error"]))}</pre>')
     links = {"page": "read it", "executed": "executed notebook", "log": "kernel log"}
@@ -142,8 +194,10 @@ def _card(notebook: dict[str, Any]) -> str:
     if notebook["given"]:
         given = ", ".join(f"{key} = {value!r}" for key, value in notebook["given"].items())
         lines.append(f'<p class="soft">{escape(given)}</p>')
-    figures = "".join(f'<a href="figures/{file}"><img src="figures/{file}" alt="figure of {name}" loading="lazy"/></a>'
-                      for file in notebook["figures"][:3])
+    figures = "".join(
+        f'<a href="figures/{file}"><img src="figures/{file}" alt="figure of {name}" loading="lazy"/></a>'
+        for file in notebook["figures"][:3]
+    )
     return "\n".join([*lines, f'<div class="figures">{figures}</div>' if figures else "", "</div>"])
 
 
@@ -153,18 +207,18 @@ def error_text(error: dict[str, Any]) -> str:
     return f"{place}{error['message']}"
 
 
-def minutes(seconds: float) -> str:
-    """`0.4 min`, `12.0 min`."""
-    return f"{seconds / 60:.1f} min"
+def duration(seconds: float) -> str:
+    """`24 s`, `12.0 min`."""
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
 def metrics_text(notebooks: list[dict[str, Any]]) -> str:
     """The table of metrics for the terminal, without the long protocols."""
-    lines = [{"notebook": notebook["name"], **table_cells(as_result(row))}
-             for notebook in notebooks for row in notebook["results"]]
-    if not lines:
+    rows = [(notebook["name"], as_result(row)) for notebook in notebooks for row in notebook["results"]]
+    if not rows:
         return "no metrics recorded"
-    columns = [name for name in lines[0] if name != "protocol" and any(line[name] for line in lines)]
-    cells = [columns, *([line[name] for name in columns] for line in lines)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    columns = [name for name in used_columns([result for _, result in rows]) if name != "protocol"]
+    cells = [["notebook", *columns]]
+    cells += [[name, *(table_cells(result)[column] for column in columns)] for name, result in rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)

@@ -70,9 +70,12 @@ class Parameter:
 
 def read_parameters(path: Path) -> dict[str, Parameter]:
     """The parameters of a notebook, in order; VcworkError when its parameters cell is absent or holds anything else."""
-    try:   # as JSON, because importing nbformat takes three seconds
-        sources = ["".join(cell["source"]) for cell in read_json(path)["cells"]
-                   if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])]
+    try:  # as JSON, because importing nbformat takes three seconds
+        sources = [
+            "".join(cell["source"])
+            for cell in read_json(path)["cells"]
+            if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])
+        ]
     except (KeyError, TypeError):
         raise VcworkError(f"{path.name}: not a notebook of format 4") from None
     if not sources:
@@ -102,7 +105,7 @@ def parse_parameters(source: str, where: str) -> dict[str, Parameter]:
 def annotated_type(annotation: str) -> Any:
     """The Python type of an annotation made of plain built-in types: `int`, `list[str]`, `float | None`."""
     try:
-        return eval(annotation, {"__builtins__": {}}, TYPES)   # names other than TYPES do not exist here
+        return eval(annotation, {"__builtins__": {}}, TYPES)  # names other than TYPES do not exist here
     except Exception:
         raise VcworkError(f"annotation {annotation!r}: expected built-in types such as int or list[str]") from None
 

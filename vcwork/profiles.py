@@ -52,7 +52,7 @@ class Plan:
     profile: str
     steps: list[Step]
     seed: int | None = None
-    files: list[str] = field(default_factory=list)   # the parameter files, relative to the root
+    files: list[str] = field(default_factory=list)  # the parameter files, relative to the root
 
 
 class _Problems(list[str]):
@@ -92,8 +92,9 @@ def find_notebook(root: Path, text: str) -> str:
     raise VcworkError(f"unknown notebook {text!r}{nearest(stem, names)}; notebooks: {', '.join(names) or 'none'}")
 
 
-def plan_profile(root: Path, profile: str, seed: int | None = None, only: Iterable[str] = (),
-                 settings: Iterable[str] = ()) -> Plan:
+def plan_profile(
+    root: Path, profile: str, seed: int | None = None, only: Iterable[str] = (), settings: Iterable[str] = ()
+) -> Plan:
     """Check a whole profile. `only` picks notebooks; each of `settings` is `NOTEBOOK.param=value`.
 
     Raises VcworkError listing every mistake found in names, types and paths."""
@@ -113,8 +114,12 @@ def plan_profile(root: Path, profile: str, seed: int | None = None, only: Iterab
     return Plan(root, profile, steps, seed, [_relative(files[name], root) for name in chosen])
 
 
-def plan_notebook(root: Path, notebook: str, files: Iterable[Path] = (), overrides: dict[str, str] | None = None,
-                  ) -> Plan:
+def plan_notebook(
+    root: Path,
+    notebook: str,
+    files: Iterable[Path] = (),
+    overrides: dict[str, str] | None = None,
+) -> Plan:
     """Check one notebook with parameter files and `-p name value` pairs. Raises VcworkError like `plan_profile`."""
     name, problems, files = find_notebook(root, notebook), _Problems(), list(files)
     step = _step(root, name, files, overrides or {}, None, problems)
@@ -133,13 +138,16 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
         if path.stem in names and path.suffix == ".yaml":
             found[path.stem] = path
         else:
-            problems.append(f"{_relative(path, root)}: expected <notebook>.yaml, and there is no such "
-                            f"notebook{nearest(path.stem, names)}")
+            problems.append(
+                f"{_relative(path, root)}: expected <notebook>.yaml, and there is no such "
+                f"notebook{nearest(path.stem, names)}"
+            )
     return found
 
 
-def _step(root: Path, name: str, files: list[Path], overrides: dict[str, str], seed: int | None,
-          problems: _Problems) -> Step:
+def _step(
+    root: Path, name: str, files: list[Path], overrides: dict[str, str], seed: int | None, problems: _Problems
+) -> Step:
     path, parameters, given = root / "notebooks" / f"{name}.ipynb", {}, {}
     with problems.at("notebooks"):
         parameters = read_parameters(path)

@@ -33,8 +33,11 @@ def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None 
     for key in keys:
         if keys.count(key) > 1:
             raise VcworkError(f"result {key[0]!r} ({key[1]}) is recorded twice")
-    payload = {"notebook": notebook, "hashes": plain(hashes or {}, "hashes"),
-               "results": [plain(result.as_dict(), f"result {result.name}") for result in results]}
+    payload = {
+        "notebook": notebook,
+        "hashes": plain(hashes or {}, "hashes"),
+        "results": [plain(result.as_dict(), f"result {result.name}") for result in results],
+    }
     if os.environ.get("VCWORK_RESULTS_DIR"):
         write_json(Path(os.environ["VCWORK_RESULTS_DIR"]) / FILE, payload)
     table = results_table(results) if results else "no metrics in this notebook"

@@ -28,7 +28,7 @@ from vcwork.files import atomic_write, write_json
 from vcwork.profiles import Plan, Step
 from vcwork.results import plain, recorded
 
-OK, FAILED, INTERRUPTED = 0, 1, 130   # exit codes; 2 is for a mistake found before the run
+OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
 
 
 def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
@@ -40,7 +40,7 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     print(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}", flush=True)
     began = time.monotonic()
-    hardware = machine.hardware()   # takes seconds, because torch is asked; so before there is a folder
+    hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
     log = RunLog(plan, make_folder(plan, out), hardware, began)
     try:
         for step, entry in zip(progress(plan.steps), log.entries, strict=True):
@@ -52,8 +52,11 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int
     if copy_to and executed:
         copy_to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(executed[-1], copy_to)
-    print(f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.minutes(log.state['wall_s'])}: "
-          f"{_shown(log.folder / 'index.html', plan.root)}", flush=True)
+    print(
+        f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.duration(log.state['wall_s'])}: "
+        f"{_shown(log.folder / 'index.html', plan.root)}",
+        flush=True,
+    )
     return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
 
 
@@ -83,10 +86,22 @@ class RunLog:
         self.folder, self.began = folder, began
         self.entries = [_new_entry(plan, step, folder) for step in plan.steps]
         self.state: dict[str, Any] = {
-            "format": "vcwork-run-1", "profile": plan.profile, "seed": plan.seed, "parameter_files": plan.files,
-            "status": "running", "started": _now(), "ended": None, "wall_s": 0.0, "git": machine.git_state(plan.root),
-            "python": platform.python_version(), "packages": machine.package_versions(),
-            "hardware": hardware, "peak_memory_mb": None, "peak_memory_how": "", "notebooks": self.entries}
+            "format": "vcwork-run-1",
+            "profile": plan.profile,
+            "seed": plan.seed,
+            "parameter_files": plan.files,
+            "status": "running",
+            "started": _now(),
+            "ended": None,
+            "wall_s": 0.0,
+            "git": machine.git_state(plan.root),
+            "python": platform.python_version(),
+            "packages": machine.package_versions(),
+            "hardware": hardware,
+            "peak_memory_mb": None,
+            "peak_memory_how": "",
+            "notebooks": self.entries,
+        }
 
     def note_memory(self, peak: machine.PeakMemory) -> None:
         """Keep the highest of all notebooks."""
@@ -109,17 +124,32 @@ class RunLog:
         write_json(self.folder / "run.json", plain(self.state, "run.json"))
         by_notebook = {entry["name"]: entry["results"] for entry in self.entries}
         flat = [{"notebook": name, **row} for name, rows in by_notebook.items() for row in rows]
-        write_json(self.folder / "metrics.json", {"format": "vcwork-metrics-1", "profile": self.state["profile"],
-                                                  "notebooks": by_notebook, "results": flat})
+        write_json(
+            self.folder / "metrics.json",
+            {"format": "vcwork-metrics-1", "profile": self.state["profile"], "notebooks": by_notebook, "results": flat},
+        )
         with atomic_write(self.folder / "index.html") as file:
             file.write(page.page_html(self.state))
 
 
 def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
-    return {"name": step.name, "title": notebook_html.title(nbformat.read(step.path, as_version=4)),
-            "status": "waiting", "started": None, "wall_s": 0.0, "peak_memory_mb": None, "given": step.given,
-            "parameters": step.values(folder, plan.root), "hashes": {}, "error": None, "executed": None, "page": None,
-            "log": None, "figures": [], "results": []}
+    return {
+        "name": step.name,
+        "title": notebook_html.title(nbformat.read(step.path, as_version=4)),
+        "status": "waiting",
+        "started": None,
+        "wall_s": 0.0,
+        "peak_memory_mb": None,
+        "given": step.given,
+        "parameters": step.values(folder, plan.root),
+        "hashes": {},
+        "error": None,
+        "executed": None,
+        "page": None,
+        "log": None,
+        "figures": [],
+        "results": [],
+    }
 
 
 def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> None:
@@ -143,8 +173,10 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
             entry |= recorded(log.folder / "results" / step.name)
             _show_notebook(entry, log.folder)
     log.save()
-    tell(f"{step.name}: {entry['status']} in {page.minutes(entry['wall_s'])}"
-         + (f"\n{_indent(page.error_text(entry['error']))}" if entry["error"] else ""))
+    tell(
+        f"{step.name}: {entry['status']} in {page.duration(entry['wall_s'])}"
+        + (f"\n{_indent(page.error_text(entry['error']))}" if entry["error"] else "")
+    )
 
 
 def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
@@ -156,21 +188,33 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
 
     target = folder / "notebooks" / step.path.name
     target.parent.mkdir(exist_ok=True)
-    values = {name: value for name, value in step.values(folder, root).items()
-              if name in step.given or value != step.parameters[name].default}
+    values = {
+        name: value
+        for name, value in step.values(folder, root).items()
+        if name in step.given or value != step.parameters[name].default
+    }
     log = folder / "logs" / f"{step.name}.txt"
     log.parent.mkdir(exist_ok=True)
     bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
     try:
-        with (_environment(VCWORK_RESULTS_DIR=str(folder / "results" / step.name), VCWORK_ROOT=str(root)),
-              open(log, "wb") as stderr):
+        with (
+            _environment(VCWORK_RESULTS_DIR=str(folder / "results" / step.name), VCWORK_ROOT=str(root)),
+            open(log, "wb") as stderr,
+        ):
             papermill.execute_notebook(
-                _no_braces(step.path), _no_braces(target), values, kernel_name="python3", cwd=root / "notebooks",
-                progress_bar=bar, extra_arguments=["--log-level=ERROR"], kernel_manager_class=_manager(stderr))
+                _no_braces(step.path),
+                _no_braces(target),
+                values,
+                kernel_name="python3",
+                cwd=root / "notebooks",
+                progress_bar=bar,
+                extra_arguments=["--log-level=ERROR"],
+                kernel_manager_class=_manager(stderr),
+            )
     except PapermillExecutionError as error:
         message = f"{error.ename}: {_without_colours(error.evalue)}".strip()
         return {"status": "failed", "error": _error(message, error.exec_count, _failing_line(error))}
-    except Exception as error:   # a dead kernel, or a notebook papermill cannot run: the other notebooks still may
+    except Exception as error:  # a dead kernel, or a notebook papermill cannot run: the other notebooks still may
         return {"status": "failed", "error": _outside_error(target, error)}
     return {"status": "done", "error": None}
 

@@ -15,10 +15,17 @@ from vcwork.files import atomic_write
 from vcwork.profiles import find_notebook, notebook_names
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "nbconvert_exporter": "python",
-            "pygments_lexer": "ipython3"}
-PERSONAL = re.compile(r"(?<![\w.:/])/(?:home|root|Users|work|mnt|media|farm|private|tmp)/\w[\w./-]*"
-                      r"|[A-Z]:\\+Users\\+\w+")
+LANGUAGE = {
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+}
+PERSONAL = re.compile(
+    r"(?<![\w.:/])/(?:home|root|Users|work|private|tmp)/\w[\w./-]*"
+    r"|[A-Z]:\\+Users\\+\w+"
+)
 
 
 def refresh(root: Path, names: Iterable[str] = ()) -> list[str]:
@@ -40,9 +47,15 @@ def refresh_one(path: Path, timeout_s: int = 600) -> None:
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = clean(nbformat.read(path, as_version=4))
-    client = NotebookClient(notebook, timeout=timeout_s, kernel_name="python3", record_timing=False,
-                            coalesce_streams=True, resources={"metadata": {"path": str(path.parent)}},
-                            extra_arguments=["--log-level=ERROR"])
+    client = NotebookClient(
+        notebook,
+        timeout=timeout_s,
+        kernel_name="python3",
+        record_timing=False,
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(path.parent)}},
+        extra_arguments=["--log-level=ERROR"],
+    )
     try:
         client.execute()
     except CellExecutionError as error:

@@ -1,0 +1,65 @@
+"""Notebooks as pages: formulas, progress bars, other widgets, figures."""
+
+import base64
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from vcwork.notebook_html import draw_formulas, settle, title, widget_text, write_figures, write_html
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+STATE = {
+    "box": {"state": {"children": ["IPY_MODEL_left", "IPY_MODEL_bar", "IPY_MODEL_right"]}},
+    "left": {"state": {"description": "", "value": "epochs:  50%"}},
+    "bar": {"state": {"bar_style": "", "value": 5.0, "max": 10.0}},
+    "right": {"state": {"value": " 5/10 [00:03&lt;00:03]"}},
+}
+
+
+def test_progress_bar_becomes_its_last_text() -> None:
+    assert widget_text("box", STATE) == "epochs:  50% ██████████ 5/10 [00:03<00:03]"
+
+
+def test_a_widget_shows_what_is_stored_beside_it() -> None:
+    bar = new_output("display_data", {WIDGET: {"model_id": "box"}, "text/plain": "0%|"})
+    assert settle(bar, STATE).data == {"text/plain": widget_text("box", STATE)}
+    figure = new_output("display_data", {WIDGET: {"model_id": "box"}, "image/png": "x", "text/plain": "<Panel>"})
+    assert settle(figure, STATE).data == {"image/png": "x", "text/plain": "<Panel>"}
+    unknown = new_output("display_data", {WIDGET: {"model_id": "gone"}, "text/plain": "Panel()"})
+    assert settle(unknown, STATE).data == {"text/plain": "Panel()"}
+
+
+@pytest.mark.parametrize("text", ["costs $5 and $6", "`a $b$ c`", "```\n$x$\n```", r"$\nosuchcommand{x}$", "none"])
+def test_what_is_no_formula_stays(text: str) -> None:
+    assert draw_formulas(text) == text
+
+
+def test_formulas_are_drawn_inline_and_displayed() -> None:
+    drawn = draw_formulas("loss $x^2$ and\n\n$$\n\\frac{1}{B}\n$$\n")
+    assert drawn.count('<img class="formula"') == 2 and "$" not in drawn
+    assert 'alt="\\frac{1}{B}"' in drawn
+
+
+def test_page_and_figures_of_a_notebook(tmp_path: Path) -> None:
+    png = base64.b64encode(b"\x89PNG...").decode()
+    outputs = [
+        new_output("display_data", {"image/png": png, "text/plain": "<Figure>"}),
+        new_output("display_data", {"image/png": png}),
+    ]
+    notebook = new_notebook(
+        cells=[
+            new_markdown_cell("text only"),
+            new_markdown_cell("## How `far`?\n"),
+            new_code_cell("1", outputs=outputs),
+        ]
+    )
+    path = tmp_path / "10_any.ipynb"
+    nbformat.write(notebook, path)
+    write_html(path, tmp_path / "pages" / "10_any.html")
+    page = (tmp_path / "pages" / "10_any.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and "<script" not in page
+    assert title(notebook) == "How far?"
+    assert write_figures(path, tmp_path / "figures") == ["10_any-1.png", "10_any-2.png"]
+    assert (tmp_path / "figures" / "10_any-2.png").read_bytes() == b"\x89PNG..."

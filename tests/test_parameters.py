@@ -1,0 +1,196 @@
+"""Parameters and profiles: what a cell declares, what a file may say, and that every mistake is told before a run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vcwork.errors import VcworkError
+from vcwork.parameters import Parameter, fill, from_text, parse_parameters, read_parameters, read_yaml
+from vcwork.profiles import find_notebook, plan_notebook, plan_profile
+
+CELL = """seed: int = 0            # feeds everything
+lr: float = 1.0e-3       # peak rate; lr = 0 freezes
+prompts: list[str] = ["how to {}"]   # one or more
+corpus: str = ""         # folder: a corpus
+truth: str = ""          # file: its truth
+saved: str = ""          # out: where it goes
+limit: int | None = None # no limit by default"""
+
+
+def notebook_json(source: str) -> dict:
+    cell = {
+        "cell_type": "code",
+        "source": source.splitlines(keepends=True),
+        "metadata": {"tags": ["parameters"]},
+        "execution_count": None,
+        "outputs": [],
+    }
+    return {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params" / "lab").mkdir(parents=True)
+    for name in ("10_first", "20_second"):
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text(json.dumps(notebook_json(CELL)))
+        (tmp_path / "params" / "lab" / f"{name}.yaml").write_text("# defaults are fine\n")
+    return tmp_path
+
+
+def write(project: Path, text: str, notebook: str = "10_first") -> None:
+    (project / "params" / "lab" / f"{notebook}.yaml").write_text(text)
+
+
+def test_cell_is_read_in_order_with_types_and_help(project: Path) -> None:
+    found = read_parameters(project / "notebooks" / "10_first.ipynb")
+    assert list(found) == ["seed", "lr", "prompts", "corpus", "truth", "saved", "limit"]
+    assert found["lr"] == Parameter("lr", "float", 1e-3, "peak rate; lr = 0 freezes")
+    assert [p.name for p in found.values() if p.is_input] == ["corpus", "truth"]
+
+
+@pytest.mark.parametrize("line", ["lr = 1.0", "lr: float = 1 / 3", "import os", "lr: Rate = 1.0", "x: int"])
+def test_cell_with_anything_but_annotated_literals_is_refused(line: str) -> None:
+    with pytest.raises(VcworkError, match=r"parameters cell|annotation"):
+        parse_parameters(f"seed: int = 0\n{line}\n", "a.ipynb")
+
+
+def test_cell_that_is_no_python_is_refused_with_its_line() -> None:
+    with pytest.raises(VcworkError, match=r"a\.ipynb: parameters cell: line 2"):
+        parse_parameters("seed: int = 0\n%pip install x\n", "a.ipynb")
+
+
+@pytest.mark.parametrize(
+    "annotation, value, kept",
+    [("float", 3, 3.0), ("int | None", None, None), ("list[str]", ["a"], ["a"]), ("bool", True, True), ("str", "", "")],
+)
+def test_fitting_values_are_kept(annotation: str, value: object, kept: object) -> None:
+    assert Parameter("x", annotation, None, "").check(value) == kept
+
+
+@pytest.mark.parametrize(
+    "annotation, value",
+    [
+        ("int", True),
+        ("int", 1.5),
+        ("float", "fast"),
+        ("bool", 1),
+        ("str", 3),
+        ("list[int]", ["a"]),
+        ("int", None),
+        ("float", float("nan")),
+        ("float", float("inf")),
+    ],
+)
+def test_other_types_are_refused(annotation: str, value: object) -> None:
+    with pytest.raises(VcworkError, match=r"expected .*, got "):
+        Parameter("x", annotation, None, "").check(value)
+
+
+def test_yaml_that_reads_1e_3_as_text_gets_a_hint(project: Path) -> None:
+    write(project, "lr: 1e-3\n")
+    with pytest.raises(VcworkError, match=r"params/lab/10_first.yaml: lr: expected float.*write 1\.0e-3"):
+        plan_profile(project, "lab")
+
+
+def test_command_line_accepts_1e_3_and_keeps_text_for_str() -> None:
+    assert from_text("1e-3", "float") == 1e-3
+    assert from_text("007", "str") == "007"
+    assert from_text("[1, 2]", "list[int]") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("lrr: 1.0\n", "unknown parameter 'lrr' .did you mean 'lr'"),
+        ("seed: one\n", "expected int, got 'one'"),
+        ("corpus: nowhere\n", "no such folder"),
+        ("truth: params\n", "no such file"),
+        ("lr: [1\n", "line 2: not YAML"),
+        ("- 1\n", "expected `name: value` lines"),
+        ("seed: 1\nseed: 2\n", "'seed' is given twice"),
+        ("corpus: '{shared}/x'\n", "unknown placeholder {shared}"),
+        ("seed: '3'\n", "write 3 without quotes"),
+    ],
+)
+def test_each_mistake_in_a_file_is_named(project: Path, text: str, message: str) -> None:
+    write(project, text)
+    with pytest.raises(VcworkError, match=message) as caught:
+        plan_profile(project, "lab")
+    assert "10_first" in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(project: Path) -> None:
+    write(project, "lrr: 1.0\nseed: one\n")
+    write(project, "truth: nowhere.json\n", "20_second")
+    write(project, "", "30_third")
+    with pytest.raises(VcworkError) as caught:
+        plan_profile(project, "lab", settings=["10.lr=fast", "nonsense"])
+    told = str(caught.value)
+    assert told.startswith("6 mistakes, nothing was run:")
+    assert all(part in told for part in ("lrr", "'one'", "nowhere.json", "30_third.yaml", "'fast'", "--set nonsense"))
+
+
+def test_unknown_profile_lists_the_known_ones(project: Path) -> None:
+    with pytest.raises(VcworkError, match=r"unknown profile 'lba' .did you mean 'lab'.*profiles in params/: lab"):
+        plan_profile(project, "lba")
+
+
+def test_seed_only_and_set_reach_the_steps(project: Path) -> None:
+    plan = plan_profile(project, "lab", seed=7, only=["20"], settings=["20_second.lr=1e-2", "20.corpus={run}/c"])
+    assert [step.name for step in plan.steps] == ["20_second"]
+    assert plan.steps[0].given == {"seed": 7, "lr": 1e-2, "corpus": "{run}/c"}
+    assert plan.files == ["params/lab/20_second.yaml"]
+
+
+def test_notebook_outside_the_profile_cannot_be_chosen(project: Path) -> None:
+    (project / "params" / "lab" / "20_second.yaml").unlink()
+    with pytest.raises(VcworkError, match=r"20_second is not among the notebooks to run \(10_first"):
+        plan_profile(project, "lab", only=["20"])
+
+
+def test_paths_inside_the_run_may_come_later_and_then_count(project: Path, tmp_path: Path) -> None:
+    write(project, "corpus: '{run}/corpus'\n")
+    step, run = plan_profile(project, "lab").steps[0], tmp_path / "outputs" / "lab-1"
+    assert step.needs(run, project) == ["corpus = {run}/corpus"]
+    (run / "corpus").mkdir(parents=True)
+    assert step.needs(run, project) == []
+    assert step.values(run, project)["corpus"] == str(run / "corpus")
+
+
+def test_relative_input_paths_start_at_the_project(project: Path) -> None:
+    (project / "data").mkdir()
+    write(project, "corpus: data\n")
+    assert plan_profile(project, "lab").steps[0].given == {"corpus": "data"}
+
+
+def test_other_texts_may_hold_braces(project: Path) -> None:
+    write(project, "prompts: ['a video of {}', '{run}']\n")
+    values = plan_profile(project, "lab").steps[0].values(Path("r"), Path("p"))
+    assert values["prompts"] == ["a video of {}", "r"]
+    assert fill({"a": ("{root}", 1)}, Path("r"), Path("p")) == {"a": ("p", 1)}
+
+
+def test_notebooks_are_found_by_number_name_and_path(project: Path) -> None:
+    for text in ("10", "10_first", "notebooks/10_first.ipynb"):
+        assert find_notebook(project, text) == "10_first"
+    with pytest.raises(VcworkError, match="did you mean '20_second'"):
+        find_notebook(project, "second")
+
+
+def test_one_notebook_with_files_and_pairs(project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 4\nlr: 2.0\n")
+    assert plan_notebook(project, "10", [file], {"lr": "3"}).steps[0].given == {"seed": 4, "lr": 3}
+
+
+def test_broken_notebook_is_one_message(project: Path) -> None:
+    (project / "notebooks" / "10_first.ipynb").write_text("{}")
+    with pytest.raises(VcworkError, match=r"10_first\.ipynb: not a notebook"):
+        plan_profile(project, "lab")
+
+
+def test_missing_file_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(VcworkError, match="not readable"):
+        read_yaml(tmp_path / "none.yaml")

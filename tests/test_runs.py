@@ -1,0 +1,235 @@
+"""The runner on tiny notebooks: records, page, failures, skips, interruption. No torch, no corpus."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from vcwork import __main__ as cli
+from vcwork import machine, runs
+from vcwork.audit import show
+from vcwork.errors import VcworkError
+from vcwork.profiles import plan_profile
+
+RECORD = """from vcwork.results import record
+record([dict(name="t2v_R@1", value=round(0.652 + seed / 10, 3), low=0.6, high=0.7, chance=0.005, n=204,
+             trivial={"length": 0.05}, protocol="204 clips, <any> step")], "any", hashes={"features": "abc"})"""
+FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
+
+
+def write_notebook(folder: Path, name: str, parameters: str, *sources: str) -> None:
+    cells = [
+        new_markdown_cell(f"# What is *{name}*, and $x^2$?\n\n[next](20_fails.ipynb)"),
+        new_code_cell(f"seed: int = 0  # random\n{parameters}", metadata={"tags": ["parameters"]}),
+    ]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    notebook = new_notebook(cells=cells + [new_code_cell(source) for source in sources], metadata=kernel)
+    nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+
+
+def write_project(folder: Path) -> Path:
+    (folder / "notebooks").mkdir()
+    (folder / "params" / "tiny").mkdir(parents=True)
+    write_notebook(
+        folder,
+        "10_works",
+        "made: str = ''  # out: a folder",
+        "import os\nos.makedirs(made)\nprint(os.path.basename(os.getcwd()))",
+        FIGURE,
+        RECORD,
+    )
+    write_notebook(folder, "20_fails", "", "x = 1\nraise ValueError('no <luck>')", RECORD)
+    write_notebook(folder, "30_needs", "first: str = ''  # folder: made by 10\nother: str = ''  # folder: by nobody")
+    write_notebook(folder, "40_dies", "", "import os\nos._exit(9)")
+    write_notebook(folder, "50_waits", "", "print('waiting', flush=True)\nimport time\ntime.sleep(120)")
+    files = {
+        "10_works": "made: '{run}/made'",
+        "20_fails": "",
+        "30_needs": "{first: '{run}/made', other: '{run}/no'}",
+        "40_dies": "",
+        "50_waits": "",
+    }
+    for name, text in files.items():
+        (folder / "params" / "tiny" / f"{name}.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_jupyter_data(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Signatures of trusted notebooks go to a folder of the test; torch is not asked."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("JUPYTER_DATA_DIR", str(tmp_path_factory.mktemp("jupyter")))
+    patch.setattr(machine, "torch_facts", lambda: {"torch_threads": 1, "gpu": []})
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_project(tmp_path_factory.mktemp("project {x}"))  # a folder's name may hold blanks and braces
+
+
+@pytest.fixture(scope="module")
+def finished(project: Path) -> tuple[int, Path]:
+    plan = plan_profile(project, "tiny", only=["10", "20", "30", "40"])
+    code = runs.run(plan, project / "outputs" / "all")
+    return code, project / "outputs" / "all"
+
+
+@pytest.fixture
+def entries(finished: tuple[int, Path]) -> dict[str, dict]:
+    return {entry["name"]: entry for entry in json.loads((finished[1] / "run.json").read_text())["notebooks"]}
+
+
+def test_a_failing_notebook_makes_the_run_fail_and_the_others_still_run(finished: tuple, entries: dict) -> None:
+    assert finished[0] == runs.FAILED
+    assert {name: entry["status"] for name, entry in entries.items()} == {
+        "10_works": "done",
+        "20_fails": "failed",
+        "30_needs": "skipped",
+        "40_dies": "failed",
+    }
+
+
+def test_failures_say_where_and_why(entries: dict) -> None:
+    assert entries["20_fails"]["error"] == {
+        "cell": 2,
+        "line": "raise ValueError('no <luck>')",
+        "message": "ValueError: no <luck>",
+    }
+    assert entries["30_needs"]["error"]["message"] == "needs other = {run}/no, which nothing has written"
+    assert "died" in entries["40_dies"]["error"]["message"] and entries["40_dies"]["error"]["cell"] == 2
+
+
+def test_the_failed_copy_is_kept_up_to_the_error(finished: tuple) -> None:
+    cells = nbformat.read(finished[1] / "notebooks" / "20_fails.ipynb", as_version=4).cells
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    assert [bool(cell.outputs) for cell in code] == [False, True, False]
+    assert code[1].outputs[0].ename == "ValueError"
+
+
+def test_run_json_tells_what_ran_on_what(finished: tuple, entries: dict) -> None:
+    state = json.loads((finished[1] / "run.json").read_text())
+    assert state["status"] == "failed" and state["profile"] == "tiny" and state["started"] <= state["ended"]
+    assert state["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert state["git"] == {"commit": None, "dirty": None}
+    assert state["hardware"]["cores"] >= 1 and state["peak_memory_mb"] > 10
+    assert state["packages"]["papermill"]
+    works = entries["10_works"]
+    assert works["given"] == {"made": "{run}/made"} and works["hashes"] == {"features": "abc"}
+    assert works["parameters"] == {"seed": 0, "made": str(finished[1] / "made")} and (finished[1] / "made").is_dir()
+    assert works["wall_s"] > 0 and works["figures"] == ["10_works-1.png"]
+
+
+def test_metrics_json_holds_the_same_numbers_flat_and_by_notebook(finished: tuple) -> None:
+    metrics = json.loads((finished[1] / "metrics.json").read_text())
+    assert metrics["notebooks"]["10_works"][0]["value"] == 0.652 and metrics["notebooks"]["20_fails"] == []
+    assert [(row["notebook"], row["name"], row["value"]) for row in metrics["results"]] == [
+        ("10_works", "t2v_R@1", 0.652)
+    ]
+
+
+def test_page_shows_numbers_errors_and_figures_and_loads_nothing(finished: tuple) -> None:
+    page = (finished[1] / "index.html").read_text()
+    row = page[page.index("<tbody>") : page.index("</tbody>")]
+    for text in ("65.2 %", "60.0 % .. 70.0 %", f">{show(0.005)}<", "5.0 % length", "204 clips, &lt;any&gt; step"):
+        assert text in row
+    assert "ValueError: no &lt;luck&gt;" in page and "What is 10_works, and x^2?" in page
+    assert "prefers-color-scheme: dark" in page and not loads_from_elsewhere(page)
+    for link in re.findall(r'(?:href|src)="([^"]+)"', page):
+        assert (finished[1] / link).exists(), link
+
+
+def test_notebook_pages_need_no_network(finished: tuple) -> None:
+    for name in ("10_works", "20_fails", "40_dies"):
+        page = (finished[1] / "pages" / f"{name}.html").read_text()
+        assert not loads_from_elsewhere(page)
+        assert 'href="20_fails.html"' in page
+        assert '<img alt="x^2" class="formula" src="data:image/svg+xml;base64,' in page
+
+
+def loads_from_elsewhere(page: str) -> list[str]:
+    return re.findall(r"<(?:script|link|img|iframe|source)\b[^>]*(?:src|href)\s*=\s*[\"']?(?:https?:)?//[^>]*>", page)
+
+
+def test_kernel_runs_in_the_notebooks_folder_and_the_copy_is_trusted(finished: tuple) -> None:
+    notebook = nbformat.read(finished[1] / "notebooks" / "10_works.ipynb", as_version=4)
+    printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert "notebooks\n" in printed
+    assert runs.NotebookNotary().check_signature(notebook)
+
+
+def test_runs_never_share_a_folder(project: Path) -> None:
+    plan = plan_profile(project, "tiny")
+    folders = [runs.make_folder(plan, None) for _ in range(3)]
+    assert len(set(folders)) == 3 and all(folder.name.startswith("tiny-2") for folder in folders)
+    with pytest.raises(VcworkError, match="never overwrite"):
+        runs.make_folder(plan, folders[0])
+
+
+def test_seed_and_set_change_what_is_recorded_and_out_is_copied(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    assert cli.main(["papermill", "10", "copy/10.ipynb", "-p", "seed", "1", "-p", "made", "{run}/m"]) == runs.OK
+    assert (project / "copy" / "10.ipynb").exists()
+    written = next((project / "outputs").glob("10_works-*/metrics.json"))
+    assert json.loads(written.read_text())["results"][0]["value"] == 0.752
+    assert cli.main(["papermill", "10", "copy/10.ipynb"]) == 2, "an existing copy must not be overwritten"
+
+
+def test_a_mistake_is_one_message_and_leaves_no_folder(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    before = list(project.glob("outputs/*"))
+    assert cli.main(["run", "tiny", "--set", "10.mad=1"]) == 2
+    assert capsys.readouterr().err == (
+        "vcwork: 10_works.mad: unknown parameter 'mad' (did you mean 'made'?); accepted: seed, made\n"
+    )
+    assert list(project.glob("outputs/*")) == before
+
+
+def test_check_and_list_show_what_would_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    assert cli.main(["check", "tiny", "--only", "10"]) == 0
+    assert capsys.readouterr().out == "10_works\n    made = '{run}/made'\n"
+    assert cli.main(["list", "30"]) == 0
+    assert "first: str = ''  # folder: made by 10" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from vcwork import __main__ as m, machine; "
+        "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())",
+        "run",
+        "tiny",
+        "--only",
+        "20,50",
+        "--out",
+        "outputs/stopped",
+    ]
+    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    executed = project / "outputs" / "stopped" / "notebooks" / "50_waits.ipynb"
+    for line in process.stdout:
+        if "[2/2]" in line:
+            break
+    while process.poll() is None and '"running"' not in (executed.read_text() if executed.exists() else ""):
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    state = json.loads((project / "outputs" / "stopped" / "run.json").read_text())
+    assert process.returncode == runs.INTERRUPTED and state["status"] == "interrupted"
+    assert [entry["status"] for entry in state["notebooks"]] == ["failed", "interrupted"]
+    assert "interrupted" in (project / "outputs" / "stopped" / "index.html").read_text()
