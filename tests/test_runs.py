@@ -1,6 +1,7 @@
 """The runner on tiny notebooks: records, page, failures, skips, interruption. No torch, no corpus."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -51,6 +52,7 @@ def write_project(folder: Path) -> Path:
     write_notebook(folder, "50_waits", "", "print('waiting', flush=True)\nimport time\ntime.sleep(120)")
     files = {
         "10_works": "made: '{run}/made'",
+        "10_works--again": "{made: '{run}/made-again', seed: 1}",
         "20_fails": "",
         "30_needs": "{first: '{run}/made', other: '{run}/no'}",
         "40_dies": "",
@@ -92,6 +94,7 @@ def test_a_failing_notebook_makes_the_run_fail_and_the_others_still_run(finished
     assert finished[0] == runs.FAILED
     assert {name: entry["status"] for name, entry in entries.items()} == {
         "10_works": "done",
+        "10_works--again": "done",
         "20_fails": "failed",
         "30_needs": "skipped",
         "40_dies": "failed",
@@ -132,7 +135,8 @@ def test_metrics_json_holds_the_same_numbers_flat_and_by_notebook(finished: tupl
     metrics = json.loads((finished[1] / "metrics.json").read_text())
     assert metrics["notebooks"]["10_works"][0]["value"] == 0.652 and metrics["notebooks"]["20_fails"] == []
     assert [(row["notebook"], row["name"], row["value"]) for row in metrics["results"]] == [
-        ("10_works", "t2v_R@1", 0.652)
+        ("10_works", "t2v_R@1", 0.652),
+        ("10_works--again", "t2v_R@1", 0.752),
     ]
 
 
@@ -188,9 +192,9 @@ def test_a_mistake_is_one_message_and_leaves_no_folder(
 ) -> None:
     monkeypatch.setenv("VCWORK_ROOT", str(project))
     before = list(project.glob("outputs/*"))
-    assert cli.main(["run", "tiny", "--set", "10.mad=1"]) == 2
+    assert cli.main(["run", "tiny", "--set", "10--again.mad=1"]) == 2
     assert capsys.readouterr().err == (
-        "vcwork: 10_works.mad: unknown parameter 'mad' (did you mean 'made'?); accepted: seed, made\n"
+        "vcwork: 10_works--again.mad: unknown parameter 'mad' (did you mean 'made'?); accepted: seed, made\n"
     )
     assert list(project.glob("outputs/*")) == before
 
@@ -199,28 +203,22 @@ def test_check_and_list_show_what_would_run(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setenv("VCWORK_ROOT", str(project))
-    assert cli.main(["check", "tiny", "--only", "10"]) == 0
-    assert capsys.readouterr().out == "10_works\n    made = '{run}/made'\n"
+    assert cli.main(["check", "tiny", "--only", "10--again"]) == 0
+    assert capsys.readouterr().out == "10_works--again\n    made = '{run}/made-again'\n    seed = 1\n"
     assert cli.main(["list", "30"]) == 0
     assert "first: str = ''  # folder: made by 10" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
-    command = [
-        sys.executable,
-        "-c",
+    code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from vcwork import __main__ as m, machine; "
-        "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())",
-        "run",
-        "tiny",
-        "--only",
-        "20,50",
-        "--out",
-        "outputs/stopped",
-    ]
-    process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())"
+    )
+    command = [sys.executable, "-c", code, *"run tiny --only 20,50 --out outputs/stopped".split()]
+    environment = os.environ | {"VCWORK_ROOT": str(project)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     executed = project / "outputs" / "stopped" / "notebooks" / "50_waits.ipynb"
     for line in process.stdout:
         if "[2/2]" in line:
