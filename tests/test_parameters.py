@@ -172,6 +172,38 @@ def test_other_texts_may_hold_braces(project: Path) -> None:
     assert fill({"a": ("{root}", 1)}, Path("r"), Path("p")) == {"a": ("p", 1)}
 
 
+def test_a_notebook_waits_for_what_it_reads_in_the_run(project: Path) -> None:
+    write(project, "corpus: '{run}/corpus/inner'\n")
+    write(project, "saved: '{run}/corpus/'\n", "20_second")
+    plan = plan_profile(project, "lab")
+    assert [step.name for step in plan.steps] == ["20_second", "10_first"]
+    assert plan.files == ["params/lab/20_second.yaml", "params/lab/10_first.yaml"]
+    write(project, "saved: '{run}/corpus-2'\n", "20_second")
+    assert [step.name for step in plan_profile(project, "lab").steps] == ["10_first", "20_second"]
+
+
+def test_notebooks_that_wait_for_each_other_are_refused(project: Path) -> None:
+    write(project, "{corpus: '{run}/a', saved: '{run}/b'}\n")
+    write(project, "{corpus: '{run}/b', saved: '{run}/a'}\n", "20_second")
+    with pytest.raises(VcworkError, match="10_first and 20_second: each reads what another"):
+        plan_profile(project, "lab")
+
+
+def test_a_label_runs_a_notebook_once_more(project: Path) -> None:
+    write(project, "seed: 1\n", "10_first--a")
+    write(project, "seed: 2\n", "10_first--b")
+    plan = plan_profile(project, "lab", settings=["10--a.lr=2", "10.truth={run}/t"])
+    assert [step.name for step in plan.steps] == ["10_first", "10_first--a", "10_first--b", "20_second"]
+    assert {step.path.stem for step in plan.steps} == {"10_first", "20_second"}
+    assert plan.steps[1].given == {"seed": 1, "lr": 2.0, "truth": "{run}/t"}
+    assert [step.name for step in plan_profile(project, "lab", only=["10--b"]).steps] == ["10_first--b"]
+    with pytest.raises(VcworkError, match="10_first--c is not among"):
+        plan_profile(project, "lab", only=["10--c"])
+    write(project, "", "10_first--")
+    with pytest.raises(VcworkError, match=r"expected <notebook>.yaml or <notebook>--<label>.yaml"):
+        plan_profile(project, "lab")
+
+
 def test_notebooks_are_found_by_number_name_and_path(project: Path) -> None:
     for text in ("10", "10_first", "notebooks/10_first.ipynb"):
         assert find_notebook(project, text) == "10_first"

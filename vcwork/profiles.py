@@ -1,7 +1,9 @@
 """What will run with what: a profile's YAML files joined with the notebooks, every mistake found before anything runs.
 
-A profile is a folder of `params/<profile>/<notebook>.yaml`. It runs the notebooks it has a file for, in the order of
-their numbers; each file says only what differs from that notebook's defaults, and may be empty. Nothing is inherited.
+A profile is a folder of `params/<profile>/<notebook>.yaml`. It runs the notebooks it has a file for; each file says
+only what differs from that notebook's defaults, and may be empty. Nothing is inherited. `<notebook>--<label>.yaml` runs
+the same notebook once more with other parameters, under that name.
+The order is that of the numbers, except that a notebook waits for the one that writes what it reads inside `{run}`.
 """
 
 import contextlib
@@ -14,10 +16,15 @@ from typing import Any
 from vcwork.errors import VcworkError
 from vcwork.parameters import Parameter, fill, from_text, nearest, read_parameters, read_yaml, strings
 
+LABEL = "--"  # between a notebook's name and a run's own label
+
 
 @dataclass(frozen=True)
 class Step:
-    """One notebook to execute: its source, its parameters, and the values that differ from the defaults."""
+    """One notebook to execute: its source, its parameters, and the values that differ from the defaults.
+
+    `name` is the notebook's, followed by `--label` where the profile runs it under a label.
+    """
 
     name: str
     path: Path
@@ -31,6 +38,16 @@ class Step:
     def values(self, run: Path, root: Path) -> dict[str, Any]:
         """Every parameter's value for a run in folder `run`."""
         return fill(self.raw(), run, root)
+
+    def paths(self, inputs: bool) -> list[str]:
+        """What it reads (or else writes) inside the run's own folder, placeholders still in it."""
+        kept = [n for n, p in self.parameters.items() if (p.is_input if inputs else p.help.startswith("out:"))]
+        return [text.rstrip("/") for name in kept for text in strings(self.raw()[name]) if "{run}" in text]
+
+    def waits_for(self, other: "Step") -> bool:
+        """True when it reads what `other` writes, or something inside that."""
+        made = other.paths(inputs=False) if other is not self else []
+        return any(f"{needed}/".startswith(f"{folder}/") for needed in self.paths(inputs=True) for folder in made)
 
     def needs(self, run: Path, root: Path) -> list[str]:
         """The inputs inside the run's own folder that no earlier notebook has written, as `name = path`."""
@@ -102,16 +119,18 @@ def plan_profile(
     files = _profile_files(root, profile, problems)
     chosen = list(files)
     with problems.at("--only"):
-        wanted = [_among(root, text, chosen) for text in only]
+        wanted = [name for text in only for name in _among(root, text, chosen)]
         chosen = [name for name in chosen if not wanted or name in wanted]
-    overrides: dict[str, dict[str, str]] = {name: {} for name in chosen}
+    overrides: dict[str, dict[str, str]] = {name: {} for name in files}
     for setting in settings:
         with problems.at(f"--set {setting}"):
             notebook, name, text = _split_setting(setting)
-            overrides[_among(root, notebook, chosen)][name] = text
+            for step in _among(root, notebook, chosen):
+                overrides[step][name] = text
     steps = [_step(root, name, [files[name]], overrides[name], seed, problems) for name in chosen]
     problems.raise_any()
-    return Plan(root, profile, steps, seed, [_relative(files[name], root) for name in chosen])
+    steps = _in_order(steps)
+    return Plan(root, profile, steps, seed, [_relative(files[step.name], root) for step in steps])
 
 
 def plan_notebook(
@@ -135,12 +154,13 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
         raise VcworkError(f"unknown profile {profile!r}{nearest(profile, profiles)}; profiles in params/: {known}")
     found = {}
     for path in sorted((root / "params" / profile).glob("*.y*ml")):
-        if path.stem in names and path.suffix == ".yaml":
+        notebook, dashes, label = path.stem.partition(LABEL)
+        if notebook in names and path.suffix == ".yaml" and bool(dashes) == bool(label):
             found[path.stem] = path
         else:
             problems.append(
-                f"{_relative(path, root)}: expected <notebook>.yaml, and there is no such "
-                f"notebook{nearest(path.stem, names)}"
+                f"{_relative(path, root)}: expected <notebook>.yaml or <notebook>--<label>.yaml, and there is no such "
+                f"notebook{nearest(notebook, names)}"
             )
     return found
 
@@ -148,7 +168,7 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
 def _step(
     root: Path, name: str, files: list[Path], overrides: dict[str, str], seed: int | None, problems: _Problems
 ) -> Step:
-    path, parameters, given = root / "notebooks" / f"{name}.ipynb", {}, {}
+    path, parameters, given = root / "notebooks" / f"{name.partition(LABEL)[0]}.ipynb", {}, {}
     with problems.at("notebooks"):
         parameters = read_parameters(path)
         for file in files:
@@ -182,11 +202,26 @@ def _known(parameters: dict[str, Parameter], name: str) -> Parameter:
     return parameters[name]
 
 
-def _among(root: Path, text: str, names: list[str]) -> str:
-    name = find_notebook(root, text)
-    if name not in names:
+def _in_order(steps: list[Step]) -> list[Step]:
+    """By name, but after whatever writes their inputs; VcworkError for two that wait for each other."""
+    steps, done = sorted(steps, key=lambda step: step.name), []
+    while steps:
+        ready = [step for step in steps if not any(step.waits_for(other) for other in steps)]
+        if not ready:
+            raise VcworkError(f"{' and '.join(step.name for step in steps)}: each reads what another of them writes")
+        done.append(ready[0])
+        steps.remove(ready[0])
+    return done
+
+
+def _among(root: Path, text: str, names: list[str]) -> list[str]:
+    """The steps meant by a notebook's name or number (all its labels), or by `20--label`."""
+    notebook, _, label = text.partition(LABEL)
+    name = find_notebook(root, notebook) + (LABEL + label if label else "")
+    found = [step for step in names if name in (step, step.partition(LABEL)[0])]
+    if not found:
         raise VcworkError(f"{name} is not among the notebooks to run ({', '.join(names) or 'none'})")
-    return name
+    return found
 
 
 def _split_setting(setting: str) -> tuple[str, str, str]:

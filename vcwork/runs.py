@@ -186,7 +186,7 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
     import papermill  # takes a second, and checking a profile does not need it
     from papermill.exceptions import PapermillExecutionError
 
-    target = folder / "notebooks" / step.path.name
+    target = folder / "notebooks" / f"{step.name}.ipynb"
     target.parent.mkdir(exist_ok=True)
     values = {
         name: value
