@@ -67,6 +67,11 @@ def test_text_table():
     ]
 
 
+def test_any_small_table():
+    table = audit.text_table(("gamma", "value"), [("chosen", 0.5), ("paper", 12)])
+    assert table.splitlines() == ["gamma   value", "------  -----", "chosen  0.5", "paper   12"]
+
+
 def test_small_shares_keep_a_digit_that_says_something():
     shown = [audit.show(v) for v in (0, 0.0003, 0.02, 1)]
     assert shown == ["0.0 %", "0.03 %", "2.0 %", "100.0 %"] and audit.show(17, "rank") == "17.0"

@@ -35,6 +35,9 @@ DRAW = {
     "frame_strip": lambda ax: plots.frame_strip(ax, FRAMES, [f"{i} s: {STEPS[i % 3]}" for i in range(5)], "Frames"),
     "loss_curve": lambda ax: plots.loss_curve(ax, np.arange(50), {"train": RNG.random(50)}, {"log B": 3.0}, 5, "Loss"),
     "bars_with_intervals": lambda ax: plots.bars_with_intervals(ax, RESULTS, "Results"),
+    "stacked_bars": lambda ax: plots.stacked_bars(
+        ax, {"text to video": {"right": 8, "right video, wrong clip": 2}, "video to text": {"right": 5}}, "Errors"
+    ),
     "gamma_curve": lambda ax: plots.gamma_curve(ax, gamma_curve(*SECONDS), {"validation": 1.0, "naive": 9.0}, 0.2, "g"),
     "histogram": lambda ax: plots.histogram(
         ax, {"a": RNG.random(9), "b": RNG.random(5)}, 4, {"mean": 0.5}, "offset (s)"

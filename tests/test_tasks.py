@@ -193,6 +193,34 @@ def test_localization_evaluate():
     assert known["linear in time"] == known["uniform in order"]
 
 
+def test_ladder_worked():
+    # steps a, b of the task are columns 1 and 2 of three; truth: a at 0, b at 2 and 3; step c (column 0) is another's
+    wide = np.array([[0, 5, 1], [0, 0, 0], [9, 0, 1], [0, 0, 3.0]])
+    spans = [[(0, 1)], [(2, 4)]]
+    cases = [localization.Case(wide[:, 1:], spans, video, "t") for video in "xy"]
+    got = _named(localization.ladder(cases, [wide, wide], [np.array([1, 2])] * 2, setting="s"))
+    assert list(got) == ["seconds_named", "seconds_named_task", "recall_one_second", "recall_in_order",
+                         "recall_steps_known"]  # fmt: skip
+    assert got["seconds_named"].value == pytest.approx(2 / 3)  # second 2 goes to the step of another task
+    assert got["seconds_named"].chance == pytest.approx(1 / 3)
+    assert got["seconds_named_task"].value == 1 and got["seconds_named_task"].chance == pytest.approx(1 / 2)
+    assert got["recall_one_second"].value == 1 and got["recall_one_second"].chance == pytest.approx((1 / 4 + 2 / 4) / 2)
+    in_order = trivial.random_in_order_hits(np.array([[1, 0, 0, 0], [0, 0, 1, 1]], bool)).mean()
+    assert got["recall_in_order"].chance == pytest.approx(in_order)
+    assert [r.n for r in got.values()] == [6, 6, 4, 4, 4]  # seconds, then steps
+
+
+def test_ladder_last_rung_knows_which_steps_occur():
+    scores = np.array([[0, 9, 0], [1, 0, 0], [0, 0, 8.0]])  # step 0 does not occur, and steals second 0 from step 1
+    cases = [localization.Case(scores, [[], [(0, 1)], [(2, 3)]], video, "t") for video in "xy"]
+    got = _named(localization.ladder(cases, [scores] * 2, [np.arange(3)] * 2))
+    assert got["recall_in_order"].value == 0.5 and got["recall_steps_known"].value == 1
+    with pytest.raises(VcworkError, match="no step of any video is annotated"):
+        localization.ladder([localization.Case(scores, [[], [], []], "x", "t")], [scores], [np.arange(3)])
+    with pytest.raises(VcworkError, match="arrays of one length"):
+        localization.ladder(cases, [scores], [np.arange(3)])
+
+
 def test_uniform_in_order_recall_equals_its_closed_form():
     cases = _cases()
     hits = [
@@ -357,6 +385,17 @@ def test_classification_evaluate():
     assert perfect["accuracy@1"].value == 1 and perfect["accuracy@1"].extra["times_chance"] == 8
     with pytest.raises(VcworkError, match=r"expected labels in 0\.\.7, got 0 to 8"):
         classification.evaluate(np.zeros((2, 8)), [0, 8], [0, 1])
+
+
+def test_lookalike_errors():
+    scores = np.array([[5, 1, 0, 0], [5, 1, 0, 0], [0, 0, 1, 2], [3, 0, 9, 0], [0, 7, 7, 0.0]])
+    labels, twin, videos = [0, 1, 2, 3, 3], [1, 0, 3, 2], list("abcde")
+    got = classification.lookalike_errors(scores, labels, twin, videos)[0]
+    # wrong: b -> its twin, c -> its twin, d -> its twin, e -> half another, half its twin
+    assert got.n == 4 and got.value == pytest.approx(3.5 / 4) and got.chance == pytest.approx(1 / 3)
+    assert classification.lookalike_errors(np.eye(4), range(4), twin, list("abcd")) == []
+    alone = classification.lookalike_errors(scores, labels, [-1, 0, 3, -1], videos)
+    assert alone[0].n == 2, "classes without a look-alike are left out"
 
 
 # --------------------------------------------------------------------------------------------------- moments

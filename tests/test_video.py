@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vcwork.errors import VcworkError
-from vcwork.video import iter_seconds, probe, write_mp4
+from vcwork.video import frames_at, iter_seconds, probe, write_mp4
 
 
 def _grey(level, shape=(48, 64)):
@@ -58,6 +58,14 @@ def test_centre_square(tmp_path):
     write_mp4(tmp_path / "a.mp4", [frame] * 8, 8)
     second = next(iter_seconds(tmp_path / "a.mp4", 1, 48))
     assert second[0, :, 4:-4].min() > 150
+
+
+def test_thumbnails_of_the_seconds_asked_for(tmp_path):
+    path = _clip(tmp_path / "a.mp4", np.repeat([20, 60, 100, 140], 8))
+    frames = frames_at(path, [2.9, 0, 99, 2], 16)
+    assert [f.shape for f in frames] == [(16, 16, 3)] * 4
+    assert np.allclose([f.mean() for f in frames], [100, 20, 140, 100], atol=3)
+    assert frames_at(path, []) == []
 
 
 @pytest.mark.parametrize("preset", ["ultrafast", "superfast"])

@@ -11,6 +11,7 @@ import numpy as np
 from vcwork.checkpoint import Encoder
 from vcwork.encode import Clip, encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
+from vcwork.evaluation import prompt_vectors
 from vcwork.search import Hit, VideoIndex
 from vcwork.store import FeatureStore
 from vcwork.tasks import classification, localization, segmentation
@@ -55,6 +56,5 @@ def classify(
     encoder: Encoder, clips: Iterable[Clip], names: Sequence[str], templates: Sequence[str] = ("{}",)
 ) -> np.ndarray:
     """scores (N, C) of clips and class names, each name put into every template and averaged."""
-    prompts = classification.fill(list(templates), list(names))
-    vectors = encode_text(encoder, [p for row in prompts for p in row]).reshape(len(names), len(templates), -1)
-    return encode_video(encoder, clips) @ classification.ensemble(vectors).T
+    classes = classification.ensemble(prompt_vectors(encoder, list(names), list(templates)))  # (C, D)
+    return encode_video(encoder, clips) @ classes.T

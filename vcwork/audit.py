@@ -310,6 +310,11 @@ def _with_paper(cells: Sequence[str], results: Sequence[Result], paper: str) -> 
     return (*cells[:-1], paper, cells[-1]) if has else tuple(cells)
 
 
+def text_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Any small table as aligned text; cells are shown as str() gives them."""
+    return _align([tuple(map(str, row)) for row in (header, *rows)])
+
+
 def _align(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -3,6 +3,7 @@
 Truth is read here to cut clips and to score, never to train.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
 from vcwork.sampling import Pair
 from vcwork.store import FeatureStore
-from vcwork.tasks import localization, segmentation
+from vcwork.tasks import classification, localization, moments, segmentation
 from vcwork.tasks.common import seconds_of
 
 
@@ -120,10 +121,53 @@ def seconds_of_split(encoder: Encoder, corpus: Corpus, store: FeatureStore, spli
 
 def localization_cases(seconds: Seconds, corpus: Corpus) -> list[localization.Case]:
     """One case a video: scores of its recipe's steps in canonical order, and where they truly happen."""
-    index = {step: k for k, step in enumerate(seconds.steps)}
     cases = []
-    for video, scores in zip(seconds.videos, seconds.scores, strict=True):
+    for video, scores, own in zip(seconds.videos, seconds.scores, own_columns(seconds, corpus), strict=True):
         steps = corpus.recipes[video.recipe].steps
         spans = [[(s.start_s, s.end_s) for s in video.segments if s.step == step] for step in steps]
-        cases.append(localization.Case(scores[:, [index[s] for s in steps]], spans, video.id, video.recipe))
+        cases.append(localization.Case(scores[:, own], spans, video.id, video.recipe))
     return cases
+
+
+def own_columns(seconds: Seconds, corpus: Corpus) -> list[np.ndarray]:
+    """Per video (K,): where the steps of its recipe stand among the split's steps."""
+    index = {step: k for k, step in enumerate(seconds.steps)}
+    return [np.array([index[step] for step in corpus.recipes[v.recipe].steps]) for v in seconds.videos]
+
+
+def step_centres(corpus: Corpus, store: FeatureStore, split: str) -> tuple[list[np.ndarray], list[int]]:
+    """Per video (K,) mean time of each step of its recipe, NaN where it does not occur, and the video's seconds.
+
+    Truth: what `trivial.fit_linear_in_time` takes, so a predictor fitted on it is privileged.
+    """
+    centres, lengths = [], []
+    for video in videos_of(corpus, store, split):
+        if video.recipe is None or not video.segments:
+            continue
+        times = {step: [(s.start_s + s.end_s) / 2 for s in video.segments if s.step == step]
+                 for step in corpus.recipes[video.recipe].steps}  # fmt: skip
+        centres.append(np.array([np.mean(t) if t else np.nan for t in times.values()]))
+        lengths.append(store.lengths[video.id])
+    return centres, lengths
+
+
+def moment_cases(seconds: Seconds) -> list[moments.Case]:
+    """One case for each step that occurs in a video: its score a second, and where it truly happens."""
+    cases = []
+    for video, scores in zip(seconds.videos, seconds.scores, strict=True):
+        for step in dict.fromkeys(s.step for s in video.segments):
+            spans = [(s.start_s, s.end_s) for s in video.segments if s.step == step]
+            cases.append(moments.Case(scores[:, seconds.steps.index(step)], spans, video.id))
+    return cases
+
+
+def prompt_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+    """Embeddings of every class name in every template, (C, P, D)."""
+    prompts = classification.fill(templates, names)
+    return encode_text(encoder, [p for row in prompts for p in row]).reshape(len(names), len(templates), -1)
+
+
+def mean_vectors(clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Without an encoder: each clip's mean feature scaled to length 1, (N, W), so that dot products are cosines."""
+    means = np.stack([np.asarray(clip, dtype=np.float32).mean(0) for clip in clips])
+    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)

@@ -242,6 +242,27 @@ def bars_with_intervals(ax: Axes, results: Sequence[Result], title: str = "") ->
     return _finish(ax, title, "percent")
 
 
+def stacked_bars(ax: Axes, rows: Mapping[str, Mapping[str, float]], title: str = "", xlabel: str = "percent") -> Axes:
+    """What each row is made of: its parts (counts or shares) in percent of the row, one colour a part."""
+    parts = list(dict.fromkeys(part for row in rows.values() for part in row))
+    if not parts or any(sum(row.values()) <= 0 for row in rows.values()):
+        raise VcworkError(f"expected rows of parts that sum to more than 0, got {rows}")
+    left = np.zeros(len(rows))
+    for i, part in enumerate(parts):
+        share = np.array([100 * row.get(part, 0) / sum(row.values()) for row in rows.values()])
+        ax.barh(range(len(rows)), share, 0.6, left, color=colour(i), edgecolor="white", lw=0.8, label=part)
+        ink = "black" if sum(to_rgb(colour(i))) > 1.4 else "white"
+        for y in np.flatnonzero(share > 6):
+            ax.text(left[y] + share[y] / 2, y, f"{share[y]:.0f}", ha="center", va="center", fontsize=SMALL, color=ink)
+        left += share
+    ax.set_yticks(range(len(rows)), list(rows))
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xlim(0, 100)
+    _shape(ax)
+    _legend(ax)
+    return _finish(ax, title, xlabel)
+
+
 def gamma_curve(
     ax: Axes, curve: Any, marks: Mapping[str, float] | None = None, background: float | None = None, title: str = ""
 ) -> Axes:

@@ -9,7 +9,7 @@ Known gaps: non-square pixels are not stretched; sound is ignored; the first vid
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -68,6 +68,22 @@ def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
         _check_length(path, frames.end_s, _declared_s(container, stream))
         if frames.end_s - done >= 0.5 or not done:
             yield np.stack(second or [convert.array])
+
+
+def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[np.ndarray]:
+    """Thumbnails (size, size, 3) uint8 of the seconds asked for, in that order; times beyond the end give the last one.
+
+    Decodes from the start to the latest of them. VcworkError as for `iter_seconds`.
+    """
+    wanted = [max(0, int(t)) for t in at_s]
+    found: dict[int, np.ndarray] = {}
+    for second, frames in enumerate(iter_seconds(path, 2, size)):
+        last = frames[len(frames) // 2]
+        if second in wanted:
+            found[second] = last
+        if second >= max(wanted, default=0):
+            break
+    return [found.get(second, last) for second in wanted]
 
 
 def write_mp4(

@@ -68,3 +68,35 @@ def evaluate(
             mean_result(f"accuracy@{k}", hits, video_ids, chance, protocol, trivial=known, n_boot=n_boot, seed=seed)
         )
     return results
+
+
+def lookalike_errors(
+    scores: np.ndarray,
+    labels: Sequence[int],
+    lookalike: Sequence[int],
+    video_ids: Sequence,
+    *,
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """Of the videos named wrongly, the share given to the look-alike of the right class; chance: any other class.
+
+    lookalike (C,): index of each class's look-alike, -1 where it has none (such videos are left out). Tied first
+    places share the count. No result where fewer than two videos are named wrongly.
+    """
+    scores, labels = metrics.check_scores(scores), np.asarray(labels)
+    check_lengths(scores=scores, labels=labels, video_ids=video_ids)
+    twin, rows = np.asarray(lookalike)[labels], np.arange(len(labels))
+    top = scores == scores.max(1, keepdims=True)
+    share = top / top.sum(1, keepdims=True)  # (N, C)
+    wrong = (1 - share[rows, labels]) * (twin >= 0)
+    keep = wrong > 0
+    if len(np.unique(np.asarray(video_ids)[keep])) < 2:
+        return []
+    hits = (share[rows, twin] / np.maximum(wrong, 1e-12))[keep]
+    rule = f"{int(keep.sum())} videos named wrongly, {scores.shape[1]} classes"
+    protocol = sentence(setting, rule, "chance: any wrong class", "95 % interval over videos")
+    chance, videos = 1 / (scores.shape[1] - 1), np.asarray(video_ids)[keep]
+    name = "lookalike_share_of_errors"
+    return [mean_result(name, hits, videos, chance, protocol, n_boot=n_boot, seed=seed)]

@@ -14,7 +14,7 @@ from vcwork import trivial
 from vcwork.audit import Result, sum_by_video
 from vcwork.errors import VcworkError
 from vcwork.metrics import check_scores
-from vcwork.tasks.common import Intervals, group_mean, inside, ratio_result, sentence
+from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result, sentence
 
 
 class Case(NamedTuple):
@@ -155,3 +155,64 @@ def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: st
 
 
 _KNOWN = ("uniform in order", "random in order", "linear in time")
+
+
+def ladder(
+    cases: Sequence[Case],
+    everything: Sequence[np.ndarray],
+    columns: Sequence[np.ndarray],
+    *,
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """The same scores with one privilege more on each rung, counted over all steps or seconds of all videos.
+
+    everything: per video (T, C), its seconds against all C steps of the split; columns: per video (K,), where the
+    case's own steps stand among them. The last rung also knows which steps occur, which CrossTask does not tell.
+    """
+    check_lengths(cases=cases, everything=everything, columns=columns)
+    cases = [Case(*case) for case in cases]
+    rows = [(c, _masks(c), w, np.asarray(at)) for c, w, at in zip(cases, everything, columns, strict=True)]
+    rows = [row for row in rows if row[1].any()]
+    if not rows:
+        raise VcworkError("localization: no step of any video is annotated")
+    occur = [(mask[mask.any(1)], case.scores[:, mask.any(1)]) for case, mask, _, _ in rows]
+    rungs = {
+        "seconds_named": [_named(wide, at, mask) for _, mask, wide, at in rows],
+        "seconds_named_task": [_named(case.scores, np.arange(len(mask)), mask) for case, mask, _, _ in rows],
+        "recall_one_second": [_found(m, localize_unordered(c.scores), trivial.random_hits(m)) for c, m, _, _ in rows],
+        "recall_in_order": [_found(m, localize(c.scores), trivial.random_in_order_hits(m)) for c, m, _, _ in rows],
+        "recall_steps_known": [_found(m, localize(s), trivial.random_in_order_hits(m)) for m, s in occur],
+    }
+    options, videos = {"n_boot": n_boot, "seed": seed}, [case.video for case, _, _, _ in rows]
+    return [_rung(name, _RUNGS[name], counts, videos, setting, options) for name, counts in rungs.items()]
+
+
+_RUNGS = {
+    "seconds_named": "every second of a step is named among all steps of the split; chance: any of them",
+    "seconds_named_task": "every second of a step is named among the steps of its task; chance: any of them",
+    "recall_one_second": "task known, one second a step is enough; chance: any second",
+    "recall_in_order": "task and order known, one second a step, in order; chance: random in order",
+    "recall_steps_known": "task, order and which steps occur known, one second a step; chance: random in order",
+}
+
+
+def _named(scores: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
+    """Step seconds named right by the best of all columns, how many there are, and how many chance would name."""
+    full = np.zeros(scores.T.shape, dtype=bool)  # (C, T)
+    full[columns] = mask
+    step = mask.any(0)
+    right = full[check_scores(scores).argmax(1), np.arange(full.shape[1])]
+    return right[step].sum(), step.sum(), full.mean(0)[step].sum()
+
+
+def _found(mask: np.ndarray, seconds: np.ndarray, chance: np.ndarray) -> tuple[float, float, float]:
+    """Steps hit, steps present, and how many of them chance (K,) would hit."""
+    return _hits(mask, seconds).sum(), mask.any(1).sum(), chance.sum()
+
+
+def _rung(name: str, rule: str, counts: list, videos: list, setting: str, options: dict) -> Result:
+    hits, totals, chance = (sum_by_video(column, videos) for column in np.array(counts, dtype=float).T)  # (V,) each
+    protocol = sentence(setting, f"{len(hits)} videos", rule, "95 % interval over videos")
+    return ratio_result(name, hits, totals, float(chance.sum() / totals.sum()), protocol, **options)
