@@ -216,7 +216,7 @@ def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
         "from vcwork import __main__ as m, machine; "
         "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())"
     )
-    command = [sys.executable, "-c", code, *"run tiny --only 20,50 --out outputs/stopped".split()]
+    command = [sys.executable, "-c", code, *["run", "tiny", "--only", "20,50", "--out", "outputs/stopped"]]
     environment = os.environ | {"VCWORK_ROOT": str(project)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     executed = project / "outputs" / "stopped" / "notebooks" / "50_waits.ipynb"
