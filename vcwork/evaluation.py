@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vcwork.audit import text_table
 from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus, Video
 from vcwork.encode import encode_seconds, encode_text, encode_video
@@ -31,6 +32,20 @@ class Clips:
 
     def __len__(self) -> int:
         return len(self.sentences)
+
+
+def overview(corpus: Corpus, store: FeatureStore, encoder: Encoder | None, split: str) -> str:
+    """What a notebook stands on, as a small text table."""
+    videos = [v for v in corpus.split(split) if v.id in store]
+    recipes, segments = {v.recipe for v in videos if v.recipe}, sum(len(v.segments) for v in videos)
+    found = f"{len(videos)} videos, {len(recipes)} recipes, {segments} annotated segments, "
+    rows = [(f"corpus {corpus.name}, {split}", found + f"{sum(store.lengths[v.id] for v in videos)} s"),
+            (f"features {store.contract.backbone}", f"{store.contract.width} numbers a second")]  # fmt: skip
+    if encoder is not None:
+        config, size = encoder.model.config, sum(p.numel() for p in encoder.model.parameters())
+        depth = f"{config.video_layers} video and {config.text_layers} text layers, window {encoder.window} s"
+        rows.append((f"model of width {config.hidden}", f"{size / 1e6:.2f} million weights, {depth}"))
+    return text_table(("what", "value"), rows)
 
 
 def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:

@@ -23,7 +23,7 @@ def evaluate(
     n_boot: int = 300,
     seed: int = 0,
 ) -> list[Result]:
-    """`<name>_purity` and `<name>_NMI` of clusters (N,) against classes (N,); chance: labels shuffled over the items."""
+    """`<name>_purity` and `<name>_NMI` of clusters (N,) against classes (N,); chance: shuffled labels."""
     n = check_lengths(clusters=clusters, classes=classes, video_ids=video_ids)
     clusters, classes = np.unique(clusters, return_inverse=True)[1], np.unique(classes, return_inverse=True)[1]
     rng = np.random.default_rng(seed)

@@ -1,0 +1,129 @@
+"""The lab world: zero-shot by construction, hard enough to be interesting, the same bytes from the same seed."""
+
+import numpy as np
+import pytest
+
+from vcwork.captions import repeated_word_share
+from vcwork.corpus import open_corpus
+from vcwork.errors import VcworkError
+from vcwork.files import sha256_file
+from vcwork.lab import LabConfig, make_corpus
+from vcwork.lab.make import plan
+from vcwork.lab.render import hand_path
+from vcwork.lab.world import ACTION, ACTIONS, THING, THINGS, combination_split, make_recipes
+from vcwork.video import iter_seconds, probe
+
+SMALL = LabConfig(train_families=1, val_families=1, test_families=1, train_videos=1, val_videos=1, test_videos=1)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("lab") / "corpus", SMALL, progress=False)
+
+
+@pytest.fixture(scope="module")
+def stories():
+    return plan(LabConfig())
+
+
+def test_test_recipes_show_only_unseen_combinations(stories):
+    seen = {name: {(h.step.action, h.step.thing) for s in stories if s.recipe.split == name for h in s.happenings}
+            for name in ("train", "val", "test")}  # fmt: skip
+    assert not seen["train"] & seen["test"] and not seen["train"] & seen["val"] and not seen["val"] & seen["test"]
+    trained = {(s.action, s.thing) for r in {s.recipe for s in stories if s.recipe.split == "train"} for s in r.steps}
+    assert {a for a, _ in trained} == set(ACTION) and {t for _, t in trained} == set(THING), "every part was seen"
+
+
+def test_every_combination_belongs_to_one_split():
+    deal = combination_split(0)
+    assert len(deal) == len(ACTIONS) * len(THINGS)
+    for thing in THINGS:
+        splits = [deal[a.name, thing.name] for a in ACTIONS]
+        assert (splits.count("train"), splits.count("val"), splits.count("test")) == (7, 2, 3)
+
+
+def test_lookalikes_share_half_their_steps_and_are_mutual():
+    recipes = {r.id: r for r in make_recipes("train", 10, 6, seed=3)}
+    for recipe in recipes.values():
+        twin = recipes[recipe.lookalike]
+        assert twin.lookalike == recipe.id and twin.name != recipe.name
+        assert 3 <= len(set(recipe.steps) & set(twin.steps)) < 6
+    assert len({r.name for r in recipes.values()}) == 20
+
+
+def test_statistics_keep_what_the_design_promises(stories):
+    seconds = sum(s.duration_s for s in stories)
+    background = 1 - sum(h.end_s - h.start_s for s in stories for h in s.happenings) / seconds
+    assert 0.42 < background < 0.6, background
+    offsets = [m["offset_s"] for s in stories for m in s.mentions]
+    assert min(offsets) < -2 and max(offsets) > 2, "narration before and after the action"
+    happenings = sum(len(s.happenings) for s in stories)
+    assert 0.6 < len(offsets) / happenings < 0.9, "some steps are never mentioned"
+    assert sum(len(s.happenings) for s in stories if s.recipe.split == "test") >= 200
+    assert all(
+        len(s.cues) == len([c for c in s.cues if c.end_s > c.start_s and c.end_s <= s.duration_s]) for s in stories
+    )
+
+
+def test_words_per_second_and_rolling_repeats(corpus):
+    words = sum(len(c.text.split()) for v in corpus.videos.values() for c in corpus.captions(v.id))
+    assert 1.8 < words / sum(v.duration_s for v in corpus.videos.values()) < 3.0
+    shares = [repeated_word_share(corpus.raw_captions(v)) for v in corpus.videos]
+    assert 0.1 < np.mean(shares) < 0.45
+
+
+def test_opposite_actions_are_the_same_picture_played_backwards():
+    t = np.linspace(0, 1, 50, endpoint=False)
+    stir, fold = (hand_path(ACTION[name].path, 1.0, t, 0.0) for name in ("stir", "fold"))
+    np.testing.assert_allclose(stir[1:][::-1], fold[1:], atol=1e-12)
+    assert all(np.abs(hand_path(a.path, a.hz, t, 0.3)).max() <= 1 + 1e-9 for a in ACTIONS), "within reach"
+
+
+def test_files_are_what_a_browser_plays_and_truth_fits_them(corpus):
+    for video in corpus.videos.values():
+        info = probe(video.video)
+        assert (info.width, info.height) == (112, 112) and info.duration_s == pytest.approx(video.duration_s, abs=0.2)
+        assert sum(1 for _ in iter_seconds(video.video, 10, 64)) == video.duration_s
+        truth = corpus.truth(video.id)
+        assert len(truth["caption_segment"]) == len(corpus.raw_captions(video.id))
+        assert all(0 <= s.start_s < s.end_s <= video.duration_s and s.step in corpus.steps for s in video.segments)
+
+
+def test_same_seed_same_bytes_whatever_the_workers(corpus, tmp_path):
+    again = make_corpus(tmp_path / "again", SMALL, workers=1, progress=False)
+    for video in corpus.videos.values():
+        assert sha256_file(video.video) == sha256_file(again[video.id].video)
+        assert sha256_file(video.captions) == sha256_file(again[video.id].captions)
+    other = plan(SMALL.model_copy(update={"seed": 1}))
+    assert [h.step.id for s in other for h in s.happenings] != [h.step.id for s in plan(SMALL) for h in s.happenings]
+
+
+def test_whole_corpus_is_reused_and_another_configuration_refused(corpus):
+    before = (corpus.folder / "corpus.json").stat().st_mtime_ns
+    make_corpus(corpus.folder, SMALL, progress=False)
+    assert (corpus.folder / "corpus.json").stat().st_mtime_ns == before
+    with pytest.raises(VcworkError, match="another configuration"):
+        make_corpus(corpus.folder, SMALL.model_copy(update={"seed": 9}), progress=False)
+
+
+def test_interrupted_corpus_is_not_a_corpus_and_goes_on(corpus, tmp_path):
+    folder = tmp_path / "cut"
+    made = make_corpus(folder, SMALL, progress=False)
+    (folder / "corpus.json").unlink()
+    first = next(iter(made.videos.values()))
+    (folder / "truth" / f"{first.id}.json").unlink()
+    with pytest.raises(VcworkError):
+        open_corpus(folder)
+    assert make_corpus(folder, SMALL, progress=False).videos.keys() == corpus.videos.keys()
+
+
+def test_foreign_folder_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(VcworkError, match="found other files"):
+        make_corpus(tmp_path, SMALL)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_unknown_size_is_named():
+    with pytest.raises(VcworkError, match="tiny, lab, large"):
+        LabConfig.named("huge")
