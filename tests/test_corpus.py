@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vcwork.captions import Caption
-from vcwork.corpus import Segment, open_corpus, save_corpus, scan_folder
+from vcwork.corpus import Segment, gather, open_corpus, save_corpus, scan_folder
 from vcwork.coverage import coverage
 from vcwork.errors import VcworkError
 from vcwork.video import write_mp4
@@ -202,3 +202,31 @@ def test_real_clips(real):
 def test_light_imports_stay_light():
     code = "import sys, vcwork.captions, vcwork.corpus, vcwork.features; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_gathered_corpus_leaves_the_source_alone(tmp_path):
+    own, out = tmp_path / "own", tmp_path / "out"
+    _film(own / "a.mp4")
+    (own / "a.vtt").write_text(VTT)
+    _film(own / "b.mp4")
+    (own / "bad.mp4").write_bytes(b"no video")
+    before = sorted(path.name for path in own.iterdir())
+    corpus = gather(scan_folder(own), out)
+    assert sorted(path.name for path in own.iterdir()) == before
+    assert [video.id for video in corpus.split("test")] == ["a", "b"] and list(corpus.missing_videos) == ["bad"]
+    assert corpus["a"].video == out / "videos/a.mp4" and corpus["a"].video.read_bytes() == (own / "a.mp4").read_bytes()
+    assert [c.text for c in corpus.captions("a")] == ["cut onions", "and fry"] and corpus["b"].captions is None
+    assert gather(scan_folder(own), out).videos == corpus.videos
+    _film(own / "c.mp4")
+    with pytest.raises(VcworkError, match="holds another corpus"):
+        gather(scan_folder(own), out)
+
+
+def test_gathering_copies_where_links_are_refused(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError("a privilege is not held")
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    _film(tmp_path / "own" / "a.mp4")
+    corpus = gather(scan_folder(tmp_path / "own"), tmp_path / "out")
+    assert not corpus["a"].video.is_symlink() and coverage(corpus).counts["videos"].present == 1

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vcwork.baselines import Tfidf, TfidfRidge
-from vcwork.datasets import read_keyframes
+from vcwork.corpus import open_corpus
+from vcwork.datasets import keyframes_corpus, read_keyframes
 from vcwork.errors import VcworkError
 from vcwork.metrics import choice_accuracy
 
@@ -54,6 +55,37 @@ def test_reads_rows_in_order(folder):
     assert data.coverage.complete
     with pytest.raises(VcworkError, match="expected one of train, val, got 'test'"):
         data.frames("test")
+
+
+def as_corpus(folder: Path, out: Path):
+    return keyframes_corpus(folder, out / "corpus", out / "features", backbone="toy", width=WIDTH)
+
+
+def test_keyframes_become_a_corpus_whose_seconds_are_steps(folder, tmp_path):
+    repeat = ["cut the onion", "onion goes in"]  # an annotator's sentences do not roll: nothing is removed
+    edit(folder / "captions_val.json", lambda raw: raw["d"].update(text=repeat))
+    corpus, store = as_corpus(folder, tmp_path / "out")
+    assert [v.id for v in corpus.split("train")] == ["a", "b", "c"] and corpus.split("test") == []
+    assert [c.text for c in corpus.captions("d")] == repeat and corpus["d"].duration_s == 2
+    assert [(s.start_s, s.end_s, s.step, s.sentence) for s in corpus["d"].segments] == [
+        (0, 1, "d/0", repeat[0]), (1, 2, "d/1", repeat[1])
+    ]  # fmt: skip
+    assert corpus.steps["d/1"] == repeat[1] and corpus.truth("d")["caption_segment"] == [0, 1]
+    assert list(corpus.recipes) == ["type-7"] and corpus["a"].recipe == "type-7" and len(corpus.steps) == 8
+    assert np.array_equal(store["b"], read(folder).features["b"]) and store.contract.backbone == "toy"
+
+
+def test_keyframes_corpus_is_opened_again_and_never_mixed(folder, tmp_path):
+    corpus, store = as_corpus(folder, tmp_path / "out")
+    again, same = as_corpus(folder, tmp_path / "out")
+    assert again.videos == corpus.videos == open_corpus(tmp_path / "out/corpus").videos
+    assert same.digest() == store.digest()
+    save(folder, "a", np.ones((2, WIDTH), np.float16))
+    with pytest.raises(VcworkError, match="holds other features"):
+        as_corpus(folder, tmp_path / "out")
+    edit(folder / "captions_val.json", lambda raw: raw["d"].update(text=["x", "y"]))
+    with pytest.raises(VcworkError, match="holds another corpus"):
+        as_corpus(folder, tmp_path / "out")
 
 
 def test_what_does_not_fit_is_counted(folder):

@@ -11,6 +11,7 @@ import pytest
 from vcwork import plots
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
+from vcwork.sampling import Pair
 from vcwork.tasks.moments import moments
 from vcwork.tasks.segmentation import gamma_curve
 
@@ -25,6 +26,7 @@ RESULTS = [
 ]
 SECONDS = [RNG.standard_normal((30, 4)) for _ in range(3)], [RNG.integers(0, 5, 30) for _ in range(3)]
 FRAMES = [np.full((36, 64, 3), 40 * i, np.uint8) for i in range(5)]
+PAIRS = [Pair("v", 0, 1, [1], 4.0, 11.0, 2, 9), Pair("v", 3, 3, [1], 20.0, 22.0, 18, 30)]
 
 DRAW = {
     "similarity_heatmap": lambda ax: plots.similarity_heatmap(ax, SCORES, STEPS, TRUTH, [5, 8, 15], "Steps"),
@@ -38,6 +40,7 @@ DRAW = {
     "stacked_bars": lambda ax: plots.stacked_bars(
         ax, {"text to video": {"right": 8, "right video, wrong clip": 2}, "video to text": {"right": 5}}, "Errors"
     ),
+    "pair_spans": lambda ax: plots.pair_spans(ax, PAIRS, [(3, 9, "1"), (12, 20, "2")], 40, "Pairs"),
     "gamma_curve": lambda ax: plots.gamma_curve(ax, gamma_curve(*SECONDS), {"validation": 1.0, "naive": 9.0}, 0.2, "g"),
     "histogram": lambda ax: plots.histogram(
         ax, {"a": RNG.random(9), "b": RNG.random(5)}, 4, {"mean": 0.5}, "offset (s)"

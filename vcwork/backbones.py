@@ -147,7 +147,8 @@ def _load_model(folder: Path) -> Any:
     from transformers import AutoModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # a bar of 0.1 s is only noise in a notebook
+    logging.disable_progress_bar()  # a bar of 0.1 s is only noise in a notebook,
+    logging.set_verbosity_error()  # and so is the report that the classifier on top is not used
     try:
         model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
     except (OSError, ValueError) as error:

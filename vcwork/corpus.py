@@ -9,8 +9,9 @@ Times are seconds. Truth is only for scoring; nothing that trains may look at it
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -98,12 +99,16 @@ class Corpus:
         return [caption for _, caption in self.indexed_captions(video_id)]
 
     def indexed_captions(self, video_id: str) -> list[tuple[int, Caption]]:
-        """`captions`, each with its index among `raw_captions`."""
+        """`captions`, each with its index among `raw_captions`.
+
+        Captions without times, and those that meta says do not roll (annotators' sentences), are kept word for word.
+        """
         end_s = self[video_id].duration_s or math.inf
         inside = [(i, c) for i, c in enumerate(self.raw_captions(video_id)) if c.start_s < end_s]
         clamped = [Caption(c.start_s, min(c.end_s, end_s), c.text) for _, c in inside]
         untimed = bool(inside) and all(math.isinf(c.end_s) for _, c in inside)
-        kept = list(enumerate(clamped)) if untimed else deduplicate_indexed(clamped)
+        whole = untimed or not self.meta.get("rolling_captions", True)
+        kept = list(enumerate(clamped)) if whole else deduplicate_indexed(clamped)
         return [(inside[i][0], caption) for i, caption in kept]
 
     def truth(self, video_id: str) -> dict[str, Any]:
@@ -187,6 +192,49 @@ def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
             f"{folder}: none of {len(found)} videos can be read; {next(iter(corpus.missing_videos.values()))}"
         )
     return corpus
+
+
+def gather(corpus: Corpus, folder: str | Path) -> Corpus:
+    """The same corpus in a folder of its own: its files linked (copied where links are refused), and a corpus.json.
+
+    The folder the files come from stays as it is. Called again for the same corpus it opens it; VcworkError when
+    `folder` holds another one.
+    """
+    folder = resolve(folder)
+    moved = replace(corpus, folder=folder, videos={id: _moved(video, folder) for id, video in corpus.videos.items()})
+    if (folder / "corpus.json").exists():
+        there = open_corpus(folder)
+        if list(there.videos.values()) != list(moved.videos.values()):
+            raise VcworkError(f"{folder}: holds another corpus ({there.name}); choose another folder")
+        return there
+    for id, video in moved.videos.items():
+        for key in _PATHS:
+            _link(getattr(corpus.videos[id], key), getattr(video, key))
+    save_corpus(moved)
+    return open_corpus(folder)
+
+
+def _moved(video: Video, folder: Path) -> Video:
+    rooms = {"video": "videos", "captions": "captions", "truth": "truth"}
+    return replace(
+        video, **{k: getattr(video, k) and folder / room / getattr(video, k).name for k, room in rooms.items()}
+    )
+
+
+def _link(source: Path | None, target: Path | None) -> None:
+    if source is None or target is None or target.exists():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # a link that leads nowhere
+        try:
+            target.symlink_to(source.resolve())
+        except OSError:  # Windows asks for a privilege
+            part = target.with_name(f".{target.name}.part")
+            shutil.copyfile(source, part)
+            os.replace(part, target)
+    except OSError as error:
+        raise VcworkError(f"{target}: could not be written ({error.strerror or error})") from error
 
 
 _PATHS = ("video", "captions", "truth")

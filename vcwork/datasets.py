@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork.captions import Caption
+from vcwork.captions import Caption, write_vtt
+from vcwork.corpus import Corpus, Recipe, Video, open_corpus, save_corpus
 from vcwork.coverage import Count, Coverage
 from vcwork.errors import VcworkError
-from vcwork.files import read_json, resolve
+from vcwork.files import read_json, resolve, sha256_json, write_json
+from vcwork.store import Contract, FeatureStore, open_store, write_store
 
 KEYFRAME_SPLITS = ("train", "val")
 
@@ -79,6 +81,58 @@ def read_keyframes(folder: str | Path, backbone: str = "mobilenet_v2", width: in
         raise VcworkError(f"{folder}: none of {sum(map(len, tables.values()))} videos has both features and captions")
     _count(read.coverage, read.ids, tables, missing, _unlisted(tables, texts, stored))
     return read
+
+
+def keyframes_corpus(
+    source: str | Path, folder: str | Path, features: str | Path, backbone: str = "mobilenet_v2", width: int = 1280
+) -> tuple[Corpus, FeatureStore]:
+    """A keyframe folder as a corpus in `folder` and a store in `features`, so that notebooks run on it unchanged.
+
+    Each caption is also a true segment with a step of its own, and each recipe type a recipe; there is no video file
+    and no test split. Called again it opens what is there; VcworkError when that came from other data.
+    """
+    read, folder = read_keyframes(source, backbone, width), resolve(folder)
+    texts = {id: [caption.text for caption in captions] for id, captions in read.captions.items()}
+    digest = sha256_json({"ids": read.ids, "texts": texts, "recipe": read.recipe})
+    if not (folder / "corpus.json").exists():
+        save_corpus(_as_corpus(read, folder, digest))
+    corpus = open_corpus(folder)
+    if corpus.meta.get("source_digest") != digest:
+        raise VcworkError(f"{folder}: holds another corpus ({corpus.name}); choose another folder")
+    contract = Contract(backbone, "as published", 1.0, 224, "as published", width)
+    return corpus, _store_once(features, contract, {id: read.features[id] for id in corpus.videos})
+
+
+def _as_corpus(read: Keyframes, folder: Path, digest: str) -> Corpus:
+    """Caption and truth files written, corpus.json not yet."""
+    meta = {"second_is": "step", "rolling_captions": False, "source_digest": digest}
+    corpus, members = Corpus(folder, read.folder.name, {}, meta=meta), {}
+    for split, ids in read.ids.items():
+        for id in ids:
+            captions, kind = read.captions[id], f"type-{read.recipe[id]}"
+            steps = {f"{id}/{i}": caption.text for i, caption in enumerate(captions)}
+            corpus.steps |= steps
+            members.setdefault(kind, []).extend(steps)
+            paths = {key: folder / key / f"{id}.{suffix}" for key, suffix in (("captions", "vtt"), ("truth", "json"))}
+            write_vtt(paths["captions"], [Caption(i, i + 1, c.text) for i, c in enumerate(captions)])
+            write_json(paths["truth"], _keyframe_truth(steps))
+            corpus.videos[id] = Video(id, None, duration_s=float(len(captions)), split=split, recipe=kind, **paths)
+    corpus.recipes = {kind: Recipe(kind, f"recipe {kind}", tuple(steps)) for kind, steps in members.items()}
+    return corpus
+
+
+def _keyframe_truth(steps: dict[str, str]) -> dict:
+    segments = [{"start_s": i, "end_s": i + 1, "step": s, "caption": text} for i, (s, text) in enumerate(steps.items())]
+    return {"segments": segments, "caption_segment": list(range(len(steps))), "mentions": []}
+
+
+def _store_once(folder: str | Path, contract: Contract, arrays: dict[str, np.ndarray]) -> FeatureStore:
+    if not (resolve(folder) / "manifest.json").exists():
+        return write_store(folder, contract, arrays)
+    store = open_store(folder, contract)
+    if store.ids != list(arrays) or any(not np.array_equal(store[id], a) for id, a in arrays.items()):
+        raise VcworkError(f"{store.folder}: holds other features; choose another folder")
+    return store
 
 
 def _add(

@@ -120,6 +120,30 @@ def timeline(
     return _finish(ax, title, "time in the video (s)")
 
 
+def pair_spans(
+    ax: Axes,
+    pairs: Sequence[Any],
+    truth: Sequence[tuple[float, float, str]] = (),
+    duration_s: float | None = None,
+    title: str = "",
+) -> Axes:
+    """Positive pairs of one video as two bars each, text above video; true steps (start_s, end_s, label) shaded."""
+    end_s = duration_s or max(p.video_end for p in pairs)
+    for i, (start, end, label) in enumerate(truth):
+        ax.axvspan(start, end, color=LIGHT, alpha=0.6, lw=0, label="a step happens" if i == 0 else None)
+        ax.text((start + end) / 2, -0.62, label, ha="center", va="bottom", fontsize=SMALL)
+    for row, pair in enumerate(pairs):
+        spans = {"text clip": (pair.text_start_s, pair.text_end_s), "video clip": (pair.video_start, pair.video_end)}
+        for i, (name, (start, end)) in enumerate(spans.items()):
+            ax.barh(row - 0.19 + 0.38 * i, end - start, 0.34, start, color=colour(i), label=name if row == 0 else None)
+    ax.set_yticks(range(len(pairs)), [f"pair {row + 1}" for row in range(len(pairs))])
+    ax.set_ylim(len(pairs) - 0.4, -0.6)
+    ax.set_xlim(0, end_s)
+    _shape(ax, ("bottom",))
+    _legend(ax)
+    return _finish(ax, title, "time in the video (s)")
+
+
 def _first(ax: Axes, i: int, label: str) -> str:
     """The legend's text the first time a label is drawn, then nothing."""
     text = f"{i + 1} {short(label)}"

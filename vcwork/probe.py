@@ -42,14 +42,18 @@ class StepSeconds:
     videos: np.ndarray
 
 
-def first_videos(corpus: Corpus, splits: Sequence[str], at_most: int) -> Corpus:
-    """The corpus with only the first `at_most` videos of each of these splits."""
-    kept: list[Video] = [video for split in splits for video in corpus.split(split)[:at_most]]
+def some_videos(corpus: Corpus, splits: Sequence[str], at_most: int) -> Corpus:
+    """The corpus with `at_most` videos of each of these splits, spread evenly over it, so over the recipes."""
+    kept: list[Video] = []
+    for split in splits:
+        videos = corpus.split(split)
+        chosen = np.linspace(0, len(videos) - 1, min(at_most, len(videos))).round()
+        kept += [videos[int(i)] for i in chosen]
     return replace(corpus, videos={video.id: video for video in kept})
 
 
 def step_seconds(corpus: Corpus, store: FeatureStore, split: str) -> StepSeconds:
-    """The seconds of a split whose step's parts are known; VcworkError where the corpus knows none (only the lab does)."""
+    """The seconds of a split whose step's parts are known; VcworkError where the corpus knows none."""
     parts = corpus.meta.get("step_parts", {})
     rows = [
         (video.id, second, segment.step)

@@ -1,0 +1,70 @@
+"""The probe: finds what is linearly there, not what is not, and a backbone of one frame sees no motion."""
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from vcwork.backbones_motion import MotionBackbone
+from vcwork.corpus import Corpus, Segment, Video
+from vcwork.errors import VcworkError
+from vcwork.probe import OneFrame, StepSeconds, probe, ridge_labels, some_videos, step_seconds
+
+RNG = np.random.default_rng(0)
+
+
+def test_ridge_finds_what_is_there_and_nothing_else():
+    labels = RNG.integers(0, 3, 300)
+    there = np.eye(3)[labels] + 0.1 * RNG.normal(size=(300, 3))
+    absent = RNG.normal(size=(300, 3))
+    assert (ridge_labels(there[:200], labels[:200], there[200:], 1.0) == labels[200:]).all()
+    assert 0.15 < (ridge_labels(absent[:200], labels[:200], absent[200:], 1.0) == labels[200:]).mean() < 0.55
+    with pytest.raises(VcworkError, match=r"expected \(N, W\)"):
+        ridge_labels(there, labels[:5], there)
+
+
+def test_probe_results_carry_chance_and_the_most_frequent_label():
+    labels = {"action": np.array(["chop"] * 6 + ["stir"] * 2)}
+    seconds = StepSeconds(np.eye(8), labels, np.array(["a", "b"] * 4))
+    result = probe(seconds, seconds, "second", "toy")[0]
+    assert result.name == "second_action" and result.chance == 0.5 and result.trivial == {"most frequent": 0.75}
+    assert "8 seconds of 2 videos" in result.protocol
+
+
+def test_one_frame_cannot_tell_directions_of_motion():
+    frames = np.full((10, 64, 64, 3), 90, np.uint8)
+    for i in range(10):
+        frames[i, 30:36, 4 + 5 * i : 12 + 5 * i] = 240
+    frames[9] = frames[5]  # the middle frame of both directions is the same
+    motion, still = MotionBackbone(), OneFrame(MotionBackbone())
+    there, back = frames[:9], frames[:9][::-1]
+    assert still.width == motion.width and still.name != motion.name
+    assert not np.allclose(motion(there), motion(back), atol=1e-3)
+    assert np.array_equal(still(there), still(back))
+
+
+def corpus() -> Corpus:
+    videos = {
+        id: Video(id, None, None, 10.0, split, segments=(Segment(1.5, 4.0, "chop.egg.knife"), Segment(6, 7, "other")))
+        for id, split in (("a", "train"), ("b", "train"), ("c", "train"), ("d", "val"))
+    }
+    parts = {"chop.egg.knife": {"action": "chop", "thing": "egg", "tool": "knife"}}
+    return Corpus(None, "toy", videos, meta={"step_parts": parts})
+
+
+class Store(dict):
+    lengths: ClassVar = {"a": 10, "b": 3}
+
+
+def test_only_seconds_wholly_inside_a_known_step_count():
+    store = Store({id: np.arange(10)[:, None].astype(np.float16) for id in Store.lengths})
+    found = step_seconds(corpus(), store, "train")
+    assert found.features[:, 0].tolist() == [2, 3, 2] and found.videos.tolist() == ["a", "a", "b"]
+    assert set(found.labels["object"]) == {"egg"}
+    with pytest.raises(VcworkError, match="no val second"):
+        step_seconds(corpus(), store, "val")
+
+
+def test_some_videos_are_spread_evenly():
+    assert list(some_videos(corpus(), ("train", "val"), 2).videos) == ["a", "c", "d"]
+    assert len(corpus().videos) == 4
