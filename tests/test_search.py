@@ -7,7 +7,7 @@ import pytest
 
 import vcwork.search as search
 from vcwork.errors import VcworkError
-from vcwork.search import VideoIndex
+from vcwork.search import Hit, VideoIndex, without_overlap
 
 
 @pytest.fixture
@@ -166,3 +166,12 @@ def test_a_folder_with_other_things_is_left_alone(index, tmp_path):
     with pytest.raises(VcworkError, match="expected format vcwork-index-1"):
         index.save(tmp_path)
     assert "features" in (tmp_path / "manifest.json").read_text()
+
+
+def test_overlapping_hits_of_one_moment_are_one_hit():
+    spans = [("a", 0, 8), ("a", 4, 12), ("b", 4, 12), ("a", 8, 16), ("a", 16, 20)]
+    hits = [Hit(i + 1, 9.0 - i, str(i), {"video": v, "start_s": s, "end_s": e}) for i, (v, s, e) in enumerate(spans)]
+    kept = without_overlap(hits, 3)
+    assert [h.id for h in kept] == ["0", "2", "3"], "windows that only touch do not overlap"
+    assert [h.rank for h in kept] == [1, 2, 3] and [h.score for h in kept] == [9.0, 7.0, 6.0]
+    assert len(without_overlap(hits, 99)) == 4

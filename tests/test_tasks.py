@@ -441,3 +441,16 @@ def test_moment_evaluate():
     assert constant["pointing"].value == pytest.approx(constant["pointing"].chance)
     with pytest.raises(VcworkError, match="a true interval in each"):
         moments.evaluate([(np.zeros(5), [], "v")])
+
+
+def test_library_search():
+    scores = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 1, 1, 1.0], [9, 8, 7, 6]])
+    relevant = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]], bool)
+    first, second = moments.evaluate_search(scores, relevant, ks=(1, 2, 4), setting="s")
+    assert first.name == "library_R@1" and first.n == 3 and "1 queries without a right window" in first.protocol
+    assert first.value == pytest.approx((1 + 0 + 1 / 2) / 3) and first.chance == pytest.approx(
+        (1 / 4 + 2 / 4 + 2 / 4) / 3
+    )
+    assert second.name == "library_R@2" and second.value == pytest.approx((1 + 0 + 5 / 6) / 3)
+    with pytest.raises(VcworkError, match="none of 4 queries has a right window"):
+        moments.evaluate_search(scores, np.zeros((4, 4), bool))

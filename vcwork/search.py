@@ -9,7 +9,7 @@ Gap: exact search reads every vector; beyond some millions an inverted-file inde
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,27 @@ class Hit:
     score: float
     id: str
     metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def without_overlap(hits: Sequence[Hit], top: int = 5) -> list[Hit]:
+    """The best `top` hits of which no two share a second of one video, ranked anew.
+
+    Metadata needs `video`, `start_s` and `end_s`: overlapping windows of one moment would otherwise fill the list.
+    """
+    kept: list[Hit] = []
+    for hit in hits:
+        new = hit.metadata
+        clash = any(
+            old.metadata["video"] == new["video"]
+            and old.metadata["start_s"] < new["end_s"]
+            and new["start_s"] < old.metadata["end_s"]
+            for old in kept
+        )
+        if not clash:
+            kept.append(replace(hit, rank=len(kept) + 1))
+        if len(kept) == top:
+            break
+    return kept
 
 
 class VideoIndex:

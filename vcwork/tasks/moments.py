@@ -113,3 +113,35 @@ def _score(case: Case, window_s: float | None) -> tuple[float, ...]:
     ours = metrics.tiou([best.start_s, best.end_s], truth).max()
     pointed = right[scores == scores.max()].mean()
     return pointed, right.mean(), float(right[n // 2]), ours, ious.mean(), ious[len(ious) // 2]
+
+
+def evaluate_search(
+    scores: np.ndarray,
+    relevant: np.ndarray,
+    *,
+    ks: tuple[int, ...] = (1, 5),
+    ties: str = "expected",
+    setting: str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> list[Result]:
+    """Search in a library of windows: library_R@k over queries; scores and relevant (bool), (Q, N windows).
+
+    Chance knows how many windows are right for each query. The interval draws queries again, since a query belongs to
+    no single video. Queries without a right window are left out and counted.
+    """
+    scores, relevant = metrics.check_scores(scores), np.asarray(relevant, dtype=bool)
+    keep = relevant.any(1)
+    if not keep.any():
+        raise VcworkError(f"moments: none of {len(keep)} queries has a right window")
+    places = metrics.place(scores[keep], relevant[keep])
+    lost = f"{(~keep).sum()} queries without a right window left out" if not keep.all() else ""
+    many = f"{keep.sum()} queries among {places.n_items} windows, {places.n_relevant.mean():.1f} right on average"
+    protocol, options = sentence(setting, many, lost, f"{ties} ties", "95 % interval over queries"), {"seed": seed}
+    return [
+        mean_result(
+            f"library_R@{k}", places.hit(k, ties), np.arange(keep.sum()),
+            metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol, n_boot=n_boot, **options,
+        )
+        for k in ks if k < places.n_items
+    ]  # fmt: skip
