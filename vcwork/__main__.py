@@ -44,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         "-p", dest="pairs", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"), help="one parameter"
     )
 
+    many = _command(commands, "seeds", compare_seeds, "mean and range of every metric over runs of different seeds")
+    many.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs of one profile")
+
     names = _command(commands, "list", list_notebooks, "show notebooks, their parameters, and the profiles")
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
@@ -101,6 +104,14 @@ def _execute(plan: profiles.Plan, out: Path | None = None, copy_to: Path | None 
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop also leaves a page of what was done
     return runs.run(plan, out, copy_to)
+
+
+def compare_seeds(options: argparse.Namespace) -> int:
+    """`seeds`: one table over several runs."""
+    from vcwork import seeds
+
+    print(seeds.summarise(options.runs))
+    return 0
 
 
 def list_notebooks(options: argparse.Namespace) -> int:
