@@ -64,7 +64,7 @@ class _Scene:
         self.table = np.clip(tint + np.kron(grain, np.ones((4, 4, 1), np.float32))[:wide, :wide], 0, 255)
         self.noise = rng.normal(0, 3, (size + 64, size + 64, 1)).astype(np.float32)
         names = sorted({s.thing for s in story.recipe.steps})
-        self.things = {name: draw_thing(THING[name], 15 * self.scale, rng) for name in names}
+        self.things = {name: draw_thing(THING[name], 17 * self.scale, rng) for name in names}
         self.tools = {name: draw_tool(colour, self.skin, 12 * self.scale) for name, (_, colour) in TOOLS.items()}
 
     def action(self, step, t: np.ndarray) -> Iterator[np.ndarray]:
