@@ -112,7 +112,7 @@ def train(
     identity = {"sizes": sizes, "config": config.model_dump(), "features": store.digest()}
     identity = json.loads(json.dumps(identity))
     if (folder / "train.json").exists() and read_json(folder / "train.json") != identity:
-        raise VcworkError(f"{folder}: holds a run of another configuration or other features; choose another folder")
+        raise VcworkError(f"{folder}: holds a run of another configuration or features; delete it or choose another folder")
     if (folder / "checkpoint.json").exists():
         return load_encoder(folder, store.contract)
     write_json(folder / "train.json", identity)
