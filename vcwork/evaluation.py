@@ -38,14 +38,25 @@ def overview(corpus: Corpus, store: FeatureStore, encoder: Encoder | None, split
     """What a notebook stands on, as a small text table."""
     videos = [v for v in corpus.split(split) if v.id in store]
     recipes, segments = {v.recipe for v in videos if v.recipe}, sum(len(v.segments) for v in videos)
+    unit = corpus.meta.get("second_is", "second")  # of a keyframe corpus, each row of features stands for a step
     found = f"{len(videos)} videos, {len(recipes)} recipes, {segments} annotated segments, "
-    rows = [(f"corpus {corpus.name}, {split}", found + f"{sum(store.lengths[v.id] for v in videos)} s"),
-            (f"features {store.contract.backbone}", f"{store.contract.width} numbers a second")]  # fmt: skip
+    rows = [(f"corpus {corpus.name}, {split}", found + f"{sum(store.lengths[v.id] for v in videos)} {unit}s"),
+            (f"features {store.contract.backbone}", f"{store.contract.width} numbers a {unit}")]  # fmt: skip
     if encoder is not None:
         config, size = encoder.model.config, sum(p.numel() for p in encoder.model.parameters())
         depth = f"{config.video_layers} video and {config.text_layers} text layers, window {encoder.window} s"
         rows.append((f"model of width {config.hidden}", f"{size / 1e6:.2f} million weights, {depth}"))
     return text_table(("what", "value"), rows)
+
+
+def setting_of(corpus: Corpus, split: str) -> str:
+    """How far the split is from what was trained on, for a protocol: recipes nobody saw, or only other videos."""
+    recipes, trained = ({v.recipe for v in corpus.split(name) if v.recipe} for name in (split, "train"))
+    if split == "train":
+        return "train split, seen in training"
+    if not corpus.split("train"):
+        return f"{split} split, zero-shot on another corpus"
+    return f"{split} split, " + ("videos of trained recipes" if recipes & trained else "zero-shot on unseen recipes")
 
 
 def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
