@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 from vcwork.config import ModelConfig
 from vcwork.errors import VcworkError
-from vcwork.files import atomic_write, read_json, resolve, sha256_file, write_json
+from vcwork.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
 from vcwork.model import VideoCLIP
 from vcwork.store import Contract
 from vcwork.text import Tokenizer
@@ -46,6 +46,7 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
     encoder.digest = sha256_file(folder / "model.safetensors")
     write_json(folder / "checkpoint.json", {
         "format": FORMAT, "digest": encoder.digest, "model": encoder.model.config.model_dump(),
+        "vocabulary": sha256_json(encoder.tokenizer.vocabulary),
         "contract": asdict(encoder.contract), "card": json.loads(json.dumps(encoder.card, default=str)),
     })  # fmt: skip
     return encoder
@@ -54,7 +55,8 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
 def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encoder:
     """Read a checkpoint, in evaluation mode.
 
-    VcworkError when it is absent, incomplete, damaged, or trained on features of another contract than `contract`.
+    VcworkError when it is absent, incomplete, damaged, put together from several, or trained on features of another
+    contract than `contract`.
     """
     folder = resolve(folder)
     if not (folder / "checkpoint.json").exists():
@@ -62,13 +64,23 @@ def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encode
     card = read_json(folder / "checkpoint.json")
     if card.get("format") != FORMAT:
         raise VcworkError(f"{folder / 'checkpoint.json'}: expected format {FORMAT}, got {card.get('format')!r}")
-    if sha256_file(folder / "model.safetensors") != card["digest"]:
-        raise VcworkError(
-            f"{folder / 'model.safetensors'}: the weights do not match checkpoint.json; damaged or swapped"
-        )
-    trained_on = Contract(**card["contract"])
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or sha256_file(weights) != card.get("digest"):
+        raise VcworkError(f"{weights}: missing, or not the weights of checkpoint.json; damaged or swapped")
+    try:
+        trained_on, config = Contract(**card["contract"]), ModelConfig.checked(**card["model"])
+    except (KeyError, TypeError) as error:
+        where = folder / "checkpoint.json"
+        raise VcworkError(f"{where}: expected another structure ({type(error).__name__}: {error})") from error
     if contract is not None and contract != trained_on:
         raise VcworkError(f"{folder}: trained on features of {trained_on}, asked to read features of {contract}")
-    model = VideoCLIP(ModelConfig.checked(**card["model"]))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return Encoder(model.eval(), Tokenizer.load(folder), trained_on, card["digest"], card["card"])
+    tokenizer, model = Tokenizer.load(folder), VideoCLIP(config)
+    vocabulary = sha256_json(tokenizer.vocabulary)
+    if len(tokenizer) != config.vocab_size or vocabulary != card.get("vocabulary", vocabulary):
+        expected = f"the {config.vocab_size} pieces it was trained with"
+        raise VcworkError(f"{folder / 'vocab.txt'}: expected {expected}, got {len(tokenizer)} that differ")
+    try:
+        model.load_state_dict(load_file(weights))
+    except RuntimeError as error:
+        raise VcworkError(f"{weights}: the weights do not fit the configuration in checkpoint.json") from error
+    return Encoder(model.eval(), tokenizer, trained_on, card["digest"], card.get("card", {}))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vcwork.backbones import Backbone, get_backbone
 from vcwork.checkpoint import Encoder
 from vcwork.errors import VcworkError
 from vcwork.train import pad_clips
@@ -91,19 +92,35 @@ def _features(encoder: Encoder, clip: Clip, i: int) -> np.ndarray:
     return clip
 
 
-def features_of(encoder: Encoder, path: str | Path) -> np.ndarray:
-    """Features (T, W) of a video file under the encoder's own contract."""
-    from vcwork.backbones import get_backbone
+def features_of(encoder: Encoder, path: str | Path, backbone: Backbone | None = None) -> np.ndarray:
+    """Features (T, W) of a video file, as a store would keep them, under the encoder's own contract.
+
+    Without `backbone` it is made from the contract's name; give one whose weights lie in a folder of yours. VcworkError
+    when it works under another contract.
+    """
     from vcwork.features import contract_of
     from vcwork.video import iter_seconds
 
-    backbone = get_backbone(encoder.card.get("backbone", encoder.contract.backbone))
+    backbone = backbone or _backbone_of(encoder, path)
     if contract_of(backbone) != encoder.contract:
         raise VcworkError(
             f"{path}: encoder wants features of {encoder.contract}, backbone gives {contract_of(backbone)}"
         )
     seconds = iter_seconds(path, int(backbone.fps), backbone.size)
-    return np.stack([backbone(frames) for frames in seconds]).astype(np.float16)  # (T, W), as the store keeps them
+    return np.stack([backbone(frames) for frames in seconds]).astype(np.float16)  # (T, W)
+
+
+def _backbone_of(encoder: Encoder, path: str | Path) -> Backbone:
+    name = encoder.contract.backbone
+    try:
+        if name.startswith("motion"):
+            return get_backbone("motion")
+        return get_backbone(name.removeprefix("hf:"), fps=int(encoder.contract.fps))
+    except VcworkError as error:
+        hint = "give the features as an array, from features_of(encoder, path, backbone) with a backbone of yours"
+        raise VcworkError(
+            f"{path}: the encoder reads features of {name}, which is not to be had here; {hint}"
+        ) from error
 
 
 @torch.inference_mode()

@@ -1,0 +1,274 @@
+"""From clips, files and sentences to embeddings and scores: the same answer however one asks, and faults by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from vcwork import apply, encode, evaluation
+from vcwork.backbones import get_backbone
+from vcwork.checkpoint import Encoder
+from vcwork.config import ModelConfig
+from vcwork.corpus import Corpus, Recipe, Segment, Video, scan_folder
+from vcwork.errors import VcworkError
+from vcwork.features import contract_of, extract
+from vcwork.model import VideoCLIP
+from vcwork.search import VideoIndex
+from vcwork.store import Contract, write_store
+from vcwork.text import Tokenizer
+from vcwork.video import write_mp4
+
+WIDTH, WINDOW = 6, 8
+STEPS = {"s1": "chop the onion", "s2": "stir the soup", "s3": "peel the beet", "s4": "toss the salad"}
+
+
+def _encoder(contract: Contract) -> Encoder:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train([*STEPS.values(), *STEPS.values(), "today we are making stew", "stew stew pie pie"])
+    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1, "max_video_tokens": WINDOW}
+    model = VideoCLIP(ModelConfig(feature_dim=contract.width, vocab_size=len(tokenizer), max_text_tokens=12, **sizes))
+    return Encoder(model.eval(), tokenizer, contract, digest="random")
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return _encoder(Contract("toy", "none", 1.0, 8, "none", WIDTH))
+
+
+def _clips(lengths, seed=0) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=(n, WIDTH)).astype(np.float32) for n in lengths]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Corpus and store: two recipes, three test videos, one train video, one test video without features."""
+    folder = tmp_path_factory.mktemp("world")
+    segments = {
+        "a": (Segment(1, 3.5, "s1", "dice the onion"), Segment(5, 8, "s2")),
+        "b": (Segment(0, 2, "s2"), Segment(4, 6, "s1", "mince the onion"), Segment(8, 9.5, "s1")),
+        "c": (Segment(2, 5, "s3"), Segment(30, 31, "s4", "beyond the features")),
+        "t": (Segment(2, 4, "s1"), Segment(6, 8, "s2")),
+        "lost": (Segment(0, 1, "s3"),),
+    }
+    recipe = {"a": "stew", "b": "stew", "c": "pie", "t": "stew", "lost": "pie"}
+    videos = {
+        id: Video(id, None, None, 10.0, "train" if id == "t" else "test", recipe[id], spans)
+        for id, spans in segments.items()
+    }
+    recipes = {"stew": Recipe("stew", "stew", ("s1", "s2"), "pie"), "pie": Recipe("pie", "pie", ("s3", "s4"), "stew")}
+    corpus = Corpus(folder, "toy", videos, STEPS, recipes)
+    arrays = dict(zip("abct", _clips([10, 12, 9, 10]), strict=True))
+    return corpus, write_store(folder / "features", Contract("toy", "none", 1.0, 8, "none", WIDTH), arrays)
+
+
+# ----------------------------------------------------------------------------------------------------- encode
+
+
+def test_any_batch_size_gives_the_same_answer(encoder):
+    clips, sentences = _clips([3, 1, 8, 20, 5, 9, 2]), [*STEPS.values(), "stew", "", "something never heard before"]
+    video, text = encode.encode_video(encoder, clips), encode.encode_text(encoder, sentences)
+    assert video.shape == (7, 16) and text.shape == (7, 16) and video.dtype == text.dtype == np.float32
+    long = _clips([50])[0]
+    for size in (1, 3, 64):
+        np.testing.assert_allclose(encode.encode_video(encoder, clips, size), video, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(encode.encode_text(encoder, sentences, size), text, rtol=1e-4, atol=1e-5)
+        seconds = encode.encode_seconds(encoder, long, batch_size=size)
+        np.testing.assert_allclose(seconds, encode.encode_seconds(encoder, long), rtol=1e-4, atol=1e-5)
+
+
+def test_neighbours_in_a_batch_do_not_matter(encoder):
+    short, long = _clips([2, 8])
+    alone = encode.encode_video(encoder, [short])
+    np.testing.assert_allclose(encode.encode_video(encoder, [long, short])[1:], alone, rtol=1e-4, atol=1e-5)
+    alone = encode.encode_text(encoder, ["stew"])
+    both = encode.encode_text(encoder, ["today we are making stew", "stew"])
+    np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_long_clip_is_the_mean_of_its_windows(encoder):
+    clip = _clips([21])[0]
+    assert encode.windows(21, WINDOW) == [0, 4, 8, 12, 16] and encode.windows(WINDOW, WINDOW) == [0]
+    assert encode.windows(40, 32, 16) == [0, 16] and encode.windows(1, 32) == [0]
+    parts = [clip[s : s + WINDOW] for s in (0, 4, 8, 12, 16)]
+    by_hand = encode.encode_video(encoder, parts).mean(0)
+    np.testing.assert_allclose(encode.encode_video(encoder, [clip])[0], by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_seconds_are_token_states_averaged_where_windows_overlap(encoder):
+    clip = _clips([12])[0]
+    states = []
+    for start in (0, 4):
+        part = torch.from_numpy(clip[start : start + WINDOW])[None]
+        with torch.inference_mode():
+            states.append(encoder.model.encode_video(part, torch.ones(1, WINDOW, dtype=torch.bool)).states[0].numpy())
+    seconds = encode.encode_seconds(encoder, clip)
+    assert seconds.shape == (12, 16)
+    np.testing.assert_allclose(seconds[:4], states[0][:4], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seconds[4:8], (states[0][4:] + states[1][:4]) / 2, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seconds[8:], states[1][4:], rtol=1e-4, atol=1e-5)
+
+
+def test_score_is_the_raw_dot_product():
+    assert encode.score([[1, 2]], [[3, 4], [0, 1]]).tolist() == [[11, 2]]
+    with pytest.raises(VcworkError, match=r"of one width, got \(1, 2\) and \(1, 3\)"):
+        encode.score(np.ones((1, 2)), np.ones((1, 3)))
+
+
+def test_array_stored_feature_and_file_give_the_same_answer(tmp_path):
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    write_mp4(tmp_path / "a.mp4", (np.roll(base, 2 * i, 1) for i in range(35)), 10)
+    backbone = get_backbone("motion")
+    store = extract(scan_folder(tmp_path), backbone, tmp_path / "features", workers=1, progress=False)
+    encoder = _encoder(contract_of(backbone))
+    path = tmp_path / "a.mp4"
+    stored = encode.encode_video(encoder, [store["a"]])
+    assert store.lengths == {"a": 4}
+    for clip in (np.array(store["a"]), np.array(store["a"], np.float32), path, str(path)):
+        np.testing.assert_allclose(encode.encode_video(encoder, [clip]), stored, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(encode.encode_seconds(encoder, path), encode.encode_seconds(encoder, store["a"]))
+    assert apply.search(encoder, str(path), store, 1)[0].id == "a", "a string that names a file is a video"
+
+
+@pytest.mark.parametrize("ask", [encode.encode_video, lambda e, clips: encode.encode_seconds(e, clips[0])])
+def test_bad_features_are_named(encoder, ask):
+    holed = _clips([4])[0]
+    holed[2, 1] = np.nan
+    with pytest.raises(VcworkError, match="clip 0: features hold NaN or infinity"):
+        ask(encoder, [holed])
+    for wrong in (np.ones((4, WIDTH + 1)), np.ones(WIDTH), np.ones((0, WIDTH))):
+        with pytest.raises(VcworkError, match=r"clip 0: expected features \(T, 6\) with T >= 1, got \("):
+            ask(encoder, [wrong])
+
+
+def test_other_bad_input_is_named(encoder, tmp_path):
+    with pytest.raises(VcworkError, match="clip 1: features hold NaN"):
+        encode.encode_video(encoder, [*_clips([2]), np.full((2, WIDTH), np.inf)])
+    with pytest.raises(VcworkError, match="expected a list of sentences, got one string 'stew'"):
+        encode.encode_text(encoder, "stew")
+    for nothing in (encode.encode_text, encode.encode_video):
+        with pytest.raises(VcworkError, match="at least one clip or sentence, got none"):
+            nothing(encoder, [])
+    write_mp4(tmp_path / "a.mp4", [np.zeros((32, 32, 3), np.uint8)] * 10, 10)
+    with pytest.raises(VcworkError, match=r"a.mp4: encoder wants features of .*'toy'.*backbone gives .*'motion"):
+        encode.features_of(encoder, tmp_path / "a.mp4", get_backbone("motion"))
+
+
+# ------------------------------------------------------------------------------------------------------ apply
+
+
+def test_search_by_sentence_by_clip_and_in_an_index(encoder):
+    clips = dict(zip("abcde", _clips([3, 5, 8, 12, 4]), strict=True))
+    vectors = encode.encode_video(encoder, clips.values())
+    by_hand = (encode.encode_text(encoder, ["chop the onion"]) @ vectors.T)[0]
+    hits = apply.search(encoder, "chop the onion", clips, k=3)
+    assert [h.id for h in hits] == [list(clips)[n] for n in np.argsort(-by_hand)[:3]]
+    assert np.allclose([h.score for h in hits], np.sort(by_hand)[::-1][:3], atol=1e-4)
+    index = VideoIndex.build(vectors, list(clips), encoder=encoder.digest)
+    assert apply.search(encoder, "chop the onion", index, k=3) == hits
+    like = vectors @ vectors[2]
+    assert apply.search(encoder, clips["c"], index, k=1)[0].id == list(clips)[like.argmax()]
+    with pytest.raises(VcworkError, match="built by another encoder"):
+        apply.search(encoder, "stew", VideoIndex.build(vectors, list(clips), encoder="other"))
+
+
+def test_segment_and_localize_are_what_the_tasks_do_on_the_scores(encoder):
+    clip, steps = _clips([20])[0], list(STEPS.values())
+    scores = encode.encode_seconds(encoder, clip) @ encode.encode_text(encoder, steps).T
+    middle = float(np.median(scores.max(1)))
+    by_hand = np.where(scores.max(1) > middle, scores.argmax(1) + 1, 0)
+    assert np.array_equal(apply.segment(encoder, clip, steps, middle), by_hand)
+    assert (apply.segment(encoder, clip, steps, -1e9) > 0).all() and not apply.segment(encoder, clip, steps, 1e9).any()
+    assert set(apply.segment(encoder, clip, steps)) <= set(range(5)), "without gamma the paper's rule"
+    seconds = apply.localize(encoder, clip, steps)
+    assert seconds.shape == (4,) and (np.diff(seconds) > 0).all()
+
+
+def test_classify_averages_the_templates(encoder):
+    clips, names, templates = _clips([4, 9]), ["stew", "pie"], ["{}", "today we are making {}"]
+    both = apply.classify(encoder, clips, names, templates)
+    each = [apply.classify(encoder, clips, names, [t]) for t in templates]
+    assert both.shape == (2, 2)
+    np.testing.assert_allclose(both, np.mean(each, axis=0), rtol=1e-4, atol=1e-5)
+    assert evaluation.prompt_vectors(encoder, names, templates).shape == (2, 2, 16)
+
+
+# ------------------------------------------------------------------------------------------------- evaluation
+
+
+def test_annotated_clips_are_the_seconds_an_annotation_touches(world):
+    corpus, store = world
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    assert clips.videos.tolist() == list("aabbbc"), "neither beyond the features nor without them"
+    assert [len(f) for f in clips.features] == [3, 3, 2, 2, 2, 3]
+    assert np.array_equal(clips.features[0], store["a"][1:4]) and clips.spans[0] == (1, 3.5)
+    assert clips.sentences[:2] == ["dice the onion", "stir the soup"], "the annotator's words, or else the step's"
+    assert clips.steps.tolist() == ["s1", "s2", "s2", "s1", "s1", "s3"] and len(clips) == 6
+    assert clips.recipes.tolist() == ["stew"] * 5 + ["pie"]
+
+
+def test_clip_scores_are_texts_by_clips(world, encoder):
+    clips = evaluation.annotated_clips(*world, "test")
+    scores = evaluation.clip_scores(encoder, clips)
+    assert scores.shape == (6, 6)
+    one = encode.encode_text(encoder, [clips.sentences[1]]) @ encode.encode_video(encoder, [clips.features[2]]).T
+    assert np.isclose(scores[1, 2], one[0, 0], atol=1e-4)
+
+
+def test_seconds_of_a_split_and_what_the_tasks_make_of_them(world, encoder):
+    corpus, store = world
+    seconds = evaluation.seconds_of_split(encoder, corpus, store, "test")
+    assert seconds.ids == ["a", "b", "c"] and seconds.steps == ["s1", "s2", "s3", "s4"]
+    assert [s.shape for s in seconds.scores] == [(10, 4), (12, 4), (9, 4)]
+    assert seconds.truths[0].tolist() == [0, 1, 1, 1, 0, 2, 2, 2, 0, 0]
+    assert [c.tolist() for c in evaluation.own_columns(seconds, corpus)] == [[0, 1], [0, 1], [2, 3]]
+    cases = evaluation.localization_cases(seconds, corpus)
+    assert [(c.video, c.task) for c in cases] == [("a", "stew"), ("b", "stew"), ("c", "pie")]
+    assert cases[1].intervals == [[(4, 6), (8, 9.5)], [(0, 2)]]
+    assert np.array_equal(cases[2].scores, seconds.scores[2][:, 2:])
+    queries = evaluation.moment_cases(seconds)
+    assert [(q.video, len(q.intervals)) for q in queries] == [
+        ("a", 1),
+        ("a", 1),
+        ("b", 1),
+        ("b", 2),
+        ("c", 1),
+        ("c", 1),
+    ]
+    assert np.array_equal(queries[3].scores, seconds.scores[1][:, 0])
+
+
+def test_step_centres_are_shares_of_truth(world):
+    centres, lengths = evaluation.step_centres(*world, "test")
+    assert lengths == [10, 12, 9]
+    np.testing.assert_allclose(centres[0], [2.25, 6.5])
+    np.testing.assert_allclose(centres[1], [(5 + 8.75) / 2, 1])
+    np.testing.assert_allclose(evaluation.step_centres(*world, "train")[0][0], [3, 7])
+
+
+def test_without_an_encoder_a_clip_is_its_mean_direction():
+    vectors = evaluation.mean_vectors([np.array([[3.0, 0], [3, 8]]), np.zeros((2, 2))])
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 0]], rtol=1e-6)
+
+
+def test_words_about_a_split(world, encoder):
+    corpus, store = world
+    table = evaluation.overview(corpus, store, encoder, "test")
+    assert "corpus toy, test" in table and "3 videos, 2 recipes, 7 annotated segments, 31 seconds" in table
+    assert "window 8 s" in table and "model" not in evaluation.overview(corpus, store, None, "test")
+    assert evaluation.setting_of(corpus, "test") == "test split, videos of trained recipes"
+    unseen = {id: v for id, v in corpus.videos.items() if id in "ct"}
+    new = Corpus(corpus.folder, "new", unseen, STEPS, corpus.recipes)
+    assert evaluation.setting_of(new, "test") == "test split, zero-shot on unseen recipes"
+    assert "seen in training" in evaluation.setting_of(corpus, "train")
+    alone = Corpus(corpus.folder, "own", {"c": corpus["c"]}, STEPS, corpus.recipes)
+    assert evaluation.setting_of(alone, "test") == "test split, zero-shot on another corpus"
+
+
+def test_a_split_without_anything_is_named(world):
+    corpus, store = world
+    with pytest.raises(VcworkError, match="no val video has features in"):
+        evaluation.annotated_clips(corpus, store, "val")
+    bare = Corpus(corpus.folder, "bare", {"a": Video("a", None, None, 10.0, "test")}, {}, {})
+    with pytest.raises(VcworkError, match="the test videos have no annotated segments"):
+        evaluation.annotated_clips(bare, store, "test")
