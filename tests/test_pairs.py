@@ -8,7 +8,7 @@ from vcwork.config import OverlapConfig
 from vcwork.corpus import open_corpus
 from vcwork.errors import VcworkError
 from vcwork.files import write_json
-from vcwork.pairs import Named, draw, judge, lengths, named
+from vcwork.pairs import Named, draw, judge, lengths, named, table
 from vcwork.sampling import Pair, Track
 from vcwork.store import Contract, write_store
 
@@ -48,7 +48,11 @@ def test_draws_take_turns_and_repeat_with_the_seed():
 
 def test_lengths_by_hand():
     found = lengths([pair("a", 0, 1, 3, 12)])
-    assert {k: v.tolist() for k, v in found.items()} == {"tokens": [1], "text_s": [9], "video_s": [9], "iou": [0.5]}
+    assert {k: v.tolist() for k, v in found.items()} == {
+        "tokens": [1], "text_s": [9], "video_s": [9], "iou": [0.5], "inside": [pytest.approx(6 / 9)]
+    }  # fmt: skip
+    row = table({"own": [pair("a", 0, 1, 3, 12)]}).splitlines()[5]
+    assert row.split("  ")[0] == "IoU of their times" and row.split()[-2:] == ["0.50", "0.47"]
 
 
 def test_texts_that_name_nothing_are_left_out(world):

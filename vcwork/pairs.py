@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcwork.audit import Result, bootstrap_by_video
+from vcwork.audit import Result, bootstrap_by_video, text_table
 from vcwork.config import OverlapConfig
 from vcwork.corpus import Corpus, Video
 from vcwork.errors import VcworkError
@@ -24,13 +24,40 @@ def draw(tracks: Sequence[Track], rule: OverlapConfig, count: int, seed: int = 0
 
 
 def lengths(pairs: Sequence[Pair]) -> dict[str, np.ndarray]:
-    """Of each pair (P,): tokens and seconds of the text clip, seconds of the video clip, IoU of their time ranges."""
+    """Of each pair (P,): tokens and seconds of the text clip, seconds of the video clip, how their times overlap.
+
+    `iou` of the two time ranges; `inside`: the share of the video clip during which the text is spoken.
+    """
+    shared = [min(p.text_end_s, p.video_end) - max(p.text_start_s, p.video_start) for p in pairs]
+    video_s = np.array([p.video_end - p.video_start for p in pairs])
     return {
         "tokens": np.array([len(p.tokens) for p in pairs]),
         "text_s": np.array([p.text_end_s - p.text_start_s for p in pairs]),
-        "video_s": np.array([p.video_end - p.video_start for p in pairs]),
+        "video_s": video_s,
         "iou": np.array([span_iou(p) for p in pairs]),
+        "inside": np.maximum(shared, 0) / video_s,
     }
+
+
+def table(drawn: Mapping[str, Sequence[Pair]]) -> str:
+    """Averages of several sets of pairs as text, the paper's rule at HowTo100M's speech rate in a column of its own."""
+    sets = {name: lengths(pairs) for name, pairs in drawn.items()}
+    rows = [
+        [label, *(show.format(reduce(found)).replace("%", " %") for found in sets.values()), published]
+        for label, reduce, show, published in _ROWS
+    ]
+    return text_table(["mean of the pairs", *sets, "HowTo100M, paper's rule"], rows)
+
+
+_ROWS = (  # published: the paper's rule simulated at 2.4 tokens a second
+    ("tokens of the text clip", lambda found: found["tokens"].mean(), "{:.0f}", "37"),
+    ("seconds of the text clip", lambda found: found["text_s"].mean(), "{:.1f}", "14.4"),
+    ("seconds of the video clip", lambda found: found["video_s"].mean(), "{:.1f}", "17.5"),
+    ("IoU of their times", lambda found: found["iou"].mean(), "{:.2f}", "0.47"),
+    ("pairs with IoU of 0.5 or more", lambda found: (found["iou"] >= 0.5).mean(), "{:.0%}", "42 %"),
+    ("pairs with IoU below 0.25", lambda found: (found["iou"] < 0.25).mean(), "{:.0%}", "13 %"),
+    ("share of the video clip inside the text", lambda found: found["inside"].mean(), "{:.0%}", "64 %"),
+)
 
 
 @dataclass(frozen=True)

@@ -131,13 +131,13 @@ def pair_spans(
     end_s = duration_s or max(p.video_end for p in pairs)
     for i, (start, end, label) in enumerate(truth):
         ax.axvspan(start, end, color=LIGHT, alpha=0.6, lw=0, label="a step happens" if i == 0 else None)
-        ax.text((start + end) / 2, -0.62, label, ha="center", va="bottom", fontsize=SMALL)
+        ax.text((start + end) / 2, -0.88, label, ha="center", va="top", fontsize=SMALL)
     for row, pair in enumerate(pairs):
         spans = {"text clip": (pair.text_start_s, pair.text_end_s), "video clip": (pair.video_start, pair.video_end)}
         for i, (name, (start, end)) in enumerate(spans.items()):
             ax.barh(row - 0.19 + 0.38 * i, end - start, 0.34, start, color=colour(i), label=name if row == 0 else None)
     ax.set_yticks(range(len(pairs)), [f"pair {row + 1}" for row in range(len(pairs))])
-    ax.set_ylim(len(pairs) - 0.4, -0.6)
+    ax.set_ylim(len(pairs) - 0.4, -0.95)
     ax.set_xlim(0, end_s)
     _shape(ax, ("bottom",))
     _legend(ax)

@@ -117,7 +117,7 @@ def _same_or_new(folder: Path, wanted: str) -> bool:
     if (folder / "lab.json").exists():
         if read_json(folder / "lab.json").get("digest") != wanted:
             raise VcworkError(
-                f"{folder}: holds a lab corpus of another configuration or version; choose another folder"
+                f"{folder}: holds a lab corpus of another configuration or version; delete it or choose another"
             )
         return (folder / "corpus.json").exists()
     if folder.exists() and any(folder.iterdir()):
