@@ -63,3 +63,15 @@ def test_page_and_figures_of_a_notebook(tmp_path: Path) -> None:
     assert title(notebook) == "How far?"
     assert write_figures(path, tmp_path / "figures") == ["10_any-1.png", "10_any-2.png"]
     assert (tmp_path / "figures" / "10_any-2.png").read_bytes() == b"\x89PNG..."
+
+
+def test_links_lead_to_pages_of_the_run_and_nowhere_else(tmp_path: Path) -> None:
+    path = tmp_path / "10_any--clips.ipynb"
+    links = " ".join(f"[x]({name}.ipynb)" for name in ("20_a", "30_b", "35_c", "40_d"))
+    nbformat.write(new_notebook(cells=[new_markdown_cell(f"{links} [y](30_b.ipynb#part)")]), path)
+    names = ["10_any--clips", "20_a", "20_a--clips", "30_b", "35_c--other"]
+    write_html(path, tmp_path / "page.html", names)
+    page = (tmp_path / "page.html").read_text()
+    for name in ("20_a--clips.html", "30_b.html", "35_c--other.html", "30_b.html#part"):
+        assert f'href="{name}"' in page
+    assert "40_d" not in page and ".ipynb" not in page.split("<body", 1)[1]

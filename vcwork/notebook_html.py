@@ -9,6 +9,7 @@ import base64
 import html
 import io
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,14 @@ MATH = re.compile(
     re.DOTALL,
 )
 
+LINK = re.compile(r'href="([\w.-]+)\.ipynb(#[^"]*)?"')
 
-def write_html(notebook: Path, target: Path) -> None:
-    """Write the executed `notebook` as a page of its own; links to other notebooks lead to their pages."""
+
+def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> None:
+    """Write the executed `notebook` as a page of its own.
+
+    Links to other notebooks lead to their pages among `names` (those of the run), and are no links where there is none.
+    """
     from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
 
     node = nbformat.read(notebook, as_version=4)
@@ -55,7 +61,15 @@ def write_html(notebook: Path, target: Path) -> None:
     resources = {"metadata": {"name": notebook.stem}}
     page, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(node, resources=resources)
     with atomic_write(target) as file:
-        file.write(re.sub(r'href="([\w.-]+)\.ipynb', r'href="\1.html', page))
+        file.write(LINK.sub(lambda match: _link(match[1], match[2] or "", notebook.stem, names), page))
+
+
+def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:
+    """Where `own`'s link to the notebook `name` leads: to the run under the same label, or without one, or any."""
+    label = "".join(own.partition("--")[1:])
+    wanted = [name + label, name, *sorted(other for other in names if other.startswith(f"{name}--"))]
+    page = next((other for other in wanted if other in names), None)
+    return f'href="{page}.html{anchor}"' if page else 'title="not in this run"'
 
 
 def write_figures(notebook: Path, folder: Path) -> list[str]:

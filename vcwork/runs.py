@@ -171,7 +171,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
             entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
             log.note_memory(peak)
             entry |= recorded(log.folder / "results" / step.name)
-            _show_notebook(entry, log.folder)
+            _show_notebook(entry, log.folder, [step.name for step in plan.steps])
     log.save()
     tell(
         f"{step.name}: {entry['status']} in {page.duration(entry['wall_s'])}"
@@ -230,7 +230,7 @@ def _manager(stderr: Any) -> type:
     return LoggingManager
 
 
-def _show_notebook(entry: dict[str, Any], folder: Path) -> None:
+def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> None:
     """Page, figures and trust for an executed copy; a fault here is told and must not cost the run."""
     executed = folder / "notebooks" / f"{entry['name']}.ipynb"
     if not executed.exists():
@@ -241,7 +241,7 @@ def _show_notebook(entry: dict[str, Any], folder: Path) -> None:
         entry["log"] = f"logs/{log.name}"
     try:
         entry["figures"] = notebook_html.write_figures(executed, folder / "figures")
-        notebook_html.write_html(executed, folder / "pages" / f"{entry['name']}.html")
+        notebook_html.write_html(executed, folder / "pages" / f"{entry['name']}.html", names)
         entry["page"] = f"pages/{entry['name']}.html"
         trust(executed)
     except Exception as error:
