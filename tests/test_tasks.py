@@ -454,3 +454,10 @@ def test_library_search():
     assert second.name == "library_R@2" and second.value == pytest.approx((1 + 0 + 5 / 6) / 3)
     with pytest.raises(VcworkError, match="none of 4 queries has a right window"):
         moments.evaluate_search(scores, np.zeros((4, 4), bool))
+
+
+def test_centring_removes_what_a_second_adds_to_all_its_scores():
+    scores = np.random.default_rng(0).normal(size=(6, 4))
+    level = np.random.default_rng(1).normal(size=(6, 1)) * 10
+    np.testing.assert_allclose(segmentation.centred(scores + level), segmentation.centred(scores))
+    np.testing.assert_array_equal(segmentation.centred(scores).argmax(1), scores.argmax(1))

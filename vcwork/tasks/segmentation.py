@@ -36,6 +36,16 @@ def _best(scores: np.ndarray, same: np.ndarray | None) -> tuple[np.ndarray, np.n
     return scores[np.arange(len(scores)), step], (step if same is None else np.asarray(same)[step]) + 1
 
 
+def centred(scores: np.ndarray) -> np.ndarray:
+    """Scores minus their mean over the steps, second by second, (T, K) -> (T, K).
+
+    Our choice, not the paper's. Contrastive training compares scores within a row only, so what a second adds to all
+    of its scores means nothing, yet a gamma on raw scores compares it across seconds.
+    """
+    scores = check_scores(scores)
+    return scores - scores.mean(1, keepdims=True)
+
+
 def first_of_same(texts: Sequence[str]) -> np.ndarray:
     """Index of the first step with the same text, (K,); COIN's 778 labels hold 749 different texts."""
     first: dict[str, int] = {}
