@@ -61,12 +61,13 @@ class LabConfig(BaseModel):
         """`tiny` (a notebook's default), `lab` (the main job) or `large` (ten times lab)."""
         sizes = {
             "tiny": {
-                "train_families": 8,
+                "train_families": 10,
                 "val_families": 2,
                 "test_families": 4,
-                "train_videos": 3,
+                "train_videos": 2,
                 "val_videos": 1,
                 "test_videos": 1,
+                "steps": 4,
             },
             "lab": {},
             "large": {
