@@ -42,6 +42,7 @@ class ModelConfig(Strict):
     max_text_tokens: int = Field(61, ge=1)  # without CLS and SEP
     dropout: float = Field(0.1, ge=0, lt=1)
     feature_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: whole input dimensions dropped
+    input_transform: Literal["none", "sqrt"] = "none"  # our choice, for ReLU features: root, centre, scale
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "ModelConfig":
@@ -53,7 +54,7 @@ class ModelConfig(Strict):
 class OverlapConfig(Strict):
     """The overlapped pair rule; both ends of each range are drawn. Source: paper (3-32 s, 8-61 tokens), code (8-64)."""
 
-    rule: Literal["overlapped", "strict"] = "overlapped"
+    rule: Literal["overlapped", "strict", "each"] = "overlapped"  # each: every caption once a batch, strict span (ours)
     min_text_tokens: int = Field(8, ge=1)
     max_text_tokens: int = Field(64, ge=1)
     min_video_s: int = Field(3, ge=1)
@@ -91,6 +92,8 @@ class TrainConfig(Strict):
     temperature: float = Field(1.0, gt=0)
     seed: int = 0
     word_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: tokens replaced by [UNK]
+    start: Literal["random", "closed form"] = "random"  # our choice, for small data: vcwork.closed_form
+    freeze_text: bool = False  # our choice, for small data: the text tower stays as it started
     shuffle_captions: bool = False  # control: captions of another video; everything must fall to chance
     pairs: OverlapConfig = OverlapConfig()
     clusters: ClusterConfig = ClusterConfig()

@@ -47,6 +47,23 @@ class VideoCLIP(nn.Module):
         self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
         self.text_bert = BertModel(_bert(config, config.text_layers, config.vocab_size), add_pooling_layer=False)
         self.video_mlp.apply(_init_bert)
+        if config.input_transform != "none":
+            self.register_buffer("input_mean", torch.zeros(config.feature_dim))
+            self.register_buffer("input_scale", torch.ones(()))
+
+    @torch.no_grad()
+    def fit_input(self, features: Tensor) -> None:
+        """Set mean and scale of the input transform from training features (N, W); one scale for all dimensions."""
+        if self.config.input_transform == "sqrt":
+            root = features.clamp(min=0).sqrt()  # (N, W)
+            self.input_mean.copy_(root.mean(0))
+            self.input_scale.copy_((root - root.mean(0)).std(correction=0).clamp(min=1e-6))
+
+    def transform(self, features: Tensor) -> Tensor:
+        """What the MLP reads: the features themselves, or (sqrt(max(x, 0)) - mean) / scale."""
+        if self.config.input_transform == "none":
+            return features
+        return (features.clamp(min=0).sqrt() - self.input_mean) / self.input_scale
 
     def encode_video(self, features: Tensor, mask: Tensor) -> Encoded:
         """features (B, T, W) float, mask (B, T) bool with T <= max_video_tokens -> Encoded.
@@ -59,6 +76,7 @@ class VideoCLIP(nn.Module):
                 f"expected features (B, T<={self.config.max_video_tokens}, {self.config.feature_dim}), mask (B, T), "
                 f"got {tuple(features.shape)} and {tuple(mask.shape)}"
             )
+        features = self.transform(features)
         if self.training and self.config.feature_dropout:
             features = nn.functional.dropout(features, self.config.feature_dropout)
         cls, sep = self.video_bert.embeddings.word_embeddings.weight  # (D,), (D,)

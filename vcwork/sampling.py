@@ -3,7 +3,8 @@
 *Overlapped* (paper, and the reference code's draws in their order): a text clip grows around a random caption to a
 random length, a moment inside its time range becomes the centre, and a video clip of a random length grows around
 that centre. Text and video share that moment and little else is promised. *Strict*: the video clip is the text
-clip's own time range. All randomness comes from the generator passed in.
+clip's own time range. *Each*: caption by caption, strict, nothing drawn. All
+randomness comes from the generator passed in.
 """
 
 from dataclasses import dataclass
@@ -57,6 +58,13 @@ def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> 
     else:
         start, end = overlapped_span(start_s, end_s, track.seconds, rule, rng)
     return Pair(track.video_id, first, last, tokens, start_s, end_s, start, end)
+
+
+def caption_pair(track: Track, i: int, rule: OverlapConfig) -> Pair:
+    """Caption `i` of `track` with its own time range; nothing is drawn."""
+    start_s, end_s = float(track.start_s[i]), float(track.end_s[i])
+    span = strict_span(start_s, end_s, track.seconds, rule.max_video_s)
+    return Pair(track.video_id, i, i, list(track.tokens[i]), start_s, end_s, *span)
 
 
 def grow_text(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> tuple[int, int]:

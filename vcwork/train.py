@@ -22,7 +22,7 @@ from vcwork.errors import VcworkError
 from vcwork.files import atomic_write
 from vcwork.loss import symmetric_nce
 from vcwork.model import VideoCLIP
-from vcwork.sampling import Pair, Track, sample_pair
+from vcwork.sampling import Pair, Track, caption_pair, sample_pair
 from vcwork.text import Tokenizer
 
 
@@ -62,7 +62,8 @@ def pretrain(
     model)` may return numbers for the log (validation). With `config.shuffle_captions` each video trains with the
     captions of another.
     """
-    data = _derange(data, config.seed) if config.shuffle_captions else data
+    data = derange(data, config.seed) if config.shuffle_captions else data
+    model.text_bert.requires_grad_(not config.freeze_text)
     per_epoch = updates(data, config) // config.epochs
     optimizer, schedule = make_optimizer(model, config, config.epochs * per_epoch)
     log = _Log(folder)
@@ -72,6 +73,7 @@ def pretrain(
         torch.manual_seed(_mix(config.seed, epoch))  # dropout follows the epoch, not the process
         batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch)
         model.train()
+        model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
         for i, videos in enumerate(batches):
             pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
             numbers = _update(
@@ -141,7 +143,10 @@ def video_vectors(
 def draw_pairs(
     data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None
 ) -> list[Pair]:
-    """`clips` pairs of each of `videos`, in order."""
+    """`clips` pairs of each of `videos`, in order; rule `each`: all its captions, or `clips` of them, cyclic."""
+    if config.pairs.rule == "each":
+        tracks = [data.tracks[v] for v in videos]
+        return [caption_pair(t, i % len(t.tokens), config.pairs) for t in tracks for i in range(clips or len(t.tokens))]
     clips = clips or config.clusters.clips_per_video
     return [sample_pair(data.tracks[v], config.pairs, rng) for v in videos for _ in range(clips)]
 
@@ -194,7 +199,7 @@ def _update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainCo
     }
 
 
-def _derange(data: PairData, seed: int) -> PairData:
+def derange(data: PairData, seed: int) -> PairData:
     """Captions of another video, stretched to this one's length."""
     n = len(data.tracks)
     order = np.random.default_rng([seed, 13]).permutation(n)
@@ -246,7 +251,7 @@ def _restore(folder: str | Path, model: VideoCLIP, optimizer, schedule, config: 
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
-    if state["config"] != config.model_dump_json():
+    if TrainConfig.model_validate_json(state["config"]) != config:  # a setting newer than the state has its default
         raise VcworkError(f"{path}: was trained with another configuration; choose another folder")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from vcwork.backbones import get_backbone
 from vcwork.checkpoint import Encoder, load_encoder, save_encoder
+from vcwork.closed_form import start_from_captions
 from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.corpus import Corpus, open_corpus
 from vcwork.errors import VcworkError
@@ -89,8 +90,8 @@ TINY_SIZES = {"hidden": 128, "heads": 4, "ffn": 256, "video_layers": 1, "text_la
 def tiny_training(seed: int = 0) -> TrainConfig:
     """A few seconds of training: notebook 20's defaults."""
     return TrainConfig(
-        epochs=3,
-        passes_per_epoch=15,
+        epochs=4,
+        passes_per_epoch=20,
         lr=1.5e-3,
         warmup=20,
         seed=seed,
@@ -111,13 +112,16 @@ def train(
     folder = resolve(folder)
     identity = {"sizes": sizes, "config": config.model_dump(), "features": store.digest()}
     identity = json.loads(json.dumps(identity))
-    if (folder / "train.json").exists() and read_json(folder / "train.json") != identity:
-        raise VcworkError(f"{folder}: holds a run of another configuration or features; delete it or choose another folder")
+    if (folder / "train.json").exists() and _as_now(read_json(folder / "train.json")) != identity:
+        why = "holds a run of another configuration or other features"
+        raise VcworkError(f"{folder}: {why}; delete it or choose another folder")
     if (folder / "checkpoint.json").exists():
         return load_encoder(folder, store.contract)
     write_json(folder / "train.json", identity)
     encoder = new_encoder(corpus, store, sizes, config)
     data = pair_data(corpus, store, encoder.tokenizer)
+    if config.start == "closed form":
+        start_from_captions(encoder.model, encoder.tokenizer, data, config)
     with tqdm(total=updates(data, config), desc="training", unit="step", disable=not progress) as bar:
 
         def on_epoch(epoch: int, _: object) -> dict:
@@ -133,11 +137,19 @@ def train(
     return save_encoder(folder, encoder)
 
 
+def _as_now(identity: dict) -> dict:
+    """An older run's identity with the settings that came later, at their defaults."""
+    return identity | {"config": json.loads(TrainConfig.checked(**identity["config"]).model_dump_json())}
+
+
 def new_encoder(corpus: Corpus, store: FeatureStore, sizes: dict, config: TrainConfig) -> Encoder:
     """Untrained: vocabulary from the training captions, feature width from the store, weights from the seed."""
     tokenizer = Tokenizer.train(c.text for v in corpus.split("train") for c in corpus.captions(v.id))
     torch.manual_seed(config.seed)
     model = VideoCLIP(ModelConfig.checked(feature_dim=store.contract.width, vocab_size=len(tokenizer), **sizes))
+    if model.config.input_transform != "none":
+        rows = np.concatenate([store[v.id] for v in corpus.split("train") if v.id in store]).astype(np.float32)
+        model.fit_input(torch.from_numpy(rows))
     return Encoder(model, tokenizer, store.contract, card={"train": config.model_dump(), "features": store.digest()})
 
 
