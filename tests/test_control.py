@@ -20,7 +20,10 @@ from vcwork.workspace import TINY_SIZES, tiny_training, train
 def scored(tmp_path_factory):
     """{true or shuffled: {metric: Result}} on the tiny world's test videos."""
     folder = tmp_path_factory.mktemp("control")
-    corpus = make_corpus(folder / "corpus", LabConfig.named("tiny"), progress=False)
+    world = LabConfig(
+        train_families=8, train_videos=3, val_families=2, val_videos=1, test_families=4, test_videos=2, steps=4
+    )
+    corpus = make_corpus(folder / "corpus", world, progress=False)
     store = extract(corpus, get_backbone("motion"), folder / "features", progress=False)
     out = {}
     for name in ("true", "shuffled"):
