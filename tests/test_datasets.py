@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vcwork.baselines import Tfidf, TfidfRidge
+from vcwork.baselines import OrderFromWords, Tfidf, TfidfRidge, order_columns
 from vcwork.corpus import open_corpus
 from vcwork.datasets import keyframes_corpus, read_keyframes
 from vcwork.errors import VcworkError
@@ -193,3 +193,12 @@ def test_ridge_on_real_keyframes(real):
     assert choice_accuracy(own_video, np.tile(np.arange(3), 50)) == pytest.approx(0.68, abs=0.021)
     shuffled = scores[np.random.default_rng(0).permutation(150)]
     assert (1 + (shuffled > np.diag(shuffled)[:, None]).sum(1) <= 10).mean() < 0.15  # chance 6.7 %
+
+
+def test_baselines_that_know_the_place():
+    words, slots = ["first oil", "then salt", "lastly serve"] * 4, np.tile(np.arange(3), 4)
+    alone = OrderFromWords(words, slots).score(["lastly serve", "then something"], np.arange(3))
+    assert alone.argmax(1).tolist() == [2, 1]
+    x = np.zeros((12, 2))  # pictures that say nothing
+    ridge = TfidfRidge().fit(x, words, order_columns(slots, 3, 1000.0))
+    assert ridge.score(words[:3], x[:3], order_columns(slots[:3], 3, 1000.0)).argmax(1).tolist() == [0, 1, 2]

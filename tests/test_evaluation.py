@@ -272,3 +272,13 @@ def test_a_split_without_anything_is_named(world):
     bare = Corpus(corpus.folder, "bare", {"a": Video("a", None, None, 10.0, "test")}, {}, {})
     with pytest.raises(VcworkError, match="the test videos have no annotated segments"):
         evaluation.annotated_clips(bare, store, "test")
+
+
+def test_clips_inside_their_whole_video(encoder, world):
+    corpus, store = world
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    vectors = evaluation.whole_video_vectors(encoder, store, clips)
+    assert vectors.shape == (len(clips), 16)
+    row = int(np.flatnonzero(clips.videos == "b")[1])  # seconds 4 to 6
+    np.testing.assert_allclose(vectors[row], encode.encode_seconds(encoder, store["b"])[4:6].mean(0), rtol=1e-5)
+    assert evaluation.places(clips)[clips.videos == "b"].tolist() == [0, 1, 2]

@@ -108,6 +108,22 @@ def clip_scores(encoder: Encoder, clips: Clips) -> np.ndarray:
     return encode_text(encoder, clips.sentences) @ encode_video(encoder, clips.features).T
 
 
+def whole_video_vectors(encoder: Encoder, store: FeatureStore, clips: Clips) -> np.ndarray:
+    """Each clip read inside its whole video: mean of the video's states over the clip's seconds, (N, D).
+
+    The model sees what comes before and after, and with it the place of a step in the order.
+    """
+    states = {video: encode_seconds(encoder, store[video]) for video in dict.fromkeys(clips.videos)}
+    return np.stack([states[video][seconds_of(*span, len(states[video]))].mean(0)
+                     for video, span in zip(clips.videos, clips.spans, strict=True)])  # fmt: skip
+
+
+def places(clips: Clips) -> np.ndarray:
+    """Which clip of its video each is, by start, from 0; (N,)."""
+    starts = np.array([start_s for start_s, _ in clips.spans])
+    return np.array([((clips.videos == v) & (starts < s)).sum() for v, s in zip(clips.videos, starts, strict=True)])
+
+
 def split_steps(corpus: Corpus, split: str) -> list[str]:
     """Ids of all steps that recipes of the split's videos contain, sorted: the label set of segmentation."""
     recipes = {v.recipe for v in corpus.split(split)}
