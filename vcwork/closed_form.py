@@ -1,7 +1,7 @@
 """A start for few training pairs: shrunk canonical correlation, written into the weights of both towers.
 
 Canonical correlation (CCA) of frames and tf-idf words has one solution and needs no updates; "shrunk" means that both
-covariances get a part of their mean variance on the diagonal, without which 1280 dimensions fit 1350 pairs by heart.
+covariances get a multiple of their mean variance on the diagonal, without which 1280 dimensions fit 1350 pairs by heart.
 The solution fits a VideoCLIP without layers exactly: GELU(a) - GELU(-a) = a, so pairs of opposite rows carry a linear
 map through the video MLP, and the word table holds a vector for each word, whose mean is the sentence.
 A few more dimensions hold the order: which second of the video a word speaks of, and in the position table which
@@ -22,7 +22,8 @@ from vcwork.sampling import caption_pair
 from vcwork.text import SPECIAL, Tokenizer
 from vcwork.train import PairData, derange
 
-SHRINK = 10.0  # times the mean variance; chosen with the two below by cross-validation inside the train split
+# chosen by cross-validation inside the keyframes' train split
+SHRINK = 10.0  # times the mean variance of a feature, and times the mean squared length of a sentence's tf-idf
 ORDER_PENALTY, ORDER_GAIN = 10.0, 2.0
 
 
@@ -92,17 +93,17 @@ def _unit(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _cca(a: np.ndarray, b: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """First k directions of centred a (N, W) and b (N, V), those of b times their correlation: (W, k), (V, k)."""
-    wa, wb = _whiten(a), _whiten(b)
+    wa, wb = _whiten(a, a.shape[1]), _whiten(b, len(b))
     m = wa.T @ (a.T @ b) @ wb  # (W, V)
     values, vectors = np.linalg.eigh(m.T @ m)  # squared correlations, ascending
     right, s = vectors[:, ::-1][:, :k], np.sqrt(np.maximum(values[::-1][:k], 0))
     return wa @ (m @ right), wb @ right * s  # m @ right = left * s
 
 
-def _whiten(x: np.ndarray) -> np.ndarray:
-    """(covariance + SHRINK * mean variance)^-1/2, as eigenvectors scaled."""
+def _whiten(x: np.ndarray, parts: int) -> np.ndarray:
+    """(C + SHRINK * trace(C) / parts)^-1/2 of C = x.T x, as eigenvectors scaled."""
     values, vectors = np.linalg.eigh(x.T @ x)
-    return vectors * (np.maximum(values, 0) + SHRINK * (x**2).sum() / x.shape[1]) ** -0.5
+    return vectors * (np.maximum(values, 0) + SHRINK * (x**2).sum() / parts) ** -0.5
 
 
 def _order(b: np.ndarray, slots: np.ndarray, n_slots: int) -> np.ndarray:
