@@ -1,7 +1,7 @@
 """A start for few training pairs: shrunk canonical correlation, written into the weights of both towers.
 
 Canonical correlation (CCA) of frames and tf-idf words has one solution and needs no updates; "shrunk" means that both
-covariances get a multiple of their mean variance on the diagonal, without which 1280 dimensions fit 1350 pairs by heart.
+covariances get a multiple of their mean variance on the diagonal; without it 1280 dimensions fit 1350 pairs by heart.
 The solution fits a VideoCLIP without layers exactly: GELU(a) - GELU(-a) = a, so pairs of opposite rows carry a linear
 map through the video MLP, and the word table holds a vector for each word, whose mean is the sentence.
 A few more dimensions hold the order: which second of the video a word speaks of, and in the position table which
