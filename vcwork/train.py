@@ -79,9 +79,7 @@ def pretrain(
             numbers = _update(
                 model, optimizer, schedule, collate(pairs, data, videos, model, tokenizer, config), config
             )
-            record = StepRecord(
-                epoch, epoch * per_epoch + i, lr=schedule.get_last_lr()[0], retrieved=retrieved, **numbers
-            )
+            record = StepRecord(epoch, epoch * per_epoch + i, retrieved=retrieved, **numbers)
             log.write(asdict(record))
             yield record
         model.eval()
@@ -186,6 +184,7 @@ def _update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainCo
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    lr = schedule.get_last_lr()[0]  # the rate of this update, not of the next
     optimizer.step()
     schedule.step()
     with torch.no_grad():
@@ -195,6 +194,7 @@ def _update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainCo
         "loss": loss.item(),
         "log_batch": math.log(len(best)),
         "in_batch_accuracy": accuracy.item(),
+        "lr": lr,
         "grad_norm": norm.item(),
     }
 
