@@ -4,12 +4,15 @@ import json
 import math
 import random
 
+import numpy as np
 import pytest
 
 from vcwork.captions import (
     Caption,
     CaptionReport,
+    CharacterDamage,
     deduplicate,
+    deduplicate_characters,
     deduplicate_indexed,
     read_captions,
     read_raw_caption_json,
@@ -192,6 +195,71 @@ def test_deduplicate_on_generated_rolls_returns_the_speech():
     assert repeated_word_share([]) == 0.0
 
 
+class Coin:
+    """A generator whose coin always falls the same way, and which counts its throws."""
+
+    def __init__(self, heads: bool):
+        self.value, self.throws = (0.9 if heads else 0.1), 0
+
+    def random(self) -> float:
+        self.throws += 1
+        return self.value
+
+
+@pytest.mark.parametrize(
+    ("heads", "texts", "times"),
+    [
+        (True, ["put the sauce", "verything in"], [(0, 1), (1, 2)]),
+        (False, ["put the sauc", "everything in"], [(0, 1), (1, 2)]),
+    ],
+)
+def test_character_rule_loses_a_letter(heads, texts, times):
+    kept, damage = deduplicate_characters(_spoken("put the sauce", "everything in"), Coin(heads))
+    assert _texts(kept) == texts and [(c.start_s, c.end_s) for c in kept] == times
+    assert (damage.overlaps, damage.truncated, damage.words_out) == (1, 1, 5)
+    assert damage.truncated_share == 0.2, "one word of five lacks its e"
+
+
+def test_character_rule_one_and_two_need_no_coin():
+    coin = Coin(True)
+    rows = [Caption(0, 3, "cut the carrot"), Caption(1, 5, "carrot"), Caption(2, 4, "cut the carrot and stir")]
+    kept, damage = deduplicate_characters(rows, coin)
+    assert kept == [Caption(0, 5, "cut the carrot and stir")], "min of the starts, max of the ends"
+    assert (coin.throws, damage.dropped, damage.replaced, damage.truncated, damage.swallowed) == (0, 1, 1, 0, 0)
+    kept, damage = deduplicate_characters(_spoken("take the pan", "an", "take the pancake"), coin)
+    assert _texts(kept) == ["take the pancake"] and damage.swallowed == 2, "'an' and 'pan' were words of their own"
+
+
+def test_character_rule_overlap_of_whole_words_and_its_times():
+    rows = [Caption(0, 4, "put the sauce in"), Caption(3, 6, "in the pot")]
+    kept, damage = deduplicate_characters(rows, Coin(True))
+    assert kept == [Caption(0, 4, "put the sauce in"), Caption(4, 6, "the pot")] and damage.truncated == 0
+    kept, _ = deduplicate_characters(rows, Coin(False))
+    assert kept == [Caption(0, 3, "put the sauce"), Caption(3, 6, "in the pot")]
+
+
+def test_character_rule_takes_the_shortest_overlap_and_so_misses_the_true_one():
+    rows = _spoken("now that we chop that", "that we chop that onion")
+    kept, damage = deduplicate_characters(rows, Coin(True))
+    assert _texts(kept) == ["now that we chop that", "hat we chop that onion"], "a t, not a sentence"
+    assert damage.missed == 1 and damage.truncated == 1
+    assert _texts(deduplicate(rows)) == ["now that we chop that", "onion"], "ours sees the words"
+
+
+def test_character_rule_on_what_broke_the_reference():
+    empty = CharacterDamage(captions_in=3, empty=3)
+    assert deduplicate_characters(_spoken("", " \n", math.nan), Coin(True)) == ([], empty)
+    assert deduplicate_characters([], Coin(True)) == ([], CharacterDamage()) and CharacterDamage().truncated_share == 0
+    kept, damage = deduplicate_characters(_spoken("", " a\nb ", ""), Coin(True))
+    assert _texts(kept) == ["a b"] and (damage.captions_in, damage.empty, damage.captions_out) == (3, 2, 1)
+
+
+def test_character_rule_depends_on_the_generator_alone():
+    rows = _spoken(*["put the sauce", "everything in", "now stir it", "take the egg", "good"] * 8)
+    again = [deduplicate_characters(rows, np.random.default_rng(seed)) for seed in (0, 0, 1)]
+    assert again[0] == again[1] and again[0] != again[2]
+
+
 def test_write_vtt_reads_back(tmp_path):
     captions = [Caption(0.0, 0.0, "a"), Caption(1.2345, 3725.9996, "x < y & z --> {w}"), Caption(5, 6, "NOTE well")]
     path = tmp_path / "new" / "a.vtt"
@@ -216,6 +284,19 @@ def test_real_howto100m_files(real):
         kept = deduplicate(rows)
         assert repeated_word_share(kept) < 0.03 and len(kept) <= len(rows)
         assert set(" ".join(_texts(kept)).split()) == set(" ".join(_texts(rows)).split())
+
+
+def test_character_rule_on_real_files(real):
+    damage, unheard = CharacterDamage(), 0
+    for number, path in enumerate(sorted((real / "howto100m_asr").glob("*.csv"))):
+        rows = read_captions(path)
+        kept, one = deduplicate_characters(rows, np.random.default_rng([0, number]))
+        damage += one
+        said = {word for caption in rows for word in caption.text.split()}
+        unheard += sum(word not in said for caption in kept for word in caption.text.split())
+    assert damage.captions_in == 8006 and damage.words_out > 21_000
+    assert 0.014 < damage.truncated_share < 0.018, "1.6 % of the words lack letters"
+    assert 0.5 * damage.truncated < unheard <= damage.truncated, "words nobody said; some stumps are words by chance"
 
 
 def test_real_clips(real):
