@@ -7,6 +7,7 @@ No pickle is ever read.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import load_file, save
 
@@ -25,7 +26,7 @@ class Encoder:
     """What `encode_video` and `encode_text` need: model, tokenizer, the contract of its features, and who it is."""
 
     model: VideoCLIP
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None  # None: a checkpoint imported without its vocabulary, not loadable as an encoder
     contract: Contract
     digest: str = "unsaved"  # sha256 of the weights
     card: dict = field(default_factory=dict)  # how it was trained
@@ -42,11 +43,12 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
     weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
     with atomic_write(folder / "model.safetensors", "wb") as file:
         file.write(save(weights))
-    encoder.tokenizer.save(folder)
+    if encoder.tokenizer:
+        encoder.tokenizer.save(folder)
     encoder.digest = sha256_file(folder / "model.safetensors")
     write_json(folder / "checkpoint.json", {
         "format": FORMAT, "digest": encoder.digest, "model": encoder.model.config.model_dump(),
-        "vocabulary": sha256_json(encoder.tokenizer.vocabulary),
+        "vocabulary": sha256_json(encoder.tokenizer.vocabulary) if encoder.tokenizer else None,
         "contract": asdict(encoder.contract), "card": json.loads(json.dumps(encoder.card, default=str)),
     })  # fmt: skip
     return encoder
@@ -59,28 +61,45 @@ def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encode
     contract than `contract`.
     """
     folder = resolve(folder)
-    if not (folder / "checkpoint.json").exists():
-        raise VcworkError(f"{folder}: expected a checkpoint (checkpoint.json), found none; train one with notebook 20")
-    card = read_json(folder / "checkpoint.json")
-    if card.get("format") != FORMAT:
-        raise VcworkError(f"{folder / 'checkpoint.json'}: expected format {FORMAT}, got {card.get('format')!r}")
-    weights = folder / "model.safetensors"
-    if not weights.is_file() or sha256_file(weights) != card.get("digest"):
-        raise VcworkError(f"{weights}: missing, or not the weights of checkpoint.json; damaged or swapped")
-    try:
-        trained_on, config = Contract(**card["contract"]), ModelConfig.checked(**card["model"])
-    except (KeyError, TypeError) as error:
-        where = folder / "checkpoint.json"
-        raise VcworkError(f"{where}: expected another structure ({type(error).__name__}: {error})") from error
+    card = load_card(folder)
+    trained_on = Contract(**card["contract"])
     if contract is not None and contract != trained_on:
         raise VcworkError(f"{folder}: trained on features of {trained_on}, asked to read features of {contract}")
-    tokenizer, model = Tokenizer.load(folder), VideoCLIP(config)
+    model, tokenizer = load_model(folder), Tokenizer.load(folder)
     vocabulary = sha256_json(tokenizer.vocabulary)
-    if len(tokenizer) != config.vocab_size or vocabulary != card.get("vocabulary", vocabulary):
-        expected = f"the {config.vocab_size} pieces it was trained with"
+    size = model.config.vocab_size
+    if len(tokenizer) != size or vocabulary != (card.get("vocabulary") or vocabulary):
+        expected = f"the {size} pieces it was trained with"
         raise VcworkError(f"{folder / 'vocab.txt'}: expected {expected}, got {len(tokenizer)} that differ")
+    return Encoder(model, tokenizer, trained_on, card["digest"], card.get("card", {}))
+
+
+def load_model(folder: str | Path) -> VideoCLIP:
+    """The model alone, in evaluation mode; VcworkError as `load_encoder`, which also wants the vocabulary."""
+    folder = resolve(folder)
+    card, weights = load_card(folder), folder / "model.safetensors"
+    if not weights.is_file() or sha256_file(weights) != card.get("digest"):
+        raise VcworkError(f"{weights}: missing, or not the weights of checkpoint.json; damaged or swapped")
+    model = VideoCLIP(ModelConfig.checked(**card["model"]))
     try:
         model.load_state_dict(load_file(weights))
     except RuntimeError as error:
         raise VcworkError(f"{weights}: the weights do not fit the configuration in checkpoint.json") from error
-    return Encoder(model.eval(), tokenizer, trained_on, card["digest"], card.get("card", {}))
+    return model.eval()
+
+
+def load_card(folder: str | Path) -> dict[str, Any]:
+    """checkpoint.json, its format and structure checked."""
+    where = resolve(folder) / "checkpoint.json"
+    if not where.exists():
+        raise VcworkError(
+            f"{where.parent}: expected a checkpoint ({where.name}), found none; train one with notebook 20"
+        )
+    card = read_json(where)
+    if card.get("format") != FORMAT:
+        raise VcworkError(f"{where}: expected format {FORMAT}, got {card.get('format')!r}")
+    try:
+        Contract(**card["contract"]), ModelConfig.checked(**card["model"])
+    except (KeyError, TypeError) as error:
+        raise VcworkError(f"{where}: expected another structure ({type(error).__name__}: {error})") from error
+    return card

@@ -43,28 +43,41 @@ class ModelConfig(Strict):
     dropout: float = Field(0.1, ge=0, lt=1)
     feature_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: whole input dimensions dropped
     input_transform: Literal["none", "sqrt"] = "none"  # our choice, for ReLU features: root, centre, scale
+    pooling: Literal["mean", "cls"] = "mean"  # cls: the paper's ablation
+    shared: bool = False  # one transformer for seconds and words (the paper's ablation); it has text_layers layers
+    unit_length: bool = False  # embeddings and states scaled to length 1 (paper and code: raw)
+    learn_temperature: bool = False  # paper and code: fixed at 1
+    cls_id: int = Field(101, ge=0)  # word pieces around the seconds when `shared`
+    sep_id: int = Field(102, ge=0)
 
     @model_validator(mode="after")
-    def _heads_divide(self) -> "ModelConfig":
+    def _fits(self) -> "ModelConfig":
         if self.hidden % self.heads:
             raise ValueError(f"hidden must be a multiple of heads, got {self.hidden} and {self.heads}")
+        if self.shared and self.video_layers != self.text_layers:
+            raise ValueError(f"shared needs as many video as text layers, got {self.video_layers}, {self.text_layers}")
         return self
 
 
 class OverlapConfig(Strict):
     """The overlapped pair rule; both ends of each range are drawn. Source: paper (3-32 s, 8-61 tokens), code (8-64)."""
 
-    rule: Literal["overlapped", "strict", "each"] = "overlapped"  # each: every caption once a batch, strict span (ours)
+    # each: every caption once a batch, strict span (ours); iou, windows: the source documents' rules
+    rule: Literal["overlapped", "strict", "each", "iou", "windows"] = "overlapped"
     min_text_tokens: int = Field(8, ge=1)
     max_text_tokens: int = Field(64, ge=1)
     min_video_s: int = Field(3, ge=1)
     max_video_s: int = Field(32, ge=1)
     max_text_s: float = 256.0  # a text clip stops growing at this length
+    min_iou: float = Field(0.5, gt=0, le=1)  # rule iou: pairs below are drawn again
+    stride_s: int = Field(16, ge=1)  # rule windows: a window of max_video_s begins every stride_s
 
     @model_validator(mode="after")
     def _ranges(self) -> "OverlapConfig":
         if self.min_text_tokens > self.max_text_tokens or self.min_video_s > self.max_video_s:
             raise ValueError("expected min <= max in both ranges")
+        if self.rule == "windows" and self.stride_s > self.max_video_s:
+            raise ValueError(f"windows of {self.max_video_s} s every {self.stride_s} s leave gaps")
         return self
 
 
@@ -73,10 +86,15 @@ class ClusterConfig(Strict):
 
     videos_per_batch: int = Field(32, ge=1)  # k
     clips_per_video: int = Field(16, ge=1)
-    pool_factor: int = Field(2, ge=1)  # 2k candidates
+    pool_factor: int = Field(2, ge=1)  # 2k candidates; 1: the paper's ablation "retrieve k"
     retrieve: bool = True  # False: batches are random videos
     start_epoch: int = Field(1, ge=0)  # reference code: retrieval begins at epoch 1
     clips_for_vector: int = Field(16, ge=1)
+    pool_rule: Literal["overlapped", "varied"] = "overlapped"  # clips of a vector: as in training; varied: reference
+    vector_first_s: int = Field(0, ge=0)  # vectors see a video's first seconds only; 0: all; 32: the paper's ablation
+    search: Literal["exact", "reference cell"] = "exact"  # reference cell: one faiss cell of one rank's videos
+    nlist: int = Field(512, ge=1)  # reference cell: cells of a rank's index
+    ranks: int = Field(8, ge=1)  # reference cell: the videos are dealt out to so many indexes
 
 
 class TrainConfig(Strict):
@@ -89,6 +107,10 @@ class TrainConfig(Strict):
     weight_decay: float = Field(0.0, ge=0)
     clip_norm: float = Field(2.0, gt=0)
     schedule: Literal["linear", "constant"] = "linear"  # to zero over the run, after warm-up
+    decay_updates: int = Field(0, ge=0)  # updates until the rate is 0; 0: the length of the run (code: 1,000,000)
+    first_update: Literal["zero", "warm"] = "zero"  # zero: update n has the rate of n - 1, so the first has 0 (code)
+    adam: Literal["torch", "fairseq"] = "torch"  # fairseq (code): epsilon added before the bias correction
+    loss: Literal["symmetric", "reference", "t2v", "v2t"] = "symmetric"  # vcwork.loss
     temperature: float = Field(1.0, gt=0)
     seed: int = 0
     word_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: tokens replaced by [UNK]

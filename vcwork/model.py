@@ -3,9 +3,12 @@
 Follows the paper and the reference code: video MLP (Linear, GELU, LayerNorm, Linear), CLS and SEP around the
 seconds, BERT layers, mean over content tokens and SEP (CLS left out), raw dot product, no projection heads. What we do
 not carry are the weights the reference never uses: the video tower's word table beyond CLS and SEP, and the poolers.
+Options of `ModelConfig`, each off by default: CLS instead of the mean, one transformer for both, unit-length
+embeddings, a learned temperature.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +47,33 @@ class VideoCLIP(nn.Module):
         super().__init__()
         self.config = config
         self.video_mlp = VideoMLP(config.feature_dim, config.hidden)
-        self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
+        if not config.shared:
+            self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
         self.text_bert = BertModel(_bert(config, config.text_layers, config.vocab_size), add_pooling_layer=False)
         self.video_mlp.apply(_init_bert)
         if config.input_transform != "none":
             self.register_buffer("input_mean", torch.zeros(config.feature_dim))
             self.register_buffer("input_scale", torch.ones(()))
+        if config.learn_temperature:
+            self.log_temperature = nn.Parameter(torch.zeros(()))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> "VideoCLIP":
+        """The model of a checkpoint folder, in evaluation mode; with its vocabulary it is `vcwork.load_encoder`."""
+        from vcwork.checkpoint import load_model
+
+        return load_model(folder)
+
+    def temperature(self, fixed: float = 1.0) -> Tensor | float:
+        """What scores are divided by in the loss: `fixed`, or the learned one (at least 0.01, as CLIP has it)."""
+        return self.log_temperature.exp().clamp(min=0.01) if self.config.learn_temperature else fixed
+
+    def _video_tower(self) -> tuple[BertModel, Tensor, Tensor]:
+        """Transformer over seconds, and the embeddings of its CLS and SEP (D,)."""
+        if self.config.shared:
+            table = self.text_bert.embeddings.word_embeddings.weight  # (V, D)
+            return self.text_bert, table[self.config.cls_id], table[self.config.sep_id]
+        return self.video_bert, *self.video_bert.embeddings.word_embeddings.weight
 
     @torch.no_grad()
     def fit_input(self, features: Tensor) -> None:
@@ -65,10 +89,11 @@ class VideoCLIP(nn.Module):
             return features
         return (features.clamp(min=0).sqrt() - self.input_mean) / self.input_scale
 
-    def encode_video(self, features: Tensor, mask: Tensor) -> Encoded:
+    def encode_video(self, features: Tensor, mask: Tensor, hide_cls: bool = False) -> Encoded:
         """features (B, T, W) float, mask (B, T) bool with T <= max_video_tokens -> Encoded.
 
-        An all-False row is an empty clip: its pooled vector is the SEP state.
+        An all-False row is an empty clip: its pooled vector is the SEP state. `hide_cls`: nothing attends to CLS, as in
+        the reference code's segmentation and localization (paper and its pre-training: attended).
         """
         b, t, width = features.shape
         if width != self.config.feature_dim or t > self.config.max_video_tokens or mask.shape != (b, t):
@@ -79,17 +104,18 @@ class VideoCLIP(nn.Module):
         features = self.transform(features)
         if self.training and self.config.feature_dropout:
             features = nn.functional.dropout(features, self.config.feature_dropout)
-        cls, sep = self.video_bert.embeddings.word_embeddings.weight  # (D,), (D,)
+        bert, cls, sep = self._video_tower()
         tokens = self.video_mlp(features)  # (B, T, D)
         embeds = torch.cat([cls.expand(b, 1, -1), tokens, sep.expand(b, 1, -1)], 1)  # (B, T+2, D)
         position = torch.arange(t + 2, device=mask.device)
         position[-1] = self.config.max_video_tokens + 1  # the SEP's place does not depend on the padding
         mask = mask.bool()
         attend = nn.functional.pad(mask, (1, 1), value=True)  # (B, T+2)
-        states = self.video_bert(
-            inputs_embeds=embeds, attention_mask=attend.long(), position_ids=position.expand(b, -1)
+        seen = nn.functional.pad(attend[:, 1:], (1, 0), value=not hide_cls)  # (B, T+2)
+        states = bert(
+            inputs_embeds=embeds, attention_mask=seen.long(), position_ids=position.expand(b, -1)
         ).last_hidden_state  # (B, T+2, D)
-        return Encoded(_mean_without_cls(states, attend), states[:, 1:-1], mask)
+        return self._encoded(states, attend, states[:, 1:-1], mask)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
         """ids (B, L) with CLS first and SEP last, mask (B, L) True on CLS, tokens and SEP -> Encoded."""
@@ -97,7 +123,13 @@ class VideoCLIP(nn.Module):
             raise VcworkError(f"expected at most {self.config.max_text_tokens + 2} ids a sentence, got {ids.shape[1]}")
         mask = mask.bool()
         states = self.text_bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
-        return Encoded(_mean_without_cls(states, mask), states[:, 1:], mask[:, 1:])
+        return self._encoded(states, mask, states[:, 1:], mask[:, 1:])
+
+    def _encoded(self, states: Tensor, attend: Tensor, content: Tensor, mask: Tensor) -> Encoded:
+        pooled = states[:, 0] if self.config.pooling == "cls" else _mean_without_cls(states, attend)  # (B, D)
+        if self.config.unit_length:
+            pooled, content = (nn.functional.normalize(x, dim=-1) for x in (pooled, content))
+        return Encoded(pooled, content, mask)
 
     def forward(self, features: Tensor, video_mask: Tensor, ids: Tensor, text_mask: Tensor) -> tuple[Encoded, Encoded]:
         return self.encode_video(features, video_mask), self.encode_text(ids, text_mask)

@@ -20,9 +20,9 @@ from vcwork.clusters import cluster_batches, random_batches
 from vcwork.config import TrainConfig
 from vcwork.errors import VcworkError
 from vcwork.files import atomic_write
-from vcwork.loss import symmetric_nce
+from vcwork.loss import LOSSES
 from vcwork.model import VideoCLIP
-from vcwork.sampling import Pair, Track, caption_pair, sample_pair
+from vcwork.sampling import Pair, Track, caption_pair, first_seconds, sample_pair, varied_pair
 from vcwork.text import Tokenizer
 
 
@@ -76,7 +76,7 @@ def pretrain(
         model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
         for i, videos in enumerate(batches):
             pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
-            numbers = _update(
+            numbers = apply_update(
                 model, optimizer, schedule, collate(pairs, data, videos, model, tokenizer, config), config
             )
             record = StepRecord(epoch, epoch * per_epoch + i, retrieved=retrieved, **numbers)
@@ -96,18 +96,34 @@ def updates(data: PairData, config: TrainConfig) -> int:
 
 
 def make_optimizer(model: VideoCLIP, config: TrainConfig, steps: int):
-    """Adam (0.9, 0.98) with warm-up from 0 and, if asked, linear decay to 0; update n has the rate of n - 1 (code)."""
+    """Adam (0.9, 0.98, eps 1e-8), weight decay decoupled, and its rate: warm-up from 0, then, if asked, linear decay.
+
+    Decay ends after `steps` updates, or `config.decay_updates`. Source: reference code, whose update n has the rate of
+    n - 1, so that the first changes nothing; `first_update="warm"` starts one later. `adam="fairseq"` adds epsilon
+    before the bias correction, as that code does; gradients near epsilon then move less in the first updates.
+    """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
     )
+    if config.adam == "fairseq":
+        optimizer.register_step_pre_hook(_fairseq_epsilon)
+    steps = config.decay_updates or steps
 
     def factor(n: int) -> float:
+        n += config.first_update == "warm"
         if n < config.warmup:
             return n / config.warmup
         left = max(0.0, (steps - n) / max(1, steps - config.warmup))
         return left if config.schedule == "linear" else 1.0
 
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _fairseq_epsilon(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """(sqrt(v) + eps) / c = sqrt(v) / c + eps / c, with c = sqrt(1 - b2^n): the last term is ours to set."""
+    for group in optimizer.param_groups:
+        done = (optimizer.state[p]["step"].item() for p in group["params"] if p in optimizer.state)
+        group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** (1 + next(done, 0)))
 
 
 def epoch_batches(
@@ -124,14 +140,23 @@ def epoch_batches(
 def video_vectors(
     model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int
 ) -> np.ndarray:
-    """(V, D) float32: mean over a video's clips of (pooled video + pooled text) / 2, in evaluation mode."""
+    """(V, D) float32: mean over a video's clips of (pooled video + pooled text) / 2, in evaluation mode.
+
+    Clips are drawn as in training, or by `pool_rule` varied with the text's own seconds (reference code); with
+    `vector_first_s` they come from the video's first seconds only.
+    """
     was_training = model.training
     model.eval()
-    clips, out = config.clusters.clips_for_vector, []
+    clips, first_s, pool, out = config.clusters.clips_for_vector, config.clusters.vector_first_s, data, []
+    if first_s:
+        pool = PairData([first_seconds(track, first_s) for track in data.tracks], data.features)
     for chunk in np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512)):
         rng = np.random.default_rng([config.seed, 12, epoch, int(chunk[0])])
         plain = config.model_copy(update={"word_dropout": 0.0})
-        pairs = draw_pairs(data, chunk, plain, rng, clips)
+        if config.clusters.pool_rule == "varied":
+            pairs = [varied_pair(pool.tracks[v], config.pairs, rng) for v in chunk for _ in range(clips)]
+        else:
+            pairs = draw_pairs(pool, chunk, plain, rng, clips)
         video, text = model(*collate(pairs, data, chunk, model, tokenizer, plain))
         out.append(((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1))  # (chunk, D)
     model.train(was_training)
@@ -176,9 +201,10 @@ def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]
     return torch.from_numpy(features), torch.from_numpy(mask)
 
 
-def _update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig) -> dict:
+def apply_update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig) -> dict[str, float]:
+    """One update of `model` on a collated batch; returns what `StepRecord` says of it."""
     video, text = model(*batch)
-    loss = symmetric_nce(video.pooled, text.pooled, config.temperature)
+    loss = LOSSES[config.loss](video.pooled, text.pooled, model.temperature(config.temperature))
     if not torch.isfinite(loss):
         raise VcworkError(f"the loss became {loss.item()}; lower lr ({config.lr}) or look for bad features")
     optimizer.zero_grad(set_to_none=True)
