@@ -49,6 +49,16 @@ def _parser() -> argparse.ArgumentParser:
 
     names = _command(commands, "list", list_notebooks, "show notebooks, their parameters, and the profiles")
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
+    into = _command(commands, "import", import_checkpoint, "read a released (fairseq-format) VideoCLIP checkpoint")
+    into.add_argument("checkpoint", help="the file, such as checkpoint_best.pt")
+    into.add_argument("folder", help="where our checkpoint goes; must be empty or absent")
+    into.add_argument("--vocabulary", default="", metavar="VOCAB", help="bert-base-uncased's vocab.txt, or its folder")
+    into.add_argument("--heads", type=int, help="attention heads (needed at any width but 768)")
+    into.add_argument("--lenient", action="store_true", help="take what fits, leave the rest at its random start")
+    back = _command(commands, "export", export_checkpoint, "write a checkpoint in the released layout")
+    back.add_argument("folder", help="a checkpoint of ours")
+    back.add_argument("file", help="the file to write; must not exist")
+
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
     again.add_argument("names", nargs="*", help="number, name or path (default: all)")
     return parser
@@ -111,6 +121,26 @@ def compare_seeds(options: argparse.Namespace) -> int:
     from vcwork import seeds
 
     print(seeds.summarise(options.runs))
+    return 0
+
+
+def import_checkpoint(options: argparse.Namespace) -> int:
+    """`import`: the report of every key, then where it went."""
+    from vcwork.released import import_released
+
+    strict = not options.lenient
+    _, report = import_released(options.checkpoint, options.folder, options.vocabulary, options.heads, strict)
+    print(report.text())
+    print(f"written to {options.folder}" + ("" if options.vocabulary else "; no vocabulary: sentences need --vocabulary"))
+    return 0
+
+
+def export_checkpoint(options: argparse.Namespace) -> int:
+    """`export`: says which tensors had to be made up."""
+    from vcwork.released import export_released
+
+    made_up = export_released(options.folder, options.file)
+    print(f"written to {options.file}; made up, because nothing here uses them: {', '.join(made_up) or 'none'}")
     return 0
 
 
