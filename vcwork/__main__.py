@@ -131,7 +131,8 @@ def import_checkpoint(options: argparse.Namespace) -> int:
     strict = not options.lenient
     _, report = import_released(options.checkpoint, options.folder, options.vocabulary, options.heads, strict)
     print(report.text())
-    print(f"written to {options.folder}" + ("" if options.vocabulary else "; no vocabulary: sentences need --vocabulary"))
+    hint = "" if options.vocabulary else "; without --vocabulary it reads token ids, not sentences"
+    print(f"written to {options.folder}{hint}")
     return 0
 
 

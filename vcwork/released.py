@@ -86,8 +86,10 @@ def read_released(path: str | Path) -> dict[str, Tensor]:
             with torch.serialization.safe_globals([argparse.Namespace]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        reason = str(error).split("\n")[0]
-        raise VcworkError(f"{path}: refused, it holds more than weights and plain settings ({reason})") from error
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            more = f"it holds more than weights and plain settings ({wanted[1]})"
+            raise VcworkError(f"{path}: refused, nothing of it was run: {more}") from error
+        raise VcworkError(f"{path}: not readable as a checkpoint") from error
     except Exception as error:  # torch and safetensors raise many kinds for a file that is no checkpoint
         raise VcworkError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
     for key in ("state_dict", "model"):
