@@ -1,11 +1,11 @@
 """Frozen encoders behind one small interface: one second of frames in, one feature out.
 
-`get_backbone("motion")` is the light one that needs no weights; any other name is a Hugging Face image model, a folder
-or a hub name, run on each frame and averaged over the second. torch and transformers load only when such a model is
-made, so that workers of the motion backbone stay small. Resizing and normalising follow preprocessor_config.json, done
-here in a few lines because transformers' own processors want another image library.
-Known gaps: one backbone sees one second; models over longer windows (S3D's 32 frames at 30 fps do fit) need their own
-class. Weights in pickle files are not loaded.
+`get_backbone("motion")` is the light one that needs no weights, `"s3d"` the paper's; any other name is a Hugging Face
+image model, a folder or a hub name, run on each frame and averaged over the second. torch and transformers load only
+when such a model is made, so that workers of the motion backbone stay small. Resizing and normalising follow
+preprocessor_config.json, done here in a few lines because transformers' own processors want another image library.
+A backbone whose chunks are not seconds brings its own `read(path)` (see `vcwork.features.chunks_of`).
+Known gaps: an image model sees one second. Its weights in pickle files are not loaded.
 """
 
 from pathlib import Path
@@ -38,11 +38,16 @@ class Backbone(Protocol):
 
 
 def get_backbone(name: str, **options: Any) -> Backbone:
-    """The backbone called `motion`, or a Hugging Face image model by folder or hub name (option: `fps`)."""
+    """The backbone called `motion` or `s3d` (options: those of S3DBackbone), or a Hugging Face image model by folder or
+    hub name (option: `fps`)."""
     if name == "motion":
         from vcwork.backbones_motion import MotionBackbone
 
         return MotionBackbone(**options)
+    if name == "s3d":
+        from vcwork.backbones_s3d import S3DBackbone
+
+        return S3DBackbone(**options)
     return HFImageBackbone(name, **options)
 
 
@@ -108,7 +113,7 @@ def _model_folder(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
     except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
-        expected = "expected 'motion', a folder of a Hugging Face image model, or a name on its hub"
+        expected = "expected 'motion', 's3d', a folder of a Hugging Face image model, or a name on its hub"
         raise VcworkError(f"backbone {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
 
 

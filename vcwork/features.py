@@ -39,6 +39,7 @@ __all__ = [
     "Contract",
     "Coverage",
     "FeatureStore",
+    "chunks_of",
     "contract_of",
     "coverage",
     "extract",
@@ -55,6 +56,15 @@ def contract_of(backbone: Backbone) -> Contract:
     return Contract(
         backbone.name, backbone.weights, float(backbone.fps), backbone.size, backbone.normalisation, backbone.width
     )
+
+
+def chunks_of(backbone: Backbone, path: str | Path) -> Iterator[np.ndarray]:
+    """The frames of each feature of a video, in order: the backbone's own `read(path)` if it has one, else seconds.
+
+    A backbone reads for itself where its chunks are not seconds, or its resizing is not that of `iter_seconds`.
+    """
+    read = getattr(backbone, "read", None)
+    return read(path) if read else iter_seconds(path, int(backbone.fps), backbone.size)
 
 
 def extract(
@@ -143,11 +153,10 @@ def _one_here(video: Video, part: Path) -> tuple[str, str]:
 
 def _one(backbone: Backbone, video: Video, part: Path) -> tuple[str, str]:
     """Write one video's part. Not decoding is a result, told as (id, why); everything else wrong is raised."""
-    seconds = iter_seconds(video.video, backbone.fps, backbone.size)
-    features = []
+    chunks, features = chunks_of(backbone, video.video), []
     while True:
         try:
-            frames = next(seconds, None)
+            frames = next(chunks, None)
         except VcworkError as error:
             return video.id, str(error)
         if frames is None:

@@ -8,6 +8,7 @@ Known gaps: non-square pixels are not stretched; sound is ignored; the first vid
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -50,12 +51,12 @@ def probe(path: str | Path) -> VideoInfo:
 def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
     """One uint8 RGB array (n, size, size, 3) for each second; n = fps, fewer only in a last, partial second.
 
-    Sample k of second s is the frame on display at s + (k + 0.5) / fps. Short side resized to `size`, centre square
-    cropped, rotation honoured. A last partial second counts from half a second on, so T = round(duration), at least 1.
+    Sample k of second s is the frame on display at s + (k + 0.5) / fps. Short side resized to `size` (the long one in
+    proportion, rounded down), centre square cropped, rotation honoured. A last partial second counts from half a second
+    on, so T = round(duration), at least 1.
     VcworkError names the file when it is missing, has no frame, does not decode, or ends early (over 1 s and 10 %).
     """
-    if int(fps) != fps or fps < 1 or size < 1:
-        raise VcworkError(f"expected a whole number of frames a second and a size of at least 1, got {fps} and {size}")
+    _check_request(fps, size)
     with _open(path) as (container, stream):
         convert, frames = _Converter(size), _TimedFrames(container, stream, path)
         second: list[np.ndarray] = []
@@ -68,6 +69,35 @@ def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
         _check_length(path, frames.end_s, _declared_s(container, stream))
         if frames.end_s - done >= 0.5 or not done:
             yield np.stack(second or [convert.array])
+
+
+def iter_chunks(
+    path: str | Path, fps: int, size: int, frames: int, interpolation: str = "BICUBIC"
+) -> Iterator[np.ndarray]:
+    """The same stream of frames as `iter_seconds` gives, cut every `frames`: uint8 RGB (n, size, size, 3).
+
+    n = `frames`, fewer in the last; no frame is left out, so there are ceil(frames of the video / `frames`) of them.
+    `interpolation` names swscale's method (here bicubic, what ffmpeg's scale filter takes; `iter_seconds` is bilinear).
+    VcworkError as for `iter_seconds`.
+    """
+    _check_request(fps, size)
+    if int(frames) != frames or frames < 1:
+        raise VcworkError(f"expected a whole number of frames in a chunk, at least 1, got {frames}")
+    with _open(path) as (container, stream):
+        convert, timed = _Converter(size, interpolation), _TimedFrames(container, stream, path)
+        shown = map(convert, _on_display(timed, int(fps)))
+        chunk = list(itertools.islice(shown, frames))
+        while len(chunk) == frames:
+            yield np.stack(chunk)
+            chunk = list(itertools.islice(shown, frames))
+        _check_length(path, timed.end_s, _declared_s(container, stream))
+        if chunk:
+            yield np.stack(chunk)
+
+
+def _check_request(fps: float, size: int) -> None:
+    if int(fps) != fps or fps < 1 or size < 1:
+        raise VcworkError(f"expected a whole number of frames a second and a size of at least 1, got {fps} and {size}")
 
 
 def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[np.ndarray]:
@@ -203,8 +233,8 @@ def _check_length(path: str | Path, end_s: float, declared_s: float) -> None:
 class _Converter:
     """Frame -> uint8 (size, size, 3); one reformatter for a whole video, the last result kept for held frames."""
 
-    def __init__(self, size: int) -> None:
-        self.size, self.reformatter = size, VideoReformatter()
+    def __init__(self, size: int, interpolation: str = "BILINEAR") -> None:
+        self.size, self.interpolation, self.reformatter = size, interpolation, VideoReformatter()
         self.frame: av.VideoFrame | None = None
         self.array = np.empty(0, np.uint8)
 
@@ -215,7 +245,9 @@ class _Converter:
 
     def _convert(self, frame: av.VideoFrame) -> np.ndarray:
         size, short = self.size, min(frame.width, frame.height)
-        width, height = (max(size, round(side * size / short)) for side in (frame.width, frame.height))
-        image = self.reformatter.reformat(frame, width, height, "rgb24", threads=1).to_ndarray()
+        width, height = (side * size // short for side in (frame.width, frame.height))
+        image = self.reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=self.interpolation, threads=1
+        ).to_ndarray()
         top, left = (height - size) // 2, (width - size) // 2
         return np.rot90(image[top : top + size, left : left + size], frame.rotation // 90)
