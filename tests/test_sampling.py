@@ -6,8 +6,19 @@ import pytest
 from vcwork.clusters import cluster_batches, kmeans, nearest, random_batches
 from vcwork.config import ClusterConfig, OverlapConfig
 from vcwork.errors import VcworkError
-from vcwork.sampling import Track, overlapped_span, sample_pair, span_iou, strict_span
+from vcwork.sampling import (
+    Track,
+    first_seconds,
+    overlapped_span,
+    sample_pair,
+    sliding_windows,
+    span_iou,
+    strict_span,
+    varied_pair,
+    windows_of,
+)
 from vcwork.tasks import clustering
+from vcwork.train import pad_clips
 
 
 def make_track(n: int = 40, seconds: int = 160) -> Track:
@@ -96,3 +107,74 @@ def test_kin_share_of_random_batches_is_chance():
     batches = random_batches(64, ClusterConfig(videos_per_batch=16), 300, np.random.default_rng(0))
     result = clustering.kin_share(batches, kin, "kin")
     assert result.low <= result.chance <= result.high and result.chance == pytest.approx(7 / 63)
+
+
+# ------------------------------------------------------------------------------------- the reference's pool, ablation
+
+
+def test_varied_is_the_texts_own_time_and_may_be_empty():
+    track, rng = make_track(), np.random.default_rng(0)
+    short = Track("v", track.start_s, track.end_s, track.tokens, 60)  # captions go on to 160 s
+    empty = 0
+    for _ in range(500):
+        p = varied_pair(short, OverlapConfig(), rng)
+        assert p.video_end == min(int(np.ceil(p.text_end_s)), 60)
+        assert p.video_start == min(int(np.floor(p.text_start_s)), p.video_end)
+        empty += p.video_start == p.video_end
+        start, end = strict_span(p.text_start_s, p.text_end_s, 60, 32)
+        assert end > start, "ours is never empty"
+    assert 100 < empty < 450
+    nothing = [np.zeros((0, 4), np.float32)] * 2
+    assert not pad_clips(nothing, 32)[1].any(), "a mask all False"
+    assert pad_clips([np.zeros((50, 4), np.float32)], 32)[1].sum() == 32, "cut from the left"
+
+
+def test_varied_grows_its_text_as_overlapped_does():
+    tracks = [make_track() for _ in range(2)]
+    ours = sample_pair(tracks[0], OverlapConfig(), np.random.default_rng(3))
+    pool = varied_pair(tracks[1], OverlapConfig(), np.random.default_rng(3))
+    assert (ours.first, ours.last, ours.tokens) == (pool.first, pool.last, pool.tokens)
+
+
+def test_first_seconds():
+    cut = first_seconds(make_track(), 32)
+    assert cut.seconds == 32 and len(cut.tokens) == 8 and cut.start_s.max() < 32
+    assert all(sample_pair(cut, OverlapConfig(), np.random.default_rng(i)).video_end <= 32 for i in range(50))
+    late = Track("v", np.array([90.0, 50.0]), np.array([91.0, 52.0]), ((1,), (2,)), 100)
+    assert first_seconds(late, 32).tokens == ((2,),), "the earliest caption stays"
+
+
+# -------------------------------------------------------------------------------------------- the sources' rules
+
+
+def test_iou_pairs_overlap_as_much_as_asked():
+    for least in (0.5, 0.8):
+        pairs = draws(OverlapConfig(rule="iou", min_iou=least), 300)
+        assert all(span_iou(p) >= least and 0 <= p.video_start < p.video_end <= 160 for p in pairs)
+        assert len({(p.video_start, p.video_end) for p in pairs}) > 100
+    silent = Track(
+        "s", np.array([0.0]), np.array([0.1]), ((1, 2),), 100
+    )  # nothing overlaps a tenth of a second by half
+    pair = sample_pair(silent, OverlapConfig(rule="iou"), np.random.default_rng(0))
+    assert (pair.video_start, pair.video_end) == (0, 1), "its own second, after 1000 draws in vain"
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [
+    (10, [(0, 10)]), (32, [(0, 32)]), (33, [(0, 32), (16, 33)]), (64, [(0, 32), (16, 48), (32, 64)]),
+])  # fmt: skip
+def test_sliding_windows_cover_the_video(seconds, expected):
+    assert sliding_windows(seconds, 32, 16) == expected
+
+
+def test_window_pairs_are_a_caption_and_a_window_that_touches_it():
+    rule, track, met = OverlapConfig(rule="windows"), make_track(), set()
+    for p in draws(rule, 500):
+        assert p.first == p.last and (p.video_start, p.video_end) in sliding_windows(160, 32, 16)
+        assert p.video_start < p.text_end_s and p.video_end > p.text_start_s
+        met.add((p.first, p.video_start))
+    assert all(len(windows_of(track, i, rule)) == (1 if i < 4 or i >= 36 else 2) for i in range(40))
+    assert len(met) == sum(len(windows_of(track, i, rule)) for i in range(40)), "every one of them comes up"
+    beyond = Track("b", np.array([200.0]), np.array([210.0]), ((1,),), 160)
+    assert windows_of(beyond, 0, rule) == [(128, 160)]
+    with pytest.raises(VcworkError, match="leave gaps"):
+        OverlapConfig.checked(rule="windows", max_video_s=8)

@@ -4,6 +4,7 @@ Axes: `scores[q, n]`, rows are queries, higher is better. Ranks start at 1; ever
 Ties: a query's best relevant item may share its score with others. `expected` (default) is the mean over all orders
 of the tied items, in closed form; `optimistic` puts the relevant one first, `pessimistic` last. A constant score
 therefore gives exactly chance. NaN is refused everywhere. NumPy alone.
+`retrieval_reference` is the reference code's own metric, wrong under ties, for comparison only.
 Gap: a metric says nothing without chance, interval and protocol; `vcwork.audit` puts them beside it.
 """
 
@@ -120,6 +121,21 @@ def median_rank(scores: np.ndarray, relevant: np.ndarray | None = None, ties: st
 def mrr(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "expected") -> float:
     """Mean over queries of 1 / rank of the best relevant item."""
     return float(place(scores, relevant).reciprocal(ties).mean())
+
+
+def retrieval_reference(scores: np.ndarray) -> tuple[float, float, float, float]:
+    """R@1, R@5, R@10 and median rank of a square (Q, Q) as the reference code reports them. Not for results.
+
+    Warning: under ties it counts every position whose score equals the diagonal's as a query of its own, so the
+    denominator grows and the value can be below the pessimistic policy (constant scores: Q * Q "queries"). Without
+    ties it is `recall_at_k` and `median_rank`. Raises VcworkError on NaN or infinity, which there drop rows in silence.
+    """
+    if np.isinf(check_scores(scores)).any():
+        raise VcworkError("expected finite scores, got infinity")
+    places = place(scores)
+    positions = np.concatenate([above + np.arange(tied) for above, tied in zip(places.above, places.tied, strict=True)])
+    r1, r5, r10 = (float(np.mean(positions < k)) for k in (1, 5, 10))
+    return r1, r5, r10, float(np.median(positions)) + 1
 
 
 def chance_recall_at_k(n_items: int, k: int, n_relevant: int | np.ndarray = 1) -> float:
