@@ -1,0 +1,161 @@
+"""Caption store: what goes in comes out, part by part, and a store that is not the one written is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vcwork.caption_store import (
+    CaptionRule,
+    PartBuilder,
+    cut_tokens,
+    open_caption_store,
+    vocabulary_hash,
+    write_caption_store,
+)
+from vcwork.errors import VcworkError
+from vcwork.sampling import Track
+from vcwork.text import SPECIAL, Tokenizer
+
+TOKENIZER = Tokenizer([*SPECIAL, *"abcdefghij", *(f"##{letter}" for letter in "abcdefghij"), "salt", "stir"])
+RULE = CaptionRule.of(TOKENIZER)
+
+
+def tracks(n: int = 11, seed: int = 0) -> list[Track]:
+    """Videos of 1 to 6 captions of 0 to 4 tokens."""
+    rng, made = np.random.default_rng(seed), []
+    for v in range(n):
+        clips = 1 + v % 6
+        starts = np.sort(rng.random(clips) * 100).astype(np.float32)
+        rows = tuple(tuple(rng.integers(5, len(TOKENIZER), rng.integers(0, 5)).tolist()) for _ in range(clips))
+        made.append(Track(f"v{v}", starts, starts + np.float32(2.5), rows, 7))
+    return made
+
+
+def same(a: Track, b: Track) -> bool:
+    return (
+        a.video_id == b.video_id
+        and a.tokens == b.tokens
+        and np.array_equal(a.start_s, b.start_s)
+        and np.array_equal(a.end_s, b.end_s)
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    return write_caption_store(tmp_path / "s", RULE, TOKENIZER, tracks(), {"gone": "no caption file"}, 4)
+
+
+def test_what_goes_in_comes_out(store):
+    assert len(store) == 11 and store.ids == [t.video_id for t in tracks()] and len(store.parts) == 3
+    for track in tracks():
+        assert same(store[track.video_id], track) and store.clips(track.video_id) == len(track.tokens)
+    assert store["v3"].seconds == 0 and store.track("v3", 31).seconds == 31
+    assert store["v3"].start_s.dtype == np.float32 and isinstance(store["v3"].tokens[0], tuple)
+    assert "v3" in store and "gone" not in store
+    with pytest.raises(VcworkError, match="no captions of video 'gone': no caption file"):
+        store["gone"]
+    with pytest.raises(VcworkError, match="'x': not among its 11 videos"):
+        store["x"]
+
+
+def test_one_video_touches_one_part(store):
+    again = open_caption_store(store.folder)
+    again["v5"]
+    assert list(again._maps) == [1] and isinstance(again._maps[1]["tokens"], np.memmap)
+    assert again._maps[1]["tokens"].dtype == np.uint16, "a small vocabulary needs two bytes a token"
+
+
+def test_digest_knows_content_and_order_but_not_parts(tmp_path, store):
+    def written(name, rows, rule=RULE, per_part=4096):
+        return write_caption_store(tmp_path / name, rule, TOKENIZER, rows, {}, per_part).digest()
+
+    assert written("one part", tracks()) == written("one each", tracks(), per_part=1) == store.digest()
+    others = [tracks(seed=1), tracks()[::-1], tracks()[:-1]]
+    digests = {written(str(n), rows) for n, rows in enumerate(others)}
+    digests |= {written("cut", tracks(), CaptionRule.of(TOKENIZER, cut="reference")), store.digest()}
+    assert len(digests) == 5
+
+
+def test_large_vocabulary_is_stored_in_four_bytes(tmp_path):
+    rule = CaptionRule("hash", 70_000)
+    part = PartBuilder(rule)
+    part.add("v", [0], [1], [[69_999, 3]])
+    assert part.arrays()["tokens"].tolist() == [69_999, 3] and part.arrays()["tokens"].dtype == np.int32
+    with pytest.raises(VcworkError, match=r"v: expected tokens below 70000, got 3\.\.70000"):
+        part.add("v", [0], [1], [[3, 70_000]])
+    for times in ([0], []):
+        with pytest.raises(VcworkError, match="as many starts as ends"):
+            PartBuilder(rule).add("v", times, [1], [[1], [2]])
+    with pytest.raises(VcworkError, match="v: expected captions"):
+        PartBuilder(rule).add("v", [], [], [])
+
+
+def test_tokenizer_comes_back_and_is_checked(store):
+    assert store.tokenizer().vocabulary == TOKENIZER.vocabulary and store.rule.vocab_size == len(TOKENIZER)
+    (store.folder / "vocab.txt").write_text("\n".join([*SPECIAL, "a"]))
+    with pytest.raises(VcworkError, match=r"vocab\.txt: not the vocabulary"):
+        store.tokenizer()
+    assert vocabulary_hash(TOKENIZER) != vocabulary_hash(Tokenizer([*SPECIAL, "a"]))
+
+
+def test_cuts_by_name():
+    text = "salt " * 40
+    assert len(cut_tokens([text], TOKENIZER, "none")[0]) == 40
+    assert len(cut_tokens([text], TOKENIZER, "reference")[0]) == 20, "96 characters: 19 words and s, which is unknown"
+    assert len(cut_tokens(["a " * 60], TOKENIZER, "reference")[0]) == 32, "48 words fit in 96 characters, 32 are kept"
+    salt = TOKENIZER.vocabulary.index("salt")
+    assert cut_tokens(["salt \ud800 salt"], TOKENIZER, "none")[0] == [salt, salt], "half a character is not a crash"
+    for name, value in (("dedup", "letters"), ("cut", "short")):
+        with pytest.raises(VcworkError, match=f"{name}: expected .* got '{value}'"):
+            CaptionRule.of(TOKENIZER, **{name: value})
+
+
+def test_refuses_what_is_not_whole(store, tmp_path):
+    folder = store.folder
+    with pytest.raises(VcworkError, match="already holds a store"):
+        write_caption_store(folder, RULE, TOKENIZER, tracks())
+    with pytest.raises(VcworkError, match="another rule: dedup: asked for 'none', found 'words'"):
+        open_caption_store(folder, CaptionRule.of(TOKENIZER, dedup="none"))
+    path = folder / "part-00001" / "tokens.npy"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    open_caption_store(folder, verify=False)
+    with pytest.raises(VcworkError, match=r"tokens\.npy: its sha256 is not"):
+        open_caption_store(folder)
+    path.write_bytes(data[:-2])
+    with pytest.raises(VcworkError, match=r"tokens\.npy: expected \d+ bytes, got \d+"):
+        open_caption_store(folder, verify=False)
+    path.unlink()
+    with pytest.raises(VcworkError, match=r"tokens\.npy: this file of the caption store is missing"):
+        open_caption_store(folder)
+    (folder / "manifest.json").unlink()
+    with pytest.raises(VcworkError, match="incomplete: run the conversion again"):
+        open_caption_store(folder)
+    with pytest.raises(VcworkError, match="no such caption store"):
+        open_caption_store(tmp_path / "nothing")
+
+
+def test_refuses_other_manifests(store):
+    path = store.folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    for change, message in (
+        ({"format": "x"}, "expected format 'vcwork-captions-1', got 'x'"),
+        ({"parts": [{"name": "part-00000"}]}, "another structure"),
+        ({"rule": {"no": 1}}, "another structure"),
+        ({"parts": [manifest["parts"][0] | {"clips": 1}]}, "start_s.npy: expected"),
+        ({"parts": [manifest["parts"][0], manifest["parts"][0]]}, "expected 8 videos, got 4 different ids"),
+    ):
+        path.write_text(json.dumps(manifest | change))
+        with pytest.raises(VcworkError, match=message):
+            open_caption_store(store.folder)
+    path.write_text("[]")
+    with pytest.raises(VcworkError, match="got 'list'"):
+        open_caption_store(store.folder)
+
+
+def test_nothing_to_store(tmp_path):
+    with pytest.raises(VcworkError, match="no captions to store"):
+        write_caption_store(tmp_path / "s", RULE, TOKENIZER, [])
+    with pytest.raises(VcworkError, match="whose vocabulary the rule names"):
+        write_caption_store(tmp_path / "s", CaptionRule("other", 10), TOKENIZER, tracks())
