@@ -34,11 +34,10 @@ def toy(n_videos: int = 12) -> tuple[PairData, Tokenizer]:
     return PairData(tracks, features), tokenizer
 
 
-def new_model(seed: int = 0) -> VideoCLIP:
+def new_model(seed: int = 0, **more: float) -> VideoCLIP:
     torch.manual_seed(seed)
-    return VideoCLIP(
-        ModelConfig(feature_dim=12, vocab_size=17, hidden=32, heads=2, ffn=64, video_layers=1, text_layers=1)
-    )
+    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1}
+    return VideoCLIP(ModelConfig(feature_dim=12, vocab_size=17, **sizes, **more))
 
 
 def digest(model: VideoCLIP) -> str:

@@ -49,6 +49,15 @@ def _parser() -> argparse.ArgumentParser:
 
     names = _command(commands, "list", list_notebooks, "show notebooks, their parameters, and the profiles")
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
+    train = _command(commands, "pretrain", pretrain, "train by a recipe file; under torchrun on many GPUs")
+    train.add_argument("recipe", help="YAML, such as params/paper/recipes/pretraining.yaml")
+    for name, help in (
+        ("corpus", "folder of a corpus"),
+        ("features", "its features"),
+        ("checkpoint", "where to write"),
+    ):
+        train.add_argument(f"--{name}", required=True, metavar="FOLDER", help=help)
+    train.add_argument("--seed", type=int, help="instead of the recipe's")
     into = _command(commands, "import", import_checkpoint, "read a released (fairseq-format) VideoCLIP checkpoint")
     into.add_argument("checkpoint", help="the file, such as checkpoint_best.pt")
     into.add_argument("folder", help="where our checkpoint goes; must be empty or absent")
@@ -121,6 +130,20 @@ def compare_seeds(options: argparse.Namespace) -> int:
     from vcwork import seeds
 
     print(seeds.summarise(options.runs))
+    return 0
+
+
+def pretrain(options: argparse.Namespace) -> int:
+    """`pretrain`: train, or go on with an interrupted training; the checkpoint's digest at the end."""
+    from vcwork.corpus import open_corpus
+    from vcwork.recipe import read_recipe
+    from vcwork.store import open_store
+    from vcwork.workspace import train
+
+    recipe = read_recipe(options.recipe, options.seed)
+    corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
+    encoder = train(corpus, store, options.checkpoint, recipe.sizes, recipe.train, True, recipe.bert)
+    print(f"{options.checkpoint}: {encoder.digest}")
     return 0
 
 

@@ -117,5 +117,12 @@ class TrainConfig(Strict):
     start: Literal["random", "closed form"] = "random"  # our choice, for small data: vcwork.closed_form
     freeze_text: bool = False  # our choice, for small data: the text tower stays as it started
     shuffle_captions: bool = False  # control: captions of another video; everything must fall to chance
+    negatives: Literal["global", "local"] = (
+        "global"  # local: each rank contrasts its own batch (code); global: one batch
+    )
+    precision: Literal["float32", "bf16"] = "float32"  # of the forward passes (code: fp16)
+    micro_batch: int = Field(0, ge=0)  # pairs encoded at once, the gradient being that of the whole batch; 0: all
+    save_every: int = Field(0, ge=0)  # updates between states to resume from; 0: after each epoch
+    keep: Literal["last", "best"] = "last"  # best: of the epochs, by validation
     pairs: OverlapConfig = OverlapConfig()
     clusters: ClusterConfig = ClusterConfig()

@@ -3,7 +3,8 @@
 One step: k similar videos, several overlapped pairs of each, symmetric NCE over all of them. Once an epoch the
 videos are embedded anew and the batches rebuilt (hard negatives). Everything drawn depends on (seed, epoch, batch)
 alone, so a resumed run goes where an uninterrupted one would have gone.
-Known gaps: one process, float32; gradients across ranks come with distributed training.
+One process or, under torchrun, many; the text and video of all ranks meet in one loss, or each rank has its own.
+Known gap: a run resumed on another number of ranks goes on, but not as the first would have gone.
 """
 
 import json
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from vcwork.clusters import cluster_batches, random_batches
 from vcwork.config import TrainConfig
+from vcwork.engine import Engine
 from vcwork.errors import VcworkError
 from vcwork.files import atomic_write
 from vcwork.loss import LOSSES
@@ -56,42 +58,80 @@ def pretrain(
     model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig,
     folder: str | Path | None = None, on_epoch: Callable[[int, VideoCLIP], dict] | None = None,
 ) -> Iterator[StepRecord]:  # fmt: skip
-    """Train `model` in place; yields a record an update.
+    """Train `model` in place; yields a record an update. Under torchrun every rank calls this alike.
 
-    `folder` receives `log.jsonl` and, after each epoch, `state.pt` from which a later call goes on. `on_epoch(epoch,
-    model)` may return numbers for the log (validation). With `config.shuffle_captions` each video trains with the
-    captions of another.
+    `folder` receives `log.jsonl` and, after each epoch or `config.save_every` updates, `state.pt` from which a later
+    call goes on. `on_epoch(epoch, model)`, on the main rank, may return numbers for the log (validation). With
+    `config.shuffle_captions` each video trains with the captions of another.
     """
+    engine = Engine(config.precision)
+    model.to(engine.device)
     data = derange(data, config.seed) if config.shuffle_captions else data
     model.text_bert.requires_grad_(not config.freeze_text)
-    per_epoch = updates(data, config) // config.epochs
+    per_epoch = updates(data, config, engine.world) // config.epochs
     optimizer, schedule = make_optimizer(model, config, config.epochs * per_epoch)
-    log = _Log(folder)
-    start = _restore(folder, model, optimizer, schedule, config) if folder else 0
-    log.cut(start)
-    for epoch in range(start, config.epochs):
-        torch.manual_seed(_mix(config.seed, epoch))  # dropout follows the epoch, not the process
-        batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch)
+    log = _Log(folder if engine.main else None)
+    state = _restore(folder, model, optimizer, schedule, config, engine.device) if folder else {"epoch": 0}
+    log.cut(state["epoch"] * per_epoch + state.get("done", 0))
+    for epoch in range(state["epoch"], config.epochs):
+        done = state.get("done", 0) if epoch == state["epoch"] else 0
+        if done:
+            batches, retrieved = [videos.numpy() for videos in state["batches"]], state["retrieved"]
+            engine.restore_random(state["random"])
+        else:  # dropout follows the epoch and the rank, not the process
+            torch.manual_seed(_mix(config.seed, epoch, *([engine.rank] if engine.rank else [])))
+            batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch, engine)
         model.train()
         model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
-        for i, videos in enumerate(batches):
-            pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
-            numbers = apply_update(
-                model, optimizer, schedule, collate(pairs, data, videos, model, tokenizer, config), config
-            )
+        for i in range(done, per_epoch):
+            batch = _pairs_of(data, batches, i, epoch, config, engine)
+            numbers = apply_update(model, optimizer, schedule, batch(model, tokenizer), config, engine, batch.total)
             record = StepRecord(epoch, epoch * per_epoch + i, retrieved=retrieved, **numbers)
             log.write(asdict(record))
+            if folder and config.save_every and (i + 1) % config.save_every == 0 and i + 1 < per_epoch:
+                place = {"epoch": epoch, "done": i + 1, "retrieved": retrieved}
+                place["batches"] = [torch.from_numpy(np.array(videos)) for videos in batches]
+                _save_state(folder, model, optimizer, schedule, config, engine, place)
             yield record
         model.eval()
-        if on_epoch:
-            log.write({"epoch": epoch, **on_epoch(epoch, model)})
+        if on_epoch and engine.main:
+            log.write({"epoch": epoch, "step": (epoch + 1) * per_epoch - 1, **on_epoch(epoch, model)})
         if folder:
-            _save_state(folder, model, optimizer, schedule, epoch + 1, config)
+            _save_state(folder, model, optimizer, schedule, config, engine, {"epoch": epoch + 1})
+        engine.wait()
 
 
-def updates(data: PairData, config: TrainConfig) -> int:
-    """Number of updates of the whole run: on average every video is in a batch `passes_per_epoch` times an epoch."""
-    k = min(config.clusters.videos_per_batch, len(data.tracks))
+@dataclass
+class _Batch:
+    """This rank's pairs of an update; `total` pairs are in the contrast."""
+
+    pairs: list[Pair]
+    videos: np.ndarray
+    total: int
+    data: PairData
+    config: TrainConfig
+
+    def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return collate(self.pairs, self.data, self.videos, model, tokenizer, self.config)
+
+
+def _pairs_of(
+    data: PairData, batches: list[np.ndarray], i: int, epoch: int, config: TrainConfig, engine: Engine
+) -> _Batch:
+    """Update i: a batch of its own for each rank (local negatives), or each rank's share of one batch."""
+    local = config.negatives == "local"
+    i = i * engine.world + engine.rank if local else i
+    videos = batches[i]
+    pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
+    return _Batch(pairs if local else engine.share(pairs), videos, len(pairs), data, config)
+
+
+def updates(data: PairData, config: TrainConfig, world: int = 1) -> int:
+    """Number of updates of the whole run: on average every video is in a batch `passes_per_epoch` times an epoch.
+
+    With local negatives an update takes a batch for each of `world` ranks.
+    """
+    k = min(config.clusters.videos_per_batch, len(data.tracks)) * (world if config.negatives == "local" else 1)
     return config.epochs * max(1, config.passes_per_epoch * len(data.tracks) // k)
 
 
@@ -127,19 +167,24 @@ def _fairseq_epsilon(optimizer: torch.optim.Optimizer, *_: object) -> None:
 
 
 def epoch_batches(
-    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int, batches: int
-) -> tuple[list[np.ndarray], bool]:
-    """Video indexes of each batch of an epoch, and whether they were retrieved."""
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int, updates: int,
+    engine: Engine | None = None,
+) -> tuple[list[np.ndarray], bool]:  # fmt: skip
+    """Video indexes of each batch of an epoch of `updates`, and whether they were retrieved; alike on every rank."""
+    engine = engine or Engine()
+    batches = updates * (engine.world if config.negatives == "local" else 1)
     rng = np.random.default_rng([config.seed, 11, epoch])
     if not config.clusters.retrieve or epoch < config.clusters.start_epoch:
         return random_batches(len(data.tracks), config.clusters, batches, rng), False
-    return cluster_batches(video_vectors(model, tokenizer, data, config, epoch), config.clusters, batches, rng), True
+    vectors = video_vectors(model, tokenizer, data, config, epoch, engine)
+    return cluster_batches(vectors, config.clusters, batches, rng), True
 
 
 @torch.no_grad()
 def video_vectors(
-    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int
-) -> np.ndarray:
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int,
+    engine: Engine | None = None,
+) -> np.ndarray:  # fmt: skip
     """(V, D) float32: mean over a video's clips of (pooled video + pooled text) / 2, in evaluation mode.
 
     Clips are drawn as in training, or by `pool_rule` varied with the text's own seconds (reference code); with
@@ -147,10 +192,13 @@ def video_vectors(
     """
     was_training = model.training
     model.eval()
-    clips, first_s, pool, out = config.clusters.clips_for_vector, config.clusters.vector_first_s, data, []
+    engine = engine or Engine()
+    clips, first_s, pool = config.clusters.clips_for_vector, config.clusters.vector_first_s, data
+    out = np.zeros((len(data.tracks), model.config.hidden), np.float32)
     if first_s:
         pool = PairData([first_seconds(track, first_s) for track in data.tracks], data.features)
-    for chunk in np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512)):
+    chunks = np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512))
+    for chunk in chunks[engine.rank :: engine.world]:  # each draws from its own generator, so any rank may do it
         rng = np.random.default_rng([config.seed, 12, epoch, int(chunk[0])])
         plain = config.model_copy(update={"word_dropout": 0.0})
         if config.clusters.pool_rule == "varied":
@@ -158,9 +206,9 @@ def video_vectors(
         else:
             pairs = draw_pairs(pool, chunk, plain, rng, clips)
         video, text = model(*collate(pairs, data, chunk, model, tokenizer, plain))
-        out.append(((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1))  # (chunk, D)
+        out[chunk] = ((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1).float().cpu()  # (chunk, D)
     model.train(was_training)
-    return torch.cat(out).float().cpu().numpy()
+    return engine.sum(out)
 
 
 def draw_pairs(
@@ -201,28 +249,81 @@ def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]
     return torch.from_numpy(features), torch.from_numpy(mask)
 
 
-def apply_update(model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig) -> dict[str, float]:
-    """One update of `model` on a collated batch; returns what `StepRecord` says of it."""
-    video, text = model(*batch)
-    loss = LOSSES[config.loss](video.pooled, text.pooled, model.temperature(config.temperature))
+def apply_update(
+    model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig, engine: Engine | None = None,
+    total: int | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """One update of `model` on a collated batch, this rank's share of `total` pairs; returns what `StepRecord` says.
+
+    Local negatives: each rank's loss of its own batch, gradients averaged (reference code). Global: one loss of all
+    pairs. With `config.micro_batch` pairs are encoded in parts, twice, and the gradient is still that of the whole.
+    """
+    engine = engine or Engine(config.precision)
+    optimizer.zero_grad(set_to_none=True)
+    total = None if config.negatives == "local" else total
+    backward = _backward_in_parts if 0 < config.micro_batch < len(batch[0]) else _backward
+    loss, accuracy, rows = backward(model, batch, config, engine, total or len(batch[0]), total is not None)
     if not torch.isfinite(loss):
         raise VcworkError(f"the loss became {loss.item()}; lower lr ({config.lr}) or look for bad features")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    engine.average_gradients(model.parameters())
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
     lr = schedule.get_last_lr()[0]  # the rate of this update, not of the next
     optimizer.step()
     schedule.step()
-    with torch.no_grad():
-        best = (text.pooled @ video.pooled.T).argmax(1)  # (B,)
-        accuracy = (best == torch.arange(len(best), device=best.device)).float().mean()
     return {
         "loss": loss.item(),
-        "log_batch": math.log(len(best)),
+        "log_batch": math.log(rows),
         "in_batch_accuracy": accuracy.item(),
         "lr": lr,
         "grad_norm": norm.item(),
     }
+
+
+def _contrast(
+    model: VideoCLIP, video: Tensor, text: Tensor, config: TrainConfig, engine: Engine, total: int, gathered: bool
+) -> tuple[Tensor, Tensor, int]:
+    """Loss, in-batch accuracy and number of rows of pooled (B, D), gathered over ranks where asked; in float32."""
+    if gathered:
+        video, text = engine.gather(video.float(), total), engine.gather(text.float(), total)  # (total, D)
+    video, text = video.float(), text.float()
+    loss = LOSSES[config.loss](video, text, model.temperature(config.temperature))
+    with torch.no_grad():
+        best = (text @ video.T).argmax(1)  # (B,)
+        accuracy = (best == torch.arange(len(best), device=best.device)).float().mean()
+    return loss, accuracy, len(video)
+
+
+def _backward(model, batch, config, engine, total, gathered):
+    with engine.autocast():
+        video, text = model(*batch)
+    loss, accuracy, rows = _contrast(model, video.pooled, text.pooled, config, engine, total, gathered)
+    loss.backward()
+    return loss.detach(), accuracy, rows
+
+
+def _backward_in_parts(model, batch, config, engine, total, gathered):
+    """Encode without graph, take the loss's gradient at the embeddings, encode again part by part with it.
+
+    The second pass repeats the first one's dropout. Source: Gao et al., 2021 (GradCache).
+    """
+    parts = list(zip(*(tensor.split(config.micro_batch) for tensor in batch), strict=True))
+    randoms, encoded = [], []
+    with torch.no_grad():
+        for part in parts:
+            randoms.append(engine.local_random())
+            with engine.autocast():
+                video, text = model(*part)
+            encoded.append((video.pooled.float(), text.pooled.float()))
+    leaves = [torch.cat(side).requires_grad_() for side in zip(*encoded, strict=True)]  # (B, D) each
+    loss, accuracy, rows = _contrast(model, *leaves, config, engine, total, gathered)
+    loss.backward()
+    grads = [leaf.grad.split(config.micro_batch) for leaf in leaves]
+    for part, random, video_grad, text_grad in zip(parts, randoms, *grads, strict=True):
+        engine.set_local_random(random)
+        with engine.autocast():
+            video, text = model(*part)
+        torch.autograd.backward([video.pooled, text.pooled], [video_grad.to(video.pooled), text_grad.to(text.pooled)])
+    return loss.detach(), accuracy, rows
 
 
 def derange(data: PairData, seed: int) -> PairData:
@@ -246,17 +347,18 @@ def _mix(*numbers: int) -> int:
 
 
 class _Log:
-    """JSON lines, one an update; lines of epochs that will be trained again are cut on resuming."""
+    """JSON lines, one an update; lines of updates that will be done again are cut on resuming."""
 
     def __init__(self, folder: str | Path | None):
         self.path = Path(folder) / "log.jsonl" if folder else None
 
-    def cut(self, epoch: int) -> None:
+    def cut(self, step: int) -> None:
         if self.path:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             lines = self.path.read_text().splitlines() if self.path.exists() else []
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["epoch"] < epoch]
-            self.path.write_text("".join(line + "\n" for line in kept))
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
+            with atomic_write(self.path) as file:
+                file.write("".join(line + "\n" for line in kept))
 
     def write(self, record: dict) -> None:
         if self.path:
@@ -264,22 +366,28 @@ class _Log:
                 file.write(json.dumps(record) + "\n")
 
 
-def _save_state(folder: str | Path, model: VideoCLIP, optimizer, schedule, epoch: int, config: TrainConfig) -> None:
-    state = {"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict(),
-             "schedule": schedule.state_dict(), "config": config.model_dump_json()}  # fmt: skip
-    with atomic_write(Path(folder) / "state.pt", "wb") as file:
-        torch.save(state, file)
+def _save_state(
+    folder: str | Path, model: VideoCLIP, optimizer, schedule, config: TrainConfig, engine: Engine, place: dict
+) -> None:
+    """`place`: epoch to go on with, and inside it how many updates are done, of which batches."""
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+             "config": config.model_dump_json(), "random": engine.random_states(), **place}  # fmt: skip
+    if engine.main:
+        with atomic_write(Path(folder) / "state.pt", "wb") as file:
+            torch.save(state, file)
 
 
-def _restore(folder: str | Path, model: VideoCLIP, optimizer, schedule, config: TrainConfig) -> int:
-    """Number of epochs already done; a state of another configuration is refused."""
+def _restore(
+    folder: str | Path, model: VideoCLIP, optimizer, schedule, config: TrainConfig, device: torch.device
+) -> dict:
+    """What `_save_state` wrote, already put into model and optimizer; a state of another configuration is refused."""
     path = Path(folder) / "state.pt"
     if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True, map_location=next(model.parameters()).device)
+        return {"epoch": 0}
+    state = torch.load(path, weights_only=True, map_location=device)
     if TrainConfig.model_validate_json(state["config"]) != config:  # a setting newer than the state has its default
         raise VcworkError(f"{path}: was trained with another configuration; choose another folder")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     schedule.load_state_dict(state["schedule"])
-    return state["epoch"]
+    return state

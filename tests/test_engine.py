@@ -1,0 +1,123 @@
+"""Two processes on gloo compute what one does; a batch in parts has the gradient of the whole; kills change nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ranks import everything, gradient
+from test_train import CONFIG, digest, new_model, run, toy
+
+from vcwork.train import apply_update, make_optimizer
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> list[dict]:
+    """What each of two ranks found."""
+    out = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    done = subprocess.run(
+        [*command, str(HERE / "ranks.py"), str(out)], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def one() -> dict:
+    return everything()
+
+
+def _apart(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("which", ["global", "micro"])
+def test_gradient_of_two_ranks_is_that_of_one_process_with_the_big_batch(one, two, which):
+    assert one["world"] == 1 and two[0]["world"] == two[1]["world"] == 2
+    assert _apart(two[0][which], one["global"]) < 1e-6
+    assert torch.equal(two[0][which], two[1][which]), "all ranks make the same update"
+
+
+def test_local_negatives_are_the_mean_of_two_separate_batches(two):
+    batches = [np.array([0, 3, 5, 7]), np.array([1, 2, 9, 11])]
+    config = CONFIG.model_copy(update={"clip_norm": 1e9})
+    separate = [_gradient_of(config, batches, i) for i in (0, 1)]
+    assert _apart(two[0]["local"], sum(separate) / 2) < 1e-6
+    assert _apart(two[0]["local"], two[0]["global"]) > 0.01, "another contrast, another gradient"
+
+
+def _gradient_of(config, batches, i: int) -> torch.Tensor:
+    from vcwork.train import collate, draw_pairs
+
+    data, tokenizer = toy()
+    model = new_model(dropout=0.0)
+    pairs = draw_pairs(data, batches[i], config, np.random.default_rng([config.seed, 10, 0, i]))
+    batch = collate(pairs, data, batches[i], model, tokenizer, config)
+    apply_update(model, *make_optimizer(model, config, 10), batch, config)
+    return torch.cat([p.grad.flatten() for p in model.parameters()])
+
+
+def test_neighbours_do_not_depend_on_the_number_of_ranks(one, two):
+    for rank in two:
+        assert torch.equal(rank["vectors"], one["vectors"])
+        assert torch.equal(rank["lists"], one["lists"])
+
+
+def test_a_run_on_two_ranks_is_that_of_one(one, two):
+    assert torch.allclose(two[0]["losses"], one["losses"], rtol=1e-3)
+    assert torch.equal(two[0]["weights"], two[1]["weights"])
+
+
+@pytest.mark.parametrize("size", [1, 5, 16])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(size):
+    batches = [np.array([0, 3, 5, 7])]
+    whole, parts = (gradient(CONFIG.model_copy(update={"micro_batch": n}), batches) for n in (0, size))
+    assert _apart(parts, whole) < 1e-6
+
+
+def test_parts_repeat_their_own_dropout():
+    """With dropout the two passes over a part must agree, or the gradient is that of no loss."""
+    from vcwork.train import collate, draw_pairs
+
+    data, tokenizer = toy()
+    videos = np.array([0, 3, 5, 7])
+    model = new_model(dropout=0.5).double()
+    pairs = draw_pairs(data, videos, CONFIG, np.random.default_rng(0))
+    features, mask, ids, text_mask = collate(pairs, data, videos, model, tokenizer, CONFIG)
+    config = CONFIG.model_copy(update={"micro_batch": len(pairs) // 2, "clip_norm": 1e9})
+    losses = []
+    for shift in (0.0, 1e-3, -1e-3):  # a difference quotient along one weight, dropout held fixed by the seed
+        model = new_model(dropout=0.5).double()
+        with torch.no_grad():
+            model.video_mlp.linear2.bias[0] += shift
+        torch.manual_seed(3)
+        optimizer, schedule = make_optimizer(model, config, 10)
+        numbers = apply_update(model, optimizer, schedule, (features.double(), mask, ids, text_mask), config)
+        losses.append(numbers["loss"])
+        if not shift:
+            slope = model.video_mlp.linear2.bias.grad[0].item()
+    assert (losses[1] - losses[2]) / 2e-3 == pytest.approx(slope, rel=1e-2, abs=1e-3)
+
+
+def test_states_inside_an_epoch_resume_to_the_same_weights(tmp_path):
+    config = CONFIG.model_copy(update={"save_every": 7, "word_dropout": 0.2})
+    whole, _ = run(config, tmp_path / "whole")
+    run(config, tmp_path / "cut", stop=40)
+    resumed, records = run(config, tmp_path / "cut")
+    assert records[0].step == 37, "seven updates into the second epoch"
+    assert digest(resumed) == digest(whole)
+    assert (tmp_path / "cut" / "log.jsonl").read_text() == (tmp_path / "whole" / "log.jsonl").read_text()
+
+
+def test_bf16_trains():
+    model, records = run(CONFIG.model_copy(update={"precision": "bf16", "epochs": 1}))
+    exact, _ = run(CONFIG.model_copy(update={"epochs": 1}))
+    assert records[-1].loss < records[0].loss
+    assert digest(model) != digest(exact) and next(model.parameters()).dtype == torch.float32
