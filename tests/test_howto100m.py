@@ -1,0 +1,632 @@
+"""HowTo100M-shaped data: every form of source converts to the same stores, a kill changes nothing, nothing is lost."""
+
+import argparse
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vcwork import howto100m_stores
+from vcwork.caption_store import open_caption_store
+from vcwork.captions import deduplicate, read_captions
+from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
+from vcwork.errors import VcworkError
+from vcwork.files import sha256_arrays
+from vcwork.howto100m import (
+    HowTo100M,
+    add_arguments,
+    convert_howto100m,
+    main,
+    open_converted,
+    stored_pairs,
+)
+from vcwork.howto100m_sources import read_id_list
+from vcwork.json_stream import stream_object
+from vcwork.model import VideoCLIP
+from vcwork.packed import PackedSplit, RaggedFile, packed_split, read_meta
+from vcwork.store import Contract, open_store, write_store
+from vcwork.text import SPECIAL, Tokenizer
+from vcwork.train import PairData, pretrain
+from vcwork.workspace import caption_track
+
+WORDS = ["salt", "stir", "cut", "the", "carrot", "onion", "pan", "heat", "then", "now", "fry", "add"]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+TOKENIZER = Tokenizer([*SPECIAL, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS])
+WIDTH = 8
+CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)
+SMALL = {"tokenizer": TOKENIZER, "contract": CONTRACT, "progress": False, "videos_per_part": 3, "shard_rows": 40}
+
+
+def entry(rng: np.random.Generator) -> dict:
+    """One video's rolling captions: each repeats the second half of the one before."""
+    words = [WORDS[i] for i in rng.integers(0, len(WORDS), 40)]
+    n = int(rng.integers(2, 8))
+    return {
+        "start": [round(2.31 * i, 2) for i in range(n)],
+        "end": [round(2.31 * i + 2.3, 2) for i in range(n)],
+        "text": [" ".join(words[3 * i : 3 * i + 6]) for i in range(n)],
+    }
+
+
+class World:
+    """14 videos in two lists, their captions and features in every form, and what is wrong with a few."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        rng = np.random.default_rng(0)
+        self.train, self.val = [f"t{i:02d}" for i in range(10)], [f"v{i}" for i in range(4)]
+        ids = [*self.train, *self.val]
+        self.entries = {id: entry(rng) for id in ids}
+        self.features = {id: rng.normal(size=(int(rng.integers(5, 20)), WIDTH)).astype(np.float32) for id in ids}
+        for split in ("train", "val"):
+            (folder / f"{split}.lst").write_text("\n".join(getattr(self, split)) + "\n")
+        self.json = folder / "raw_caption.json"
+        self.json.write_text(json.dumps({id: self.entries[id] for id in reversed(ids)}))
+        (folder / "csv").mkdir()
+        (folder / "npy").mkdir()
+        for id in ids:
+            rows = zip(*(self.entries[id][key] for key in ("start", "end", "text")), strict=True)
+            lines = ["start,end,text", *(",".join(map(str, row)) for row in rows)]
+            (folder / "csv" / f"{id}.csv").write_text("\n".join(lines) + "\n")
+            np.save(folder / "npy" / f"{id}.npy", self.features[id])
+
+    def source(self, captions="raw_caption.json", features="npy") -> HowTo100M:
+        ids = {split: self.folder / f"{split}.lst" for split in ("train", "val")}
+        paths = (str(self.folder / name) if name else "" for name in (captions, features))
+        return HowTo100M(ids, *paths)
+
+    def track(self, id: str):
+        captions = deduplicate(read_captions(self.folder / "csv" / f"{id}.csv"))
+        return caption_track(id, captions, TOKENIZER, len(self.features[id]))
+
+
+@pytest.fixture
+def world(tmp_path):
+    (tmp_path / "source").mkdir()
+    return World(tmp_path / "source")
+
+
+def pack(folder: Path, split: str, shards: list[list[str]], world: World) -> None:
+    """Write features, captions and meta in the packed layout."""
+    folder.mkdir(exist_ok=True)
+    (folder / f"{split}_meta.pkl").write_bytes(pickle.dumps(dict(enumerate(shards))))
+    for n, ids in enumerate(shards):
+        tracks = [world.track(id) for id in ids]
+        clips = [len(track.tokens) for track in tracks]
+        rows = np.full((sum(clips), 32), -1, np.int32)
+        for row, tokens in zip(rows, (tokens for track in tracks for tokens in track.tokens), strict=True):
+            row[: len(tokens)] = tokens
+        times = [np.stack([track.start_s, track.end_s], 1) for track in tracks]
+        arrays = {
+            "_data": np.concatenate([world.features[id] for id in ids]).astype(np.float16),
+            "_starts": np.cumsum([0, *(len(world.features[id]) for id in ids)]),
+            ".startends_data": np.concatenate(times).astype(np.float32),
+            ".startends_starts": np.cumsum([0, *clips]),
+            ".caps_ids_data": rows,
+            ".caps_ids_starts": np.cumsum([0, *clips]),
+        }
+        for name, array in arrays.items():
+            prefix = "text." if name.startswith(".") else ""
+            np.save(folder / f"{prefix}{split}_{n}{name}.npy", array)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, by its name."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_json_and_npy_become_what_was_in_them(world, tmp_path):
+    done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    assert done.coverage.complete and done.coverage.denominators["train videos with both"] == (10, 10)
+    assert done.ids == {"train": world.train, "val": world.val}
+    assert done.captions.ids == [*world.val[::-1], *world.train[::-1]], "captions in the order of the source"
+    assert len(done.captions.parts) == 5 and len(done.features.manifest["shards"]) > 3
+    for id in (*world.train, *world.val):
+        wanted, got = world.track(id), done.captions.track(id, len(world.features[id]))
+        assert got.tokens == wanted.tokens and got.seconds == wanted.seconds
+        assert np.array_equal(got.start_s, wanted.start_s.astype(np.float32))
+        assert np.array_equal(got.end_s, wanted.end_s.astype(np.float32))
+        assert np.array_equal(done.features[id], world.features[id].astype(np.float16))
+    open_converted(tmp_path / "out", verify=True)
+
+
+def test_features_are_the_store_that_write_store_writes(world, tmp_path):
+    convert_howto100m(world.source(captions=""), tmp_path / "out", **SMALL)
+    write_store(tmp_path / "plain", CONTRACT, world.features, shard_rows=40)
+    assert tree(tmp_path / "out" / "features") == tree(tmp_path / "plain")
+
+
+def test_every_form_of_source_gives_the_same_stores(world, tmp_path):
+    pack(world.folder / "packed", "train", [world.train[:4], world.train[4:]], world)
+    pack(world.folder / "packed", "val", [world.val], world)
+    plain = convert_howto100m(world.source("csv"), tmp_path / "csv", **SMALL)
+    prefix = "packed/text."
+    packed = convert_howto100m(world.source(prefix, "packed"), tmp_path / "packed", **SMALL)
+    assert packed.report["sources"] == {"captions": "packed", "features": "packed"}
+    assert packed.features.digest() == plain.features.digest() and packed.features.ids == plain.features.ids
+    assert packed.captions.rule.dedup == "as published" and packed.captions.ids == plain.captions.ids
+    for id in packed.captions.ids:
+        assert packed.captions[id].tokens == plain.captions[id].tokens
+        assert np.array_equal(packed.captions[id].end_s, plain.captions[id].end_s)
+    alone = HowTo100M({}, str(world.folder / prefix), str(world.folder / "packed"))
+    assert convert_howto100m(alone, tmp_path / "alone", **SMALL).ids == packed.ids, "packed data brings its ids"
+    apart = HowTo100M({}, alone.captions, "", meta=alone.features)
+    assert convert_howto100m(apart, tmp_path / "apart", **SMALL).captions.digest() == packed.captions.digest()
+    test_reads_val = HowTo100M({"test": world.folder / "val.lst"}, alone.captions, alone.features)
+    assert convert_howto100m(test_reads_val, tmp_path / "test", **SMALL).captions.ids == world.val
+
+
+class Killed(Exception):
+    """Stands for the kill: nothing in the converter catches it."""
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "packed"])
+def test_killed_anywhere_ends_with_the_same_bytes(world, tmp_path, monkeypatch, form):
+    if form == "packed":
+        pack(world.folder / "packed", "train", [world.train[:4], world.train[4:]], world)
+        pack(world.folder / "packed", "val", [world.val], world)
+    source = world.source(*{"json": (), "csv": ("csv",), "packed": ("packed/text.", "packed")}[form])
+    convert_howto100m(source, tmp_path / "whole", **SMALL)
+    wanted, real_part, real_shard = tree(tmp_path / "whole"), howto100m_stores.write_part, howto100m_stores._write_shard
+    left = 0
+
+    def counted(real):
+        def write(folder, *args):
+            nonlocal left
+            if left == 0:
+                near = folder if real is real_part else folder.parent
+                near.mkdir(parents=True, exist_ok=True)
+                (near / ".half.npy.1.part").write_text("half")
+                raise Killed
+            left -= 1
+            return real(folder, *args)
+
+        return write
+
+    monkeypatch.setattr(howto100m_stores, "write_part", counted(real_part))
+    monkeypatch.setattr(howto100m_stores, "_write_shard", counted(real_shard))
+    kills = 0
+    for steps in (0, 1, 3, 2, 1, 99):
+        left = steps
+        try:
+            convert_howto100m(source, tmp_path / "out", **SMALL)
+        except Killed:
+            kills += 1
+            with pytest.raises(VcworkError, match="incomplete: run the conversion again"):
+                open_converted(tmp_path / "out")
+    assert kills == 5 and 99 - left < 10, "the last run must not have started anew"
+    assert tree(tmp_path / "out") == wanted
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")}
+    convert_howto100m(source, tmp_path / "out", **SMALL)
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*")} == before, "a finished one is only opened"
+
+
+def test_a_damaged_part_is_made_again(world, tmp_path, monkeypatch):
+    convert_howto100m(world.source(), tmp_path / "whole", **SMALL)
+    monkeypatch.setattr(howto100m_stores, "_write_shard", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    monkeypatch.undo()
+    (tmp_path / "out" / "captions" / "part-00001" / "tokens.npy").write_bytes(b"damage")
+    convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_a_real_kill(world, tmp_path, capsys):
+    """SIGKILL from outside, as soon as the first part lies there; then to the end."""
+    ids = [f"k{i:04d}" for i in range(300)]
+    (world.folder / "train.lst").write_text("\n".join(ids))
+    one, rows = world.entries["t00"], world.features["t00"]
+    world.json.write_text(json.dumps(dict.fromkeys(ids, one)))
+    for id in ids:
+        np.save(world.folder / "npy" / f"{id}.npy", rows)
+    TOKENIZER.save(world.folder)
+    code = "import sys, argparse; from vcwork.howto100m import *; p = argparse.ArgumentParser(); add_arguments(p);"
+    code += "sys.exit(main(p.parse_args()))"
+    words = ["--ids", f"train={world.folder / 'train.lst'}", "--captions", str(world.json), "--quiet"]
+    words += ["--features", str(world.folder / "npy"), "--vocab", str(world.folder), "--shard-rows", "200"]
+    words += ["--videos-per-part", "20", "--width", str(WIDTH), "--normalisation", "none"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+    killed = [sys.executable, "-c", code, *words, "--out", str(tmp_path / "out")]
+    process = subprocess.Popen(killed, env=environment, stdout=subprocess.DEVNULL)
+    first = tmp_path / "out" / "captions" / ".parts" / "00001.json"
+    limit = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < limit:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL and first.exists()
+    assert not (tmp_path / "out" / "conversion.json").exists()
+    for out in ("out", "whole"):
+        assert command_line(*words, "--out", tmp_path / out) == 0
+        assert "train videos with both: 300 -> 300" in capsys.readouterr().out
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def test_every_missing_video_has_its_reason(world, tmp_path):
+    entries = dict(reversed(world.entries.items()))
+    del entries["t01"]
+    entries["t02"] = {"start": [0], "end": [1], "text": [math.nan]}
+    entries["t03"] = {"start": [0, 1], "end": [1], "text": ["a", "b"]}
+    entries["t04"] = entries["t04"] | {"end": [-1.0, *entries["t04"]["end"][1:]]}
+    entries["stranger"] = entries["t05"]
+    text = json.dumps(entries)
+    world.json.write_text(text[:-1] + ', "t05": ' + json.dumps(entries["t06"]) + "}")
+    npy = world.folder / "npy"
+    (npy / "t01.npy").unlink()
+    np.save(npy / "t06.npy", np.full((3, WIDTH), np.nan, np.float32))
+    np.save(npy / "v0.npy", np.zeros((3, WIDTH + 1), np.float32))
+    (npy / "t07.npy").write_bytes(pickle.dumps([1]))
+    (world.folder / "train.lst").write_text("\n".join([*world.train, "t00", "", "v1"]))
+    done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    missing = {name: count.missing for name, count in done.coverage.counts.items()}
+    assert missing["train captions"].keys() == {"t01", "t02", "t03"} and missing["val captions"] == {}
+    assert missing["train captions"]["t01"] == "not in the captions"
+    assert missing["train captions"]["t02"] == "captions without a word"
+    assert "three lists of one length" in missing["train captions"]["t03"]
+    assert missing["train features"].keys() == {"t01", "t06", "t07"} and missing["val features"].keys() == {"v0"}
+    assert missing["train features"]["t01"] == "no feature file"
+    assert "nan at second 0" in missing["train features"]["t06"]
+    assert "plain .npy array" in missing["train features"]["t07"] and str(tmp_path) not in str(missing)
+    assert f"expected numbers (T, {WIDTH})" in missing["val features"]["v0"]
+    counts = done.coverage.counts
+    assert (counts["train captions"].expected, counts["train captions"].present) == (11, 8)
+    assert done.coverage.denominators["train videos with both"] == (11, 6)
+    assert done.coverage.denominators["val videos with both"] == (4, 3)
+    notes = "\n".join(done.coverage.notes)
+    assert "train: 1 ids stand in the list more than once" in notes
+    assert "LEAK: 1 ids are in train and in val, among them v1" in notes
+    assert "captions: 1 videos that no list names" in notes and "captions: 1 ids that came again" in notes
+    assert "caption cues dropped: 1; first: raw_caption.json: t04 cue 0: ends at -1.0 s" in notes
+    assert done.captions["t05"].tokens == world.track("t05").tokens, "the first of two entries counts"
+    assert open_converted(tmp_path / "out").coverage.as_dict() == done.coverage.as_dict()
+    assert done.coverage.table().count("missing") > 7
+
+
+def test_source_without_any_use_is_an_error(world, tmp_path):
+    for id in world.entries:
+        (world.folder / "npy" / f"{id}.npy").unlink()
+    with pytest.raises(VcworkError, match="none of 14 videos has features; t00: no feature file"):
+        convert_howto100m(world.source(captions=""), tmp_path / "out", **SMALL)
+    world.json.write_text("{}")
+    with pytest.raises(VcworkError, match="none of 14 videos has captions; t00: not in the captions"):
+        convert_howto100m(world.source(features=""), tmp_path / "out2", **SMALL)
+    for source, message in (
+        (HowTo100M({"train": world.folder / "train.lst"}), "expected captions, features, or both"),
+        (HowTo100M({}, str(world.json)), "only packed data brings its own"),
+        (HowTo100M({"dev": "x"}, str(world.json)), "expected the splits train, val, test, got 'dev'"),
+        (HowTo100M({"train": "x"}, "nothing.json"), "expected raw_caption.json, a folder"),
+        (HowTo100M({"train": "x"}, "", "nothing"), "expected a folder of <id>.npy"),
+    ):
+        with pytest.raises(VcworkError, match=message):
+            convert_howto100m(source, tmp_path / "out3", **SMALL)
+
+
+def test_another_conversion_in_the_folder_is_refused(world, tmp_path):
+    out = tmp_path / "out"
+    convert_howto100m(world.source(), out, **SMALL)
+    with pytest.raises(VcworkError, match="holds another conversion"):
+        convert_howto100m(world.source("csv"), out, **SMALL)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / ".conversion.json").write_text(json.dumps({"ids": 1}))
+    with pytest.raises(VcworkError, match=r"beginning of another conversion \(contract, ids, "):
+        convert_howto100m(world.source(), tmp_path / "half", **SMALL)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("dear")
+    with pytest.raises(VcworkError, match="expected a new or empty folder"):
+        convert_howto100m(world.source(), tmp_path / "mine", **SMALL)
+    assert tree(tmp_path / "mine") == {"diary.txt": b"dear"}
+
+
+def test_rules_reach_the_store(world, tmp_path):
+    plain = convert_howto100m(world.source(features=""), tmp_path / "words", **SMALL)
+    raw = convert_howto100m(world.source(features=""), tmp_path / "none", **SMALL, dedup="none")
+    character = [
+        convert_howto100m(world.source(features=""), tmp_path / f"c{n}", **SMALL, dedup="characters", seed=seed)
+        for n, seed in enumerate((0, 0, 1))
+    ]
+    tokens = [c.report["captions"]["counts"]["tokens"] for c in (plain, raw)]
+    assert tokens[0] < 0.7 * tokens[1], "half of every caption but the first is a repeat"
+    digests = [c.captions.digest() for c in character]
+    assert digests[0] == digests[1] != digests[2]
+    counts = character[0].report["captions"]["counts"]
+    assert counts["characters_words_out"] > 0 and "de-duplication by characters" in character[0].coverage.notes[0]
+    long = {id: {"start": [0], "end": [9], "text": ["salt " * 60]} for id in world.entries}
+    world.json.write_text(json.dumps(long))
+    cut = convert_howto100m(world.source(features=""), tmp_path / "cut", **SMALL, cut="reference")
+    assert len(cut.captions["t00"].tokens[0]) == 20
+    with pytest.raises(VcworkError, match="dedup: expected"):
+        convert_howto100m(world.source(), tmp_path / "x", **SMALL, dedup="letters")
+
+
+def test_contract_that_the_features_contradict_is_told(world, tmp_path):
+    unit = {id: x / np.linalg.norm(x, axis=1, keepdims=True) for id, x in world.features.items()}
+    claims = CONTRACT.__class__(**(vars(CONTRACT) | {"normalisation": "unit length"}))
+    raw = convert_howto100m(world.source(captions=""), tmp_path / "a", **(SMALL | {"contract": claims}))
+    assert any("CONTRACT" in note and "says unit length" in note for note in raw.coverage.notes)
+    for id, x in unit.items():
+        np.save(world.folder / "npy" / f"{id}.npy", x)
+    good = convert_howto100m(world.source(captions=""), tmp_path / "b", **(SMALL | {"contract": claims}))
+    assert good.coverage.notes == [] and good.report["features"]["norms"]["mean"] == pytest.approx(1, abs=1e-3)
+    other = convert_howto100m(world.source(captions=""), tmp_path / "c", **SMALL)
+    assert any("says 'none'" in note for note in other.coverage.notes)
+
+
+@pytest.mark.parametrize("rule", ["overlapped", "each"])
+def test_training_from_the_stores_is_training_from_memory(world, tmp_path, rule):
+    done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    config = TrainConfig(
+        epochs=2, passes_per_epoch=2, lr=1e-3, warmup=1, pairs=OverlapConfig(rule=rule, max_text_tokens=12),
+        clusters=ClusterConfig(videos_per_batch=4, clips_per_video=3, clips_for_vector=2),
+    )  # fmt: skip
+    stored, lost = done.pairs("train"), []
+    memory = PairData(
+        [world.track(id) for id in world.train], [world.features[id].astype(np.float16) for id in world.train]
+    )
+
+    def train(data):
+        torch.manual_seed(0)
+        sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1}
+        model = VideoCLIP(ModelConfig(feature_dim=WIDTH, vocab_size=len(TOKENIZER), **sizes))
+        lost.append([record.loss for record in pretrain(model, TOKENIZER, data, config)])
+        return sha256_arrays({k: v.numpy() for k, v in model.state_dict().items()})
+
+    assert train(stored) == train(memory) and lost[0] == lost[1] and len(lost[0]) == 10
+
+
+def test_stored_pairs_read_when_asked_and_leave_out_what_is_missing(world, tmp_path):
+    (world.folder / "npy" / "t03.npy").unlink()
+    done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    captions, features = open_caption_store(tmp_path / "out" / "captions"), open_store(tmp_path / "out" / "features")
+    data = stored_pairs(captions, features, ["v2", "t03", "stranger", "t01"])
+    assert [track.video_id for track in data.tracks] == ["v2", "t01"] and len(data.features) == 2
+    again = stored_pairs(captions, open_store(tmp_path / "out" / "features"))
+    assert len(again.tracks) == 13 and again.tracks[0].video_id == "t00"
+    assert again.tracks[np.int64(2)].seconds == len(again.features[2]) == len(world.features["t02"])
+    assert [track.video_id for track in again.tracks[-2:]] == ["v2", "v3"]
+    with pytest.raises(IndexError):
+        again.tracks[13]
+    fresh = open_caption_store(tmp_path / "out" / "captions")
+    stored_pairs(fresh, features)
+    assert fresh._maps == {}, "nothing was read yet"
+    with pytest.raises(VcworkError, match="no video has both"):
+        stored_pairs(captions, features, ["stranger"])
+    with pytest.raises(VcworkError, match=r"split 'test'; has \['train', 'val'\]"):
+        done.pairs("test")
+
+
+# --- id lists, json, packed files ---------------------------------------------------------------------------------
+
+
+def test_id_lists(tmp_path):
+    path = tmp_path / "a.lst"
+    path.write_bytes(b"\xef\xbb\xbfone\r\n\n two\none\n")
+    assert read_id_list(path) == ["one", "two", "one"]
+    for content, message in (
+        (b"../x", "line 1: expected one video id"),
+        (b"a\nb c", "line 2: expected one video id"),
+        (b"a\n..", "line 2"),
+        (b"\n\n", "got none"),
+        (b"\xff\xfe", "not readable"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(VcworkError, match=message):
+            read_id_list(path)
+    with pytest.raises(VcworkError, match="no such id list"):
+        read_id_list(tmp_path / "b.lst")
+
+
+@pytest.mark.parametrize("block", [1, 3, 1 << 20])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_stream_reads_what_json_reads_from_any_entry_on(tmp_path, block, indent):
+    whole = {"a": {"text": ["é😀", 'q"}\\', math.nan], "n": None}, "ü": [], "c": 12, "": {"deep": [[{}]]}}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(whole, ensure_ascii=False, indent=indent), encoding="utf-8")
+    found = list(stream_object(path, block=block))
+    assert repr({key: value for _, key, value in found}) == repr(whole)
+    for n, (offset, _, _) in enumerate(found):
+        assert repr(list(stream_object(path, offset, block=block))) == repr(found[n + 1 :])
+    path.write_text(" { } ")
+    assert list(stream_object(path, block=block)) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "byte 0: ends before its {"),
+        (b"[1]", "byte 0: expected {, got '\\['"),
+        (b'{"a": 1', "byte 7: ends before its , or }; cut short"),
+        (b'{"a": {"b": [1, 2', "byte 6: not readable as JSON .*cut short"),
+        (b'{"a": 1} x', "byte 9: expected the end of the file, got 'x'"),
+        (b'{"a": 1 "b": 2}', "byte 8: expected , or }"),
+        (b'{1: 2}', 'byte 2: expected a "key"'),
+        (b'{"\xc3\xa9": 1, "b": "\xff"}', "expected UTF-8"),
+        (b'{"a": ' + b"[" * 100_000, "nested too deep"),
+    ],
+)  # fmt: skip
+def test_stream_tells_file_and_byte(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(VcworkError, match=f"a.json, .*{message}"):
+        list(stream_object(path))
+
+
+def test_stream_does_not_read_on_for_ever(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text('{"a": 1, "b": {no json}' + " " * 500_000)
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+    rows = stream_object(path, block=100, limit=1000)
+    assert next(rows)[1:] == ("a", 1)
+    with pytest.raises(VcworkError, match=r"byte 14: not readable as JSON .Expecting property name") as error:
+        next(rows)
+    assert "cut short" not in str(error.value) and size > 100_000, "the end was never reached"
+    with pytest.raises(VcworkError, match="could not be read"):
+        list(stream_object(tmp_path / "nothing.json"))
+
+
+def test_packed_files_read_by_place(world):
+    pack(world.folder / "packed", "train", [world.train[:4], world.train[4:]], world)
+    split = PackedSplit(world.folder / "packed", "train", str(world.folder / "packed" / "text."))
+    assert split.ids == world.train and len(split) == 10 and packed_split("test") == "val"
+    for i, id in enumerate(split.ids):
+        start_s, _, tokens = split.captions(i)
+        assert np.array_equal(split.features(i), world.features[id].astype(np.float16))
+        assert tokens == [list(row) for row in world.track(id).tokens] and len(start_s) == len(tokens)
+    for wrong in (-1, 10):
+        with pytest.raises(IndexError):
+            split.features(wrong)
+    with pytest.raises(VcworkError, match=r"val_meta\.pkl: no such file"):
+        PackedSplit(world.folder / "packed", "test")
+
+
+def _rewrite(path: Path, change) -> None:
+    np.save(path, change(np.load(path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("train_1_data.npy", None, "train_1_data.npy: this file of the packed data is missing"),
+        ("train_1_starts.npy", None, "train_1_starts.npy: this file of the packed data is missing"),
+        ("train_0_starts.npy", lambda x: x[:-1], "train_0_starts.npy: expected starts from 0 to the"),
+        ("train_0_starts.npy", lambda x: x + 1, "train_0_starts.npy: expected starts from 0 to the"),
+        ("train_0_starts.npy", lambda x: x[[0, 2, 1, 3, 4]], "starts that never fall"),
+        ("train_0_starts.npy", lambda x: x[[0, 1, 2, 4]], "expected 4 videos as train_meta.pkl has, got 3"),
+        ("train_0_starts.npy", lambda x: x.astype(float), "expected whole numbers"),
+        ("train_0_data.npy", lambda x: x.astype(int), "train_0_data.npy: expected numbers of kind 'f'"),
+        ("train_0_data.npy", lambda x: x[:, 0], "train_0_data.npy: expected numbers of kind 'f'"),
+        ("text.train_0.startends_data.npy", lambda x: x[:, :1], "expected numbers of kind 'f' .rows, 2."),
+        ("text.train_0.caps_ids_data.npy", lambda x: x[:-1], "caps_ids_starts.npy: expected starts from 0"),
+        ("text.train_0.caps_ids_starts.npy", lambda x: x[[0, 0, 2, 3, 4]], "the starts of startends_starts.npy"),
+    ],
+)
+def test_packed_file_at_fault_is_named(world, name, change, message):
+    folder = world.folder / "packed"
+    pack(folder, "train", [world.train[:4], world.train[4:]], world)
+    (folder / name).unlink() if change is None else _rewrite(folder / name, change)
+    with pytest.raises(VcworkError, match=message):
+        PackedSplit(folder, "train", str(folder / "text."))
+
+
+def test_packed_file_cut_short_or_pickled(tmp_path):
+    stem = str(tmp_path / "a")
+    np.save(f"{stem}_starts.npy", np.array([0, 4]))
+    np.save(f"{stem}_data.npy", np.zeros((4, 3), np.float16))
+    assert RaggedFile(stem, "f", 3)[0].shape == (4, 3)
+    path = tmp_path / "a_data.npy"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(VcworkError, match=r"a_data\.npy: not readable as a whole, plain"):
+        RaggedFile(stem, "f", 3)
+    np.save(path, np.array([[{}]]), allow_pickle=True)
+    with pytest.raises(VcworkError, match=r"a_data\.npy: not readable as a whole, plain"):
+        RaggedFile(stem, "f")
+
+
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_meta_runs_nothing(tmp_path):
+    path, made = tmp_path / "train_meta.pkl", tmp_path / "made"
+    path.write_bytes(pickle.dumps({0: Trap(made)}))
+    with pytest.raises(VcworkError, match=r"train_meta\.pkl: .*mkdir, which is never loaded"):
+        read_meta(path)
+    assert not made.exists()
+    for value, message in (
+        ({0: [np.int64(1)]}, "never loaded"),
+        ({"a": ["x"]}, "shard 'a': expected a number"),
+        ({True: ["x"]}, "shard True"),
+        ({0: "x"}, "expected a number and a list of ids"),
+        ({0: [1]}, "expected a number and a list of ids"),
+        ([], "got list"),
+        ({}, "got dict"),
+    ):
+        path.write_bytes(pickle.dumps(value))
+        with pytest.raises(VcworkError, match=message):
+            read_meta(path)
+    for content in (b"", b"no pickle", pickle.dumps({0: ["x"]})[:-3]):
+        path.write_bytes(content)
+        with pytest.raises(VcworkError, match="not readable as a pickle of plain values"):
+            read_meta(path)
+    path.write_bytes(pickle.dumps({1: ["b"], 0: ("a",)}))
+    assert read_meta(path) == {0: ["a"], 1: ["b"]} and list(read_meta(path)) == [0, 1]
+
+
+def test_packed_ids_that_come_again_and_tokens_of_another_vocabulary(world, tmp_path):
+    folder = world.folder / "packed"
+    pack(folder, "train", [world.train[:4], world.train[3:]], world)
+    with pytest.raises(VcworkError, match=r"train_meta\.pkl: expected every id once; 1 come again"):
+        PackedSplit(folder, "train")
+    pack(folder, "train", [world.train[:4], world.train[4:]], world)
+    small = Tokenizer(TOKENIZER.vocabulary[:40])
+    source = HowTo100M({}, str(folder / "text."), str(folder))
+    with pytest.raises(VcworkError, match="t00: expected tokens below 40"):
+        convert_howto100m(source, tmp_path / "out", **(SMALL | {"tokenizer": small}))
+    with pytest.raises(VcworkError, match="cut: packed captions are cut already"):
+        convert_howto100m(source, tmp_path / "out", **SMALL, cut="reference")
+    alone = HowTo100M({}, str(folder / "text."), str(world.folder / "npy"))
+    with pytest.raises(VcworkError, match=r"expected the packed captions' \*_meta\.pkl"):
+        convert_howto100m(alone, tmp_path / "out", **SMALL)
+
+
+# --- command line, real files -------------------------------------------------------------------------------------
+
+
+def command_line(*words: object) -> int:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return main(parser.parse_args([str(word) for word in words]))
+
+
+def test_command_line(world, tmp_path, capsys):
+    TOKENIZER.save(world.folder)
+    ids = ["--ids", f"train={world.folder / 'train.lst'}", "--ids", f"val={world.folder / 'val.lst'}"]
+    rest = ["--features", world.folder / "npy", "--vocab", world.folder, "--out", tmp_path / "out", "--quiet"]
+    rest += ["--width", WIDTH, "--fps", "1.0"]
+    assert command_line(*ids, "--captions", world.json, *rest) == 0
+    out = capsys.readouterr().out
+    assert "train captions" in out and "CONTRACT" in out, "the default contract promises unit length"
+    done = open_converted(tmp_path / "out")
+    assert done.features.contract.fps == 1.0 and done.features.contract.backbone == "s3d_howto100m"
+    for wrong in (["--ids", "train"], ["--ids", "train="], [*ids, "--ids", "train=x"]):
+        with pytest.raises(VcworkError, match="--ids: expected SPLIT=FILE"):
+            command_line(*wrong, *rest)
+    with pytest.raises(VcworkError, match="expected at least 1"):
+        command_line(*ids, *rest, "--shard-rows", 0)
+
+
+def test_real_captions(real, tmp_path):
+    """80 real files: ours keeps every word somewhere, the reference's rule and cut are what they are known to be."""
+    folder = real / "howto100m_asr"
+    ids = sorted(path.stem for path in folder.glob("*.csv"))
+    (tmp_path / "train.lst").write_text("\n".join(ids))
+    tokenizer = Tokenizer.load(real / "backbones" / "bert-base-uncased-vocab")
+    source = HowTo100M({"train": tmp_path / "train.lst"}, str(folder))
+    ours = convert_howto100m(source, tmp_path / "ours", tokenizer, progress=False, videos_per_part=32)
+    theirs = convert_howto100m(
+        source, tmp_path / "theirs", tokenizer, dedup="characters", cut="reference", progress=False
+    )
+    assert ours.coverage.complete and len(ours.captions) == 80 and len(ours.captions.parts) == 3
+    counts, others = (c.report["captions"]["counts"] for c in (ours, theirs))
+    assert counts["captions_before_dedup"] == others["captions_before_dedup"] == 8006
+    assert 0.014 < others["characters_truncated"] / others["characters_words_out"] < 0.018
+    for id in ids[:5]:
+        captions = deduplicate(read_captions(folder / f"{id}.csv"))
+        assert ours.captions[id].tokens == caption_track(id, captions, tokenizer, 1).tokens
+    assert max(len(row) for id in ids for row in theirs.captions[id].tokens) <= 32
