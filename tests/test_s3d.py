@@ -124,7 +124,7 @@ def test_files_that_are_no_weights(tmp_path, monkeypatch):
     (tmp_path / "page.pth").write_text("<html>quota exceeded</html>")
     (tmp_path / "empty.pth").write_bytes(b"")
     torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
-    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "nested.pth")
     for name in ("page", "empty", "evil", "raw"):
@@ -293,14 +293,14 @@ def test_a_real_clip_through_the_store(backbone, weights, real, tmp_path):
     assert one.lengths == {SHORT: 4} and one[SHORT].dtype == np.float16 and one[SHORT].shape == (4, 512)
     assert np.allclose(np.linalg.norm(one[SHORT].astype(float), axis=1), 1, atol=1e-3)
     loaded = pickle.loads(pickle.dumps(backbone))  # as a worker process gets it
-    clip = corpus.videos[SHORT].video
-    assert np.array_equal(np.stack([loaded(c) for c in chunks_of(loaded, clip)]).astype(np.float16), one[SHORT])
+    first = next(chunks_of(loaded, corpus.videos[SHORT].video))
+    assert np.array_equal(loaded(first).astype(np.float16), one[SHORT][0])
     for options, said in [({"l2": False}, "not normalised"), ({"frames": 32}, "32 frames"), ({"scale": False}, "255")]:
         with pytest.raises(VcworkError, match=rf"features of another contract: normalisation: asked for .*{said}"):
             open_store(tmp_path / "1", contract_of(S3DBackbone(weights, **options)))
 
 
-def test_two_workers_give_the_same(backbone, real, tmp_path):
+def test_two_workers_give_the_same(backbone, tmp_path):
     write_mp4(tmp_path / "v" / "a.mp4", [_marked(48, 64)] * 30, 30)
     write_mp4(tmp_path / "v" / "b.mp4", [_marked(64, 48)] * 35, 30)
     corpus = scan_folder(tmp_path / "v")
