@@ -9,7 +9,7 @@ from test_train import CONFIG, new_model, toy
 
 from vcwork.config import TrainConfig
 from vcwork.engine import Engine
-from vcwork.train import _pairs_of, apply_update, epoch_batches, make_optimizer, pretrain, video_vectors
+from vcwork.train import apply_update, epoch_batches, make_optimizer, pairs_of, pretrain, video_vectors
 
 
 def gradient(config: TrainConfig, batches: list[np.ndarray]) -> torch.Tensor:
@@ -17,7 +17,7 @@ def gradient(config: TrainConfig, batches: list[np.ndarray]) -> torch.Tensor:
     data, tokenizer = toy()
     model, engine = new_model(dropout=0.0), Engine()
     optimizer, schedule = make_optimizer(model, config, 10)
-    batch = _pairs_of(data, batches, 0, 0, config, engine)
+    batch = pairs_of(data, batches, 0, 0, config, engine)
     apply_update(model, optimizer, schedule, batch(model, tokenizer), config, engine, batch.total)
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 

@@ -32,6 +32,7 @@ from vcwork.model import VideoCLIP
 from vcwork.pretrained import bert_folder, start_from_bert
 from vcwork.sampling import Track
 from vcwork.store import FeatureStore, open_store
+from vcwork.tasks.segmentation import truth_labels
 from vcwork.text import Tokenizer
 from vcwork.train import PairData, pretrain, updates
 
@@ -222,15 +223,18 @@ def validate(encoder: Encoder, corpus: Corpus, store: FeatureStore) -> dict[str,
 
 def pair_data(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, split: str = "train") -> PairData:
     """Tracks and features of the split's videos that have captions and features; the others stay out."""
-    tracks, features = [], []
+    tracks, features, steps = [], [], []
+    index = {step: k for k, step in enumerate(corpus.steps)}
     for video in corpus.split(split):
         captions = corpus.captions(video.id)
         if video.id in store and captions:
             tracks.append(caption_track(video.id, captions, tokenizer, store.lengths[video.id]))
             features.append(store[video.id])
+            truth = [(s.start_s, s.end_s, s.step) for s in video.segments]
+            steps.append(truth_labels(truth, index, store.lengths[video.id]))
     if not tracks:
         raise VcworkError(f"{corpus.folder}: no {split} video has both captions and features in {store.folder}")
-    return PairData(tracks, features)
+    return PairData(tracks, features, steps if index else None)
 
 
 def caption_track(video_id: str, captions: list, tokenizer: Tokenizer, seconds: int) -> Track:

@@ -1,0 +1,180 @@
+"""What an update is fed: which videos meet in a batch, which pairs are drawn of them, and their tensors.
+
+Everything drawn depends on (seed, epoch, batch) alone, so neither the number of ranks nor an interruption changes it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vcwork.clusters import cluster_batches, random_batches
+from vcwork.config import TrainConfig
+from vcwork.engine import Engine
+from vcwork.errors import VcworkError
+from vcwork.model import VideoCLIP
+from vcwork.sampling import Pair, Track, caption_pair, first_seconds, sample_pair, varied_pair
+from vcwork.text import Tokenizer
+
+
+@dataclass
+class PairData:
+    """Tracks with captions, and their features: `features[i]` (T, W) belongs to `tracks[i]`.
+
+    `steps[i]` (T,) int, where known: what each second truly shows, 0 = background. It is logged, never trained on.
+    """
+
+    tracks: Sequence[Track]
+    features: Sequence[np.ndarray]
+    steps: Sequence[np.ndarray] | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.tracks) or len(self.tracks) != len(self.features):
+            raise VcworkError(f"expected one feature array a track and at least one, got {len(self.tracks)} tracks")
+
+
+@dataclass
+class Batch:
+    """This rank's pairs of an update, `pairs` of `all_pairs`, which are in one contrast."""
+
+    pairs: list[Pair]
+    all_pairs: list[Pair]
+    videos: np.ndarray
+    data: PairData
+    config: TrainConfig
+
+    @property
+    def total(self) -> int:
+        return len(self.all_pairs)
+
+    def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return collate(self.pairs, self.data, self.videos, model, tokenizer, self.config)
+
+
+def pairs_of(
+    data: PairData, batches: list[np.ndarray], i: int, epoch: int, config: TrainConfig, engine: Engine
+) -> Batch:
+    """Update i: a batch of its own for each rank (local negatives), or each rank's share of one batch."""
+    local = config.negatives == "local"
+    i = i * engine.world + engine.rank if local else i
+    videos = batches[i]
+    pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
+    return Batch(pairs if local else engine.share(pairs), pairs, videos, data, config)
+
+
+def epoch_batches(
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int, updates: int,
+    engine: Engine | None = None,
+) -> tuple[list[np.ndarray], bool]:  # fmt: skip
+    """Video indexes of each batch of an epoch of `updates`, and whether they were retrieved; alike on every rank."""
+    engine = engine or Engine()
+    batches = updates * (engine.world if config.negatives == "local" else 1)
+    rng = np.random.default_rng([config.seed, 11, epoch])
+    if not config.clusters.retrieve or epoch < config.clusters.start_epoch:
+        return random_batches(len(data.tracks), config.clusters, batches, rng), False
+    vectors = video_vectors(model, tokenizer, data, config, epoch, engine)
+    return cluster_batches(vectors, config.clusters, batches, rng), True
+
+
+@torch.no_grad()
+def video_vectors(
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int,
+    engine: Engine | None = None,
+) -> np.ndarray:  # fmt: skip
+    """(V, D) float32: mean over a video's clips of (pooled video + pooled text) / 2, in evaluation mode.
+
+    Clips are drawn as in training, or by `pool_rule` varied with the text's own seconds (reference code); with
+    `vector_first_s` they come from the video's first seconds only.
+    """
+    was_training = model.training
+    model.eval()
+    engine = engine or Engine()
+    clips, first_s, pool = config.clusters.clips_for_vector, config.clusters.vector_first_s, data
+    out = np.zeros((len(data.tracks), model.config.hidden), np.float32)
+    if first_s:
+        pool = PairData([first_seconds(track, first_s) for track in data.tracks], data.features)
+    chunks = np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512))
+    for chunk in chunks[engine.rank :: engine.world]:  # each draws from its own generator, so any rank may do it
+        rng = np.random.default_rng([config.seed, 12, epoch, int(chunk[0])])
+        plain = config.model_copy(update={"word_dropout": 0.0})
+        if config.clusters.pool_rule == "varied":
+            pairs = [varied_pair(pool.tracks[v], config.pairs, rng) for v in chunk for _ in range(clips)]
+        else:
+            pairs = draw_pairs(pool, chunk, plain, rng, clips)
+        video, text = model(*collate(pairs, data, chunk, model, tokenizer, plain))
+        out[chunk] = ((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1).float().cpu()  # (chunk, D)
+    model.train(was_training)
+    return engine.sum(out)
+
+
+def draw_pairs(
+    data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None
+) -> list[Pair]:
+    """`clips` pairs of each of `videos`, in order; rule `each`: all its captions, or `clips` of them, cyclic."""
+    if config.pairs.rule == "each":
+        tracks = [data.tracks[v] for v in videos]
+        return [caption_pair(t, i % len(t.tokens), config.pairs) for t in tracks for i in range(clips or len(t.tokens))]
+    clips = clips or config.clusters.clips_per_video
+    return [sample_pair(data.tracks[v], config.pairs, rng) for v in videos for _ in range(clips)]
+
+
+def collate(
+    pairs: list[Pair], data: PairData, videos: np.ndarray, model: VideoCLIP, tokenizer: Tokenizer, config: TrainConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """features (B, T, W), mask (B, T), ids (B, L), mask (B, L), padded to the batch's longest."""
+    of = {data.tracks[v].video_id: data.features[v] for v in videos}
+    features, mask = pad_clips(
+        [of[p.video_id][p.video_start : p.video_end] for p in pairs], model.config.max_video_tokens
+    )
+    tokens = [p.tokens for p in pairs]
+    if config.word_dropout:
+        tokens = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in tokens]
+    batch = features, mask, *tokenizer.batch(tokens, model.config.max_text_tokens)
+    device = next(model.parameters()).device
+    return tuple(tensor.to(device) for tensor in batch)
+
+
+def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Clips (T_i, W) -> features (B, T, W) float32 and mask (B, T); only the first `max_tokens` seconds are kept."""
+    length = max(1, min(max_tokens, max(len(c) for c in clips)))
+    features = np.zeros((len(clips), length, clips[0].shape[1]), np.float32)
+    mask = np.zeros((len(clips), length), bool)
+    for row, clip in enumerate(clips):
+        n = min(len(clip), length)
+        features[row, :n], mask[row, :n] = clip[:n], True
+    return torch.from_numpy(features), torch.from_numpy(mask)
+
+
+def false_negatives(pairs: list[Pair], data: PairData) -> float | None:
+    """Share of negatives whose clip shows the same step as the anchor's, by the clips' most frequent seconds.
+
+    None without truth, and in a batch whose clips all show background.
+    """
+    if data.steps is None:
+        return None
+    row = {track.video_id: i for i, track in enumerate(data.tracks)}
+    shown = np.array([np.bincount(data.steps[row[p.video_id]][p.video_start : p.video_end]).argmax() for p in pairs])
+    same = (shown[:, None] == shown) & (shown[:, None] > 0)  # (B, B)
+    anchors = shown > 0
+    if not anchors.any() or len(pairs) < 2:
+        return None
+    return float((same.sum() - anchors.sum()) / (anchors.sum() * (len(pairs) - 1)))
+
+
+def derange(data: PairData, seed: int) -> PairData:
+    """Captions of another video, stretched to this one's length."""
+    n = len(data.tracks)
+    order = np.random.default_rng([seed, 13]).permutation(n)
+    other = np.empty(n, int)
+    other[order] = np.roll(order, 1)  # one cycle: nobody keeps their own
+    tracks = []
+    for i, track in enumerate(data.tracks):
+        donor = data.tracks[other[i]]
+        stretch = track.seconds / donor.seconds
+        tracks.append(
+            Track(track.video_id, donor.start_s * stretch, donor.end_s * stretch, donor.tokens, track.seconds)
+        )
+    return PairData(tracks, data.features, data.steps)

@@ -1,0 +1,114 @@
+"""One update of the weights: encode a batch, contrast it, take the gradient, and say what happened.
+
+The batch may be encoded whole or in parts, alone or as one rank's share; the gradient is the same. The diagnostics are
+those that users of contrastive training ask for when a loss stands still.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vcwork.config import TrainConfig
+from vcwork.engine import Engine
+from vcwork.errors import VcworkError
+from vcwork.loss import LOSSES
+from vcwork.model import VideoCLIP
+
+
+def apply_update(
+    model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig, engine: Engine | None = None,
+    total: int | None = None,
+) -> dict[str, float]:  # fmt: skip
+    """One update of `model` on a collated batch, this rank's share of `total` pairs; returns what `StepRecord` says.
+
+    Local negatives: each rank's loss of its own batch, gradients averaged (reference code). Global: one loss of all
+    pairs. With `config.micro_batch` pairs are encoded in parts, twice, and the gradient is still that of the whole.
+    """
+    engine = engine or Engine(config.precision)
+    optimizer.zero_grad(set_to_none=True)
+    total = None if config.negatives == "local" else total
+    backward = _backward_in_parts if 0 < config.micro_batch < len(batch[0]) else _backward
+    loss, video, text = backward(model, batch, config, engine, total or len(batch[0]), total is not None)
+    if not torch.isfinite(loss):
+        raise VcworkError(f"the loss became {loss.item()}; lower lr ({config.lr}) or look for bad features")
+    engine.average_gradients(model.parameters())
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    temperature = float(model.temperature(config.temperature))  # the one this update used
+    lr = schedule.get_last_lr()[0]  # the rate of this update, not of the next
+    optimizer.step()
+    schedule.step()
+    return {"loss": loss.item(), "lr": lr, "grad_norm": norm.item(), "temperature": temperature,
+            **diagnose(video, text)}  # fmt: skip
+
+
+@torch.no_grad()
+def diagnose(video: Tensor, text: Tensor) -> dict[str, float]:
+    """What pooled (B, D) partners look like, before the update.
+
+    Alignment and uniformity: Wang and Isola, ICML 2020, on vectors scaled to length 1; uniformity is the mean of both
+    sides. Accuracy is text to video, on the raw dot products.
+    """
+    v, t = normalize(video), normalize(text)  # (B, D)
+    best = (text @ video.T).argmax(1)  # (B,)
+    return {
+        "log_batch": math.log(len(video)),
+        "in_batch_accuracy": (best == torch.arange(len(best), device=best.device)).float().mean().item(),
+        "video_norm": video.norm(dim=1).mean().item(),
+        "text_norm": text.norm(dim=1).mean().item(),
+        "alignment": (v - t).square().sum(1).mean().item(),
+        "uniformity": (_uniformity(v) + _uniformity(t)) / 2,
+    }
+
+
+def _uniformity(x: Tensor) -> float:
+    """log of the mean over different pairs of exp(-2 d^2); x (B, D) of length 1. 0 for a batch of one."""
+    if len(x) < 2:
+        return 0.0
+    distance = (2 - 2 * x @ x.T).clamp(min=0)  # (B, B), squared
+    other = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
+    return distance[other].mul(-2).exp().mean().log().item()
+
+
+def _contrast(
+    model: VideoCLIP, video: Tensor, text: Tensor, config: TrainConfig, engine: Engine, total: int, gathered: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss of pooled (B, D), and what it contrasted: float32 video and text, gathered over ranks where asked."""
+    if gathered:
+        video, text = engine.gather(video.float(), total), engine.gather(text.float(), total)  # (total, D)
+    video, text = video.float(), text.float()
+    loss = LOSSES[config.loss](video, text, model.temperature(config.temperature))
+    return loss, video.detach(), text.detach()
+
+
+def _backward(model, batch, config, engine, total, gathered):
+    with engine.autocast():
+        video, text = model(*batch)
+    loss, video, text = _contrast(model, video.pooled, text.pooled, config, engine, total, gathered)
+    loss.backward()
+    return loss.detach(), video, text
+
+
+def _backward_in_parts(model, batch, config, engine, total, gathered):
+    """Encode without graph, take the loss's gradient at the embeddings, encode again part by part with it.
+
+    The second pass repeats the first one's dropout. Source: Gao et al., 2021 (GradCache).
+    """
+    parts = list(zip(*(tensor.split(config.micro_batch) for tensor in batch), strict=True))
+    randoms, encoded = [], []
+    with torch.no_grad():
+        for part in parts:
+            randoms.append(engine.local_random())
+            with engine.autocast():
+                encoded.append([side.pooled.float() for side in model(*part)])
+    leaves = [torch.cat(side).requires_grad_() for side in zip(*encoded, strict=True)]  # (B, D) each
+    loss, video, text = _contrast(model, *leaves, config, engine, total, gathered)
+    loss.backward()
+    grads = [leaf.grad.split(config.micro_batch) for leaf in leaves]
+    for part, random, video_grad, text_grad in zip(parts, randoms, *grads, strict=True):
+        engine.set_local_random(random)
+        with engine.autocast():
+            again = [side.pooled for side in model(*part)]
+        torch.autograd.backward(again, [video_grad.to(again[0]), text_grad.to(again[1])])
+    return loss.detach(), video, text
