@@ -554,6 +554,8 @@ def test_meta_runs_nothing(tmp_path):
         ({True: ["x"]}, "shard True"),
         ({0: "x"}, "expected a number and a list of ids"),
         ({0: [1]}, "expected a number and a list of ids"),
+        ({0: ["x", "../x"]}, "expected a number and a list of ids"),
+        ({0: ["x\n"]}, "expected a number and a list of ids"),
         ([], "got list"),
         ({}, "got dict"),
     ):
@@ -566,6 +568,16 @@ def test_meta_runs_nothing(tmp_path):
             read_meta(path)
     path.write_bytes(pickle.dumps({1: ["b"], 0: ("a",)}))
     assert read_meta(path) == {0: ["a"], 1: ["b"]} and list(read_meta(path)) == [0, 1]
+
+
+def test_packed_video_at_fault_has_its_reason(world, tmp_path):
+    folder = world.folder / "packed"
+    pack(folder, "train", [world.train], world)
+    _rewrite(folder / "text.train_0.startends_data.npy", lambda x: np.where(np.arange(len(x))[:, None] == 0, np.nan, x))
+    _rewrite(folder / "train_0_data.npy", lambda x: np.where(np.arange(len(x))[:, None] == len(x) - 1, np.inf, x))
+    done = convert_howto100m(HowTo100M({}, str(folder / "text."), str(folder)), tmp_path / "out", **SMALL)
+    assert done.captions.failed == {"t00": "caption times that are no numbers"}
+    assert done.features.failed.keys() == {"t09"} and "got inf" in done.features.failed["t09"]
 
 
 def test_packed_ids_that_come_again_and_tokens_of_another_vocabulary(world, tmp_path):

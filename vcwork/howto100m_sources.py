@@ -16,7 +16,7 @@ from vcwork.corpus import SPLITS
 from vcwork.errors import VcworkError
 from vcwork.files import resolve
 from vcwork.json_stream import stream_object
-from vcwork.packed import PackedSplit, packed_split
+from vcwork.packed import PackedSplit, is_plain_id, packed_split
 from vcwork.store import load_npy
 
 
@@ -48,7 +48,7 @@ def read_id_list(path: str | Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise VcworkError(f"{path}: not readable as a list of ids, one a line ({error})") from error
     for number, line in enumerate(lines, 1):
-        if len(line.split()) > 1 or "/" in line or "\\" in line or "\0" in line or line.strip() in (".", ".."):
+        if line.strip() and not is_plain_id(line.strip()):
             raise VcworkError(f"{path}, line {number}: expected one video id, got {line[:40]!r}")
     ids = [line.strip() for line in lines if line.strip()]
     if not ids:

@@ -80,6 +80,9 @@ def _add_captions(item: Item, part: PartBuilder, rule: CaptionRule, tokenizer: T
     if isinstance(value, list):
         value = _as_tokens(item, value, rule, tokenizer)
     start_s, end_s, tokens = value
+    if not (np.isfinite(start_s).all() and np.isfinite(end_s).all()):
+        item.why = "caption times that are no numbers"
+        return
     item.counts["captions"] += len(tokens)
     item.counts["tokens"] += sum(map(len, tokens))
     if any(tokens):

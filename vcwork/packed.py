@@ -11,12 +11,20 @@ Known gap: a hostile pickle can still waste memory, though not run code; take on
 import bisect
 import itertools
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vcwork.errors import VcworkError
+
+_PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\s/\\\0]+")
+
+
+def is_plain_id(id: object) -> bool:
+    """Whether `id` can stand alone in a line and be a file's name in its folder."""
+    return isinstance(id, str) and _PLAIN_ID.fullmatch(id) is not None
 
 
 def packed_split(split: str) -> str:
@@ -46,7 +54,7 @@ def read_meta(path: str | Path) -> dict[int, list[str]]:
     if not isinstance(meta, dict) or not meta:
         raise VcworkError(f"{path}: expected {{shard: [video id, ...]}}, got {type(meta).__name__} {str(meta)[:40]}")
     for shard, ids in meta.items():
-        plain = type(shard) is int and isinstance(ids, list | tuple) and all(isinstance(id, str) for id in ids)
+        plain = type(shard) is int and isinstance(ids, list | tuple) and all(map(is_plain_id, ids))
         if not plain:
             raise VcworkError(f"{path}: shard {shard!r}: expected a number and a list of ids, got {str(ids)[:40]}")
     return {shard: list(meta[shard]) for shard in sorted(meta)}
