@@ -1,12 +1,13 @@
 """The released layout: every tensor accounted for, nothing run that a file brings, export gives the same back."""
 
 import argparse
+import dataclasses
 import pickle
 
 import pytest
 import torch
 
-from vcwork.checkpoint import load_encoder, load_model
+from vcwork.checkpoint import load_card, load_encoder, load_model
 from vcwork.config import ModelConfig
 from vcwork.errors import VcworkError
 from vcwork.model import VideoCLIP
@@ -169,3 +170,16 @@ def test_heads_must_be_said_and_vocabulary_must_fit(ours, tmp_path):
     (tmp_path / "vocab.txt").write_text("\n".join([*words, *(f"w{i}" for i in range(115))]) + "\n")
     import_released(ours, tmp_path / "in", tmp_path / "vocab.txt", heads=2)
     assert len(load_encoder(tmp_path / "in").tokenizer) == 120
+
+
+def test_contract_is_that_of_our_s3d(tmp_path, ours):
+    """Features of S3D under its defaults open an imported checkpoint, if it was told the same weights."""
+    from vcwork.backbones_s3d import S3DBackbone, write_untrained
+    from vcwork.features import contract_of
+    from vcwork.released import S3D_FEATURES
+
+    weights = write_untrained(tmp_path / "s3d.pth")
+    found = contract_of(S3DBackbone(weights))
+    assert dataclasses.replace(found, weights="unknown") == S3D_FEATURES
+    import_released(ours, tmp_path / "in", heads=2, s3d=weights)
+    assert load_card(tmp_path / "in")["contract"]["weights"] == found.weights

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from vcwork import profiles
+from vcwork import fetch, profiles
 from vcwork.errors import VcworkError
 from vcwork.files import project_root, resolve
 from vcwork.parameters import read_parameters
@@ -58,10 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     ):
         train.add_argument(f"--{name}", required=True, metavar="FOLDER", help=help)
     train.add_argument("--seed", type=int, help="instead of the recipe's")
+    fetch.add_arguments(_command(commands, "fetch", fetch.main, "download weights and vocabularies, or list them"))
     into = _command(commands, "import", import_checkpoint, "read a released (fairseq-format) VideoCLIP checkpoint")
     into.add_argument("checkpoint", help="the file, such as checkpoint_best.pt")
     into.add_argument("folder", help="where our checkpoint goes; must be empty or absent")
     into.add_argument("--vocabulary", default="", metavar="VOCAB", help="bert-base-uncased's vocab.txt, or its folder")
+    into.add_argument("--s3d", default="", metavar="WEIGHTS", help="s3d_howto100m.pth that its features come from")
     into.add_argument("--heads", type=int, help="attention heads (needed at any width but 768)")
     into.add_argument("--lenient", action="store_true", help="take what fits, leave the rest at its random start")
     back = _command(commands, "export", export_checkpoint, "write a checkpoint in the released layout")
@@ -152,7 +154,9 @@ def import_checkpoint(options: argparse.Namespace) -> int:
     from vcwork.released import import_released
 
     strict = not options.lenient
-    _, report = import_released(options.checkpoint, options.folder, options.vocabulary, options.heads, strict)
+    _, report = import_released(
+        options.checkpoint, options.folder, options.vocabulary, options.heads, strict, options.s3d
+    )
     print(report.text())
     hint = "" if options.vocabulary else "; without --vocabulary it reads token ids, not sentences"
     print(f"written to {options.folder}{hint}")

@@ -98,16 +98,14 @@ def features_of(encoder: Encoder, path: str | Path, backbone: Backbone | None = 
     Without `backbone` it is made from the contract's name; give one whose weights lie in a folder of yours. VcworkError
     when it works under another contract.
     """
-    from vcwork.features import contract_of
-    from vcwork.video import iter_seconds
+    from vcwork.features import chunks_of, contract_of
 
     backbone = backbone or _backbone_of(encoder, path)
     if contract_of(backbone) != encoder.contract:
         raise VcworkError(
             f"{path}: encoder wants features of {encoder.contract}, backbone gives {contract_of(backbone)}"
         )
-    seconds = iter_seconds(path, int(backbone.fps), backbone.size)
-    return np.stack([backbone(frames) for frames in seconds]).astype(np.float16)  # (T, W)
+    return np.stack([backbone(frames) for frames in chunks_of(backbone, path)]).astype(np.float16)  # (T, W)
 
 
 def _backbone_of(encoder: Encoder, path: str | Path) -> Backbone:

@@ -19,9 +19,11 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from vcwork.backbones import get_backbone
 from vcwork.checkpoint import Encoder, load_card, load_model, save_encoder
 from vcwork.config import ModelConfig
 from vcwork.errors import VcworkError
+from vcwork.features import contract_of
 from vcwork.files import atomic_write, resolve
 from vcwork.model import VideoCLIP
 from vcwork.store import Contract
@@ -31,9 +33,12 @@ PREFIX = "mmmodel."
 CLS, SEP = 101, 102  # rows of the video tower's word table that are ever read
 KEPT = "released.safetensors"
 VIDEO_WORDS = "video_encoder.bert.embeddings.word_embeddings.weight"
-# what training on S3D features means (reference code); the weights' hash is known once somebody has the file
-_S3D_HOW = "short side 224, centre crop, / 255, 30 frames a feature, unit length"
-S3D_FEATURES = Contract("s3d_howto100m", "s3d_howto100m.pth", 30.0, 224, _S3D_HOW, 512)
+# what the release was trained on; whose S3D weights, is known once somebody has the file (`--s3d`)
+_S3D_HOW = (
+    "30 fps, short side 224 (long side rounded down, bicubic), centre crop 224, RGB / 255, "
+    "30 frames a feature (the last padded with black), video_embedding 512, unit length, float16"
+)
+S3D_FEATURES = Contract("s3d", "unknown", 30.0, 224, _S3D_HOW, 512)
 
 _RENAMED = (
     (r"^video_encoder\.videomlp\.LayerNorm\.", "video_mlp.norm."),
@@ -145,13 +150,15 @@ def map_released(
 
 def import_released(
     path: str | Path, folder: str | Path, vocabulary: str | Path = "", heads: int | None = None, strict: bool = True,
-    contract: Contract = S3D_FEATURES, **options: object,
+    s3d: str | Path = "", **options: object,
 ) -> tuple[Encoder | VideoCLIP, ImportReport]:  # fmt: skip
     """Write a released checkpoint into `folder` as one of ours; returns it and the report.
 
     `vocabulary`: folder or file of bert-base-uncased's vocab.txt; without it sentences cannot be encoded, ids can, and
-    the model alone is returned. `options`: fields of ModelConfig. VcworkError on anything unexpected, missing or of
-    another shape, with the report as text; with `strict=False` what fits is taken, and the rest keeps its random start.
+    the model alone is returned. `s3d`: the weights its features come from, to bind the checkpoint to features of just
+    those; without them it opens no store. `options`: fields of ModelConfig. VcworkError, with the report as text, on
+    anything unexpected, missing or of another shape; with `strict=False` what fits is taken, and the rest keeps its
+    random start.
     """
     folder = resolve(folder)
     if folder.exists() and any(folder.iterdir()):
@@ -164,6 +171,7 @@ def import_released(
     torch.manual_seed(0)
     model = VideoCLIP(config)
     model.load_state_dict(ours, strict=False)
+    contract = contract_of(get_backbone("s3d", weights=s3d)) if str(s3d) else S3D_FEATURES
     tokenizer = Tokenizer.load(resolve(vocabulary)) if str(vocabulary) else None
     if tokenizer and len(tokenizer) != config.vocab_size:
         raise VcworkError(f"{vocabulary}: expected {config.vocab_size} pieces as in {path}, got {len(tokenizer)}")

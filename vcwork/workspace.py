@@ -6,6 +6,7 @@ that is given is opened, never built: a run must not quietly measure something e
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,7 @@ from vcwork.sampling import Track
 from vcwork.store import FeatureStore, open_store
 from vcwork.tasks.segmentation import truth_labels
 from vcwork.text import Tokenizer
-from vcwork.train import PairData, pretrain, updates
+from vcwork.train import PairData, StepRecord, pretrain, updates
 
 
 @dataclass(frozen=True)
@@ -109,12 +110,12 @@ def tiny_training(seed: int = 0) -> TrainConfig:
 
 def train(
     corpus: Corpus, store: FeatureStore, folder: str | Path, sizes: dict, config: TrainConfig, progress: bool = False,
-    bert: str = "",
+    bert: str = "", watch: Callable[[StepRecord], None] | None = None,
 ) -> Encoder:  # fmt: skip
     """Train on the corpus's training split into `folder`: log.jsonl, state.pt, and the checkpoint at the end.
 
     `sizes`: fields of ModelConfig other than width and vocabulary. `bert`: a BERT to begin with, whose vocabulary is
-    taken, too. Called again with the same arguments it resumes an
+    taken, too. `watch` gets every step record. Called again with the same arguments it resumes an
     interrupted run, or opens the finished one; with others it is refused (VcworkError). After each epoch the log gets
     the validation numbers of `validate`; with `config.keep` "best" the checkpoint is the epoch best on them. Under
     torchrun all ranks call this, on a folder they share, and the first one writes.
@@ -149,6 +150,8 @@ def train(
         for record in pretrain(encoder.model, encoder.tokenizer, data, config, folder, on_epoch):
             bar.update(record.step + 1 - bar.n)
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
+            if watch:
+                watch(record)
     encoder.model.eval()
     if engine.main:
         best.put_back(encoder.model)
@@ -199,7 +202,7 @@ def new_encoder(corpus: Corpus, store: FeatureStore, sizes: dict, config: TrainC
     data = {"feature_dim": store.contract.width, "vocab_size": len(tokenizer)}
     if sizes.get("shared"):
         data |= {"cls_id": tokenizer.cls, "sep_id": tokenizer.sep}
-    model = VideoCLIP(ModelConfig.checked(**data, **sizes))
+    model = VideoCLIP(ModelConfig.checked(**(sizes | data)))
     if folder:
         start_from_bert(model, folder, tokenizer)
     if model.config.learn_temperature:
