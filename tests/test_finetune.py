@@ -1,0 +1,346 @@
+"""Fine-tuning: each task is learned on a toy and held out, false labels teach nothing, recipes are as published."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from vcwork.checkpoint import Encoder, load_encoder, save_encoder
+from vcwork.config import ModelConfig
+from vcwork.encode import encode_text, encode_video, score
+from vcwork.errors import VcworkError
+from vcwork.finetune import ClipSet, FinetuneRecipe, finetune_pairs, read_finetune_recipe, save_finetuned
+from vcwork.finetune_heads import (
+    LabelledVideo,
+    TokenClassifier,
+    as_tokens,
+    decode,
+    finetune_segmentation,
+    foreign_tokens,
+    label_logits,
+    load_classifier,
+    predict_labels,
+    save_classifier,
+    token_labels,
+    train_starts,
+)
+from vcwork.finetune_steps import StepVideo, finetune_localization, step_scores
+from vcwork.metrics import frame_accuracy, recall_at_k
+from vcwork.model import VideoCLIP
+from vcwork.store import Contract
+from vcwork.tasks.localization import Case, evaluate
+from vcwork.text import SPECIAL, Tokenizer
+
+WIDTH, THEMES, WINDOW = 12, 6, 8
+CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)
+FAST = {"lr": 3e-3, "warmup": 5, "decay_updates": 0, "adam": "torch"}
+
+
+def new_encoder(seed: int = 0, **more: float) -> Encoder:
+    torch.manual_seed(seed)
+    tokenizer = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(THEMES)), "do", "then"])
+    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": WINDOW}
+    model = VideoCLIP(ModelConfig(feature_dim=WIDTH, vocab_size=len(tokenizer), **{**sizes, **more}))
+    return Encoder(model.eval(), tokenizer, CONTRACT)
+
+
+def seconds(themes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A second of theme i is feature i and noise."""
+    return (np.eye(WIDTH)[themes] * 2 + rng.normal(size=(len(themes), WIDTH)) * 0.5).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------ retrieval and VideoQA
+
+
+def clip_set(n: int, seed: int, shuffled: bool = False) -> ClipSet:
+    """Clips of two themes in turn; their sentences name both, in two wordings."""
+    rng = np.random.default_rng(seed)
+    themes = np.array([rng.permutation(THEMES)[:2] for _ in range(n)])
+    told = rng.permutation(themes) if shuffled else themes
+    clips = [seconds(np.repeat(pair, 3), rng) for pair in themes]
+    return ClipSet(clips, [[f"do w{a} then w{b}", f"w{a} w{b}"] for a, b in told])
+
+
+def own_theme(encoder: Encoder, data: ClipSet) -> float:
+    """Share of texts that find a clip of their own two themes first; 1/15 by chance."""
+    scores = score(encode_text(encoder, [s[0] for s in data.sentences]), encode_video(encoder, data.clips))
+    key = [frozenset(s[1].split()) for s in data.sentences]
+    return recall_at_k(scores, 1, np.array([[a == b for b in key] for a in key]))
+
+
+@pytest.mark.parametrize("task", ["retrieval", "videoqa"])
+def test_pairs_learn_what_is_true_and_nothing_else(task, tmp_path):
+    recipe = FinetuneRecipe(task=task, epochs=12, batch_size=32, **FAST)
+    held_out, before = clip_set(60, 1), new_encoder()
+    start = own_theme(before, held_out)
+    encoder, again, misled = new_encoder(), new_encoder(), new_encoder()
+    records = list(finetune_pairs(encoder, clip_set(128, 2), recipe))
+    list(finetune_pairs(again, clip_set(128, 2), recipe))
+    list(finetune_pairs(misled, clip_set(128, 2, shuffled=True), recipe))
+    assert len(records) == 12 * 4 and records[0].lr == 0 and records[0].flat == pytest.approx(np.log(32))
+    assert own_theme(encoder, held_out) > max(0.5, start + 0.3)
+    assert own_theme(misled, held_out) < 0.25, "captions of other clips"
+    for a, b in zip(encoder.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(a, b), "same seed, same weights"
+    origin = save_encoder(tmp_path / "before", before)
+    encoder.digest = origin.digest
+    save_finetuned(tmp_path / "after", encoder, recipe)
+    loaded = load_encoder(tmp_path / "after", CONTRACT)
+    assert loaded.card["finetuned"]["from"] == origin.digest != loaded.digest
+    assert FinetuneRecipe(**loaded.card["finetuned"]["recipe"]) == recipe
+    assert own_theme(loaded, held_out) == own_theme(encoder, held_out)
+
+
+@pytest.mark.parametrize(("task", "rows_are"), [("retrieval", "texts"), ("videoqa", "clips")])
+def test_first_update_has_the_loss_of_its_direction(task, rows_are):
+    data, encoder = clip_set(5, 3), new_encoder(dropout=0.0)
+    data.clips[0] = np.concatenate([data.clips[0][:WINDOW], data.clips[0], data.clips[0]])  # more than the window
+    one = ClipSet(data.clips, [s[:1] for s in data.sentences])
+    video = encode_video(encoder, [clip[:WINDOW] for clip in one.clips])
+    scores = torch.from_numpy(score(encode_text(encoder, [s[0] for s in one.sentences]), video))  # texts x clips
+    rows = scores if rows_are == "texts" else scores.T
+    expected = cross_entropy(rows, torch.arange(5)).item()
+    record = next(finetune_pairs(encoder, one, FinetuneRecipe(task=task, batch_size=5)))
+    assert record.loss == pytest.approx(expected, abs=1e-5)
+
+
+def test_repeats_list_a_clip_again_with_sentences_of_its_own():
+    recipe = FinetuneRecipe(task="retrieval", batch_size=16, repeats=5, epochs=2)
+    encoder, seen = new_encoder(), []
+    encode = encoder.tokenizer.encode
+    encoder.tokenizer.encode = lambda texts, n: seen.extend(texts) or encode(texts, n)
+    data = clip_set(12, 4)
+    assert len(list(finetune_pairs(encoder, data, recipe))) == 2 * 4  # 60 pairs: 16, 16, 16, 12
+    assert len(seen) == 120 and set(seen) == {s for own in data.sentences for s in own}
+
+
+def test_best_epoch_is_kept_by_validation_alone():
+    recipe = FinetuneRecipe(task="retrieval", batch_size=16, epochs=4, keep="best", **FAST)
+    encoder, states, values = new_encoder(), [], iter([0.1, 0.7, 0.7, 0.2])
+
+    def validate() -> float:
+        assert not encoder.model.training
+        states.append({k: v.clone() for k, v in encoder.model.state_dict().items()})
+        return next(values)
+
+    records = list(finetune_pairs(encoder, clip_set(32, 5), recipe, validate))
+    assert [r.validation for r in records if r.validation is not None] == [0.1, 0.7, 0.7, 0.2]
+    assert all(torch.equal(v, states[1][k]) for k, v in encoder.model.state_dict().items()), "the first of equal ones"
+    with pytest.raises(VcworkError, match="needs validation data"):
+        next(finetune_pairs(encoder, clip_set(4, 5), recipe))
+
+
+# --------------------------------------------------------------------------------------------------- segmentation
+
+
+def labelled(n: int, seed: int, shuffled: bool = False) -> list[LabelledVideo]:
+    """Every other run is theme 0, and what it is called depends on the run before, so a second alone does not tell."""
+    rng, out = np.random.default_rng(seed), []
+    for v in range(n):
+        size, kind = rng.integers(2, 4, 10), np.zeros(10, int)
+        kind[::2] = rng.integers(1, 3, 5)
+        called = np.where((kind == 0) & (np.append(0, kind[:-1]) == 1), 3, kind)
+        themes, labels = np.repeat(kind, size), np.repeat(called, size)
+        out.append(LabelledVideo(f"v{v}", seconds(themes, rng), rng.permutation(labels) if shuffled else labels))
+    return out
+
+
+SEGMENT = FinetuneRecipe(task="segmentation", epochs=25, batch_size=4, stride=4, test_stride=4, **FAST)
+
+
+def accuracy(classifier: TokenClassifier, videos: list[LabelledVideo], recipe: FinetuneRecipe = SEGMENT) -> float:
+    return float(np.mean([frame_accuracy(predict_labels(classifier, v.features, recipe), v.labels) for v in videos]))
+
+
+def new_classifier(**more: float) -> TokenClassifier:
+    torch.manual_seed(0)
+    return TokenClassifier(new_encoder(**more).model, 4)
+
+
+def test_segmentation_learns_and_false_labels_do_not(tmp_path):
+    held_out, classifier, misled = labelled(20, 1), new_classifier(), new_classifier()
+    start = accuracy(classifier, held_out)
+    records = list(finetune_segmentation(classifier, labelled(24, 2), SEGMENT))
+    list(finetune_segmentation(misled, labelled(24, 2, shuffled=True), SEGMENT))
+    alone = max(np.mean([np.isin(v.labels, [label, 1, 2]).mean() for v in held_out]) for label in (0, 3))
+    assert alone < 0.8, "of the seconds of theme 0 about half are called 3"
+    assert records[0].flat == pytest.approx(np.log(4))
+    assert accuracy(classifier, held_out) > 0.85 > alone > start + 0.2, "more than a second alone can tell"
+    majority = max(np.mean([(v.labels == c).mean() for v in held_out]) for c in range(4))
+    assert accuracy(misled, held_out) < majority + 0.1
+    with pytest.raises(VcworkError, match="expected 4 label names, got 1"):
+        save_classifier(tmp_path, new_encoder(), classifier, ["none"], SEGMENT)
+    encoder = new_encoder()
+    encoder.model = classifier.model
+    save_classifier(tmp_path, encoder, classifier, ["none", "a", "b", "c"], SEGMENT)
+    loaded, labels, recipe = load_classifier(tmp_path)
+    assert (labels, recipe) == (["none", "a", "b", "c"], SEGMENT)
+    for v in held_out[:3]:
+        np.testing.assert_array_equal(
+            label_logits(loaded, v.features, recipe), label_logits(classifier, v.features, SEGMENT)
+        )
+    (tmp_path / "head.safetensors").write_bytes(b"other")
+    with pytest.raises(VcworkError, match="not the head"):
+        load_classifier(tmp_path)
+
+
+def test_segmentation_loss_is_cross_entropy_over_all_windows_with_cls_hidden():
+    video, classifier = labelled(1, 3)[0], new_classifier(dropout=0.0)
+    video.labels[2] = -100
+    recipe = SEGMENT.model_copy(update={"batch_size": 1})
+    logits, labels = [], []
+    for s in [0, 4, 8, 12, 16, 20, 24]:
+        if s == 0 or s < len(video.features) - WINDOW + 4:  # until the rest fits
+            clip = torch.from_numpy(video.features[None, s : s + WINDOW])
+            states = classifier.model.encode_video(clip, torch.ones(clip.shape[:2], dtype=torch.bool), hide_cls=True)
+            logits.append(classifier.head(states.states)[0])
+            labels.append(torch.from_numpy(video.labels[s : s + WINDOW]))
+    expected = cross_entropy(torch.cat(logits), torch.cat(labels)).item()
+    record = next(finetune_segmentation(classifier, [video], recipe))
+    assert record.loss == pytest.approx(expected, abs=1e-5)
+
+
+def test_logits_are_averaged_where_windows_overlap():
+    classifier, features = new_classifier().eval(), seconds(np.zeros(11, int), np.random.default_rng(0))
+    alone = label_logits(classifier, features[:WINDOW], SEGMENT), label_logits(classifier, features[4:], SEGMENT)
+    both = label_logits(classifier, features, SEGMENT)
+    np.testing.assert_allclose(both[:4], alone[0][:4], atol=1e-5)
+    np.testing.assert_allclose(both[4:8], (alone[0][4:] + alone[1][:4]) / 2, atol=1e-5)
+    np.testing.assert_allclose(both[8:], alone[1][4:], atol=1e-5)
+
+
+def test_our_options_worked():
+    rows = np.arange(7, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(as_tokens(rows, 3)[:, 0], [1, 4, 6])
+    np.testing.assert_allclose(as_tokens(rows, 3, first=2)[:, 0], [3, 5.5])
+    times = as_tokens(rows, 3, time_input=True)[:, 1:]
+    np.testing.assert_allclose(times[:, 0], [-1, 6 / 7 - 1, 12 / 7 - 1], atol=1e-6)
+    assert token_labels(np.array([2, 1, 1, -100, -100, 5, -100]), 3).tolist() == [1, 5, -100]
+    assert train_starts(20, 8, 4) == [0, 4, 8, 12] and train_starts(20, 8, 4, 3) == [0, 3, 7, 11, 15]
+    assert train_starts(6, 8, 4, 3) == [0], "a short video is one window"
+    recipe = SEGMENT.model_copy(update={"foreign": 2.0, "foreign_tokens": 3})
+    videos = labelled(4, 0)
+    added = foreign_tokens(videos, 400, recipe, np.random.default_rng(0))
+    sizes = np.linalg.norm(added, axis=1) / np.mean([np.linalg.norm(v.features, axis=1).mean() for v in videos])
+    assert 0.8 < sizes.mean() < 1.2 and sizes.min() < 0.3, "times 0 to 2, mean 1"
+
+
+def test_decoding_with_a_cost_is_the_best_path():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(6, 3)) * 2
+    logp = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    paths = np.array(np.meshgrid(*[range(3)] * 6)).reshape(6, -1).T  # (729, 6)
+    for cost in (0.0, 0.7, 3.0, 1e6):
+        value = logp[np.arange(6), paths].sum(1) - cost * (np.diff(paths, axis=1) != 0).sum(1)
+        assert decode(logits, cost).tolist() == paths[value.argmax()].tolist()
+    assert len(set(decode(logits, 1e6))) == 1
+
+
+# --------------------------------------------------------------------------------------------------- localization
+
+
+def step_videos(n: int, seed: int, shuffled: bool = False) -> list[StepVideo]:
+    """Three steps of six, in the order of the video, background between them."""
+    rng, out = np.random.default_rng(seed), []
+    for v in range(n):
+        steps, at, themes = rng.permutation(THEMES - 1)[:3] + 1, np.sort(rng.permutation(7)[:3]) * 3, np.zeros(22, int)
+        for step, start in zip(steps, at, strict=True):
+            themes[start : start + 2] = step
+        told = rng.integers(0, 20, 3) if shuffled else at
+        intervals = [[(float(start), start + 2.0)] for start in told]
+        out.append(StepVideo(f"v{v}", seconds(themes, rng), [f"do w{s}" for s in steps], intervals))
+    return out
+
+
+LOCATE = FinetuneRecipe(task="localization", epochs=12, batch_size=2, stride=4, test_stride=4, **FAST)
+
+
+def unordered_recall(encoder: Encoder, videos: list[StepVideo]) -> tuple[float, float]:
+    """Recall of the best second of each step, and its chance."""
+    cases = [Case(step_scores(encoder, v.features, v.steps, LOCATE), v.intervals, v.video_id, "t") for v in videos]
+    result = {r.name: r for r in evaluate(cases, n_boot=10)}["recall_unordered"]
+    return result.value, result.chance
+
+
+def test_localization_learns_and_false_places_do_not():
+    held_out, encoder, misled = step_videos(20, 1), new_encoder(), new_encoder()
+    start, chance = unordered_recall(encoder, held_out)
+    records = list(finetune_localization(encoder, step_videos(30, 2), LOCATE))
+    list(finetune_localization(misled, step_videos(30, 2, shuffled=True), LOCATE))
+    assert records[0].flat == pytest.approx(np.log(2))
+    assert unordered_recall(encoder, held_out)[0] > max(0.7, start + 0.3)
+    assert unordered_recall(misled, held_out)[0] < chance + 0.15
+
+
+def test_localization_loss_is_the_mean_over_seconds_and_steps():
+    video, encoder = step_videos(1, 3)[0], new_encoder(dropout=0.0, max_video_tokens=32)
+    states = encoder.model.encode_video(
+        torch.from_numpy(video.features[None]), torch.ones(1, 22, dtype=torch.bool), hide_cls=True
+    ).states[0]
+    steps = torch.from_numpy(encode_text(encoder, list(video.steps)))
+    target = torch.zeros(22, 3)
+    for k, [(start, end)] in enumerate(video.intervals):
+        target[int(start) : int(end), k] = 1
+    expected = binary_cross_entropy_with_logits(states @ steps.T, target).item()
+    assert next(finetune_localization(encoder, [video], LOCATE)).loss == pytest.approx(expected, abs=1e-5)
+    np.testing.assert_allclose(
+        step_scores(encoder, video.features, video.steps, LOCATE)[:5], (states @ steps.T).detach()[:5], atol=1
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- recipes
+
+PUBLISHED = {
+    "finetune_retrieval_youcook2": ("retrieval", "t2v", 10, 128, 1),
+    "finetune_retrieval_msrvtt": ("retrieval", "t2v", 10, 224, 20),
+    "finetune_videoqa_msrvtt": ("videoqa", "v2t", 5, 128, 20),
+    "finetune_segmentation_coin": ("segmentation", "", 8, 1, 1),
+    "finetune_localization_crosstask": ("localization", "", 5, 1, 1),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_published_recipes(root, name):
+    recipe = read_finetune_recipe(root / "params" / "paper" / "recipes" / f"{name}.yaml", seed=5)
+    assert (recipe.task, recipe.loss, recipe.epochs, recipe.batch_size, recipe.repeats) == PUBLISHED[name]
+    assert (recipe.lr, recipe.warmup, recipe.clip_norm, recipe.decay_updates) == (5e-5, 122, 2.0, 1_000_000)
+    assert recipe.model == {} and recipe.seed == 5 and recipe.adam == "fairseq" and recipe.negatives == "local"
+    ours = recipe.shift, recipe.rows_per_token, recipe.time_input, recipe.label_smoothing, recipe.foreign
+    assert ours == (False, 1, False, 0.0, 0.0) and not recipe.switch_cost, "nothing of ours"
+    if recipe.task in ("segmentation", "localization"):
+        assert (recipe.stride, recipe.test_stride) == ((8, 16) if recipe.task == "segmentation" else (16, 16))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epochs: 3", r"recipe\.yaml: FinetuneRecipe: task"),
+        ("task: retrieval\nepoch: 3", "epoch: Extra inputs"),
+        ("task: segmentation\nloss: t2v", "expected one of cross entropy"),
+        ("task: retrieval\nmodel: {vocab_size: 4}", "come from the data"),
+        ("task: retrieval\nmodel: {hidden: 30, heads: 4}", "multiple of heads"),
+    ],
+)
+def test_mistakes_name_file_and_key(tmp_path, text, message):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(VcworkError, match=message):
+        read_finetune_recipe(tmp_path / "recipe.yaml")
+
+
+def test_wrong_data_is_refused_by_name():
+    with pytest.raises(VcworkError, match="2 clips, 1 lists"):
+        ClipSet([np.zeros((3, 4))] * 2, [["a"]])
+    with pytest.raises(VcworkError, match="clip 1: expected a list of sentences, got 'b'"):
+        ClipSet([np.zeros((3, 4))] * 2, [["a"], "b"])
+    with pytest.raises(VcworkError, match=r"video x: expected features \(T, W\) and integer labels"):
+        LabelledVideo("x", np.zeros((3, 4)), np.zeros(2, int))
+    with pytest.raises(VcworkError, match=r"video v0: expected labels 0\.\.3, got \[7\]"):
+        next(finetune_segmentation(new_classifier(), [LabelledVideo("v0", np.zeros((3, 12)), np.full(3, 7))], SEGMENT))
+    with pytest.raises(VcworkError, match="expected localization, got 'segmentation'"):
+        next(finetune_localization(new_encoder(), step_videos(1, 0), SEGMENT))
+    with pytest.raises(VcworkError, match="at least one video"):
+        next(finetune_segmentation(new_classifier(), [], SEGMENT))
+    video = labelled(1, 0)[0]
+    video.features[0] = np.nan
+    with pytest.raises(VcworkError, match="loss became nan"):
+        next(finetune_segmentation(new_classifier(), [video], SEGMENT))
