@@ -1,10 +1,13 @@
-"""Real data that comes as features and sentences, without video files: YouCook2 keyframes.
+"""Real data that comes as features, without video files: YouCook2 keyframes; 50Salads, a label for every row.
 
-A folder holds `videos_<split>.csv` (video_id, recipe_type), `captions_<split>.json` ({id: {start, end, text}}) and
-`features/<backbone>/<id>.npy`, one row a step. There is one keyframe a step, so "second" i of such a video is step i:
-times count steps, not seconds of the film. What is absent or does not fit is left out and counted; a broken file is
-an error.
+A keyframes folder holds `videos_<split>.csv` (video_id, recipe_type), `captions_<split>.json` ({id: {start, end,
+text}}) and `features/<backbone>/<id>.npy`, one row a step. There is one keyframe a step, so "second" i of such a video
+is step i: times count steps, not seconds of the film. What is absent or does not fit is left out and counted; a broken
+file is an error.
 Known gap: nothing here knows when a step happened in the film, so no moment of it can be shown.
+
+A folder in the layout of 50Salads holds `features/<id>.npy` [T, W], `groundTruth/<id>.txt` (one label a row),
+`mapping.txt` (number and label) and `split<n>_{train,test}.txt` (one id a line). What does not fit is an error.
 """
 
 import csv
@@ -154,14 +157,15 @@ def _add(
     read.recipe[id], read.features[id], read.captions[id] = recipe, features, captions
 
 
-def _read_features(path: Path, width: int) -> np.ndarray:
-    """(K, width) float32."""
+def _read_features(path: Path, width: int | None) -> np.ndarray:
+    """(K, width) float32; None: whatever width it has."""
     try:
         array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise VcworkError(f"{path}: not readable as a feature array ({error})") from error
-    if array.ndim != 2 or array.shape[1] != width or not np.issubdtype(array.dtype, np.floating):
-        raise VcworkError(f"{path}: expected floats (K, {width}), got {array.dtype} {array.shape}")
+    fits = array.ndim == 2 and array.shape[1] == (array.shape[1] if width is None else width)
+    if not fits or not np.issubdtype(array.dtype, np.floating):
+        raise VcworkError(f"{path}: expected floats (K, {width or 'W'}), got {array.dtype} {array.shape}")
     if not np.isfinite(array).all():
         raise VcworkError(f"{path}: holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite")
     return array.astype(np.float32)
@@ -219,3 +223,72 @@ def _count(
     coverage.denominators.update({f"{split} videos": (len(tables[split]), len(ids[split])) for split in tables})
     if unlisted:
         coverage.notes.append(f"in no csv of their split, left out: {len(unlisted)}; first: {unlisted[0]}")
+
+
+# ------------------------------------------------------------------------------------- 50Salads: labels for rows
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """Videos by split; of each features (T, W) float32 and labels (T,) int64; `names[c]` is the label of class c."""
+
+    folder: Path
+    names: list[str]
+    ids: dict[str, list[str]]
+    features: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    labels: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+
+def read_frame_labels(folder: str | Path, split: int = 1, width: int | None = None) -> FrameLabels:
+    """Train and test videos of one split; `width`: what every feature must have, else that of the first.
+
+    VcworkError, naming file and line: what is missing or unreadable, a label that `mapping.txt` does not know, another
+    number of labels than of rows, a video listed twice.
+    """
+    folder = resolve(folder)
+    names = _read_mapping(folder / "mapping.txt")
+    paths = {part: folder / f"split{split}_{part}.txt" for part in ("train", "test")}
+    ids = {part: _lines(path) for part, path in paths.items()}
+    listed = [id for part in ids.values() for id in part]
+    if twice := [id for id in listed if listed.count(id) > 1]:
+        raise VcworkError(f"{paths['test']}: {twice[0]} is listed twice in {paths['train'].name} and this file")
+    read = FrameLabels(folder, names, ids)
+    number = {name: c for c, name in enumerate(names)}
+    for id in listed:
+        path, truth = folder / "features" / f"{id}.npy", folder / "groundTruth" / f"{id}.txt"
+        features = _read_features(path, width)
+        width = features.shape[1]
+        labels = _lines(truth)
+        for line, label in enumerate(labels, 1):
+            if label not in number:
+                raise VcworkError(f"{truth}: line {line}: expected a label of mapping.txt, got {label!r}")
+        if len(labels) != len(features):
+            raise VcworkError(f"{truth}: expected a label for each of {len(features)} rows, got {len(labels)}")
+        read.features[id], read.labels[id] = features, np.array([number[x] for x in labels], dtype=np.int64)
+    return read
+
+
+def _read_mapping(path: Path) -> list[str]:
+    """Labels in the order of their numbers, which are 0, 1, ..."""
+    table: dict[int, str] = {}
+    for line, text in enumerate(_lines(path), 1):
+        number, _, name = text.partition(" ")
+        if not number.isdecimal() or not name.strip() or int(number) in table or name.strip() in table.values():
+            raise VcworkError(f"{path}: line {line}: expected a new number and a new label, got {text!r}")
+        table[int(number)] = name.strip()
+    if sorted(table) != list(range(len(table))):
+        raise VcworkError(f"{path}: expected the numbers 0 to {len(table) - 1}, got {sorted(table)}")
+    return [table[c] for c in range(len(table))]
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines without the blanks around them and without empty ones at the end; at least one."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except FileNotFoundError:
+        raise VcworkError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise VcworkError(f"{path}: not readable as text ({error})") from error
+    if not lines:
+        raise VcworkError(f"{path}: empty")
+    return lines
