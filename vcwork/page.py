@@ -31,10 +31,11 @@ h1 { margin: 0 0 .3rem; } h2 { margin: 2rem 0 .6rem; } a { color: var(--link); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; margin: 1rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; padding: .35rem .7rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th, td { text-align: left; padding: .2rem .7rem; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.first { border-top: 2px solid var(--soft); }
-.bar { position: relative; display: block; width: 9rem; height: .8rem; margin-top: .3rem; background: var(--line); }
+tr.notebook th { border-top: 2px solid var(--soft); padding-top: .5rem; }
+tr.protocol td { color: var(--soft); font-size: .85rem; padding-bottom: .55rem; border-bottom: 1px solid var(--line); }
+.bar { position: relative; display: block; width: 9rem; height: .8rem; margin-top: .35rem; background: var(--line); }
 .bar i { position: absolute; top: 0; bottom: 0; } .bar .band { background: var(--band); }
 .bar .value { width: 3px; margin-left: -1px; background: var(--mark); }
 .bar .chance { width: 0; border-left: 2px dotted var(--ink); }
@@ -115,16 +116,20 @@ def _seeds(run: dict[str, Any]) -> str:
 
 
 def _metrics(notebooks: list[dict[str, Any]]) -> str:
-    rows = [
-        (notebook["name"], i == 0, as_result(row))
-        for notebook in notebooks
-        for i, row in enumerate(notebook["results"])
-    ]
+    rows = [(notebook["name"], as_result(row)) for notebook in notebooks for row in notebook["results"]]
     if not rows:
         return '<p class="soft">No notebook has recorded a metric.</p>'
-    columns = used_columns([result for _, _, result in rows])
-    header = "".join(f"<th>{head}</th>" for head in ["notebook", *columns, ""])
-    body = "\n".join(_metric_line(*row, columns) for row in rows)
+    columns = [name for name in used_columns([result for _, result in rows]) if name != "protocol"]
+    header = "".join(f"<th>{head}</th>" for head in [columns[0], "", *columns[1:]])
+    body = []
+    for i, (name, result) in enumerate(rows):
+        after = rows[i + 1] if i + 1 < len(rows) else None
+        if i == 0 or rows[i - 1][0] != name:
+            link = f'<a href="pages/{name}.html">{name}</a>'
+            body.append(f'<tr class="notebook"><th colspan="{len(columns) + 1}">{link}</th></tr>')
+        shared = after is not None and after[0] == name and after[1].protocol == result.protocol
+        body += [_metric_line(result, columns)] + ([] if shared else [_protocol_line(result, len(columns) + 1)])
+    body = "\n".join(body)
     note = (
         "Chance is what guessing would score; best trivial is the strongest rule that never looked at the content. "
         "Bars run from 0 to 100 %: line the value, band its interval, dots chance."
@@ -158,15 +163,18 @@ def used_columns(results: list[Result]) -> list[str]:
     return [name for name in lines[0] if any(line[name] for line in lines)]
 
 
-def _metric_line(notebook: str, first: bool, result: Result, columns: list[str]) -> str:
-    css = " first" if first else ""
-    link = f'<a href="pages/{notebook}.html">{notebook}</a>' if first else ""
-    cells = [f'<td class="{css.strip()}">{link}</td>']
-    for column in columns:
-        kind = "words" if column == "protocol" else "number"
-        exact = f' title="{result.value!r}"' if column == "value" else ""
-        cells.append(f'<td class="{kind}{css}"{exact}>{escape(table_cells(result)[column])}</td>')
-    return "<tr>" + "".join(cells) + f'<td class="{css.strip()}">{_bar(result)}</td></tr>'
+def _metric_line(result: Result, columns: list[str]) -> str:
+    """A metric with its bar beside the name; the protocol stands in a line of its own."""
+    texts = table_cells(result)
+    exact = f' title="{result.value!r}"'
+    cells = [f'<td class="number{" name" * (c == "metric")}"{exact * (c == "value")}>{escape(texts[c])}</td>'
+             for c in columns]  # fmt: skip
+    return f"<tr>{cells[0]}<td>{_bar(result)}</td>{''.join(cells[1:])}</tr>"
+
+
+def _protocol_line(result: Result, width: int) -> str:
+    """How the metrics above it were measured."""
+    return f'<tr class="protocol"><td colspan="{width}">{escape(result.protocol)}</td></tr>'
 
 
 def _bar(result: Result) -> str:
