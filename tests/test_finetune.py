@@ -1,5 +1,8 @@
 """Fine-tuning: each task is learned on a toy and held out, false labels teach nothing, recipes are as published."""
 
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +10,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from vcwork.checkpoint import Encoder, load_encoder, save_encoder
 from vcwork.config import ModelConfig
+from vcwork.corpus import Corpus, Recipe, Segment, Video
 from vcwork.datasets import read_frame_labels
 from vcwork.encode import encode_text, encode_video, score
 from vcwork.errors import VcworkError
 from vcwork.finetune import ClipSet, FinetuneRecipe, finetune_pairs, read_finetune_recipe, save_finetuned
+from vcwork.finetune_corpus import finetune, labelled_videos
 from vcwork.finetune_heads import (
     LabelledVideo,
     TokenClassifier,
@@ -28,7 +33,7 @@ from vcwork.finetune_heads import (
 from vcwork.finetune_steps import StepVideo, finetune_localization, step_scores
 from vcwork.metrics import frame_accuracy, recall_at_k
 from vcwork.model import VideoCLIP
-from vcwork.store import Contract
+from vcwork.store import Contract, FeatureStore, write_store
 from vcwork.tasks.localization import Case, evaluate
 from vcwork.text import SPECIAL, Tokenizer
 
@@ -405,3 +410,65 @@ def test_50salads_is_read(real):
     assert (len(read.names), len(read.ids["train"]), len(read.ids["test"])) == (18, 40, 10)
     labels = np.concatenate([read.labels[v] for v in read.ids["test"]])
     assert np.bincount(labels).max() / len(labels) == pytest.approx(0.133, abs=5e-4), "the most frequent class"
+
+
+# ------------------------------------------------------------------------------------------------------ a corpus
+
+
+@pytest.fixture
+def world(tmp_path) -> tuple[Corpus, FeatureStore]:
+    """Videos of one recipe of five steps, three of them in each; train, val, and a test split nobody may read."""
+    rng, videos, arrays = np.random.default_rng(0), {}, {}
+    for i, split in enumerate(["train"] * 24 + ["val"] * 6 + ["test"] * 6):
+        name, own = f"{split}{i}", np.sort(rng.permutation(THEMES - 1)[:3]) + 1
+        themes = np.zeros(15, int)
+        for place, step in enumerate(own):
+            themes[place * 5 : place * 5 + 3] = step
+        segments = tuple(Segment(p * 5, p * 5 + 3, f"s{step}") for p, step in enumerate(own))
+        videos[name] = Video(name, None, None, 15.0, split, "r", segments)
+        arrays[name] = seconds(themes, rng).astype(np.float16)
+    steps = {f"s{k}": f"do w{k}" for k in range(1, THEMES)}
+    corpus = Corpus(tmp_path, "toy", videos, steps, {"r": Recipe("r", "toy", tuple(steps))})
+    read = []
+    corpus.split = lambda name: read.append(name) or [v for v in videos.values() if v.split == name]
+    corpus.was_read = read
+    return corpus, write_store(tmp_path / "features", CONTRACT, arrays)
+
+
+@pytest.mark.parametrize(
+    ("task", "start", "least"),  # before training, at most
+    [("retrieval", 0.5, 0.9), ("videoqa", 0.5, 0.9), ("segmentation", 0.5, 0.9), ("localization", 0.6, 0.9)],
+)
+def test_a_corpus_is_fine_tuned_and_validated(world, tmp_path, task, start, least):
+    corpus, store = world
+    recipe = FinetuneRecipe(task=task, epochs=8, batch_size=4, stride=4, test_stride=4, keep="best", **FAST)
+    before: list = []
+    idle = recipe.model_copy(update={"epochs": 1, "lr": 1e-12})
+    finetune(corpus, store, new_encoder(), idle, tmp_path / "idle", before.append)
+    assert before[-1].validation < start
+    seen: list = []
+    encoder = new_encoder()
+    first = save_encoder(tmp_path / "first", encoder).digest
+    tuned = finetune(corpus, store, encoder, recipe, tmp_path / task, seen.append)
+    values = [r.validation for r in seen if r.validation is not None]
+    assert len(values) == 8 and max(values) > least
+    assert tuned.card["finetuned"]["from"] == first != tuned.digest
+    assert "test" not in corpus.was_read, "the test split is nobody's business here"
+    logged = [json.loads(line) for line in (tmp_path / task / "log.jsonl").read_text().splitlines()]
+    assert logged == [asdict(r) for r in seen]
+    with pytest.raises(VcworkError, match="holds a checkpoint"):
+        finetune(corpus, store, encoder, recipe, tmp_path / task)
+    if task == "segmentation":
+        classifier, names, kept = load_classifier(tmp_path / task)
+        assert names == ["", *sorted(corpus.steps)] and kept == recipe
+        held = labelled_videos(corpus, store, "val", names[1:])
+        assert accuracy(classifier, held, kept) == pytest.approx(max(values))
+
+
+def test_steps_that_training_never_saw_are_numbered_beyond(world):
+    corpus, store = world
+    held = labelled_videos(corpus, store, "val", ["s2"])
+    assert {int(c) for v in held for c in v.labels} == {0, 1, 2, 3, 4, 5}
+    assert all(
+        (v.labels[5 * p] == 1) == (s.step == "s2") for v in held for p, s in enumerate(corpus[v.video_id].segments)
+    )
