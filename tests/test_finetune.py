@@ -1,7 +1,11 @@
 """Fine-tuning: each task is learned on a toy and held out, false labels teach nothing, recipes are as published."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -472,3 +476,42 @@ def test_steps_that_training_never_saw_are_numbered_beyond(world):
     assert all(
         (v.labels[5 * p] == 1) == (s.step == "s2") for v in held for p, s in enumerate(corpus[v.video_id].segments)
     )
+
+
+# ----------------------------------------------------------------------------------------------------- two ranks
+
+
+def two_rank_runs(world: int) -> dict[str, torch.Tensor]:
+    """Weights after three updates; `world` ranks share each update's items, so that the items are the same."""
+    out = {}
+    options = {"epochs": 1, "batch_size": 4 // world, "lr": 1e-3, "warmup": 0, "stride": 4}
+    for task in ("global", "local", "segmentation", "localization"):
+        torch.manual_seed(0)
+        encoder = new_encoder(dropout=0.0)
+        if task in ("global", "local"):
+            recipe = FinetuneRecipe(task="retrieval", negatives=task, **options)
+            list(finetune_pairs(encoder, clip_set(12, 1), recipe))
+        elif task == "localization":
+            list(finetune_localization(encoder, step_videos(12, 1), FinetuneRecipe(task=task, **options)))
+        else:
+            videos = [LabelledVideo(v.video_id, v.features[:16], v.labels[:16]) for v in labelled(12, 1)]
+            list(finetune_segmentation(TokenClassifier(encoder.model, 4), videos, FinetuneRecipe(task=task, **options)))
+        out[task] = torch.cat([p.detach().cpu().flatten() for p in encoder.model.parameters()])
+    return out
+
+
+def test_two_ranks_train_as_one(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", __file__]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    alone = two_rank_runs(1)
+    for task, weights in alone.items():
+        assert torch.equal(ranks[0][task], ranks[1][task]), f"{task}: all ranks make the same update"
+        same = torch.allclose(ranks[0][task], weights, atol=1e-4)
+        assert same == (task != "local"), f"{task}: local negatives are a contrast of their own"
+
+
+if __name__ == "__main__":
+    torch.save(two_rank_runs(2), Path(sys.argv[1]) / f"{os.environ['RANK']}.pt")
