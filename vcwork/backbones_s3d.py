@@ -27,6 +27,7 @@ from vcwork.files import atomic_write, resolve, sha256_file
 from vcwork.video import iter_chunks
 
 FPS, SIZE, WIDTH, FRAMES = 30, 224, 512, 30
+UNTRAINED = "untrained"  # instead of a path of weights
 WEIGHTS = "outputs/weights/s3d/s3d_howto100m.pth"  # where `python -m vcwork fetch s3d` puts it
 TEXT_PREFIX = "text_module."
 
@@ -176,7 +177,8 @@ class S3DBackbone:
     As it stands: VideoCLIP's features. 30 frames a second, a feature each 30 frames, values / 255, unit length. The
     switches are what people get wrong, and each changes the contract: `frames=32` (S3D's own habit) makes features of
     32/30 s that drift away from the seconds of the captions; `l2=False` and `scale=False` leave out the unit length
-    and the / 255; `fps` is another rate. `weights`: path of s3d_howto100m.pth, by default where `fetch s3d` puts it.
+    and the / 255; `fps` is another rate. `weights`: path of s3d_howto100m.pth, by default where `fetch s3d` puts it, or
+    "untrained" (`untrained_state`), to see the road without the download.
     VcworkError when the weights are absent or others, `frames` is odd, or `fps` is not a whole number.
     """
 
@@ -195,9 +197,12 @@ class S3DBackbone:
         if int(fps) != fps or fps < 1:
             raise VcworkError(f"expected a whole number of frames a second, got {fps}")
         self.frames, self.l2, self.scale, self.fps = int(frames), bool(l2), bool(scale), int(fps)
-        self.path = resolve(weights or WEIGHTS)
-        self._net, self.ignored_text_keys = load_s3d(self.path)
-        self.weights = sha256_file(self.path)
+        self.path = weights if weights == UNTRAINED else resolve(weights or WEIGHTS)
+        if weights == UNTRAINED:
+            self._net, self.ignored_text_keys, self.weights = _untrained(), 0, UNTRAINED
+        else:
+            self._net, self.ignored_text_keys = load_s3d(self.path)
+            self.weights = sha256_file(self.path)
 
     def __reduce__(self) -> tuple:
         return S3DBackbone, (self.path, self.frames, self.l2, self.scale, self.fps)  # a worker loads its own copy
@@ -309,6 +314,12 @@ def _drawn(name: str, like: Tensor) -> Tensor:
     else:
         value = 0.1 * rng.standard_normal(shape) + (".bn" in name and name.endswith(".weight"))
     return torch.from_numpy(value.astype(np.float32))
+
+
+def _untrained() -> S3D:
+    net = S3D()
+    net.load_state_dict(untrained_state())
+    return net.eval()
 
 
 def write_untrained(path: str | Path) -> Path:
