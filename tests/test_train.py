@@ -10,7 +10,7 @@ from vcwork.files import sha256_arrays
 from vcwork.model import VideoCLIP
 from vcwork.sampling import Track
 from vcwork.text import SPECIAL, Tokenizer
-from vcwork.train import PairData, pretrain, updates, video_vectors
+from vcwork.train import PairData, make_optimizer, pretrain, updates, video_vectors
 
 WORDS = [f"w{i}" for i in range(12)]
 CONFIG = TrainConfig(
@@ -108,3 +108,25 @@ def test_bad_features_stop_with_a_reason():
     data.features[0][:] = np.nan
     with pytest.raises(VcworkError, match="loss became nan"):
         list(pretrain(new_model(), tokenizer, data, CONFIG.model_copy(update={"epochs": 1})))
+
+
+def test_rates_and_their_variants():
+    model = torch.nn.Linear(1, 1)
+
+    def rates(n: int, **change) -> list[float]:
+        config = TrainConfig(lr=1.0, warmup=4, **change)
+        factor = make_optimizer(model, config, 10)[1].lr_lambdas[0]
+        return [factor(i) for i in range(n)]
+
+    assert rates(5) == [0, 0.25, 0.5, 0.75, 1.0], "the first update has rate 0, as in the reference code"
+    assert rates(4, first_update="warm") == [0.25, 0.5, 0.75, 1.0]
+    assert rates(11)[-1] == 0 and rates(11)[7] == pytest.approx(0.5)
+    assert rates(11, decay_updates=1000)[-1] > 0.99, "practically constant, as in the reference code"
+    assert rates(11, schedule="constant")[-1] == 1
+
+
+def test_named_losses_train():
+    digests = {
+        digest(run(CONFIG.model_copy(update={"loss": loss, "epochs": 1}))[0]) for loss in ("reference", "t2v", "v2t")
+    }
+    assert len(digests) == 3
