@@ -1,0 +1,127 @@
+"""Training into a folder: the command and the function, the epoch that is kept, what is refused."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from vcwork.__main__ import main
+from vcwork.checkpoint import load_encoder
+from vcwork.config import TrainConfig
+from vcwork.datasets import keyframes_corpus
+from vcwork.errors import VcworkError
+from vcwork.workspace import VALIDATION, train
+
+SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
+TRAIN = {
+    "epochs": 6,
+    "passes_per_epoch": 4,
+    "lr": 3e-3,
+    "warmup": 2,
+    "pairs": {"rule": "each", "min_video_s": 1, "max_video_s": 1},
+    "clusters": {"videos_per_batch": 8, "clips_for_vector": 2},
+}
+OBJECTS, ACTIONS = ("onion", "carrot", "bread", "apple"), ("cut", "fry", "wash")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """24 train and 6 val videos of three keyframes: the feature tells object and action, noisily."""
+    source, rng = tmp_path_factory.mktemp("source"), np.random.default_rng(0)
+    (source / "features" / "toy").mkdir(parents=True)
+    for split, n in (("train", 24), ("val", 6)):
+        ids = [f"{split}{i}" for i in range(n)]
+        with open(source / f"videos_{split}.csv", "w", newline="") as file:
+            csv.writer(file).writerows([["video_id", "recipe_type", "split"], *([id, "1", split] for id in ids)])
+        captions = {}
+        for id in ids:
+            parts = [(int(rng.integers(4)), a) for a in rng.permutation(3)]
+            features = [np.eye(7)[o] + np.eye(7)[4 + a] + rng.normal(size=7) * 0.4 for o, a in parts]
+            np.save(source / "features" / "toy" / f"{id}.npy", np.array(features, np.float16))
+            text = [f"{ACTIONS[a]} the {OBJECTS[o]}" for o, a in parts]
+            captions[id] = {"start": [0.0, 1.0, 2.0], "end": [1.0, 2.0, 3.0], "text": text}
+        (source / f"captions_{split}.json").write_text(json.dumps(captions))
+    out = tmp_path_factory.mktemp("world")
+    return keyframes_corpus(source, out / "corpus", out / "features", backbone="toy", width=7)
+
+
+def _log(folder: Path) -> list[float]:
+    lines = map(json.loads, (folder / "log.jsonl").read_text().splitlines())
+    return [line[VALIDATION] for line in lines if VALIDATION in line]
+
+
+def test_the_best_epoch_by_validation_is_kept(world, tmp_path, monkeypatch):
+    """The second of four epochs scores best; a later equal one does not replace it."""
+    corpus, store = world
+    scores, weights = [0.1, 0.7, 0.3, 0.7], []
+
+    def told(encoder, *_):
+        weights.append({name: t.clone() for name, t in encoder.model.state_dict().items()})
+        return {VALIDATION: scores[(len(weights) - 1) % 4]}
+
+    monkeypatch.setattr("vcwork.workspace.validate", told)
+    for keep, epoch in (("best", 1), ("last", 3)):
+        weights.clear()
+        config = TrainConfig(**TRAIN | {"epochs": 4}, keep=keep)
+        train(corpus, store, tmp_path / keep, SIZES, config)
+        kept = load_encoder(tmp_path / keep).model.state_dict()
+        assert [all(torch.equal(kept[n], w[n]) for n in kept) for w in weights] == [i == epoch for i in range(4)]
+        assert _log(tmp_path / keep) == scores
+
+
+def test_best_survives_an_interruption(world, tmp_path):
+    corpus, store = world
+    config = TrainConfig(**TRAIN, keep="best", save_every=5)
+
+    class Stop(Exception):
+        pass
+
+    def stop(record):
+        if record.step == 40:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train(corpus, store, tmp_path / "cut", SIZES, config, watch=stop)
+    resumed = train(corpus, store, tmp_path / "cut", SIZES, config)
+    whole = train(corpus, store, tmp_path / "whole", SIZES, config)
+    assert resumed.digest == whole.digest and _log(tmp_path / "cut") == _log(tmp_path / "whole")
+
+
+def test_best_needs_validation(world, tmp_path):
+    import dataclasses
+
+    corpus, store = world
+    only_train = dataclasses.replace(corpus, videos={v.id: v for v in corpus.split("train")})
+    with pytest.raises(VcworkError, match="keep: best needs annotated validation videos"):
+        train(only_train, store, tmp_path / "none", SIZES, TrainConfig(**TRAIN, keep="best"))
+
+
+def test_pretrain_command(world, tmp_path, capsys):
+    corpus, store = world
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 1}}))
+    paths = ["--corpus", str(corpus.folder), "--features", str(store.folder), "--checkpoint", str(tmp_path / "out")]
+    assert main(["pretrain", str(recipe), *paths, "--seed", "2"]) == 0
+    encoder = load_encoder(tmp_path / "out", store.contract)
+    assert encoder.digest in capsys.readouterr().out and encoder.card["train"]["seed"] == 2
+    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epoch": 1}}))
+    assert main(["pretrain", str(recipe), *paths]) == 2
+    assert "train.epoch" in capsys.readouterr().err
+    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 2}}))
+    assert main(["pretrain", str(recipe), *paths]) == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_run_of_an_older_version_is_known_again(world, tmp_path):
+    """Settings that came later count as their defaults."""
+    corpus, store = world
+    config = TrainConfig(**TRAIN | {"epochs": 1})
+    first = train(corpus, store, tmp_path, SIZES, config)
+    stored = json.loads((tmp_path / "train.json").read_text())
+    del stored["config"]["save_every"]
+    (tmp_path / "train.json").write_text(json.dumps(stored))
+    assert train(corpus, store, tmp_path, SIZES, config).digest == first.digest
