@@ -509,7 +509,8 @@ def test_two_ranks_train_as_one(tmp_path):
     alone = two_rank_runs(1)
     for task, weights in alone.items():
         assert torch.equal(ranks[0][task], ranks[1][task]), f"{task}: all ranks make the same update"
-        same = torch.allclose(ranks[0][task], weights, atol=1e-4)
+        # a mean: Adam turns a gradient of nothing but rounding into a step as long as any other
+        same = (ranks[0][task] - weights).abs().mean() < 1e-6
         assert same == (task != "local"), f"{task}: local negatives are a contrast of their own"
 
 

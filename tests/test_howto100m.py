@@ -615,7 +615,7 @@ def test_command_line(world, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "train captions" in out and "CONTRACT" in out, "the default contract promises unit length"
     done = open_converted(tmp_path / "out")
-    assert done.features.contract.fps == 1.0 and done.features.contract.backbone == "s3d_howto100m"
+    assert done.features.contract.fps == 1.0 and done.features.contract.backbone == "s3d"
     for wrong in (["--ids", "train"], ["--ids", "train="], [*ids, "--ids", "train=x"]):
         with pytest.raises(VcworkError, match="--ids: expected SPLIT=FILE"):
             command_line(*wrong, *rest)

@@ -14,7 +14,7 @@ from vcwork.checkpoint import load_encoder
 from vcwork.config import TrainConfig
 from vcwork.datasets import keyframes_corpus
 from vcwork.errors import VcworkError
-from vcwork.workspace import VALIDATION, train
+from vcwork.training import VALIDATION, train
 
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
 TRAIN = {
@@ -63,7 +63,7 @@ def test_the_best_epoch_by_validation_is_kept(world, tmp_path, monkeypatch):
         weights.append({name: t.clone() for name, t in encoder.model.state_dict().items()})
         return {VALIDATION: scores[(len(weights) - 1) % 4]}
 
-    monkeypatch.setattr("vcwork.workspace.validate", told)
+    monkeypatch.setattr("vcwork.training.validate", told)
     for keep, epoch in (("best", 1), ("last", 3)):
         weights.clear()
         config = TrainConfig(**TRAIN | {"epochs": 4}, keep=keep)
@@ -96,7 +96,7 @@ def test_best_needs_validation(world, tmp_path):
 
     corpus, store = world
     only_train = dataclasses.replace(corpus, videos={v.id: v for v in corpus.split("train")})
-    with pytest.raises(VcworkError, match="keep: best needs annotated validation videos"):
+    with pytest.raises(VcworkError, match="keep: best needs validation videos"):
         train(only_train, store, tmp_path / "none", SIZES, TrainConfig(**TRAIN, keep="best"))
 
 
@@ -114,6 +114,31 @@ def test_pretrain_command(world, tmp_path, capsys):
     recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 2}}))
     assert main(["pretrain", str(recipe), *paths]) == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_data_are_a_corpus_or_converted(world, tmp_path, capsys):
+    corpus, store = world
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN}))
+    pair = ["--corpus", str(corpus.folder), "--features", str(store.folder)]
+    for paths in ([], pair[:2], [*pair, "--converted", str(tmp_path)]):
+        assert main(["pretrain", str(recipe), *paths, "--checkpoint", str(tmp_path / "out")]) == 2
+        assert "expected --corpus and --features, or --converted alone" in capsys.readouterr().err
+    assert main(["pretrain", str(recipe), "--converted", str(tmp_path), "--checkpoint", str(tmp_path / "out")]) == 2
+    assert "conversion.json" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_finetune_command(world, tmp_path, capsys):
+    corpus, store = world
+    start = train(corpus, store, tmp_path / "start", SIZES, TrainConfig(**TRAIN | {"epochs": 1}))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"task": "retrieval", "epochs": 2, "batch_size": 8, "warmup": 0}))
+    paths = ["--corpus", str(corpus.folder), "--features", str(store.folder), "--checkpoint", str(tmp_path / "start")]
+    assert main(["finetune", str(recipe), *paths, "--out", str(tmp_path / "out")]) == 0
+    tuned = load_encoder(tmp_path / "out", store.contract)
+    assert tuned.digest in capsys.readouterr().out and tuned.card["finetuned"]["from"] == start.digest
+    assert main(["finetune", str(recipe), *paths, "--out", str(tmp_path / "out")]) == 2
+    assert "holds a checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_of_an_older_version_is_known_again(world, tmp_path):

@@ -16,7 +16,7 @@ from vcwork.parameters import read_parameters
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse `arguments` (the command line's by default), do it, and return the exit code."""
-    options = _parser().parse_args(arguments)
+    options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
     try:
         return options.do(options)
     except VcworkError as error:
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m vcwork", description="VideoCLIP Workbench")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -51,14 +51,25 @@ def _parser() -> argparse.ArgumentParser:
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
     train = _command(commands, "pretrain", pretrain, "train by a recipe file; under torchrun on many GPUs")
     train.add_argument("recipe", help="YAML, such as params/paper/recipes/pretraining.yaml")
-    for name, help in (
-        ("corpus", "folder of a corpus"),
-        ("features", "its features"),
-        ("checkpoint", "where to write"),
-    ):
-        train.add_argument(f"--{name}", required=True, metavar="FOLDER", help=help)
+    train.add_argument("--corpus", metavar="FOLDER", help="a corpus, with --features")
+    train.add_argument("--features", metavar="FOLDER", help="its features")
+    train.add_argument("--converted", metavar="FOLDER", help="or HowTo100M-shaped data, made by convert")
+    train.add_argument("--checkpoint", required=True, metavar="FOLDER", help="where to write; goes on if interrupted")
     train.add_argument("--seed", type=int, help="instead of the recipe's")
+    tune = _command(commands, "finetune", finetune_checkpoint, "go on training for one task, by a recipe file")
+    tune.add_argument("recipe", help="YAML, such as params/paper/recipes/finetune_retrieval_youcook2.yaml")
+    tune.add_argument("--corpus", required=True, metavar="FOLDER", help="with annotated train (and val) videos")
+    tune.add_argument("--features", required=True, metavar="FOLDER", help="its features, as the checkpoint's")
+    tune.add_argument("--checkpoint", required=True, metavar="FOLDER", help="what to begin with")
+    tune.add_argument("--out", required=True, metavar="FOLDER", help="where to write; must not hold a checkpoint")
+    tune.add_argument("--seed", type=int, help="instead of the recipe's")
     fetch.add_arguments(_command(commands, "fetch", fetch.main, "download weights and vocabularies, or list them"))
+    convert = commands.add_parser("convert", help="HowTo100M-shaped data to ours: convert howto100m --help")
+    if arguments[:1] == ["convert"]:  # importing it takes seconds
+        from vcwork import howto100m
+
+        kinds = convert.add_subparsers(required=True, metavar="KIND")
+        howto100m.add_arguments(_command(kinds, "howto100m", howto100m.main, "id lists, captions and features"))
     into = _command(commands, "import", import_checkpoint, "read a released (fairseq-format) VideoCLIP checkpoint")
     into.add_argument("checkpoint", help="the file, such as checkpoint_best.pt")
     into.add_argument("folder", help="where our checkpoint goes; must be empty or absent")
@@ -137,15 +148,51 @@ def compare_seeds(options: argparse.Namespace) -> int:
 
 def pretrain(options: argparse.Namespace) -> int:
     """`pretrain`: train, or go on with an interrupted training; the checkpoint's digest at the end."""
-    from vcwork.corpus import open_corpus
     from vcwork.recipe import read_recipe
-    from vcwork.store import open_store
-    from vcwork.workspace import train
+    from vcwork.training import train, train_converted
 
+    if bool(options.converted) == bool(options.corpus and options.features):
+        raise VcworkError("pretrain: expected --corpus and --features, or --converted alone")
     recipe = read_recipe(options.recipe, options.seed)
-    corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
-    encoder = train(corpus, store, options.checkpoint, recipe.sizes, recipe.train, True, recipe.bert)
+    how = {"sizes": recipe.sizes, "config": recipe.train, "progress": True, "bert": recipe.bert}
+    if options.converted:
+        from vcwork.howto100m import open_converted
+
+        encoder = train_converted(open_converted(options.converted), options.checkpoint, **how)
+    else:
+        from vcwork.corpus import open_corpus
+        from vcwork.store import open_store
+
+        corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
+        encoder = train(corpus, store, options.checkpoint, **how)
     print(f"{options.checkpoint}: {encoder.digest}")
+    return 0
+
+
+def finetune_checkpoint(options: argparse.Namespace) -> int:
+    """`finetune`: from a checkpoint to another one, or to a token classifier."""
+    from tqdm.auto import tqdm
+
+    from vcwork.checkpoint import load_encoder
+    from vcwork.corpus import open_corpus
+    from vcwork.engine import Engine
+    from vcwork.finetune import FinetuneRecord, read_finetune_recipe
+    from vcwork.finetune_corpus import finetune
+    from vcwork.store import open_store
+
+    recipe = read_finetune_recipe(options.recipe, options.seed)
+    corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
+    encoder = load_encoder(options.checkpoint, store.contract)
+    with tqdm(desc="fine-tuning", unit="step", disable=not Engine().main) as bar:
+
+        def watch(record: FinetuneRecord) -> None:
+            bar.update()
+            bar.set_postfix(epoch=record.epoch + 1, loss=f"{record.loss:.2f}", flat=f"{record.flat:.2f}", refresh=False)
+            if record.validation is not None and not bar.disable:
+                bar.write(f"epoch {record.epoch + 1}/{recipe.epochs} validation {record.validation:.3f}")
+
+        tuned = finetune(corpus, store, encoder, recipe, options.out, watch)
+    print(f"{options.out}: {tuned.digest}")
     return 0
 
 
