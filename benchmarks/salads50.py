@@ -1,0 +1,197 @@
+"""Action segmentation on real features: VideoCLIP's video tower fine-tuned on 50Salads, split 1, from random weights.
+
+    python benchmarks/salads50.py --data ../shared/real/salads50               # test videos, three seeds
+    python benchmarks/salads50.py --data ../shared/real/salads50 --validate    # folds of the train videos, no test
+
+Test: frame accuracy, edit and F1 as means over videos, background segments ignored in edit and F1, and accuracy pooled
+over frames; beside them ridge regression on the same features, the most frequent class, and ED-TCN.
+Warning: the features behave as if their network had been trained on the labels of the train videos. Ridge regression
+reaches 86 % on train videos it was not fitted on, and 60 % on test videos. Validation on train videos therefore says
+little unless their features are made as bad as unseen ones: `--validate` adds noise of two kinds, each so strong that
+ridge falls to about 60 %, the one thing the choice knows of the test videos. The recipe was chosen by the mean of both.
+Gap: no pre-trained checkpoint exists for these features, so this measures the tower and the head, not transfer.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vcwork.config import ModelConfig
+from vcwork.datasets import FrameLabels, read_frame_labels
+from vcwork.errors import VcworkError
+from vcwork.finetune import FinetuneRecipe, read_finetune_recipe
+from vcwork.finetune_heads import TIME_COLUMNS, LabelledVideo, TokenClassifier, finetune_segmentation, predict_labels
+from vcwork.metrics import edit_score, frame_accuracy, segment_f1
+from vcwork.model import VideoCLIP
+
+PUBLISHED = {"accuracy": 64.7, "edit": 59.8, "F1@10": 68.0, "F1@25": 63.9, "F1@50": 52.6}  # ED-TCN, five splits
+NOISE = {"gauss": 1.15, "mixed": 1.7}  # ridge then gives 54 to 62 % on a fold of train videos
+
+
+def videos_of(read: FrameLabels, ids: list[str], fitted_on: list[str]) -> list[LabelledVideo]:
+    """Features standardised by the videos that are trained on."""
+    rows = np.concatenate([read.features[id] for id in fitted_on])
+    mean, scale = rows.mean(0), rows.std(0)
+    return [LabelledVideo(id, (read.features[id] - mean) / scale, read.labels[id]) for id in ids]
+
+
+def scores(predicted: list[np.ndarray], videos: list[LabelledVideo]) -> dict[str, float]:
+    """Per cent; means over videos, and accuracy over all frames."""
+    pairs = [(p, v.labels) for p, v in zip(predicted, videos, strict=True)]
+    metrics = {"accuracy": frame_accuracy, "edit": edit_score}
+    metrics |= {f"F1@{k}": lambda p, t, k=k: segment_f1(p, t, k / 100) for k in (10, 25, 50)}
+    out = {name: 100 * float(np.mean([metric(p, t) for p, t in pairs])) for name, metric in metrics.items()}
+    return {**out, "accuracy over frames": 100 * frame_accuracy(*(np.concatenate(x) for x in zip(*pairs, strict=True)))}
+
+
+def ours(train: list[LabelledVideo], recipe: FinetuneRecipe, classes: int) -> TokenClassifier:
+    """The tower and its head, trained to the recipe's last epoch."""
+    torch.manual_seed(recipe.seed)
+    width = train[0].features.shape[1] + TIME_COLUMNS * recipe.time_input
+    config = ModelConfig.checked(feature_dim=width, vocab_size=5, text_layers=0, **recipe.model)
+    classifier = TokenClassifier(VideoCLIP(config), classes)
+    for record in finetune_segmentation(classifier, train, recipe):
+        if record.step % 200 == 0:
+            print(
+                f"  epoch {record.epoch} loss {record.loss:.2f} accuracy in training {record.accuracy:.2f}", flush=True
+            )
+    return classifier
+
+
+def ridge(train: list[LabelledVideo], videos: list[LabelledVideo], classes: int, penalty: float = 1e3) -> list:
+    """Labels by ridge regression of each row alone; the penalty changes nothing between 1 and 10,000."""
+    x = np.concatenate([v.features for v in train])
+    y = np.eye(classes)[np.concatenate([v.labels for v in train])]
+    x = np.c_[x, np.ones(len(x))]
+    weights = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ y)
+    return [(np.c_[v.features, np.ones(len(v.features))] @ weights).argmax(1) for v in videos]
+
+
+def worse(
+    videos: list[LabelledVideo], train: list[LabelledVideo], kind: str, rng: np.random.Generator
+) -> list[LabelledVideo]:
+    """Features as bad as those of unseen videos: plus noise of their own covariance, or pieces of train videos."""
+    rows = np.concatenate([v.features for v in train])
+    root = np.linalg.cholesky(np.cov(rows.T) + 1e-3 * np.eye(rows.shape[1]))
+    out = []
+    for video in videos:
+        shape = video.features.shape
+        noise = slow_noise(shape, rng) @ root.T if kind == "gauss" else pieces(shape, train, rng)
+        out.append(
+            LabelledVideo(video.video_id, (video.features + NOISE[kind] * noise).astype(np.float32), video.labels)
+        )
+    return out
+
+
+def slow_noise(shape: tuple[int, int], rng: np.random.Generator, rows: float = 10.0) -> np.ndarray:
+    """Variance 1: two thirds of it forgotten over about `rows` rows, the rest at once."""
+    steps, keep = rng.normal(size=shape), np.exp(-1 / rows)
+    slow = np.zeros(shape)
+    slow[0] = steps[0]
+    for t in range(1, len(slow)):
+        slow[t] = keep * slow[t - 1] + np.sqrt(1 - keep**2) * steps[t]
+    return 0.8 * slow + 0.6 * rng.normal(size=shape)
+
+
+def pieces(shape: tuple[int, int], train: list[LabelledVideo], rng: np.random.Generator, rows: int = 30) -> np.ndarray:
+    """Pieces of train videos, about `rows` rows each, times 0 to 1."""
+    out, at = np.zeros(shape), 0
+    while at < len(out):
+        n, other = int(rng.geometric(1 / rows)), train[rng.integers(len(train))].features
+        start = int(rng.integers(max(1, len(other) - n)))
+        piece = other[start : start + min(n, len(out) - at)]
+        out[at : at + len(piece)] = rng.uniform() * piece
+        at += len(piece)
+    return out
+
+
+def validate(read: FrameLabels, recipe: FinetuneRecipe, folds: int) -> dict[str, dict[str, float]]:
+    """Mean over folds of the train videos' people; the test videos are not touched."""
+    ids, rows = read.ids["train"], []
+    people = np.random.default_rng(0).permutation(sorted({id[:2] for id in ids}))
+    for fold in range(folds):
+        held = set(people[fold::4])
+        fitted = [id for id in ids if id[:2] not in held]
+        train, own = (videos_of(read, part, fitted) for part in (fitted, [id for id in ids if id[:2] in held]))
+        sets = {"as they are": own}
+        sets |= {kind: worse(own, train, kind, np.random.default_rng([fold, 7])) for kind in NOISE}
+        classifier = ours(train, recipe, len(read.names))
+        row = {}
+        for kind, videos in sets.items():
+            row[f"ridge, {kind}"] = scores(ridge(train, videos, len(read.names)), videos)
+            row[f"ours, {kind}"] = scores([predict_labels(classifier, v.features, recipe) for v in videos], videos)
+        rows.append(row)
+    return {name: {key: float(np.mean([row[name][key] for row in rows])) for key in rows[0][name]} for name in rows[0]}
+
+
+def test(read: FrameLabels, recipe: FinetuneRecipe, seeds: list[int]) -> dict[str, dict[str, float]]:
+    """All rows of the report."""
+    train, videos = (videos_of(read, read.ids[part], read.ids["train"]) for part in ("train", "test"))
+    classes = len(read.names)
+    frequent = np.bincount(np.concatenate([v.labels for v in train]), minlength=classes).argmax()
+    rows = {
+        f"always {read.names[frequent]} (most frequent in train)": scores(
+            [np.full(len(v.labels), frequent) for v in videos], videos
+        ),
+        "ridge, row by row": scores(ridge(train, videos, classes), videos),
+    }
+    runs = []
+    for seed in seeds:
+        classifier = ours(train, recipe.model_copy(update={"seed": seed}), classes)
+        runs.append(scores([predict_labels(classifier, v.features, recipe) for v in videos], videos))
+        rows[f"ours, seed {seed}"] = runs[-1]
+    rows[f"ours, mean of {len(seeds)} seeds"] = {k: float(np.mean([run[k] for run in runs])) for k in runs[0]}
+    return rows
+
+
+def golden(folder: Path) -> dict[str, float] | None:
+    """ED-TCN's own predictions for split 1's test videos, where they are at hand; one row of theirs is 5 of ours."""
+    path = folder / "ed_tcn_50salads_mid.npz"
+    if not path.is_file():
+        return None
+    stored = np.load(path, allow_pickle=False)
+    keys = [key[:-2] for key in stored if key.startswith("1/") and key.endswith("/Y")]
+    truth = [stored[f"{key}/Y"].astype(int) for key in keys]
+    videos = [LabelledVideo(key, np.zeros((len(y), 1)), y) for key, y in zip(keys, truth, strict=True)]
+    return scores([stored[f"{key}/P"].astype(int) for key in keys], videos)
+
+
+def show(rows: dict[str, dict[str, float]]) -> None:
+    columns = [*PUBLISHED, "accuracy over frames"]
+    heads = "".join(f"{name:>10}" for name in PUBLISHED)
+    print(f"{'per cent; means over videos, background segments ignored':58}{heads}{'frames':>10}")
+    for name, row in rows.items():
+        print(f"{name:58}" + "".join(f"{row[c]:10.1f}" if c in row else f"{'':>10}" for c in columns))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path("../shared/real/salads50"))
+    parser.add_argument("--recipe", default="params/paper/recipes/salads50.yaml")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--validate", action="store_true", help="folds of the train videos; never reads a test video")
+    parser.add_argument("--folds", type=int, default=4, choices=range(1, 5), help="how many of the four folds")
+    parser.add_argument("--json", type=Path, help="also write the rows and the recipe here")
+    options = parser.parse_args()
+    try:
+        read, recipe = read_frame_labels(options.data.resolve()), read_finetune_recipe(options.recipe)
+    except VcworkError as error:
+        raise SystemExit(f"error: {error}") from None
+    start = time.perf_counter()
+    rows = validate(read, recipe, options.folds) if options.validate else test(read, recipe, options.seeds)
+    if not options.validate:
+        if same_videos := golden(options.data.resolve().parent / "segmentation_golden"):
+            rows["ED-TCN, these test videos"] = same_videos
+        rows["ED-TCN, published, mean of five splits"] = PUBLISHED
+    show(rows)
+    print(f"{time.perf_counter() - start:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps({"recipe": recipe.model_dump(), "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
