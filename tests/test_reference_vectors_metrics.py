@@ -12,6 +12,7 @@ import pytest
 from vcwork import metrics
 from vcwork.config import OverlapConfig
 from vcwork.errors import VcworkError
+from vcwork.pairs import _ROWS as pair_rows
 from vcwork.pairs import lengths
 from vcwork.sampling import Track, sample_pair, uniform_range
 from vcwork.tasks import localization
@@ -56,6 +57,8 @@ def test_a_hundred_thousand_draws_have_the_reference_statistics(reference):
     for ours, theirs in ((tokens, stats["text_tokens"]["p"]), (found["video_s"], stats["video_len"]["p"])):
         assert np.percentile(ours, [5, 25, 50, 75, 95]) == pytest.approx(theirs[1:6], abs=1)
         assert (ours.min(), ours.max()) == (theirs[0], theirs[6])
+    for label, reduce, show, published in pair_rows:
+        assert show.format(reduce(found)).replace("%", " %") == published, f"the column of vcwork.pairs: {label}"
 
 
 def by_the_rules(track: Track, rng: random.Random) -> tuple[int, int, int, int]:
@@ -117,7 +120,7 @@ def overlap(text_start, text_end, start, end) -> dict[str, float]:
 
 
 def test_overlap_in_time_of_the_draws_and_of_their_ideal():
-    """0.47, 42 %, 13 %, 64 %, as `vcwork.pairs` prints, are those of the ideal: any moment, the clip evenly around it.
+    """0.47, 42 %, 13 %, 64 %, as often told, are those of the ideal: any moment, the clip evenly around it.
 
     The reference code draws a whole second and flips a coin for each side, so it overlaps less. Ours is held to a
     simulation of that which knows no captions and no video's end (2 points, 0.01).

@@ -42,9 +42,10 @@ class Coverage:
 
     def table(self, reasons: int = 5) -> str:
         """Plain text: the counts, up to `reasons` reasons of each kind, the denominators, the notes."""
-        lines = [f"{'':<9} {'expected':>9} {'present':>9} {'missing':>9}"]
+        width = max([9, *map(len, self.counts)])
+        lines = [f"{'':<{width}} {'expected':>9} {'present':>9} {'missing':>9}"]
         for name, count in self.counts.items():
-            lines.append(f"{name:<9} {count.expected:>9} {count.present:>9} {len(count.missing):>9}")
+            lines.append(f"{name:<{width}} {count.expected:>9} {count.present:>9} {len(count.missing):>9}")
         for name, count in self.counts.items():
             lines += [f"missing {name}: {key}: {why}" for key, why in list(count.missing.items())[:reasons]]
             if len(count.missing) > reasons:

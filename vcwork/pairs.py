@@ -49,13 +49,13 @@ def table(drawn: Mapping[str, Sequence[Pair]]) -> str:
     return text_table(["mean of the pairs", *sets, "HowTo100M, paper's rule"], rows)
 
 
-_ROWS = (  # published: the paper's rule simulated at 2.4 tokens a second
-    ("tokens of the text clip", lambda found: found["tokens"].mean(), "{:.0f}", "37"),
-    ("seconds of the text clip", lambda found: found["text_s"].mean(), "{:.1f}", "14.4"),
+_ROWS = (  # last: 100,000 draws by the paper's rule at 2.4 tokens a second and 5.2 a caption, made in a test
+    ("tokens of the text clip", lambda found: found["tokens"].mean(), "{:.0f}", "38"),
+    ("seconds of the text clip", lambda found: found["text_s"].mean(), "{:.1f}", "15.9"),
     ("seconds of the video clip", lambda found: found["video_s"].mean(), "{:.1f}", "17.5"),
-    ("IoU of their times", lambda found: found["iou"].mean(), "{:.2f}", "0.47"),
-    ("pairs with IoU of 0.5 or more", lambda found: (found["iou"] >= 0.5).mean(), "{:.0%}", "42 %"),
-    ("pairs with IoU below 0.25", lambda found: (found["iou"] < 0.25).mean(), "{:.0%}", "13 %"),
+    ("IoU of their times", lambda found: found["iou"].mean(), "{:.2f}", "0.45"),
+    ("pairs with IoU of 0.5 or more", lambda found: (found["iou"] >= 0.5).mean(), "{:.0%}", "38 %"),
+    ("pairs with IoU below 0.25", lambda found: (found["iou"] < 0.25).mean(), "{:.0%}", "18 %"),
     ("share of the video clip inside the text", lambda found: found["inside"].mean(), "{:.0%}", "64 %"),
 )
 
