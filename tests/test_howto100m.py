@@ -36,7 +36,7 @@ from vcwork.packed import PackedSplit, RaggedFile, packed_split, read_meta
 from vcwork.store import Contract, open_store, write_store
 from vcwork.text import SPECIAL, Tokenizer
 from vcwork.train import PairData, pretrain
-from vcwork.workspace import caption_track
+from vcwork.training import caption_track, train_converted, validation_nce
 
 WORDS = ["salt", "stir", "cut", "the", "carrot", "onion", "pan", "heat", "then", "now", "fry", "add"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -381,6 +381,39 @@ def test_training_from_the_stores_is_training_from_memory(world, tmp_path, rule)
         return sha256_arrays({k: v.numpy() for k, v in model.state_dict().items()})
 
     assert train(stored) == train(memory) and lost[0] == lost[1] and len(lost[0]) == 10
+
+
+def test_training_into_a_folder_from_converted_data(world, tmp_path):
+    """Chosen by the NCE of val, resumed to the same weights, opened when done, refused for what it cannot hold."""
+    done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1}
+    pairs = OverlapConfig(min_text_tokens=2, max_text_tokens=8, min_video_s=2, max_video_s=6)
+    clusters = ClusterConfig(videos_per_batch=4, clips_per_video=2, clips_for_vector=2)
+    config = TrainConfig(epochs=3, lr=1e-2, warmup=0, pairs=pairs, clusters=clusters, keep="best", save_every=1)
+    seen: list = []
+    first = train_converted(done, tmp_path / "one", sizes, config, watch=seen.append)
+    log = [json.loads(line) for line in (tmp_path / "one" / "log.jsonl").read_text().splitlines()]
+    scores = [row["val_nce"] for row in log if "val_nce" in row]
+    assert len(scores) == 3 and len(set(scores)) == 3
+    best = validation_nce(first, done.pairs("val"), config)["val_nce"]
+    assert best == pytest.approx(min(scores), abs=1e-6), "the checkpoint is the epoch with the lowest"
+
+    class Stop(Exception):
+        pass
+
+    def stop(record) -> None:
+        if record.step == len(seen) // 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        train_converted(done, tmp_path / "two", sizes, config, watch=stop)
+    assert train_converted(done, tmp_path / "two", sizes, config).digest == first.digest, "resumed"
+    assert train_converted(done, tmp_path / "two", sizes, config).digest == first.digest, "opened"
+    with pytest.raises(VcworkError, match="input_transform: is fitted in memory"):
+        train_converted(done, tmp_path / "three", sizes | {"input_transform": "sqrt"}, config)
+    only_captions = convert_howto100m(world.source(features=""), tmp_path / "text", **SMALL)
+    with pytest.raises(VcworkError, match="expected captions and features"):
+        train_converted(only_captions, tmp_path / "four", sizes, config)
 
 
 def test_stored_pairs_read_when_asked_and_leave_out_what_is_missing(world, tmp_path):

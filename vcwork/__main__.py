@@ -148,6 +148,7 @@ def compare_seeds(options: argparse.Namespace) -> int:
 
 def pretrain(options: argparse.Namespace) -> int:
     """`pretrain`: train, or go on with an interrupted training; the checkpoint's digest at the end."""
+    from vcwork.engine import Engine
     from vcwork.recipe import read_recipe
     from vcwork.training import train, train_converted
 
@@ -165,7 +166,8 @@ def pretrain(options: argparse.Namespace) -> int:
 
         corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
         encoder = train(corpus, store, options.checkpoint, **how)
-    print(f"{options.checkpoint}: {encoder.digest}")
+    if Engine().main:
+        print(f"{options.checkpoint}: {encoder.digest}")
     return 0
 
 
@@ -192,7 +194,8 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
                 bar.write(f"epoch {record.epoch + 1}/{recipe.epochs} validation {record.validation:.3f}")
 
         tuned = finetune(corpus, store, encoder, recipe, options.out, watch)
-    print(f"{options.out}: {tuned.digest}")
+    if Engine().main:
+        print(f"{options.out}: {tuned.digest}")
     return 0
 
 
