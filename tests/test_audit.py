@@ -8,11 +8,15 @@ import pytest
 from vcwork import audit, trivial
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
+from vcwork.results import as_result
+
+CARD = Card("retrieval", "toy test", "100 clips", pool=100, captions=1, ties="expected")
 
 
 def _result(**changes) -> Result:
     given = {
-        "name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": "100 clips", "n": 100,
+        "name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": CARD, "n": 100,
         "trivial": {"constant": 0.01},
     }  # fmt: skip
     return Result(**given | changes)
@@ -24,7 +28,8 @@ def _result(**changes) -> Result:
 @pytest.mark.parametrize(("changes", "message"), [
     ({"value": float("nan")}, "expected value to be a finite number"),
     ({"chance": None}, "expected chance to be a finite number"),
-    ({"protocol": " "}, "expected a name and a protocol"),
+    ({"protocol": Card()}, "expected a name and a protocol card"),
+    ({"protocol": "100 clips"}, "expected a name and a protocol card, got '100 clips'"),
     ({"trivial": {"longest": float("nan")}}, "expected longest to be a finite number"),
     ({"low": 0.7, "high": 0.6}, "low 0.7 above high 0.6"),
     ({"n": 0}, "n 0 below 1"),
@@ -43,7 +48,8 @@ def test_chance_and_protocol_cannot_be_left_out():
 def test_result_as_dict_is_json_and_numpy_numbers_become_plain():
     stored = json.loads(json.dumps(_result(value=np.float32(0.5)).as_dict(), allow_nan=False))
     assert stored["value"] == 0.5 and stored["chance"] == 0.01 and stored["unit"] == "share"
-    assert Result(**stored) == _result()
+    assert stored["protocol"] == str(CARD) and stored["card"]["pool"] == 100
+    assert as_result(stored) == _result()
 
 
 def test_best_trivial_and_times_chance_know_the_direction():
@@ -55,15 +61,16 @@ def test_best_trivial_and_times_chance_know_the_direction():
 
 
 def test_text_table():
-    rank = _result(name="t2v_MdR", value=5, low=4, high=6, chance=50, trivial={}, unit="rank", protocol="other")
+    other = {"trivial": {}, "unit": "rank", "protocol": CARD.but("other")}
+    rank = _result(name="t2v_MdR", value=5, low=4, high=6, chance=50, **other)
     assert audit.results_table([_result(), rank]).splitlines() == [
         "metric   value   95 % interval     chance  best trivial  n    protocol",
         "-------  ------  ----------------  ------  ------------  ---  --------",
         "t2v_R@1  50.0 %  40.0 % .. 60.0 %  1.0 %   1.0 % chance  100  [1]",
         "t2v_MdR  5.0     4.0 .. 6.0        50.0    50.0 chance   100  [2]",
         "",
-        "[1] 100 clips",
-        "[2] other",
+        "[1] toy test; 100 clips; pool of 100; 1 text each; expected ties",
+        "[2] toy test; 100 clips; other; pool of 100; 1 text each; expected ties",
     ]
 
 
@@ -79,12 +86,12 @@ def test_small_shares_keep_a_digit_that_says_something():
 
 def test_paper_column_appears_only_when_there_is_one():
     assert "paper" not in audit.results_table([_result()])
-    table = audit.results_table([_result(paper=0.227), _result()])
+    table = audit.results_table([_result(paper=0.227, paper_protocol=CARD), _result()])
     assert "paper" in table and "22.7 %" in table
 
 
 def test_html_table_is_escaped_and_lists_every_trivial_score():
-    page = audit.results_html([_result(protocol="<script>", trivial={"random": 0.01, "longest": 0.3})])
+    page = audit.results_html([_result(protocol=CARD.but("<script>"), trivial={"random": 0.01, "longest": 0.3})])
     assert "<script>" not in page and "&lt;script&gt;" in page
     assert "random 1.0 %; longest 30.0 %" in page
     assert page.count("<th>") == page.count("<td>") == 7

@@ -256,13 +256,24 @@ def test_words_about_a_split(world, encoder):
     table = evaluation.overview(corpus, store, encoder, "test")
     assert "corpus toy, test" in table and "3 videos, 2 recipes, 7 annotated segments, 31 seconds" in table
     assert "window 8 s" in table and "model" not in evaluation.overview(corpus, store, None, "test")
-    assert evaluation.setting_of(corpus, "test") == "test split, videos of trained recipes"
+
+
+def test_the_base_card_knows_split_distance_hashes_and_what_is_missing(world, encoder):
+    corpus, store = world
+    assert str(evaluation.setting_of(corpus, "test")) == "toy test; videos of trained recipes"
     unseen = {id: v for id, v in corpus.videos.items() if id in "ct"}
     new = Corpus(corpus.folder, "new", unseen, STEPS, corpus.recipes)
-    assert evaluation.setting_of(new, "test") == "test split, zero-shot on unseen recipes"
-    assert "seen in training" in evaluation.setting_of(corpus, "train")
+    assert evaluation.setting_of(new, "test").rule == "zero-shot on unseen recipes"
+    assert "seen in training" in evaluation.setting_of(corpus, "train").rule
     alone = Corpus(corpus.folder, "own", {"c": corpus["c"]}, STEPS, corpus.recipes)
-    assert evaluation.setting_of(alone, "test") == "test split, zero-shot on another corpus"
+    assert str(evaluation.setting_of(alone, "test")) == "own test; zero-shot on another corpus"
+    card = evaluation.setting_of(corpus, "test", store, encoder)
+    assert card.missing == (1, 4), "one of four test videos has no features"
+    assert card.model == encoder.digest == "random" and card.features == store.digest()
+    assert card.truncation == ("videos over 8 s read in half-overlapping windows", 1.0)
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    assert evaluation.setting_of(corpus, "test", store, encoder, clips).truncation[1] == 0, "no clip is over 8 s"
+    assert evaluation.setting_of(corpus, "test", store).model == "none"
 
 
 def test_a_split_without_anything_is_named(world):

@@ -11,18 +11,19 @@ import pytest
 from vcwork import plots
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
 from vcwork.sampling import Pair
 from vcwork.tasks.moments import moments
 from vcwork.tasks.segmentation import gamma_curve
 
-RNG = np.random.default_rng(0)
+RNG, CARD = np.random.default_rng(0), Card("toy", "toy", "any")
 STEPS = ["chop the zucchini with the spatula", "stir the onion with the spoon", "grate a very long name " * 4]
 TRUTH = [(3.0, 9.0, 0), (12.0, 20.0, 2)]
 SCORES = RNG.standard_normal((3, 40))
 RESULTS = [
-    Result("t2v_R@1", 0.5, 0.4, 0.6, 0.01, "p", 100, {"constant score": 0.01}),
-    Result("accuracy@1", 1.0, 0.9, 1.0, 0.1, "p", 100, {"majority class": 0.2}),
-    Result("t2v_MdR", 3, 2, 4, 50, "p", 100, unit="rank"),
+    Result("t2v_R@1", 0.5, 0.4, 0.6, 0.01, CARD, 100, {"constant score": 0.01}),
+    Result("accuracy@1", 1.0, 0.9, 1.0, 0.1, CARD, 100, {"majority class": 0.2}),
+    Result("t2v_MdR", 3, 2, 4, 50, CARD, 100, unit="rank"),
 ]
 SECONDS = [RNG.standard_normal((30, 4)) for _ in range(3)], [RNG.integers(0, 5, 30) for _ in range(3)]
 FRAMES = [np.full((36, 64, 3), 40 * i, np.uint8) for i in range(5)]

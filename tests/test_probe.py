@@ -28,7 +28,7 @@ def test_probe_results_carry_chance_and_the_most_frequent_label():
     seconds = StepSeconds(np.eye(8), labels, np.array(["a", "b"] * 4))
     result = probe(seconds, seconds, "second", "toy")[0]
     assert result.name == "second_action" and result.chance == 0.5 and result.trivial == {"most frequent": 0.75}
-    assert "8 seconds of 2 videos" in result.protocol
+    assert "8 seconds of 2 videos" in result.protocol.rule
 
 
 def test_one_frame_cannot_tell_directions_of_motion():

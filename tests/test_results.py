@@ -8,9 +8,11 @@ import pytest
 
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
 from vcwork.results import plain, record, recorded
 
-FIELDS = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": "100 clips", "n": 100}
+CARD = Card("retrieval", "toy test", pool=100, captions=1, ties="expected", model="none", features="none")
+FIELDS = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": CARD, "n": 100}
 
 
 class Other:

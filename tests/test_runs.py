@@ -21,7 +21,8 @@ from vcwork.profiles import plan_profile
 
 RECORD = """from vcwork.results import record
 record([dict(name="t2v_R@1", value=round(0.652 + seed / 10, 3), low=0.6, high=0.7, chance=0.005, n=204,
-             trivial={"length": 0.05}, protocol="204 clips, <any> step")], "any", hashes={"features": "abc"})"""
+             trivial={"length": 0.05}, protocol="", card=dict(task="toy", split="toy", rule="204 clips, <any> step"))],
+       "any", hashes={"features": "abc"})"""
 FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
 
 

@@ -78,7 +78,7 @@ def test_retrieval_with_label_sentences_that_belong_to_no_video():
     scores = (labels[:, None] == group).astype(float)
     got = _named(retrieval.evaluate(scores, labels, group, video))
     assert set(got) == {f"{way}_{m}" for way in ("t2v", "v2t") for m in ("R@1", "R@5", "R@10", "MdR")}
-    assert got["t2v_R@1"].n == 20 and "1 queries without a right" in got["t2v_R@1"].protocol
+    assert got["t2v_R@1"].n == 20 and "20 queries, 1 left out without a right" in got["t2v_R@1"].protocol.rule
     assert got["v2t_R@1"].value == 1 and got["v2t_R@1"].chance == pytest.approx(1 / 21)
 
 
@@ -185,7 +185,7 @@ def test_localization_evaluate():
     for result in random.values():
         assert result.value == pytest.approx(result.chance, abs=0.12)
         assert {"uniform in order"} <= set(result.trivial)
-    assert random["recall"].n == 90 and "90 steps present in 30 videos of 3 tasks" in random["recall"].protocol
+    assert random["recall"].n == 90 and "90 steps present in 30 videos of 3 tasks" in random["recall"].protocol.rule
     good = _named(localization.evaluate(_cases(quality=9), prior=(0.0, 1.0)))
     assert good["recall_unordered"].value == 1  # each step alone is found, also where they are swapped
     assert random["recall"].value < good["recall"].value < 1
@@ -447,7 +447,7 @@ def test_library_search():
     scores = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 1, 1, 1.0], [9, 8, 7, 6]])
     relevant = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]], bool)
     first, second = moments.evaluate_search(scores, relevant, ks=(1, 2, 4), setting="s")
-    assert first.name == "library_R@1" and first.n == 3 and "1 queries without a right window" in first.protocol
+    assert first.name == "library_R@1" and first.n == 3 and "1 queries without a right window" in first.protocol.rule
     assert first.value == pytest.approx((1 + 0 + 1 / 2) / 3) and first.chance == pytest.approx(
         (1 / 4 + 2 / 4 + 2 / 4) / 3
     )

@@ -1,7 +1,8 @@
 """What has to stand beside a number before anyone may trust it: chance, trivial scores, interval, protocol.
 
-`Result` is one number with its company; it refuses to exist without chance and protocol. Intervals resample *videos*,
-because clips and seconds of one video are not independent. `vcwork.trivial` holds the predictors that know nothing.
+`Result` is one number with its company; it refuses to exist without chance and a protocol card, and no table shows one
+whose card leaves out what its task needs. Intervals resample *videos*, because clips and seconds of one video are not
+independent. `vcwork.trivial` holds the predictors that know nothing.
 NumPy alone. Gap: an interval over videos says nothing about another training seed; `over_seeds` shows that range.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card, one_split
 
 UNITS = ("share", "rank")  # share: a fraction, shown in percent, higher is better; rank: from 1, lower is better
 
@@ -25,7 +27,8 @@ class Result:
     """One metric: its value, 95 % interval over videos, what chance gives, and how it was measured.
 
     value, low, high, chance, trivial and paper share one unit; n counts what was averaged (queries, steps, seconds).
-    trivial: scores of predictors that never saw the content. Raises VcworkError on NaN or where company is missing.
+    trivial: scores of predictors that never saw the content. paper: a published number, which needs the card of *its*
+    protocol; another split there is refused. Raises VcworkError on NaN or where company is missing.
     """
 
     name: str
@@ -33,16 +36,17 @@ class Result:
     low: float
     high: float
     chance: float
-    protocol: str
+    protocol: Card
     n: int
     trivial: dict[str, float] = field(default_factory=dict)
     paper: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     unit: str = "share"
+    paper_protocol: Card | None = None
 
     def __post_init__(self) -> None:
-        if not self.name.strip() or not self.protocol.strip():
-            raise VcworkError(f"result {self.name!r}: expected a name and a protocol, got {self.protocol!r}")
+        if not self.name.strip() or not isinstance(self.protocol, Card) or not str(self.protocol):
+            raise VcworkError(f"result {self.name!r}: expected a name and a protocol card, got {self.protocol!r}")
         if self.unit not in UNITS:
             raise VcworkError(f"result {self.name}: expected unit to be one of {', '.join(UNITS)}, got {self.unit!r}")
         for key in ("value", "low", "high", "chance"):
@@ -50,6 +54,9 @@ class Result:
         object.__setattr__(self, "trivial", {k: _number(self.name, k, v) for k, v in self.trivial.items()})
         if self.paper is not None:
             object.__setattr__(self, "paper", _number(self.name, "paper", self.paper))
+            if self.paper_protocol is None:
+                raise VcworkError(f"result {self.name}: a paper's number needs the card of its own protocol")
+            one_split([self.protocol, self.paper_protocol], f"result {self.name}, paper")
         if self.low > self.high or self.n < 1:
             raise VcworkError(f"result {self.name}: low {self.low} above high {self.high}, or n {self.n} below 1")
 
@@ -70,8 +77,10 @@ class Result:
         return show(getattr(self, key), self.unit)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, texts and dictionaries, ready for JSON."""
-        return asdict(self)
+        """Plain numbers, texts and dictionaries, ready for JSON: `protocol` the sentence, `card` its fields."""
+        given = asdict(self) | {"protocol": str(self.protocol), "card": self.protocol.as_dict()}
+        paper = given.pop("paper_protocol")
+        return given if paper is None else given | {"paper_card": self.paper_protocol.as_dict()}
 
 
 def show(value: float, unit: str = "share") -> str:
@@ -167,12 +176,14 @@ class Comparison:
 
 
 def paired_bootstrap(
-    a: np.ndarray, b: np.ndarray, video_ids: Sequence, n_boot: int = 2000, seed: int = 0
+    a: np.ndarray, b: np.ndarray, video_ids: Sequence, n_boot: int = 2000, seed: int = 0, cards: Sequence[Card] = ()
 ) -> Comparison:
     """Compare two systems on the same items: per-item scores a, b (N,), videos drawn again together.
 
-    Sharper than two separate intervals, because hard items are hard for both.
+    Sharper than two separate intervals, because hard items are hard for both. cards: the two protocols, where they are
+    known; VcworkError names both splits where they differ.
     """
+    one_split(list(cards), "paired comparison")
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape:
         raise VcworkError(f"expected the same items for both systems, got {a.shape} and {b.shape}")
@@ -237,7 +248,7 @@ class SeedSummary:
 def over_seeds(runs: Sequence[Sequence[Result]]) -> list[SeedSummary]:
     """Mean and range per metric over runs that differ in the seed alone; each run is a list of results.
 
-    Raises VcworkError where the runs hold different metrics.
+    Raises VcworkError where the runs hold different metrics, or one of them speaks of another split.
     """
     if len(runs) < 2:
         raise VcworkError(f"a summary over seeds needs at least 2 runs, got {len(runs)}")
@@ -248,6 +259,7 @@ def over_seeds(runs: Sequence[Sequence[Result]]) -> list[SeedSummary]:
 
 
 def _over_seeds(same: list[Result]) -> SeedSummary:
+    one_split([r.protocol for r in same], f"{same[0].name} over seeds")
     values = tuple(r.value for r in same)
     chance = float(np.mean([r.chance for r in same]))
     protocol = f"{len(same)} seeds; first of them: {same[0].protocol}"
@@ -271,26 +283,38 @@ def seeds_table(summaries: Sequence[SeedSummary]) -> str:
 _HEADINGS = ("metric", "value", "95 % interval", "chance", "best trivial", "n", "protocol")
 
 
+def check_cards(results: Sequence[Result], recorded: bool = False) -> None:
+    """VcworkError, naming result and fields, where a card lacks what its task needs (`vcwork.protocol.NEEDS`)."""
+    for result in results:
+        if lacking := result.protocol.lacks(recorded):
+            task = result.protocol.task or "no task named"
+            raise VcworkError(f"result {result.name} ({task}): its protocol card lacks {', '.join(lacking)}")
+
+
 def results_table(results: Sequence[Result]) -> str:
-    """Aligned text: value, interval, chance, best trivial score, n; protocols as numbered notes below."""
+    """Aligned text: value, interval, chance, best trivial score, n; protocols as numbered notes below.
+
+    VcworkError where a protocol card lacks what its task needs."""
+    check_cards(results)
     protocols = list(dict.fromkeys(r.protocol for r in results))
     rows = [_with_paper(_HEADINGS, results, "paper")]
-    rows += [_with_paper(_cells(r, f"[{protocols.index(r.protocol) + 1}]"), results, _paper(r)) for r in results]
+    rows += [_with_paper(_cells(r, f"[{protocols.index(r.protocol) + 1}]"), results, paper_cell(r)) for r in results]
     notes = [f"[{i}] {protocol}" for i, protocol in enumerate(protocols, 1)]
     return "\n".join([_align(rows), "", *notes])
 
 
 def results_html(results: Sequence[Result]) -> str:
     """The same table as a self-contained HTML fragment, every trivial score listed, texts escaped."""
+    check_cards(results)
     head = "".join(f"<th>{html.escape(h)}</th>" for h in _with_paper(_HEADINGS, results, "paper"))
     body = "".join(_html_row(r, results) for r in results)
     return f'<table class="vcwork-results"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 def _html_row(result: Result, results: Sequence[Result]) -> str:
-    cells = list(_cells(result, result.protocol))
+    cells = list(_cells(result, str(result.protocol)))
     cells[4] = "; ".join(f"{name} {show(value, result.unit)}" for name, value in result.trivial.items()) or cells[4]
-    cells = [f"<td>{html.escape(cell)}</td>" for cell in _with_paper(cells, results, _paper(result))]
+    cells = [f"<td>{html.escape(cell)}</td>" for cell in _with_paper(cells, results, paper_cell(result))]
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -300,8 +324,12 @@ def _cells(r: Result, protocol: str) -> tuple[str, ...]:
     return r.name, r.show(), f"{r.show('low')} .. {r.show('high')}", r.show("chance"), trivial, str(r.n), protocol
 
 
-def _paper(result: Result) -> str:
-    return "" if result.paper is None else result.show("paper")
+def paper_cell(result: Result) -> str:
+    """The published number where its protocol is this one's, else in what the two differ."""
+    if result.paper is None:
+        return ""
+    other = result.protocol.differs(result.paper_protocol)
+    return f"not comparable ({', '.join(other)})" if other else result.show("paper")
 
 
 def _with_paper(cells: Sequence[str], results: Sequence[Result], paper: str) -> tuple[str, ...]:

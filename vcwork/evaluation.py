@@ -13,6 +13,7 @@ from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus, Video
 from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
 from vcwork.sampling import Pair
 from vcwork.store import FeatureStore
 from vcwork.tasks import classification, localization, moments, segmentation
@@ -49,14 +50,40 @@ def overview(corpus: Corpus, store: FeatureStore, encoder: Encoder | None, split
     return text_table(("what", "value"), rows)
 
 
-def setting_of(corpus: Corpus, split: str) -> str:
-    """How far the split is from what was trained on, for a protocol: recipes nobody saw, or only other videos."""
+def setting_of(
+    corpus: Corpus,
+    split: str,
+    store: FeatureStore | None = None,
+    encoder: Encoder | None = None,
+    clips: Clips | None = None,
+) -> Card:
+    """The protocol card that the tasks extend: the split, how far it is from what was trained on, and what was used.
+
+    store: hash of the features, and how many of the split's videos have none; encoder: hash of the model; with both the
+    share of videos, or of `clips` where given, that do not fit its window at once (they are read in windows, not cut).
+    """
+    card = Card(split=f"{corpus.name} {split}", rule=_distance(corpus, split))
+    if store is None:
+        return card if encoder is None else card.but(model=encoder.digest)
+    videos = corpus.split(split)
+    absent = sum(v.id not in store for v in videos)
+    card = card.but(missing=(absent, len(videos)), features=store.digest())
+    if encoder is None:
+        return card.but(model="none")
+    lengths = [store.lengths[v.id] for v in videos if v.id in store] if clips is None else [*map(len, clips.features)]
+    share = float(np.mean(np.array(lengths) > encoder.window)) if lengths else 0.0
+    rule = f"{'videos' if clips is None else 'clips'} over {encoder.window} s read in half-overlapping windows"
+    return card.but(model=encoder.digest, truncation=(rule, share))
+
+
+def _distance(corpus: Corpus, split: str) -> str:
+    """How far a split is from what was trained on: recipes nobody saw, or only other videos."""
     recipes, trained = ({v.recipe for v in corpus.split(name) if v.recipe} for name in (split, "train"))
     if split == "train":
-        return "train split, seen in training"
+        return "seen in training"
     if not corpus.split("train"):
-        return f"{split} split, zero-shot on another corpus"
-    return f"{split} split, " + ("videos of trained recipes" if recipes & trained else "zero-shot on unseen recipes")
+        return "zero-shot on another corpus"
+    return "videos of trained recipes" if recipes & trained else "zero-shot on unseen recipes"
 
 
 def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:

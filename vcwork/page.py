@@ -7,7 +7,7 @@ interval and protocol beside each value, and a card per notebook.
 from html import escape
 from typing import Any
 
-from vcwork.audit import Result, show
+from vcwork.audit import Result, paper_cell, show
 from vcwork.results import as_result
 
 STATUS_WORDS = {
@@ -144,16 +144,15 @@ def table_cells(result: Result) -> dict[str, str]:
     """A result as the texts of one table line, by column; the page and the terminal show the same."""
     trivial, score = result.best_trivial
     interval = f"{result.show('low')} .. {result.show('high')}"
-    paper = "" if result.paper is None else result.show("paper")
     return {
         "metric": result.name,
         "value": result.show(),
         "95 % interval": interval,
         "chance": result.show("chance"),
         "best trivial": f"{show(score, result.unit)} {trivial}",
-        "paper": paper,
+        "paper": paper_cell(result),
         "n": str(result.n),
-        "protocol": result.protocol,
+        "protocol": str(result.protocol),
     }
 
 
@@ -174,7 +173,7 @@ def _metric_line(result: Result, columns: list[str]) -> str:
 
 def _protocol_line(result: Result, width: int) -> str:
     """How the metrics above it were measured."""
-    return f'<tr class="protocol"><td colspan="{width}">{escape(result.protocol)}</td></tr>'
+    return f'<tr class="protocol"><td colspan="{width}">{escape(str(result.protocol))}</td></tr>'
 
 
 def _bar(result: Result) -> str:

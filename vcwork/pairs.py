@@ -13,6 +13,7 @@ from vcwork.audit import Result, bootstrap_by_video, text_table
 from vcwork.config import OverlapConfig
 from vcwork.corpus import Corpus, Video
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
 from vcwork.sampling import Pair, Track, sample_pair, span_iou
 from vcwork.store import FeatureStore
 
@@ -62,11 +63,12 @@ _ROWS = (  # last: 100,000 draws by the paper's rule at 2.4 tokens a second and 
 
 @dataclass(frozen=True)
 class Named:
-    """Pairs (P,) whose text names a step, the ids it names (P,), and {video: (T,) step shown, "" for none}."""
+    """Pairs (P,) whose text names a step, the ids it names (P,), {video: (T,) step shown, "" for none}, their split."""
 
     pairs: list[Pair]
     steps: list[set[str]]
     shown: Mapping[str, np.ndarray]
+    split: str = ""
 
     def showing(self, pair: Pair, steps: set[str]) -> np.ndarray:
         """Which seconds of the pair's video show one of `steps`, (T,) bool."""
@@ -90,7 +92,8 @@ def named(corpus: Corpus, store: FeatureStore, pairs: Sequence[Pair]) -> Named:
     kept = [i for i, names in enumerate(steps) if names]
     if not kept:
         raise VcworkError(f"{corpus.name}: none of {len(pairs)} texts names a step")
-    return Named([pairs[i] for i in kept], [steps[i] for i in kept], shown)
+    split = f"{corpus.name} {' and '.join(sorted({corpus[id].split for id in shown}))}"
+    return Named([pairs[i] for i in kept], [steps[i] for i in kept], shown, split)
 
 
 def judge(found: Named, prefix: str, setting: str, seed: int = 0) -> list[Result]:
@@ -103,10 +106,11 @@ def judge(found: Named, prefix: str, setting: str, seed: int = 0) -> list[Result
     anywhere = [_anywhere(found, p, s) for p, s in zip(found.pairs, found.steps, strict=True)]
     chance, trivial = np.mean(other, axis=0), np.mean(anywhere, axis=0)
     videos, results = [p.video_id for p in found.pairs], []
-    protocol = (
+    rule = (
         f"{setting}; {len(own)} pairs whose text names a step, {len(set(videos))} videos; chance: the text of another "
-        "video; interval over videos"
+        "video"
     )
+    protocol = Card(task="pairs", split=found.split, rule=rule, interval="videos")
     for i, name in enumerate(("shows_named_step", "seconds_on_named_step")):
         low, high = bootstrap_by_video(own[:, i], videos, seed=seed)
         known = {"same video, anywhere": float(trivial[i])}

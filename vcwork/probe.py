@@ -14,6 +14,7 @@ from vcwork.audit import Result, bootstrap_by_video
 from vcwork.backbones import Backbone
 from vcwork.corpus import Corpus, Video
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
 from vcwork.store import FeatureStore
 
 PARTS = {"object": "thing", "action": "action", "tool": "tool"}  # as shown, and as the lab corpus names them
@@ -35,11 +36,12 @@ class OneFrame:
 
 @dataclass(frozen=True)
 class StepSeconds:
-    """Seconds that lie wholly inside a true step: features (N, W), the step's parts (N,) each, videos (N,)."""
+    """Seconds that lie wholly inside a true step: features (N, W), the step's parts (N,) each, videos (N,), split."""
 
     features: np.ndarray
     labels: dict[str, np.ndarray]
     videos: np.ndarray
+    split: str = ""
 
 
 def some_videos(corpus: Corpus, splits: Sequence[str], at_most: int) -> Corpus:
@@ -67,7 +69,7 @@ def step_seconds(corpus: Corpus, store: FeatureStore, split: str) -> StepSeconds
         raise VcworkError(f"{corpus.name}: no {split} second of which action and object are known")
     labels = {name: np.array([parts[step][key] for _, _, step in rows]) for name, key in PARTS.items()}
     features = np.stack([store[id][second] for id, second, _ in rows]).astype(np.float32)
-    return StepSeconds(features, labels, np.array([id for id, _, _ in rows]))
+    return StepSeconds(features, labels, np.array([id for id, _, _ in rows]), f"{corpus.name} {split}")
 
 
 def ridge_labels(train: np.ndarray, labels: np.ndarray, test: np.ndarray, penalty: float = 100.0) -> np.ndarray:
@@ -90,10 +92,11 @@ def probe(train: StepSeconds, test: StepSeconds, prefix: str, setting: str, seed
         right = ridge_labels(train.features, known, test.features) == truth
         low, high = bootstrap_by_video(right, test.videos, seed=seed)
         names, counts = np.unique(known, return_counts=True)
-        protocol = (
+        rule = (
             f"{setting}; ridge probe fitted on {len(known)} seconds of {len(set(train.videos))} videos, tested on "
-            f"{len(truth)} seconds of {len(set(test.videos))}; unseen action-object combinations; interval over videos"
+            f"{len(truth)} seconds of {len(set(test.videos))}; unseen action-object combinations"
         )
+        protocol = Card("probe", test.split, rule, pool=len(names), interval="videos")
         trivial = {"most frequent": float((truth == names[counts.argmax()]).mean())}
         results.append(
             Result(f"{prefix}_{part}", right.mean(), low, high, 1 / len(names), protocol, len(truth), trivial)

@@ -2,7 +2,9 @@
 
 A notebook calls `record` once, in its cell tagged `results`. The runner names a folder in `VCWORK_RESULTS_DIR`;
 without it nothing is written. A result is a `vcwork.audit.Result`, anything else with `as_dict()`, or a dict with its
-fields; NaN and infinity are refused, because a metric that could not be computed is not a result.
+fields; NaN and infinity are refused, because a metric that could not be computed is not a result. JSON holds the
+protocol twice: `protocol` is the sentence, `card` its fields; records older than cards have the sentence alone, and are
+still read.
 """
 
 import dataclasses
@@ -16,9 +18,10 @@ from typing import Any
 from IPython import get_ipython
 from IPython.display import display
 
-from vcwork.audit import Result, results_table
+from vcwork.audit import Result, check_cards, results_table
 from vcwork.errors import VcworkError
 from vcwork.files import read_json, write_json
+from vcwork.protocol import MODELLED, as_card
 
 MIME = "application/vnd.vcwork.metrics+json"
 FILE = "metrics.json"
@@ -27,8 +30,11 @@ FILE = "metrics.json"
 def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None = None) -> None:
     """Show `results` as a table and hand them to the runner, with `hashes` of what they were measured on.
 
-    A second call replaces the first. Raises VcworkError for NaN, a missing field, the same name and protocol twice."""
-    results = [as_result(result) for result in results]
+    Cards that name no model or no features get those of `hashes` (`checkpoint`, `features`). A second call replaces the
+    first. Raises VcworkError for NaN, a missing field, a card that lacks what its task needs, or one result twice.
+    """
+    results = [_hashed(as_result(result), hashes or {}) for result in results]
+    check_cards(results, recorded=True)
     keys = [(result.name, result.protocol) for result in results]
     for key in keys:
         if keys.count(key) > 1:
@@ -47,6 +53,14 @@ def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None 
         display({MIME: payload, "text/plain": table}, raw=True)
 
 
+def _hashed(result: Result, hashes: dict[str, str]) -> Result:
+    """The result with the hashes of what the notebook stands on, where its task needs them and its card has none."""
+    card = result.protocol
+    known = {"model": hashes.get("checkpoint", ""), "features": hashes.get("features", "")}
+    new = {name: value for name, value in known.items() if value and not getattr(card, name)}
+    return dataclasses.replace(result, protocol=card.but(**new)) if new and card.task in MODELLED else result
+
+
 def recorded(folder: Path) -> dict[str, Any]:
     """What the last `record` wrote into `folder`: `results` (list of dicts) and `hashes`, empty without a record."""
     if not (folder / FILE).exists():
@@ -59,7 +73,7 @@ def as_result(value: Any) -> Result:
     """A Result from one, from anything with `as_dict()`, or from a dict. VcworkError names wrong or missing fields."""
     if isinstance(value, Result):
         return value
-    given = value if isinstance(value, dict) else value.as_dict()
+    given = _with_cards(dict(value if isinstance(value, dict) else value.as_dict()))
     fields = {field.name: field for field in dataclasses.fields(Result)}
     required = [name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING]
     wrong = [f"unknown {name}" for name in given if name not in fields]
@@ -67,6 +81,17 @@ def as_result(value: Any) -> Result:
     if wrong:
         raise VcworkError(f"result {given.get('name')!r}: {', '.join(wrong)}; its fields: {', '.join(fields)}")
     return Result(**given)
+
+
+def _with_cards(given: dict[str, Any]) -> dict[str, Any]:
+    """Cards made from their dictionaries; of a record older than cards from its sentence alone."""
+    if isinstance(given.get("protocol"), str) or "card" in given:
+        older = "card" not in given
+        given["protocol"] = as_card(given.pop("card", given.get("protocol")))
+        paper = given.pop("paper_card", None)
+        if given.get("paper") is not None and (paper or older):
+            given["paper_protocol"] = as_card(paper) if paper else given["protocol"]
+    return given
 
 
 def plain(value: Any, where: str) -> Any:

@@ -11,7 +11,8 @@ import numpy as np
 from vcwork import metrics, trivial
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
-from vcwork.tasks.common import check_lengths, mean_result, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import check_lengths, mean_result
 
 
 def fill(templates: Sequence[str], names: Sequence[str]) -> list[list[str]]:
@@ -41,7 +42,7 @@ def evaluate(
     *,
     ks: tuple[int, ...] = (1, 5),
     ties: str = "expected",
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -58,7 +59,7 @@ def evaluate(
     places = metrics.place(scores, relevant)
     counts = np.sort(np.bincount(labels, minlength=n_classes))[::-1]
     rule = f"{n} videos, {n_classes} classes of which {(counts > 0).sum()} occur"
-    protocol = sentence(setting, rule, f"{ties} ties", "95 % interval over videos")
+    protocol = as_card(setting).but(rule, task="classification", pool=n_classes, ties=ties, interval="videos")
     most = trivial.majority_class(labels)
     results = []
     for k in [k for k in ks if k < n_classes]:
@@ -76,7 +77,7 @@ def lookalike_errors(
     lookalike: Sequence[int],
     video_ids: Sequence,
     *,
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -95,8 +96,8 @@ def lookalike_errors(
     if len(np.unique(np.asarray(video_ids)[keep])) < 2:
         return []
     hits = (share[rows, twin] / np.maximum(wrong, 1e-12))[keep]
-    rule = f"{int(keep.sum())} videos named wrongly, {scores.shape[1]} classes"
-    protocol = sentence(setting, rule, "chance: any wrong class", "95 % interval over videos")
+    rule = f"{int(keep.sum())} videos named wrongly, {scores.shape[1]} classes; chance: any wrong class"
+    protocol = as_card(setting).but(rule, task="look-alike errors", ties="expected", interval="videos")
     chance, videos = 1 / (scores.shape[1] - 1), np.asarray(video_ids)[keep]
     name = "lookalike_share_of_errors"
     return [mean_result(name, hits, videos, chance, protocol, n_boot=n_boot, seed=seed)]

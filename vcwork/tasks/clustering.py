@@ -10,7 +10,8 @@ import numpy as np
 
 from vcwork import metrics
 from vcwork.audit import Result
-from vcwork.tasks.common import check_lengths, mean_result, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import check_lengths, mean_result
 
 
 def evaluate(
@@ -19,7 +20,7 @@ def evaluate(
     video_ids: Sequence,
     name: str = "",
     *,
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 300,
     seed: int = 0,
 ) -> list[Result]:
@@ -29,7 +30,7 @@ def evaluate(
     rng = np.random.default_rng(seed)
     shuffled = [rng.permutation(classes) for _ in range(20)]
     rule = f"{n} items, {clusters.max() + 1} clusters, {classes.max() + 1} classes; chance: shuffled labels"
-    protocol = sentence(setting, rule, "95 % interval over videos, clusters fixed")
+    protocol = as_card(setting).but(rule, task="clusters", interval="videos, clusters fixed")
     per_item, chance = _in_majority(clusters, classes), np.mean([metrics.purity(clusters, s) for s in shuffled])
     prefix = f"{name}_" if name else ""
     purity = mean_result(f"{prefix}purity", per_item, video_ids, chance, protocol, n_boot=n_boot, seed=seed)
@@ -60,7 +61,13 @@ def _nmi_interval(
 
 
 def kin_share(
-    batches: Sequence[np.ndarray], kin: np.ndarray, name: str, *, setting: str = "", n_boot: int = 1000, seed: int = 0
+    batches: Sequence[np.ndarray],
+    kin: np.ndarray,
+    name: str,
+    *,
+    setting: Card | str = "",
+    n_boot: int = 1000,
+    seed: int = 0,
 ) -> Result:
     """Share of pairs inside a batch that are kin; kin (V, V) bool, diagonal ignored; interval over batches.
 
@@ -73,5 +80,6 @@ def kin_share(
         shares += list(inside.sum(1) / max(1, len(members) - 1))
         batch += [b] * len(members)
     chance = float(kin.sum() / (len(kin) * (len(kin) - 1)))
-    protocol = sentence(setting, f"{len(batches)} batches of {len(batches[0])} videos", "95 % interval over batches")
+    rule = f"{len(batches)} batches of {len(batches[0])} videos"
+    protocol = as_card(setting).but(rule, task="neighbours", pool=len(kin), interval="batches")
     return mean_result(name, np.array(shares), batch, chance, protocol, n_boot=n_boot, seed=seed)

@@ -7,6 +7,7 @@ import numpy as np
 
 from vcwork.audit import Result, bootstrap_by_video, bootstrap_ratio
 from vcwork.errors import VcworkError
+from vcwork.protocol import Card
 
 Intervals = Iterable[tuple[float, float]]
 
@@ -27,7 +28,7 @@ def inside(intervals: Intervals, n_seconds: int) -> np.ndarray:
 
 
 def mean_result(
-    name: str, per_item: np.ndarray, videos: Sequence, chance: float, protocol: str, *, n_boot: int, seed: int, **more
+    name: str, per_item: np.ndarray, videos: Sequence, chance: float, protocol: Card, *, n_boot: int, seed: int, **more
 ) -> Result:
     """Mean of per_item (N,) with its interval over videos (N,)."""
     low, high = bootstrap_by_video(per_item, videos, n_boot, seed)
@@ -35,7 +36,7 @@ def mean_result(
 
 
 def ratio_result(
-    name: str, hits: np.ndarray, totals: np.ndarray, chance: float, protocol: str, *, n_boot: int, seed: int, **more
+    name: str, hits: np.ndarray, totals: np.ndarray, chance: float, protocol: Card, *, n_boot: int, seed: int, **more
 ) -> Result:
     """Sum of hits / sum of totals, averaged over groups that occur; hits, totals (V,) or (V, G) per video."""
     low, high = bootstrap_ratio(hits, totals, n_boot, seed)
@@ -49,16 +50,11 @@ def group_mean(hits: np.ndarray, totals: np.ndarray) -> float:
     return float(np.mean(hits[totals > 0] / totals[totals > 0])) if (totals > 0).any() else 0.0
 
 
-def _result(name: str, value: float, low: float, high: float, chance: float, protocol: str, n: int, more: dict):
+def _result(name: str, value: float, low: float, high: float, chance: float, protocol: Card, n: int, more: dict):
     extra = dict(more.pop("extra", {}))
     if chance > 0:
         extra["times_chance"] = value / chance
     return Result(name, value, low, high, chance, protocol, n, extra=extra, **more)
-
-
-def sentence(*parts: str) -> str:
-    """A protocol from its non-empty parts."""
-    return "; ".join(part for part in parts if part)
 
 
 def check_lengths(**arrays: Sequence) -> int:

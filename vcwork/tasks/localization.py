@@ -14,7 +14,8 @@ from vcwork import trivial
 from vcwork.audit import Result, sum_by_video
 from vcwork.errors import VcworkError
 from vcwork.metrics import check_scores
-from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result
 
 
 class Case(NamedTuple):
@@ -87,7 +88,7 @@ def evaluate(
     cases: Sequence[Case],
     prior: tuple[float, float] | None = None,
     *,
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -111,7 +112,7 @@ def evaluate(
     }
     if prior is not None:
         sure["linear in time"] = [_hits(m, trivial.linear_in_time(*m.shape, prior)) for m in masks]
-    return _results(cases, masks, sure, setting, {"n_boot": n_boot, "seed": seed})
+    return _results(cases, masks, sure, as_card(setting), {"n_boot": n_boot, "seed": seed})
 
 
 def _masks(case: Case) -> np.ndarray:
@@ -131,7 +132,7 @@ def _hits(mask: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     return mask[np.arange(len(mask)), seconds].astype(float)
 
 
-def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: str, options: dict) -> list[Result]:
+def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: Card, options: dict) -> list[Result]:
     videos, tasks = [c.video for c in cases], np.array([c.task for c in cases])
     by_task, as_one = (tasks[:, None] == np.unique(tasks)).astype(float), np.ones((len(cases), 1))  # (n, G), (n, 1)
     present = np.array([m.any(1).sum() for m in masks])[:, None]  # absent steps can be neither hit nor missed
@@ -149,7 +150,7 @@ def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: st
         scores = {key: group_mean(value * groups, present * groups) for key, value in sums.items()}
         known = {key: scores[key] for key in _KNOWN if key in scores and key != chance}
         parts = sum_by_video(sums[ours] * groups, videos), sum_by_video(present * groups, videos)
-        protocol = sentence(setting, size, rule, f"chance: {chance}", "95 % interval over videos")
+        protocol = setting.but(f"{size}; {rule}; chance: {chance}", task="localization", interval="videos")
         results.append(ratio_result(name, *parts, scores[chance], protocol, trivial=known, **options))
     return results
 
@@ -162,7 +163,7 @@ def ladder(
     everything: Sequence[np.ndarray],
     columns: Sequence[np.ndarray],
     *,
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -186,6 +187,7 @@ def ladder(
         "recall_steps_known": [_found(m, localize(s), trivial.random_in_order_hits(m)) for m, s in occur],
     }
     options, videos = {"n_boot": n_boot, "seed": seed}, [case.video for case, _, _, _ in rows]
+    setting = as_card(setting)
     return [_rung(name, _RUNGS[name], counts, videos, setting, options) for name, counts in rungs.items()]
 
 
@@ -212,7 +214,7 @@ def _found(mask: np.ndarray, seconds: np.ndarray, chance: np.ndarray) -> tuple[f
     return _hits(mask, seconds).sum(), mask.any(1).sum(), chance.sum()
 
 
-def _rung(name: str, rule: str, counts: list, videos: list, setting: str, options: dict) -> Result:
+def _rung(name: str, rule: str, counts: list, videos: list, setting: Card, options: dict) -> Result:
     hits, totals, chance = (sum_by_video(column, videos) for column in np.array(counts, dtype=float).T)  # (V,) each
-    protocol = sentence(setting, f"{len(hits)} videos", rule, "95 % interval over videos")
+    protocol = setting.but(f"{len(hits)} videos; {rule}", task="localization ladder", interval="videos")
     return ratio_result(name, hits, totals, float(chance.sum() / totals.sum()), protocol, **options)

@@ -14,7 +14,8 @@ from vcwork import metrics
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
 from vcwork.metrics import check_scores
-from vcwork.tasks.common import Intervals, inside, mean_result, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import Intervals, inside, mean_result
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def evaluate(
     cases: Sequence[Case],
     window_s: float | None = None,
     *,
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -91,8 +92,8 @@ def evaluate(
     rows = np.array([_score(case, window_s) for case in cases])  # (N, 6)
     many = f"{len(cases)} queries, each in its own video of {np.mean([len(c.scores) for c in cases]):.0f} s on average"
     window = "as wide as the score says" if window_s is None else f"{window_s:g} s long"
-    protocol = sentence(setting, many, "95 % interval over videos")
-    wide = sentence(setting, many, f"best moment, {window}", "95 % interval over videos")
+    protocol = as_card(setting).but(many, task="moments", interval="videos")
+    wide = protocol.but(f"best moment, {window}")
     videos, options = [case.video for case in cases], {"n_boot": n_boot, "seed": seed}
     point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
     middles = {"middle of the video": float(point_middle.mean())}, {"middle of the video": float(iou_middle.mean())}
@@ -121,7 +122,7 @@ def evaluate_search(
     *,
     ks: tuple[int, ...] = (1, 5),
     ties: str = "expected",
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -135,9 +136,10 @@ def evaluate_search(
     if not keep.any():
         raise VcworkError(f"moments: none of {len(keep)} queries has a right window")
     places = metrics.place(scores[keep], relevant[keep])
-    lost = f"{(~keep).sum()} queries without a right window left out" if not keep.all() else ""
-    many = f"{keep.sum()} queries among {places.n_items} windows, {places.n_relevant.mean():.1f} right on average"
-    protocol, options = sentence(setting, many, lost, f"{ties} ties", "95 % interval over queries"), {"seed": seed}
+    lost = f"; {(~keep).sum()} queries without a right window left out" if not keep.all() else ""
+    many = f"{keep.sum()} queries among {places.n_items} windows, {places.n_relevant.mean():.1f} right on average{lost}"
+    card = {"task": "library search", "pool": places.n_items, "ties": ties, "interval": "queries"}
+    protocol, options = as_card(setting).but(many, **card), {"seed": seed}
     return [
         mean_result(
             f"library_R@{k}", places.hit(k, ties), np.arange(keep.sum()),

@@ -13,7 +13,8 @@ import numpy as np
 from vcwork import metrics, trivial
 from vcwork.audit import Result, bootstrap_median
 from vcwork.errors import VcworkError
-from vcwork.tasks.common import check_lengths, mean_result, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import check_lengths, mean_result
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def evaluate(
     *,
     ks: tuple[int, ...] = (1, 5, 10),
     ties: str = "expected",
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -62,14 +63,14 @@ def evaluate(
         _Side("v2t_", scores.T, relevant.T, own, clip_video, query_video),
     )
     options = {"n_boot": n_boot, "seed": seed}
-    results = [r for side in sides for r in _direction(side, ks, ties, setting, options)]
+    results = [r for side in sides for r in _direction(side, ks, ties, as_card(setting), options)]
     if clip_recipe is not None and query_video is not None:
         recipe = clip_recipe if query_recipe is None else query_recipe
         results[0].extra["errors"] = errors(scores, relevant, query_video, clip_video, recipe, clip_recipe)
     return results
 
 
-def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: str, options: dict) -> list[Result]:
+def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: Card, options: dict) -> list[Result]:
     keep = side.relevant.any(1)
     if not keep.any():
         raise VcworkError(f"{side.prefix}: no query shares a group with any of {side.scores.shape[1]} items")
@@ -85,14 +86,14 @@ def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: str, option
     return results
 
 
-def _at_k(prefix: str, places: metrics.Places, videos, k: int, ties: str, protocol: str, options: dict) -> Result:
+def _at_k(prefix: str, places: metrics.Places, videos, k: int, ties: str, protocol: Card, options: dict) -> Result:
     chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant)
     hits, extra = places.hit(k, ties), {"tied_queries": places.n_ties}
     known = {"constant score": float(_collapsed(places).hit(k, ties).mean())}
     return mean_result(f"{prefix}R@{k}", hits, videos, chance, protocol, trivial=known, extra=extra, **options)
 
 
-def _median_rank(prefix: str, places: metrics.Places, videos, ties: str, protocol: str, options: dict) -> Result:
+def _median_rank(prefix: str, places: metrics.Places, videos, ties: str, protocol: Card, options: dict) -> Result:
     ranks, chance = places.rank(ties), metrics.chance_median_rank(places.n_items, places.n_relevant)
     low, high = bootstrap_median(ranks, videos, **options)
     known = {"constant score": float(np.median(_collapsed(places).rank(ties)))}
@@ -106,7 +107,7 @@ def _collapsed(places: metrics.Places) -> metrics.Places:
     return metrics.Places(np.zeros_like(full), full, places.n_relevant, places.n_items, places.n_relevant)
 
 
-def _instance(side: _Side, ties: str, setting: str, options: dict) -> Result:
+def _instance(side: _Side, ties: str, setting: Card, options: dict) -> Result:
     relevant = side.own[:, None] == np.arange(side.scores.shape[1])
     hits = metrics.place(side.scores, relevant).hit(1, ties)
     protocol = _protocol(side, 0, ties, setting, "only its own pair counts")
@@ -116,7 +117,7 @@ def _instance(side: _Side, ties: str, setting: str, options: dict) -> Result:
     return mean_result(name, hits, side.query_video, chance, protocol, trivial=known, **options)
 
 
-def _within_video(side: _Side, ties: str, setting: str, options: dict) -> list[Result]:
+def _within_video(side: _Side, ties: str, setting: Card, options: dict) -> list[Result]:
     """R@1 among the items of the query's own video; queries whose video holds nothing wrong to pick are left out."""
     same = side.query_video[:, None] == side.item_video  # (Q, N)
     right = side.relevant & same
@@ -126,18 +127,24 @@ def _within_video(side: _Side, ties: str, setting: str, options: dict) -> list[R
     pool = np.where(same, side.scores, -np.inf)[keep]
     hits = metrics.place(pool, right[keep]).hit(1, ties)
     chance = float((right.sum(1) / same.sum(1))[keep].mean())
-    rule = f"pool: the query's own video, {same.sum(1)[keep].mean():.1f} items on average, same group counts"
-    protocol = _protocol(side, int((~keep).sum()), ties, setting, rule)
+    rule = "pool: the items of the query's own video, same group counts"
+    protocol = _protocol(side, int((~keep).sum()), ties, setting, rule, float(same.sum(1)[keep].mean()))
     name = f"{side.prefix}within_video_R@1"
     return [mean_result(name, hits, side.query_video[keep], chance, protocol, **options)]
 
 
-def _protocol(side: _Side, left_out: int, ties: str, setting: str, rule: str = "any item of the same group counts"):
+def _protocol(
+    side: _Side, left_out: int, ties: str, setting: Card,
+    rule: str = "any item of the same group counts", pool: float | None = None,
+) -> Card:  # fmt: skip
     way = "text to video" if side.prefix == "t2v_" else "video to text"
-    size = f"{way}: {len(side.scores) - left_out} queries, {side.scores.shape[1]} in the gallery"
-    lost = f"{left_out} queries without a right (or wrong) item left out" if left_out else ""
-    drawn = "queries" if side.query_video is None else "videos"
-    return sentence(setting, size, rule, lost, f"{ties} ties", f"95 % interval over {drawn}, gallery fixed")
+    lost = f", {left_out} left out without a right (or wrong) item" if left_out else ""
+    texts, clips = (len(side.scores), side.scores.shape[1])[:: 1 if side.prefix == "t2v_" else -1]
+    return setting.but(
+        f"{way}, {len(side.scores) - left_out} queries{lost}; {rule}",
+        task="retrieval", pool=side.scores.shape[1] if pool is None else pool, captions=texts / clips, ties=ties,
+        interval="queries, gallery fixed" if side.query_video is None else "videos, gallery fixed",
+    )  # fmt: skip
 
 
 def errors(

@@ -15,7 +15,8 @@ from vcwork import metrics, trivial
 from vcwork.audit import Result, sum_by_video
 from vcwork.errors import VcworkError
 from vcwork.metrics import BACKGROUND, check_scores
-from vcwork.tasks.common import check_lengths, group_mean, mean_result, ratio_result, seconds_of, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import check_lengths, group_mean, mean_result, ratio_result, seconds_of
 
 # ---------------------------------------------------------------------------------------------------- labels
 
@@ -199,7 +200,7 @@ def evaluate(
     same: np.ndarray | None = None,
     fitted_on: Sequence[np.ndarray] = (),
     *,
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -217,10 +218,13 @@ def evaluate(
         raise VcworkError("segmentation: no second of any video belongs to a step")
     predicted = [segment(s, gamma, same) for s in scores]
     known = _known(truths, fitted_on)
-    many = f"{sum(map(len, truths))} seconds of {len(truths)} videos, {np.shape(scores[0])[1]} steps"
-    drawn = "95 % interval over videos"
-    protocol = sentence(setting, many, "chance: the predicted labels dealt out to seconds at random", drawn)
-    means = sentence(setting, many, "mean over videos, background ignored; chance: labels of another video", drawn)
+    steps = np.shape(scores[0])[1]
+    card = as_card(setting).but(
+        f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps} steps or none",
+        task="segmentation", pool=steps + 1, interval="videos",
+    )  # fmt: skip
+    protocol = card.but("chance: the predicted labels dealt out to seconds at random")
+    means = card.but("mean over videos, background ignored; chance: labels of another video")
     options = {"n_boot": n_boot, "seed": seed}
     results = _frame_results(predicted, truths, video_ids, known, protocol, options)
     results += _segment_results(predicted, truths, video_ids, known, means, options)
@@ -276,7 +280,7 @@ def _counts(count: Callable, predicted, truths, classes: np.ndarray) -> tuple[np
     return np.array([h for h, _ in pairs], dtype=float), np.array([n for _, n in pairs], dtype=float)
 
 
-def _frame_results(predicted, truths, video_ids, known, protocol: str, options: dict) -> list[Result]:
+def _frame_results(predicted, truths, video_ids, known, protocol: Card, options: dict) -> list[Result]:
     p, t = np.concatenate(predicted), np.concatenate(truths)
     classes = np.unique(t[t != BACKGROUND])
     labels = np.unique(np.concatenate([p, t]))
@@ -306,7 +310,7 @@ _SEGMENT_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
-def _segment_results(predicted, truths, video_ids, known, protocol: str, options: dict) -> list[Result]:
+def _segment_results(predicted, truths, video_ids, known, protocol: Card, options: dict) -> list[Result]:
     foreign = [_of_another_video(predicted, shift) for shift in range(1, min(6, len(predicted)))]
     results = []
     for name, metric in _SEGMENT_METRICS.items():

@@ -11,7 +11,8 @@ import numpy as np
 from vcwork import metrics, trivial
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
-from vcwork.tasks.common import check_lengths, mean_result, sentence
+from vcwork.protocol import Card, as_card
+from vcwork.tasks.common import check_lengths, mean_result
 
 
 def build_choices(
@@ -61,7 +62,7 @@ def evaluate(
     *,
     name: str = "qa_accuracy",
     ties: str = "expected",
-    setting: str = "",
+    setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
@@ -71,6 +72,7 @@ def evaluate(
     if lengths is not None:
         known["longest caption"] = metrics.choice_accuracy(trivial.longest(lengths), np.asarray(answer), ties)
     n_choices = np.shape(scores)[1]
-    protocol = sentence(setting, f"{n_choices} captions a clip, one right", f"{ties} ties", "95 % interval over videos")
+    rule = f"{n_choices} captions to choose from, one right"
+    protocol = as_card(setting).but(rule, task="videoqa", pool=n_choices, ties=ties, interval="videos")
     chance = 1 / n_choices
     return [mean_result(name, hits, video_ids, chance, protocol, trivial=known, n_boot=n_boot, seed=seed)]
