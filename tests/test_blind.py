@@ -1,0 +1,300 @@
+"""What annotations alone are worth: ceilings, priors and shares by hand, by slow rewrites, and on real annotations."""
+
+import csv
+import itertools
+import json
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vcwork import annotated, blind, noise
+from vcwork.annotated import Clips, Located, Moments, Segmented
+from vcwork.audit import Result, results_table
+from vcwork.errors import VcworkError
+
+
+def by_name(results: list[Result]) -> dict[str, Result]:
+    return {r.name: r for r in results}
+
+
+def percent(results: list[Result]) -> dict[str, float]:
+    return {r.name: round(100 * r.value, 1) for r in results}
+
+
+# -------------------------------------------------------------------------------------------------- retrieval
+
+
+def test_knowing_a_label_is_a_random_order_of_its_items() -> None:
+    labels, k = ["a", "a", "a", "b", "c", "c"], 2
+    orders = [list(o) for o in itertools.permutations(range(6))]
+    hits = np.zeros(6)
+    for order in orders:  # the known label's items first, in the order's order
+        for q, label in enumerate(labels):
+            first = [i for i in order if labels[i] == label]
+            hits[q] += first.index(q) < k
+    assert blind.known_hits(labels, k) == pytest.approx(hits / len(orders))
+    with pytest.raises(VcworkError, match="k of at least 1"):
+        blind.known_hits(labels, 0)
+
+
+def test_the_ceiling_is_distinct_texts_over_queries() -> None:
+    clips = Clips(list("aabcc"), list("uvuvw"), list("xxxxx"), [10, 33, 32, 40, 5])
+    found = by_name(blind.retrieval(clips, "toy", ks=(1,)))
+    assert found["toy_ceiling_R@1"].value == pytest.approx(3 / 5)
+    assert found["toy_video_known_R@1"].value == pytest.approx(3 / 5) and found["toy_recipe_known_R@1"].value == 0.2
+    assert found["toy_ceiling_R@1"].extra == {
+        "distinct_texts": 3, "queries_sharing_a_text": 4, "clips_a_video": pytest.approx(5 / 3),
+        "longer_than_32_s": 0.4, "times_chance": pytest.approx(3),
+    }  # fmt: skip
+    alone = by_name(blind.retrieval(Clips(list("aab"), list("uvw")), "toy", ks=(1,)))
+    assert list(alone) == ["toy_ceiling_R@1"], "a clip a video: knowing the video would be knowing the answer"
+
+
+def test_tie_rules_of_constant_scores() -> None:
+    found = blind.tie_rules(np.zeros((50, 50)))
+    assert found["expected"] == pytest.approx(1 / 50) and found["optimistic"] == 1 and found["pessimistic"] == 0
+    assert (found["reference"], found["denominator"], found["queries"]) == (pytest.approx(1 / 50), 2500, 50)
+    twice = np.repeat(np.eye(10), 2, axis=1)[np.repeat(np.arange(10), 2)]  # every video is there twice
+    found = blind.tie_rules(twice)
+    assert (found["expected"], found["reference"], found["denominator"]) == (0.5, 0.5, 40)
+    rng = np.random.default_rng(0)
+    plain = blind.tie_rules(rng.normal(size=(30, 30)))
+    assert len({plain[k] for k in ("expected", "optimistic", "pessimistic", "reference")}) == 1
+
+
+# ---------------------------------------------------------------------------------------------- segmentation
+
+
+def coin(segments: list, durations: list, tasks: list, training: list) -> Segmented:
+    return Segmented([f"v{i}" for i in range(len(tasks))], segments, durations, tasks, training, {})
+
+
+def test_silence_earns_the_background_share_exactly() -> None:
+    one = [(2.0, 5.0, "7"), (6.4, 7.0, "9")]  # seconds 2, 3, 4, 6 of 10.5
+    found = by_name(blind.segmentation(coin([one] * 4, [10.5] * 4, ["t"] * 4, [True, True, False, False]), "toy"))
+    assert found["toy_all_background"].value == pytest.approx(7 / 11)
+    assert found["toy_all_background_floor"].value == pytest.approx(6 / 10)
+    assert found["toy_task_and_time"].value > found["toy_all_background"].value
+    assert found["toy_all_background"].n == 22 and "2 videos" in str(found["toy_all_background"].protocol)
+
+
+def test_task_and_time_against_a_slow_rewrite() -> None:
+    found = annotated.made_annotations(3).coin
+    results = by_name(blind.segmentation(found))
+    labels = {}
+    for id, segments, length in zip(found.ids, found.segments, found.durations_s, strict=True):
+        labels[id] = ["" for _ in range(math.ceil(length))]
+        for start, end, step in segments:
+            for t in range(math.floor(start), min(math.ceil(end), len(labels[id]))):
+                labels[id][t] = step
+    rows = list(zip(found.ids, found.tasks, found.training, strict=True))
+    votes: dict = defaultdict(Counter)
+    for id, task, training in rows:
+        for t, label in enumerate(labels[id]):
+            if training:
+                votes[task, int((t + 0.5) / len(labels[id]) * 20)][label] += 1
+    right = total = steps_right = steps = 0
+    for id, task, training in rows:
+        if training:
+            continue
+        for t, label in enumerate(labels[id]):
+            counts = votes[task, int((t + 0.5) / len(labels[id]) * 20)]
+            best = max(counts.values())
+            guess = min((g for g, n in counts.items() if n == best), key=lambda g: (g != "", g))
+            right, total = right + (guess == label), total + 1
+            steps_right, steps = steps_right + (guess == label != ""), steps + (label != "")
+    assert results["coin_task_and_time"].value == pytest.approx(right / total, abs=0.004)  # ties in votes may differ
+    assert results["coin_task_and_time_foreground_recall"].value == pytest.approx(steps_right / steps, abs=0.008)
+    assert 0.3 < results["coin_task_and_time_foreground_recall"].value < 0.9, "else nothing was compared"
+
+
+def test_priors_need_videos_on_both_sides() -> None:
+    with pytest.raises(VcworkError, match="toy: expected videos to fit on and at least 2 others, got 0 and 3"):
+        blind.segmentation(coin([[(0.0, 2.0, "1")]] * 3, [4.0] * 3, ["t"] * 3, [False] * 3), "toy")
+
+
+def test_a_repeated_label_raises_the_naive_gamma_above_every_score() -> None:
+    different = {str(i): f"step {i}" for i in range(40)}
+    naive, fixed, best = blind.gamma_with_repeats(different)
+    assert naive == fixed < best and not blind.repeated(different)
+    repeated = different | {"40": "step 3"}
+    naive, again, best = blind.gamma_with_repeats(repeated)
+    assert blind.repeated(repeated) == {"step 3": 2}
+    assert naive > best > again, "one text twice silences every second; without the repeat it does not"
+
+
+# ---------------------------------------------------------------------------------------------- localization
+
+
+def test_uniform_and_random_in_order_against_closed_forms() -> None:
+    """One video of 290 s: step k is there around the middle of its part; only steps 0, 2, 4, 6 are annotated."""
+    n_steps, length, half = 7, 290, 15
+    middles = [(k + 0.5) / n_steps * length for k in range(n_steps)]
+    spans = [[(round(m) - half, round(m) + half)] if k % 2 == 0 else [] for k, m in enumerate(middles)]
+    results = by_name(blind.localization(Located(["a", "b"], [spans] * 2, [float(length)] * 2, ["t", "t"]), "toy"))
+    assert results["toy_uniform_in_order"].value == 1
+    assert results["toy_uniform_in_order"].chance == pytest.approx(2 * half / length)
+    rng = np.random.default_rng(0)
+    draws = np.sort(np.array([rng.choice(length, n_steps, replace=False) for _ in range(4000)]), axis=1)
+    hit = [(draws[:, k] >= spans[k][0][0]) & (draws[:, k] < spans[k][0][1]) for k in range(0, n_steps, 2)]
+    assert results["toy_random_in_order"].value == pytest.approx(np.mean(hit), abs=0.01)
+
+
+def test_recall_is_a_mean_over_tasks_and_short_videos_are_counted() -> None:
+    always, never = [[(0.0, 10.0)], [(0.0, 10.0)]], [[(0.0, 1.0)], [(0.0, 1.0)]]
+    found = Located(
+        list("abcde"), [always, never, never, never, [[(0.0, 1.0)]] * 3], [10.0, 10.0, 10.0, 10.0, 2.0], list("xyyyz")
+    )
+    results = by_name(blind.localization(found, "toy"))
+    assert results["toy_uniform_in_order"].value == 0.5, "task x 1, task y 0, whatever the number of videos"
+    assert results["toy_uniform_in_order"].protocol.missing == (1, 5), "two seconds cannot hold three steps"
+
+
+# -------------------------------------------------------------------------------------------------- noise
+
+
+def test_noise_gives_the_widths_and_z_known_from_the_paper() -> None:
+    widths = {(0.227, 3305): 1.43, (0.322, 3305): 1.59, (0.104, 1000): 1.89, (0.309, 1000): 2.86, (0.166, 4021): 1.15}
+    assert {key: round(100 * noise.half_width(*key), 2) for key in widths} == widths
+    table7 = {0.185: 4.2, 0.124: 11.1, 0.161: 6.8, 0.219: 0.8, 0.225: 0.2, 0.201: 2.6, 0.221: 0.6}
+    assert {row: round(noise.unpaired_z(0.227, row, 3305), 1) for row in table7} == table7
+    assert noise.unpaired_z(0.2, 0.3, 100) == -noise.unpaired_z(0.3, 0.2, 100) < 0
+
+
+def test_the_interval_covers_about_95_in_100() -> None:
+    rng = np.random.default_rng(1)
+    for share, n in ((0.03, 200), (0.5, 100), (0.974, 500)):
+        inside = [
+            low <= share <= high for low, high in (noise.interval(x / n, n) for x in rng.binomial(n, share, 2000))
+        ]
+        assert 0.92 < np.mean(inside) < 0.98
+    assert noise.interval(0.0, 10)[0] == pytest.approx(0) and noise.interval(1.0, 10)[1] == pytest.approx(1)
+    with pytest.raises(VcworkError, match="a share from 0 to 1"):
+        noise.unpaired_z(22.7, 0.2, 100)
+
+
+# ---------------------------------------------------------------------------------------- made up, and folders
+
+
+def test_made_annotations_give_a_full_table_and_depend_on_the_seed() -> None:
+    one, again, other = (blind.everything(annotated.made_annotations(s), n_boot=50) for s in (0, 0, 1))
+    assert percent(one) == percent(again) != percent(other)
+    assert {name.split("_")[0] for name in percent(one)} == {"youcook2", "msrvtt", "didemo", "coin", "crosstask"}
+    assert "made up" in results_table(one), "the protocol says so, and no card lacks anything"
+    assert 0.4 < by_name(one)["coin_all_background"].value < 0.6 and blind.repeated(
+        annotated.made_annotations(0).coin.labels
+    )
+
+
+def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VcworkError, match="no such folder"):
+        annotated.read_annotations(tmp_path / "none")
+    with pytest.raises(VcworkError, match=r"none of validation_youcook\.csv"):
+        annotated.read_annotations(tmp_path)
+    (tmp_path / "validation_youcook.csv").write_text(
+        "end,start,task,text,video_id\n60,47,226,cut it,aaaaaaaaaaa\n70,61,226,cut it,bbbbbbbbbbb\n"
+    )
+    found = annotated.read_annotations(tmp_path)
+    assert found.found() == ["youcook2"] and found.youcook2.durations_s == [13, 9]
+
+
+# ------------------------------------------------------------------------------------------------- real files
+
+
+@pytest.fixture(scope="module")
+def folder(real: Path) -> Path:
+    if not (real / "annotations").is_dir():
+        pytest.skip(f"{real / 'annotations'} is absent")
+    return real / "annotations"
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path) -> dict[str, Result]:
+    found = annotated.read_annotations(folder)
+    assert found.found() == list(annotated.BENCHMARKS) and not found.made_up
+    return by_name(blind.everything(found, n_boot=200))
+
+
+def test_real_retrieval_galleries(measured) -> None:
+    youcook, msrvtt = measured["youcook2_ceiling_R@1"], measured["msrvtt_ceiling_R@1"]
+    assert (youcook.n, youcook.extra["distinct_texts"], youcook.extra["queries_sharing_a_text"]) == (3350, 3273, 141)
+    assert (msrvtt.n, msrvtt.extra["distinct_texts"]) == (1000, 995)
+    names = ("ceiling_R@1", "video_known_R@1", "video_known_R@5", "recipe_known_R@1", "recipe_known_R@5")
+    values = [round(100 * measured[f"youcook2_{name}"].value, 1) for name in names]
+    assert values == [97.7, 13.0, 63.6, 2.7, 13.3]
+    assert round(100 * msrvtt.value, 1) == 99.5
+    assert round(100 * youcook.extra["longer_than_32_s"], 1) == 15.4 and round(youcook.extra["clips_a_video"], 1) == 7.7
+    assert "3,350" in youcook.protocol.split
+
+
+def test_real_didemo_prior(measured) -> None:
+    assert {k: round(100 * measured[f"didemo_prior_{k}"].value, 1) for k in ("rank1", "rank5", "mIoU")} == {
+        "rank1": 19.4, "rank5": 68.1, "mIoU": 25.4}  # fmt: skip
+    listed = [round(100 * measured[f"didemo_prior_{k}"].trivial["list order"], 1) for k in ("rank1", "rank5")]
+    assert listed == [19.4, 65.7] and measured["didemo_prior_rank1"].n == 4021
+
+
+def test_real_coin_sample_against_independent_counting(folder: Path, measured) -> None:
+    database = json.loads((folder / "COIN_sample.json").read_text())["database"]
+    shares = {}
+    for rule in (math.ceil, math.floor):
+        seconds = quiet = 0
+        for video in database.values():
+            if video["subset"] != "testing":
+                continue
+            n = rule(video["duration"])
+            spoken: set[int] = set()
+            for step in video["annotation"]:
+                spoken |= set(range(math.floor(step["segment"][0]), min(n, math.ceil(step["segment"][1]))))
+            seconds, quiet = seconds + n, quiet + n - len(spoken)
+        shares[rule] = quiet / seconds
+    ceil, floor = measured["coin_all_background"], measured["coin_all_background_floor"]
+    assert ceil.value == pytest.approx(shares[math.ceil]) and floor.value == pytest.approx(shares[math.floor])
+    assert (round(ceil.value, 4), round(floor.value, 4)) == (0.5944, 0.5916), "a sample; all of COIN: 0.587, 0.584"
+    assert ceil.low < 0.589 < ceil.high, "the paper's 58.9 lies inside the interval of silence"
+    assert (
+        measured["coin_task_and_time_class_mean_recall"].value < measured["coin_task_and_time_foreground_recall"].value
+    )
+    labels = {step["id"]: step["label"] for video in database.values() for step in video["annotation"]}
+    found = annotated.read_annotations(folder).coin
+    assert found.labels == labels and len(labels) - len(set(labels.values())) == sum(
+        n - 1 for n in blind.repeated(found.labels).values()) > 0  # fmt: skip
+    naive, fixed, best = blind.gamma_with_repeats(found.labels)
+    assert naive > best > fixed
+
+
+def test_real_crosstask_sample_against_independent_counting(folder: Path, measured) -> None:
+    found = annotated.read_annotations(folder).crosstask
+    lines = [line.strip() for line in (folder / "crosstask" / "tasks_primary.txt").read_text().splitlines()]
+    n_steps = {lines[i]: int(lines[i + 3]) for i in range(0, len(lines) - 4, 6)}
+    hits, uniform, present = (defaultdict(float) for _ in range(3))
+    for task, video in zip(found.tasks, found.ids, strict=True):
+        with open(folder / "crosstask" / "annotations" / f"{task}_{video}.csv") as file:
+            rows = [(int(k) - 1, float(a), float(b)) for k, a, b in csv.reader(file)]
+        length = math.ceil(max(b for _, _, b in rows))
+        if length < n_steps[task]:
+            continue
+        for k in {k for k, _, _ in rows}:
+            seconds = {t for step, a, b in rows if step == k for t in range(math.floor(a), math.ceil(b))}
+            present[task] += 1
+            uniform[task] += int((k + 0.5) / n_steps[task] * length) in seconds
+            hits[task] += len(seconds) / length
+    expected = np.mean([uniform[t] / present[t] for t in present])
+    assert measured["crosstask_uniform_in_order"].value == pytest.approx(expected)
+    assert measured["crosstask_uniform_in_order"].chance == pytest.approx(
+        np.mean([hits[t] / present[t] for t in present])
+    )
+    rounded = [round(100 * measured[f"crosstask_{k}_in_order"].value, 1) for k in ("uniform", "random")]
+    assert rounded == [12.3, 12.3] and len(present) == 6
+
+
+def test_moments_keep_their_task_apart() -> None:
+    found = Moments([[(0, 0)] * 4] * 3, [[(0, 0)] * 4, [(3, 4)] * 4], ["a", "b"])
+    first, second, _ = blind.moments(found, "toy", n_boot=20)
+    assert (first.value, first.name, first.protocol.task) == (0.5, "toy_prior_rank1", "annotations")
+    assert second.value == pytest.approx(0.5 + 0.5 * 4 / 20), (
+        "the others tie behind the first: 4 of 20 places in the top 5"
+    )
