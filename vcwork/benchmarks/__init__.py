@@ -23,6 +23,8 @@ Each returns a `Benchmark` (frozen) of one split:
             denominators, notes, changed {what: n}, duplicates {what: n}, over_32_s (share or None); table(), as_dict()
 
 `check_no_leak(train, test)` refuses videos in both, naming them; `same_split(a, b)` numbers of different splits.
+`read_benchmark(name, source)` reads a source folder as {role: Benchmark}; `benchmark_corpus(name, source, folder,
+features)` makes it a corpus and a feature store (both in `vcwork.benchmarks.corpora`).
 `plain(text)`: a text as compared. What is an error and what is counted: see `vcwork.benchmarks.common`.
 """
 

@@ -43,7 +43,7 @@ def read_crosstask(
     unusable = {f"{task}_{video}": why for task, video in listed if (why := _why_not(folder, task, video, tasks, have))}
     usable = [pair for pair in listed if "_".join(pair) not in unusable]
     parts = dict.fromkeys(usable, "val") if part == "val" else split_as_reference(usable, primary, n_train)
-    chosen = _once(parts, part, tally.lost)
+    chosen = _once({pair: parts[pair] for pair in usable}, part, tally.lost)
     for task, video in chosen:
         _add_steps(folder / "annotations" / f"{task}_{video}.csv", task, video, tasks[task], tally)
     _optional(folder, "tasks_related.txt", tally, read=False)

@@ -8,6 +8,7 @@ The official json is `videodatainfo` ({videos: [...], sentences: [...]}), as one
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from vcwork.benchmarks.common import (
@@ -49,6 +50,13 @@ def read_msrvtt_1ka(path: str | Path) -> Benchmark:
     return tally.close(NAME, "MSR-VTT 1k-A {n}", "test", "clips", videos)
 
 
+def described(test: Benchmark, full: Benchmark) -> Benchmark:
+    """1k-A with the lengths and categories that the official json tells of its videos."""
+    videos = {id: full.videos.get(id, listed) for id, listed in test.videos.items()}
+    clips = [replace(c, end_s=videos[c.video].duration_s or c.end_s, recipe=videos[c.video].recipe) for c in test.clips]
+    return replace(test, videos=videos, clips=tuple(clips), tasks=full.tasks)
+
+
 def of_key(at: At, key: str) -> str:
     """The video id of JSFusion's key: msr1234 is video1234."""
     if not key.startswith("msr") or not key[3:].isdecimal():
@@ -88,6 +96,8 @@ def read_msrvtt_json(
     known, captions = _read([paths] if isinstance(paths, str | Path) else paths)
     worked_out = [id for id, (own, _) in known.items() if own in official and not (split == "9k" and id in test_ids)]
     chosen = dict.fromkeys(worked_out if ids is None else ids)
+    if split == "9k" and not any(own == "test" for own, _ in known.values()):
+        raise VcworkError("split 9k: takes in official test videos, and the json holds none; give both halves of it")
     if role == "train":
         check_no_leak(chosen, test_ids)
     tally, videos = Tally(), {id: known[id][1] for id in chosen if id in known}
