@@ -9,7 +9,7 @@ Gap: intervals over videos describe the sample of videos, not how another team w
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -134,8 +134,9 @@ def segmentation(
 ) -> list[Result]:
     """Frame accuracy of silence, of relative time, and of the task's name with relative time.
 
-    Named `<name>_all_background`, `<name>_all_background_floor` (video lengths rounded down), `<name>_relative_time`,
-    `<name>_task_and_time`, and of the last `..._foreground_recall` and `..._class_mean_recall`. The priors are fitted
+    Named `<name>_all_background` (extra: labels, distinct_labels_share), `<name>_all_background_floor` (video lengths
+    rounded down), `<name>_relative_time`, `<name>_task_and_time`, and of the last `..._foreground_recall` and
+    `..._class_mean_recall`. The priors are fitted
     on `training` videos and scored on the others; background is counted on the others too.
     """
     n = check_lengths(segments=videos.segments, durations_s=videos.durations_s, training=videos.training)
@@ -161,7 +162,14 @@ def segmentation(
     for metric, count in (("foreground_recall", _steps), ("class_mean_recall", _classes)):
         key = f"{name}_task_and_time_{metric}"
         results.append(_frames(key, predicted["task_and_time"], truth, ids, card, options, count, known))
+    if videos.labels:
+        results[0].extra.update(labels=len(videos.labels), distinct_labels_share=_distinct(videos.labels.values()))
     return results
+
+
+def _distinct(texts: Iterable[str]) -> float:
+    texts = list(texts)
+    return len(set(texts)) / len(texts)
 
 
 def _by_time(labels: list[np.ndarray], fit: Sequence[int], test: Sequence[int]) -> list[np.ndarray]:
