@@ -89,13 +89,22 @@ def _of_captions(corpus: Corpus, videos: list[Video], timed: bool) -> dict[str, 
     }
 
 
+def _covered(video: Video) -> float:
+    """Seconds in which anything is annotated; where annotations overlap they count once."""
+    seconds, last = 0.0, 0.0
+    for s in sorted(video.segments, key=lambda s: s.start_s):
+        seconds += max(0.0, s.end_s - max(s.start_s, last))
+        last = max(last, s.end_s)
+    return seconds
+
+
 def _of_truth(corpus: Corpus, videos: list[Video], timed: bool) -> dict[str, float]:
     if not videos or not timed:
         return {"segments a video": float(np.mean([len(v.segments) for v in videos])) if videos else math.nan}
     lengths = np.array([s.end_s - s.start_s for v in videos for s in v.segments])
-    offsets = mention_offsets(corpus)
+    offsets, known = mention_offsets(corpus), [v for v in videos if v.duration_s]
     numbers = {
-        "background": 1 - lengths.sum() / sum(v.duration_s for v in videos),  # steps do not overlap
+        "background": 1 - sum(map(_covered, known)) / sum(v.duration_s for v in known) if known else math.nan,
         "segments a video": len(lengths) / len(videos),
         "seconds a segment": lengths.mean(),
     }

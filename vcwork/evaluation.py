@@ -62,7 +62,7 @@ def setting_of(
     store: hash of the features, and how many of the split's videos have none; encoder: hash of the model; with both the
     share of videos, or of `clips` where given, that do not fit its window at once (they are read in windows, not cut).
     """
-    card = Card(split=f"{corpus.name} {split}", rule=_distance(corpus, split))
+    card = Card(split=_full_name(corpus, split), rule=_distance(corpus, split))
     if store is None:
         return card if encoder is None else card.but(model=encoder.digest)
     videos = corpus.split(split)
@@ -74,6 +74,11 @@ def setting_of(
     share = float(np.mean(np.array(lengths) > encoder.window)) if lengths else 0.0
     rule = f"{'videos' if clips is None else 'clips'} over {encoder.window} s read in half-overlapping windows"
     return card.but(model=encoder.digest, truncation=(rule, share))
+
+
+def _full_name(corpus: Corpus, split: str) -> str:
+    """The split as a score must name it; a published benchmark's says which of its versions, and how many are left."""
+    return corpus.meta.get("benchmark", {}).get("splits", {}).get(split, f"{corpus.name} {split}")
 
 
 def _distance(corpus: Corpus, split: str) -> str:
@@ -95,7 +100,10 @@ def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
 
 
 def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
-    """Every true segment of the split's videos as a clip; seconds [floor(start), ceil(end))."""
+    """Every true segment of the split's videos as a clip; seconds [floor(start), ceil(end)).
+
+    A video without a recipe gets one of its own: that nobody knows what two videos show does not make it the same.
+    """
     rows = [(v, s, store[v.id][seconds_of(s.start_s, s.end_s, store.lengths[v.id])])
             for v in videos_of(corpus, store, split) for s in v.segments]  # fmt: skip
     rows = [row for row in rows if len(row[2])]
@@ -104,7 +112,7 @@ def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
     return Clips(
         [f for _, _, f in rows], [s.sentence or corpus.steps[s.step] for _, s, _ in rows],
         np.array([s.step for _, s, _ in rows]), np.array([v.id for v, _, _ in rows]),
-        np.array([v.recipe for v, _, _ in rows]), [(s.start_s, s.end_s) for _, s, _ in rows],
+        np.array([v.recipe or f"video {v.id}" for v, _, _ in rows]), [(s.start_s, s.end_s) for _, s, _ in rows],
     )  # fmt: skip
 
 

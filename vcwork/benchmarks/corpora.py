@@ -75,10 +75,11 @@ def benchmark_corpus(
     if name == "crosstask":
         found.drop({id: why for part in parts.values() for id, why in _too_short(part, found.lengths).items()})
     measured = {role: with_features(part, found.lengths, found.lost) for role, part in parts.items()}
+    if not any(part.clips for part in measured.values()):
+        raise VcworkError(f"{beside}: holds features of none of the {len(found.lost)} videos of {name}")
     if found.unlisted:
-        measured[next(iter(measured))].accounting.notes.append(
-            f"feature files of no listed video: {len(found.unlisted)}"
-        )
+        note = f"feature files of no listed video: {len(found.unlisted)}, first {found.unlisted[0]}.npy"
+        next(iter(measured.values())).accounting.notes.append(note)
     digest = sha256_json([[part.split, part.clips] for part in parts.values()] + [found.lengths])
     if not (folder / "corpus.json").exists():
         _write(folder, parts, measured, found, digest)

@@ -90,13 +90,9 @@ def with_features(read: Benchmark, lengths: Mapping[str, int], lost: Mapping[str
             continue
         longer += math.isfinite(clip.end_s) and math.ceil(clip.end_s) > seconds
         kept.append(replace(clip, end_s=float(seconds)) if math.isinf(clip.end_s) else clip)
-    if not kept:
-        raise VcworkError(f"{read.split}: none of its {len(read.videos)} videos has features")
     there = {clip.video for clip in kept}
-    begun_late = {
-        id: "no clip begins before its features end" for id in read.videos if id in lengths and id not in there
-    }
-    account["videos"] |= begun_late
+    late = [id for id in read.videos if id in lengths and id not in there]
+    account["videos"] |= dict.fromkeys(late, "no clip begins before its features end")
     counts = {k: Count(c.expected, {**c.missing, **account.get(k, {})}) for k, c in before.counts.items()}
     counts["features"] = Count(len(read.videos), {id: account["videos"][id] for id in read.videos if id not in lengths})
     changed = before.changed | ({"clips that end after their features": longer} if longer else {})

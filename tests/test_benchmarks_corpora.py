@@ -1,0 +1,347 @@
+"""Published benchmarks as our corpora: features beside annotations, what is counted, every task's arrays on them."""
+
+import json
+import pickle
+from pathlib import Path
+
+import made_benchmarks as made
+import numpy as np
+import pytest
+
+from vcwork import evaluation
+from vcwork.benchmarks import read_coin, read_youcook2_csv, read_youcook2_json
+from vcwork.benchmarks.corpora import benchmark_corpus, questions, read_benchmark, splits_table
+from vcwork.benchmarks.features import FeatureFolder, carve_val, contract_beside, with_features
+from vcwork.checkpoint import Encoder
+from vcwork.config import ModelConfig
+from vcwork.coverage import coverage
+from vcwork.describe import describe
+from vcwork.errors import VcworkError
+from vcwork.model import VideoCLIP
+from vcwork.released import S3D_FEATURES
+from vcwork.tasks import localization, retrieval
+from vcwork.text import Tokenizer
+
+SECONDS = {
+    "youcook2": {id: 71 for id in ("t0", "t1", "t2", "t3", "v0", "v1")},
+    "msrvtt": {f"video{i}": 12 for i in range(10)},
+    "msrvtt_qa": {"video7": 12, "video9": 10},
+    "didemo": {f"a{at}.mov": 30 for at in range(3)} | {f"b{at}.m4v": 23 for at in range(3)},
+    "coin": {f"c{i}": 45 for i in range(8)},
+    "crosstask": {id: 60 for id in ["held", *(f"p{i}" for i in range(34)), *(f"q{i}" for i in range(3)), "r0", "r1"]},
+}
+
+
+@pytest.fixture
+def source(tmp_path: Path):
+    """Makes a release with features; `seconds` overrides what has how many, 0: none."""
+
+    def make(name: str, **seconds: int) -> Path:
+        folder = getattr(made, name)(tmp_path / name)
+        made.features(folder, {id: n for id, n in (SECONDS[name] | seconds).items() if n})
+        return folder
+
+    return make
+
+
+def build(folder: Path):
+    out = folder.parent / "out"
+    return benchmark_corpus(folder.name, folder, out / "corpus", out / "features")
+
+
+def accounting(corpus) -> dict:
+    return json.loads((corpus.folder / "accounting.json").read_text())
+
+
+def sizes(corpus) -> dict[str, int]:
+    return {split: len(corpus.split(split)) for split in ("train", "val", "test") if corpus.split(split)}
+
+
+def test_youcook2(source):
+    corpus, store = build(source("youcook2"))
+    assert sizes(corpus) == {"train": 3, "val": 1, "test": 2} and store.contract.backbone == "made"
+    assert corpus.meta["benchmark"]["splits"] == {
+        "train": "YouCook2 train 6 (official json) without val",
+        "val": "YouCook2 train 2 (official json): val carved from it",
+        "test": "YouCook2 val 4 (HowTo100M csv)",
+    }
+    assert "test: YouCook2 val 4 (HowTo100M csv)" in splits_table(corpus)
+    v0, v1 = corpus.split("test")
+    assert v0.segments[0].step == v1.segments[0].step == "cut the onion"  # one text, one step: group-positive
+    assert v1.segments[0].sentence == "Cut the  onion" and v0.segments[1].step == "fry part 4"
+    assert v0.recipe == "100" and corpus.recipes["100"].name == "recipe type 100" and v0.duration_s == 71
+    report = coverage(corpus, store)
+    assert not report.counts["videos"].missing and not report.counts["features"].missing
+    assert report.denominators["test clips"] == (4, 4)
+    again, same = build(corpus.folder.parents[1] / "youcook2")
+    assert again.videos == corpus.videos and same.digest() == store.digest()
+
+
+def test_either_file_of_youcook2_is_enough(source):
+    folder = source("youcook2")
+    (folder / "youcookii_annotations_trainval.json").rename(folder / "later.json")
+    assert sizes(build(folder)[0]) == {"test": 2}
+    (folder / "validation_youcook.csv").unlink()
+    with pytest.raises(VcworkError, match=r"found no file of youcook2, which needs validation_youcook.csv"):
+        read_benchmark("youcook2", folder)
+    (folder / "later.json").rename(folder / "youcookii_annotations_trainval.json")
+    assert read_benchmark("youcook2", folder)["test"].split == "YouCook2 val 4 (official json)"
+
+
+def test_a_gallery_that_lost_videos_has_another_name(source):
+    folder = source("youcook2", v1=0, v0=20)
+    corpus, store = build(folder)
+    assert corpus.meta["benchmark"]["splits"]["test"] == "YouCook2 val 2 of 4 (HowTo100M csv)"
+    test = accounting(corpus)["test"]
+    assert test["counts"]["features"] == {"expected": 2, "present": 1, "missing": {"v1": "v1.npy is missing"}}
+    assert test["counts"]["clips"]["missing"]["validation_youcook.csv line 4, v1"] == "no features"
+    assert test["changed"] == {"clips that end after their features": 1}  # 15 to 60 s, of which 5 s are there
+    assert test["denominators"] == {"videos": [2, 1], "clips": [4, 2]}
+    report = coverage(corpus, store)
+    assert report.counts["features"].missing == {"v1": "v1.npy is missing"}
+    assert report.denominators["test clips"] == (4, 2) and report.denominators["test videos"] == (2, 1)
+
+
+def test_clips_behind_the_features_are_counted(source):
+    read = read_youcook2_csv(source("youcook2") / "validation_youcook.csv")
+    left = with_features(read, {"v0": 12, "v1": 2}, {})
+    assert [(c.video, c.start_s) for c in left.clips] == [("v0", 2)] and left.split.startswith("YouCook2 val 1 of 4")
+    assert left.accounting.counts["clips"].missing["validation_youcook.csv line 3, v0"] == (
+        "starts at 15 s, the features end at 12 s"
+    )
+    assert left.accounting.counts["videos"].missing == {"v1": "no clip begins before its features end"}
+    assert left.accounting.counts["features"].missing == {} and left.accounting.over_32_s == 0
+    assert with_features(read, {}, {}).split == "YouCook2 val 0 of 4 (HowTo100M csv)"
+
+
+def test_msrvtt(source):
+    corpus, store = build(source("msrvtt", video9=0))
+    assert corpus.meta["benchmark"]["splits"]["test"] == "MSR-VTT 1k-A 1 of 2" and sizes(corpus)["test"] == 2
+    assert sizes(corpus)["train"] + sizes(corpus)["val"] == 8 and "9k" in corpus.meta["benchmark"]["splits"]["train"]
+    video = corpus["video7"]
+    assert [(s.start_s, s.end_s, s.sentence) for s in video.segments] == [(0, 12, "a thing is done")]
+    assert video.recipe == "1" and len(corpus["video8"].segments) == 2  # category and length from the official json
+    assert "video9" in corpus.videos and "video9" not in store
+    assert coverage(corpus, store).denominators["test clips"] == (2, 1)
+
+
+def test_msrvtt_alone_does_not_know_how_long_a_video_is(source):
+    folder = source("msrvtt", video9=0)
+    (folder / "MSRVTT_data.json").unlink()
+    corpus, store = build(folder)
+    assert list(corpus.videos) == ["video7"] and corpus["video7"].segments[0].end_s == 12
+    assert corpus.missing_videos == {"video9": "video9.npy is missing, and nobody says how long the video is"}
+    assert coverage(corpus, store).counts["videos"].present == 1
+
+
+def test_msrvtt_training_lists(source):
+    folder = source("msrvtt")
+    made.write_csv(folder / "MSRVTT_train.7k.csv", [["video_id"], ["video0"], ["video6"]])
+    assert read_benchmark("msrvtt", folder)["train"].title.startswith("MSR-VTT 7k train")
+    made.write_csv(folder / "MSRVTT_train.9k.csv", [["video_id"], ["video0"], ["video7"]])
+    with pytest.raises(VcworkError, match="train and test share 1 videos: video7"):
+        read_benchmark("msrvtt", folder)
+
+
+def test_msrvtt_qa_keeps_the_published_questions(source):
+    corpus, _ = build(source("msrvtt_qa"))
+    asked = questions(corpus)
+    assert [(q.video, q.answer, q.choices[q.answer]) for q in asked] == [
+        ("video7", 0, "a dog runs"), ("video9", 1, "a man cooks"), ("video9", 4, "Food is made")
+    ]  # fmt: skip
+    assert [s.sentence for s in corpus["video9"].segments] == ["a man cooks", "Food is made"]
+
+
+def test_didemo_keeps_every_annotators_choice(source):
+    corpus, _ = build(source("didemo"))
+    assert sizes(corpus) == {"train": 2, "val": 2, "test": 2}
+    assert corpus.truth("a2.mov")["segments"][0]["chunks"] == [[5, 5], [1, 2], [1, 2], [0, 0]]
+    assert corpus.recipes["DiDeMo test"].steps == ("someone waves 0", "someone waves 1", "someone waves 2")
+    assert corpus["b2.m4v"].duration_s == 25 and corpus["b2.m4v"].segments[0].start_s == 5
+
+
+def test_coin_keeps_label_ids_apart(source):
+    corpus, _ = build(source("coin"))
+    assert corpus.steps == {"7": "stir", "8": "pour water", "9": "Stir", "10": "open the can"}
+    assert corpus.recipes["MakeTea"].steps == ("7", "8") and corpus.recipes["MakeTea"].name == "make tea"
+    assert sizes(corpus)["test"] == 2 and sizes(corpus)["train"] + sizes(corpus)["val"] == 6
+    assert [(s.step, s.start_s, s.end_s) for s in corpus["c6"].segments] == [("7", 5, 15.5), ("8", 25, 35.5)]
+
+
+def test_crosstask(source):
+    corpus, store = build(source("crosstask", p3=0))
+    assert sizes(corpus) == {"train": 35, "val": 1, "test": 3} and "p3" not in store
+    assert corpus.recipes["11"].steps == ("11:1", "11:2", "11:3") and corpus.steps["33:2"] == "pour water"
+    listed = accounting(corpus)["test"]["counts"]["listed"]
+    assert listed["missing"] == {"11_p3": "p3.npy is missing"}
+
+
+def test_crosstask_video_shorter_than_its_steps(source):
+    folder = source("crosstask")
+    video = next(iter(read_benchmark("crosstask", folder)["test"].videos))
+    np.save(folder / "features" / f"{video}.npy", np.ones((2, made.WIDTH), np.float16))
+    corpus, store = build(folder)
+    assert video not in store and store.failed == {video: "2 s of features, 3 steps in order"}
+    assert corpus.meta["benchmark"]["splits"]["test"].startswith("CrossTask test 3 of 4 videos")
+
+
+def test_val_is_carved_by_id_whatever_else_is_there(tmp_path):
+    folder = made.youcook2(tmp_path)
+    train = read_youcook2_json(folder / "youcookii_annotations_trainval.json", "training")
+    left, val = carve_val(train, 0.5)
+    assert set(left.videos) | set(val.videos) == set(train.videos) and not set(left.videos) & set(val.videos)
+    assert (left.role, val.role) == ("train", "val") and {c.video for c in val.clips} == set(val.videos)
+    made.edit(folder / "youcookii_annotations_trainval.json", lambda raw: raw["database"].pop(next(iter(left.videos))))
+    fewer = carve_val(read_youcook2_json(folder / "youcookii_annotations_trainval.json", "training"), 0.5)[1]
+    assert fewer.videos == val.videos
+    assert len(carve_val(train, 0.0)[1].videos) == 1  # at least one
+
+
+def test_carved_val_is_near_a_tenth(real):
+    train = read_coin(real / "annotations" / "COIN_sample.json", "training")
+    assert 0.06 < len(carve_val(train)[1].videos) / len(train.videos) < 0.14
+
+
+# ------------------------------------------------------------------------------------------------------ features
+
+
+def test_contract_beside_the_features(tmp_path):
+    made.features(tmp_path, {"a": 3})
+    folder = tmp_path / "features"
+    assert contract_beside(folder).width == made.WIDTH
+    made.write_json(folder / "contract.json", made.CONTRACT | {"colour": "red"})
+    with pytest.raises(VcworkError, match="got colour as well"):
+        contract_beside(folder)
+    made.write_json(folder / "contract.json", {"backbone": "made"})
+    with pytest.raises(VcworkError, match="'weights' is missing"):
+        contract_beside(folder)
+    (folder / "contract.json").unlink()
+    assert contract_beside(folder) == S3D_FEATURES
+
+
+class Trap:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('ran')",))
+
+
+@pytest.mark.parametrize("save, message", [
+    (lambda path: np.save(path, np.ones((4, 5), np.float32)), r"v0.npy: expected numbers \(T, 8\)"),
+    (lambda path: np.save(path, np.full((4, 8), np.nan)), r"v0.npy: expected finite numbers"),
+    (lambda path: np.save(path, np.ones((0, 8), np.float32)), r"v0.npy: expected numbers \(T, 8\), T > 0"),
+    (lambda path: path.write_bytes(pickle.dumps(Trap())), r"v0.npy: not readable as a plain .npy array"),
+])  # fmt: skip
+def test_a_feature_file_that_cannot_be_used_is_an_error(source, save, message):
+    folder = source("youcook2")
+    save(folder / "features" / "v0.npy")
+    with pytest.raises(VcworkError, match=message):
+        build(folder)
+    assert not (folder.parent / "out" / "corpus" / "corpus.json").exists()
+
+
+def test_features_of_nobody(source):
+    folder = source("youcook2", stranger=9)
+    corpus, _ = build(folder)
+    assert "feature files of no listed video: 1, first stranger.npy" in accounting(corpus)["train"]["notes"]
+    for path in (folder / "features").glob("[tv]*.npy"):
+        path.unlink()
+    with pytest.raises(VcworkError, match="holds features of none of the 6 videos of youcook2"):
+        build(folder)
+    (folder / "features" / "stranger.npy").unlink()
+    with pytest.raises(VcworkError, match=r"expected features as <video id>.npy, found none; the annotations alone"):
+        build(folder)
+    assert read_benchmark("youcook2", folder)["test"].accounting.complete  # they can still be read
+
+
+def test_a_split_without_any_features_is_named_so(source):
+    corpus, store = build(source("youcook2", t0=0, t1=0, t2=0, t3=0))
+    assert corpus.meta["benchmark"]["splits"]["train"] == "YouCook2 train 0 of 6 (official json) without val"
+    assert coverage(corpus, store).denominators["train clips"] == (6, 0)
+
+
+def test_other_data_in_the_folders_is_refused(source):
+    folder = source("youcook2")
+    build(folder)
+    np.save(folder / "features" / "v0.npy", np.zeros((71, made.WIDTH), np.float16))
+    with pytest.raises(VcworkError, match="holds other features"):
+        build(folder)
+    path = folder / "validation_youcook.csv"
+    path.write_text(path.read_text().replace("fry part 5", "fry it"))
+    with pytest.raises(VcworkError, match="holds another corpus"):
+        build(folder)
+
+
+def test_wrong_names_and_folders(tmp_path):
+    with pytest.raises(VcworkError, match=r"benchmark: expected one of youcook2, msrvtt, .*, got 'kinetics'"):
+        read_benchmark("kinetics", tmp_path)
+    with pytest.raises(VcworkError, match=r"nowhere: no such folder; coin needs COIN.json"):
+        benchmark_corpus("coin", tmp_path / "nowhere", tmp_path / "c", tmp_path / "f")
+
+
+def test_features_are_read_when_asked_for(tmp_path):
+    made.features(tmp_path, {"a": 3, "b": 5})
+    found = FeatureFolder(tmp_path / "features", contract_beside(tmp_path / "features"), ["b", "c", "a", "b"])
+    assert list(found) == ["b", "a"] and found.lengths == {"b": 5, "a": 3} and found.lost == {"c": "c.npy is missing"}
+    assert found["a"].dtype == np.float16 and found["a"].shape == (3, made.WIDTH)
+
+
+# ------------------------------------------------------------------------------- what the notebooks do with them
+
+
+def untrained(store) -> Encoder:
+    """A model of the made features with random weights: shapes and names are tested here, not quality."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokenizer = Tokenizer.train([letters, " ".join(letters)])
+    config = ModelConfig.checked(feature_dim=made.WIDTH, hidden=16, ffn=32, heads=2, video_layers=1, text_layers=1,
+                                 vocab_size=len(tokenizer))  # fmt: skip
+    return Encoder(VideoCLIP(config).eval(), tokenizer, store.contract)
+
+
+def test_retrieval_counts_clips_of_one_text_as_right(source):
+    corpus, store = build(source("youcook2"))
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    same = clips.steps[:, None] == clips.steps
+    assert same.sum(1).tolist() == [2, 1, 2, 1] and len(clips.features[1]) == 45
+    card = evaluation.setting_of(corpus, "test", store)
+    assert card.split == "YouCook2 val 4 (HowTo100M csv)" and card.missing == (0, 2)
+    scores = evaluation.clip_scores(untrained(store), clips)
+    results = retrieval.evaluate(scores, clips.steps, clips.steps, clips.videos, clips.videos, clips.recipes,
+                                 setting=card, n_boot=2)  # fmt: skip
+    assert all(result.protocol.split == card.split for result in results)
+
+
+def test_videos_of_unknown_recipe_are_not_of_one_recipe(source):
+    folder = source("msrvtt")
+    (folder / "MSRVTT_data.json").unlink()
+    clips = evaluation.annotated_clips(*build(folder), "test")
+    assert list(clips.recipes) == ["video video7", "video video9"] and [len(f) for f in clips.features] == [12, 12]
+    others = clips.videos, clips.videos, clips.recipes, clips.recipes
+    found = retrieval.errors(np.eye(2)[::-1], np.eye(2, dtype=bool), *others)
+    assert found["wrong recipe"] == 2 and found["right recipe, wrong video"] == 0
+
+
+def test_segmentation_on_coin(source):
+    corpus, store = build(source("coin"))
+    seconds = evaluation.seconds_of_split(untrained(store), corpus, store, "test")
+    assert seconds.steps == sorted(["7", "8", "9", "10"]) and seconds.scores[0].shape == (45, 4)
+    at = seconds.steps.index("7") + 1
+    assert np.flatnonzero(seconds.truths[0] == at).tolist() == list(range(5, 16))
+    assert evaluation.seconds_of_split(untrained(store), corpus, store, "val").ids
+    assert describe(corpus)["background"] == pytest.approx(1 - 21 / 45)
+
+
+def test_localization_on_crosstask(source):
+    corpus, store = build(source("crosstask"))
+    seconds = evaluation.seconds_of_split(untrained(store), corpus, store, "test")
+    cases = evaluation.localization_cases(seconds, corpus)
+    assert len(cases) == 4 and cases[0].scores.shape == (60, 3) and cases[0].intervals == [[(2, 6.5)], [(10, 50)], []]
+    assert localization.evaluate(cases, n_boot=2)[0].protocol.rule
+    centres, _ = evaluation.step_centres(corpus, store, "train")
+    assert len(centres) == 35 and centres[0][0] == 4.25
+
+
+def test_moments_on_didemo(source):
+    corpus, store = build(source("didemo"))
+    seconds = evaluation.seconds_of_split(untrained(store), corpus, store, "test")
+    cases = evaluation.moment_cases(seconds)
+    assert [case.video for case in cases] == ["a2.mov", "a2.mov", "b2.m4v"] and cases[0].intervals == [(5, 15)]
+    assert describe(corpus)["background"] > 0  # two sentences choose the same chunks: they count once
