@@ -1,6 +1,8 @@
 """A result never stands alone; intervals cover the truth as often as they claim; trivial scores are exact."""
 
 import json
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from vcwork import audit, trivial
 from vcwork.audit import Result
 from vcwork.errors import VcworkError
 from vcwork.protocol import Card
-from vcwork.results import as_result
+from vcwork.results import as_result, record
+from vcwork.tables import latex
 
 CARD = Card("retrieval", "toy test", "100 clips", pool=100, captions=1, ties="expected")
 
@@ -17,7 +20,7 @@ CARD = Card("retrieval", "toy test", "100 clips", pool=100, captions=1, ties="ex
 def _result(**changes) -> Result:
     given = {
         "name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": CARD, "n": 100,
-        "trivial": {"constant": 0.01},
+        "trivial": {"constant score": 0.01},
     }  # fmt: skip
     return Result(**given | changes)
 
@@ -55,13 +58,17 @@ def test_result_as_dict_is_json_and_numpy_numbers_become_plain():
 def test_best_trivial_and_times_chance_know_the_direction():
     assert _result(trivial={"longest": 0.3, "random": 0.2}).best_trivial == ("longest", 0.3)
     assert _result(trivial={"constant score": 0.01 + 1e-15}).best_trivial[0] == "chance"  # rounding beats nobody
+    told = _result(trivial={"constant score": 0.02, "video known": 0.4, "recipe known": 0.1})
+    assert told.best_trivial == ("constant score", 0.02) and told.best_told == ("video known", 0.4)
+    assert _result().best_told is None and "if told" not in audit.results_table([_result()])
+    assert "40.0 % video known" in audit.results_table([told])
     rank = _result(value=5, low=4, high=6, chance=50, trivial={"constant": 60}, unit="rank")
     assert rank.best_trivial == ("chance", 50)
     assert _result().times_chance == pytest.approx(50) and rank.times_chance == 10
 
 
 def test_text_table():
-    other = {"trivial": {}, "unit": "rank", "protocol": CARD.but("other")}
+    other = {"trivial": {"constant score": 50}, "unit": "rank", "protocol": CARD.but("other")}
     rank = _result(name="t2v_MdR", value=5, low=4, high=6, chance=50, **other)
     assert audit.results_table([_result(), rank]).splitlines() == [
         "metric   value   95 % interval     chance  best trivial  n    protocol",
@@ -91,9 +98,11 @@ def test_paper_column_appears_only_when_there_is_one():
 
 
 def test_html_table_is_escaped_and_lists_every_trivial_score():
-    page = audit.results_html([_result(protocol=CARD.but("<script>"), trivial={"random": 0.01, "longest": 0.3})])
+    page = audit.results_html(
+        [_result(protocol=CARD.but("<script>"), trivial={"constant score": 0.01, "video known": 0.3})]
+    )
     assert "<script>" not in page and "&lt;script&gt;" in page
-    assert "random 1.0 %; longest 30.0 %" in page
+    assert "constant score 1.0 %; video known 30.0 %" in page
     assert page.count("<th>") == page.count("<td>") == 7
 
 
@@ -102,10 +111,69 @@ def test_over_seeds():
     (summary,) = audit.over_seeds(runs)
     assert (summary.mean, summary.low, summary.high) == (pytest.approx(0.6), 0.5, 0.7)
     assert "50.0 % .. 70.0 %" in audit.seeds_table([summary])
+    assert (summary.t_low, summary.t_high) == pytest.approx((0.6 - 0.2484, 0.6 + 0.2484), abs=1e-4)
+    assert "35.2 % .. 84.8 %" in audit.seeds_table([summary])
     with pytest.raises(VcworkError, match="same metrics"):
         audit.over_seeds([[_result()], [_result(name="other")]])
     with pytest.raises(VcworkError, match="at least 2 runs"):
         audit.over_seeds(runs[:1])
+
+
+def _is_balanced(text: str) -> bool:
+    depth, bare = 0, text.replace("\\\\", "").replace("\\{", "").replace("\\}", "")
+    for c in bare:
+        depth += (c == "{") - (c == "}")
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def test_latex_table_is_escaped_and_balanced():
+    nasty = CARD.but("50% of {a_b} & c#d $x^2$ ~ \\ <1|2>")
+    both = [_result(protocol=nasty), _result(name="t2v_MdR", paper=0.2, paper_protocol=CARD)]
+    table = audit.results_latex(both)
+    lines = table.splitlines()
+    assert _is_balanced(table) and lines[0] == r"\begin{tabular}{lrrrrrrr}" and r"\end{tabular}" in lines
+    cells = [line for line in lines if line.endswith(r" \\")]
+    assert len(cells) == 3 and {len(re.findall(r"(?<!\\)&", line)) for line in cells} == {7}
+    assert cells[1].startswith(r"t2v\_R@1 & 50.0 \% & 40.0 \% .. 60.0 \% & 1.0 \%")
+    assert r"50\% of \{a\_b\} \& c\#d \$x\textasciicircum{}2\$ \textasciitilde{} \textbackslash{} " in table
+    for special in "_%#$":
+        assert not re.search(rf"(?<!\\){re.escape(special)}", table), special
+    assert audit.results_latex([]) == "% no results" and audit.results_table([]) == "no results"
+
+
+def test_text_html_and_latex_show_the_same_row():
+    cells = audit.row(_result(value=0.123, paper=0.2, paper_protocol=CARD))
+    assert list(cells) == [
+        "metric",
+        "value",
+        "95 % interval",
+        "chance",
+        "best trivial",
+        "if told",
+        "paper",
+        "n",
+        "protocol",
+    ]
+    result = _result(value=0.123, paper=0.2, paper_protocol=CARD)
+    for text in (cells["value"], cells["95 % interval"], cells["paper"], cells["n"]):
+        assert text in audit.results_table([result]) and text in audit.results_html([result])
+        assert latex(text) in audit.results_latex([result])
+
+
+@pytest.mark.parametrize("task", trivial.REGISTRY)
+def test_a_result_of_a_registered_task_without_its_trivial_rows_is_refused(task, monkeypatch):
+    monkeypatch.delenv("VCWORK_RESULTS_DIR", raising=False)
+    always = [name for name, p in trivial.REGISTRY[task].items() if not p.needs]
+    assert always, f"{task} has no predictor that is always there"
+    card = Card(task, "toy test", "a rule", pool=100, captions=1, ties="expected", model="m", features="f")
+    whole = _result(protocol=card, trivial=dict.fromkeys(always, 0.1))
+    for show in (audit.results_table, audit.results_html, audit.results_latex, lambda rows: record(rows, "any")):
+        show([whole])
+        for name in always:
+            with pytest.raises(VcworkError, match=rf"\({task}\): stands without its trivial predictors {name}$"):
+                show([replace(whole, trivial={key: 0.1 for key in always if key != name})])
 
 
 # -------------------------------------------------------------------------------------------------- intervals
@@ -197,6 +265,52 @@ def test_paired_comparison_of_equal_systems_is_rarely_clear():
     assert clear / 400 < 0.08
 
 
+def test_paired_randomisation_counts_all_sign_changes():
+    a, b = np.array([1, 1, 1, 0, 1.0]), np.array([0, 0, 0, 0, 1.0])
+    # by video: +2, +1, 0: of the 8 ways (4 without the zero) +-3 is as far as it gets, two of four
+    assert audit.paired_randomisation(a, b, list("xxyzz")) == pytest.approx(2 / 4)
+    assert audit.paired_randomisation(a, a, list("xxyzz")) == 1
+    with pytest.raises(VcworkError, match="same items for both systems"):
+        audit.paired_randomisation(a, b[:4], list("xxyzz"))
+
+
+def test_drawn_randomisation_agrees_with_all_of_them_and_with_the_bootstrap():
+    rng = np.random.default_rng(8)
+    video = np.repeat(np.arange(13), 4)
+    b = (rng.random(52) < 0.5).astype(float)
+    a = np.maximum(b, rng.random(52) < 0.6)
+    every = audit.paired_randomisation(a, b, video)
+    wide = np.append(video, [13, 14])  # two more videos without a difference: random signs instead of all
+    drawn = audit.paired_randomisation(np.append(a, [1, 1]), np.append(b, [1, 1]), wide, n_draws=20_000)
+    assert drawn == pytest.approx(every, abs=0.01) and 0 < drawn < 0.05
+    assert audit.paired_bootstrap(a, b, video).clear
+
+
+def test_randomisation_of_equal_systems_is_rarely_clear():
+    rng, clear = np.random.default_rng(9), 0
+    for _ in range(400):
+        a, b = rng.random((2, 60)) < 0.5
+        clear += audit.paired_randomisation(a, b, np.repeat(np.arange(20), 3), n_draws=500) <= 0.05
+    assert 0 < clear / 400 < 0.08
+
+
+def test_t_quantiles_are_the_published_ones():
+    table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 30: 2.042, 120: 1.980}
+    assert {k: round(audit.t_quantile(k), 3) for k in table} == table
+    assert audit.t_quantile(5, 0.99) == pytest.approx(4.032, abs=1e-3)
+
+
+def test_the_t_interval_of_three_seeds_covers_as_often_as_it_claims():
+    rng, covered, in_range = np.random.default_rng(10), 0, 0
+    for _ in range(2000):
+        values = rng.normal(0.3, 0.02, 3)
+        covered += abs(values.mean() - 0.3) <= audit.t_half_width(values)
+        in_range += values.min() <= 0.3 <= values.max()
+    assert 0.94 < covered / 2000 < 0.96 and in_range / 2000 < 0.8, "the range of three seeds holds the truth 3 in 4"
+    with pytest.raises(VcworkError, match="at least 2 numbers"):
+        audit.t_half_width([0.3])
+
+
 # ------------------------------------------------------------------------------------- predictors that know nothing
 
 
@@ -224,6 +338,31 @@ def test_linear_in_time_recovers_a_line():
     at = [(1 / 6, 0.2), (5 / 6, 0.6), (1 / 4, 0.3), (3 / 4, 0.7)]
     assert (slope, intercept) == pytest.approx(tuple(np.polyfit(*zip(*at, strict=True), 1)))
     assert trivial.linear_in_time(2, 10, (0.5, 3.0)).tolist() == [9, 9]  # never beyond the video
+
+
+def test_bag_of_words_finds_what_is_said_and_nothing_else():
+    said = ["now fry the onion", "stir the soup slowly", "", "fry the fish and the onion"]
+    scores = trivial.bag_of_words(["Fry the fish!", "stir", "dance"], said)
+    assert scores.shape == (3, 4) and scores[0].argmax() == 3 and scores[1].argmax() == 1
+    assert not scores[:, 2].any() and not scores[2].any() and scores.max() <= 1 + 1e-9
+    assert trivial.bag_of_words(["a b", "c"], ["b a", "c c"])[[0, 1], [0, 1]] == pytest.approx([1, 1])
+    assert not trivial.bag_of_words(["..."], ["", "!"]).any()
+
+
+def test_text_prior_prefers_usual_words():
+    prior = trivial.fit_text_prior(["stir the soup", "stir the sauce"])
+    scores = trivial.text_prior(prior, [["stir the soup", "juggle three knives", "stir the knives", ""]])[0]
+    assert scores[0] > scores[2] > scores[1] == scores[3]
+    assert sum(np.exp(p) for p in prior.values()) == pytest.approx(1)
+
+
+def test_one_second_is_the_mean():
+    assert trivial.one_second(np.array([[0.0, 2], [4, 4]])).tolist() == [[2, 3]]
+
+
+def test_steps_in_order_fill_equal_parts():
+    assert trivial.steps_in_order([4, 2], 5).tolist() == [4, 4, 2, 2, 2]
+    assert trivial.steps_in_order([], 3).tolist() == [0, 0, 0]
 
 
 def test_relative_time_prior():

@@ -42,6 +42,34 @@ def test_tie_policies_worked(ties, rank, at2, at3):
     assert metrics.place(TIED, FIRST).n_ties == 1
 
 
+def test_reference_counting_is_a_policy_of_recall_and_median_rank(reference):
+    vectors = np.load(reference / "metric_vectors.npz")
+    for name in ("retr", "retr_ties"):
+        scores, expected = vectors[f"{name}_x"], vectors[f"{name}_out"]
+        ours = [metrics.recall_at_k(scores, k, ties="reference") for k in (1, 5, 10)]
+        assert [*ours, metrics.median_rank(scores, ties="reference")] == pytest.approx(expected[:4])
+
+
+def test_reference_counting_worked():
+    scores = np.array([[5, 5, 5], [1, 2, 0], [0, 3, 3.0]])  # tied three, alone, tied two: six entries
+    assert metrics.recall_at_k(scores, 1, ties="reference") == pytest.approx(3 / 6)
+    assert metrics.recall_at_k(scores, 2, ties="reference") == pytest.approx(5 / 6)
+    assert metrics.median_rank(scores, ties="reference") == 1.5  # positions 0 1 2, 0, 0 1
+    assert metrics.recall_at_k(np.zeros((20, 20)), 1, ties="reference") == 1 / 20
+
+
+def test_every_other_metric_refuses_reference_counting():
+    many = np.ones((4, 4), bool)
+    for ask in (metrics.ranks, metrics.mrr, lambda s, ties: metrics.place(s).hit(1, ties),
+                lambda s, ties: metrics.choice_accuracy(s, np.arange(4), ties)):  # fmt: skip
+        with pytest.raises(VcworkError, match="the reference code's counting is there for R@k and the median rank"):
+            ask(WORKED, ties="reference")
+    for ask in (lambda: metrics.recall_at_k(WORKED, 1, many, "reference"),
+                lambda: metrics.median_rank(WORKED, many, "reference")):  # fmt: skip
+        with pytest.raises(VcworkError, match="knows one relevant item a query"):
+            ask()
+
+
 def _by_shuffling(scores, relevant, k, draws, rng):
     """Slow and obvious: sort each row many times with ties broken at random, look where the first relevant one is."""
     first = np.empty((draws, len(scores)))

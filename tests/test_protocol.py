@@ -11,22 +11,25 @@ from vcwork.audit import Result
 from vcwork.errors import VcworkError
 from vcwork.protocol import NEEDS, Card, as_card, one_split
 from vcwork.results import as_result, record, recorded
+from vcwork.trivial import REGISTRY
 
 FULL = Card(
     "retrieval", "lab test", "zero-shot", 3305, 1, (2, 80), ("first 32 s of a clip", 0.154), "expected",
-    ("dual softmax over 27 queries",), "0123456789abcdef" * 4, "none", "videos",
+    ("dual softmax over 27 queries",), "0123456789abcdef" * 4, "none", "videos", 3,
 )  # fmt: skip
 
 
 def _result(card: Card, name: str = "t2v_R@1", **more) -> Result:
-    return Result(name, 0.5, 0.4, 0.6, 0.01, card, 100, {"constant score": 0.01}, **more)
+    return Result(name, 0.5, 0.4, 0.6, 0.01, card, 100, **({"trivial": {"constant score": 0.01}} | more))
 
 
 def test_the_sentence_says_everything_the_card_knows():
     assert str(FULL) == (
-        "lab test; zero-shot; pool of 3,305; 1 text each; 2 of 80 missing; first 32 s of a clip (15%); expected ties; "
-        "TRANSDUCTIVE: dual softmax over 27 queries; 95 % interval over videos; model 01234567, features none"
+        "lab test; zero-shot; pool of 3,305; 1 text each; 2 of 80 missing; first 32 s of a clip (15%); "
+        "expected ties (3 ties); TEST-TIME TRICK: dual softmax over 27 queries; 95 % interval over videos; "
+        "model 01234567, features none"
     )
+    assert str(Card(ties="expected", tied=0)) == "expected ties (no ties)" and str(Card(tied=1)) == "1 tie"
     assert str(Card(missing=(0, 8), pool=3.42, captions=2.0)) == "pool of 3.4; 2 texts each; none of 8 missing"
 
 
@@ -60,13 +63,13 @@ def test_a_field_that_cannot_be_is_named(field, value, message):
 @pytest.mark.parametrize("task", NEEDS)
 def test_no_table_shows_a_result_whose_card_lacks_what_its_task_needs(task, monkeypatch):
     monkeypatch.delenv("VCWORK_RESULTS_DIR", raising=False)
-    whole = replace(FULL, task=task)
+    whole, known = replace(FULL, task=task), dict.fromkeys(REGISTRY.get(task, {}), 0.01)
     for show in (audit.results_table, audit.results_html, lambda rows: record(rows, "any")):
-        show([_result(whole)])
+        show([_result(whole, trivial=known)])
         for name in NEEDS[task]:
             empty = None if name in ("pool", "captions") else ""
             with pytest.raises(VcworkError, match=rf"t2v_R@1 \({task}\): its protocol card lacks {name}$"):
-                show([_result(whole), _result(replace(whole, **{name: empty}))])
+                show([_result(replace(whole, **{name: empty}), trivial=known)])
         with pytest.raises(VcworkError, match=r"no task named.*lacks task"):
             show([_result(replace(whole, task=""))])
 

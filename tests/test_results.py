@@ -13,6 +13,7 @@ from vcwork.results import plain, record, recorded
 
 CARD = Card("retrieval", "toy test", pool=100, captions=1, ties="expected", model="none", features="none")
 FIELDS = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": CARD, "n": 100}
+FIELDS |= {"trivial": {"constant score": 0.01}}
 
 
 class Other:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from vcwork import trivial
+from vcwork import metrics, trivial
 from vcwork.errors import VcworkError
 from vcwork.tasks import classification, localization, moments, retrieval, segmentation, videoqa
 
@@ -36,7 +36,7 @@ def test_retrieval_worked():
     assert got["t2v_within_video_R@1"].value == 1 and got["t2v_within_video_R@1"].chance == 0.5
     # columns: clip 0 best text 0 right; clip 1: texts 0 and 1 tied, text 1 right; clip 2: text 1 wrong; clip 3 right
     assert got["v2t_R@1"].value == pytest.approx((1 + 1 / 2 + 0 + 1) / 4)
-    assert got["v2t_R@1"].extra["tied_queries"] == 1
+    assert got["v2t_R@1"].protocol.tied == 1
     assert got["t2v_R@1"].chance == pytest.approx((2 / 4 + 1 / 4 + 2 / 4 + 1 / 4) / 4)
     assert got["t2v_R@1"].extra["times_chance"] == pytest.approx(0.5 / 0.375)
 
@@ -122,7 +122,10 @@ def test_qa_evaluate():
     lengths = np.where(np.arange(5) == answer[:, None], 9, 4)
     (random,) = videoqa.evaluate(scores, answer, video, lengths)
     assert random.chance == 0.2 and random.value == pytest.approx(0.2, abs=0.08)
-    assert random.trivial == {"longest caption": 1.0}  # right captions that are longest give the answer away
+    assert random.trivial == {
+        "constant score": pytest.approx(0.2),
+        "longest caption": 1.0,
+    }  # right captions that are longest give the answer away
     (perfect,) = videoqa.evaluate(scores + 10 * (np.arange(5) == answer[:, None]), answer, video)
     assert perfect.value == 1 and perfect.low > 0.85
 
@@ -360,6 +363,103 @@ def test_segmentation_bad_input():
         segmentation.evaluate(scores, [truths[0], truths[1][:-1]], videos, 1.0)
     with pytest.raises(VcworkError, match="no second of any video belongs to a step"):
         segmentation.evaluate(scores, [np.zeros(80, int)] * 2, videos, 1.0)
+
+
+def test_reference_ties_count_text_to_video_as_the_reference_code_does():
+    rng = np.random.default_rng(0)
+    scores, video = rng.integers(0, 4, (24, 24)).astype(float), np.repeat(np.arange(6), 4)
+    got = _named(retrieval.evaluate(scores, range(24), range(24), video, video, ties="reference"))
+    assert list(got) == ["t2v_R@1", "t2v_R@5", "t2v_R@10", "t2v_MdR"]
+    assert [r.value for r in got.values()] == pytest.approx(metrics.retrieval_reference(scores))
+    card = got["t2v_R@5"].protocol
+    assert card.ties == "reference" and card.tied > 0 and "entries counted" in card.rule
+    assert all(r.low <= r.value <= r.high for r in got.values())
+    flat = _named(retrieval.evaluate(np.zeros((24, 24)), range(24), range(24), video, video, ties="reference"))
+    assert flat["t2v_R@1"].value == pytest.approx(1 / 24) == flat["t2v_R@1"].chance and flat["t2v_R@1"].n == 24 * 24
+    assert flat["t2v_MdR"].value == 12.5 == flat["t2v_MdR"].trivial["constant score"]
+    with pytest.raises(VcworkError, match="needs paired texts and clips"):
+        retrieval.evaluate(scores, range(24), range(24), video, ties="reference")
+    with pytest.raises(VcworkError, match="R@k and the median rank of text-to-video retrieval"):
+        moments.evaluate_search(scores, scores > 2, ties="reference")
+
+
+def test_without_ties_reference_and_expected_are_one():
+    rng, video = np.random.default_rng(1), np.repeat(np.arange(10), 3)
+    scores = rng.standard_normal((30, 30))
+    both = [_named(retrieval.evaluate(scores, range(30), range(30), video, video, ties=t))
+            for t in ("reference", "expected")]  # fmt: skip
+    for name, r in both[0].items():
+        assert (r.value, r.low, r.high) == pytest.approx((both[1][name].value, both[1][name].low, both[1][name].high))
+
+
+def test_retrieval_puts_every_predictor_beside_its_numbers_that_the_inputs_allow():
+    video, group, recipe = _clips()
+    rng = np.random.default_rng(0)
+    scores, words = rng.standard_normal((160, 160)), rng.standard_normal((160, 160))
+    beside = {"bag of words": words, "one second": scores}
+    options = {"beside": beside, "n_boot": 20}
+    got = _named(retrieval.evaluate(scores, group, group, video, video, recipe, **options))
+    assert all(set(r.trivial) == set(trivial.REGISTRY["retrieval"]) for r in got.values())
+    # told the video: the 4 clips of it, one of them right
+    assert got["t2v_instance_R@1"].trivial["video known"] == pytest.approx(1 / 4)
+    assert got["t2v_instance_R@1"].trivial["recipe known"] == pytest.approx(1 / 16)
+    assert got["t2v_R@5"].trivial["video known"] == got["v2t_R@5"].trivial["video known"] == 1
+    assert got["t2v_R@1"].trivial["one second"] == pytest.approx(got["t2v_R@1"].value)
+    assert got["v2t_R@1"].trivial["bag of words"] == pytest.approx(
+        np.mean([group[words[:, n].argmax()] == group[n] for n in range(160)])
+    )
+    alone = _named(retrieval.evaluate(scores, group, group, video, n_boot=20))
+    assert set(alone["t2v_R@1"].trivial) == {"constant score"}
+    with pytest.raises(VcworkError, match=r"trivial predictors among constant score, .*, got 'luck'"):
+        retrieval.evaluate(scores, group, group, video, beside={"luck": words})
+    with pytest.raises(VcworkError, match=r"bag of words: expected scores \(160, 160\), got \(2, 2\)"):
+        retrieval.evaluate(scores, group, group, video, beside={"bag of words": words[:2, :2]})
+
+
+def test_video_known_reproduces_its_closed_form_on_uneven_videos():
+    sizes = [1, 2, 3, 9]
+    video = np.repeat(np.arange(4), sizes)
+    got = _named(retrieval.evaluate(np.eye(15), range(15), range(15), video, video, ks=(1, 2), n_boot=20))
+    assert got["t2v_R@1"].trivial["video known"] == pytest.approx(4 / 15), "one of each video's clips"
+    assert got["t2v_R@2"].trivial["video known"] == pytest.approx((1 + 2 + 2 + 2) / 15)
+
+
+def test_every_task_puts_its_registered_predictors_beside_the_number():
+    rng = np.random.default_rng(0)
+    scores, truths, ids = _labelled()
+    steps = {"a": [1, 2], "b": [3, 4, 5]}
+    tasks = ["a", "b"] * 6
+    usual = trivial.text_prior(trivial.fit_text_prior(["stir the soup", "stir it"]), [["stir it", "fry fish"]] * 6)
+    task_options = {"fitted_tasks": tasks, "tasks": tasks, "task_steps": steps}
+    found = {
+        "segmentation": segmentation.evaluate(scores, truths, ids, 1.0, None, truths, **task_options, n_boot=20),
+        "localization": localization.evaluate(_cases(), (0.0, 1.0), n_boot=20),
+        "classification": classification.evaluate(rng.random((9, 4)), [0, 1, 2] * 3, range(9), n_boot=20),
+        "moments": moments.evaluate([(rng.random(9), [(2, 4.0)], v) for v in "abc"], n_boot=20),
+        "library search": moments.evaluate_search(rng.random((4, 9)), np.eye(4, 9, dtype=bool), n_boot=20),
+        "videoqa": videoqa.evaluate(
+            rng.random((6, 2)), [0] * 6, range(6), np.array([[7, 8]] * 6), {"text prior": usual}, n_boot=20
+        ),
+    }
+    assert found.keys() | {"retrieval", "didemo"} == trivial.REGISTRY.keys()
+    for task, results in found.items():
+        for r in results:
+            assert r.protocol.task == task and set(r.trivial) == set(trivial.REGISTRY[task]), (task, r.name)
+    assert found["videoqa"][0].trivial["text prior"] == 1 and found["videoqa"][0].trivial["longest caption"] == 0
+
+
+def test_segmentation_predictors_that_know_the_task():
+    truths = [np.array([1, 1, 0, 2]), np.array([3, 0, 3, 3])]
+    eye = [np.eye(4)[t][:, 1:] for t in truths]
+    options = {"fitted_on": truths, "fitted_tasks": ["a", "b"], "tasks": ["a", "b"], "n_boot": 20}
+    got = _named(segmentation.evaluate(eye, truths, list("xy"), 0.5, task_steps={"a": [1, 2], "b": [3]}, **options))
+    known = got["frame_accuracy"].trivial
+    assert known["task and time"] == 1, "fitted on these very videos, task by task, it knows them by heart"
+    assert known["oracle task"] == 6 / 8, "1 1 2 2 and 3 3 3 3"
+    unseen = segmentation.evaluate(eye, truths, list("xy"), 0.5, **options | {"tasks": ["new", "new"]})[0].trivial
+    assert unseen["task and time"] == unseen["relative time"], "a task nobody fitted has all videos' prior"
+    with pytest.raises(VcworkError, match="no steps are given for task 'b'"):
+        segmentation.evaluate(eye, truths, list("xy"), 0.5, tasks=["a", "b"], task_steps={"a": [1]}, n_boot=20)
 
 
 # -------------------------------------------------------------------------------------------- classification

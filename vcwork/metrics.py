@@ -4,7 +4,8 @@ Axes: `scores[q, n]`, rows are queries, higher is better. Ranks start at 1; ever
 Ties: a query's best relevant item may share its score with others. `expected` (default) is the mean over all orders
 of the tied items, in closed form; `optimistic` puts the relevant one first, `pessimistic` last. A constant score
 therefore gives exactly chance. NaN is refused everywhere. NumPy alone.
-`retrieval_reference` is the reference code's own metric, wrong under ties, for comparison only.
+`reference` is the reference code's counting, wrong under ties and for comparison only: R@k and median rank where each
+query has one relevant item; every other metric refuses it. `retrieval_reference` gives its four numbers at once.
 Gap: a metric says nothing without chance, interval and protocol; `vcwork.audit` puts them beside it.
 """
 
@@ -15,7 +16,8 @@ import numpy as np
 
 from vcwork.errors import VcworkError
 
-TIES = ("expected", "optimistic", "pessimistic")
+TIES = ("expected", "optimistic", "pessimistic")  # what every ranking metric takes
+REFERENCE = "reference"  # what R@k and the median rank take besides
 BACKGROUND = 0
 
 
@@ -77,6 +79,16 @@ class Places:
             later *= miss
         return total
 
+    def entries(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The reference code's counting, (Q,) each: positions among the first k, and positions in all, of a query.
+
+        It takes every position of the relevant item's score for a query of its own. R@k is the sum of the first over
+        the sum of the second, so tied queries weigh more. VcworkError unless each query has one relevant item.
+        """
+        if (self.n_relevant != 1).any():
+            raise VcworkError("ties: the reference code's counting knows one relevant item a query; use expected")
+        return np.clip(k - self.above, 0, self.tied), self.tied
+
     @property
     def n_ties(self) -> int:
         """Queries whose rank depends on the tie rule."""
@@ -110,12 +122,30 @@ def ranks(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "e
 
 def recall_at_k(scores: np.ndarray, k: int, relevant: np.ndarray | None = None, ties: str = "expected") -> float:
     """R@k: share of queries with a relevant item among the first k."""
-    return float(place(scores, relevant).hit(k, ties).mean())
+    places = place(scores, relevant)
+    if ties == REFERENCE:
+        hits, entries = places.entries(k)
+        return float(hits.sum() / entries.sum())
+    return float(places.hit(k, ties).mean())
 
 
 def median_rank(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "expected") -> float:
     """MdR: median over queries of the rank of the best relevant item."""
+    if ties == REFERENCE:
+        counts = position_counts(place(scores, relevant)).sum(0).cumsum()
+        middle = np.searchsorted(counts, [(counts[-1] + 1) // 2, counts[-1] // 2 + 1])  # counts[-1] entries in all
+        return float(middle.mean()) + 1
     return float(np.median(ranks(scores, relevant, ties)))
+
+
+def position_counts(places: Places, groups: np.ndarray | None = None) -> np.ndarray:
+    """How many of the reference code's entries stand at each position from 0: (G, N), by group (Q,) of the queries."""
+    groups = np.zeros(len(places.above), dtype=int) if groups is None else np.asarray(groups)
+    _, tied = places.entries(1)
+    steps = np.zeros((groups.max() + 1, places.n_items + 1))
+    np.add.at(steps, (groups, places.above), 1)
+    np.add.at(steps, (groups, places.above + tied), -1)
+    return steps.cumsum(1)[:, :-1]
 
 
 def mrr(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "expected") -> float:
@@ -132,10 +162,8 @@ def retrieval_reference(scores: np.ndarray) -> tuple[float, float, float, float]
     """
     if np.isinf(check_scores(scores)).any():
         raise VcworkError("expected finite scores, got infinity")
-    places = place(scores)
-    positions = np.concatenate([above + np.arange(tied) for above, tied in zip(places.above, places.tied, strict=True)])
-    r1, r5, r10 = (float(np.mean(positions < k)) for k in (1, 5, 10))
-    return r1, r5, r10, float(np.median(positions)) + 1
+    r1, r5, r10 = (recall_at_k(scores, k, ties=REFERENCE) for k in (1, 5, 10))
+    return r1, r5, r10, median_rank(scores, ties=REFERENCE)
 
 
 def chance_recall_at_k(n_items: int, k: int, n_relevant: int | np.ndarray = 1) -> float:
@@ -176,6 +204,11 @@ def choice_accuracy(scores: np.ndarray, answer: np.ndarray, ties: str = "expecte
 
 
 def _check_ties(ties: str) -> str:
+    if ties == REFERENCE:
+        raise VcworkError(
+            "ties: the reference code's counting is there for R@k and the median rank of text-to-video retrieval with "
+            f"one right clip; expected one of {', '.join(TIES)} here"
+        )
     if ties not in TIES:
         raise VcworkError(f"expected ties to be one of {', '.join(TIES)}, got {ties!r}")
     return ties

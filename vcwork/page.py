@@ -7,7 +7,7 @@ interval and protocol beside each value, and a card per notebook.
 from html import escape
 from typing import Any
 
-from vcwork.audit import Result, paper_cell, show
+from vcwork.audit import Result, row
 from vcwork.results import as_result
 
 STATUS_WORDS = {
@@ -131,7 +131,8 @@ def _metrics(notebooks: list[dict[str, Any]]) -> str:
         body += [_metric_line(result, columns)] + ([] if shared else [_protocol_line(result, len(columns) + 1)])
     body = "\n".join(body)
     note = (
-        "Chance is what guessing would score; best trivial is the strongest rule that never looked at the content. "
+        "Chance is what guessing would score; best trivial is the strongest rule that never looked at the content; "
+        "“if told” is what a guesser scores who is told the video, recipe or task. "
         "Bars run from 0 to 100 %: line the value, band its interval, dots chance."
     )
     return (
@@ -140,31 +141,15 @@ def _metrics(notebooks: list[dict[str, Any]]) -> str:
     )
 
 
-def table_cells(result: Result) -> dict[str, str]:
-    """A result as the texts of one table line, by column; the page and the terminal show the same."""
-    trivial, score = result.best_trivial
-    interval = f"{result.show('low')} .. {result.show('high')}"
-    return {
-        "metric": result.name,
-        "value": result.show(),
-        "95 % interval": interval,
-        "chance": result.show("chance"),
-        "best trivial": f"{show(score, result.unit)} {trivial}",
-        "paper": paper_cell(result),
-        "n": str(result.n),
-        "protocol": str(result.protocol),
-    }
-
-
 def used_columns(results: list[Result]) -> list[str]:
-    """The columns of `table_cells` in which some result has anything to say."""
-    lines = [table_cells(result) for result in results]
+    """The columns of `vcwork.tables.row` in which some result has anything to say."""
+    lines = [row(result) for result in results]
     return [name for name in lines[0] if any(line[name] for line in lines)]
 
 
 def _metric_line(result: Result, columns: list[str]) -> str:
     """A metric with its bar beside the name; the protocol stands in a line of its own."""
-    texts = table_cells(result)
+    texts = row(result)
     exact = f' title="{result.value!r}"'
     cells = [f'<td class="number{" name" * (c == "metric")}"{exact * (c == "value")}>{escape(texts[c])}</td>'
              for c in columns]  # fmt: skip
@@ -226,6 +211,6 @@ def metrics_text(notebooks: list[dict[str, Any]]) -> str:
         return "no metrics recorded"
     columns = [name for name in used_columns([result for _, result in rows]) if name != "protocol"]
     cells = [["notebook", *columns]]
-    cells += [[name, *(table_cells(result)[column] for column in columns)] for name, result in rows]
+    cells += [[name, *(row(result)[column] for column in columns)] for name, result in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)

@@ -39,7 +39,8 @@ class Card:
     a reader must know, as text; pool: items to choose from (a mean where it differs); captions: texts for one video or
     clip; missing: (absent, expected) items; truncation: (rule, share of the items it touches); ties: one of `TIES`;
     tricks: what the test saw beyond the model, empty for none; model, features: hashes, or a name where there is none;
-    interval: what is drawn again. Raises VcworkError where a field cannot be what it says.
+    interval: what is drawn again; tied: how many of the items had a tie that the rule decided. Raises VcworkError where
+    a field cannot be what it says.
     """
 
     task: str = ""
@@ -54,6 +55,7 @@ class Card:
     model: str = ""
     features: str = ""
     interval: str = ""
+    tied: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("missing", "truncation", "tricks"):  # JSON knows lists only
@@ -66,6 +68,7 @@ class Card:
             self._check(name, value is None or (_number(value) and value > 0), "a number above 0")
         self._check("missing", self.missing is None or _is_missing(self.missing), "(absent, expected) counts")
         self._check("truncation", self.truncation is None or _is_cut(self.truncation), "(rule, share from 0 to 1)")
+        self._check("tied", self.tied is None or (isinstance(self.tied, int) and self.tied >= 0), "a count")
         self._check("ties", self.ties in ("", *TIES), f"one of {', '.join(TIES)}")
         named = isinstance(self.tricks, tuple) and all(isinstance(t, str) and t for t in self.tricks)
         self._check("tricks", named, "a tuple of names")
@@ -79,8 +82,8 @@ class Card:
         return join(
             self.split, self.rule, _pool(self.pool), _captions(self.captions), _missing(self.missing),
             f"{self.truncation[0]} ({self.truncation[1]:.0%})" if self.truncation else "",
-            f"{self.ties} ties" if self.ties else "",
-            f"TRANSDUCTIVE: {', '.join(self.tricks)}" if self.tricks else "",
+            _ties(self.ties, self.tied),
+            f"TEST-TIME TRICK: {', '.join(self.tricks)}" if self.tricks else "",
             f"95 % interval over {self.interval}" if self.interval else "",
             ", ".join(f"{name} {_short(value)}" for name, value in self._hashes().items()),
         )  # fmt: skip
@@ -154,6 +157,11 @@ def _captions(each: float | None) -> str:
 
 def _missing(missing: tuple[int, int] | None) -> str:
     return "" if missing is None else f"{missing[0] or 'none'} of {missing[1]} missing"
+
+
+def _ties(rule: str, tied: int | None) -> str:
+    met = "" if tied is None else f"{tied or 'no'} tie{'s' * (tied != 1)}"
+    return f"{rule} ties" + f" ({met})" * bool(met) if rule else met
 
 
 def _short(name: str) -> str:

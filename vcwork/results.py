@@ -18,7 +18,7 @@ from typing import Any
 from IPython import get_ipython
 from IPython.display import display
 
-from vcwork.audit import Result, check_cards, results_table
+from vcwork.audit import Result, check_company, results_table
 from vcwork.errors import VcworkError
 from vcwork.files import read_json, write_json
 from vcwork.protocol import MODELLED, as_card
@@ -34,7 +34,7 @@ def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None 
     first. Raises VcworkError for NaN, a missing field, a card that lacks what its task needs, or one result twice.
     """
     results = [_hashed(as_result(result), hashes or {}) for result in results]
-    check_cards(results, recorded=True)
+    check_company(results, recorded=True)
     keys = [(result.name, result.protocol) for result in results]
     for key in keys:
         if keys.count(key) > 1:

@@ -60,6 +60,7 @@ def evaluate(
     counts = np.sort(np.bincount(labels, minlength=n_classes))[::-1]
     rule = f"{n} videos, {n_classes} classes of which {(counts > 0).sum()} occur"
     protocol = as_card(setting).but(rule, task="classification", pool=n_classes, ties=ties, interval="videos")
+    protocol = protocol.but(tied=places.n_ties)
     most = trivial.majority_class(labels)
     results = []
     for k in [k for k in ks if k < n_classes]:

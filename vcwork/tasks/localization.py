@@ -112,7 +112,15 @@ def evaluate(
     }
     if prior is not None:
         sure["linear in time"] = [_hits(m, trivial.linear_in_time(*m.shape, prior)) for m in masks]
-    return _results(cases, masks, sure, as_card(setting), {"n_boot": n_boot, "seed": seed})
+    each = [_log_softmax(case.scores) for case in cases]
+    tied = sum(int(((s == s.max(0)).sum(0) > 1).sum()) for s in each)  # steps whose best second is not the only one
+    return _results(
+        cases,
+        masks,
+        sure,
+        as_card(setting).but("of equal seconds the first", tied=tied),
+        {"n_boot": n_boot, "seed": seed},
+    )
 
 
 def _masks(case: Case) -> np.ndarray:
@@ -148,14 +156,11 @@ def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: Ca
     results = []
     for name, ours, chance, groups, rule in rows:
         scores = {key: group_mean(value * groups, present * groups) for key, value in sums.items()}
-        known = {key: scores[key] for key in _KNOWN if key in scores and key != chance}
+        known = {key: scores[key] for key in trivial.REGISTRY["localization"] if key in scores}
         parts = sum_by_video(sums[ours] * groups, videos), sum_by_video(present * groups, videos)
         protocol = setting.but(f"{size}; {rule}; chance: {chance}", task="localization", interval="videos")
         results.append(ratio_result(name, *parts, scores[chance], protocol, trivial=known, **options))
     return results
-
-
-_KNOWN = ("uniform in order", "random in order", "linear in time")
 
 
 def ladder(

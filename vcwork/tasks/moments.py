@@ -92,7 +92,8 @@ def evaluate(
     rows = np.array([_score(case, window_s) for case in cases])  # (N, 6)
     many = f"{len(cases)} queries, each in its own video of {np.mean([len(c.scores) for c in cases]):.0f} s on average"
     window = "as wide as the score says" if window_s is None else f"{window_s:g} s long"
-    protocol = as_card(setting).but(many, task="moments", interval="videos")
+    tied = sum(int((case.scores == np.max(case.scores)).sum() > 1) for case in cases)
+    protocol = as_card(setting).but(many, task="moments", ties="expected", tied=tied, interval="videos")
     wide = protocol.but(f"best moment, {window}")
     videos, options = [case.video for case in cases], {"n_boot": n_boot, "seed": seed}
     point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
@@ -138,12 +139,15 @@ def evaluate_search(
     places = metrics.place(scores[keep], relevant[keep])
     lost = f"; {(~keep).sum()} queries without a right window left out" if not keep.all() else ""
     many = f"{keep.sum()} queries among {places.n_items} windows, {places.n_relevant.mean():.1f} right on average{lost}"
-    card = {"task": "library search", "pool": places.n_items, "ties": ties, "interval": "queries"}
+    card = {"task": "library search", "pool": places.n_items, "ties": ties, "tied": places.n_ties}
+    card["interval"] = "queries"
     protocol, options = as_card(setting).but(many, **card), {"seed": seed}
+    blind = metrics.place(np.zeros(scores[keep].shape), relevant[keep])
     return [
         mean_result(
             f"library_R@{k}", places.hit(k, ties), np.arange(keep.sum()),
-            metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol, n_boot=n_boot, **options,
+            metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol, n_boot=n_boot,
+            trivial={"constant score": float(blind.hit(k, ties).mean())}, **options,
         )
         for k in ks if k < places.n_items
     ]  # fmt: skip

@@ -5,28 +5,44 @@ Two texts of the same step are both right, so the main numbers are group-positiv
 model knows *steps* or merely *videos*. `errors` says what the first answer got wrong.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from vcwork import metrics, trivial
-from vcwork.audit import Result, bootstrap_median
+from vcwork.audit import Result, bootstrap_median, bootstrap_median_counts, sum_by_video
 from vcwork.errors import VcworkError
+from vcwork.metrics import REFERENCE
 from vcwork.protocol import Card, as_card
-from vcwork.tasks.common import check_lengths, mean_result
+from vcwork.tasks.common import check_lengths, mean_result, ratio_result
 
 
 @dataclass(frozen=True)
 class _Side:
-    """One direction: scores (Q, N), relevant (Q, N), own (Q,) item index or None, videos of queries and items."""
+    """One direction: scores (Q, N), relevant (Q, N), videos of queries and items, scores of trivial predictors.
+
+    paired: query i belongs to item i; queries without videos are paired with nothing.
+    """
 
     prefix: str
     scores: np.ndarray
     relevant: np.ndarray
-    own: np.ndarray | None
+    paired: bool
     query_video: np.ndarray | None
-    item_video: np.ndarray | None
+    item_video: np.ndarray
+    known: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def rows(self, keep: np.ndarray) -> "_Side":
+        """The same with some of the queries."""
+        video = None if self.query_video is None else self.query_video[keep]
+        known = {name: scores[keep] for name, scores in self.known.items()}
+        return _Side(self.prefix, self.scores[keep], self.relevant[keep], False, video, self.item_video, known)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """(Q,) what the interval draws again: videos, or queries where they have none."""
+        return np.arange(len(self.scores)) if self.query_video is None else self.query_video
 
 
 def evaluate(
@@ -40,6 +56,7 @@ def evaluate(
     *,
     ks: tuple[int, ...] = (1, 5, 10),
     ties: str = "expected",
+    beside: Mapping[str, np.ndarray] | None = None,
     setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
@@ -49,56 +66,83 @@ def evaluate(
     query_group, clip_group: what a text or clip shows (step ids). Texts given with query_video (Q,) are paired: text i
     describes clip i (Q = N). Without it they belong to no video, and only the group metrics are given.
     Queries whose group is not in the gallery are left out; the protocol counts them.
+    beside: scores (Q, N) of further trivial predictors, by their name in `trivial.REGISTRY`; a constant score, and
+    knowing the video or the recipe, are put beside each number by themselves.
+    ties="reference" counts as the reference code does: text to video, the very pair alone, texts and clips paired.
     """
     scores = metrics.check_scores(scores)
     check_lengths(scores=scores, query_group=query_group)
     check_lengths(clips=scores.T, clip_group=clip_group, clip_video=clip_video)
     relevant = np.asarray(query_group)[:, None] == np.asarray(clip_group)  # (Q, N)
-    clip_video, own = np.asarray(clip_video), None
-    if query_video is not None:
+    clip_video, paired = np.asarray(clip_video), query_video is not None
+    if paired:
         check_lengths(texts=scores, clips=scores.T, query_video=query_video)
-        query_video, own = np.asarray(query_video), np.arange(len(scores))
-    sides = (
-        _Side("t2v_", scores, relevant, own, query_video, clip_video),
-        _Side("v2t_", scores.T, relevant.T, own, clip_video, query_video),
-    )
+        query_video = np.asarray(query_video)
+    recipes = (clip_recipe if query_recipe is None else query_recipe) if paired else query_recipe, clip_recipe
+    known = _known(scores, beside or {}, (query_video, clip_video), recipes)
+    text_side = _Side("t2v_", scores, relevant, paired, query_video, clip_video, known)
     options = {"n_boot": n_boot, "seed": seed}
+    if ties == REFERENCE:
+        return _reference(text_side, ks, as_card(setting), options)
+    turned = {name: each.T for name, each in known.items()}
+    sides = [text_side, _Side("v2t_", scores.T, relevant.T, paired, clip_video, query_video, turned)]
     results = [r for side in sides for r in _direction(side, ks, ties, as_card(setting), options)]
-    if clip_recipe is not None and query_video is not None:
-        recipe = clip_recipe if query_recipe is None else query_recipe
-        results[0].extra["errors"] = errors(scores, relevant, query_video, clip_video, recipe, clip_recipe)
+    if clip_recipe is not None and paired:
+        results[0].extra["errors"] = errors(scores, relevant, query_video, clip_video, recipes[0], clip_recipe)
     return results
+
+
+def _known(scores: np.ndarray, beside: Mapping[str, np.ndarray], videos: tuple, recipes: tuple) -> dict:
+    """Scores (Q, N) of predictors that know a label of the query, and of those given."""
+    trivial.registered("retrieval", beside)
+    for name, each in beside.items():
+        if np.shape(each) != scores.shape:
+            raise VcworkError(f"retrieval, {name}: expected scores {scores.shape}, got {np.shape(each)}")
+    told = {"video known": videos, "recipe known": recipes}
+    told = {name: trivial.known_group(*pair) for name, pair in told.items() if pair[0] is not None is not pair[1]}
+    return told | {name: metrics.check_scores(each, name) for name, each in beside.items()}
 
 
 def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: Card, options: dict) -> list[Result]:
     keep = side.relevant.any(1)
     if not keep.any():
         raise VcworkError(f"{side.prefix}: no query shares a group with any of {side.scores.shape[1]} items")
-    scores, relevant = side.scores[keep], side.relevant[keep]
-    videos = np.arange(len(scores)) if side.query_video is None else side.query_video[keep]
+    kept = side if keep.all() else side.rows(keep)
     protocol = _protocol(side, int((~keep).sum()), ties, setting)
-    places = metrics.place(scores, relevant)
-    results = [_at_k(side.prefix, places, videos, k, ties, protocol, options) for k in ks if k < scores.shape[1]]
-    results.append(_median_rank(side.prefix, places, videos, ties, protocol, options))
-    if side.own is not None:
+    results = _ranked(kept, kept.relevant, ks, ties, protocol, options)
+    if side.paired:
         results.append(_instance(side, ties, setting, options))
         results += _within_video(side, ties, setting, options)
     return results
 
 
-def _at_k(prefix: str, places: metrics.Places, videos, k: int, ties: str, protocol: Card, options: dict) -> Result:
+def _ranked(side: _Side, relevant: np.ndarray, ks, ties: str, protocol: Card, options: dict) -> list[Result]:
+    """R@k for each k below the gallery's size, and the median rank."""
+    places, others = _places(side, relevant)
+    results = [_at_k(side, places, others, k, ties, protocol, options) for k in ks if k < places.n_items]
+    return [*results, _median_rank(side, places, others, ties, protocol, options)]
+
+
+def _places(side: _Side, relevant: np.ndarray) -> tuple[metrics.Places, dict[str, metrics.Places]]:
+    """Where the right items stand for the model, and for each predictor that does not look."""
+    places = metrics.place(side.scores, relevant)
+    others = {name: metrics.place(scores, relevant) for name, scores in side.known.items()}
+    return places, {"constant score": _collapsed(places)} | others
+
+
+def _at_k(side: _Side, places: metrics.Places, others: dict, k: int, ties: str, protocol: Card, options) -> Result:
     chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant)
-    hits, extra = places.hit(k, ties), {"tied_queries": places.n_ties}
-    known = {"constant score": float(_collapsed(places).hit(k, ties).mean())}
-    return mean_result(f"{prefix}R@{k}", hits, videos, chance, protocol, trivial=known, extra=extra, **options)
+    known = {name: float(each.hit(k, ties).mean()) for name, each in others.items()}
+    card = protocol.but(tied=places.n_ties)
+    return mean_result(f"{side.prefix}R@{k}", places.hit(k, ties), side.groups, chance, card, trivial=known, **options)
 
 
-def _median_rank(prefix: str, places: metrics.Places, videos, ties: str, protocol: Card, options: dict) -> Result:
+def _median_rank(side: _Side, places: metrics.Places, others: dict, ties: str, protocol: Card, options) -> Result:
     ranks, chance = places.rank(ties), metrics.chance_median_rank(places.n_items, places.n_relevant)
-    low, high = bootstrap_median(ranks, videos, **options)
-    known = {"constant score": float(np.median(_collapsed(places).rank(ties)))}
-    value, extra = float(np.median(ranks)), {"tied_queries": places.n_ties, "mean_rank": float(ranks.mean())}
-    return Result(f"{prefix}MdR", value, low, high, chance, protocol, len(ranks), known, extra=extra, unit="rank")
+    low, high = bootstrap_median(ranks, side.groups, **options)
+    known = {name: float(np.median(each.rank(ties))) for name, each in others.items()}
+    value, extra, card = float(np.median(ranks)), {"mean_rank": float(ranks.mean())}, protocol.but(tied=places.n_ties)
+    return Result(f"{side.prefix}MdR", value, low, high, chance, card, len(ranks), known, extra=extra, unit="rank")
 
 
 def _collapsed(places: metrics.Places) -> metrics.Places:
@@ -108,13 +152,10 @@ def _collapsed(places: metrics.Places) -> metrics.Places:
 
 
 def _instance(side: _Side, ties: str, setting: Card, options: dict) -> Result:
-    relevant = side.own[:, None] == np.arange(side.scores.shape[1])
-    hits = metrics.place(side.scores, relevant).hit(1, ties)
+    places, others = _places(side, np.eye(len(side.scores), dtype=bool))
     protocol = _protocol(side, 0, ties, setting, "only its own pair counts")
-    chance = 1 / side.scores.shape[1]
-    known = {"constant score": metrics.recall_at_k(trivial.constant(*side.scores.shape), 1, relevant, ties)}
-    name = f"{side.prefix}instance_R@1"
-    return mean_result(name, hits, side.query_video, chance, protocol, trivial=known, **options)
+    found = _at_k(side, places, others, 1, ties, protocol, options)
+    return replace(found, name=f"{side.prefix}instance_R@1")
 
 
 def _within_video(side: _Side, ties: str, setting: Card, options: dict) -> list[Result]:
@@ -125,12 +166,40 @@ def _within_video(side: _Side, ties: str, setting: Card, options: dict) -> list[
     if not keep.any() or len(np.unique(side.query_video[keep])) < 2:
         return []
     pool = np.where(same, side.scores, -np.inf)[keep]
-    hits = metrics.place(pool, right[keep]).hit(1, ties)
+    places = metrics.place(pool, right[keep])
+    known = {name: float(metrics.place(np.where(same, each, -np.inf)[keep], right[keep]).hit(1, ties).mean())
+             for name, each in side.known.items()}  # fmt: skip
     chance = float((right.sum(1) / same.sum(1))[keep].mean())
+    blind = metrics.place(np.where(same, 0, -np.inf)[keep], right[keep]).hit(1, ties)
+    known["constant score"] = float(blind.mean())
     rule = "pool: the items of the query's own video, same group counts"
-    protocol = _protocol(side, int((~keep).sum()), ties, setting, rule, float(same.sum(1)[keep].mean()))
-    name = f"{side.prefix}within_video_R@1"
-    return [mean_result(name, hits, side.query_video[keep], chance, protocol, **options)]
+    size = float(same.sum(1)[keep].mean())
+    card = _protocol(side, int((~keep).sum()), ties, setting, rule, size).but(tied=places.n_ties)
+    name, videos = f"{side.prefix}within_video_R@1", side.query_video[keep]
+    return [mean_result(name, places.hit(1, ties), videos, chance, card, trivial=known, **options)]
+
+
+def _reference(side: _Side, ks: tuple[int, ...], setting: Card, options: dict) -> list[Result]:
+    """Text to video as the reference code counts: a tied query is counted as often as it has ties."""
+    if not side.paired:
+        raise VcworkError("ties: the reference code's counting needs paired texts and clips (query_video)")
+    places, others = _places(side, np.eye(len(side.scores), dtype=bool))
+    known = {name: each for name, each in others.items() if name == "constant score"}
+    rule = f"only its own pair counts, {int(places.tied.sum())} entries counted"
+    card = _protocol(side, 0, REFERENCE, setting, rule).but(tied=places.n_ties)
+    results = []
+    for k in [k for k in ks if k < places.n_items]:
+        parts = [sum_by_video(each, side.groups) for each in places.entries(k)]
+        chance = k / places.n_items  # the constant score's as well
+        blind = dict.fromkeys(known, chance)
+        results.append(ratio_result(f"{side.prefix}R@{k}", *parts, chance, card, trivial=blind, **options))
+    counts = metrics.position_counts(places, np.unique(side.groups, return_inverse=True)[1])  # (V, N)
+    low, high = bootstrap_median_counts(counts, 1.0 + np.arange(places.n_items), **options)
+    value = metrics.median_rank(side.scores, ties=REFERENCE)
+    chance = metrics.chance_median_rank(places.n_items)
+    blind = dict.fromkeys(known, (places.n_items + 1) / 2)
+    name = f"{side.prefix}MdR"
+    return [*results, Result(name, value, low, high, chance, card, len(side.scores), blind, unit="rank")]
 
 
 def _protocol(

@@ -6,7 +6,7 @@ background, and frame accuracy still shows the background share. `text_gamma` th
 (naive=True keeps the original behaviour); `choose_gamma` picks one on validation videos.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -200,6 +200,9 @@ def evaluate(
     same: np.ndarray | None = None,
     fitted_on: Sequence[np.ndarray] = (),
     *,
+    fitted_tasks: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    task_steps: Mapping[str, Sequence[int]] | None = None,
     setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
@@ -207,7 +210,9 @@ def evaluate(
     """Frame accuracy, foreground recall and precision, class-mean recall, edit score, F1@10, 25, 50.
 
     scores: per video (T, K); truths: per video (T,). fitted_on: truths of train or validation videos, with the same
-    step numbers, for the relative-time prior. gamma and the shares of background are in the first result's extra.
+    step numbers, for the relative-time prior, and with fitted_tasks (a task for each) and tasks (a task for each scored
+    video) for that of each task. task_steps: labels of a task's steps, in order, for a predictor told the task.
+    gamma and the shares of background are in the first result's extra.
     Chance deals the predicted labels out to the seconds at random (segment metrics: gives each video the labels of
     another one), so a model that only knows how often to speak stays at chance.
     """
@@ -217,11 +222,12 @@ def evaluate(
     if not any((t != BACKGROUND).any() for t in truths):
         raise VcworkError("segmentation: no second of any video belongs to a step")
     predicted = [segment(s, gamma, same) for s in scores]
-    known = _known(truths, fitted_on)
+    known = _known(truths, fitted_on, fitted_tasks, tasks, task_steps or {})
+    tied = sum(int(((s == s.max(1, keepdims=True)).sum(1) > 1).sum()) for s in map(np.asarray, scores))
     steps = np.shape(scores[0])[1]
     card = as_card(setting).but(
-        f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps} steps or none",
-        task="segmentation", pool=steps + 1, interval="videos",
+        f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps} steps or none; of equal steps the first",
+        task="segmentation", pool=steps + 1, interval="videos", tied=tied,
     )  # fmt: skip
     protocol = card.but("chance: the predicted labels dealt out to seconds at random")
     means = card.but("mean over videos, background ignored; chance: labels of another video")
@@ -236,7 +242,7 @@ def evaluate(
     return results
 
 
-def _known(truths: list[np.ndarray], fitted_on: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+def _known(truths: list, fitted_on: Sequence, fitted_tasks: Sequence, tasks: Sequence, task_steps: Mapping) -> dict:
     """Labels of predictors that never look: name -> per video (T,)."""
     step = trivial.majority_step(truths)
     known = {
@@ -246,6 +252,18 @@ def _known(truths: list[np.ndarray], fitted_on: Sequence[np.ndarray]) -> dict[st
     if len(fitted_on):
         prior = trivial.fit_relative_time(fitted_on)
         known["relative time"] = [trivial.relative_time(prior, len(t)) for t in truths]
+    if len(tasks):
+        check_lengths(truths=truths, tasks=tasks)
+    if len(fitted_on) and len(tasks) and len(fitted_tasks):
+        check_lengths(fitted_on=fitted_on, fitted_tasks=fitted_tasks)
+        priors = trivial.fit_task_and_time(fitted_on, fitted_tasks)
+        own = [priors.get(task, priors[None]) for task in tasks]
+        known["task and time"] = [trivial.relative_time(p, len(t)) for p, t in zip(own, truths, strict=True)]
+    if len(tasks) and task_steps:
+        if unknown := set(tasks) - set(task_steps):
+            raise VcworkError(f"segmentation: no steps are given for task {min(unknown)!r}")
+        pairs = zip(tasks, truths, strict=True)
+        known["oracle task"] = [trivial.steps_in_order(task_steps[task], len(t)) for task, t in pairs]
     return known
 
 

@@ -4,7 +4,7 @@ It is not open question answering: nothing is asked. Easy choices come from othe
 the same video or recipe, where knowing the topic is worth nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -59,6 +59,7 @@ def evaluate(
     answer: Sequence[int],
     video_ids: Sequence,
     lengths: np.ndarray | None = None,
+    beside: Mapping[str, np.ndarray] | None = None,
     *,
     name: str = "qa_accuracy",
     ties: str = "expected",
@@ -66,13 +67,19 @@ def evaluate(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
-    """Accuracy; scores (N, C) of each clip's candidates, answer (N,) positions, lengths (N, C) of the captions."""
-    hits = metrics.choice_hits(scores, np.asarray(answer), ties)
-    known = {}
+    """Accuracy; scores (N, C) of each clip's candidates, answer (N,) positions, lengths (N, C) of the captions.
+
+    beside: scores (N, C) of further trivial predictors, by their name in `trivial.REGISTRY` (`trivial.text_prior`).
+    """
+    answer = np.asarray(answer)
+    hits, n_choices = metrics.choice_hits(scores, answer, ties), np.shape(scores)[1]
+    trivial.registered("videoqa", beside or {})
+    blind = {"constant score": trivial.constant(len(answer), n_choices)} | dict(beside or {})
     if lengths is not None:
-        known["longest caption"] = metrics.choice_accuracy(trivial.longest(lengths), np.asarray(answer), ties)
-    n_choices = np.shape(scores)[1]
+        blind["longest caption"] = trivial.longest(lengths)
+    known = {key: metrics.choice_accuracy(each, answer, ties) for key, each in blind.items()}
+    tied = metrics.place(scores, answer[:, None] == np.arange(n_choices)).n_ties
     rule = f"{n_choices} captions to choose from, one right"
-    protocol = as_card(setting).but(rule, task="videoqa", pool=n_choices, ties=ties, interval="videos")
+    protocol = as_card(setting).but(rule, task="videoqa", pool=n_choices, ties=ties, tied=tied, interval="videos")
     chance = 1 / n_choices
     return [mean_result(name, hits, video_ids, chance, protocol, trivial=known, n_boot=n_boot, seed=seed)]
