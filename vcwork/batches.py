@@ -16,7 +16,16 @@ from vcwork.config import TrainConfig
 from vcwork.engine import Engine
 from vcwork.errors import VcworkError
 from vcwork.model import VideoCLIP
-from vcwork.sampling import Pair, Track, caption_pair, first_seconds, sample_pair, varied_pair
+from vcwork.sampling import (
+    Pair,
+    Track,
+    bag_of,
+    caption_pair,
+    first_seconds,
+    sample_pair,
+    sliding_windows,
+    varied_pair,
+)
 from vcwork.text import Tokenizer
 
 
@@ -51,7 +60,41 @@ class Batch:
         return len(self.all_pairs)
 
     def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return collate(self.pairs, self.data, self.videos, model, tokenizer, self.config)
+        if not self.config.candidates:
+            return collate(self.pairs, self.data, self.videos, model, tokenizer, self.config)
+        clips, texts, _ = self._candidates()
+        return tensors(clips, texts, model, tokenizer, self.config)
+
+    def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Whom clips (N,) and texts (B,) belong to: clip n is a candidate of text b where the numbers are equal.
+
+        For pairs the number is the video's; with rule bag, the clip's.
+        """
+        if self.config.candidates:
+            return tuple(torch.from_numpy(g).to(device) for g in self._candidates()[2])
+        row = {self.data.tracks[v].video_id: int(v) for v in self.videos}
+        of = torch.tensor([row[p.video_id] for p in self.pairs], device=device)
+        return of, of
+
+    def _candidates(self) -> tuple[list[np.ndarray], list, tuple[np.ndarray, np.ndarray]]:
+        """Clips as features, texts as tokens, and their groups: all windows of each video, or a bag for each clip."""
+        row = {self.data.tracks[v].video_id: int(v) for v in self.videos}
+        rule, at = self.config.pairs, [row[p.video_id] for p in self.pairs]
+        if rule.rule == "bag":
+            clips = [self.data.features[v][p.video_start : p.video_end] for v, p in zip(at, self.pairs, strict=True)]
+            tracks = [self.data.tracks[v] for v in at]
+            texts = [
+                list(t.tokens[i]) for t, p in zip(tracks, self.pairs, strict=True) for i in bag_of(t, p.first, rule.bag)
+            ]
+            return clips, texts, (np.arange(len(clips)), np.repeat(np.arange(len(clips)), rule.bag))
+        videos = list(dict.fromkeys(at))
+        spans = [
+            (v, s)
+            for v in videos
+            for s in sliding_windows(self.data.tracks[v].seconds, rule.max_video_s, rule.stride_s)
+        ]
+        clips = [self.data.features[v][start:end] for v, (start, end) in spans]
+        return clips, [p.tokens for p in self.pairs], (np.array([v for v, _ in spans]), np.array(at))
 
 
 def pairs_of(
@@ -126,13 +169,18 @@ def collate(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """features (B, T, W), mask (B, T), ids (B, L), mask (B, L), padded to the batch's longest."""
     of = {data.tracks[v].video_id: data.features[v] for v in videos}
-    features, mask = pad_clips(
-        [of[p.video_id][p.video_start : p.video_end] for p in pairs], model.config.max_video_tokens
-    )
-    tokens = [p.tokens for p in pairs]
+    clips = [of[p.video_id][p.video_start : p.video_end] for p in pairs]
+    return tensors(clips, [p.tokens for p in pairs], model, tokenizer, config)
+
+
+def tensors(
+    clips: list[np.ndarray], texts: Sequence[Sequence[int]], model: VideoCLIP, tokenizer: Tokenizer, config: TrainConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Clips (T_i, W) and tokens, as many as there are of each, to the model's device: see `collate`."""
+    features, mask = pad_clips(clips, model.config.max_video_tokens)
     if config.word_dropout:
-        tokens = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in tokens]
-    batch = features, mask, *tokenizer.batch(tokens, model.config.max_text_tokens)
+        texts = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in texts]
+    batch = features, mask, *tokenizer.batch(texts, model.config.max_text_tokens)
     device = next(model.parameters()).device
     return tuple(tensor.to(device) for tensor in batch)
 

@@ -62,8 +62,8 @@ class ModelConfig(Strict):
 class OverlapConfig(Strict):
     """The overlapped pair rule; both ends of each range are drawn. Source: paper (3-32 s, 8-61 tokens), code (8-64)."""
 
-    # each: every caption once a batch, strict span (ours); iou, windows: the source documents' rules
-    rule: Literal["overlapped", "strict", "each", "iou", "windows"] = "overlapped"
+    # each: every caption once a batch, strict span (ours); iou, windows: the source documents' rules; bag: MIL-NCE's
+    rule: Literal["overlapped", "strict", "each", "iou", "windows", "bag"] = "overlapped"
     min_text_tokens: int = Field(8, ge=1)
     max_text_tokens: int = Field(64, ge=1)
     min_video_s: int = Field(3, ge=1)
@@ -71,6 +71,7 @@ class OverlapConfig(Strict):
     max_text_s: float = 256.0  # a text clip stops growing at this length
     min_iou: float = Field(0.5, gt=0, le=1)  # rule iou: pairs below are drawn again
     stride_s: int = Field(16, ge=1)  # rule windows: a window of max_video_s begins every stride_s
+    bag: int = Field(5, ge=1)  # rule bag: a clip of min_video_s around a caption, and the captions nearest in time
 
     @model_validator(mode="after")
     def _ranges(self) -> "OverlapConfig":
@@ -110,8 +111,13 @@ class TrainConfig(Strict):
     decay_updates: int = Field(0, ge=0)  # updates until the rate is 0; 0: the length of the run (code: 1,000,000)
     first_update: Literal["zero", "warm"] = "zero"  # zero: update n has the rate of n - 1, so the first has 0 (code)
     adam: Literal["torch", "fairseq"] = "torch"  # fairseq (code): epsilon added before the bias correction
-    loss: Literal["symmetric", "reference", "t2v", "v2t"] = "symmetric"  # vcwork.loss
+    loss: Literal["symmetric", "reference", "t2v", "v2t", "mil", "best fit"] = "symmetric"  # vcwork.loss
     temperature: float = Field(1.0, gt=0)
+    own_negatives: bool = True  # best fit: a text's other candidates stand in the denominator (third document)
+    same_video: Literal["negative", "left out"] = "negative"  # other clips of the anchor's video (paper: negatives)
+    mining: Literal["all", "nearest"] = "all"  # nearest: the hardest negatives of the batch alone (first document)
+    mining_threshold: float = Field(0.5, ge=-1, le=1)  # as near as this, by the cosine of two clips
+    negative_ratio: float = Field(0.5, gt=0, le=1)  # at most this share of the batch
     seed: int = 0
     word_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: tokens replaced by [UNK]
     start: Literal["random", "closed form"] = "random"  # our choice, for small data: vcwork.closed_form
@@ -126,3 +132,19 @@ class TrainConfig(Strict):
     keep: Literal["last", "best"] = "last"  # best: of the epochs, by validation
     pairs: OverlapConfig = OverlapConfig()
     clusters: ClusterConfig = ClusterConfig()
+
+    @property
+    def candidates(self) -> bool:
+        """Does the loss choose among several clips or texts?"""
+        return self.loss in ("mil", "best fit")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "TrainConfig":
+        rules = {"mil": ("windows", "bag"), "best fit": ("windows",)}.get(self.loss)
+        if rules and self.pairs.rule not in rules:
+            raise ValueError(f"loss {self.loss} chooses among candidates: pairs.rule must be {' or '.join(rules)}")
+        if self.pairs.rule == "bag" and self.loss != "mil":
+            raise ValueError("pairs.rule bag gives several texts a clip, which only loss mil can use")
+        if rules and (self.micro_batch or self.same_video != "negative" or self.mining != "all"):
+            raise ValueError(f"loss {self.loss}: micro_batch, same_video and mining are for pairs; leave them out")
+        return self

@@ -54,7 +54,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one update did. `log_batch` = log B is the loss of equal scores, the line to beat."""
+    """What one update did. `log_batch` is the loss of equal scores, the line to beat: log B of B pairs."""
 
     epoch: int
     step: int
@@ -103,7 +103,9 @@ def pretrain(
         model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
         for i in range(done, per_epoch):
             batch = pairs_of(data, batches, i, epoch, config, engine)
-            numbers = apply_update(model, optimizer, schedule, batch(model, tokenizer), config, engine, batch.total)
+            groups = batch.groups(engine.device)
+            given = batch(model, tokenizer)
+            numbers = apply_update(model, optimizer, schedule, given, config, engine, batch.total, groups)
             numbers["false_negatives"] = false_negatives(batch.all_pairs, data)
             record = StepRecord(epoch, epoch * per_epoch + i, retrieved=retrieved, **numbers)
             log.write(asdict(record))

@@ -1,0 +1,222 @@
+"""Objectives that choose or leave out: best fit, MIL-NCE over any candidates, masks of negatives; training by them."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vcwork.batches import PairData, pairs_of
+from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
+from vcwork.engine import Engine
+from vcwork.errors import VcworkError
+from vcwork.loss import best_fit, chosen, mil_nce, nearest_negatives, other_videos, symmetric_nce, t2v_nce
+from vcwork.model import VideoCLIP
+from vcwork.sampling import Track, bag_of, bag_pair, sliding_windows
+from vcwork.text import SPECIAL, Tokenizer
+from vcwork.train import pretrain
+
+OWN = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [1, 1, 0, 0, 0]], dtype=torch.bool)  # 3 texts, 5 clips
+
+
+def embeddings(n: int = 5, b: int = 3, d: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return torch.tensor(rng.normal(size=(n, d))), torch.tensor(rng.normal(size=(b, d)))
+
+
+# -------------------------------------------------------------------------------------------------- values by hand
+
+
+@pytest.mark.parametrize("own_negatives", [True, False])
+def test_best_fit_by_hand(own_negatives):
+    video, text = embeddings()
+    e, slow = np.exp((text @ video.T / 0.5).numpy()), 0.0
+    for t in range(3):
+        mine = [n for n in range(5) if OWN[t, n]]
+        best = max(e[t, n] for n in mine)
+        rest = sum(e[t, n] for n in range(5) if n not in mine)
+        total = e[t].sum() if own_negatives else best + rest
+        slow -= math.log(best / total) / 3
+    assert best_fit(video, text, OWN, 0.5, own_negatives).item() == pytest.approx(slow)
+    picked = chosen(video, text, OWN)
+    assert [int(e[t, p] == max(e[t][OWN[t]])) for t, p in enumerate(picked)] == [1, 1, 1]
+
+
+def test_the_two_denominators_differ_by_the_other_candidates():
+    zeros = torch.zeros(5, 4), torch.zeros(3, 4)
+    assert best_fit(*zeros, OWN).item() == pytest.approx(math.log(5))
+    assert best_fit(*zeros, OWN, own_negatives=False).item() == pytest.approx(
+        (math.log(1 + 3) + math.log(1 + 2) + math.log(1 + 3)) / 3
+    )
+
+
+def test_one_candidate_each_is_plain_nce():
+    video, text = embeddings(4, 4)
+    own = torch.eye(4, dtype=torch.bool)
+    for rule in (True, False):
+        assert best_fit(video, text, own, own_negatives=rule).item() == pytest.approx(t2v_nce(video, text).item())
+
+
+def test_mil_over_any_candidates_by_hand():
+    """Rows choose among columns: a text among clips; a clip that two texts own is a negative of neither."""
+    video, text = embeddings()
+    e, slow = np.exp((text @ video.T).numpy()), 0.0
+    for t in range(3):
+        mine = [n for n in range(5) if OWN[t, n]]
+        own = sum(e[t, n] for n in mine)
+        other_clips = sum(e[t, n] for n in range(5) if n not in mine)
+        other_texts = sum(e[u, n] for n in mine for u in range(3) if not OWN[u, n])
+        slow -= math.log(own / (own + other_clips + other_texts)) / 3
+    assert mil_nce(text, video, own=OWN).item() == pytest.approx(slow)
+
+
+def test_candidates_that_are_summed_score_no_lower_than_the_best():
+    video, text = embeddings()
+    one_direction = -(text @ video.T).masked_fill(~OWN, -math.inf).logsumexp(1) + (text @ video.T).logsumexp(1)
+    assert one_direction.mean() < best_fit(video, text, OWN), "the sum of candidates is larger than its largest term"
+
+
+@pytest.mark.parametrize("own", [OWN, torch.ones(3, 5, dtype=torch.bool), OWN & torch.tensor([[1], [0], [1]]).bool()])
+def test_gradients_are_finite(own):
+    """Also where every clip is everybody's candidate, and where a text has none."""
+    for loss in (lambda v, t: best_fit(v, t, own), lambda v, t: best_fit(v, t, own, own_negatives=False),
+                 lambda v, t: mil_nce(t, v, own=own)):  # fmt: skip
+        video, text = (x.requires_grad_() for x in embeddings())
+        value = loss(video, text)
+        value.backward()
+        assert torch.isfinite(value) and torch.isfinite(video.grad).all() and torch.isfinite(text.grad).all()
+
+
+def test_masks_of_negatives():
+    videos = torch.tensor([7, 7, 3])
+    keep = other_videos(videos)
+    assert keep.tolist() == [[True, False, True], [False, True, True], [True, True, True]]
+    video, text = embeddings(3, 3)
+    e = np.exp((video @ text.T).numpy())
+    rows = [[0, 2], [1, 2], [0, 1, 2]]
+    slow = -sum(math.log(e[i, i] / e[i, rows[i]].sum()) + math.log(e[i, i] / e[rows[i], i].sum()) for i in range(3)) / 6
+    assert symmetric_nce(video, text, keep=keep).item() == pytest.approx(slow)
+    with pytest.raises(VcworkError, match="own text kept"):
+        symmetric_nce(video, text, keep=~torch.eye(3, dtype=torch.bool))
+
+
+def test_nearest_negatives():
+    angles = torch.tensor([0.0, 0.1, 0.3, 3.0])
+    video = 5 * torch.stack([angles.cos(), angles.sin()], 1)
+    keep = nearest_negatives(video, threshold=0.5, ratio=0.25)  # one of four
+    assert keep.int().tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]
+    wide = nearest_negatives(video, threshold=0.5, ratio=1.0)
+    assert wide.int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 0], [1, 1, 1, 0], [0, 0, 1, 1]], "none is near the last one"
+
+
+# ---------------------------------------------------------------------------------------------------------- batches
+
+
+def track(name: str, seconds: int = 20) -> Track:
+    starts = np.arange(0, seconds - 2, 3.0)
+    return Track(name, starts, starts + 2.5, tuple((5 + i,) for i in range(len(starts))), seconds)
+
+
+def test_a_bag_is_the_nearest_captions():
+    long = track("a")
+    assert bag_of(long, 3, 3) == [3, 2, 4] and bag_of(long, 0, 3) == [0, 1, 2]
+    assert bag_of(track("b", 5), 0, 3) == [0, 0, 0], "cyclic where there are too few"
+    rule = OverlapConfig(rule="bag", min_video_s=4)
+    for seed in range(30):
+        pair = bag_pair(long, rule, np.random.default_rng(seed))
+        middle = (pair.text_start_s + pair.text_end_s) / 2
+        assert pair.video_end - pair.video_start == 4 and pair.video_start >= 0 and pair.video_end <= 20
+        assert pair.video_start <= middle <= pair.video_end
+
+
+TOKENIZER = Tokenizer([*SPECIAL, *"abcdefghijklmnopqrstuvwxyz"])
+SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": 8}
+
+
+def world(videos: int = 48, themes: int = 12) -> PairData:
+    """A theme every four seconds: its feature, and one caption that names it; each video has three of them."""
+    rng, tracks, features = np.random.default_rng(0), [], []
+    directions = rng.normal(size=(themes, 16)).astype(np.float32)
+    for v in range(videos):
+        order = rng.permutation(themes)[:3]
+        rows = np.repeat(directions[order], 4, 0) + 0.1 * rng.normal(size=(12, 16)).astype(np.float32)
+        features.append(rows)
+        starts = np.arange(0, 12, 4.0)
+        tracks.append(Track(f"v{v}", starts, starts + 4, tuple((5 + int(t), 20) for t in order), 12))
+    return PairData(tracks, features)
+
+
+def config(loss: str, rule: str, **more) -> TrainConfig:
+    pairs = OverlapConfig(
+        rule=rule, min_text_tokens=1, max_text_tokens=4, min_video_s=4, max_video_s=4, stride_s=4, bag=2
+    )
+    clusters = ClusterConfig(videos_per_batch=6, clips_per_video=3, retrieve=False)
+    return TrainConfig(
+        epochs=4, passes_per_epoch=6, lr=3e-3, warmup=5, loss=loss, pairs=pairs, clusters=clusters, **more
+    )
+
+
+def test_groups_say_whose_candidates_clips_are():
+    data, engine = world(), Engine()
+    batches = [np.array([4, 0, 7])]
+    windows = pairs_of(data, batches, 0, 0, config("best fit", "windows"), engine)
+    model = VideoCLIP(ModelConfig(feature_dim=16, vocab_size=len(TOKENIZER), **SIZES))
+    features, mask, ids, _ = windows(model, TOKENIZER)
+    clips, texts = windows.groups()
+    assert len(features) == len(clips) == 9 and len(ids) == len(texts) == 9
+    assert clips.tolist() == [4] * 3 + [0] * 3 + [7] * 3 == texts.tolist()
+    for n, (v, (start, end)) in enumerate((v, s) for v in (4, 0, 7) for s in sliding_windows(12, 4, 4)):
+        assert np.allclose(features[n, : mask[n].sum()], data.features[v][start:end])
+    bags = pairs_of(data, batches, 0, 0, config("mil", "bag"), engine)
+    features, _, ids, _ = bags(model, TOKENIZER)
+    clips, texts = bags.groups()
+    assert clips.tolist() == list(range(9)) and texts.tolist() == [i for i in range(9) for _ in range(2)]
+    assert len(ids) == 18 and [int(i) for i in ids[::2, 1]] == [p.tokens[0] for p in bags.pairs], (
+        "its own caption first"
+    )
+    plain = pairs_of(data, batches, 0, 0, config("symmetric", "strict"), engine)
+    assert plain.groups()[0].tolist() == [4] * 3 + [0] * 3 + [7] * 3
+
+
+@pytest.mark.parametrize(
+    ("loss", "rule", "more"),
+    [
+        ("best fit", "windows", {}),
+        ("best fit", "windows", {"own_negatives": False}),
+        ("mil", "windows", {}),
+        ("mil", "bag", {}),
+        ("symmetric", "strict", {"same_video": "left out"}),
+        ("symmetric", "strict", {"mining": "nearest", "mining_threshold": 0.0, "negative_ratio": 0.5}),
+    ],
+)
+def test_training_by_it_finds_what_captions_name(loss, rule, more):
+    data = world()
+    torch.manual_seed(0)
+    model = VideoCLIP(ModelConfig(feature_dim=16, vocab_size=len(TOKENIZER), dropout=0.0, **SIZES))
+    records = list(pretrain(model, TOKENIZER, data, config(loss, rule, **more)))
+    below = np.mean([r.loss - r.log_batch for r in records[-10:]])
+    assert below < -0.1, "below the line of equal scores"
+    texts = [[5 + t, 20] for t in range(12)]
+    clips = np.stack([next(f[4 * p : 4 * p + 4] for tr, f in zip(data.tracks, data.features, strict=True)
+                           for p in range(3) if tr.tokens[p][0] == 5 + t) for t in range(12)])  # fmt: skip
+    model.eval()
+    with torch.no_grad():
+        video = model.encode_video(torch.tensor(clips), torch.ones(12, 4, dtype=torch.bool)).pooled
+        text = model.encode_text(*TOKENIZER.batch(texts, 8)).pooled
+    found = ((text @ video.T).argmax(1) == torch.arange(12)).float().mean()
+    assert found >= 0.5, f"{found:.2f} of the themes are found, by chance a twelfth"
+
+
+@pytest.mark.parametrize(
+    ("loss", "rule", "more", "message"),
+    [
+        ("best fit", "overlapped", {}, "pairs.rule must be windows"),
+        ("mil", "strict", {}, "windows or bag"),
+        ("symmetric", "bag", {}, "only loss mil"),
+        ("mil", "bag", {"micro_batch": 4}, "leave them out"),
+        ("best fit", "windows", {"same_video": "left out"}, "leave them out"),
+    ],
+)
+def test_what_does_not_fit_is_refused(loss, rule, more, message):
+    with pytest.raises(VcworkError, match=message):
+        TrainConfig.checked(loss=loss, pairs=OverlapConfig(rule=rule), **more)
