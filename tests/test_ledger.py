@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vcwork import annotated, ledger
+from vcwork import annotated, blind, ledger
 from vcwork.audit import Result
 from vcwork.claims import CLAIMS, Claim
 from vcwork.errors import VcworkError
@@ -104,7 +104,7 @@ def test_kept_at_iou_is_what_the_sampler_draws() -> None:
 def test_every_claim_is_whole() -> None:
     ids = [c.id for c in CLAIMS]
     assert len(set(ids)) == len(ids)
-    known = {r.name for r in ledger.blind.everything(annotated.made_annotations(), n_boot=2)}
+    known = {r.name.removeprefix("made_up_") for r in blind.everything(annotated.made_annotations(), n_boot=2)}
     checks = ledger.checks()
     for claim in CLAIMS:
         numbers = claim.published is not None
@@ -158,7 +158,7 @@ def test_without_evidence_nothing_measured_is_confirmed() -> None:
 
 
 def test_made_up_annotations_are_no_evidence() -> None:
-    assert not ledger.gather(annotated.made_annotations()).blind
+    assert not ledger.gather(blind.everything(annotated.made_annotations(), n_boot=2)).blind
 
 
 def test_published_numbers_alone_settle_some() -> None:
@@ -175,9 +175,9 @@ def test_a_number_of_the_same_protocol_confirms_and_another_pool_does_not() -> N
     claim = next(c for c in CLAIMS if c.id == "T1 MSR-VTT zero-shot R@1")
     key = claim.measured[1]
 
-    def with_run(value: float, split: str, **card) -> ledger.Entry:
-        found = {key: [result("t2v_R@1", value, split, **card)]}
-        return ledger.ledger(ledger.gather(results=found), [claim])[0]
+    def with_run(value: float, split: str, model: str = "abcdef12", **card) -> ledger.Entry:
+        found = {key: [result("t2v_R@1", value, split, model="abcdef1234567890", **card)]}
+        return ledger.ledger(ledger.gather(results=found, model=model), [claim])[0]
 
     same = {"pool": 1000, "captions": 1}
     assert with_run(0.105, "MSR-VTT 1k-A 1,000", **same).verdict.word == "confirmed"
@@ -186,6 +186,11 @@ def test_a_number_of_the_same_protocol_confirms_and_another_pool_does_not() -> N
     assert other.verdict.word == "not testable here" and "split, pool differ: MSR-VTT 1k-A 968" in other.measured
     tricked = with_run(0.105, "MSR-VTT 1k-A 1,000", tricks=("dual softmax",), **same)
     assert tricked.verdict.word == "not testable here" and "tricks differ" in tricked.measured
+    for model in ("", "12345678"):
+        somebodys = with_run(0.105, "MSR-VTT 1k-A 1,000", model, **same)
+        assert somebodys.verdict.word == "not testable here" and "model differ" in somebodys.measured
+    with pytest.raises(VcworkError, match="first 8 digits, got 'abc'"):
+        with_run(0.1, "MSR-VTT 1k-A 1,000", "abc")
 
 
 def test_the_lab_world_has_a_column_of_its_own_and_decides_nothing() -> None:
@@ -208,7 +213,8 @@ def test_the_lab_world_has_a_column_of_its_own_and_decides_nothing() -> None:
 def test_real_annotations_turn_the_didemo_claim(real: Path) -> None:
     if not (real / "annotations").is_dir():
         pytest.skip(f"{real / 'annotations'} is absent")
-    entries = judged(ledger.gather(annotated.read_annotations(real / "annotations"), n_boot=200))
+    found = annotated.read_annotations(real / "annotations")
+    entries = judged(ledger.gather(blind.everything(found, n_boot=200)))
     words = {id: e.verdict.word for id, e in entries.items()}
     assert words["T2 DiDeMo R@1"] == words["T2 DiDeMo R@5"] == "contradicted"
     stated = ["found 4a", "found 4b", "found 14", "found 17", "found 18", "found 19"]

@@ -55,14 +55,14 @@ RETRIEVAL, CHOICE, WHERE, NAMED, MOMENT, LABEL, PAIRS = (
 )  # fmt: skip
 
 
-def _recalls(table: str, where: str, card: Card, n: int, how: str, values: tuple, **more) -> list[Claim]:
-    """R@1, R@5, R@10 of one row."""
+def _recalls(where: str, card: Card, n: int, how: str, values: tuple, name: str = "") -> list[Claim]:
+    """R@1, R@5, R@10 of one row; runs are held against zero-shot rows only, since nothing names a fine-tuned model."""
     out = []
     for k, value in zip((1, 5, 10), values, strict=True):
-        known = (f"{more['name']}_video_known_R@{k}", f"{more['name']}_ceiling_R@{k}") if "name" in more else ()
-        out.append(Claim(f"{table} {where} {how} R@{k}", PAPER, f"{how} text-to-video R@{k} on {where}", value, n,
-                         trivial=min(1.0, k / n), measured=("run", RETRIEVAL, f"t2v_R@{k}"), card=card, beside=known,
-                         lab=(RETRIEVAL, f"t2v_R@{k}")))  # fmt: skip
+        known = (f"{name}_video_known_R@{k}", f"{name}_ceiling_R@{k}") if name else ()
+        run = {"measured": ("run", RETRIEVAL, f"t2v_R@{k}"), "lab": (RETRIEVAL, f"t2v_R@{k}")}
+        out.append(Claim(f"T1 {where} {how} R@{k}", PAPER, f"{how} text-to-video R@{k} on {where}", value, n,
+                         trivial=k / n, card=card, beside=known, **(run if how == "zero-shot" else {})))  # fmt: skip
     return out
 
 
@@ -78,10 +78,10 @@ def _random(where: str, n: int, values: tuple) -> list[Claim]:
 
 
 TABLES = [
-    *_recalls("T1", "YouCook2", YC2, 3305, "zero-shot", (0.227, 0.504, 0.631), name="youcook2"),
-    *_recalls("T1", "YouCook2", YC2, 3305, "fine-tuned", (0.322, 0.626, 0.750), name="youcook2"),
-    *_recalls("T1", "MSR-VTT", VTT, 1000, "zero-shot", (0.104, 0.222, 0.300)),
-    *_recalls("T1", "MSR-VTT", VTT, 1000, "fine-tuned", (0.309, 0.554, 0.668)),
+    *_recalls("YouCook2", YC2, 3305, "zero-shot", (0.227, 0.504, 0.631), "youcook2"),
+    *_recalls("YouCook2", YC2, 3305, "fine-tuned", (0.322, 0.626, 0.750), "youcook2"),
+    *_recalls("MSR-VTT", VTT, 1000, "zero-shot", (0.104, 0.222, 0.300)),
+    *_recalls("MSR-VTT", VTT, 1000, "fine-tuned", (0.309, 0.554, 0.668)),
     *_random("YouCook2", 3305, (0.000, 0.002, 0.003)),
     *_random("MSR-VTT", 1000, (0.001, 0.005, 0.010)),
     _better("T1 YouCook2 beats MIL-NCE", "zero-shot R@1 above MIL-NCE's", 0.227, 3305, "MIL-NCE", 0.151, card=YC2),

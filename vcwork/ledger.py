@@ -1,9 +1,9 @@
 """The claim ledger: each claim of `vcwork.claims` beside what is known of it, with a verdict by one stated rule.
 
 `judge` is the rule, a pure function. What it is given: the published number with its binomial interval, the best score
-of something that never looked, and what was measured here *under the published protocol* (same split, same gallery).
-Annotations give the blind scores (`vcwork.blind`), `checks` the closed forms, a finished run its metrics. Numbers of
-the generated lab world decide nothing: they have a column of their own that says in which direction they point.
+of something that never looked, and what was measured here under the published protocol (split, gallery) with the
+paper's model. Annotations give the blind scores (`vcwork.blind`), `checks` the closed forms, a finished run its metrics.
+Numbers of the generated lab world decide nothing: a column of their own says in which direction they point.
 Gap: a paper's number comes without per-query results and from one training seed, so its interval is too narrow.
 """
 
@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 
 from vcwork import blind, metrics, noise
-from vcwork.annotated import Annotations
 from vcwork.audit import Result, show, text_table
 from vcwork.claims import CLAIMS, Claim
 from vcwork.errors import VcworkError
@@ -65,8 +64,8 @@ def judge(
        one not clearly below it: within noise.
     4. A difference to another system (`z` of published minus other): |z| below 1.96 is within noise, -1.96 or less
        contradicted. A clear difference goes on: one test set of one training seed confirms nothing here.
-    5. Measured under the published protocol: confirmed where the two are not apart, else contradicted. A number of
-       another protocol never decides.
+    5. Measured under the published protocol, with the paper's model: confirmed where the two are not apart, else
+       contradicted. A number of another protocol or model never decides.
     6. Otherwise not testable here.
     """
     if agrees is not None:
@@ -88,7 +87,7 @@ def judge(
     if z is not None:
         return Verdict("not testable here", f"clear in the published numbers, z = {z:.1f}; nothing measured here")
     if measured is not None:
-        return Verdict("not testable here", "measured here under another protocol")
+        return Verdict("not testable here", "measured here under another protocol or model")
     return Verdict("not testable here", "nothing measured here under its protocol")
 
 
@@ -142,33 +141,35 @@ def kept_at_iou(length: int, least: float) -> float:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What claims are held against: results of `blind` and of runs by name, closed forms, what the lab world gave."""
+    """What claims are held against: results of `blind` and of runs by name, closed forms, what the lab world gave.
+
+    model: hash (or its beginning, 8 digits at least) of the paper's own model, as cards name it. Runs of any other
+    model, or of any model while it is empty, decide nothing about the paper's numbers.
+    """
 
     blind: Mapping[str, Result] = field(default_factory=dict)
     runs: Mapping[tuple[str, str], Result] = field(default_factory=dict)
     lab: Mapping[tuple[str, str], Result] = field(default_factory=dict)
+    model: str = ""
     checks: Mapping[str, float] = field(default_factory=checks)
 
 
 def gather(
-    annotations: Annotations | None = None,
-    results: Mapping[str, Iterable[Result]] | None = None,
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
+    blind_results: Iterable[Result] = (), results: Mapping[str, Iterable[Result]] | None = None, model: str = ""
 ) -> Evidence:
-    """Evidence from annotations (made-up ones are not evidence and are left out) and from results by notebook.
+    """Evidence from `blind.everything` (made-up results are none, and are left out) and from results by notebook.
 
-    Results of the lab world go where only their direction is read.
+    Results of the lab world go where only their direction is read. model: see `Evidence`; VcworkError if too short.
     """
-    found = {} if annotations is None or annotations.made_up else {
-        r.name: r for r in blind.everything(annotations, n_boot=n_boot, seed=seed)}  # fmt: skip
+    if 0 < len(model) < 8:
+        raise VcworkError(f"model: expected a hash or its first 8 digits, got {model!r}")
+    found = {r.name: r for r in blind_results if not r.name.startswith(blind.MADE_UP)}
     sides: tuple[dict, dict] = {}, {}
     for notebook, rows in (results or {}).items():
         for r in rows:
             of_lab = r.protocol.split.split(" ")[0] == LAB
             sides[of_lab].setdefault((notebook, r.name), r)
-    return Evidence(found, *sides)
+    return Evidence(found, *sides, model)
 
 
 def read_run(folder: str | Path) -> dict[str, list[Result]]:
@@ -182,6 +183,27 @@ def read_run(folder: str | Path) -> dict[str, list[Result]]:
         raise VcworkError(f"{path}: expected the metrics of a run (vcwork-metrics-1)")
     by_notebook = {name: [as_result(row) for row in rows] for name, rows in found["notebooks"].items()}
     return {name: [r for r in rows if r.protocol.split] for name, rows in by_notebook.items()}
+
+
+def tiny_lab(seed: int = 0) -> dict[str, list[Result]]:
+    """Retrieval, localization and segmentation on the tiny lab world (`workspace.prepare`), by the notebook that shows
+    them; made and trained in seconds where it is not there yet."""
+    from vcwork import evaluation
+    from vcwork.tasks import localization, retrieval, segmentation
+    from vcwork.workspace import prepare  # torch: nothing else here needs it
+
+    ws = prepare(seed=seed)
+    clips = evaluation.annotated_clips(ws.corpus, ws.store, "test")
+    val, test = (evaluation.seconds_of_split(ws.encoder, ws.corpus, ws.store, split) for split in ("val", "test"))
+    options = {"setting": evaluation.setting_of(ws.corpus, "test", ws.store, ws.encoder), "seed": seed}
+    who, scores = (clips.steps, clips.steps, clips.videos, clips.videos), evaluation.clip_scores(ws.encoder, clips)
+    gamma = segmentation.choose_gamma(val.scores, val.truths)
+    cases = evaluation.localization_cases(test, ws.corpus)
+    return {
+        "30_text_video_retrieval": retrieval.evaluate(scores, *who, **options),
+        "32_action_localization": localization.evaluate(cases, **options),
+        "33_action_segmentation": segmentation.evaluate(test.scores, test.truths, test.ids, gamma, **options),
+    }
 
 
 # -------------------------------------------------------------------------------------------------- the ledger
@@ -247,6 +269,8 @@ def _measured(claim: Claim, evidence: Evidence) -> tuple[Span | None, bool, str]
     if found is None:
         return None, False, ""
     other = found.protocol.differs(claim.card)
+    if kind == "run" and not (evidence.model and found.protocol.model.startswith(evidence.model)):
+        other.append("model")
     where = f" ({', '.join(other)} differ: {found.protocol.split})" if other else ""
     if extra:
         return Span(*[float(found.extra[extra])] * 3), not other, where
@@ -312,6 +336,15 @@ def ledger_text(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
+_STYLE = """<style>
+.vcwork-ledger { border-collapse: collapse; font-size: 85%; }
+.vcwork-ledger td, .vcwork-ledger th { text-align: left; vertical-align: top; padding: .2em .6em; max-width: 22em; }
+.vcwork-ledger tr { border-top: 1px solid #8884; } .vcwork-ledger td:nth-child(7) { font-weight: bold; }
+.vcwork-ledger .confirmed td:nth-child(7) { color: #009E73; }
+.vcwork-ledger .contradicted td:nth-child(7) { color: #D55E00; }
+</style>"""
+
+
 def ledger_html(entries: Sequence[Entry]) -> str:
     """A self-contained HTML table, texts escaped; the lab world has a column of its own."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in COLUMNS)
@@ -319,7 +352,7 @@ def ledger_html(entries: Sequence[Entry]) -> str:
         f'<tr class="{e.verdict.word.replace(" ", "-")}">'
         + "".join(f"<td>{html.escape(cell)}</td>" for cell in e.cells()) + "</tr>" for e in entries
     )  # fmt: skip
-    return f'<table class="vcwork-ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'{_STYLE}<table class="vcwork-ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
