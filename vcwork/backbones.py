@@ -39,7 +39,7 @@ class Backbone(Protocol):
 
 def get_backbone(name: str, **options: Any) -> Backbone:
     """The backbone called `motion` or `s3d` (options: those of S3DBackbone), or a Hugging Face image model by folder or
-    hub name (option: `fps`)."""
+    hub name (option: `fps`); `peer:` before it asks for the image side of a dual encoder (`vcwork.peers`)."""
     if name == "motion":
         from vcwork.backbones_motion import MotionBackbone
 
@@ -48,6 +48,10 @@ def get_backbone(name: str, **options: Any) -> Backbone:
         from vcwork.backbones_s3d import S3DBackbone
 
         return S3DBackbone(**options)
+    if name.startswith("peer:"):
+        from vcwork.backbones_peer import PeerBackbone
+
+        return PeerBackbone(name, **options)
     return HFImageBackbone(name, **options)
 
 

@@ -39,6 +39,8 @@ class Encoder:
 
 def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
     """Write the checkpoint; returns the encoder with its digest filled in."""
+    if not isinstance(encoder.model, VideoCLIP):
+        raise VcworkError(f"{folder}: a peer is not written as a checkpoint; copy its own folder instead")
     folder = resolve(folder)
     weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
     with atomic_write(folder / "model.safetensors", "wb") as file:
@@ -55,11 +57,15 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
 
 
 def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encoder:
-    """Read a checkpoint, in evaluation mode.
+    """Read a checkpoint, in evaluation mode; a Hugging Face folder or `peer:<hub name>` becomes a `vcwork.peers.Peer`.
 
     VcworkError when it is absent, incomplete, damaged, put together from several, or trained on features of another
     contract than `contract`.
     """
+    from vcwork.peers import is_peer, load_peer
+
+    if is_peer(folder):
+        return load_peer(folder, contract)
     folder = resolve(folder)
     card = load_card(folder)
     trained_on = Contract(**card["contract"])

@@ -100,7 +100,7 @@ def features_of(encoder: Encoder, path: str | Path, backbone: Backbone | None = 
     """
     from vcwork.features import chunks_of, contract_of
 
-    backbone = backbone or _backbone_of(encoder, path)
+    backbone = backbone or getattr(encoder, "backbone", None) or _backbone_of(encoder, path)
     if contract_of(backbone) != encoder.contract:
         raise VcworkError(
             f"{path}: encoder wants features of {encoder.contract}, backbone gives {contract_of(backbone)}"
