@@ -58,19 +58,19 @@ class Places:
             "optimistic": np.ones(len(self.above)),
             "pessimistic": self.tied - self.relevant_tied + 1.0,
         }
-        return self.above + extra[_check_ties(ties)]
+        return self.above + extra[check_ties(ties)]
 
     def hit(self, k: int, ties: str = "expected") -> np.ndarray:
         """Is the best relevant item among the first k? (Q,) in [0, 1]; fractions only under expected ties."""
         if k < 1:
             raise VcworkError(f"expected k of at least 1, got {k}")
-        if _check_ties(ties) != "expected":
+        if check_ties(ties) != "expected":
             return (self.rank(ties) <= k).astype(float)
         return 1 - _none_among(self.tied, self.relevant_tied, np.clip(k - self.above, 0, self.tied))
 
     def reciprocal(self, ties: str = "expected") -> np.ndarray:
         """1 / rank, (Q,); under ties the expected value of the reciprocal, not the reciprocal of the expectation."""
-        if _check_ties(ties) != "expected":
+        if check_ties(ties) != "expected":
             return 1 / self.rank(ties)
         total, later = np.zeros(len(self.above)), np.ones(len(self.above))  # later: no relevant item met so far
         for j in range(int(self.tied.max())):
@@ -203,7 +203,8 @@ def choice_accuracy(scores: np.ndarray, answer: np.ndarray, ties: str = "expecte
     return float(choice_hits(scores, answer, ties).mean())
 
 
-def _check_ties(ties: str) -> str:
+def check_ties(ties: str) -> str:
+    """One of `TIES`, or a VcworkError that lists them."""
     if ties == REFERENCE:
         raise VcworkError(
             "ties: the reference code's counting is there for R@k and the median rank of text-to-video retrieval with "

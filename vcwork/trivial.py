@@ -190,17 +190,17 @@ def random_in_order_hits(inside: np.ndarray) -> np.ndarray:
     if n_seconds < n_steps:
         raise VcworkError(f"{n_steps} steps do not fit in order into {n_seconds} seconds")
     k, t = np.arange(n_steps)[:, None], np.arange(n_seconds)  # (K, 1), (T,)
-    ways = _log_choose(t, k) + _log_choose(n_seconds - 1 - t, n_steps - 1 - k)
-    return (inside * np.exp(ways - _log_choose(n_seconds, n_steps))).sum(1)
+    ways = log_choose(t, k) + log_choose(n_seconds - 1 - t, n_steps - 1 - k)
+    return (inside * np.exp(ways - log_choose(n_seconds, n_steps))).sum(1)
 
 
-def _log_choose(n: np.ndarray | int, k: np.ndarray | int) -> np.ndarray:
-    """log C(n, k), -inf where k > n; elementwise."""
+def log_choose(n: np.ndarray | int, k: np.ndarray | int) -> np.ndarray:
+    """log C(n, k), -inf where k > n or k < 0; elementwise."""
     n, k = np.broadcast_arrays(n, k)
     log_factorial = np.append(0, np.cumsum(np.log(np.arange(1, n.max() + 1))))
-    inside = k <= n
-    gap = np.where(inside, n - k, 0)
-    return np.where(inside, log_factorial[n] - log_factorial[np.minimum(k, n)] - log_factorial[gap], -np.inf)
+    inside = (k >= 0) & (k <= n)
+    chosen = np.where(inside, k, 0)
+    return np.where(inside, log_factorial[n] - log_factorial[chosen] - log_factorial[n - chosen], -np.inf)
 
 
 # ------------------------------------------------------------------------- segmentation: one label for a second

@@ -1,0 +1,249 @@
+"""What a retrieval number owes to its gallery, duplicates and tricks; hubs, gap and lengths in known spaces."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from vcwork import geometry, metrics, retrieval_audit
+from vcwork.audit import results_table
+from vcwork.errors import VcworkError
+from vcwork.protocol import Card
+from vcwork.tasks import retrieval
+
+SETTING = Card(split="toy test", model="none", features="none")
+
+
+def _weak(n=60, per_video=3, signal=2.0, seed=0):
+    """Scores (N, N) of a weak model, and each clip's video."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, n)) + signal * np.eye(n), np.repeat(np.arange(n // per_video), per_video)
+
+
+def _hubs(n=200, bias=1.5, seed=0):
+    """A model that is good but for a bias of each clip: some are found by everyone."""
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, n)) + 4 * np.eye(n) + bias * rng.standard_normal(n), np.arange(n)
+
+
+# ------------------------------------------------------------------------------------------------- pool size
+
+
+def test_exact_pool_curve_equals_many_drawn_galleries():
+    scores, _ = _weak()
+    scores[:, 7] = scores[:, 8]  # some ties as well
+    places, rng = metrics.place(scores), np.random.default_rng(1)
+    for n, k in ((5, 1), (20, 1), (20, 3)):
+        drawn = []
+        for _ in range(600):
+            pick = rng.permutation(60)[:n]
+            drawn.append(metrics.recall_at_k(scores[np.ix_(pick, pick)], k))
+        assert retrieval_audit.pool_hits(places, n, k).mean() == pytest.approx(np.mean(drawn), abs=0.015), (n, k)
+    whole = retrieval_audit.pool_hits(places, 60, 2)
+    assert whole == pytest.approx(places.hit(2)), "the whole gallery is no sample"
+    for ties in ("optimistic", "pessimistic"):
+        assert retrieval_audit.pool_hits(places, 60, 2, ties) == pytest.approx(places.hit(2, ties))
+
+
+def test_pool_curve_falls_with_the_pool_and_is_k_by_n_for_scores_that_mean_nothing():
+    scores, videos = _weak(n=300, per_video=3)
+    sizes = [2, 5, 10, 30, 100, 300]
+    curve = retrieval_audit.pool_curve(scores, videos, sizes, setting=SETTING)
+    values = [r.value for r in curve]
+    assert values == sorted(values, reverse=True) and [r.protocol.pool for r in curve] == sizes
+    assert all(r.low <= r.value <= r.high and r.chance == 1 / n for r, n in zip(curve, sizes, strict=True))
+    flat = retrieval_audit.pool_curve(np.zeros((300, 300)), videos, sizes, setting=SETTING)
+    assert [r.value for r in flat] == pytest.approx([1 / n for n in sizes])
+    noise = np.random.default_rng(3).standard_normal((300, 300))
+    random = retrieval_audit.pool_curve(noise, videos, sizes[1:], k=3, setting=SETTING)
+    assert [r.value for r in random] == pytest.approx([3 / n for n in sizes[1:]], abs=0.03)
+    assert "pool of 30" in results_table(curve), "and every row says its pool"
+
+
+def test_drawn_pool_curve_of_groups():
+    scores, videos = _weak(n=80, per_video=4)
+    groups = np.arange(80) % 20
+    same = groups[:, None] == groups
+    curve = retrieval_audit.pool_curve(scores, videos, [10, 80], same, draws=200, setting=SETTING)
+    assert curve[1].value == pytest.approx(metrics.recall_at_k(scores, 1, same))
+    assert curve[1].chance == pytest.approx(metrics.chance_recall_at_k(80, 1, same.sum(1)))
+    assert curve[0].value > curve[1].value and curve[0].trivial["constant score"] == pytest.approx(curve[0].chance)
+    own = retrieval_audit.pool_curve(scores, videos, [10], np.eye(80, dtype=bool), draws=400, setting=SETTING)
+    exact = retrieval_audit.pool_curve(scores, videos, [10], setting=SETTING)
+    assert own[0].value == pytest.approx(exact[0].value, abs=0.01)
+    with pytest.raises(VcworkError, match=r"sizes above 1 and up to 80, got \[1\]"):
+        retrieval_audit.pool_curve(scores, videos, [1])
+    with pytest.raises(VcworkError, match="expected ties to be one of"):
+        retrieval_audit.pool_hits(metrics.place(scores), 10, 1, "luck")
+
+
+def test_duplicate_ceiling_is_groups_over_queries_and_a_perfect_model_reaches_it():
+    texts = ["heat oil", "chop", "heat oil", "stir", "heat oil", "chop"]
+    assert retrieval_audit.duplicate_ceiling(texts) == 3 / 6 and retrieval_audit.duplicate_ceiling(texts, 2) == 5 / 6
+    assert retrieval_audit.duplicate_ceiling(list("abc")) == 1
+    perfect = np.array([[a == b for b in texts] for a in texts], float)  # finds exactly the clips of that text
+    for k in (1, 2):
+        assert metrics.recall_at_k(perfect, k) == pytest.approx(retrieval_audit.duplicate_ceiling(texts, k))
+    with pytest.raises(VcworkError, match="some labels and k of at least 1, got 0 and 1"):
+        retrieval_audit.duplicate_ceiling([])
+
+
+# ---------------------------------------------------------------------------------------------------- tricks
+
+
+def test_dual_softmax_one_query_at_a_time_is_the_plain_model():
+    scores, _ = _hubs()
+    alone = retrieval_audit.dual_softmax(scores, 1)
+    np.testing.assert_array_equal(alone.scores, scores)
+    # one batch by hand: the product of the two softmaxes ranks alike
+    batch = retrieval_audit.dual_softmax(scores)
+    e = np.exp(scores)
+    by_hand = e / e.sum(1, keepdims=True) * (e / e.sum(0, keepdims=True))
+    assert np.array_equal(np.argsort(-batch.scores, 1), np.argsort(-by_hand, 1))
+    shifted = retrieval_audit.dual_softmax(scores + 5.0)
+    np.testing.assert_allclose(shifted.scores - 5.0, batch.scores, err_msg="a common level means nothing")
+    with pytest.raises(VcworkError, match="at least one query at a time, got 0"):
+        retrieval_audit.dual_softmax(scores, 0)
+
+
+def test_the_batch_curve_shows_what_the_trick_owes_to_the_crowd():
+    scores, videos = _hubs()
+    own = np.eye(200, dtype=bool)
+    curve = retrieval_audit.batch_curve(scores, own, videos, [1, 10, 200], draws=5, setting=SETTING)
+    assert curve[0].value == metrics.recall_at_k(scores, 1), "batch 1 equals plain"
+    assert curve[0].value < curve[1].value < curve[2].value - 0.05
+    assert [r.protocol.tricks for r in curve] == [
+        (f"dual softmax over 200 test queries, {told} (transductive)",)
+        for told in ("1 at a time", "10 at a time", "all at once")
+    ]
+    assert "TEST-TIME TRICK: dual softmax over 200 test queries, all at once (transductive)" in results_table(curve)
+
+
+def test_query_bank_takes_train_texts_only_and_pushes_hubs_down():
+    rng = np.random.default_rng(5)
+    bias = 1.5 * rng.standard_normal(200)
+    scores = rng.standard_normal((200, 200)) + 4 * np.eye(200) + bias
+    bank = rng.standard_normal((400, 200)) + bias  # train texts see the same hubs
+    tricked = retrieval_audit.query_bank(scores, bank, "toy train", top=3)
+    assert metrics.recall_at_k(tricked.scores, 1) > metrics.recall_at_k(scores, 1) + 0.1
+    assert tricked.card(SETTING).tricks == ("query bank of 400 texts of toy train",)
+    quiet = np.full((1, 200), -1.0)
+    quiet[0, 3] = 9  # this bank text speaks of clip 3 alone
+    changed = (retrieval_audit.query_bank(scores, quiet, "toy train").scores != scores).any(1)
+    assert np.array_equal(changed, scores.argmax(1) == 3), "queries whose best clip no bank text found stay as they are"
+    for split in ("toy test", "toy val", ""):
+        with pytest.raises(VcworkError, match="expected texts of a train split"):
+            retrieval_audit.query_bank(scores, bank, split)
+    with pytest.raises(VcworkError, match=r"same 200 items, got \(400, 199\)"):
+        retrieval_audit.query_bank(scores, bank[:, 1:], "toy train")
+
+
+def test_tricks_reach_the_results_of_the_task():
+    scores, videos = _hubs()
+    tricked = retrieval_audit.dual_softmax(scores)
+    results = retrieval.evaluate(tricked.scores, videos, videos, videos, setting=tricked.card(SETTING), n_boot=20)
+    assert all(r.protocol.tricks == (tricked.trick,) for r in results)
+    assert Card(tricks=()).differs(results[0].protocol) != [] and results[0].protocol.differs(Card(tricks=())) == [
+        "tricks"
+    ]
+
+
+# -------------------------------------------------------------------------------- lengths and false negatives
+
+
+def test_length_bins_hold_every_query_once():
+    scores, videos = _weak()
+    seconds = np.linspace(1, 50, 60)
+    own = np.eye(60, dtype=bool)
+    bins = retrieval_audit.by_length(scores, own, seconds, videos, setting=SETTING)
+    assert [r.name.removeprefix("t2v_R@1 clips over ") for r in bins] == [
+        "0 to 8 s", "8 to 16 s", "16 to 32 s", "32 s"
+    ]  # fmt: skip
+    assert sum(r.n for r in bins) == 60
+    hits = metrics.place(scores, own).hit(1)
+    assert sum(r.value * r.n for r in bins) == pytest.approx(hits.sum())
+    assert bins[-1].value == hits[seconds > 32].mean() and bins[-1].protocol.pool == 60
+    short = retrieval_audit.by_length(scores, own, np.where(np.arange(60) < 2, 40, 4), videos)
+    assert len(short) == 1, "one video alone has no interval"
+
+
+def test_false_negatives_equal_counting_every_pair():
+    rng = np.random.default_rng(0)
+    batches = [list(rng.integers(0, 5, 12)) for _ in range(4)]
+    pairs = [(a == b) for batch in batches for i, a in enumerate(batch) for j, b in enumerate(batch) if i != j]
+    met = [batch.count(a) > 1 for batch in batches for a in batch]
+    found = retrieval_audit.false_negatives(batches)
+    assert found.negatives == len(pairs) == 4 * 12 * 11
+    assert found.share == pytest.approx(np.mean(pairs)) and found.affected == pytest.approx(np.mean(met))
+    cluster = retrieval_audit.false_negatives([np.repeat(np.arange(32), 16).tolist()])
+    assert cluster.share == pytest.approx(15 / 511) and cluster.affected == 1, "16 clips of each of 32 videos"
+    assert retrieval_audit.false_negatives(["abc"]).share == 0
+    with pytest.raises(VcworkError, match="a batch of at least two items"):
+        retrieval_audit.false_negatives([["a"], ["b"]])
+
+
+# -------------------------------------------------------------------------------------------------- geometry
+
+
+def _sphere(n, width, rng):
+    return geometry.unit(rng.standard_normal((n, width)))
+
+
+def test_hubs_grow_with_dimension_and_with_a_bias_of_items():
+    rng, skew = np.random.default_rng(0), {}
+    for width in (2, 16, 256):
+        items = rng.standard_normal((1000, width))
+        queries = rng.standard_normal((2000, width))
+        near = -((queries[:, None, :16] - items[None, :, :16]) ** 2).sum(2) if width <= 16 else (
+            2 * queries @ items.T - (items**2).sum(1))  # fmt: skip
+        skew[width] = geometry.hubness(near).skew
+    assert skew[2] < 1 < skew[16] < skew[256]
+    circle = geometry.hubness(_sphere(2000, 2, rng) @ _sphere(500, 2, rng).T)
+    biased = geometry.hubness(_sphere(2000, 2, rng) @ _sphere(500, 2, rng).T + rng.standard_normal(500))
+    assert abs(circle.skew) < 1.2 and biased.skew > 3 and biased.never > circle.never + 0.3
+
+
+def test_hubness_worked():
+    scores = np.array([[9, 5, 1], [9, 1, 5], [8, 7, 7.0]])
+    first, two = geometry.hubness(scores, 1), geometry.hubness(scores, 2)
+    assert first.counts.tolist() == [3, 0, 0] and first.never == pytest.approx(2 / 3) and first.top[0] == (0, 3)
+    assert two.counts.tolist() == [3, 1.5, 1.5], "two items tied for the last place share it"
+    assert first.skew == pytest.approx(np.sqrt(0.5))  # two of three alike, one apart
+    assert geometry.hubness(np.zeros((4, 8)), 2).counts == pytest.approx(np.ones(8))
+    assert geometry.hubness(np.zeros((4, 8)), 2).skew == 0
+    with pytest.raises(VcworkError, match="k from 1 to 3 items, got 4"):
+        geometry.hubness(scores, 4)
+
+
+def test_modality_gap_of_a_known_shift():
+    rng = np.random.default_rng(1)
+    text = rng.standard_normal((400, 8))
+    shift = np.arange(8.0)
+    gap = geometry.modality_gap(text + shift, text)
+    np.testing.assert_allclose(gap.vector, shift, atol=1e-9)
+    assert gap.length == pytest.approx(np.linalg.norm(shift)) and gap.spread == pytest.approx(np.sqrt(8), rel=0.05)
+    assert gap.within_video > 0.9 > abs(gap.within_text) + 0.8, "all videos point the same way now"
+    u, v = geometry.unit(text + shift), geometry.unit(text)
+    cosines, others = u @ v.T, ~np.eye(400, dtype=bool)
+    assert gap.pairs == pytest.approx(np.diag(cosines).mean()) and gap.across == pytest.approx(cosines[others].mean())
+    assert gap.within_video == pytest.approx((u @ u.T)[others].mean())
+    with pytest.raises(VcworkError, match=r"expected pairs \(N, D\), N >= 2"):
+        geometry.modality_gap(text, text[:5])
+
+
+def test_rank_correlation():
+    assert geometry.rank_correlation([1, 2, 3, 4], [10, 20, 30, 45]) == pytest.approx(1)
+    assert geometry.rank_correlation([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert geometry.rank_correlation([1, 2, 2, 4], [1, 2, 2, 9]) == pytest.approx(1), "ties at their mean rank"
+    assert geometry.rank_correlation([1, 1, 1], [1, 2, 3]) == 0
+    rng = np.random.default_rng(0)
+    norms = rng.random(300) * 5
+    long_ones = geometry.hubness(rng.standard_normal((300, 8)) @ (norms[:, None] * _sphere(300, 8, rng)).T)
+    assert geometry.rank_correlation(norms, long_ones.counts) > 0.8, "raw dot products favour long vectors"
+
+
+@pytest.mark.parametrize("module", ["vcwork.retrieval_audit", "vcwork.geometry"])
+def test_numpy_alone(module):
+    code = f"import sys, {module}; print([m for m in ('torch', 'faiss', 'matplotlib', 'av') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
