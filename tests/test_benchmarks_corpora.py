@@ -174,6 +174,7 @@ def test_crosstask(source):
     assert corpus.recipes["11"].steps == ("11:1", "11:2", "11:3") and corpus.steps["33:2"] == "pour water"
     listed = accounting(corpus)["test"]["counts"]["listed"]
     assert listed["missing"] == {"11_p3": "p3.npy is missing"}
+    assert corpus.missing_videos == {"11_p3": "p3.npy is missing"}
 
 
 def test_crosstask_video_shorter_than_its_steps(source):

@@ -22,6 +22,7 @@ from vcwork.benchmarks.msrvtt import described, read_msrvtt_1ka, read_msrvtt_ids
 from vcwork.benchmarks.msrvtt_qa import Question, read_msrvtt_qa
 from vcwork.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
 from vcwork.corpus import Corpus, Recipe, Video, open_corpus, save_corpus
+from vcwork.coverage import Count
 from vcwork.errors import VcworkError
 from vcwork.files import resolve, sha256_json, write_json
 from vcwork.store import FeatureStore
@@ -117,6 +118,9 @@ def _write(
             by_video[clip.video].append(clip)
         for id, clips in by_video.items():
             _add_video(corpus, role, part, id, clips, found, members)
+        for kind in ("videos", "listed"):  # what the release itself lacks
+            lost = part.accounting.counts.get(kind, Count(0)).missing
+            corpus.missing_videos |= {id: why for id, why in lost.items() if id not in corpus.videos}
     tasks = {id: task for part in parts.values() for id, task in part.tasks.items()}
     for id, steps in members.items():
         name, ordered = (tasks[id].name, tasks[id].steps) if id in tasks else (id, ())
