@@ -221,6 +221,14 @@ def test_real_annotations_turn_the_didemo_claim(real: Path) -> None:
     assert [words[k] for k in stated] == ["confirmed"] * len(stated)
     assert words["found 6"] == "not testable here" and "COIN testing 228 videos" in entries["found 6"].measured
     assert "63.6 % youcook2_video_known_R@5" in entries["T1 YouCook2 zero-shot R@5"].trivial
+    assert "of another split, CrossTask test 842 videos" in entries["T5 CrossTask zero-shot"].trivial
+
+
+def test_a_blind_score_of_another_split_decides_nothing() -> None:
+    claim = next(c for c in CLAIMS if c.id == "T2 DiDeMo R@1")
+    for split, word in ((claim.card.split, "contradicted"), ("DiDeMo test 12 sentences", "not testable here")):
+        entry = ledger.ledger(ledger.gather([result("didemo_prior_rank1", 0.9, split)]), [claim])[0]
+        assert entry.verdict.word == word and "90.0 %" in entry.trivial
 
 
 # --------------------------------------------------------------------------------------------- runs and rendering

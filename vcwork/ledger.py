@@ -2,7 +2,7 @@
 
 `judge` is the rule, a pure function. What it is given: the published number with its binomial interval, the best score
 of something that never looked, and what was measured here under the published protocol (split, gallery) with the
-paper's model. Annotations give the blind scores (`vcwork.blind`), `checks` the closed forms, a finished run its metrics.
+paper's model. Annotations give the blind scores (`vcwork.blind`), `checks` closed forms, a finished run its metrics.
 Numbers of the generated lab world decide nothing: a column of their own says in which direction they point.
 Gap: a paper's number comes without per-query results and from one training seed, so its interval is too narrow.
 """
@@ -254,7 +254,12 @@ def _trivial(claim: Claim, evidence: Evidence) -> Span | None:
     if claim.trivial in evidence.checks:
         return Span(*[evidence.checks[claim.trivial]] * 3)
     found = evidence.blind.get(claim.trivial)
-    return None if found is None else Span(found.value, found.low, found.high)
+    return None if found is None or _elsewhere(claim, found) else Span(found.value, found.low, found.high)
+
+
+def _elsewhere(claim: Claim, found: Result) -> str:
+    """The split a blind score was counted on, where it is not the published one: such a score decides nothing."""
+    return found.protocol.split if found.protocol.split != claim.card.split else ""
 
 
 def _measured(claim: Claim, evidence: Evidence) -> tuple[Span | None, bool, str]:
@@ -297,10 +302,17 @@ def _trivial_text(claim: Claim, evidence: Evidence, span: Span | None) -> str:
     if span is not None:
         named = claim.trivial if isinstance(claim.trivial, str) else "chance"
         parts.append(f"{_span_text(span)} {named}")
+    elif claim.trivial in evidence.blind:
+        parts.append(_beside(claim, evidence.blind[claim.trivial]))
     elif isinstance(claim.trivial, str):
         parts.append(f"needs annotations: {claim.trivial}")
-    parts += [f"{show(evidence.blind[name].value)} {name}" for name in claim.beside if name in evidence.blind]
+    parts += [_beside(claim, evidence.blind[name]) for name in claim.beside if name in evidence.blind]
     return "; ".join(parts)
+
+
+def _beside(claim: Claim, found: Result) -> str:
+    other = _elsewhere(claim, found)
+    return f"{show(found.value)} {found.name}" + (f" (of another split, {other})" if other else "")
 
 
 def _lab_text(claim: Claim, evidence: Evidence) -> str:
