@@ -1,13 +1,32 @@
 """The vector database answers as brute force does, and never reads back a wrong, foreign or half-written index."""
 
 import json
+import os
+import subprocess
+import sys
 
+import faiss
 import numpy as np
 import pytest
 
-import vcwork.search as search
+import vcwork.index_files as index_files
 from vcwork.errors import VcworkError
+from vcwork.files import sha256_file, sha256_json
 from vcwork.search import Hit, VideoIndex, without_overlap
+from vcwork.search_quality import recall_of
+from vcwork.vector_index import IndexSettings
+from vcwork.vectors import Rows, exact, products
+
+WIDTH, MANY = 32, 3000
+SETTINGS = {
+    "flat": IndexSettings("flat"),
+    "half": IndexSettings("flat", dtype="float16"),
+    "ivf": IndexSettings("ivf"),
+    "ivf half": IndexSettings("ivf", dtype="float16"),
+    "pq": IndexSettings("pq"),
+    "hnsw": IndexSettings("hnsw", links=12, ef_build=40),
+}
+KINDS = pytest.mark.parametrize("name", SETTINGS)
 
 
 @pytest.fixture
@@ -18,6 +37,44 @@ def vectors():
 @pytest.fixture
 def index(vectors):
     return VideoIndex.build(vectors, [f"v{i}" for i in range(200)], [{"start_s": i} for i in range(200)], "enc-1")
+
+
+def clustered(n: int, seed: int = 1) -> np.ndarray:
+    """Vectors around 40 centres, (n, WIDTH) float32, exact in float16 so that one brute force serves both."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((40, WIDTH))
+    drawn = centres[rng.integers(0, 40, n)] + 0.4 * rng.standard_normal((n, WIDTH))
+    return drawn.astype(np.float16).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def many() -> np.ndarray:
+    return clustered(MANY)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
+
+
+def ids_of(n: int) -> list[str]:
+    return [f"v{i}" for i in range(n)]
+
+
+def answers(lists: list[list[Hit]]) -> list[list[str]]:
+    return [[hit.id for hit in hits] for hits in lists]
+
+
+def brute(vectors: dict[str, np.ndarray], queries: np.ndarray, k: int) -> list[list[str]]:
+    ids = list(vectors)
+    scores = queries.astype(np.float64) @ np.array(list(vectors.values()), dtype=np.float64).T
+    return [[ids[i] for i in np.argsort(-row, kind="stable")[:k]] for row in scores]
+
+
+# ------------------------------------------------------------------------------------------------- exact answers
 
 
 def test_query_equals_brute_force(index, vectors):
@@ -31,22 +88,58 @@ def test_query_equals_brute_force(index, vectors):
         assert hits[0].metadata == {"start_s": order[q, 0]}
 
 
-def test_answers_do_not_depend_on_the_batch(index):
-    queries = np.random.default_rng(2).standard_normal((7, 16))
+def test_answers_do_not_depend_on_the_batch_to_the_last_bit(many):
+    index = VideoIndex.build(many, ids_of(MANY))
+    queries = np.random.default_rng(2).standard_normal((300, WIDTH)).astype(np.float32)
     together = index.query(queries, 5)
-    for q, hits in enumerate(together):
-        assert [hit.id for hit in index.query(queries[q], 5)[0]] == [hit.id for hit in hits]
+    assert [index.query(query, 5)[0] for query in queries[:40]] == together[:40]
+    assert index.query(queries[250:], 5) == together[250:]
 
 
 def test_equal_scores_come_in_the_order_of_adding():
     index = VideoIndex.build(np.ones((5, 3)), list("edcba"))
     assert [hit.id for hit in index.query(np.ones(3), 5)[0]] == list("edcba")
     assert [hit.id for hit in index.query(np.ones(3), 2)[0]] == list("ed")
+    later = VideoIndex.build(np.array([[1.0], [1], [2], [1], [2]]), list("abcde"))
+    assert [hit.id for hit in later.query(np.ones(1), 3)[0]] == ["c", "e", "a"], "the tie at the end of the list"
+
+
+def test_equal_vectors_score_equally_wherever_they_lie_and_the_first_wins():
+    rng = np.random.default_rng(3)
+    base = rng.standard_normal((37, 24)).astype(np.float32)
+    index = VideoIndex.build(np.tile(base, (30, 1)), ids_of(37 * 30))
+    for query in rng.standard_normal((20, 24)):
+        best = int((base.astype(np.float64) @ query).argmax())
+        hits = index.query(query, 30)[0]
+        assert [hit.id for hit in hits] == [f"v{best + 37 * i}" for i in range(30)]
+        assert len({hit.score for hit in hits}) == 1
+
+
+def test_blocks_are_joined_into_the_same_answer(monkeypatch):
+    monkeypatch.setattr("vcwork.vectors.BLOCK", 16)
+    rng = np.random.default_rng(4)
+    vectors, queries = rng.standard_normal((2, 100, 8)).astype(np.float32)
+    rows = Rows(8)
+    for n in (1, 1, 1, 5, 30, 40, 22):
+        rows.append(vectors[len(rows) : len(rows) + n])
+    assert len(rows) == 100 and max(map(len, rows._blocks)) <= 40 and len(rows._blocks) < 7
+    order = rng.permutation(100)
+    assert np.array_equal(rows.take(order), vectors[order])
+    assert np.array_equal(np.concatenate([block for _, block in rows.scan(33)]), vectors[33:])
+    alive = rng.random(100) < 0.7
+    scores = np.where(alive[20:], queries.astype(np.float64) @ vectors[20:].T.astype(np.float64), -np.inf)
+    found, places = exact(rows, queries, 7, alive, 20)
+    assert np.array_equal(places, np.argsort(-scores, axis=1)[:, :7] + 20)
+    assert np.array_equal(found, [products(np.tile(q, (7, 1)), vectors[p]) for q, p in zip(queries, places)])  # noqa: B905
+    found, places = exact(rows, queries, 90, alive)
+    assert ((places >= 0).sum(1) == alive.sum()).all() and np.isneginf(found[places < 0]).all()
 
 
 def test_more_answers_than_items_and_an_empty_index(index):
     assert len(index.query(np.ones(16), 999)[0]) == 200
     assert VideoIndex(16).query(np.ones((2, 16)), 3) == [[], []]
+    for kind in ("ivf", "pq", "hnsw"):
+        assert VideoIndex(16, settings=kind).query(np.ones((2, 16)), 3) == [[], []]
 
 
 def test_add_and_delete_equal_a_fresh_index(index, vectors):
@@ -57,6 +150,7 @@ def test_add_and_delete_equal_a_fresh_index(index, vectors):
     fresh = VideoIndex.build(vectors[rows], [f"v{i}" for i in rows], [{"start_s": i} for i in rows])
     assert index.query(vectors[:9], 7) == fresh.query(vectors[:9], 7)
     assert np.array_equal(index.vectors, vectors[rows])
+    assert index.ids == fresh.ids and index.metadata == fresh.metadata
 
 
 def test_bad_input_is_named_and_changes_nothing(index, vectors):
@@ -70,102 +164,239 @@ def test_bad_input_is_named_and_changes_nothing(index, vectors):
         index.add(np.full((1, 16), [np.nan] + 15 * [0]), ["new"])
     with pytest.raises(VcworkError, match="2 vectors, 1 ids"):
         index.add(vectors[:2], ["new"])
+    with pytest.raises(VcworkError, match=r"metadata of 'new'.*JSON can hold"):
+        index.add(vectors[:1], ["new"], [{"when": {1, 2}}])
     with pytest.raises(VcworkError, match="not in the index of 200"):
         index.delete(["v1", "nobody"])
     with pytest.raises(VcworkError, match="k of at least 1"):
         index.query(vectors[0], 0)
+    assert len(index) == 200 and "new" not in index and np.array_equal(index.vectors, vectors)
+
+
+def test_lengths_count_or_are_scaled_to_one(vectors):
+    queries = 3 * np.random.default_rng(5).standard_normal((9, 16)).astype(np.float32)
+    long = vectors * np.linspace(0.1, 10, 200, dtype=np.float32)[:, None]
+    cosines = VideoIndex.build(long, ids_of(200), settings=IndexSettings(unit=True)).query(queries, 5)
+    direction = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    scores = direction @ queries.T / np.linalg.norm(queries, axis=1)
+    assert answers(cosines) == [[f"v{i}" for i in np.argsort(-s)[:5]] for s in scores.T]
+    assert [hits[0].score for hits in cosines] == pytest.approx(scores.max(0), rel=1e-5)
+    assert answers(cosines) != answers(VideoIndex.build(long, ids_of(200)).query(queries, 5))
+    with pytest.raises(VcworkError, match="vectors row 1 is zero and has no direction"):
+        VideoIndex.build(np.array([[1.0, 0], [0, 0]]), ["a", "b"], settings=IndexSettings(unit=True))
+
+
+def test_float16_rounds_once_and_refuses_what_it_cannot_hold(vectors):
+    index = VideoIndex.build(vectors, ids_of(200), settings=IndexSettings(dtype="float16"))
+    assert np.array_equal(index.vectors, vectors.astype(np.float16).astype(np.float32))
+    hit = index.query(vectors[7], 1)[0][0]
+    assert hit.score == pytest.approx(float(vectors[7].astype(np.float16).astype(np.float64) @ vectors[7]), rel=1e-6)
+    with pytest.raises(VcworkError, match=r"within float16's ±65504, got 70000; use float32"):
+        index.add(np.full((1, 16), 7e4), ["big"])
     assert len(index) == 200
 
 
-def test_save_and_open(index, vectors, tmp_path):
-    index.save(tmp_path / "index")
-    again = VideoIndex.open(tmp_path / "index", encoder="enc-1")
-    assert again.query(vectors[:5], 5) == index.query(vectors[:5], 5)
-    assert (again.ids, again.metadata, again.encoder) == (index.ids, index.metadata, "enc-1")
-    assert {p.suffix for p in (tmp_path / "index").iterdir()} == {".npy", ".json"}
-    empty = VideoIndex(4).save(tmp_path / "empty")
-    assert len(VideoIndex.open(empty)) == 0
+# ------------------------------------------------------------------------------------------------- approximate kinds
 
 
-def test_saving_again_replaces_and_leaves_no_rubbish(index, tmp_path):
-    index.save(tmp_path)
-    index.delete(["v7"])
-    index.save(tmp_path)
-    assert len(VideoIndex.open(tmp_path)) == 199
-    assert len(list(tmp_path.iterdir())) == 3
+@KINDS
+def test_every_kind_finds_most_of_the_exact_answers_with_the_exact_scores(name, many):
+    queries = clustered(100, 2)
+    exact = VideoIndex.build(many, ids_of(MANY))
+    index = VideoIndex.build(many, ids_of(MANY), settings=SETTINGS[name])
+    assert index.covered == (0 if SETTINGS[name].kind == "flat" else MANY)
+    found = recall_of(exact, index, queries)
+    assert found.recall > 0.9 and found.each.shape == (100,)
+    assert found.recall == 1 or SETTINGS[name].kind != "flat"
+    known = {(q, h.id): h.score for q, hits in enumerate(exact.query(queries, 10)) for h in hits}
+    shared = [(known[q, h.id], h.score) for q, hits in enumerate(index.query(queries, 10)) for h in hits
+              if (q, h.id) in known]  # fmt: skip
+    assert len(shared) > 900 and all(a == b for a, b in shared), "a score is the same number in every kind"
 
 
-def test_a_crash_while_saving_keeps_the_old_index(index, tmp_path, monkeypatch):
-    index.save(tmp_path)
-    index.delete(["v7"])
-
-    def full_disk(path, value):
-        raise VcworkError(f"{path}: could not be written (No space left on device)")
-
-    monkeypatch.setattr(search, "write_json", full_disk)
-    with pytest.raises(VcworkError, match="No space left"):
-        index.save(tmp_path)
-    assert len(VideoIndex.open(tmp_path)) == 200
-    monkeypatch.undo()
-    index.save(tmp_path)  # cleans what the crash left
-    assert len(VideoIndex.open(tmp_path)) == 199 and len(list(tmp_path.iterdir())) == 3
+def test_looking_everywhere_is_exact_and_looking_less_finds_less(many):
+    queries, truth = clustered(100, 2), VideoIndex.build(many, ids_of(MANY))
+    for name in ("ivf", "ivf half"):
+        index = VideoIndex.build(many, ids_of(MANY), settings=SETTINGS[name])
+        assert answers(index.query(queries, 10, effort=index.built.nlist)) == answers(truth.query(queries, 10))
+        shares = [recall_of(truth, index, queries, effort=effort).recall for effort in (1, 2, index.built.nlist)]
+        assert shares[0] < shares[1] < shares[2] == 1
+    graph = VideoIndex.build(many, ids_of(MANY), settings=IndexSettings("hnsw", links=4, ef_build=8))
+    assert recall_of(truth, graph, queries, effort=2).recall < recall_of(truth, graph, queries, effort=500).recall
+    rough = VideoIndex.build(many, ids_of(MANY), settings=IndexSettings("pq", candidates=1))
+    assert recall_of(truth, rough, queries).recall < 0.8, "codes alone are rough, so candidates are scored again"
 
 
-def test_a_save_that_never_finished_is_not_an_index(index, tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "write_json", lambda path, value: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        index.save(tmp_path)
-    with pytest.raises(VcworkError, match="no index here"):
-        VideoIndex.open(tmp_path)
+@KINDS
+def test_the_same_seed_gives_the_same_index(name, many, tmp_path):
+    settings = SETTINGS[name]
+    for folder in ("a", "b"):
+        VideoIndex.build(many, ids_of(MANY), settings=settings).save(tmp_path / folder)
+    (a, b) = ({p.name[:5]: sha256_file(p) for p in (tmp_path / f).iterdir() if p.suffix != ".json"} for f in "ab")
+    assert a == b and len(a) == (2 if settings.kind == "flat" else 3)
+    other = VideoIndex.build(many, ids_of(MANY), settings=IndexSettings(**{**vars(settings), "seed": 7}))
+    other.save(tmp_path / "c")
+    c = {p.name[:5]: sha256_file(p) for p in (tmp_path / "c").iterdir() if p.suffix != ".json"}
+    assert (c == a) == (settings.kind == "flat")
 
 
-def test_wrong_foreign_and_altered_indexes_are_refused(index, tmp_path):
-    with pytest.raises(VcworkError, match="no index here"):
-        VideoIndex.open(tmp_path / "nothing")
-    index.save(tmp_path)
-    with pytest.raises(VcworkError, match="made by encoder 'enc-1', asked for 'enc-2'"):
-        VideoIndex.open(tmp_path, encoder="enc-2")
-    (file,) = tmp_path.glob("vectors-*.npy")
-    good = file.read_bytes()
-    file.write_bytes(good[:-4] + b"\0\0\0\1")
-    with pytest.raises(VcworkError, match=r"vectors-.*not the file the manifest describes"):
-        VideoIndex.open(tmp_path)
-    file.write_bytes(good)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    for key, value, message in (
-        ("format", "other", 'expected format vcwork-index-1, got "other"'),
-        ("count", "200", "count should be int"),
-        ("files", {"vectors": "../../etc/passwd", "entries": "x"}, "no plain file name"),
-        ("dimension", 5, "expected vectors"),
+def test_too_few_vectors_are_refused_with_what_would_do(vectors):
+    for settings, message in (
+        (
+            IndexSettings("ivf", nlist=9),
+            r"at least 351 vectors to train 9 cells, got 200; use fewer cells, or .* 'flat'",
+        ),
+        (IndexSettings("pq"), "at least 624 vectors to train codes of 4 bits, got 200"),
+        (IndexSettings("pq", bits=8), "at least 9984 vectors to train codes of 8 bits, got 200"),
     ):
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest | {key: value}))
         with pytest.raises(VcworkError, match=message):
-            VideoIndex.open(tmp_path)
-    (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(VcworkError, match="not readable as JSON"):
-        VideoIndex.open(tmp_path)
+            VideoIndex.build(vectors, ids_of(200), settings=settings)
+    with pytest.raises(VcworkError, match="at least 78 vectors to train 2 cells, got 50"):
+        VideoIndex.build(vectors[:50], ids_of(50), settings="ivf")
+    with pytest.raises(VcworkError, match="parts that divide 32 numbers, got 5"):
+        VideoIndex.build(clustered(700), ids_of(700), settings=IndexSettings("pq", parts=5))
+    assert VideoIndex.build(vectors[:3], ids_of(3), settings="hnsw").query(vectors[1], 1)[0][0].id == "v1"
 
 
-def test_a_pickled_vector_file_is_never_loaded(index, tmp_path):
-    index.save(tmp_path)
-    (file,) = tmp_path.glob("vectors-*.npy")
-    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    manifest["sha256"]["vectors"] = search.sha256_file(file)
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(VcworkError, match="not a plain array"):
-        VideoIndex.open(tmp_path)
+def test_settings_are_chosen_by_size_and_wrong_ones_refused():
+    sizes = {n: IndexSettings("ivf").fit(n, 512) for n in (78, 10_000, 1_000_000)}
+    assert [s.nlist for s in sizes.values()] == [2, 200, 2000]
+    assert [s.nprobe for s in sizes.values()] == [2, 8, 62]
+    small, large = (IndexSettings("pq").fit(n, 512) for n in (2000, 10_000))
+    assert (large.parts, large.bits, large.candidates) == (64, 8, 20) and small.bits == 5
+    assert IndexSettings("pq").fit(10_000, 15).parts == 1 and IndexSettings("pq").fit(10_000, 100).parts == 10
+    for wrong in ({"kind": "lsh"}, {"dtype": "int8"}, {"nlist": -1}, {"bits": 12}, {"links": 1}, {"rebuild_share": 0}):
+        with pytest.raises(VcworkError, match="expected"):
+            IndexSettings(**wrong)
 
 
-def test_a_folder_with_other_things_is_left_alone(index, tmp_path):
-    (tmp_path / "holiday.mp4").write_bytes(b"precious")
-    with pytest.raises(VcworkError, match="holds other files and no index"):
-        index.save(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["holiday.mp4"]
-    (tmp_path / "manifest.json").write_text('{"format": "vcwork-features-1"}')
-    with pytest.raises(VcworkError, match="expected format vcwork-index-1"):
-        index.save(tmp_path)
-    assert "features" in (tmp_path / "manifest.json").read_text()
+@KINDS
+def test_deleted_items_never_come_back_and_their_ids_start_anew(name, many):
+    index = VideoIndex.build(many, ids_of(MANY), [{"age": "old"}] * MANY, settings=SETTINGS[name])
+    queries = many[:50]
+    gone = sorted({id for hits in answers(index.query(queries, 3)) for id in hits})
+    index.delete(gone)
+    assert index.covered == (0 if SETTINGS[name].kind == "flat" else MANY), "few changes do not build it again"
+    assert not {id for hits in answers(index.query(queries, 20)) for id in hits} & set(gone)
+    assert all(len(hits) == 20 for hits in index.query(queries, 20))
+    index.add(-many[:1], [gone[0]], [{"age": "new"}])
+    assert gone[0] not in answers(index.query(queries[:1], 20))[0], "the old vector of a reused id is gone"
+    (best,) = index.query(-10 * many[0], 1)[0]
+    assert (best.id, best.metadata) == (gone[0], {"age": "new"})
+    with pytest.raises(VcworkError, match="not in the index"):
+        index.delete([gone[1]])
+
+
+@KINDS
+def test_any_order_of_changes_equals_brute_force(name, tmp_path):
+    """Adding, deleting, saving, opening, building anew, at random, beside a dictionary."""
+    rng = np.random.default_rng(6)
+    everything, queries = clustered(2400), clustered(12, 3)
+    model = dict(zip(ids_of(1200), everything[:1200], strict=True))
+    index = VideoIndex.build(everything[:1200], ids_of(1200), settings=SETTINGS[name])
+    next_row = 1200
+    for step in range(14):
+        if step % 5 == 4:
+            index = VideoIndex.open(index.save(tmp_path))
+        if step == 8:
+            index.rebuild()
+        gone = [str(i) for i in rng.choice(list(model), 40, replace=False)]
+        index.delete(gone)
+        for id in gone:
+            del model[id]
+        back = [*gone[:10], *(f"v{i}" for i in range(next_row, next_row + 50))]  # some ids again, other vectors
+        added = everything[rng.integers(0, 2400, len(back))]
+        index.add(added, back)
+        model |= zip(back, added, strict=True)
+        next_row += 50
+        assert index.ids == list(model) and np.array_equal(index.vectors, np.array([*model.values()]))
+        expected, found = brute(model, queries, 10), index.query(queries, 10, effort=1000)
+        shared = [len(set(a) & set(b)) for a, b in zip(expected, answers(found), strict=True)]
+        assert np.mean(shared) > (9.3 if SETTINGS[name].kind in ("pq", "hnsw") else 9.9)
+        for query, hits in zip(queries, found, strict=True):
+            assert [h.score for h in hits] == pytest.approx([model[h.id] @ query for h in hits], rel=1e-5)
+            assert len({h.id for h in hits}) == 10 and [h.score for h in hits] == sorted(h.score for h in hits)[::-1]
+
+
+@pytest.mark.parametrize("kind", ["ivf", "pq", "hnsw"])
+def test_it_is_built_again_when_much_has_changed_and_exact_when_little_is_left(kind, many):
+    index = VideoIndex.build(many[:1000], ids_of(1000), settings=kind)
+    index.add(many[1000:1100], [f"w{i}" for i in range(100)])
+    index.query(many[0])
+    assert index.covered == 1000, "a tenth is not more than a tenth"
+    index.delete(["v5"])
+    index.query(many[0])
+    assert index.covered == len(index) == 1099
+    index.delete(index.ids[40:])
+    rest = dict(zip(index.ids, index.vectors, strict=True))
+    assert answers(index.query(many[:20], 5)) == brute(rest, many[:20], 5)
+    assert index.covered == (40 if kind == "hnsw" else 0)
+
+
+def test_an_index_filled_bit_by_bit_is_built_at_the_first_question(many):
+    index = VideoIndex(WIDTH, settings="ivf")
+    for i in range(0, MANY, 500):
+        index.add(many[i : i + 500], ids_of(MANY)[i : i + 500])
+    assert index.covered == 0
+    whole = VideoIndex.build(many, ids_of(MANY), settings="ivf")
+    assert index.query(many[:20], 5) == whole.query(many[:20], 5) and index.covered == MANY
+
+
+def test_the_callers_array_may_change_afterwards(vectors):
+    mine = vectors.copy()
+    index = VideoIndex.build(mine, ids_of(200))
+    mine[:] = 0
+    assert np.array_equal(index.vectors, vectors)
+
+
+# ------------------------------------------------------------------------------------------------- recall
+
+
+def test_recall_counts_what_is_as_good_as_the_exact_answers():
+    line = np.array([[4.0], [3], [2], [1]])
+    whole, some = VideoIndex.build(line, list("abcd")), VideoIndex.build(line, list("abcd"))
+    assert recall_of(whole, some, np.ones((2, 1)), 2).recall == 1
+    some.query = lambda queries, k, effort: [[Hit(1, 4, "a"), Hit(2, 2, "c")], [Hit(1, 3, "b")]]
+    found = recall_of(whole, some, np.ones((2, 1)), 2, ["b", ["c", "b"]])
+    assert found.each.tolist() == [0.5, 0.5] and (found.exact_R, found.approximate_R) == (1.0, 0.5)
+    same = VideoIndex.build(np.ones((9, 2)), list("abcdefghi"))
+    other = VideoIndex.build(np.ones((9, 2)), list("ihgfedcba"))
+    assert recall_of(same, other, np.ones((1, 2)), 3).recall == 1, "of equal items any will do"
+    with pytest.raises(VcworkError, match="two indexes of the same items"):
+        recall_of(whole, same, np.ones((1, 1)))
+    with pytest.raises(VcworkError, match="a truth for each of 2 queries, got 1"):
+        recall_of(whole, whole, np.ones((2, 1)), 1, ["a"])
+    with pytest.raises(VcworkError, match=r"query 1: none of its right items is in the index, got \['z'\]"):
+        recall_of(whole, whole, np.ones((2, 1)), 1, ["a", "z"])
+
+
+def test_recall_wants_an_exact_index_first(many):
+    index = VideoIndex.build(many, ids_of(MANY), settings="ivf")
+    with pytest.raises(VcworkError, match="expected an exact index to compare with, got one of kind 'ivf'"):
+        recall_of(index, index, many[:2])
+
+
+# ------------------------------------------------------------------------------------------------- MaxSim, overlap
+
+
+@KINDS
+def test_maxsim_is_the_maximum_over_a_videos_vectors(name, many):
+    owner = np.random.default_rng(7).zipf(1.5, MANY).clip(max=300)  # one video holds a third of everything
+    items = [{"video": f"m{o}", "start_s": i} for i, o in enumerate(owner)]
+    index = VideoIndex.build(many, ids_of(MANY), items, settings=SETTINGS[name])
+    queries = clustered(8, 9)
+    scores, videos = queries @ many.T, np.unique(owner)
+    best = np.array([[row[owner == v].max() for v in videos] for row in scores])
+    for row, hits, raw in zip(best, index.query_videos(queries, 6, effort=500), scores, strict=True):
+        expected = [f"m{videos[i]}" for i in np.argsort(-row)[:6]]
+        found = [hit.metadata["video"] for hit in hits]
+        assert found == expected or (SETTINGS[name].kind in ("pq", "hnsw") and len(set(found) & set(expected)) >= 5)
+        assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5, 6]
+        assert [hit.score for hit in hits] == pytest.approx([raw[int(hit.id[1:])] for hit in hits], rel=1e-5)
+    everybody = index.query_videos(queries[:1], 10_000, effort=MANY)[0]
+    assert len(everybody) == len(videos) or SETTINGS[name].kind == "hnsw"  # a graph does not reach everybody
+    with pytest.raises(VcworkError, match="expected 'film' in its metadata"):
+        index.query_videos(queries, 2, by="film")
 
 
 def test_overlapping_hits_of_one_moment_are_one_hit():
@@ -175,3 +406,295 @@ def test_overlapping_hits_of_one_moment_are_one_hit():
     assert [h.id for h in kept] == ["0", "2", "3"], "windows that only touch do not overlap"
     assert [h.rank for h in kept] == [1, 2, 3] and [h.score for h in kept] == [9.0, 7.0, 6.0]
     assert len(without_overlap(hits, 99)) == 4
+
+
+# ------------------------------------------------------------------------------------------------- on disk
+
+
+@KINDS
+def test_save_and_open(name, many, tmp_path):
+    stored = [{"video": f"ü{i % 7}", "start_s": i} for i in range(MANY)]
+    index = VideoIndex.build(many, ids_of(MANY), stored, "enc-1", SETTINGS[name])
+    index.delete(["v3", "v7"])
+    index.add(many[:1], ["later"])
+    index.save(tmp_path)
+    for again in (VideoIndex.open(tmp_path, encoder="enc-1"), VideoIndex.open(tmp_path, verify=False)):
+        assert again.query(many[:50], 5) == index.query(many[:50], 5)
+        assert (again.ids, again.metadata, again.encoder) == (index.ids, index.metadata, "enc-1")
+        assert (again.settings, again.built, again.covered) == (index.settings, index.built, index.covered)
+        assert np.array_equal(again.vectors, index.vectors)
+        assert isinstance(again._rows._blocks[0], np.memmap), "big vectors are mapped, not read"
+    suffixes = {".npy", ".jsonl", ".json"} | ({".faiss"} if SETTINGS[name].kind != "flat" else set())
+    assert {p.suffix for p in tmp_path.iterdir()} == suffixes
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["settings"]["unit"] is False and manifest["built"]["kind"] == SETTINGS[name].kind
+    again.save(tmp_path)  # over the files it is mapped from
+    assert VideoIndex.open(tmp_path).query(many[:50], 5) == index.query(many[:50], 5)
+
+
+def test_an_empty_index_is_saved_too(tmp_path):
+    assert len(VideoIndex.open(VideoIndex(4).save(tmp_path / "empty"))) == 0
+
+
+def test_saving_again_replaces_and_leaves_no_rubbish(index, tmp_path):
+    index.save(tmp_path)
+    index.delete(["v7"])
+    index.save(tmp_path)
+    assert len(VideoIndex.open(tmp_path)) == 199
+    assert len(list(tmp_path.iterdir())) == 3
+    assert b'"v7"' not in b"".join(p.read_bytes() for p in tmp_path.glob("*.jsonl")), "a deleted item leaves the disk"
+
+
+KILLED = """
+import builtins, os, signal, sys
+from pathlib import Path
+import numpy as np
+import vcwork.files
+from vcwork.search import VideoIndex
+
+folder, kind = Path(sys.argv[1]), sys.argv[2]
+vectors = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+VideoIndex.build(vectors, [f"v{i}" for i in range(300)], encoder="enc", settings=kind).save(folder)
+
+class Mortal:  # an open file that dies before or halfway through the write whose turn has come
+    def __init__(self, file): self.file = file
+    def __getattr__(self, name): return getattr(self.file, name)
+    def __enter__(self): return self
+    def __exit__(self, *a): self.file.close()
+    def write(self, data):
+        if isinstance(data, str):
+            return self.text(data)
+        turn()
+        data = memoryview(data).cast("B")
+        self.file.write(data[: len(data) // 2]); self.file.flush()
+        turn()
+        self.file.write(data[len(data) // 2 :])
+    texts = 0
+    def text(self, data):  # JSON comes in many little pieces
+        self.texts += 1
+        if self.texts % 40 == 1:
+            self.file.flush()
+            turn()
+        self.file.write(data)
+
+def turn():
+    global left
+    left -= 1
+    if left == 0: os.kill(os.getpid(), signal.SIGKILL)
+
+def child(moment):
+    global left
+    left = moment
+    index = VideoIndex.open(folder)
+    index.delete(["v7"])
+    opened, replace, unlink = builtins.open, os.replace, Path.unlink
+    def mortal(path, mode="r", *a, **k):
+        file = opened(path, mode, *a, **k)
+        return Mortal(file) if "w" in mode and isinstance(path, Path) else file
+    vcwork.files.open = mortal
+    os.replace = lambda a, b: (turn(), replace(a, b), turn())[1]
+    os.fsync = lambda f: turn()
+    Path.unlink = lambda self, missing_ok=False: (turn(), unlink(self, missing_ok))[1]
+    index.save(folder)
+    os._exit(0)
+
+os.fsync = lambda f: None  # a kill loses nothing that the system already has; only losing power would
+moment, seen = 0, []
+while True:
+    moment += 1
+    pid = os.fork()
+    if pid == 0:
+        try: child(moment)
+        finally: os._exit(3)
+    status = os.waitpid(pid, 0)[1]
+    index = VideoIndex.open(folder)
+    best = index.query(vectors[7], 1)[0][0]
+    assert len(index) == (300 if "v7" in index else 299) and (best.id == "v7") == ("v7" in index)
+    assert index.query(vectors[8], 1)[0][0].id == "v8"
+    if not os.WIFSIGNALED(status):
+        assert os.WEXITSTATUS(status) == 0 and len(index) == 299
+        break
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    seen.append(len(index))
+    if len(index) == 299:  # the new one: put the old one back for the next moment
+        index.add(vectors[7:8], ["v7"])
+        index.save(folder)
+print(len(seen), seen.count(300), seen.count(299), len(list(folder.iterdir())))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_a_kill_at_any_moment_of_saving_leaves_a_whole_index(kind, tmp_path):
+    """A real SIGKILL before and amid every write, and around every flush, renaming and removal of a save."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path), kind],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    kills, old, new, files = map(int, done.stdout.split())
+    assert old > 20 and new > 2 and kills == old + new, "kills on both sides of the moment the manifest is replaced"
+    assert files == (3 if kind == "flat" else 4), "what the kills left is cleaned by the next save"
+
+
+def test_a_full_disk_while_saving_keeps_the_old_index(index, tmp_path, monkeypatch):
+    index.save(tmp_path)
+    index.delete(["v7"])
+
+    def full(path, value):
+        raise VcworkError(f"{path}: could not be written (No space left on device)")
+
+    monkeypatch.setattr(index_files, "write_json", full)
+    with pytest.raises(VcworkError, match="No space left"):
+        index.save(tmp_path)
+    assert len(VideoIndex.open(tmp_path)) == 200
+    monkeypatch.undo()
+    index.save(tmp_path)  # cleans what the failure left
+    assert len(VideoIndex.open(tmp_path)) == 199 and len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_full_disk_within_faiss_is_named(many, tmp_path, monkeypatch):
+    index = VideoIndex.build(many[:1000], ids_of(1000), settings="hnsw")
+    index.save(tmp_path)
+
+    def full(data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(faiss, "PyCallbackIOWriter", lambda write, made=faiss.PyCallbackIOWriter: made(full))
+    with pytest.raises(VcworkError, match=r"index-.*faiss: could not be written \(No space left"):
+        index.save(tmp_path)
+    assert len(VideoIndex.open(tmp_path)) == 1000
+
+
+def test_a_save_that_never_finished_is_not_an_index(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(index_files, "write_json", lambda path, value: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        index.save(tmp_path)
+    with pytest.raises(VcworkError, match="no index here"):
+        VideoIndex.open(tmp_path)
+
+
+def rewrite(folder, **changes) -> None:
+    """The manifest with other values, its own digest made to fit: what a forger would do."""
+    manifest = json.loads((folder / "manifest.json").read_text()) | changes
+    manifest.pop("digest")
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": sha256_json(manifest)}))
+
+
+@KINDS
+def test_a_changed_byte_anywhere_is_refused(name, many, tmp_path):
+    VideoIndex.build(many, ids_of(MANY), settings=SETTINGS[name]).save(tmp_path)
+    for path in sorted(tmp_path.iterdir()):
+        good = path.read_bytes()
+        for at in (0, len(good) // 2, len(good) - 1):
+            path.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+            if json_blind := (path.name == "manifest.json" and at == len(good) - 1):
+                continue  # only the line's end
+            with pytest.raises(VcworkError, match=path.name[:5]):
+                VideoIndex.open(tmp_path)
+            assert not json_blind
+            if path.suffix == ".faiss":
+                with pytest.raises(VcworkError, match=r"index-.*sha256 differs"):
+                    VideoIndex.open(tmp_path, verify=False)
+        path.write_bytes(good[:-1])
+        if path.name != "manifest.json":
+            with pytest.raises(VcworkError, match=r"missing, or not the file the manifest describes"):
+                VideoIndex.open(tmp_path, verify=False)
+        path.write_bytes(good)
+    assert len(VideoIndex.open(tmp_path)) == MANY
+
+
+def test_wrong_and_foreign_indexes_are_refused(index, tmp_path):
+    with pytest.raises(VcworkError, match="no index here"):
+        VideoIndex.open(tmp_path / "nothing")
+    index.save(tmp_path)
+    with pytest.raises(VcworkError, match="made by encoder 'enc-1', asked for 'enc-2'"):
+        VideoIndex.open(tmp_path, encoder="enc-2")
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    files = manifest["files"]
+    for change, message in (
+        ({"format": "vcwork-index-1"}, "expected format vcwork-index-2, got 'vcwork-index-1'"),
+        ({"count": "200"}, "count should be int"),
+        ({"count": True}, "count should be int"),
+        ({"files": files | {"vectors": "../../etc/passwd"}}, "no plain file name for vectors"),
+        ({"files": files | {"vectors": 3}}, "no plain file name for vectors"),
+        ({"files": files | {"vectors": files["entries"]}}, "no plain file name for vectors"),
+        ({"files": {}}, "of the same names"),
+        ({"dimension": 5}, "expected vectors"),
+        ({"places": 199}, "expected vectors"),
+        ({"settings": manifest["settings"] | {"dtype": "float16"}}, "expected vectors"),
+        ({"settings": manifest["settings"] | {"kind": "magic"}}, "expected kind in"),
+        ({"settings": manifest["settings"] | {"colour": "red"}}, "settings of another version"),
+    ):
+        rewrite(tmp_path, **change)
+        with pytest.raises(VcworkError, match=message):
+            VideoIndex.open(tmp_path)
+        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"encoder": "enc-2"}))
+    with pytest.raises(VcworkError, match=r"manifest.json: its digest does not fit its content"):
+        VideoIndex.open(tmp_path, encoder="enc-2")
+    for broken, message in (("{", "not readable as JSON"), ("[]", "got 'list'")):
+        (tmp_path / "manifest.json").write_text(broken)
+        with pytest.raises(VcworkError, match=message):
+            VideoIndex.open(tmp_path)
+
+
+def test_files_of_two_indexes_are_never_mixed(many, tmp_path):
+    """A forged manifest whose digests fit files that do not belong together."""
+    for kind, n in (("ivf", 1000), ("hnsw", 1000), ("ivf", 999)):
+        VideoIndex.build(many[:n], ids_of(n), settings=kind).save(tmp_path / f"{kind}{n}")
+    home = tmp_path / "ivf1000"
+    manifest = json.loads((home / "manifest.json").read_text())
+    mine = home / manifest["files"]["index"]
+    for other, message in (("hnsw1000", "got .'hnsw', 1000"), ("ivf999", "got .'ivf', 999")):
+        (foreign,) = (tmp_path / other).glob("index-*")
+        mine.write_bytes(foreign.read_bytes())
+        digests = manifest["sha256"] | {"index": sha256_file(mine)}
+        rewrite(home, sha256=digests, bytes=manifest["bytes"] | {"index": mine.stat().st_size})
+        with pytest.raises(VcworkError, match=message):
+            VideoIndex.open(home)
+    mine.write_bytes(b"IxFI" + bytes(40))
+    rewrite(home, sha256=manifest["sha256"] | {"index": sha256_file(mine)}, bytes=manifest["bytes"] | {"index": 44})
+    with pytest.raises(VcworkError, match="faiss"):
+        VideoIndex.open(home)
+
+
+def test_pickled_vectors_and_broken_entries_are_never_loaded(index, tmp_path):
+    index.save(tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+
+    def forge(key, path):
+        rewrite(tmp_path, sha256=manifest["sha256"] | {key: sha256_file(path)},
+                bytes=manifest["bytes"] | {key: path.stat().st_size})  # fmt: skip
+
+    (file,) = tmp_path.glob("vectors-*.npy")
+    good = file.read_bytes()
+    np.save(file, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    forge("vectors", file)
+    with pytest.raises(VcworkError, match="not a plain array"):
+        VideoIndex.open(tmp_path)
+    file.write_bytes(good)
+    (file,) = tmp_path.glob("entries-*.jsonl")
+    lines = file.read_text().splitlines()
+    for line, message in (
+        ('["v0"]', "line 1: expected .id, metadata. or null"),
+        ("[7, {}]", "line 1"),
+        ("{", "line 1"),
+        ("null", "expected .places, items. .200, 200., got 200 places, 199 ids"),
+        (lines[1], "got 200 places, 199 ids"),
+    ):
+        file.write_text("\n".join([line, *lines[1:]]) + "\n")
+        forge("entries", file)
+        with pytest.raises(VcworkError, match=message):
+            VideoIndex.open(tmp_path)
+
+
+def test_a_folder_with_other_things_is_left_alone(index, tmp_path):
+    (tmp_path / "holiday.mp4").write_bytes(b"precious")
+    with pytest.raises(VcworkError, match="holds other files and no index"):
+        index.save(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.mp4"]
+    (tmp_path / "manifest.json").write_text('{"format": "vcwork-features-1"}')
+    with pytest.raises(VcworkError, match="expected format vcwork-index-2"):
+        index.save(tmp_path)
+    assert "features" in (tmp_path / "manifest.json").read_text()
