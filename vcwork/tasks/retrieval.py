@@ -160,23 +160,33 @@ def _instance(side: _Side, ties: str, setting: Card, options: dict) -> Result:
 
 def _within_video(side: _Side, ties: str, setting: Card, options: dict) -> list[Result]:
     """R@1 among the items of the query's own video; queries whose video holds nothing wrong to pick are left out."""
-    same = side.query_video[:, None] == side.item_video  # (Q, N)
-    right = side.relevant & same
-    keep = right.any(1) & (right.sum(1) < same.sum(1))
-    if not keep.any() or len(np.unique(side.query_video[keep])) < 2:
+    blocks = [(np.flatnonzero(side.query_video == v), np.flatnonzero(side.item_video == v))
+              for v in np.unique(side.query_video)]  # fmt: skip
+    n_right, size = np.zeros(len(side.scores)), np.zeros(len(side.scores))
+    for rows, columns in blocks:
+        n_right[rows], size[rows] = side.relevant[np.ix_(rows, columns)].sum(1), len(columns)
+    keep = (n_right > 0) & (n_right < size)
+    blocks = [(rows[keep[rows]], columns) for rows, columns in blocks if keep[rows].any()]
+    if len(blocks) < 2:
         return []
-    pool = np.where(same, side.scores, -np.inf)[keep]
-    places = metrics.place(pool, right[keep])
-    known = {name: float(metrics.place(np.where(same, each, -np.inf)[keep], right[keep]).hit(1, ties).mean())
-             for name, each in side.known.items()}  # fmt: skip
-    chance = float((right.sum(1) / same.sum(1))[keep].mean())
-    blind = metrics.place(np.where(same, 0, -np.inf)[keep], right[keep]).hit(1, ties)
-    known["constant score"] = float(blind.mean())
+    places = _in_blocks(side.scores, side.relevant, blocks)
+    blind = side.known | {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
+    hits = {name: _in_blocks(each, side.relevant, blocks).hit(1, ties) for name, each in blind.items()}
+    known = {name: float(each.mean()) for name, each in hits.items()}
     rule = "pool: the items of the query's own video, same group counts"
-    size = float(same.sum(1)[keep].mean())
-    card = _protocol(side, int((~keep).sum()), ties, setting, rule, size).but(tied=places.n_ties)
-    name, videos = f"{side.prefix}within_video_R@1", side.query_video[keep]
+    card = _protocol(side, int((~keep).sum()), ties, setting, rule, float(size[keep].mean())).but(tied=places.n_ties)
+    videos = np.concatenate([side.query_video[rows] for rows, _ in blocks])
+    chance, name = float((n_right / np.maximum(size, 1))[keep].mean()), f"{side.prefix}within_video_R@1"
     return [mean_result(name, places.hit(1, ties), videos, chance, card, trivial=known, **options)]
+
+
+def _in_blocks(scores: np.ndarray, relevant: np.ndarray, blocks: list) -> metrics.Places:
+    """Places of queries (rows) among some items (columns), block after block."""
+    each = [metrics.place(scores[np.ix_(*block)], relevant[np.ix_(*block)]) for block in blocks]
+    above, tied, relevant_tied, n_relevant = (
+        np.concatenate([getattr(p, key) for p in each]) for key in ("above", "tied", "relevant_tied", "n_relevant")
+    )
+    return metrics.Places(above, tied, relevant_tied, max(p.n_items for p in each), n_relevant)
 
 
 def _reference(side: _Side, ks: tuple[int, ...], setting: Card, options: dict) -> list[Result]:

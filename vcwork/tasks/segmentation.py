@@ -281,7 +281,8 @@ def _claimed_foreground(p, t, classes):
 
 
 def _by_class(p, t, classes):
-    return [((p == t) & (t == c)).sum() for c in classes], [(t == c).sum() for c in classes]
+    size = classes.max(initial=0) + 1
+    return np.bincount(t[p == t], minlength=size)[classes], np.bincount(t, minlength=size)[classes]
 
 
 _FRAME_METRICS = {
