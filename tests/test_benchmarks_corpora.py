@@ -10,7 +10,7 @@ import pytest
 
 from vcwork import evaluation
 from vcwork.benchmarks import read_coin, read_youcook2_csv, read_youcook2_json
-from vcwork.benchmarks.corpora import benchmark_corpus, questions, read_benchmark, splits_table
+from vcwork.benchmarks.corpora import SOURCES, benchmark_corpus, questions, read_benchmark, splits_table
 from vcwork.benchmarks.features import FeatureFolder, carve_val, contract_beside, with_features
 from vcwork.checkpoint import Encoder
 from vcwork.config import ModelConfig
@@ -18,6 +18,7 @@ from vcwork.coverage import coverage
 from vcwork.describe import describe
 from vcwork.errors import VcworkError
 from vcwork.model import VideoCLIP
+from vcwork.profiles import plan_profile
 from vcwork.released import S3D_FEATURES
 from vcwork.tasks import localization, retrieval
 from vcwork.text import Tokenizer
@@ -346,3 +347,22 @@ def test_moments_on_didemo(source):
     cases = evaluation.moment_cases(seconds)
     assert [case.video for case in cases] == ["a2.mov", "a2.mov", "b2.m4v"] and cases[0].intervals == [(5, 15)]
     assert describe(corpus)["background"] > 0  # two sentences choose the same chunks: they count once
+
+
+def test_profile_paper_has_every_benchmark(root):
+    """Its check passes before anybody has data: the folders are there, with notes on what belongs into them."""
+    steps = {step.name: step for step in plan_profile(root, "paper").steps}
+    made_by = {step.raw()["kind"]: step for name, step in steps.items() if name.startswith("10_") and "--" in name}
+    assert made_by.keys() == SOURCES.keys()
+    for kind, step in made_by.items():
+        assert (root / step.raw()["source"] / "README.md").is_file(), kind
+        readers = [other for other in steps.values() if other.waits_for(step)]
+        assert [other.raw()["corpus"] for other in readers] == [step.raw()["corpus"]], kind
+    assert "10_corpus_and_features" in steps and "20_pretraining" in steps
+
+
+def test_an_empty_folder_says_what_belongs_into_it(tmp_path):
+    folder = tmp_path / "data" / "coin"
+    folder.mkdir(parents=True)
+    with pytest.raises(VcworkError, match=r"data/coin: found no file of coin, which needs COIN.json"):
+        read_benchmark("coin", folder)
