@@ -1,11 +1,14 @@
 """From clips, files and sentences to embeddings and scores: the same answer however one asks, and faults by name."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from vcwork import apply, encode, evaluation
 from vcwork.backbones import get_backbone
+from vcwork.captions import Caption, write_vtt
 from vcwork.checkpoint import Encoder
 from vcwork.config import ModelConfig
 from vcwork.corpus import Corpus, Recipe, Segment, Video, scan_folder
@@ -244,6 +247,40 @@ def test_step_centres_are_shares_of_truth(world):
     np.testing.assert_allclose(centres[0], [2.25, 6.5])
     np.testing.assert_allclose(centres[1], [(5 + 8.75) / 2, 1])
     np.testing.assert_allclose(evaluation.step_centres(*world, "train")[0][0], [3, 7])
+
+
+def test_what_is_said_while_a_clip_lasts(world, tmp_path):
+    corpus, store = world
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    write_vtt(tmp_path / "a.vtt", [Caption(0, 0.9, "hello"), Caption(3, 5.5, "now the onion"), Caption(7, 9, "stir")])
+    told = replace(corpus, videos=corpus.videos | {"a": replace(corpus["a"], captions=tmp_path / "a.vtt")}, _raw={})
+    assert evaluation.spoken(told, clips) == ["now the onion", "now the onion stir", "", "", "", ""]
+    own = replace(told, meta={"rolling_captions": False})
+    assert evaluation.spoken(own, clips) == [], "annotators' sentences would give the answer away"
+
+
+def test_trivial_scores_of_retrieval(world, encoder, tmp_path):
+    corpus, store = world
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    found = evaluation.trivial_scores(encoder, corpus, clips)
+    assert list(found) == ["one second"], "nothing is said in these videos"
+    mean = encode.encode_video(encoder, [np.asarray(clips.features[2], np.float32).mean(0, keepdims=True)])
+    by_hand = encode.encode_text(encoder, clips.sentences) @ mean[0]
+    np.testing.assert_allclose(found["one second"][:, 2], by_hand, rtol=1e-4, atol=1e-4)
+    write_vtt(tmp_path / "a.vtt", [Caption(3, 5.5, "now dice that onion")])
+    told = replace(corpus, videos=corpus.videos | {"a": replace(corpus["a"], captions=tmp_path / "a.vtt")}, _raw={})
+    words = evaluation.trivial_scores(encoder, told, clips)["bag of words"]
+    assert words.shape == (6, 6) and words[0, 0] > words[1, 0] == 0 and not words[:, 3].any()
+
+
+def test_truths_of_train_in_the_numbers_of_test(world, encoder):
+    corpus, store = world
+    truths, recipes = evaluation.fitted_truths(corpus, store, ["s2", "s3"])
+    assert recipes == ["stew"] and truths[0].tolist() == [0, 0, 3, 3, 0, 0, 1, 1, 0, 0], "s1 is beyond the two"
+    seconds = evaluation.seconds_of_split(encoder, corpus, store, "test")
+    assert evaluation.task_labels(seconds, corpus) == (["stew", "stew", "pie"], {"stew": [1, 2], "pie": [3, 4]})
+    bare = replace(seconds, videos=[replace(v, recipe=None) for v in seconds.videos])
+    assert evaluation.task_labels(bare, corpus) == ([], {})
 
 
 def test_without_an_encoder_a_clip_is_its_mean_direction():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vcwork import trivial
 from vcwork.audit import text_table
 from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus, Video
@@ -143,6 +144,26 @@ def clip_scores(encoder: Encoder, clips: Clips) -> np.ndarray:
     return encode_text(encoder, clips.sentences) @ encode_video(encoder, clips.features).T
 
 
+def spoken(corpus: Corpus, clips: Clips) -> list[str]:
+    """What is said while each clip lasts, all captions that touch its span, (N,); "" in silence.
+
+    Empty list where the captions are the annotators' own sentences, which would give the answer away.
+    """
+    if not corpus.meta.get("rolling_captions", True):
+        return []
+    said = {video: corpus.captions(video) for video in dict.fromkeys(clips.videos)}
+    return [" ".join(c.text for c in said[video] if c.start_s < end_s and c.end_s > start_s)
+            for video, (start_s, end_s) in zip(clips.videos, clips.spans, strict=True)]  # fmt: skip
+
+
+def trivial_scores(encoder: Encoder, corpus: Corpus, clips: Clips) -> dict[str, np.ndarray]:
+    """Scores (N, N) of retrieval's trivial predictors that need more than labels, for `retrieval.evaluate`'s beside."""
+    seconds = [trivial.one_second(f) for f in clips.features]
+    found = {"one second": encode_text(encoder, clips.sentences) @ encode_video(encoder, seconds).T}
+    said = spoken(corpus, clips)
+    return found | ({"bag of words": trivial.bag_of_words(clips.sentences, said)} if any(said) else {})
+
+
 def whole_video_vectors(encoder: Encoder, store: FeatureStore, clips: Clips) -> np.ndarray:
     """Each clip read inside its whole video: mean of the video's states over the clip's seconds, (N, D).
 
@@ -210,6 +231,29 @@ def own_columns(seconds: Seconds, corpus: Corpus) -> list[np.ndarray]:
     """Per video (K,): where the steps of its recipe stand among the split's steps."""
     index = {step: k for k, step in enumerate(seconds.steps)}
     return [np.array([index[step] for step in corpus.recipes[v.recipe].steps]) for v in seconds.videos]
+
+
+def fitted_truths(
+    corpus: Corpus, store: FeatureStore, steps: Sequence[str], split: str = "train"
+) -> tuple[list[np.ndarray], list[str]]:
+    """Labels (T,) of another split's annotated videos in the numbering of `steps`, and each video's recipe.
+
+    Steps that are not among `steps` get numbers beyond them: nobody can be right with those. For `trivial.fit_…`.
+    """
+    videos = [v for v in corpus.split(split) if v.id in store and v.segments]
+    others = sorted({s.step for v in videos for s in v.segments} - set(steps))
+    index = {step: k for k, step in enumerate([*steps, *others])}
+    truths = [segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
+              for v in videos]  # fmt: skip
+    return truths, [v.recipe or "" for v in videos]
+
+
+def task_labels(seconds: Seconds, corpus: Corpus) -> tuple[list[str], dict[str, list[int]]]:
+    """Each video's recipe, and the labels of every recipe's steps in order; both empty where a video has no recipe."""
+    if not all(v.recipe for v in seconds.videos):
+        return [], {}
+    own = zip(seconds.videos, own_columns(seconds, corpus), strict=True)
+    return [v.recipe for v in seconds.videos], {v.recipe: (columns + 1).tolist() for v, columns in own}
 
 
 def step_centres(corpus: Corpus, store: FeatureStore, split: str) -> tuple[list[np.ndarray], list[int]]:
