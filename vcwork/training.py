@@ -16,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from tqdm.auto import tqdm
 
+from vcwork import alignment as choices
 from vcwork.batches import PairData, collate, draw_pairs
 from vcwork.checkpoint import Encoder, load_encoder, save_encoder
 from vcwork.closed_form import start_from_captions
@@ -46,15 +47,16 @@ Watch = Callable[[StepRecord], None]
 
 def train(
     corpus: Corpus, store: FeatureStore, folder: str | Path, sizes: dict, config: TrainConfig, progress: bool = False,
-    bert: str = "", watch: Watch | None = None,
+    bert: str = "", watch: Watch | None = None, alignment: dict[str, int] | None = None,
 ) -> Encoder:  # fmt: skip
     """Train on the corpus's training split into `folder`: log.jsonl, state.pt, and the checkpoint at the end.
 
     `sizes`: fields of ModelConfig other than width and vocabulary. `bert`: a BERT to begin with, whose vocabulary is
     taken, too. `watch` gets every step record. Called again with the same arguments it resumes an interrupted run, or
     opens the finished one; with others it is refused (VcworkError). After each epoch the log gets the validation
-    numbers of `validate`; with `config.keep` "best" the checkpoint is the epoch best on them. Under torchrun all ranks
-    call this, on a folder they share, and the first one writes.
+    numbers of `validate`; with `config.keep` "best" the checkpoint is the epoch best on them. `alignment` (window_s,
+    stride_s) adds which windows val sentences choose (`vcwork.alignment`). Under torchrun all ranks call this, on a
+    folder they share, and the first one writes.
     """
 
     def start() -> tuple[Encoder, PairData]:
@@ -65,7 +67,8 @@ def train(
     identity |= {"bert": bert} if bert else {}
 
     def check(encoder: Encoder) -> dict[str, float]:
-        return validate(encoder, corpus, store) or validation_nce(encoder, _val_pairs(corpus, store, encoder), config)
+        found = validate(encoder, corpus, store) or validation_nce(encoder, _val_pairs(corpus, store, encoder), config)
+        return found | ({} if alignment is None else choices.numbers(encoder, corpus, store, "val", **alignment))
 
     return _train_into(resolve(folder), identity, config, store.contract, start, check, progress, watch)
 

@@ -1,0 +1,89 @@
+"""Which window a sentence chooses: a perfect, a random and a collapsed chooser, by hand and on a lab corpus."""
+
+import json
+
+import numpy as np
+import pytest
+
+from vcwork.alignment import Spoken, evaluate, numbers, spoken_of
+from vcwork.errors import VcworkError
+from vcwork.sampling import sliding_windows
+
+
+def videos(n: int = 30) -> list[Spoken]:
+    """Three sentences a video, each spoken 6 s before its segment of 8 s; windows of 8 s every 4 s of 60 s."""
+    rng, out = np.random.default_rng(0), []
+    windows = np.array(sliding_windows(60, 8, 4), float)
+    for v in range(n):
+        starts = rng.choice(np.arange(8, 52, 4), 3, replace=False).astype(float)
+        out.append(Spoken(f"v{v}", ["a", "b", "c"], starts - 6, np.stack([starts, starts + 8], 1), windows))
+    return out
+
+
+def by_name(scores, spoken) -> dict:
+    return {r.name: r for r in evaluate(scores, spoken, n_boot=50)}
+
+
+def test_a_perfect_chooser():
+    spoken = videos()
+    scores = [-np.abs(v.windows[:, 0] - v.segments[:, :1]) for v in spoken]
+    found = by_name(scores, spoken)
+    assert found["choice_pointing"].value == 1 and found["choice_IoU"].value == 1
+    assert not found["same_choice"].extra["collapsed"]
+    assert found["same_choice"].value == pytest.approx(1 / 3), "three segments, three windows"
+
+
+def test_a_collapsed_chooser_is_detected():
+    spoken = videos()
+    scores = [np.tile(np.arange(len(v.windows)) == 5, (3, 1)).astype(float) for v in spoken]
+    found = by_name(scores, spoken)
+    assert found["same_choice"].value == 1 and found["same_choice"].extra["collapsed"]
+    assert found["choice_pointing"].low < found["choice_pointing"].chance + 0.1
+
+
+def test_a_random_chooser_is_at_chance_everywhere():
+    spoken, rng = videos(400), np.random.default_rng(1)
+    found = by_name([rng.normal(size=(3, len(v.windows))) for v in spoken], spoken)
+    for r in found.values():
+        assert r.value == pytest.approx(r.chance, abs=0.03), r.name
+    middles = spoken[0].windows.mean(1)
+    by_hand = [((middles >= s) & (middles <= e)).mean() for v in spoken for s, e in v.segments]
+    assert found["choice_pointing"].chance == pytest.approx(np.mean(by_hand))
+    told = found["choice_pointing"].trivial["the window where it is spoken"]
+    hits = [any(s <= m <= e for m in [middles[np.abs(middles - t).argmin()]])
+            for v in spoken for t, (s, e) in zip(v.spoken_s, v.segments, strict=True)]  # fmt: skip
+    assert told == pytest.approx(np.mean(hits))
+
+
+def test_one_sentence_a_video_cannot_collapse():
+    spoken = [Spoken(v.video_id, ["a"], v.spoken_s[:1], v.segments[:1], v.windows) for v in videos()]
+    with pytest.raises(VcworkError, match="two sentences each"):
+        evaluate([np.zeros((1, len(v.windows))) for v in spoken], spoken)
+
+
+def test_on_a_lab_corpus_and_in_the_log(tmp_path):
+    import vcwork
+    from vcwork.backbones import get_backbone
+    from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
+    from vcwork.features import extract
+    from vcwork.lab import LabConfig
+    from vcwork.training import train
+
+    lab = LabConfig.named("tiny", 0).model_copy(update={"train_families": 2, "val_families": 1, "test_families": 1})
+    corpus = vcwork.make_corpus(tmp_path / "corpus", lab)
+    store = extract(corpus, get_backbone("motion"), tmp_path / "features")
+    spoken = spoken_of(corpus, store, "val", 8, 4)
+    for v in spoken:
+        assert len(v.texts) == len(v.segments) == len(v.spoken_s) and (v.windows[-1, 1] <= store.lengths[v.video_id])
+    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1, "max_video_tokens": 8}
+    config = TrainConfig(
+        epochs=2, lr=1e-3, warmup=0, loss="best fit",
+        pairs=OverlapConfig(rule="windows", max_video_s=8, stride_s=4, min_text_tokens=1, max_text_tokens=16),
+        clusters=ClusterConfig(videos_per_batch=4, clips_per_video=2, clips_for_vector=2),
+    )  # fmt: skip
+    encoder = train(corpus, store, tmp_path / "run", sizes, config, alignment={"window_s": 8, "stride_s": 4})
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    told = [row for row in log if "val_choice_pointing" in row]
+    assert len(told) == 2 and all(0 <= row["val_same_choice"] <= 1 for row in told)
+    again = numbers(encoder, corpus, store, "val", window_s=8, stride_s=4)
+    assert again["val_choice_IoU"] == pytest.approx(told[-1]["val_choice_IoU"])
