@@ -64,6 +64,7 @@ def test_youcook2_csv(youcook2):
     ("5,2,101,fry,v0", "line 6: video v0: task 101, but 100 in an earlier line"),
     ("5,2,100,fry,../v0", "line 6: expected a video id without /"),
     ("5,2,100,fry,", "line 6: expected a video id"),
+    ("5,2,100,fry, v0", "line 6: expected a video id without / or .* and without blanks around it, got ' v0'"),
     ("5,2,100,fry", "line 6: expected 5 cells, got 4"),
     ('5,2,100,"fry,v0', "line 6: not readable as csv"),
 ])  # fmt: skip
@@ -566,3 +567,65 @@ def test_crosstask_on_the_real_sample(real):
     assert {len([v for v in train.videos.values() if v.recipe == task]) for task in train.tasks} == {30}
     assert len(train.clips) + len(test.clips) == 8761 and test.accounting.complete
     check_no_leak(train, test)
+
+
+# ----------------------------------------------------------------------------------- whatever stands in the files
+
+JUNK = [None, True, -1, 0, 1e9, float("inf"), 10**30, "", "x", " v0", "\u2028", [], [1], [2, 1], {}, {"a": 1}]
+
+
+def somewhere(raw: object, rng: np.random.Generator) -> None:
+    """Replace or remove something, anywhere in a JSON value."""
+    while True:
+        keys = list(raw) if isinstance(raw, dict) else list(range(len(raw)))
+        key = keys[rng.integers(len(keys))]
+        if isinstance(raw[key], dict | list) and raw[key] and rng.random() < 0.85:
+            raw = raw[key]
+            continue
+        if rng.random() < 0.3:
+            del raw[key]
+        else:
+            raw[key] = JUNK[rng.integers(len(JUNK))]
+        return
+
+
+READS = {
+    "youcook2/youcookii_annotations_trainval.json": read_youcook2_json,
+    "youcook2/validation_youcook.csv": read_youcook2_csv,
+    "msrvtt/MSRVTT_data.json": lambda path: read_msrvtt_json(path, "7k"),
+    "msrvtt/MSRVTT_JSFUSION_test.csv": read_msrvtt_1ka,
+    "msrvtt_qa/MSR_MC_test.tsv": read_msrvtt_qa,
+    "didemo/test_data.json": read_didemo,
+    "coin/COIN.json": read_coin,
+    "crosstask/videos.csv": lambda path: read_crosstask(path.parent),
+    "crosstask/tasks_primary.txt": lambda path: read_crosstask(path.parent),
+    "crosstask/annotations/22_q0.csv": lambda path: read_crosstask(path.parent.parent, "train"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_damaged_files_give_a_named_error_or_an_account(tmp_path, name):
+    """150 damages each: an error names the file; otherwise every annotation is a clip or a missing one."""
+    benchmark, _, file = name.partition("/")
+    path = getattr(made, benchmark)(tmp_path) / file
+    whole, rng, outcomes = path.read_text(), np.random.default_rng(0), {"read": 0, "refused": 0}
+    for _ in range(150):
+        if path.suffix == ".json" and rng.random() < 0.8:
+            raw = json.loads(whole)
+            somewhere(raw, rng)
+            text = json.dumps(raw)
+        else:
+            at, n = rng.integers(len(whole)), rng.integers(1, 12)
+            text = whole[:at] + "".join(rng.choice(list(whole + '"\n\0,\t-'), rng.integers(0, 6))) + whole[at + n :]
+        path.write_text(text)
+        try:
+            read = READS[name](path)
+        except VcworkError as error:
+            assert str(tmp_path) in str(error) or "no usable annotation" in str(error) or "share" in str(error)
+            outcomes["refused"] += 1
+        else:
+            clips = read.accounting.counts["clips"]
+            assert clips.present == len(read.clips) and {c.video for c in read.clips} == set(read.videos)
+            assert all(0 <= c.start_s < c.end_s and c.text for c in read.clips)
+            outcomes["read"] += 1
+    assert min(outcomes.values()) > 0, outcomes

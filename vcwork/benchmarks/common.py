@@ -252,7 +252,7 @@ class At:
     def whole(self, value: Any, name: str, low: int = 0, high: int | None = None) -> int:
         """A whole number of at least `low` and at most `high`, from a cell or a JSON value."""
         digits = str(value).strip()
-        if isinstance(value, bool | float) or not digits.removeprefix("-").isdecimal():
+        if isinstance(value, bool | float) or not digits.removeprefix("-").isdecimal() or len(digits) > 18:
             self.fail(f"{name}: expected a whole number, got {value!r}")
         if int(digits) < low or (high is not None and int(digits) > high):
             self.fail(f"{name}: expected {low} {'or more' if high is None else f'to {high}'}, got {digits}")
@@ -260,9 +260,10 @@ class At:
 
     def id(self, value: Any) -> "At":
         """The same place, of this video; an id that is empty or could lead to another folder is refused."""
-        if not isinstance(value, str) or not value.strip() or value in (".", "..") or any(c in value for c in "/\\\0"):
-            self.fail(f"expected a video id without / or \\, got {value!r}")
-        return replace(self, video=value.strip())
+        safe = isinstance(value, str) and value not in ("", ".", "..") and value == value.strip()
+        if not safe or any(c in value for c in "/\\\0"):
+            self.fail(f"expected a video id without / or \\ and without blanks around it, got {value!r}")
+        return replace(self, video=value)
 
     def entry(self, raw: Any, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
         """`raw`, an object that has these keys in these types."""
