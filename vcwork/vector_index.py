@@ -38,8 +38,8 @@ class IndexSettings:
     bits: int = 0  # pq: of a part, 4 to 8; 0: 8, fewer where the vectors are too few to train that
     candidates: int = 0  # best by the index for each answer asked for, scored again; 0: 20 for pq, else 1
     links: int = 32  # hnsw: neighbours of a node
-    ef_build: int = 80  # hnsw: nodes kept in view while building
-    ef_search: int = 128  # hnsw: nodes kept in view while searching
+    ef_build: int = 120  # hnsw: nodes kept in view while building
+    ef_search: int = 256  # hnsw: nodes kept in view while searching
     rebuild_share: float = 0.1  # changed items, as a share of those in the index, after which it is built again
     seed: int = 0
 

@@ -15,7 +15,7 @@ import numpy as np
 from vcwork.errors import VcworkError
 
 BLOCK = 1 << 15  # rows looked at together: 64 MB at width 512
-PAIRS = 1 << 16  # pairs multiplied together: 256 MB at width 512
+PAIRS = 1 << 13  # pairs multiplied together: twice 16 MB at width 512
 _QUERIES = 256
 
 
