@@ -17,6 +17,7 @@ from vcwork.config import ModelConfig
 from vcwork.coverage import coverage
 from vcwork.describe import describe
 from vcwork.errors import VcworkError
+from vcwork.finetune_corpus import clip_set
 from vcwork.model import VideoCLIP
 from vcwork.profiles import plan_profile
 from vcwork.released import S3D_FEATURES
@@ -46,7 +47,7 @@ def source(tmp_path: Path):
 
 
 def build(folder: Path):
-    out = folder.parent / "out"
+    out = folder.parent / f"out-{folder.name}"
     return benchmark_corpus(folder.name, folder, out / "corpus", out / "features")
 
 
@@ -237,7 +238,7 @@ def test_a_feature_file_that_cannot_be_used_is_an_error(source, save, message):
     save(folder / "features" / "v0.npy")
     with pytest.raises(VcworkError, match=message):
         build(folder)
-    assert not (folder.parent / "out" / "corpus" / "corpus.json").exists()
+    assert not (folder.parent / "out-youcook2" / "corpus" / "corpus.json").exists()
 
 
 def test_features_of_nobody(source):
@@ -366,3 +367,14 @@ def test_an_empty_folder_says_what_belongs_into_it(tmp_path):
     folder.mkdir(parents=True)
     with pytest.raises(VcworkError, match=r"data/coin: found no file of coin, which needs COIN.json"):
         read_benchmark("coin", folder)
+
+
+def test_captions_of_one_video_teach_as_one_clip(source):
+    corpus, store = build(source("msrvtt"))
+    train = clip_set(corpus, store, "train")
+    assert len(train.clips) == len(corpus.split("train")) and {len(own) for own in train.sentences} == {2}
+    assert train.clips[0].shape == (12, made.WIDTH) and train.clips[0].dtype == np.float32
+    first = corpus.split("train")[0]
+    assert train.sentences[0] == [s.sentence for s in first.segments]
+    corpus, store = build(source("youcook2"))
+    assert {len(own) for own in clip_set(corpus, store, "train").sentences} == {1}

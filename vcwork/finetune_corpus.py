@@ -62,9 +62,13 @@ def finetune(
 
 
 def clip_set(corpus: Corpus, store: FeatureStore, split: str) -> ClipSet:
-    """Every annotated segment of a split and its one sentence."""
+    """Every annotated stretch of a split's videos and its sentences: one, or several where several describe it (MSR-VTT)."""
     clips = annotated_clips(corpus, store, split)
-    return ClipSet([np.asarray(f, np.float32) for f in clips.features], [[s] for s in clips.sentences])
+    sentences: dict[tuple, list[str]] = {}
+    for video, span, sentence in zip(clips.videos, clips.spans, clips.sentences, strict=True):
+        sentences.setdefault((video, *span), []).append(sentence)
+    features = {(video, *span): f for video, span, f in zip(clips.videos, clips.spans, clips.features, strict=True)}
+    return ClipSet([np.asarray(features[key], np.float32) for key in sentences], list(sentences.values()))
 
 
 def trained_steps(corpus: Corpus, store: FeatureStore) -> list[str]:
