@@ -5,17 +5,32 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from vcwork import few_shot as module
+from vcwork import plots
+from vcwork.audit import Result
 from vcwork.checkpoint import Encoder, save_encoder
 from vcwork.config import ModelConfig
 from vcwork.corpus import Corpus, Recipe, Segment, Video
 from vcwork.errors import VcworkError
 from vcwork.evaluation import annotated_clips, clip_scores
-from vcwork.few_shot import CURVES, curve, distinct_shots, draw, few_shot, gain, only_labelled, own_tasks
+from vcwork.few_shot import (
+    CURVES,
+    curve,
+    curve_table,
+    distinct_shots,
+    draw,
+    draw_curve,
+    few_shot,
+    gain,
+    only_labelled,
+    own_tasks,
+    reading,
+)
 from vcwork.few_shot_tasks import Subject, head_scores, measure_localization, seconds_by_text
 from vcwork.finetune import FinetuneRecipe
 from vcwork.finetune_heads import TokenClassifier, predict_labels
@@ -283,6 +298,31 @@ def test_the_gain_is_paired_over_videos(world, tmp_path):
         gain([replace(start, counts={})], start, "t2v_R@1")
     with pytest.raises(VcworkError, match="expected one zero-shot point among the points, got 0"):
         curve(better, "retrieval", "t2v_R@1")
+
+
+def shown(value: float, n: int, ends: tuple[float, float] | None, trivial: float) -> Result:
+    """A point of a curve, as `curve` makes it."""
+    extra = {"n": n, "labelled": 2.0 * n, "values": [value - 0.1, value + 0.1] if n else [value]}
+    if ends:
+        extra |= {"gain": sum(ends) / 2, "gain_low": ends[0], "gain_high": ends[1]}
+    return Result(f"r_{n}", value, 0.0, 1.0, 0.05, Card(split="toy"), 9, {"uniform": trivial}, extra=extra)
+
+
+def test_a_curve_is_read_and_drawn():
+    points = [shown(0.3, 0, None, 0.2), shown(0.5, 1, (0.1, 0.3), 0.2), shown(0.3, 5, (-0.1, 0.1), 0.4)]
+    assert list(map(reading, points)) == ["", "clear gain", "no clear change, not above uniform"]
+    assert reading(shown(0.1, 5, (-0.2, -0.1), 0.1)) == "clear loss, not above uniform", "as good is not above"
+    lines = curve_table(points).splitlines()
+    assert lines[3].split("  ")[0] == "1 a recipe" and "40.0 % .. 60.0 %" in lines[3]
+    assert "+20.0 points, +10.0 .. +30.0" in lines[3] and "40.0 % uniform" in lines[4]
+    fig, ax = plots.figure()
+    draw_curve(ax, points, "toy")
+    by_name = {line.get_label(): line.get_ydata() for line in ax.lines}
+    np.testing.assert_allclose(by_name["mean over seeds"], [30, 50, 30])
+    assert by_name["zero-shot = 30"][0] == 30 and by_name["uniform = 40"][0] == pytest.approx(40), "the best of all"
+    assert ax.collections[0].get_datalim(ax.transData).ymax == pytest.approx(60), "the range is drawn"
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["none", "1 a recipe\n(2)", "5 a recipe\n(10)"]
+    plt.close(fig)
 
 
 def test_what_cannot_be_asked_for(world, tmp_path):

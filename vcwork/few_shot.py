@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from tqdm.auto import tqdm
 
-from vcwork.audit import Result, bootstrap_ratio
+from vcwork.audit import Result, bootstrap_ratio, show, text_table
 from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus
 from vcwork.engine import Engine
@@ -30,6 +31,7 @@ from vcwork.files import read_json, resolve, sha256_json, write_json
 from vcwork.finetune import FinetuneRecipe, FinetuneRecord, n_updates
 from vcwork.finetune_corpus import finetune
 from vcwork.finetune_heads import load_classifier
+from vcwork.plots import colour, loss_curve, short
 from vcwork.protocol import Card
 from vcwork.results import as_result, plain
 from vcwork.store import FeatureStore
@@ -280,10 +282,10 @@ def _mean(same: list[Point], start: Point, metric: str) -> Result:
         extra["gain"], extra["gain_low"], extra["gain_high"] = gain(same, start, metric)
         card = card.but(f"mean of {len(same)} seeds, the widest of their intervals")
     known = {name: float(np.mean([r.trivial[name] for r in results])) for name in results[0].trivial}
-    return Result(
-        f"{same[0].task}_{metric}_{f'{n}' if n else 'zero'}_shot", float(np.mean(values)),
-        min(r.low for r in results), max(r.high for r in results), float(np.mean([r.chance for r in results])),
-        card, results[0].n, known, extra=extra, unit=results[0].unit,
+    return replace(
+        results[0], name=f"{same[0].task}_{metric}_{n or 'zero'}_shot", value=float(np.mean(values)),
+        low=min(r.low for r in results), high=max(r.high for r in results), protocol=card, trivial=known, extra=extra,
+        chance=float(np.mean([r.chance for r in results])),
     )  # fmt: skip
 
 
@@ -304,3 +306,51 @@ def gain(same: Sequence[Point], start: Point, metric: str) -> tuple[float, float
     there = totals.sum(0) > 0
     value = float((hits.sum(0)[there] / totals.sum(0)[there]).mean())
     return value, *((0.0, 0.0) if not hits.any() else bootstrap_ratio(hits, totals))
+
+
+def reading(result: Result) -> str:
+    """What a point of a curve shows, in words: is it worth more than knowing nothing, and is the gain clear?"""
+    name, score = result.best_trivial
+    known = "" if result.value > score + 1e-9 else f"not above {name}"
+    if "gain" not in result.extra:
+        return known
+    if result.extra["gain_low"] > 0:
+        clear = "clear gain"
+    elif result.extra["gain_high"] < 0:
+        clear = "clear loss"
+    else:
+        clear = "no clear change"
+    return f"{clear}, {known}" if known else clear
+
+
+def curve_table(results: Sequence[Result]) -> str:
+    """A curve as text: mean and range over seeds, gain over zero-shot with its 95 % interval over videos, `reading`."""
+    rows = []
+    for r in results:
+        name, score = r.best_trivial
+        ends = [f"{100 * r.extra[key]:+.1f}" for key in ("gain", "gain_low", "gain_high")] if "gain" in r.extra else []
+        values = f"{show(min(r.extra['values']))} .. {show(max(r.extra['values']))}" if ends else ""
+        gained = f"{ends[0]} points, {ends[1]} .. {ends[2]}" if ends else ""
+        asked = f"{r.extra['n']} a recipe" if ends else "none"
+        trivials = f"{show(score)} {name}"
+        rows.append((asked, f"{r.extra['labelled']:.0f}", r.show(), values, gained, trivials, reading(r)))
+    head = ("labels", "videos", "mean", "range over seeds", "gain over zero-shot", "best trivial", "reading")
+    return text_table(head, rows)
+
+
+def draw_curve(ax: Axes, results: Sequence[Result], title: str = "") -> Axes:
+    """A curve of shares in percent, its range over seeds shaded; lines: zero-shot, and the best score without looking.
+
+    Steps between numbers of labels are drawn equally wide; the best trivial score is the highest along the curve.
+    """
+    at, mean = np.arange(len(results)), 100 * np.array([r.value for r in results])
+    low, high = (100 * np.array([end(r.extra["values"]) for r in results]) for end in (min, max))
+    name, score = max((r.best_trivial for r in results), key=lambda item: item[1])
+    lines = {"zero-shot": mean[0], short(name, 20): 100 * score}
+    loss_curve(ax, at, {"mean over seeds": mean}, lines, title=title, ylabel="percent", xlabel="labelled videos")
+    ax.fill_between(at, low, high, color=colour(0), alpha=0.2, lw=0)
+    ax.plot(at, mean, "o", color=colour(0), ms=4)
+    labels = [f"{r.extra['n']} a recipe\n({r.extra['labelled']:.0f})" if r.extra["n"] else "none" for r in results]
+    ax.set_xticks(at, labels)
+    ax.set_ylim(0, 1.08 * max(high.max(), 100 * score))
+    return ax
