@@ -62,7 +62,7 @@ def finetune(
 
 
 def clip_set(corpus: Corpus, store: FeatureStore, split: str) -> ClipSet:
-    """Every annotated stretch of a split's videos and its sentences: one, or several where several describe it (MSR-VTT)."""
+    """Every annotated stretch of a split's videos and its sentences, several where several describe it."""
     clips = annotated_clips(corpus, store, split)
     sentences: dict[tuple, list[str]] = {}
     for video, span, sentence in zip(clips.videos, clips.spans, clips.sentences, strict=True):
