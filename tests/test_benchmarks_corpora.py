@@ -179,6 +179,15 @@ def test_crosstask(source):
     assert corpus.missing_videos == {"11_p3": "p3.npy is missing"}
 
 
+def test_crosstask_without_held_out_videos_carves_them(source):
+    folder = source("crosstask", p3=0)
+    (folder / "videos_val.csv").unlink()
+    parts = read_benchmark("crosstask", folder, set(SECONDS["crosstask"]) - {"p3"})
+    assert parts["val"].videos and len(parts["train"].videos) + len(parts["val"].videos) == 35
+    assert parts["train"].accounting.counts["listed"].missing == {"11_p3": "p3.npy is missing"}
+    assert parts["train"].split.endswith("without val") and "val carved from it" in parts["val"].split
+
+
 def test_crosstask_video_shorter_than_its_steps(source):
     folder = source("crosstask")
     video = next(iter(read_benchmark("crosstask", folder)["test"].videos))

@@ -497,6 +497,15 @@ def test_crosstask_listing_trouble(crosstask):
         read_crosstask(crosstask)
 
 
+def test_crosstask_held_out_video_under_another_task(crosstask):
+    with open(crosstask / "videos_val.csv", "a") as file:
+        file.write("22,p0,-\n")
+    made.write_csv(crosstask / "annotations" / "22_p0.csv", [[1, 0, 4]])
+    val = read_crosstask(crosstask, "val")
+    assert list(val.videos) == ["held"]
+    assert val.accounting.counts["videos"].missing == {"22_p0": "in videos.csv under task 11"}
+
+
 def test_crosstask_without_its_optional_files(crosstask):
     for name in ("videos_val.csv", "tasks_related.txt"):
         (crosstask / name).unlink()

@@ -30,9 +30,10 @@ def read_crosstask(
     """train, val or test of a release folder; `have`: the videos that have features (None: all of them).
 
     `counts["listed"]` counts what the csv lists and the draw cannot use: no annotation file, no features, a task of
-    neither list. Missing from the part's videos: an empty annotation file, a video that another task has in this part
-    already, or in the test while this part trains. VcworkError besides the common ones: a step number that the task
-    does not have, a task's number of steps that is not its steps', a task or a (task, video) listed twice.
+    neither list. Missing from the part's videos: an empty annotation file; a video that another task has in this part
+    already, in the test while this part trains, or in videos.csv while this is val. VcworkError besides the common
+    ones: a step number that the task does not have, a task's number of steps that is not its steps', a task or a
+    (task, video) listed twice.
     """
     if part not in ("train", "val", "test"):
         raise VcworkError(f"part: expected train, val or test, got {part!r}")
@@ -44,6 +45,8 @@ def read_crosstask(
     usable = [pair for pair in listed if "_".join(pair) not in unusable]
     parts = dict.fromkeys(usable, "val") if part == "val" else split_as_reference(usable, primary, n_train)
     chosen = _once({pair: parts[pair] for pair in usable}, part, tally.lost)
+    if part == "val":
+        chosen = _held_out(chosen, folder, tally.lost)
     for task, video in chosen:
         _add_steps(folder / "annotations" / f"{task}_{video}.csv", task, video, tasks[task], tally)
     _optional(folder, "tasks_related.txt", tally, read=False)
@@ -139,6 +142,13 @@ def _once(parts: dict[Pair, str], part: str, lost: dict[str, str]) -> list[Pair]
         else:
             kept.append((task, video))
     return kept
+
+
+def _held_out(val: list[Pair], folder: Path, lost: dict[str, str]) -> list[Pair]:
+    """Without the videos that train or test under another task."""
+    used = {video: task for task, video in read_videos(folder / "videos.csv") if (task, video) not in set(val)}
+    lost |= {f"{task}_{video}": f"in videos.csv under task {used[video]}" for task, video in val if video in used}
+    return [(task, video) for task, video in val if video not in used]
 
 
 def _steps(task: str, names: list[str]) -> dict[str, str]:

@@ -122,6 +122,7 @@ def _part(whole: Benchmark, ids: set[str], title: str, role: str, note: str) -> 
     missing = {k: c.missing if role == "train" else {} for k, c in old.counts.items()}
     present = {"videos": len(videos), "clips": len(clips)}
     counts = {k: Count(present[k] + len(missing[k]), missing[k]) for k in present}
+    counts |= {k: c for k, c in old.counts.items() if k not in present and role == "train"}
     notes = [*old.notes, note] if role == "train" else [note, "what is missing is counted under train"]
     changed = old.changed if role == "train" else {}
     account = Accounting(counts, {}, notes, dict(changed), duplicates(clips), over_window(clips))
