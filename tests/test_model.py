@@ -125,3 +125,19 @@ def test_real_vocabulary(real):
 def test_vocabulary_without_special_tokens_is_refused():
     with pytest.raises(VcworkError, match=r"\[CLS\]"):
         Tokenizer(["[PAD]", "[UNK]", "a"])
+
+
+def test_projection_heads():
+    """Each tower has one of its own, over the pooled vector and over every state; scores then have its width."""
+    torch.manual_seed(0)
+    sizes = {"hidden": 32, "heads": 4, "ffn": 64, "video_layers": 1, "text_layers": 1}
+    model = VideoCLIP(ModelConfig(feature_dim=6, vocab_size=50, projection=12, **sizes)).eval()
+    video = model.encode_video(torch.randn(2, 8, 6), torch.ones(2, 8, dtype=torch.bool))
+    text = model.encode_text(torch.randint(5, 50, (2, 9)), torch.ones(2, 9, dtype=torch.bool))
+    assert video.pooled.shape == text.pooled.shape == (2, 12) and video.states.shape == (2, 8, 12)
+    assert model.config.embedding == 12
+    hidden = []
+    model.text_head.register_forward_pre_hook(lambda _, given: hidden.append(given[0]))
+    text = model.encode_text(torch.randint(5, 50, (2, 9)), torch.ones(2, 9, dtype=torch.bool))
+    torch.testing.assert_close(text.pooled, model.text_head(hidden[0]))
+    assert not torch.equal(model.video_head[0].weight, model.text_head[0].weight)

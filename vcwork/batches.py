@@ -136,7 +136,7 @@ def video_vectors(
     model.eval()
     engine = engine or Engine()
     clips, first_s, pool = config.clusters.clips_for_vector, config.clusters.vector_first_s, data
-    out = np.zeros((len(data.tracks), model.config.hidden), np.float32)
+    out = np.zeros((len(data.tracks), model.config.embedding), np.float32)
     if first_s:
         pool = PairData([first_seconds(track, first_s) for track in data.tracks], data.features)
     chunks = np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512))

@@ -47,8 +47,14 @@ class ModelConfig(Strict):
     shared: bool = False  # one transformer for seconds and words (the paper's ablation); it has text_layers layers
     unit_length: bool = False  # embeddings and states scaled to length 1 (paper and code: raw)
     learn_temperature: bool = False  # paper and code: fixed at 1
+    projection: int = Field(0, ge=0)  # width of an MLP head after each tower (third document); 0: none (paper, code)
     cls_id: int = Field(101, ge=0)  # word pieces around the seconds when `shared`
     sep_id: int = Field(102, ge=0)
+
+    @property
+    def embedding(self) -> int:
+        """Width of the embeddings that are compared."""
+        return self.projection or self.hidden
 
     @model_validator(mode="after")
     def _fits(self) -> "ModelConfig":

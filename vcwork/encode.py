@@ -30,7 +30,7 @@ def encode_video(encoder: Encoder, clips: Iterable[Clip], batch_size: int = 64) 
     ]
     pooled = _batched(pieces, batch_size, lambda part: _pooled(encoder, [clip for _, clip in part]))  # (P, D)
     owner = np.array([i for i, _ in pieces], dtype=int)
-    out = np.zeros((len(clips), encoder.model.config.hidden), np.float32)
+    out = np.zeros((len(clips), encoder.model.config.embedding), np.float32)
     np.add.at(out, owner, pooled)
     return out / np.maximum(np.bincount(owner, minlength=len(clips)), 1)[:, None].astype(np.float32)  # (N, D)
 
@@ -50,7 +50,7 @@ def encode_seconds(encoder: Encoder, clip: Clip, stride: int | None = None, batc
     clip = _features(encoder, clip, 0)
     starts = windows(len(clip), encoder.window, stride)
     pieces = [clip[s : s + encoder.window] for s in starts]
-    total = np.zeros((len(clip), encoder.model.config.hidden), np.float32)
+    total = np.zeros((len(clip), encoder.model.config.embedding), np.float32)
     count = np.zeros((len(clip), 1), np.float32)
     for first in range(0, len(pieces), batch_size):
         with torch.inference_mode():

@@ -52,7 +52,7 @@ class TokenClassifier(nn.Module):
     def __init__(self, model: VideoCLIP, classes: int):
         super().__init__()
         self.model = model
-        self.head = nn.Linear(model.config.hidden, classes)
+        self.head = nn.Linear(model.config.embedding, classes)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 

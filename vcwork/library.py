@@ -44,7 +44,7 @@ def build_library(
     """
     if per not in PER or window_s < 1:
         raise VcworkError(f"expected per in {PER} and window_s of at least 1, got {per!r} and {window_s}")
-    index = VideoIndex(encoder.model.config.hidden, encoder.digest, settings)
+    index = VideoIndex(encoder.model.config.embedding, encoder.digest, settings)
     for video in clips.ids if isinstance(clips, FeatureStore) else clips:
         add_video(index, encoder, video, clips[video], per, window_s)
     index.rebuild()
@@ -118,7 +118,8 @@ def find_moments(
 ) -> list[Found]:
     """The best moments of the library for one query vector (D,), best first, none overlapping within a video.
 
-    The `videos` best by MaxSim are looked at second by second, so the index holds one vector a second.
+    The `videos` best by MaxSim are looked at second by second, so the index holds one vector a second. A video's best
+    second opens a moment, so with `videos` of at least `top` an exact index misses none.
     """
     found = []
     for hit in index.query_videos(query, videos, effort=effort)[0]:

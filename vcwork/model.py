@@ -4,7 +4,7 @@ Follows the paper and the reference code: video MLP (Linear, GELU, LayerNorm, Li
 seconds, BERT layers, mean over content tokens and SEP (CLS left out), raw dot product, no projection heads. What we do
 not carry are the weights the reference never uses: the video tower's word table beyond CLS and SEP, and the poolers.
 Options of `ModelConfig`, each off by default: CLS instead of the mean, one transformer for both, unit-length
-embeddings, a learned temperature.
+embeddings, a learned temperature, a projection head on each tower.
 """
 
 from dataclasses import dataclass
@@ -40,6 +40,13 @@ class VideoMLP(nn.Module):
         return self.linear2(self.norm(nn.functional.gelu(self.linear1(features))))  # (B, T, D)
 
 
+class Projection(nn.Sequential):
+    """An MLP head: hidden, GELU, then the shared width. As CLIP-like documents have it; paper and code: none."""
+
+    def __init__(self, hidden: int, width: int):
+        super().__init__(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, width))
+
+
 class VideoCLIP(nn.Module):
     """Two separate transformers. `forward` gives both encodings; the loss compares their `pooled`."""
 
@@ -51,6 +58,10 @@ class VideoCLIP(nn.Module):
             self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
         self.text_bert = BertModel(_bert(config, config.text_layers, config.vocab_size), add_pooling_layer=False)
         self.video_mlp.apply(_init_bert)
+        if config.projection:
+            self.video_head, self.text_head = (Projection(config.hidden, config.projection) for _ in range(2))
+            self.video_head.apply(_init_bert)
+            self.text_head.apply(_init_bert)
         if config.input_transform != "none":
             self.register_buffer("input_mean", torch.zeros(config.feature_dim))
             self.register_buffer("input_scale", torch.ones(()))
@@ -115,7 +126,7 @@ class VideoCLIP(nn.Module):
         states = bert(
             inputs_embeds=embeds, attention_mask=seen.long(), position_ids=position.expand(b, -1)
         ).last_hidden_state  # (B, T+2, D)
-        return self._encoded(states, attend, states[:, 1:-1], mask)
+        return self._encoded(states, attend, states[:, 1:-1], mask, "video_head")
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
         """ids (B, L) with CLS first and SEP last, mask (B, L) True on CLS, tokens and SEP -> Encoded."""
@@ -123,10 +134,12 @@ class VideoCLIP(nn.Module):
             raise VcworkError(f"expected at most {self.config.max_text_tokens + 2} ids a sentence, got {ids.shape[1]}")
         mask = mask.bool()
         states = self.text_bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
-        return self._encoded(states, mask, states[:, 1:], mask[:, 1:])
+        return self._encoded(states, mask, states[:, 1:], mask[:, 1:], "text_head")
 
-    def _encoded(self, states: Tensor, attend: Tensor, content: Tensor, mask: Tensor) -> Encoded:
+    def _encoded(self, states: Tensor, attend: Tensor, content: Tensor, mask: Tensor, head: str) -> Encoded:
         pooled = states[:, 0] if self.config.pooling == "cls" else _mean_without_cls(states, attend)  # (B, D)
+        if self.config.projection:
+            pooled, content = getattr(self, head)(pooled), getattr(self, head)(content)
         if self.config.unit_length:
             pooled, content = (nn.functional.normalize(x, dim=-1) for x in (pooled, content))
         return Encoded(pooled, content, mask)

@@ -1,0 +1,138 @@
+"""The switchboard: every declared switch trains, effects are differences of equal seeds, nothing is done twice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import vcwork
+from vcwork import switchboard
+from vcwork.backbones import get_backbone
+from vcwork.errors import VcworkError
+from vcwork.features import extract
+from vcwork.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
+from vcwork.lab import LabConfig
+from vcwork.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all, tidy
+
+SWITCHES = [(i.name, c.name) for i in INGREDIENTS for c in i.choices if not c.elsewhere]
+
+
+@pytest.mark.parametrize(("name", "choice"), SWITCHES)
+@pytest.mark.parametrize("size", ["lab", "tiny"])
+def test_every_switch_makes_a_training_of_its_own(name, choice, size):
+    first = ingredient(name).choices[0].name == choice
+    base, changed = configure({}, 0, size), configure({name: choice}, 0, size)
+    assert (base == changed) == first, "the paper's choice is the baseline, and every other one changes something"
+
+
+def test_every_ingredient_begins_with_the_papers_choice_and_names_its_sources():
+    for i in INGREDIENTS:
+        assert "paper" in i.choices[0].says, i.name
+        assert len({c.name for c in i.choices}) == len(i.choices)
+        for c in i.choices:
+            assert set(c.says) <= set(SOURCES) and (c.says or c.note), (i.name, c.name)
+
+
+def test_disagreements_are_made_from_the_declaration():
+    rows = {row[0]: dict(zip(SOURCES, row[1:], strict=True)) for row in disagreements()}
+    assert rows["temperature"] == {
+        "paper": "1.0",
+        "code": "1.0",
+        "document 1": "0.07",
+        "document 2": "",
+        "document 3": "",
+    }
+    assert rows["scorer"]["document 1"].startswith("cross-attention") and rows["scorer"]["document 3"] == "dot product"
+    assert rows["loss"]["code"] == "both, sum" and rows["towers"]["document 2"] == "shared"
+    assert "pooling" not in rows, "where all who speak agree there is nothing to show"
+    assert "Table 7" not in json.dumps(rows)
+
+
+def test_what_cannot_be_is_refused():
+    refused = [
+        ({"colour": "red"}, "expected an ingredient of"),
+        ({"batches": "sorted"}, "expected one of"),
+        ({"scorer": "cross-attention and a score head"}, "rerank"),
+        ({"positives": "best fit", "negatives": "other videos only"}, "leave them out"),
+    ]
+    for picked, message in refused:
+        with pytest.raises(VcworkError, match=message):
+            configure(picked, 0)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("switchboard")
+    small = {"train_families": 2, "val_families": 1, "test_families": 1, "train_videos": 2}
+    corpus = vcwork.make_corpus(folder / "corpus", LabConfig.named("tiny", 0).model_copy(update=small))
+    return corpus, extract(corpus, get_backbone("motion"), folder / "features")
+
+
+def test_runs_are_kept_and_measured(world, tmp_path, monkeypatch):
+    corpus, store = world
+    settings = [{}, {"positives": "best fit"}, {"projection": "MLP", "temperature": "learned"}]
+    first = run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
+    assert [r.name for r in first] == ["baseline", "positives: best fit", "projection: MLP, temperature: learned"]
+    for run in first:
+        assert run.scores.keys() == run.chance.keys() == set(switchboard.METRICS)
+        assert run.scores["t2v_R@1"] == pytest.approx(np.mean(run.hits["t2v_R@1"]))
+        assert len(run.videos) == len(run.hits["v2t_R@1"]) and run.updates > 0 and run.seconds > 0
+        assert "val_same_choice" in run.log[0], "epoch by epoch"
+    assert first[2].weights > first[0].weights == first[1].weights
+
+    def never(*_, **__):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(switchboard, "train", never)
+    assert run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1) == first
+    with pytest.raises(AssertionError, match="trained again"):
+        run_all(corpus, store, [{}], [1], tmp_path, size="tiny", epochs=1)
+    path = next(tmp_path.glob("*.json"))
+    path.write_text(path.read_text().replace(switchboard.FORMAT, "something else"))
+    with pytest.raises(VcworkError, match="expected a result of this switchboard"):
+        run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
+    with pytest.raises(VcworkError, match="nothing to compare with"):
+        run_all(corpus, store, settings[1:], [0], tmp_path)
+
+
+def made(setting: dict, seed: int, value: float, hits: list[float] | None = None, seconds: float = 1.0) -> Run:
+    scores = dict.fromkeys(switchboard.METRICS, value)
+    hits = [value] * 6 if hits is None else hits
+    videos = ["a", "a", "b", "b", "c", "c"]
+    return Run(setting, seed, scores, {"t2v_R@1": hits}, videos, scores, seconds, 10, 100, [])
+
+
+def test_effects_are_differences_of_equal_seeds():
+    base, gain = [0.50, 0.60, 0.70, 0.40], [0.02, 0.03, 0.04, 0.03]
+    change = {"pooling": "[CLS]"}
+    runs = [made({}, s, b) for s, b in enumerate(base)]
+    runs += [made(change, s, b + g, seconds=2.0) for s, (b, g) in enumerate(zip(base, gain, strict=True))]
+    runs.append(made(change, 9, 0.0))  # a seed without a baseline
+    (effect,) = effects(runs, "t2v_R@1")
+    half = 3.182 * np.std(gain, ddof=1) / 2
+    assert effect.difference == pytest.approx(0.03) and effect.high - effect.difference == pytest.approx(half, rel=1e-3)
+    assert effect.over == "seeds" and effect.seeds == 4 and effect.clear and effect.seconds == pytest.approx(2.0)
+    assert name_of(change) in effects_table([effect]) and "+3.0 *" in effects_table([effect])
+    noisy = [
+        replace(r, scores=dict.fromkeys(switchboard.METRICS, v))
+        for r, v in zip(runs[4:8], (0.7, 0.4, 0.9, 0.3), strict=True)
+    ]
+    assert not effects([*runs[:4], *noisy], "t2v_R@1")[0].clear
+
+
+def test_one_seed_has_an_interval_over_videos_or_none():
+    runs = [made({}, 0, 0.5, [1, 0, 1, 0, 1, 0]), made({"pooling": "[CLS]"}, 0, 0.5, [0, 1, 1, 0, 1, 0])]
+    (effect,) = effects(runs, "t2v_R@1")
+    assert effect.over == "videos" and effect.low <= 0 <= effect.high
+    assert effects(runs, "choice_IoU") == [], "nothing is known of its noise"
+    with pytest.raises(VcworkError, match="metric: expected one of"):
+        effects(runs, "loss")
+
+
+def test_settings_and_rows():
+    settings = one_at_a_time(["pooling", "temperature"])
+    assert settings == [{}, {"pooling": "[CLS]"}, {"temperature": "0.07"}, {"temperature": "learned"}]
+    assert len(one_at_a_time()) == 1 + len(SWITCHES) - len({i for i, _ in SWITCHES})
+    rows = tidy([made({}, 3, 0.5)])
+    assert len(rows) == len(switchboard.METRICS) and rows[0]["seed"] == 3 and rows[0]["setting"] == "baseline"
