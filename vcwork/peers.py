@@ -49,6 +49,11 @@ class PeerConfig:
     max_video_tokens: int = WINDOW_S
     scale: Scale = "cosine"
 
+    @property
+    def embedding(self) -> int:
+        """Width of the embeddings that are compared."""
+        return self.hidden
+
 
 def is_peer(source: str | Path) -> bool:
     """Whether this names a peer: `peer:...`, or a folder with a Hugging Face config.json and no checkpoint of ours."""
@@ -137,8 +142,11 @@ class PeerModel(nn.Module):
     def _scaled(self, vectors: Tensor) -> Tensor:
         return vectors if self.config.scale == "raw" else nn.functional.normalize(vectors, dim=-1)
 
-    def forward(self, *_: Tensor) -> None:
-        raise VcworkError("a peer is not trained here; to train on its features, extract them and use notebook 20")
+    def train(self, mode: bool = True) -> "PeerModel":
+        """Refused: a peer is compared with as it is. VcworkError unless `mode` is False."""
+        if mode:
+            raise VcworkError("a peer is not trained here; its features can be trained on with notebook 20")
+        return super().train(False)
 
 
 # ---------------------------------------------------------------------------------------------------------- words
