@@ -157,8 +157,8 @@ def test_length_bins_hold_every_query_once():
     seconds = np.linspace(1, 50, 60)
     own = np.eye(60, dtype=bool)
     bins = retrieval_audit.by_length(scores, own, seconds, videos, setting=SETTING)
-    assert [r.name.removeprefix("t2v_R@1 clips over ") for r in bins] == [
-        "0 to 8 s", "8 to 16 s", "16 to 32 s", "32 s"
+    assert [r.name.removeprefix("t2v_R@1 clips ") for r in bins] == [
+        "of 0 to 8 s", "of 8 to 16 s", "of 16 to 32 s", "over 32 s"
     ]  # fmt: skip
     assert sum(r.n for r in bins) == 60
     hits = metrics.place(scores, own).hit(1)

@@ -253,7 +253,7 @@ def by_length(
         there = (seconds > low) & (seconds <= high)
         if len(np.unique(videos[there])) < 2:
             continue
-        what = f"clips over {low:g} s" if high == math.inf else f"clips over {low:g} to {high:g} s"
+        what = f"clips over {low:g} s" if high == math.inf else f"clips of {low:g} to {high:g} s"
         chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant[there])
         card = _card(setting, places.n_items, ties).but(f"{what} only, {there.sum()} of {len(there)} queries")
         known = {"constant score": float(blind[there].mean())}
