@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from vcwork.benchmarks.common import At, Benchmark, Clip, Listed, Tally, Task, plain, read_rows, read_strict_json
+from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally, Task, plain
+from vcwork.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.errors import VcworkError
 from vcwork.files import resolve
 

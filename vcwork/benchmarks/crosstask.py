@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork.benchmarks.common import At, Benchmark, Clip, Listed, Tally, Task, read_rows, read_text
+from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally, Task
+from vcwork.benchmarks.reading import At, read_rows, read_text
 from vcwork.coverage import Count
 from vcwork.errors import VcworkError
 from vcwork.files import resolve

@@ -8,7 +8,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcwork.benchmarks.common import At, Benchmark, Clip, Listed, Tally, read_strict_json
+from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally
+from vcwork.benchmarks.reading import At, read_strict_json
 from vcwork.errors import VcworkError
 from vcwork.files import resolve
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork.benchmarks.common import Accounting, At, Benchmark, Listed, duplicates, over_window, read_strict_json
+from vcwork.benchmarks.common import Accounting, Benchmark, Listed, duplicates, over_window
+from vcwork.benchmarks.reading import At, read_strict_json
 from vcwork.coverage import Count
 from vcwork.errors import VcworkError
 from vcwork.store import Contract, FeatureStore, as_float16, load_npy, open_store, write_store

@@ -11,17 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from vcwork.benchmarks.common import (
-    At,
-    Benchmark,
-    Clip,
-    Listed,
-    Tally,
-    Task,
-    check_no_leak,
-    read_rows,
-    read_strict_json,
-)
+from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally, Task, check_no_leak
+from vcwork.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.errors import VcworkError
 from vcwork.files import resolve
 

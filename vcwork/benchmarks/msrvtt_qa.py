@@ -7,8 +7,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally, plain, read_rows
+from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally, plain
 from vcwork.benchmarks.msrvtt import of_key
+from vcwork.benchmarks.reading import read_rows
 
 NAME = "MSR-VTT-QA"
 CHOICES = ("a1", "a2", "a3", "a4", "a5")

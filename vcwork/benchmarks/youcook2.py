@@ -9,7 +9,8 @@ tests on: their role here is test, and whoever needs a val split carves it out o
 from pathlib import Path
 from typing import Any
 
-from vcwork.benchmarks.common import At, Benchmark, Clip, Listed, Tally, Task, read_rows, read_strict_json
+from vcwork.benchmarks.common import Benchmark, Clip, Listed, Tally, Task
+from vcwork.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.errors import VcworkError
 from vcwork.files import resolve
 
