@@ -1,4 +1,4 @@
-"""Strict reading of csv and JSON: an error names file, line or entry, and video; nothing is kept or dropped silently."""
+"""Strict reading of csv and JSON: an error names file, line or entry, and video; nothing is dropped silently."""
 
 import csv
 import io
