@@ -227,7 +227,7 @@ def evaluate(
     steps = np.shape(scores[0])[1]
     card = as_card(setting).but(
         f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps} steps or none; of equal steps the first",
-        task="segmentation", pool=steps + 1, interval="videos", tied=tied,
+        task="segmentation", pool=steps, interval="videos", tied=tied,
     )  # fmt: skip
     protocol = card.but("chance: the predicted labels dealt out to seconds at random")
     means = card.but("mean over videos, background ignored; chance: labels of another video")

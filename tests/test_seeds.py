@@ -1,0 +1,48 @@
+"""Runs of one profile with several seeds: mean, t interval and range; older records open; two splits are refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vcwork import page, seeds
+from vcwork.errors import VcworkError
+
+OLD = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1, "protocol": "27 clips", "n": 27,
+       "trivial": {"constant score": 0.1}, "paper": None, "extra": {}, "unit": "share"}  # fmt: skip
+CARD = {"task": "retrieval", "split": "lab test", "pool": 27, "captions": 1, "ties": "expected"}
+
+
+def _run(folder: Path, seed: int, value: float, **changes) -> Path:
+    rows = [{"notebook": "30_retrieval", **OLD, "value": value, **changes}] * 2
+    (folder / str(seed)).mkdir()
+    (folder / str(seed) / "run.json").write_text(json.dumps({"status": "done", "seed": seed, "profile": "lab"}))
+    (folder / str(seed) / "metrics.json").write_text(json.dumps({"results": rows}))
+    return folder / str(seed)
+
+
+def test_mean_t_interval_and_range_over_seeds(tmp_path):
+    folders = [_run(tmp_path, seed, value, card=CARD) for seed, value in enumerate((0.2, 0.3, 0.4))]
+    lines = seeds.summarise(folders).splitlines()
+    assert lines[0].split("  ")[0] == "metric" and "95 % t interval" in lines[0]
+    assert lines[2].startswith("30 t2v_R@1") and lines[3].startswith("30 t2v_R@1 (2)")
+    for text in ("30.0 %", "5.2 % .. 54.8 %", "20.0 % .. 40.0 %", "20.0 %, 30.0 %, 40.0 %"):
+        assert text in lines[2]
+
+
+def test_runs_older_than_cards_open_in_table_and_page(tmp_path):
+    folders = [_run(tmp_path, seed, 0.3) for seed in (0, 1)]
+    assert "30.0 % .. 30.0 %" in seeds.summarise(folders)
+    text = page.metrics_text([{"name": "30_retrieval", "results": [OLD, OLD | {"card": CARD, "name": "new"}]}])
+    assert "t2v_R@1" in text and "10.0 % chance" in text and "new" in text
+
+
+def test_runs_on_two_splits_and_unfinished_ones_are_refused(tmp_path):
+    one, other = _run(tmp_path, 0, 0.3, card=CARD), _run(tmp_path, 1, 0.3, card=CARD | {"split": "lab val"})
+    with pytest.raises(VcworkError, match=r"30 t2v_R@1 over seeds: numbers of two splits.*'lab test' and 'lab val'"):
+        seeds.summarise([one, other])
+    (other / "run.json").write_text(json.dumps({"status": "failed", "seed": 1, "profile": "lab"}))
+    with pytest.raises(VcworkError, match="expected a finished run, this one is 'failed'"):
+        seeds.summarise([one, other])
+    with pytest.raises(VcworkError, match="one profile and different seeds"):
+        seeds.summarise([one, one])
