@@ -13,6 +13,7 @@ from importlib import import_module
 _WHERE = {
     "load_encoder": "vcwork.checkpoint",
     "save_encoder": "vcwork.checkpoint",
+    "load_peer": "vcwork.peers",
     "encode_video": "vcwork.encode",
     "encode_text": "vcwork.encode",
     "encode_seconds": "vcwork.encode",

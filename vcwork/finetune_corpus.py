@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from vcwork.checkpoint import Encoder, load_encoder
 from vcwork.corpus import Corpus
@@ -114,9 +115,9 @@ def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe:
     if recipe.time_input:
         raise VcworkError("time_input: a checkpoint's tower has no place for more features; leave it out")
     steps = trained_steps(corpus, store)
-    classifier, held = TokenClassifier(encoder.model, 1 + len(steps)), _of_val(
-        lambda: labelled_videos(corpus, store, "val", steps)
-    )  # fmt: skip
+    held = _of_val(lambda: labelled_videos(corpus, store, "val", steps))
+    torch.manual_seed(recipe.seed)  # the head begins alike on every rank and in every run of this seed
+    classifier = TokenClassifier(encoder.model, 1 + len(steps))
 
     def validate() -> float:
         predicted = [predict_labels(classifier, v.features, recipe) for v in held]

@@ -19,7 +19,7 @@ from matplotlib.axes import Axes
 from tqdm.auto import tqdm
 
 from vcwork import alignment
-from vcwork.audit import paired_bootstrap, t_half_width, text_table
+from vcwork.audit import Card, Result, paired_bootstrap, t_half_width, text_table
 from vcwork.corpus import Corpus
 from vcwork.errors import VcworkError
 from vcwork.evaluation import annotated_clips, clip_scores, localization_cases, seconds_of_split
@@ -29,6 +29,7 @@ from vcwork.metrics import place
 from vcwork.plots import colour
 from vcwork.store import FeatureStore
 from vcwork.tasks import localization
+from vcwork.tasks.common import mean_result
 from vcwork.training import train
 
 FORMAT = "vcwork-switchboard-1"
@@ -198,6 +199,26 @@ def _difference(ours: list[Run], base: list[Run], metric: str) -> tuple[float, f
     pair = [np.mean([run.hits[metric] for run in part], 0) for part in (ours, base)]
     gain = paired_bootstrap(*pair, ours[0].videos)
     return mean, gain.low, gain.high, "videos"
+
+
+def results(runs: Sequence[Run], setting: Card, seed: int = 0) -> list[Result]:
+    """Text-to-video R@1 of every setting, mean over its seeds, with interval over videos and its gain in `extra`."""
+    gains = {name_of(e.setting): e for e in effects(runs, "t2v_R@1")}
+    out = []
+    for name in dict.fromkeys(run.name for run in runs):
+        same = [run for run in runs if run.name == name]
+        hits, chance = np.mean([run.hits["t2v_R@1"] for run in same], 0), same[0].chance["t2v_R@1"]
+        card = setting.but(
+            f"any clip of the sentence's step counts; {name}; mean of {len(same)} trainings", task="retrieval",
+            pool=len(hits), captions=1, ties="expected", model=sha256_json([run.setting for run in same]),
+            interval="videos",
+        )  # fmt: skip
+        extra = {"minus_baseline": asdict(gains[name])} if name in gains else {}
+        out.append(mean_result(
+            f"t2v_R@1 {name}", hits, same[0].videos, chance, card, trivial={"constant score": chance}, extra=extra,
+            n_boot=1000, seed=seed,
+        ))  # fmt: skip
+    return out
 
 
 def tidy(runs: Sequence[Run]) -> list[dict]:
