@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SMALL = "--clips 40 --videos 6 --labels 5 --seconds 60 --repeats 2".split()
+SMALL = ["--clips", "40", "--videos", "6", "--labels", "5", "--seconds", "60", "--repeats", "2"]
 
 
 @pytest.mark.parametrize(("limit", "code"), [("60", 0), ("0.000001", 1)])

@@ -293,34 +293,49 @@ def edit_score(predicted: np.ndarray, truth: np.ndarray, background: int | None 
 
     1.0 if both are empty. Source: Lea et al., Temporal Convolutional Networks (CVPR 2017); mean over videos.
     """
-    predicted, truth = _check_labels(predicted, truth)
-    a, b = runs(predicted, background)[0], runs(truth, background)[0]
-    if not len(a) and not len(b):
-        return 1.0
-    row = np.arange(len(b) + 1)
-    for i, label in enumerate(a, 1):
-        kept = np.minimum(row[1:] + 1, row[:-1] + (b != label))  # drop the segment, or keep or change it
-        new = np.append(i, kept) - np.arange(len(b) + 1)
-        row = np.minimum.accumulate(new) + np.arange(len(b) + 1)  # an insertion costs 1 for each step to the right
-    return float(1 - row[-1] / max(len(a), len(b)))
+    return float(segment_scores(predicted, truth, (), background)[0])
 
 
 def segment_f1(predicted: np.ndarray, truth: np.ndarray, overlap: float, background: int | None = BACKGROUND) -> float:
     """Segmental F1@overlap of one video: a predicted segment hits when its tIoU with the best true segment of the
     same label is at least `overlap`, each true segment counting once; 1.0 if both are empty. Source: Lea et al.
     """
+    return float(segment_scores(predicted, truth, (overlap,), background)[1])
+
+
+def segment_scores(
+    predicted: np.ndarray, truth: np.ndarray, overlaps: tuple[float, ...], background: int | None = BACKGROUND
+) -> np.ndarray:
+    """`edit_score` and `segment_f1` at each overlap, (1 + O,): the segments of both are found once."""
     predicted, truth = _check_labels(predicted, truth)
-    (a, a0, a1), (b, b0, b1) = runs(predicted, background), runs(truth, background)
-    if not len(a) and not len(b):
-        return 1.0
-    if not len(a) or not len(b):
-        return 0.0
+    a, b = runs(predicted, background), runs(truth, background)
+    if not len(a[0]) or not len(b[0]):
+        return np.full(1 + len(overlaps), float(len(a[0]) == len(b[0])))
+    return np.array([_edit(a[0], b[0]), *_f1(a, b, overlaps)])
+
+
+def _edit(a: np.ndarray, b: np.ndarray) -> float:
+    """1 - Levenshtein distance of two orders of labels / the longer one."""
+    place = np.arange(len(b) + 1)
+    row = place
+    for i, label in enumerate(a, 1):
+        kept = np.minimum(row[1:] + 1, row[:-1] + (b != label))  # drop the segment, or keep or change it
+        new = np.append(i, kept) - place
+        row = np.minimum.accumulate(new) + place  # an insertion costs 1 for each step to the right
+    return 1 - row[-1] / max(len(a), len(b))
+
+
+def _f1(predicted: tuple, truth: tuple, overlaps: tuple[float, ...]) -> list[float]:
+    """F1 at each overlap from the runs (label, start, end) of both."""
+    (a, a0, a1), (b, b0, b1) = predicted, truth
+    if not overlaps:
+        return []
     both = np.clip(np.minimum(a1[:, None], b1) - np.maximum(a0[:, None], b0), 0, None)  # (A, B) seconds
     either = np.maximum(a1[:, None], b1) - np.minimum(a0[:, None], b0)  # exact wherever they overlap
     iou = np.where(a[:, None] == b, both / either, 0)
     best = iou.argmax(1)  # (A,) the true segment each predicted one is held against
-    hits = len(np.unique(best[iou[np.arange(len(a)), best] >= overlap]))
-    return 2 * hits / (len(a) + len(b))
+    reached = iou[np.arange(len(a)), best]
+    return [2 * len(np.unique(best[reached >= overlap])) / (len(a) + len(b)) for overlap in overlaps]
 
 
 def tiou(a: np.ndarray, b: np.ndarray) -> np.ndarray:

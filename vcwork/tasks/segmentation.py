@@ -321,25 +321,20 @@ def _frame_results(predicted, truths, video_ids, known, protocol: Card, options:
     return results
 
 
-_SEGMENT_METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "edit": metrics.edit_score,
-    "F1@10": lambda p, t: metrics.segment_f1(p, t, 0.10),
-    "F1@25": lambda p, t: metrics.segment_f1(p, t, 0.25),
-    "F1@50": lambda p, t: metrics.segment_f1(p, t, 0.50),
-}
+_SEGMENT_METRICS = ("edit", "F1@10", "F1@25", "F1@50")
 
 
 def _segment_results(predicted, truths, video_ids, known, protocol: Card, options: dict) -> list[Result]:
+    def scored(labels: list[np.ndarray]) -> np.ndarray:  # (V, 4)
+        return np.array([metrics.segment_scores(p, t, (0.10, 0.25, 0.50)) for p, t in zip(labels, truths, strict=True)])
+
     foreign = [_of_another_video(predicted, shift) for shift in range(1, min(6, len(predicted)))]
+    mine, chance = scored(predicted), np.mean([scored(labels).mean(0) for labels in foreign], axis=0)
+    trivials = {key: scored(labels).mean(0) for key, labels in known.items()}
     results = []
-    for name, metric in _SEGMENT_METRICS.items():
-
-        def scored(labels, metric=metric):
-            return np.array([metric(p, t) for p, t in zip(labels, truths, strict=True)])
-
-        chance = float(np.mean([scored(labels) for labels in foreign]))
-        trivials = {key: float(scored(labels).mean()) for key, labels in known.items()}
-        results.append(mean_result(name, scored(predicted), video_ids, chance, protocol, trivial=trivials, **options))
+    for i, name in enumerate(_SEGMENT_METRICS):
+        blind = {key: float(each[i]) for key, each in trivials.items()}
+        results.append(mean_result(name, mine[:, i], video_ids, chance[i], protocol, trivial=blind, **options))
     return results
 
 
