@@ -223,6 +223,14 @@ def test_all_right_or_all_wrong_still_has_an_interval():
     assert audit.bootstrap_by_video(np.ones(10), np.arange(10)) == pytest.approx((0.6915, 1), abs=1e-3)
 
 
+def test_videos_that_all_have_one_share_still_have_an_interval():
+    items = np.tile([1.0, 0, 0], 4)  # each of four videos has a third
+    low, high = audit.bootstrap_by_video(items, np.repeat(np.arange(4), 3))
+    assert (low, high) == pytest.approx((0.0751, 0.7549), abs=1e-4)  # Wilson: 0.415 +- 0.340
+    wide, narrow = (np.ptp(audit.bootstrap_by_video(np.tile([1.0, 0], n), np.repeat(np.arange(n), 2))) for n in (5, 50))
+    assert narrow < wide / 2
+
+
 def test_mean_over_groups_skips_groups_a_draw_does_not_hold():
     totals = np.kron(np.eye(2), np.ones((10, 1)))  # ten videos of each of two tasks
     low, high = audit.bootstrap_ratio(totals * [1, 0], totals)

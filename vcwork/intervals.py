@@ -23,7 +23,8 @@ def bootstrap_by_video(
     """Interval of the mean of `per_item` (N,) when whole videos are drawn again; video_ids (N,) -> (low, high).
 
     Cluster bootstrap, percentile, widened for few videos (see `bootstrap_ratio`). Where every item is 0, or every
-    item 1, resampling sees no spread: then the open end is the exact binomial bound for that many videos.
+    item 1, resampling sees no spread: then the open end is the exact binomial bound for that many videos. Where all
+    videos have one and the same share, it sees none either: then it is Wilson's interval for that many videos.
     Raises VcworkError on NaN, unequal lengths, or fewer than two videos.
     """
     per_item = np.asarray(per_item, dtype=float)
@@ -49,12 +50,22 @@ def bootstrap_ratio(
         return 0.0, 1 - exact
     if np.array_equal(hits, totals):
         return exact, 1.0
+    if hits.shape[1] == 1 and totals.all() and np.ptp(hits / totals) < 1e-12:
+        return _wilson(float(hits.sum() / totals.sum()), len(hits), alpha)
     draws = _draws(len(hits), n_boot, seed)  # (n_boot, V)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = (draws @ hits) / (draws @ totals)  # (n_boot, G)
     seen = np.isfinite(ratios)
     means = np.where(seen, ratios, 0).sum(1)[seen.any(1)] / seen.sum(1)[seen.any(1)]
     return _ends(means, alpha, len(hits))
+
+
+def _wilson(share: float, n: int, alpha: float) -> tuple[float, float]:
+    """Score interval of a share of n."""
+    z2 = NormalDist().inv_cdf(1 - alpha) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    return middle - reach, middle + reach
 
 
 def bootstrap_median(
