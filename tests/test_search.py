@@ -115,6 +115,16 @@ def test_equal_vectors_score_equally_wherever_they_lie_and_the_first_wins():
         assert len({hit.score for hit in hits}) == 1
 
 
+def test_scores_that_differ_in_their_last_bits_are_ordered_by_the_pairs_own_product():
+    rng = np.random.default_rng(8)
+    vectors = rng.standard_normal(300) + 3e-7 * rng.standard_normal((4000, 300))
+    index = VideoIndex.build(vectors, ids_of(4000))
+    for query in rng.standard_normal((5, 300)).astype(np.float32):
+        own = products(np.tile(query, (4000, 1)), index.vectors)
+        order = np.argsort(-own, kind="stable")[:10]
+        assert [(h.id, h.score) for h in index.query(query)[0]] == [(f"v{i}", own[i]) for i in order]
+
+
 def test_blocks_are_joined_into_the_same_answer(monkeypatch):
     monkeypatch.setattr("vcwork.vectors.BLOCK", 16)
     rng = np.random.default_rng(4)
@@ -137,9 +147,13 @@ def test_blocks_are_joined_into_the_same_answer(monkeypatch):
 
 def test_more_answers_than_items_and_an_empty_index(index):
     assert len(index.query(np.ones(16), 999)[0]) == 200
-    assert VideoIndex(16).query(np.ones((2, 16)), 3) == [[], []]
-    for kind in ("ivf", "pq", "hnsw"):
+    for kind in ("flat", "ivf", "pq", "hnsw"):
         assert VideoIndex(16, settings=kind).query(np.ones((2, 16)), 3) == [[], []]
+        emptied = VideoIndex(16, settings=kind)
+        emptied.add(np.ones((2, 16)), ["a", "b"])
+        emptied.delete(["a", "b"])
+        assert emptied.query(np.ones(16)) == [[]] and len(emptied.vectors) == 0
+    VideoIndex(16, settings="hnsw").rebuild()
 
 
 def test_add_and_delete_equal_a_fresh_index(index, vectors):
@@ -397,6 +411,15 @@ def test_maxsim_is_the_maximum_over_a_videos_vectors(name, many):
     assert len(everybody) == len(videos) or SETTINGS[name].kind == "hnsw"  # a graph does not reach everybody
     with pytest.raises(VcworkError, match="expected 'film' in its metadata"):
         index.query_videos(queries, 2, by="film")
+
+
+def test_maxsim_keeps_what_the_deeper_search_found():
+    index = VideoIndex.build(np.arange(12.0)[:, None], list("abcdefghijkl"))
+    shallow = [Hit(i + 1, 5.0 - i, str(i), {"video": "x"}) for i in range(4)]
+    deep = [Hit(1, 9.0, "better", {"video": "x"}), *shallow, Hit(6, 1.0, "other", {"video": "y"})]
+    index.query = lambda vectors, k, effort: [shallow if k < 12 else deep]  # an approximate index may do so
+    (hits,) = index.query_videos(np.ones((1, 1)), 2)
+    assert [(h.rank, h.id) for h in hits] == [(1, "better"), (2, "other")]
 
 
 def test_overlapping_hits_of_one_moment_are_one_hit():

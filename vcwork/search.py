@@ -165,14 +165,14 @@ class VideoIndex:
         Raises VcworkError where they are too few for that (and leaves everything as it was).
         """
         built = self.settings.fit(len(self), self.dimension)
-        rows = self._rows if self._alive.all() else self._rows.kept(self._alive)
-        self._faiss = None  # the old one's memory first
-        if self.settings.kind != "flat":
-            self._faiss = vector_index.train(rows, built)
-        self._rows, self.built = rows, built
-        self._lines = [line for line in self._lines if line is not None]
-        self._place = {id: place for place, id in enumerate(self._place)}
-        self._alive = np.ones(len(rows), dtype=bool)
+        self._faiss, self.built = None, built  # its memory first, then that of the deleted
+        if not self._alive.all():
+            self._rows = self._rows.kept(self._alive)
+            self._lines = [line for line in self._lines if line is not None]
+            self._place = {id: place for place, id in enumerate(self._place)}
+            self._alive = np.ones(len(self._rows), dtype=bool)
+        if self.settings.kind != "flat" and len(self):
+            self._faiss = vector_index.train(self._rows, built)
 
     def _settle(self) -> None:
         """Build again where too much has changed; where too little is left for that, compare exactly."""
