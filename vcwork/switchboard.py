@@ -263,5 +263,6 @@ def plot_effects(ax: Axes, found: Sequence[Effect]) -> None:
         ax.plot([100 * e.low, 100 * e.high], [y, y], color=tone, lw=1.5)
         ax.plot(100 * e.difference, y, "o", color=tone, ms=4)
     ax.axvline(0, color="grey", lw=0.8)
+    ax.set_ylim(-0.7, len(found) - 0.3)
     ax.set_yticks(range(len(found)), [name_of(e.setting) for e in reversed(found)])
     ax.set_xlabel(f"{found[0].metric}, points against the baseline" if found else "")

@@ -1,0 +1,148 @@
+"""The cross-attention scorer: a matrix of all pairs, padding without a say, what re-ranking may and may not move."""
+
+import numpy as np
+import pytest
+import torch
+
+from vcwork.batches import PairData
+from vcwork.checkpoint import Encoder
+from vcwork.config import ModelConfig, OverlapConfig
+from vcwork.errors import VcworkError
+from vcwork.model import VideoCLIP
+from vcwork.rerank import CrossConfig, CrossScorer, cross_scores, load_scorer, rerank, save_scorer, train_scorer
+from vcwork.sampling import Track
+from vcwork.store import Contract
+from vcwork.text import SPECIAL, Tokenizer
+
+TOKENIZER = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(12)), "do"])
+FIRST = len(SPECIAL)
+
+
+def encoder(seed: int = 0) -> Encoder:
+    torch.manual_seed(seed)
+    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": 8}
+    model = VideoCLIP(ModelConfig(feature_dim=16, vocab_size=len(TOKENIZER), max_text_tokens=6, **sizes)).eval()
+    return Encoder(model, TOKENIZER, Contract("toy", "none", 1.0, 8, "none", 16), digest="abc")
+
+
+def scorer(seed: int = 0, **config) -> CrossScorer:
+    torch.manual_seed(seed)
+    made = CrossScorer(32, CrossConfig(**config)).eval()
+    torch.nn.init.normal_(made.head.weight)  # trained ones are not zero
+    return made
+
+
+def states(n: int, length: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    mask = torch.from_numpy(np.arange(length) < rng.integers(1, length + 1, (n, 1)))
+    return torch.from_numpy(rng.normal(size=(n, length, 32)).astype(np.float32)), mask
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_matrix_holds_every_pair_and_padding_has_no_say(layers):
+    made, (video, v_mask), (text, t_mask) = scorer(layers=layers), states(3, 7, 0), states(4, 5, 1)
+    with torch.no_grad():
+        matrix = made(video, v_mask, text, t_mask, block=5)
+        assert matrix.shape == (3, 4)
+        for n in range(3):
+            for m in range(4):
+                alone = made(video[n : n + 1, v_mask[n]], v_mask[n : n + 1, v_mask[n]],
+                             text[m : m + 1, t_mask[m]], t_mask[m : m + 1, t_mask[m]])  # fmt: skip
+                assert matrix[n, m].item() == pytest.approx(alone.item(), abs=1e-5)
+        noisy = video.masked_fill(~v_mask[..., None], 1e3), text.masked_fill(~t_mask[..., None], -1e3)
+        assert torch.allclose(made(noisy[0], v_mask, noisy[1], t_mask), matrix, atol=1e-4)
+    assert matrix.std() > 1e-3, "or equality would prove nothing"
+
+
+def test_it_begins_as_the_dual_encoder():
+    torch.manual_seed(0)
+    fresh = CrossScorer(32, CrossConfig())
+    assert not fresh(*states(3, 7, 0), *states(4, 5, 1)).any()
+
+
+def test_scores_of_sentences_and_clips_are_those_of_their_states():
+    enc, made, rng = encoder(), scorer(), np.random.default_rng(2)
+    clips = [rng.normal(size=(n, 16)).astype(np.float32) for n in (3, 8, 12)]  # the last is longer than the window
+    sentences = ["do w1", "w2 w3 w4", "w5", "do do w7"]
+    found = cross_scores(made, enc, sentences, clips, block=3)
+    assert found.shape == (4, 3)
+    for q, sentence in enumerate(sentences):
+        for n, clip in enumerate(clips):
+            with torch.no_grad():
+                rows = torch.from_numpy(clip[None, :8])
+                video = enc.model.encode_video(rows, torch.ones(rows.shape[:2], dtype=torch.bool))
+                text = enc.model.encode_text(*TOKENIZER.encode([sentence], 6))
+                alone = made(video.states, video.mask, text.states, text.mask).item()
+            assert found[q, n] == pytest.approx(alone, abs=1e-5)
+    some = np.zeros((4, 3), bool)
+    some[1, 2] = True
+    only = cross_scores(made, enc, sentences, clips, some)
+    assert only[1, 2] == pytest.approx(found[1, 2], abs=1e-5) and np.count_nonzero(only) == 1
+
+
+@pytest.mark.parametrize("add_dot", [True, False])
+def test_only_the_best_are_dealt_out_anew(add_dot):
+    enc, made, rng = encoder(), scorer(add_dot=add_dot), np.random.default_rng(3)
+    clips = [rng.normal(size=(5, 16)).astype(np.float32) for _ in range(9)]
+    sentences = [f"do w{i}" for i in range(6)]
+    scores = rng.normal(size=(6, 9)).astype(np.float32)
+    moved = rerank(made, enc, sentences, clips, scores, top=4)
+    cross = cross_scores(made, enc, sentences, clips) + (scores if add_dot else 0)
+    for q in range(6):
+        best = np.argsort(-scores[q])[:4]
+        assert sorted(moved[q]) == sorted(scores[q]) and (np.delete(moved[q], best) == np.delete(scores[q], best)).all()
+        assert best[np.argsort(-moved[q][best])].tolist() == best[np.argsort(-cross[q][best])].tolist()
+    assert not np.array_equal(moved, scores)
+    assert np.array_equal(rerank(made, enc, sentences, clips, scores, top=1), scores), "one alone has no order"
+    everything = rerank(made, enc, sentences, clips, scores, top=99)
+    assert (everything.argsort(1) == cross.argsort(1)).all()
+
+
+def world(videos: int = 40) -> PairData:
+    rng, tracks, features = np.random.default_rng(0), [], []
+    directions = rng.normal(size=(12, 16)).astype(np.float32)
+    for v in range(videos):
+        order = rng.permutation(12)[:3]
+        features.append(np.repeat(directions[order], 4, 0) + 0.1 * rng.normal(size=(12, 16)).astype(np.float32))
+        starts = np.arange(0, 12, 4.0)
+        tracks.append(Track(f"v{v}", starts, starts + 4, tuple((FIRST + int(t), FIRST + 12) for t in order), 12))
+    return PairData(tracks, features)
+
+
+def test_it_learns_where_the_dual_encoder_knows_nothing():
+    enc, data = encoder(), world()
+    before = {name: t.clone() for name, t in enc.model.state_dict().items()}
+    rule = OverlapConfig(rule="strict", min_text_tokens=1, max_text_tokens=2, min_video_s=4, max_video_s=4)
+    config = CrossConfig(add_dot=False, updates=250, videos=6, clips=2, lr=3e-3, pairs=rule)
+    torch.manual_seed(0)
+    made = CrossScorer(32, config)
+    records = list(train_scorer(enc, data, config, made))
+    assert records[0].loss == pytest.approx(records[0].flat, abs=1e-5), "all scores are 0 to begin with"
+    assert np.mean([r.loss for r in records[-20:]]) < 0.6 * records[0].flat
+    assert all(torch.equal(t, before[name]) for name, t in enc.model.state_dict().items()), "the encoders stay"
+    clips, texts = [], [f"w{t} do" for t in range(12)]
+    for t in range(12):
+        clips.append(next(f[4 * p : 4 * p + 4] for tr, f in zip(data.tracks, data.features, strict=True)
+                          for p in range(3) if tr.tokens[p][0] == FIRST + t))  # fmt: skip
+    found = cross_scores(made.eval(), enc, texts, clips).argmax(1)
+    assert (found == np.arange(12)).mean() >= 0.6, "by chance a twelfth"
+
+
+def test_saved_and_refused(tmp_path):
+    enc, made = encoder(), scorer(layers=2)
+    save_scorer(tmp_path, made, enc)
+    again = load_scorer(tmp_path, enc)
+    with torch.no_grad():
+        given = *states(3, 7, 0), *states(4, 5, 1)
+        assert torch.equal(again(*given), made(*given)) and again.config == made.config
+    other = encoder()
+    other.digest = "def"
+    with pytest.raises(VcworkError, match="made for encoder abc, got def"):
+        load_scorer(tmp_path, other)
+    (tmp_path / "scorer.safetensors").write_bytes((tmp_path / "scorer.safetensors").read_bytes()[:-1] + b"x")
+    with pytest.raises(VcworkError, match="damaged"):
+        load_scorer(tmp_path, enc)
+    with pytest.raises(VcworkError, match="holds no scorer"):
+        load_scorer(tmp_path / "none", enc)
+    with pytest.raises(VcworkError, match="do not divide"):
+        CrossScorer(30, CrossConfig(heads=4))
