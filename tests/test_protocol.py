@@ -101,6 +101,15 @@ def test_a_record_older_than_cards_still_opens():
         as_result({key: value for key, value in old.items() if key != "protocol"})
 
 
+def test_a_test_time_trick_stands_beside_the_very_name():
+    plain, crowd = _result(FULL.but(tricks=())), _result(FULL.but(tricks=("dual softmax (transductive)",)))
+    bank = _result(FULL.but(tricks=("query bank of 9 texts of lab train",)))
+    names = [audit.row(r)["metric"] for r in (plain, crowd, bank)]
+    assert names == ["t2v_R@1", "t2v_R@1 [transductive]", "t2v_R@1 [test-time trick]"]
+    for table in (audit.results_table([crowd]), audit.results_html([crowd]), audit.results_latex([crowd])):
+        assert "[transductive]" in table
+
+
 def test_two_splits_are_never_compared():
     val, test = replace(FULL, split="lab val"), FULL
     message = "numbers of two splits are not compared: 'lab test' and 'lab val'"

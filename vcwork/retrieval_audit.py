@@ -129,6 +129,10 @@ def _card(setting: Card | str, pool: int, ties: str) -> Card:
     return card.but("text to video", task="retrieval", pool=pool, captions=1, ties=ties, interval=INTERVAL)
 
 
+def _right(places: metrics.Places) -> str:
+    return f"{places.n_relevant.mean():.1f} clips right for a text on average"
+
+
 # ---------------------------------------------------------------------------------------------------- tricks
 
 
@@ -211,7 +215,7 @@ def batch_curve(
         hits = np.mean([each.hit(k, ties) for each in places], axis=0)
         chance = metrics.chance_recall_at_k(places[0].n_items, k, places[0].n_relevant)
         blind = metrics.place(np.zeros(np.shape(scores)), relevant).hit(k, ties)
-        card = tricked[0].card(_card(setting, places[0].n_items, ties)).but(tied=places[0].n_ties)
+        card = tricked[0].card(_card(setting, places[0].n_items, ties)).but(_right(places[0]), tied=places[0].n_ties)
         known, options = {"constant score": float(blind.mean())}, {"n_boot": n_boot, "seed": seed}
         results.append(mean_result(f"t2v_R@{k}", hits, videos, chance, card, trivial=known, **options))
     return results
@@ -255,7 +259,8 @@ def by_length(
             continue
         what = f"clips over {low:g} s" if high == math.inf else f"clips of {low:g} to {high:g} s"
         chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant[there])
-        card = _card(setting, places.n_items, ties).but(f"{what} only, {there.sum()} of {len(there)} queries")
+        rule = f"{what} only, {there.sum()} of {len(there)} queries; {_right(places)}"
+        card = _card(setting, places.n_items, ties).but(rule)
         known = {"constant score": float(blind[there].mean())}
         options = {"trivial": known, "n_boot": n_boot, "seed": seed}
         results.append(mean_result(f"t2v_R@{k} {what}", hits[there], videos[there], chance, card, **options))

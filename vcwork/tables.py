@@ -38,7 +38,7 @@ def check_company(results: Iterable["Result"], recorded: bool = False) -> None:
 def row(result: "Result") -> dict[str, str]:
     """A result as the texts of one line, by column; the same in notebooks, on the page, in HTML and in LaTeX."""
     return {
-        "metric": result.name,
+        "metric": " ".join([result.name, *_badge(result)]),
         "value": result.show(),
         "95 % interval": _range(result.low, result.high, result.unit),
         "chance": result.show("chance"),
@@ -48,6 +48,14 @@ def row(result: "Result") -> dict[str, str]:
         "n": str(result.n),
         "protocol": str(result.protocol),
     }
+
+
+def _badge(result: "Result") -> list[str]:
+    """What a reader must see beside the very name: that the test knew more than one query, or used a trick."""
+    tricks = result.protocol.tricks
+    if not tricks:
+        return []
+    return ["[transductive]" if any("transductive" in trick for trick in tricks) else "[test-time trick]"]
 
 
 def rows(results: Sequence["Result"]) -> list[dict[str, str]]:
