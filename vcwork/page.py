@@ -33,6 +33,7 @@ dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .2rem .7rem; vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.name { white-space: normal; }
 tr.notebook th { border-top: 2px solid var(--soft); padding-top: .5rem; }
 tr.protocol td { color: var(--soft); font-size: .85rem; padding-bottom: .55rem; border-bottom: 1px solid var(--line); }
 .bar { position: relative; display: block; width: 9rem; height: .8rem; margin-top: .35rem; background: var(--line); }
