@@ -26,7 +26,7 @@ import faiss
 import numpy as np
 
 from vcwork.files import write_json
-from vcwork.search import Hit, VideoIndex
+from vcwork.video_index import Hit, VideoIndex
 from vcwork.vector_index import IndexSettings
 
 K, CHANGES = 10, 100

@@ -15,7 +15,7 @@ from vcwork.corpus import Corpus, Recipe, Segment, Video, scan_folder
 from vcwork.errors import VcworkError
 from vcwork.features import contract_of, extract
 from vcwork.model import VideoCLIP
-from vcwork.search import VideoIndex
+from vcwork.video_index import VideoIndex
 from vcwork.store import Contract, write_store
 from vcwork.text import Tokenizer
 from vcwork.video import write_mp4
@@ -330,3 +330,15 @@ def test_clips_inside_their_whole_video(encoder, world):
     row = int(np.flatnonzero(clips.videos == "b")[1])  # seconds 4 to 6
     np.testing.assert_allclose(vectors[row], encode.encode_seconds(encoder, store["b"])[4:6].mean(0), rtol=1e-5)
     assert evaluation.places(clips)[clips.videos == "b"].tolist() == [0, 1, 2]
+
+
+def test_no_module_stands_in_the_way_of_a_plain_function():
+    """`import vcwork.x` puts the module x on the package, where it would hide a function of that name for good."""
+    import pkgutil
+
+    import vcwork
+
+    modules = {module.name for module in pkgutil.iter_modules(vcwork.__path__)}
+    assert not modules & set(vcwork.__all__)
+    for name in vcwork.__all__:
+        assert getattr(vcwork, name) is getattr(vcwork, name)

@@ -10,7 +10,7 @@ from vcwork.config import ModelConfig
 from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
 from vcwork.model import VideoCLIP
-from vcwork.search import VideoIndex
+from vcwork.video_index import VideoIndex
 from vcwork.store import Contract, write_store
 from vcwork.tasks import moments
 from vcwork.text import Tokenizer

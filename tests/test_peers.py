@@ -34,7 +34,7 @@ from vcwork.evaluation import annotated_clips, clip_scores, overview, seconds_of
 from vcwork.features import contract_of, extract
 from vcwork.lab import LabConfig, make_corpus
 from vcwork.peers import Peer, is_peer, load_peer
-from vcwork.search import VideoIndex
+from vcwork.video_index import VideoIndex
 from vcwork.tasks import retrieval
 from vcwork.video import iter_seconds, write_mp4
 from vcwork.workspace import Workspace

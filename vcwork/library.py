@@ -14,7 +14,7 @@ import numpy as np
 from vcwork.checkpoint import Encoder
 from vcwork.encode import Clip, encode_seconds, encode_text, encode_video, features_of, windows
 from vcwork.errors import VcworkError
-from vcwork.search import Hit, VideoIndex
+from vcwork.video_index import Hit, VideoIndex
 from vcwork.store import FeatureStore
 from vcwork.tasks import moments
 from vcwork.tasks.moments import Moment

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcwork.errors import VcworkError
-from vcwork.search import Hit, VideoIndex
+from vcwork.video_index import Hit, VideoIndex
 
 
 @dataclass(frozen=True)

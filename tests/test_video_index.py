@@ -12,7 +12,7 @@ import pytest
 import vcwork.index_files as index_files
 from vcwork.errors import VcworkError
 from vcwork.files import sha256_file, sha256_json
-from vcwork.search import Hit, VideoIndex, without_overlap
+from vcwork.video_index import Hit, VideoIndex, without_overlap
 from vcwork.search_quality import recall_of
 from vcwork.vector_index import IndexSettings
 from vcwork.vectors import Rows, exact, products
@@ -473,7 +473,7 @@ import builtins, os, signal, sys
 from pathlib import Path
 import numpy as np
 import vcwork.files
-from vcwork.search import VideoIndex
+from vcwork.video_index import VideoIndex
 
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 vectors = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
