@@ -26,8 +26,8 @@ import faiss
 import numpy as np
 
 from vcwork.files import write_json
-from vcwork.video_index import Hit, VideoIndex
 from vcwork.vector_index import IndexSettings
+from vcwork.video_index import Hit, VideoIndex
 
 K, CHANGES = 10, 100
 ROWS = 1 << 15  # made together

@@ -15,10 +15,10 @@ from vcwork.corpus import Corpus, Recipe, Segment, Video, scan_folder
 from vcwork.errors import VcworkError
 from vcwork.features import contract_of, extract
 from vcwork.model import VideoCLIP
-from vcwork.video_index import VideoIndex
 from vcwork.store import Contract, write_store
 from vcwork.text import Tokenizer
 from vcwork.video import write_mp4
+from vcwork.video_index import VideoIndex
 
 WIDTH, WINDOW = 6, 8
 STEPS = {"s1": "chop the onion", "s2": "stir the soup", "s3": "peel the beet", "s4": "toss the salad"}

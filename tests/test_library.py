@@ -10,10 +10,10 @@ from vcwork.config import ModelConfig
 from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
 from vcwork.model import VideoCLIP
-from vcwork.video_index import VideoIndex
 from vcwork.store import Contract, write_store
 from vcwork.tasks import moments
 from vcwork.text import Tokenizer
+from vcwork.video_index import VideoIndex
 
 WIDTH, WINDOW = 6, 8
 SENTENCES = ["chop the onion", "stir the soup", "peel the beet"]

@@ -34,9 +34,9 @@ from vcwork.evaluation import annotated_clips, clip_scores, overview, seconds_of
 from vcwork.features import contract_of, extract
 from vcwork.lab import LabConfig, make_corpus
 from vcwork.peers import Peer, is_peer, load_peer
-from vcwork.video_index import VideoIndex
 from vcwork.tasks import retrieval
 from vcwork.video import iter_seconds, write_mp4
+from vcwork.video_index import VideoIndex
 from vcwork.workspace import Workspace
 
 KINDS = ("clip", "siglip", "xclip")

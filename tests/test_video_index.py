@@ -12,10 +12,10 @@ import pytest
 import vcwork.index_files as index_files
 from vcwork.errors import VcworkError
 from vcwork.files import sha256_file, sha256_json
-from vcwork.video_index import Hit, VideoIndex, without_overlap
 from vcwork.search_quality import recall_of
 from vcwork.vector_index import IndexSettings
 from vcwork.vectors import Rows, exact, products
+from vcwork.video_index import Hit, VideoIndex, without_overlap
 
 WIDTH, MANY = 32, 3000
 SETTINGS = {

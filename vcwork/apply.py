@@ -12,9 +12,9 @@ from vcwork.checkpoint import Encoder
 from vcwork.encode import Clip, encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
 from vcwork.evaluation import prompt_vectors
-from vcwork.video_index import Hit, VideoIndex
 from vcwork.store import FeatureStore
 from vcwork.tasks import classification, localization, segmentation
+from vcwork.video_index import Hit, VideoIndex
 
 
 def search(

@@ -14,11 +14,11 @@ import numpy as np
 from vcwork.checkpoint import Encoder
 from vcwork.encode import Clip, encode_seconds, encode_text, encode_video, features_of, windows
 from vcwork.errors import VcworkError
-from vcwork.video_index import Hit, VideoIndex
 from vcwork.store import FeatureStore
 from vcwork.tasks import moments
 from vcwork.tasks.moments import Moment
 from vcwork.vector_index import IndexSettings
+from vcwork.video_index import Hit, VideoIndex
 
 PER = ("video", "window", "second")
 
