@@ -129,3 +129,31 @@ def test_a_learned_temperature_learns():
     update(model, optimizer, schedule, batch, CONFIG)
     assert before == 1.0 != model.temperature().item()
     assert json.loads(model.config.model_dump_json())["learn_temperature"]
+
+
+TABLE_7 = {
+    "without_retrieval": {"train.clusters.retrieve"},
+    "without_retrieval_and_overlap": {"train.clusters.retrieve", "train.pairs.rule"},
+    "mil_nce": {"train.loss", "train.pairs.rule"},
+    "shared_transformer": {"model.shared", "model.video_layers"},
+    "retrieve_k": {"train.clusters.pool_factor"},
+    "first_32_s": {"train.clusters.vector_first_s"},
+    "cls_pooling": {"model.pooling"},
+}
+
+
+def flat(value: object, name: str = "") -> dict:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {k: v for key, part in value.items() for k, v in flat(part, f"{name}.{key}".strip(".")).items()}
+
+
+def test_a_recipe_for_every_row_of_table_7(root):
+    """Each is the paper's recipe but for what the row changes."""
+    files = {path.stem: path for path in (root / "params/paper/ablations").glob("*.yaml")}
+    assert files.keys() == TABLE_7.keys()
+    base = flat(read_recipe(root / "params/paper/recipes/pretraining.yaml").model_dump())
+    for name, path in files.items():
+        recipe = flat(read_recipe(path).model_dump())
+        changed = {key for key in base.keys() | recipe.keys() if base.get(key) != recipe.get(key)}
+        assert changed - {"model"} == TABLE_7[name], name
