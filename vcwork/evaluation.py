@@ -10,6 +10,7 @@ import numpy as np
 
 from vcwork import trivial
 from vcwork.audit import text_table
+from vcwork.benchmarks.corpora import questions
 from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus, Video
 from vcwork.encode import encode_seconds, encode_text, encode_video
@@ -17,7 +18,7 @@ from vcwork.errors import VcworkError
 from vcwork.protocol import Card
 from vcwork.sampling import Pair
 from vcwork.store import FeatureStore
-from vcwork.tasks import classification, localization, moments, segmentation
+from vcwork.tasks import classification, didemo, localization, moments, segmentation
 from vcwork.tasks.common import seconds_of
 
 
@@ -142,6 +143,25 @@ def pair_steps(corpus: Corpus, pairs: list[Pair]) -> list[str]:
 def clip_scores(encoder: Encoder, clips: Clips) -> np.ndarray:
     """scores[q, n] of every sentence with every clip, (N, N)."""
     return encode_text(encoder, clips.sentences) @ encode_video(encoder, clips.features).T
+
+
+def published_choices(corpus: Corpus, clips: Clips, split: str) -> tuple[list[str], np.ndarray, np.ndarray] | None:
+    """The choices that an MSR-VTT-QA corpus was published with; None for any other corpus.
+
+    (captions, choices, answer): the clips' own sentences (N) and behind them the wrong ones, each text once; choices
+    (N, C) indexes into them; answer (N,), the place of the clip's own. Nothing is drawn here.
+    """
+    asked: dict[tuple, list] = {}
+    for q in questions(corpus, split):
+        asked.setdefault((q.video, q.start_s, q.end_s, q.text), []).append(q)
+    if not asked:
+        return None
+    keys = zip(clips.videos, clips.spans, clips.sentences, strict=True)
+    mine = [asked[video, *span, text].pop(0) for video, span, text in keys]
+    wrong = dict.fromkeys(text for q in mine for i, text in enumerate(q.choices) if i != q.answer)
+    place = {text: len(clips) + i for i, text in enumerate(wrong)}
+    choices = [[n if i == q.answer else place[text] for i, text in enumerate(q.choices)] for n, q in enumerate(mine)]
+    return [*clips.sentences, *wrong], np.array(choices), np.array([q.answer for q in mine])
 
 
 def spoken(corpus: Corpus, clips: Clips) -> list[str]:
@@ -280,6 +300,39 @@ def moment_cases(seconds: Seconds) -> list[moments.Case]:
             spans = [(s.start_s, s.end_s) for s in video.segments if s.step == step]
             cases.append(moments.Case(scores[:, seconds.steps.index(step)], spans, video.id))
     return cases
+
+
+def didemo_sentences(corpus: Corpus, split: str) -> list[tuple[str, str, list[tuple[int, int]]]]:
+    """Every sentence of a DiDeMo split: its video, its text, each annotator's (first, last) chunk; [] where there is
+    none. Features are not needed: `didemo.fit_moment_frequency` takes the third of each."""
+    return [(v.id, s["caption"], [(first, last) for first, last in s["chunks"]])
+            for v in corpus.split(split) for s in corpus.truth(v.id).get("segments", []) if "chunks" in s]  # fmt: skip
+
+
+def didemo_cases(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str) -> list[didemo.Case]:
+    """Each sentence with the scores (21,) of its own video's moments: the mean state of a moment times the text.
+
+    Left out: sentences of videos without features, and those whose chosen chunks all lie behind them.
+    """
+    told = [(video, text, times) for video, text, times in didemo_sentences(corpus, split) if video in store
+            and any(first * didemo.CHUNK_S < store.lengths[video] for first, _ in times)]  # fmt: skip
+    if not told:
+        raise VcworkError(f"{corpus.folder}: no {split} sentence of DiDeMo has features in {store.folder}")
+    vectors = {video: didemo.moment_vectors(encode_seconds(encoder, store[video]))
+               for video in dict.fromkeys(video for video, _, _ in told)}  # fmt: skip
+    texts = encode_text(encoder, [text for _, text, _ in told])  # (S, D)
+    return [didemo.Case(didemo.moment_scores(vectors[video], text), times, video)
+            for (video, _, times), text in zip(told, texts, strict=True)]  # fmt: skip
+
+
+def didemo_paragraphs(
+    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str
+) -> tuple[np.ndarray, list[str]]:
+    """scores (V, V) of each video's sentences, as one text, with every whole video, and the videos' ids."""
+    told = [(video, text) for video, text, _ in didemo_sentences(corpus, split) if video in store]
+    texts = didemo.paragraphs([text for _, text in told], [video for video, _ in told])
+    seen = encode_video(encoder, [store[video] for video in texts])  # (V, D)
+    return encode_text(encoder, list(texts.values())) @ seen.T, list(texts)
 
 
 def prompt_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
