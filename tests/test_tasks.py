@@ -77,7 +77,7 @@ def test_retrieval_with_label_sentences_that_belong_to_no_video():
     labels = np.append(np.unique(group), 99)  # the last label occurs in no clip
     scores = (labels[:, None] == group).astype(float)
     got = _named(retrieval.evaluate(scores, labels, group, video))
-    assert set(got) == {f"{way}_{m}" for way in ("t2v", "v2t") for m in ("R@1", "R@5", "R@10", "MdR")}
+    assert set(got) == {f"{way}_{m}" for way in ("t2v", "v2t") for m in ("R@1", "R@5", "R@10", "MdR", "MRR")}
     assert got["t2v_R@1"].n == 20 and "20 queries, 1 left out without a right" in got["t2v_R@1"].protocol.rule
     assert got["v2t_R@1"].value == 1 and got["v2t_R@1"].chance == pytest.approx(1 / 21)
 
@@ -563,3 +563,38 @@ def test_centring_removes_what_a_second_adds_to_all_its_scores():
     level = np.random.default_rng(1).normal(size=(6, 1)) * 10
     np.testing.assert_allclose(segmentation.centred(scores + level), segmentation.centred(scores))
     np.testing.assert_array_equal(segmentation.centred(scores).argmax(1), scores.argmax(1))
+
+
+def test_mrr_beside_its_chance():
+    rng = np.random.default_rng(0)
+    scores = np.eye(6) + 0.6 * rng.normal(size=(6, 6))
+    groups, videos = np.arange(6), np.array(list("aabbcc"))
+    found = {r.name: r for r in retrieval.evaluate(scores, groups, groups, videos, n_boot=20)}
+    ranks = 1 + (scores > np.diag(scores)[:, None]).sum(1)
+    assert found["t2v_MRR"].value == pytest.approx((1 / ranks).mean())
+    assert found["t2v_MRR"].chance == pytest.approx(sum(1 / k for k in range(1, 7)) / 6)
+    assert found["t2v_MRR"].trivial["constant score"] == pytest.approx(found["t2v_MRR"].chance)
+
+
+def test_a_second_grows_to_the_stretch_in_which_its_step_is_best():
+    best = np.array([0, 0, 1, 1, 1, 0, 2, 2])
+    scores = np.eye(3)[best]
+    assert localization.extents(scores, np.array([1, 3, 6])).tolist() == [[0, 2], [2, 5], [6, 8]]
+    assert localization.extents(scores, np.array([5, 3, 6])).tolist()[0] == [5, 6], "the stretch around this second"
+    lone = localization.extents(scores, np.array([0, 1, 6]))
+    assert lone[1].tolist() == [1, 5], "grown from a second where another step is best"
+
+
+def test_step_iou_of_a_perfect_and_of_an_ignorant_model():
+    intervals = [[(0, 3)], [(3, 5)], []]
+    perfect = np.array([[1, 0, 0]] * 3 + [[0, 1, 0]] * 2 + [[0, 0, 1]] * 5, float)
+    cases = [localization.Case(5 * perfect, intervals, f"v{i}", "t") for i in range(4)]
+    found = {r.name: r for r in localization.evaluate(cases, n_boot=20)}["step_tIoU"]
+    assert found.value == pytest.approx(1) and found.n == 8, "the absent step counts nowhere"
+    parts = [(0, 10 / 3), (10 / 3, 20 / 3)]
+    by_hand = [3 / (10 / 3), (5 - 10 / 3) / (20 / 3 - 3)]
+    assert found.trivial["uniform in order"] == pytest.approx(np.mean(by_hand)), parts
+    rng = np.random.default_rng(0)
+    drawn = [np.sort(rng.permutation(10)[:3]) for _ in range(20_000)]
+    hits = [((t[0] < 3) / 3 + (3 <= t[1] < 5) / 2) / 2 for t in drawn]
+    assert found.chance == pytest.approx(np.mean(hits), abs=0.01)

@@ -3,6 +3,7 @@
 `localize` gives every step exactly one second, in order, by dynamic programming; `localize_unordered` gives each step
 its best second on its own. The order alone is worth a lot, so `evaluate` puts predictors beside it that know the
 order and nothing else. A hit is a chosen second inside an annotated interval of that step, [floor(start), ceil(end)).
+A hit says nothing of how long the step takes: `extents` grows the second to a stretch, whose IoU is measured, too.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from vcwork import trivial
 from vcwork.audit import Result, sum_by_video
 from vcwork.errors import VcworkError
-from vcwork.metrics import check_scores
+from vcwork.metrics import check_scores, tiou
 from vcwork.protocol import Card, as_card
 from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result
 
@@ -39,6 +40,21 @@ def localize(scores: np.ndarray) -> np.ndarray:
 def localize_unordered(scores: np.ndarray) -> np.ndarray:
     """The best second of each step on its own, (T, K) -> (K,): log softmax over steps, then the first maximum."""
     return _log_softmax(check_scores(scores)).argmax(0)
+
+
+def extents(scores: np.ndarray, seconds: np.ndarray) -> np.ndarray:
+    """Each step's second grown, both ways, while it is the best of the K steps; (T, K), (K,) -> (K, 2) [start, end).
+
+    Ours: CrossTask asks for a second only. The chosen second itself belongs to its step whatever scores best there.
+    """
+    scores = check_scores(scores)
+    best = scores == scores.max(1, keepdims=True)  # (T, K)
+    out = np.zeros((len(seconds), 2), dtype=int)
+    for k, second in enumerate(seconds):
+        other = np.flatnonzero(~best[:, k])
+        before, after = other[other < second], other[other > second]
+        out[k] = before[-1] + 1 if len(before) else 0, after[0] if len(after) else len(scores)
+    return out
 
 
 def ordered_seconds(cost: np.ndarray) -> np.ndarray:
@@ -92,7 +108,8 @@ def evaluate(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
-    """Recall of steps that are present: mean over tasks, over all steps (micro), and without knowing the order.
+    """Recall of steps that are present: mean over tasks, over all steps (micro), and without knowing the order; then
+    `step_tIoU`, the IoU of each present step's stretch (`extents` of the ordered seconds) with its best interval.
 
     Chance deals K random seconds out in order (for the unordered recall: any second). Trivial: uniform in order and,
     with `prior` from `trivial.fit_linear_in_time`, linear in time. Raises VcworkError naming a video that is wrong.
@@ -114,13 +131,56 @@ def evaluate(
         sure["linear in time"] = [_hits(m, trivial.linear_in_time(*m.shape, prior)) for m in masks]
     each = [_log_softmax(case.scores) for case in cases]
     tied = sum(int(((s == s.max(0)).sum(0) > 1).sum()) for s in each)  # steps whose best second is not the only one
-    return _results(
-        cases,
-        masks,
-        sure,
-        as_card(setting).but("of equal seconds the first", tied=tied),
-        {"n_boot": n_boot, "seed": seed},
+    setting, options = as_card(setting).but("of equal seconds the first", tied=tied), {"n_boot": n_boot, "seed": seed}
+    return [*_results(cases, masks, sure, setting, options), _step_iou(cases, masks, ordered, prior, setting, options)]
+
+
+def _step_iou(
+    cases: list[Case], masks: list[np.ndarray], ordered: list, prior: tuple[float, float] | None, setting: Card,
+    options: dict,
+) -> Result:  # fmt: skip
+    """Over all present steps. Chance: one second each, random but in order; trivial: K equal parts, in order."""
+    kept = [i for i, m in enumerate(masks) if m.any()]
+    names = ("ours", "random in order", "uniform in order", "random", *(() if prior is None else ("linear in time",)))
+    sums: dict[str, list[float]] = {name: [] for name in names}
+    for i in kept:
+        case, mask = cases[i], masks[i]
+        n_steps, n_seconds = mask.shape
+        edges = np.arange(n_steps + 1) * n_seconds / n_steps
+        sums["ours"].append(_best_iou(case, extents(case.scores, ordered[i])))
+        sums["uniform in order"].append(_best_iou(case, np.stack([edges[:-1], edges[1:]], 1)))
+        single = _second_iou(case, mask)  # (K, T)
+        sums["random in order"].append(trivial.random_in_order_hits(single).sum())
+        sums["random"].append(single.mean(1).sum())
+        if prior is not None:
+            sums["linear in time"].append(_hits(single, trivial.linear_in_time(n_steps, n_seconds, prior)).sum())
+    totals = np.array([masks[i].any(1).sum() for i in kept], float)
+    scores = {name: float(np.sum(values) / totals.sum()) for name, values in sums.items()}
+    known = {key: scores[key] for key in trivial.REGISTRY["localization"] if key in scores}
+    videos = [cases[i].video for i in kept]
+    parts = sum_by_video(np.array(sums["ours"]), videos), sum_by_video(totals, videos)
+    rule = (
+        f"{int(totals.sum())} steps present in {len(kept)} videos; stretch around the second in which the step is best"
     )
+    card = setting.but(f"{rule}; chance: one second, random in order", task="localization", interval="videos")
+    return ratio_result("step_tIoU", *parts, scores["random in order"], card, trivial=known, **options)
+
+
+def _best_iou(case: Case, spans: np.ndarray) -> float:
+    """Sum over present steps of the largest IoU with an annotated interval; spans (K, 2)."""
+    each = [tiou(np.asarray(own, float), span).max() for own, span in zip(map(list, case.intervals), spans, strict=True)
+            if own]  # fmt: skip
+    return float(np.sum(each))
+
+
+def _second_iou(case: Case, mask: np.ndarray) -> np.ndarray:
+    """(K, T): the best IoU with an annotated interval that each single second would have; 0 for absent steps."""
+    seconds = np.stack([np.arange(mask.shape[1]), np.arange(mask.shape[1]) + 1], 1).astype(float)  # (T, 2)
+    out = np.zeros(mask.shape)
+    for k, own in enumerate(map(list, case.intervals)):
+        if own:
+            out[k] = tiou(np.asarray(own, float)[:, None], seconds).max(0)
+    return out
 
 
 def _masks(case: Case) -> np.ndarray:

@@ -117,10 +117,20 @@ def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: Card, optio
 
 
 def _ranked(side: _Side, relevant: np.ndarray, ks, ties: str, protocol: Card, options: dict) -> list[Result]:
-    """R@k for each k below the gallery's size, and the median rank."""
+    """R@k for each k below the gallery's size, the median rank and the mean reciprocal rank."""
     places, others = _places(side, relevant)
     results = [_at_k(side, places, others, k, ties, protocol, options) for k in ks if k < places.n_items]
-    return [*results, _median_rank(side, places, others, ties, protocol, options)]
+    return [*results, *(of(side, places, others, ties, protocol, options) for of in (_median_rank, _mrr))]
+
+
+def _mrr(side: _Side, places: metrics.Places, others: dict, ties: str, protocol: Card, options: dict) -> Result:
+    """Mean of 1 / rank of the best right item; chance is its mean over random orders."""
+    known = {name: float(each.reciprocal(ties).mean()) for name, each in others.items()}
+    chance = float(_collapsed(places).reciprocal("expected").mean())
+    card = protocol.but(tied=places.n_ties)
+    return mean_result(
+        f"{side.prefix}MRR", places.reciprocal(ties), side.groups, chance, card, trivial=known, **options
+    )
 
 
 def _places(side: _Side, relevant: np.ndarray) -> tuple[metrics.Places, dict[str, metrics.Places]]:
