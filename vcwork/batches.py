@@ -4,8 +4,8 @@ Everything drawn depends on (seed, epoch, batch) alone, so neither the number of
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -44,6 +44,14 @@ class PairData:
         if not len(self.tracks) or len(self.tracks) != len(self.features):
             raise VcworkError(f"expected one feature array a track and at least one, got {len(self.tracks)} tracks")
 
+    def clips(self, spans: list[tuple[int, int, int]]) -> list[np.ndarray]:
+        """Features (T_i, W) of each (track, first second, end); `vcwork.pixels` decodes frames here."""
+        of = {v: self.features[v] for v in dict.fromkeys(v for v, _, _ in spans)}
+        return [of[v][start:end] for v, start, end in spans]
+
+    def expect(self, batch: "Batch", following: Iterator["Batch"]) -> None:
+        """`batch` is wanted now, and these after it: a hint for data that take time to read. Here nothing."""
+
 
 @dataclass
 class Batch:
@@ -62,8 +70,14 @@ class Batch:
     def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if not self.config.candidates:
             return collate(self.pairs, self.data, self.videos, model, tokenizer, self.config)
-        clips, texts, _ = self._candidates()
-        return tensors(clips, texts, model, tokenizer, self.config)
+        spans, texts, _ = self._candidates()
+        return tensors(self.data.clips(spans), texts, model, tokenizer, self.config)
+
+    def spans(self) -> list[tuple[int, int, int]]:
+        """(track, first second, end) of every clip that `__call__` will ask the data for, in order."""
+        if self.config.candidates:
+            return self._candidates()[0]
+        return _spans(self.pairs, self.data, self.videos)
 
     def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Whom clips (N,) and texts (B,) belong to: clip n is a candidate of text b where the numbers are equal.
@@ -76,12 +90,12 @@ class Batch:
         of = torch.tensor([row[p.video_id] for p in self.pairs], device=device)
         return of, of
 
-    def _candidates(self) -> tuple[list[np.ndarray], list, tuple[np.ndarray, np.ndarray]]:
-        """Clips as features, texts as tokens, and their groups: all windows of each video, or a bag for each clip."""
+    def _candidates(self) -> tuple[list[tuple[int, int, int]], list, tuple[np.ndarray, np.ndarray]]:
+        """Clips as spans, texts as tokens, and their groups: all windows of each video, or a bag for each clip."""
         row = {self.data.tracks[v].video_id: int(v) for v in self.videos}
         rule, at = self.config.pairs, [row[p.video_id] for p in self.pairs]
         if rule.rule == "bag":
-            clips = [self.data.features[v][p.video_start : p.video_end] for v, p in zip(at, self.pairs, strict=True)]
+            clips = _spans(self.pairs, self.data, self.videos)
             tracks = [self.data.tracks[v] for v in at]
             texts = [
                 list(t.tokens[i]) for t, p in zip(tracks, self.pairs, strict=True) for i in bag_of(t, p.first, rule.bag)
@@ -89,12 +103,11 @@ class Batch:
             return clips, texts, (np.arange(len(clips)), np.repeat(np.arange(len(clips)), rule.bag))
         videos = list(dict.fromkeys(at))
         spans = [
-            (v, s)
+            (v, *s)
             for v in videos
             for s in sliding_windows(self.data.tracks[v].seconds, rule.max_video_s, rule.stride_s)
         ]
-        clips = [self.data.features[v][start:end] for v, (start, end) in spans]
-        return clips, [p.tokens for p in self.pairs], (np.array([v for v, _ in spans]), np.array(at))
+        return spans, [p.tokens for p in self.pairs], (np.array([v for v, _, _ in spans]), np.array(at))
 
 
 def pairs_of(
@@ -102,10 +115,16 @@ def pairs_of(
 ) -> Batch:
     """Update i: a batch of its own for each rank (local negatives), or each rank's share of one batch."""
     local = config.negatives == "local"
-    i = i * engine.world + engine.rank if local else i
-    videos = batches[i]
-    pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
-    return Batch(pairs if local else engine.share(pairs), pairs, videos, data, config)
+
+    def drawn(i: int) -> Batch:
+        i = i * engine.world + engine.rank if local else i
+        videos = batches[i]
+        pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
+        return Batch(pairs if local else engine.share(pairs), pairs, videos, data, config)
+
+    batch, per_epoch = drawn(i), len(batches) // (engine.world if local else 1)
+    data.expect(batch, (drawn(j) for j in range(i + 1, per_epoch)))
+    return batch
 
 
 def epoch_batches(
@@ -168,9 +187,13 @@ def collate(
     pairs: list[Pair], data: PairData, videos: np.ndarray, model: VideoCLIP, tokenizer: Tokenizer, config: TrainConfig
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """features (B, T, W), mask (B, T), ids (B, L), mask (B, L), padded to the batch's longest."""
-    of = {data.tracks[v].video_id: data.features[v] for v in videos}
-    clips = [of[p.video_id][p.video_start : p.video_end] for p in pairs]
+    clips = data.clips(_spans(pairs, data, videos))
     return tensors(clips, [p.tokens for p in pairs], model, tokenizer, config)
+
+
+def _spans(pairs: list[Pair], data: PairData, videos: np.ndarray) -> list[tuple[int, int, int]]:
+    row = {data.tracks[v].video_id: int(v) for v in videos}
+    return [(row[p.video_id], p.video_start, p.video_end) for p in pairs]
 
 
 def tensors(
@@ -186,9 +209,13 @@ def tensors(
 
 
 def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:
-    """Clips (T_i, W) -> features (B, T, W) float32 and mask (B, T); only the first `max_tokens` seconds are kept."""
+    """Clips (T_i, W) -> features (B, T, W) float32 and mask (B, T); only the first `max_tokens` seconds are kept.
+
+    Frames, uint8 (N_i, 3, H, W), stay so: (B, N, 3, H, W).
+    """
     length = max(1, min(max_tokens, max(len(c) for c in clips)))
-    features = np.zeros((len(clips), length, clips[0].shape[1]), np.float32)
+    kind = np.uint8 if clips[0].ndim == 4 else np.float32
+    features = np.zeros((len(clips), length, *clips[0].shape[1:]), kind)
     mask = np.zeros((len(clips), length), bool)
     for row, clip in enumerate(clips):
         n = min(len(clip), length)
@@ -225,4 +252,4 @@ def derange(data: PairData, seed: int) -> PairData:
         tracks.append(
             Track(track.video_id, donor.start_s * stretch, donor.end_s * stretch, donor.tokens, track.seconds)
         )
-    return PairData(tracks, data.features, data.steps)
+    return replace(data, tracks=tracks)

@@ -6,6 +6,7 @@ windows and averaged, never cut silently.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,12 +19,22 @@ from vcwork.train import pad_clips
 Clip = np.ndarray | str | Path
 
 
+@runtime_checkable
+class ReadsClips(Protocol):
+    """An encoder that makes vectors of whole clips itself, without features in between."""
+
+    def encode_clips(self, clips: Iterable[Clip], batch_size: int) -> np.ndarray: ...
+
+
 def encode_video(encoder: Encoder, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
     """One vector a clip, (N, D) float32: features (T, W) each, or paths of video files.
 
     A clip longer than the window is the mean over its windows (half overlapping). Raises VcworkError on NaN, on
     another feature width, and for files when the encoder's backbone is not to be had.
+    An encoder from frames (`vcwork.frames`) takes files and spans of files, and reads each as one clip.
     """
+    if isinstance(encoder, ReadsClips):
+        return encoder.encode_clips(clips, batch_size)
     clips = [_features(encoder, clip, i) for i, clip in enumerate(clips)]
     pieces = [
         (i, clip[s : s + encoder.window]) for i, clip in enumerate(clips) for s in windows(len(clip), encoder.window)
@@ -47,6 +58,8 @@ def encode_seconds(encoder: Encoder, clip: Clip, stride: int | None = None, batc
 
     `stride` seconds between windows, half a window unless said (paper: 32 and 16).
     """
+    if isinstance(encoder, ReadsClips):
+        raise VcworkError("an encoder from frames gives one vector a clip, none a second; give spans to encode_video")
     clip = _features(encoder, clip, 0)
     starts = windows(len(clip), encoder.window, stride)
     pieces = [clip[s : s + encoder.window] for s in starts]
