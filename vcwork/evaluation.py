@@ -312,7 +312,8 @@ def didemo_sentences(corpus: Corpus, split: str) -> list[tuple[str, str, list[tu
 def didemo_cases(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str) -> list[didemo.Case]:
     """Each sentence with the scores (21,) of its own video's moments: the mean state of a moment times the text.
 
-    Left out: sentences of videos without features, and those whose chosen chunks all lie behind them.
+    Left out: sentences of videos without features, and those whose chosen chunks all lie behind them. Departs from the
+    reference code, which in videos of less than 30 s averages states of padding too: here only a video's own seconds.
     """
     told = [(video, text, times) for video, text, times in didemo_sentences(corpus, split) if video in store
             and any(first * didemo.CHUNK_S < store.lengths[video] for first, _ in times)]  # fmt: skip
