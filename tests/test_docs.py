@@ -1,0 +1,35 @@
+"""Documents: links lead somewhere, and the table of the source documents is complete and says what the claims say."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vcwork import claims
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("params/*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not dead
+
+
+def test_every_item_of_the_source_documents_has_its_row():
+    rows = re.findall(
+        r"^\| (\d\.\d+) \| (.*?) \| (.*?) \| (.*?) \|$", (ROOT / "docs/source_documents.md").read_text(), re.M
+    )
+    assert [number for number, *_ in rows] == [
+        f"{d}.{i}" for d, n in ((1, 32), (2, 6), (3, 20)) for i in range(1, n + 1)
+    ]
+    told = {c.id: c for c in (*claims.DOCUMENT_1, *claims.DOCUMENT_2, *claims.DOCUMENT_3)}
+    for number, text, truth, where in rows:
+        assert "](../" in where, f"{number}: where?"
+        if number in told:  # the others are several claims each
+            assert text == told[number].text
+            assert truth.startswith({True: "agrees", False: "differs", None: "asked for"}[told[number].agrees]), number
+        else:
+            assert any(id.startswith(number) for id in told), number
