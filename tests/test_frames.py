@@ -6,10 +6,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from transformers import (
+    BertConfig,
+    BertModel,
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTokenizer,
@@ -107,6 +110,21 @@ def test_jumping_gives_the_same_frames_as_reading_on(tmp_path, monkeypatch):
         np.testing.assert_array_equal(there, here)
 
 
+def test_a_file_that_cannot_be_entered_or_says_no_length_is_read_from_its_beginning(tmp_path, monkeypatch):
+    path = tmp_path / "bare.h264"  # pictures alone: no times, no index, no length
+    with av.open(str(path), "w", format="h264") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
+        stream.width = stream.height = SIDE
+        for k in range(200):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((SIDE, SIDE, 3), k, np.uint8))))
+        container.mux(stream.encode())
+    assert levels_of(read_span(Span(path), View(2, SIDE, SIDE))) == pytest.approx([50, 150], abs=4)
+    assert levels_of(read_span(Span(path, 6, 8), View(2, SIDE, SIDE))) == pytest.approx([162, 187], abs=4)
+    monkeypatch.setattr(pixels, "_entered", None)  # would raise TypeError if it were asked
+    with pytest.raises(TypeError):
+        read_span(Span(path, 6, 8), View(2, SIDE, SIDE))
+
+
 def test_a_broken_video_is_named(tmp_path):
     path = grey(tmp_path / "whole.mp4", [100] * 80)
     cut = tmp_path / "cut.mp4"
@@ -183,6 +201,15 @@ def test_any_number_of_workers_gives_the_same_batches(world):
         assert here[0].dtype == torch.uint8 and here[0].shape == (18, 4, 3, SIDE, SIDE)
         assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
     assert not torch.equal(alone[0][0], alone[1][0])
+
+
+def test_only_the_next_update_is_decoded_ahead(world):
+    data = frame_pairs(world, new_frames(world, config()).tokenizer, View(2, SIDE, SIDE), workers=2)
+    batches = [np.arange(6)] * 8
+    for i in range(8):
+        batch = pairs_of(data, batches, i, 0, TRAIN, Engine())
+        assert len(data.clips(batch.spans())) == 18 and len(data._coming) <= 2
+    assert not data._coming, "all that was announced was asked for"
 
 
 def test_what_was_not_expected_is_read_all_the_same(world):
@@ -358,6 +385,20 @@ def clip_folder(folder: Path, width: int = 16) -> Path:
         folder
     )
     return folder
+
+
+def test_words_from_a_folder_of_bert(world, tmp_path):
+    tokenizer = new_frames(world, config()).tokenizer
+    sizes = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 2}
+    bert = BertModel(BertConfig(vocab_size=len(tokenizer), **sizes), add_pooling_layer=False)
+    bert.save_pretrained(tmp_path)
+    tokenizer.save(tmp_path)
+    encoder = new_frames(world, config(text_source=str(tmp_path)))
+    state, own = encoder.model.state_dict(), bert.state_dict()
+    for name in (n for n in own if n.startswith("encoder.layer.0")):
+        assert torch.equal(state[f"text_bert.{name}"], own[name]) and torch.equal(
+            state[f"video_bert.{name}"], own[name]
+        )
 
 
 def test_words_from_a_folder_of_clip(world, tmp_path):

@@ -7,7 +7,6 @@ Known gaps: no crops, flips or colour changes are drawn. Workers are processes o
 asks for some needs `if __name__ == "__main__":` where the system does not fork.
 """
 
-import contextlib
 import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -62,57 +61,63 @@ def read_span(span: Span, view: View) -> np.ndarray:
     So a span that holds fewer frames gives what it has, and an empty span none. A span beyond the file's end gives the
     last frame. VcworkError names a file that is missing, does not decode or ends early.
     """
-    with _open(span.path) as (container, stream):
-        end_s = _end_s(container, stream, span)
-        if end_s <= span.start_s:
-            return np.zeros((0, 3, view.crop, view.crop), np.uint8)
-        convert, at, frames = _Converter(view.size), (view.size - view.crop) // 2, []
-        for frame in _shown(container, stream, span.path, sample_times(span.start_s, end_s, view.frames)):
+    try:
+        return _read(span, view, SEEK_S)
+    except _NoEntryError:
+        return _read(span, view, np.inf)
+
+
+class _NoEntryError(Exception):
+    """This file cannot be entered in its middle."""
+
+
+def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
+    end_s = _end_s(span.path) if span.end_s is None else span.end_s
+    if end_s <= span.start_s:
+        return np.zeros((0, 3, view.crop, view.crop), np.uint8)
+    convert, at, frames = _Converter(view.size), (view.size - view.crop) // 2, []
+    with _open(span.path) as opened:
+        for frame in _shown(*opened, span.path, sample_times(span.start_s, end_s, view.frames), seek_s):
             if frame is not convert.frame:
                 frames.append(convert(frame)[at : at + view.crop, at : at + view.crop])
     return np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))  # (n, 3, crop, crop)
 
 
-def _end_s(container: Any, stream: Any, span: Span) -> float:
-    if span.end_s is not None:
-        return span.end_s
-    declared_s = _declared_s(container, stream)
-    if declared_s:
-        return declared_s
-    timed = _TimedFrames(container, stream, span.path)  # the header does not say: look
-    deque(timed, maxlen=0)
-    container.seek(container.start_time or 0)
-    return timed.end_s
+def _end_s(path: Path) -> float:
+    with _open(path) as (container, stream):
+        timed = _TimedFrames(container, stream, path)
+        if not (declared_s := _declared_s(container, stream)):
+            deque(timed, maxlen=0)  # the header does not say: look
+        return declared_s or timed.end_s
 
 
-def _shown(container: Any, stream: Any, path: Path, times: np.ndarray) -> Iterator[av.VideoFrame]:
+def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: float) -> Iterator[av.VideoFrame]:
     """The frame on display at each of the rising `times`; before the first that one, after the end the last."""
-    timed, held, coming = None, None, None
+    timed = _TimedFrames(container, stream, path)
+    frames, held, coming = iter(timed), None, None
     for t in times:
-        if timed is None or (coming is not None and t - coming[0] > SEEK_S):
-            timed, frames = _begin(container, stream, path, t)
-            held, coming = None, next(frames, None)
-        while coming is not None and (held is None or coming[0] <= t):
+        now_s = 0.0 if held is None else np.inf if coming is None else coming[0]  # at the end nothing is far
+        if t - now_s > seek_s:
+            frames, held, coming = _entered(container, stream, timed, t), None, None
+        while held is None or (coming is not None and coming[0] <= t):
             held, coming = coming, next(frames, None)
-        if coming is None:
-            _check_length(path, timed.end_s, _declared_s(container, stream))
+            if coming is None:
+                _check_length(path, timed.end_s, _declared_s(container, stream))
         yield held[1]
 
 
-def _begin(container: Any, stream: Any, path: Path, t: float) -> tuple[_TimedFrames, Iterator]:
-    """Timed frames from a key frame at or before `t` on; from the first one where the file cannot be entered there."""
-    if t > SEEK_S:
-        with contextlib.suppress(av.FFmpegError, VcworkError):
-            origin_s = (container.start_time or 0) / av.time_base
-            container.seek(int((t + origin_s) / stream.time_base), stream=stream)
-            timed = _TimedFrames(container, stream, path)
-            frames = iter(timed)
-            first = next(frames, None)
-            if first is not None and first[1].time is not None and first[0] <= t:
-                return timed, itertools.chain([first], frames)
-        container.seek(container.start_time or 0)
-    timed = _TimedFrames(container, stream, path)
-    return timed, iter(timed)
+def _entered(container: Any, stream: Any, timed: _TimedFrames, t: float) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Timed frames from a key frame at or before `t` on."""
+    try:
+        origin_s = (container.start_time or 0) / av.time_base
+        container.seek(int((t + origin_s) / stream.time_base), stream=stream)
+        frames = iter(timed)
+        first = next(frames)
+    except (av.FFmpegError, VcworkError) as error:
+        raise _NoEntryError from error
+    if first[1].time is None or first[0] > t:
+        raise _NoEntryError
+    return itertools.chain([first], frames)
 
 
 # -------------------------------------------------------------------------------------------------------- workers
