@@ -1,0 +1,584 @@
+// The panel of vcwork.widgets.alignment: video, lanes, heat map of sentence and second, curve, query.
+//
+// One module, two hosts: anywidget calls `render` with a live model; a standalone page appends a call of `standalone`.
+// It draws what Python computed and computes no score or moment itself. Data reaches the document through textContent
+// and canvas text only. All listeners and the clip's URL are given back by the function that `render` returns.
+
+const STYLE = `
+.vcwork-alignment { --own-ink: #1c2026; --own-soft: #5c6570; --own-line: #c9d0d8; --own-ground: #ffffff;
+  --own-card: #f2f4f7; --own-mark: #0b62b8; color-scheme: light;
+  --ink: var(--jp-content-font-color1, var(--own-ink)); --soft: var(--jp-content-font-color2, var(--own-soft));
+  --line: var(--jp-border-color1, var(--own-line)); --ground: var(--jp-layout-color0, var(--own-ground));
+  --card: var(--jp-layout-color2, var(--own-card)); --mark: var(--jp-brand-color1, var(--own-mark));
+  font: 14px/1.4 system-ui, sans-serif; color: var(--ink); background: var(--ground); padding: .5rem;
+  container-type: inline-size; }
+@media (prefers-color-scheme: dark) { .vcwork-alignment { --own-ink: #e4e8ed; --own-soft: #a5afba;
+  --own-line: #3d4650; --own-ground: #14171b; --own-card: #22272e; --own-mark: #7db4f5; color-scheme: dark; } }
+body[data-jp-theme-light="true"] .vcwork-alignment { color-scheme: light; }
+body[data-jp-theme-light="false"] .vcwork-alignment { color-scheme: dark; }
+.vcwork-alignment * { box-sizing: border-box; }
+.vcwork-alignment h3 { margin: 0 0 .4rem; font-size: 1.05rem; overflow-wrap: anywhere; }
+.vcwork-alignment .body { display: grid; gap: .8rem; grid-template-columns: minmax(0, 1fr); }
+.vcwork-alignment .top { display: grid; gap: .8rem; grid-template-columns: minmax(10rem, 18rem) minmax(0, 1fr); }
+@container (min-width: 1200px) {
+  .vcwork-alignment .body { grid-template-columns: 24rem minmax(0, 1fr); }
+  .vcwork-alignment .top { grid-template-columns: minmax(0, 1fr); align-content: start; } }
+@container (max-width: 520px) { .vcwork-alignment .top { grid-template-columns: minmax(0, 1fr); } }
+.vcwork-alignment video { display: block; width: 100%; max-height: 22rem; background: #000; }
+.vcwork-alignment .nofilm { padding: 1.5rem .8rem; background: var(--card); color: var(--soft); }
+.vcwork-alignment .saying { margin: .3rem 0 0; min-height: 2.8em; }
+.vcwork-alignment p { margin: .2rem 0; overflow-wrap: anywhere; }
+.vcwork-alignment .soft { color: var(--soft); font-size: .88em; }
+.vcwork-alignment .note { border-left: 3px solid #D55E00; padding-left: .5rem; }
+.vcwork-alignment .note:empty { display: none; }
+.vcwork-alignment form { display: flex; gap: .4rem; margin-bottom: .3rem; }
+.vcwork-alignment input, .vcwork-alignment button, .vcwork-alignment select { font: inherit; color: var(--ink);
+  background: var(--card); border: 1px solid var(--line); border-radius: 4px; padding: .2rem .5rem; }
+.vcwork-alignment input { flex: 1 1 auto; min-width: 0; }
+.vcwork-alignment button { cursor: pointer; }
+.vcwork-alignment ol { list-style: none; margin: .2rem 0; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem; }
+.vcwork-alignment .lists h4 { margin: .4rem 0 0; font-size: .88em; font-weight: 600; }
+.vcwork-alignment .tools { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; margin-bottom: .3rem; }
+.vcwork-alignment .scale { display: inline-flex; gap: .4rem; align-items: center; font-size: .88em; }
+.vcwork-alignment .scale canvas { width: 7rem; height: .8rem; }
+.vcwork-alignment .plot { position: relative; outline-offset: 3px; cursor: crosshair; }
+.vcwork-alignment .plot canvas { display: block; width: 100%; }
+.vcwork-alignment .rows { overflow-y: auto; max-height: 32rem; }
+.vcwork-alignment .playhead { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px;
+  background: #D55E00; pointer-events: none; }
+.vcwork-alignment .readout { min-height: 2.8em; margin-top: .3rem; }
+.vcwork-alignment :focus-visible { outline: 2px solid var(--mark); }
+`;
+
+const FONT = "12px system-ui, sans-serif";
+const MARK = "#D55E00";
+
+function node(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in made && key !== "list") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children); // strings become text nodes
+  return made;
+}
+
+function clamp(value, low, high) {
+  return Math.max(low, Math.min(high, value));
+}
+
+// (S, T) scores from 16-bit steps: a list of Float32Array
+function unpack(panel) {
+  const bytes = Uint8Array.from(atob(panel.scores), (c) => c.charCodeAt(0));
+  const steps = new DataView(bytes.buffer);
+  return panel.rows.map((_, s) => Float32Array.from({ length: panel.seconds }, (_, t) =>
+    panel.low + ((panel.high - panel.low) * steps.getUint16(2 * (s * panel.seconds + t), true)) / 65535));
+}
+
+function mean(values) {
+  return values.reduce((a, b) => a + b, 0) / values.length;
+}
+
+function best(values) {
+  return values.reduce((at, value, i) => (value > values[at] ? i : at), 0);
+}
+
+function clock(seconds, unit) {
+  if (unit !== "second") return `${unit} ${Math.floor(seconds) + 1}`;
+  const whole = Math.floor(seconds);
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+// the text, or its beginning, in so many pixels
+function fitted(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let low = 0, high = text.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(text.slice(0, middle) + "…").width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return text.slice(0, low).trimEnd() + "…";
+}
+
+function dark(hex) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  return 0.3 * r + 0.59 * g + 0.11 * b < 140;
+}
+
+function render({ model, el }) {
+  const panel = model.get("panel");
+  const live = Boolean(model.get("live"));
+  const seconds = panel.seconds;
+  const scores = unpack(panel);
+  const stored = panel.rows.map((row, i) => ({ ...row, scores: scores[i] }));
+  const labels = [...new Set(panel.lanes.filter((l) => l.coloured).flatMap((l) => l.spans.map((s) => s[2])))];
+  const said = panel.lanes.find((lane) => lane.name === "said").spans;
+  const asked = []; // answers of the kernel, newest first
+  const state = { kind: "all", scale: "row", row: 0, second: 0, time: 0, hover: null };
+  const undo = [];
+  const on = (target, name, act, options) => {
+    target.addEventListener(name, act, options);
+    undo.push(() => target.removeEventListener(name, act, options));
+  };
+
+  // ------------------------------------------------------------------------------------------ the document
+  const root = node("div", { className: "vcwork-alignment", "data-lm-suppress-shortcuts": "true" });
+  const film = node("div");
+  const bytes = model.get("video");
+  const video = bytes && bytes.byteLength ? node("video", { controls: true, muted: true, playsInline: true }) : null;
+  const saying = node("p", { className: "saying" });
+  const form = node("form");
+  const names = `vcwork-${Math.random().toString(36).slice(2)}`;
+  const input = node("input", { type: "text", placeholder: live ? "type any sentence" : "one of the stored sentences",
+    "aria-label": "sentence to look for" });
+  input.setAttribute("list", names);
+  const known = node("datalist", { id: names });
+  for (const text of new Set(stored.map((row) => row.text))) known.append(node("option", { value: text }));
+  const answerNote = node("p", { className: "note", role: "status" });
+  const lists = node("div", { className: "lists" });
+  const tools = node("div", { className: "tools" });
+  const plot = node("div", { className: "plot", tabIndex: 0, role: "application",
+    "aria-label": "Scores of every sentence at every second. Arrow keys move the cell, Enter jumps there, Space plays." });
+  const curve = node("canvas"), lanes = node("canvas"), rows = node("div", { className: "rows" }), heat = node("canvas");
+  const playhead = node("div", { className: "playhead" });
+  const readout = node("p", { className: "readout", role: "status" });
+  const legend = node("canvas", { width: 112, height: 12 });
+  const lowest = node("span"), highest = node("span");
+
+  function build() {
+    root.append(node("style", { textContent: STYLE }));
+    if (panel.title) root.append(node("h3", { textContent: panel.title }));
+    for (const note of panel.notes) root.append(node("p", { className: "note", textContent: note }));
+    film.append(video || node("p", { className: "nofilm", textContent: "No video to show here." }), saying);
+    form.append(input, node("button", { type: "submit", textContent: "Ask" }), known);
+    const hint = live ? "The kernel answers with the sentence's curve and its best moments."
+      : "Without a kernel only the stored sentences answer; run the notebook to ask others.";
+    const query = node("div", {}, form, node("p", { className: "soft", textContent: hint }), answerNote, lists);
+    chooser("rows", "kind", ["all", ...new Set(stored.map((row) => row.kind))]);
+    chooser("colours", "scale", ["row", "raw"], { row: "score above the row's mean", raw: "score as it is" });
+    tools.append(node("span", { className: "scale" }, lowest, legend, highest));
+    rows.append(heat);
+    plot.append(curve, lanes, rows, playhead);
+    const marks = "White frame: where it truly happens. Orange line: when it is said. Dot: best second. "
+      + "Click a cell, or move with the arrow keys and press Enter, to jump there; Space plays.";
+    const map = node("div", {}, tools, plot, readout, node("p", { className: "soft", textContent: marks }));
+    root.append(node("div", { className: "body" }, node("div", { className: "top" }, film, query), map));
+    el.replaceChildren(root);
+  }
+
+  function chooser(label, key, values, texts = {}) {
+    const select = node("select", { "aria-label": label });
+    for (const value of values) select.append(node("option", { value, textContent: texts[value] || value }));
+    on(select, "change", () => {
+      state[key] = select.value;
+      if (key === "kind") state.row = 0;
+      choose(state.row, state.second);
+    });
+    if (values.length > 1) tools.append(node("label", {}, `${label} `, select));
+  }
+
+  // -------------------------------------------------------------------------------------------------- what is seen
+  const shown = () => [...asked, ...stored.filter((row) => state.kind === "all" || row.kind === state.kind)];
+  const current = () => shown()[state.row] || null;
+  const level = (row) => (state.scale === "row" ? mean(row.scores) : 0);
+
+  function choose(row, second) {
+    state.row = clamp(row, 0, Math.max(0, shown().length - 1));
+    state.second = clamp(second, 0, seconds - 1);
+    draw();
+    tell(state.row, state.second);
+    list(current());
+  }
+
+  function list(row) {
+    lists.replaceChildren();
+    if (!row) return;
+    lists.append(node("p", { textContent: `“${row.text}”` }));
+    if (row.note) lists.append(node("p", { className: "soft", textContent: row.note }));
+    const here = node("ol"), other = node("ol");
+    row.moments.forEach((m, i) => {
+      const text = `${i + 1}. ${clock(m.start_s, panel.unit)} to ${clock(m.end_s, panel.unit)} (${m.score.toFixed(1)})`;
+      const button = node("button", { type: "button", textContent: text });
+      button.onclick = () => seek(Math.floor(m.peak_s));
+      here.append(node("li", {}, button));
+    });
+    for (const m of row.elsewhere) {
+      const text = `${m.video} at ${clock(m.peak_s, panel.unit)} (${m.score.toFixed(1)})`;
+      other.append(node("li", { className: "soft", textContent: `· ${text}` }));
+    }
+    if (row.moments.length) lists.append(node("h4", { textContent: "best moments of this video" }), here);
+    else lists.append(node("p", { className: "soft", textContent: "No moment found." }));
+    if (row.elsewhere.length) lists.append(node("h4", { textContent: "best moments of all videos" }), other);
+  }
+
+  function tell(row, second) {
+    const one = shown()[row], parts = [clock(second, panel.unit)];
+    if (one) parts.push(`“${one.text}”`, `score ${one.scores[second].toFixed(2)}, row's mean ${mean(one.scores).toFixed(2)}`);
+    for (const lane of panel.lanes) {
+      const found = lane.spans.filter(([start, end]) => start < second + 1 && end > second).map((span) => span[2]);
+      if (lane.coloured && lane.spans.length) parts.push(`${lane.name}: ${found.join(", ") || "nothing"}`);
+    }
+    readout.textContent = parts.join(" · ");
+  }
+
+  // ------------------------------------------------------------------------------------------------------- drawing
+  const width = () => rows.clientWidth || plot.clientWidth;
+  const gutter = () => Math.round(clamp(0.3 * width(), 60, 300));
+  const x = (t) => gutter() + (t / seconds) * (width() - gutter() - 8);
+  const height = () => clamp(Math.floor(320 / Math.max(1, shown().length)), 16, 26);
+
+  function pen(canvas, h) {
+    const w = width();
+    const dense = Math.min(window.devicePixelRatio || 1, 16000 / Math.max(w, h));
+    canvas.width = Math.round(w * dense);
+    canvas.height = Math.round(h * dense);
+    canvas.style.width = `${w}px`;
+    canvas.style.height = `${h}px`;
+    const context = canvas.getContext("2d");
+    context.scale(dense, dense);
+    context.font = FONT;
+    context.textBaseline = "middle";
+    return context;
+  }
+
+  function draw() {
+    if (!root.isConnected || width() < 40) return;
+    const style = getComputedStyle(root);
+    const ink = style.getPropertyValue("--ink"), soft = style.getPropertyValue("--soft");
+    const card = style.getPropertyValue("--card"), line = style.getPropertyValue("--line");
+    drawCurve(ink, soft, line);
+    drawLanes(ink, soft, card, line);
+    drawHeat(ink, soft, card);
+    place();
+  }
+
+  function drawCurve(ink, soft, line) {
+    const row = current(), h = row ? 84 : 0, p = pen(curve, Math.max(h, 1));
+    if (!row) return;
+    const low = Math.min(...row.scores), high = Math.max(...row.scores), top = 20, bottom = h - 8;
+    const y = (v) => bottom - ((v - low) / (high - low || 1)) * (bottom - top);
+    p.fillStyle = "#009E7355";
+    for (const [start, end] of row.truth) p.fillRect(x(start), top - 6, x(end) - x(start), bottom - top + 6);
+    row.moments.forEach((m, i) => {
+      p.fillStyle = MARK;
+      p.fillRect(x(m.start_s), 12, Math.max(2, x(m.end_s) - x(m.start_s)), 4);
+      p.fillStyle = ink;
+      p.textAlign = "center";
+      p.fillText(String(i + 1), x((m.start_s + m.end_s) / 2), 6);
+    });
+    p.strokeStyle = line;
+    p.strokeRect(gutter(), top - 6, width() - gutter() - 8, bottom - top + 6);
+    p.strokeStyle = markColour();
+    p.lineWidth = 1.6;
+    p.beginPath();
+    row.scores.forEach((v, t) => p[t ? "lineTo" : "moveTo"](x(t + 0.5), y(v)));
+    p.stroke();
+    p.textAlign = "right";
+    p.fillStyle = soft;
+    p.fillText(high.toFixed(1), gutter() - 6, top);
+    p.fillText(low.toFixed(1), gutter() - 6, bottom - 4);
+    p.fillStyle = ink;
+    p.textAlign = "left";
+    p.fillText(fitted(p, row.text, gutter() - 50), 4, (top + bottom) / 2);
+  }
+
+  const markColour = () => getComputedStyle(root).getPropertyValue("--mark");
+
+  function drawLanes(ink, soft, card, line) {
+    const band = 22, p = pen(lanes, band * panel.lanes.length + 24);
+    panel.lanes.forEach((lane, i) => {
+      const top = i * band + 3, h = band - 6;
+      p.fillStyle = card;
+      p.fillRect(x(0), top, x(seconds) - x(0), h);
+      p.fillStyle = ink;
+      p.textAlign = "right";
+      p.fillText(lane.name, gutter() - 6, top + h / 2);
+      if (!lane.spans.length) {
+        p.fillStyle = soft;
+        p.textAlign = "left";
+        p.fillText(`nothing ${lane.name === "truth" ? "is known" : lane.name}`, x(0) + 6, top + h / 2);
+      }
+      for (const [start, end, label] of lane.spans) span(p, lane, start, end, label, top, h, line, ink);
+    });
+    const base = band * panel.lanes.length + 4;
+    p.strokeStyle = p.fillStyle = soft;
+    p.textAlign = "center";
+    const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
+    const step = steps.find((s) => (s / seconds) * (x(seconds) - x(0)) >= 44) || 7200;
+    for (let t = 0; t <= seconds; t += step) {
+      p.fillRect(x(t), base - 2, 1, 4);
+      p.fillText(panel.unit === "second" ? clock(t, panel.unit) : String(t), x(t), base + 11);
+    }
+  }
+
+  function span(p, lane, start, end, label, top, h, line, ink) {
+    const left = x(clamp(start, 0, seconds)), right = x(clamp(end, 0, seconds));
+    const number = labels.indexOf(label), colour = panel.palette[number % panel.palette.length];
+    p.fillStyle = lane.coloured ? colour : line;
+    p.fillRect(left, top, Math.max(1, right - left - 1), h);
+    p.strokeStyle = ink;
+    p.lineWidth = 0.5;
+    if (lane.coloured) p.strokeRect(left, top, Math.max(1, right - left - 1), h); // black on a dark ground is seen, too
+    p.textAlign = lane.coloured ? "center" : "left";
+    p.fillStyle = lane.coloured ? (dark(colour) ? "#ffffff" : "#000000") : ink;
+    if (lane.coloured && right - left > 14) p.fillText(String(number + 1), (left + right) / 2, top + h / 2);
+    if (!lane.coloured && right - left > 30) p.fillText(fitted(p, label, right - left - 6), left + 3, top + h / 2);
+  }
+
+  function drawHeat(ink, soft, card) {
+    const visible = shown(), h = height(), p = pen(heat, Math.max(h * visible.length, 40));
+    if (!visible.length) {
+      p.fillStyle = soft;
+      p.fillText("There is no sentence to compare with this video.", 4, 20);
+      return;
+    }
+    const levels = visible.map(level), [low, high] = limits(visible, levels);
+    image(p, visible, levels, low, high, h);
+    key(low, high);
+    visible.forEach((row, i) => drawRow(p, row, i * h, h, i === state.row, ink, card));
+    if (state.row < visible.length) outline(p, x(state.second), state.row * h, x(state.second + 1), h, "#ffffff", MARK);
+  }
+
+  function limits(visible, levels) {
+    let low = Infinity, high = -Infinity;
+    visible.forEach((row, i) => row.scores.forEach((v) => {
+      low = Math.min(low, v - levels[i]);
+      high = Math.max(high, v - levels[i]);
+    }));
+    return [low, high > low ? high : low + 1];
+  }
+
+  // one pixel a second, or, where there are more seconds than pixels, the best of those that share one
+  function image(p, visible, levels, low, high, h) {
+    const columns = Math.min(seconds, Math.max(1, Math.round(x(seconds) - x(0))));
+    const picture = new ImageData(columns, visible.length);
+    const colours = panel.map.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
+    visible.forEach((row, i) => {
+      for (let column = 0; column < columns; column++) {
+        const from = Math.floor((column * seconds) / columns), to = Math.ceil(((column + 1) * seconds) / columns);
+        let value = -Infinity;
+        for (let t = from; t < to; t++) value = Math.max(value, row.scores[t]);
+        const share = clamp((value - levels[i] - low) / (high - low), 0, 1);
+        picture.data.set([...colours[Math.round(share * (colours.length - 1))], 255], 4 * (i * columns + column));
+      }
+    });
+    const small = node("canvas", { width: columns, height: visible.length });
+    small.getContext("2d").putImageData(picture, 0, 0);
+    p.imageSmoothingEnabled = false;
+    p.drawImage(small, x(0), 0, x(seconds) - x(0), h * visible.length);
+  }
+
+  function drawRow(p, row, top, h, selected, ink, card) {
+    if (selected) {
+      p.fillStyle = card;
+      p.fillRect(0, top, gutter() - 3, h);
+    }
+    const number = labels.indexOf(row.text), indent = number >= 0 ? 20 : 4;
+    if (number >= 0) {
+      const colour = panel.palette[number % panel.palette.length];
+      p.fillStyle = colour;
+      p.fillRect(3, top + 3, 14, h - 6);
+      p.fillStyle = dark(colour) ? "#ffffff" : "#000000";
+      p.textAlign = "center";
+      p.fillText(String(number + 1), 10, top + h / 2 + 1);
+    }
+    p.fillStyle = ink;
+    p.textAlign = "left";
+    p.font = selected ? `600 ${FONT}` : FONT;
+    p.fillText(fitted(p, row.text, gutter() - indent - 8), indent, top + h / 2);
+    p.font = FONT;
+    for (const [start, end] of row.truth) outline(p, x(start), top + 1, x(end), h - 2, "#000000", "#ffffff");
+    if (row.spoken) {
+      p.fillStyle = "#ffffff";
+      p.fillRect(x(row.spoken[0]) - 1, top + h - 5, x(row.spoken[1]) - x(row.spoken[0]) + 2, 5);
+      p.fillStyle = MARK;
+      p.fillRect(x(row.spoken[0]), top + h - 4, x(row.spoken[1]) - x(row.spoken[0]), 3);
+    }
+    p.beginPath();
+    p.arc(x(best(row.scores) + 0.5), top + h / 2, 3.5, 0, 7);
+    p.fillStyle = MARK;
+    p.fill();
+    p.strokeStyle = "#ffffff";
+    p.lineWidth = 1;
+    p.stroke();
+  }
+
+  function outline(p, left, top, right, h, outer, inner) {
+    for (const [colour, size] of [[outer, 3.4], [inner, 1.6]]) {
+      p.strokeStyle = colour;
+      p.lineWidth = size;
+      p.strokeRect(left, top + 1, Math.max(2, right - left), h - 2);
+    }
+  }
+
+  function key(low, high) {
+    const p = legend.getContext("2d");
+    panel.map.forEach((colour, i) => {
+      p.fillStyle = colour;
+      p.fillRect((i * 112) / panel.map.length, 0, 112 / panel.map.length + 1, 12);
+    });
+    lowest.textContent = low.toFixed(1);
+    highest.textContent = high.toFixed(1);
+  }
+
+  // ---------------------------------------------------------------------------------------- the clock of the video
+  function place() {
+    playhead.style.left = `${x(clamp(state.time, 0, seconds))}px`;
+    const now = said.filter(([start, end]) => start <= state.time && end > state.time).map((span) => span[2]);
+    saying.textContent = said.length ? now.join(" ") || "…" : "No captions.";
+  }
+
+  function follow() {
+    state.time = video.currentTime;
+    place();
+    if (!video.paused && !video.ended && root.isConnected) requestAnimationFrame(follow);
+  }
+
+  function seek(second) {
+    state.time = second;
+    if (video && video.readyState) video.currentTime = Math.min(second, video.duration || second);
+    else if (video) video.addEventListener("loadedmetadata", () => seek(second), { once: true });
+    choose(state.row, second);
+    root.dataset.time = String(second); // where a test may look
+  }
+
+  // ------------------------------------------------------------------------------------------------- pointer and keys
+  function cell(event) {
+    const box = plot.getBoundingClientRect();
+    const share = (event.clientX - box.left - gutter()) / (width() - gutter() - 8);
+    const inside = event.target === heat;
+    const row = inside ? Math.floor((event.clientY - heat.getBoundingClientRect().top) / height()) : state.row;
+    return { row: clamp(row, 0, Math.max(0, shown().length - 1)), second: Math.floor(share * seconds),
+      onMap: share >= 0 && share < 1 };
+  }
+
+  function point(event) {
+    const at = cell(event);
+    if (!at.onMap) {
+      plot.title = event.target === heat && shown()[at.row] ? shown()[at.row].text : "";
+      return;
+    }
+    plot.title = "";
+    tell(at.row, at.second);
+  }
+
+  function press(event) {
+    const at = cell(event);
+    state.row = at.row;
+    if (at.onMap) seek(at.second);
+    else choose(at.row, state.second);
+  }
+
+  const KEYS = {
+    ArrowLeft: (far) => choose(state.row, state.second - far),
+    ArrowRight: (far) => choose(state.row, state.second + far),
+    ArrowUp: () => choose(state.row - 1, state.second),
+    ArrowDown: () => choose(state.row + 1, state.second),
+    Home: () => choose(state.row, 0),
+    End: () => choose(state.row, seconds - 1),
+    Enter: () => seek(state.second),
+    " ": () => video && (video.paused ? video.play() : video.pause()),
+  };
+
+  function type(event) {
+    if (event.target !== plot || !(event.key in KEYS) || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    KEYS[event.key](event.shiftKey ? 5 : 1);
+    const h = height(), top = state.row * h;
+    if (top < rows.scrollTop) rows.scrollTop = top;
+    if (top + h > rows.scrollTop + rows.clientHeight) rows.scrollTop = top + h - rows.clientHeight;
+  }
+
+  // ------------------------------------------------------------------------------------------------------- the query
+  let waiting = null;
+
+  function select(row) {
+    state.kind = "all";
+    const kinds = tools.querySelector("select[aria-label=rows]");
+    if (kinds) kinds.value = "all";
+    rows.scrollTop = Math.max(0, shown().indexOf(row) * height() - 60);
+    choose(shown().indexOf(row), best(row.scores));
+  }
+
+  function submit(event) {
+    event.preventDefault();
+    const text = input.value.trim().replace(/\s+/g, " ").toLowerCase();
+    const words = text.split(" ");
+    const same = stored.find((row) => row.text.toLowerCase() === text);
+    answerNote.textContent = "";
+    if (!text) answerNote.textContent = "Type a sentence first.";
+    else if (same) select(same);
+    else if (live) {
+      answerNote.textContent = "Asking the kernel …";
+      clearTimeout(waiting);
+      waiting = setTimeout(() => { answerNote.textContent = "No answer: is the kernel running, and idle?"; }, 15000);
+      model.send({ ask: input.value });
+    } else {
+      const near = stored.find((row) => words.every((word) => row.text.toLowerCase().includes(word)));
+      if (near) select(near);
+      answerNote.textContent = near ? "Without a kernel: the first stored sentence with these words."
+        : `No stored sentence has these words. Without a kernel only ${stored.length} stored sentences answer.`;
+    }
+  }
+
+  function receive(message) {
+    if (!message || !message.answer) return;
+    const answer = message.answer;
+    clearTimeout(waiting);
+    answerNote.textContent = answer.note;
+    if (answer.row !== null) return select(stored[answer.row]);
+    if (!answer.scores.length) return;
+    const row = { text: answer.sentence, kind: "asked", spoken: null, truth: [], moments: answer.moments,
+      elsewhere: answer.elsewhere, note: "", scores: Float32Array.from(answer.scores) };
+    asked.unshift(row);
+    asked.length = Math.min(asked.length, 5);
+    select(row);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- start
+  build();
+  if (video) {
+    const url = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+    undo.push(() => { video.pause(); video.removeAttribute("src"); video.load(); URL.revokeObjectURL(url); });
+    for (const name of ["play", "timeupdate", "seeked", "loadedmetadata"]) on(video, name, follow);
+    on(video, "error", () => {
+      if (video.isConnected && video.src) video.replaceWith(node("p", { className: "nofilm",
+        textContent: "This browser cannot play the clip (H.264 in mp4). The map works without it." }));
+    });
+    video.src = url;
+  }
+  on(plot, "mousemove", point);
+  on(plot, "mouseleave", () => tell(state.row, state.second));
+  on(plot, "click", press);
+  on(plot, "keydown", type);
+  on(form, "submit", submit);
+  model.on("msg:custom", receive);
+  const sized = new ResizeObserver(() => draw());
+  sized.observe(plot);
+  const themed = new MutationObserver(() => draw());
+  themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
+  on(window.matchMedia("(prefers-color-scheme: dark)"), "change", () => draw());
+  const first = Math.max(0, stored.findIndex((row) => row.truth.length)); // a row that can be judged by eye
+  choose(first, stored.length ? best(stored[first].scores) : 0);
+  return () => {
+    clearTimeout(waiting);
+    sized.disconnect();
+    themed.disconnect();
+    if (model.off) model.off("msg:custom", receive);
+    undo.forEach((act) => act());
+  };
+}
+
+// The host without a kernel: a model that only knows what is in the page.
+function standalone(digest, state, video) {
+  const bytes = Uint8Array.from(atob(video), (c) => c.charCodeAt(0));
+  const model = { get: (key) => (key === "video" ? bytes : state[key]), on() {}, off() {}, send() {} };
+  for (const el of document.querySelectorAll(`[data-panel="${digest}"]:not([data-ready])`)) {
+    el.dataset.ready = "yes";
+    render({ model, el });
+  }
+}
+
+export default { render };
