@@ -138,7 +138,7 @@ INGREDIENTS = (
     )),
     Ingredient("text encoder", "What reads the words?", (
         Choice("BERT", {"paper": "BERT-base", "code": "MMFusionSeparate", "document 1": "line 132"}),
-        Choice("CLIP's text transformer", {"document 3": "line 39"}, elsewhere="vcwork/peers.py"),
+        Choice("CLIP's text transformer", {"document 3": "line 39"}, elsewhere="vcwork/frames.py"),
     )),
     Ingredient("rate", "Which learning rate?", (
         Choice("as the paper", {"paper": "5e-5, 1,000 updates of warm-up", "code": "how2.yaml"}),
