@@ -4,8 +4,7 @@ A source folder holds the release's own annotation files and `features/`; which 
 train, val and test by their role; where the release has no val apart from what is tested on, a tenth of the training
 videos is carved out. In retrieval, clips of one text share a step, so that each counts as right for the others.
 No subtitles are written: an annotator's sentence is truth, not narration.
-Known gaps: the published wrong choices of MSR-VTT-QA (`questions`) and all choices of DiDeMo's annotators are kept in
-the truth files, and notebooks read only the common part; full MSR-VTT (20 captions a test video) has no kind.
+Known gap: full MSR-VTT (20 captions a test video) has a reader and no kind here.
 """
 
 import math
