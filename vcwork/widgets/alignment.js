@@ -52,6 +52,7 @@ body[data-jp-theme-light="false"] .vcwork-alignment { color-scheme: dark; }
 
 const FONT = "12px system-ui, sans-serif";
 const MARK = "#D55E00";
+const RIGHT = 22; // room for half a time label
 
 function node(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -225,7 +226,7 @@ function render({ model, el }) {
   // ------------------------------------------------------------------------------------------------------- drawing
   const width = () => rows.clientWidth || plot.clientWidth;
   const gutter = () => Math.round(clamp(0.3 * width(), 60, 300));
-  const x = (t) => gutter() + (t / seconds) * (width() - gutter() - 8);
+  const x = (t) => gutter() + (t / seconds) * (width() - gutter() - RIGHT);
   const height = () => clamp(Math.floor(320 / Math.max(1, shown().length)), 16, 26);
 
   function pen(canvas, h) {
@@ -240,6 +241,16 @@ function render({ model, el }) {
     context.font = FONT;
     context.textBaseline = "middle";
     return context;
+  }
+
+  const painted = {}; // what a canvas was last painted for: the large ones do not change with the chosen cell
+  const base = node("canvas");
+
+  function stale(name, ...parts) {
+    const reason = JSON.stringify([width(), window.devicePixelRatio, ...parts]);
+    const changed = painted[name] !== reason;
+    painted[name] = reason;
+    return changed;
   }
 
   function draw() {
@@ -268,7 +279,7 @@ function render({ model, el }) {
       p.fillText(String(i + 1), x((m.start_s + m.end_s) / 2), 6);
     });
     p.strokeStyle = line;
-    p.strokeRect(gutter(), top - 6, width() - gutter() - 8, bottom - top + 6);
+    p.strokeRect(gutter(), top - 6, width() - gutter() - RIGHT, bottom - top + 6);
     p.strokeStyle = markColour();
     p.lineWidth = 1.6;
     p.beginPath();
@@ -286,6 +297,7 @@ function render({ model, el }) {
   const markColour = () => getComputedStyle(root).getPropertyValue("--mark");
 
   function drawLanes(ink, soft, card, line) {
+    if (!stale("lanes", ink, card)) return;
     const band = 22, p = pen(lanes, band * panel.lanes.length + 24);
     panel.lanes.forEach((lane, i) => {
       const top = i * band + 3, h = band - 6;
@@ -327,17 +339,26 @@ function render({ model, el }) {
   }
 
   function drawHeat(ink, soft, card) {
-    const visible = shown(), h = height(), p = pen(heat, Math.max(h * visible.length, 40));
+    const visible = shown(), h = height(), tall = Math.max(h * visible.length, 40);
+    if (stale("heat", ink, state.scale, state.kind, asked.map((row) => row.text))) paintRows(visible, tall, h, ink, soft, card);
+    const p = pen(heat, tall);
+    p.drawImage(base, 0, 0, width(), tall);
+    if (state.row >= visible.length) return;
+    drawRow(p, visible[state.row], state.row * h, h, true, ink, card);
+    outline(p, x(state.second), state.row * h, x(state.second + 1), h, "#ffffff", MARK);
+  }
+
+  function paintRows(visible, tall, h, ink, soft, card) {
+    const p = pen(base, tall);
     if (!visible.length) {
       p.fillStyle = soft;
-      p.fillText("There is no sentence to compare with this video.", 4, 20);
+      p.fillText("There is no sentence to compare with this video.", x(0) + 6, 20);
       return;
     }
     const levels = visible.map(level), [low, high] = limits(visible, levels);
     image(p, visible, levels, low, high, h);
     key(low, high);
-    visible.forEach((row, i) => drawRow(p, row, i * h, h, i === state.row, ink, card));
-    if (state.row < visible.length) outline(p, x(state.second), state.row * h, x(state.second + 1), h, "#ffffff", MARK);
+    visible.forEach((row, i) => drawRow(p, row, i * h, h, false, ink, card));
   }
 
   function limits(visible, levels) {
@@ -446,7 +467,7 @@ function render({ model, el }) {
   // ------------------------------------------------------------------------------------------------- pointer and keys
   function cell(event) {
     const box = plot.getBoundingClientRect();
-    const share = (event.clientX - box.left - gutter()) / (width() - gutter() - 8);
+    const share = (event.clientX - box.left - gutter()) / (width() - gutter() - RIGHT);
     const inside = event.target === heat;
     const row = inside ? Math.floor((event.clientY - heat.getBoundingClientRect().top) / height()) : state.row;
     return { row: clamp(row, 0, Math.max(0, shown().length - 1)), second: Math.floor(share * seconds),

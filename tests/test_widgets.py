@@ -1,0 +1,225 @@
+"""The alignment panel: answers worked out by hand, data that cannot become code, what is missing said in place."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vcwork.errors import VcworkError
+from vcwork.explore import Ask, clip_of, explore, steps_of, unknown_words
+from vcwork.library import build_library
+from vcwork.tasks.moments import Moment
+from vcwork.text import Tokenizer
+from vcwork.video import write_mp4
+from vcwork.widgets.alignment import AlignmentExplorer, Asked, Row, as_script, script, someone_watches
+from vcwork.workspace import prepare
+
+SCORES = np.array([[0, 0, 4, 3, 0, 0], [1, 1, 1, 1, 1, 1.0]])
+NASTY = "</script><img src=x onerror=alert(1)> \"double\" 'single' & \\ \u2028 <!--"
+
+
+@pytest.fixture
+def panel():
+    rows = [Row("cut the onion", "steps", truth=((2, 4),), elsewhere=(("b", Moment(7, 9, 7.5, 5)),)), "hello again"]
+    return AlignmentExplorer(
+        SCORES, rows, captions=[(0, 2, "hello again")], truth=[(2, 4, "cut the onion")], title="kitchen", top=2
+    )
+
+
+def test_stored_sentence_answers_with_its_row_and_moments(panel):
+    answer = panel.update("  Cut  the ONION ")
+    assert answer["row"] == 0 and answer["sentence"] == "Cut the ONION" and answer["scores"] == SCORES[0].tolist()
+    # median 0, peak 4: the moment lasts while the score is above 2, so seconds 2 and 3
+    assert answer["moments"][0] == {"start_s": 2, "end_s": 4, "peak_s": 2.5, "score": 4}
+    assert answer["elsewhere"] == [{"video": "b", "start_s": 7, "end_s": 9, "peak_s": 7.5, "score": 5}]
+    assert answer["note"] == ""
+    json.dumps(answer, allow_nan=False)
+
+
+def test_nothing_stands_out_where_all_seconds_are_alike(panel):
+    answer = panel.update("hello again")
+    assert answer["row"] == 1 and answer["moments"] == [] and "nothing stands out" in answer["note"]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "said"), [("", "Type a sentence"), ("  ", "Type a"), ("fry it", "only the stored")]
+)
+def test_what_cannot_be_asked_is_said(panel, sentence, said):
+    answer = panel.update(sentence)
+    assert said in answer["note"] and answer["row"] is None and answer["scores"] == [] and answer["moments"] == []
+
+
+def test_new_sentence_is_asked_and_faults_become_notes(panel):
+    def ask(sentence):
+        if sentence == "qqq":
+            raise VcworkError("no known word")
+        return Asked(np.arange(3 if sentence == "short" else 6.0), note="one word left out")
+
+    panel.ask = ask
+    before = panel.panel()
+    answer = panel.update("fry it")
+    assert answer["scores"] == [0, 1, 2, 3, 4, 5] and answer["moments"][0]["peak_s"] == 5.5
+    assert answer["note"] == "one word left out" and answer["row"] is None
+    assert panel.update("qqq")["note"] == "no known word"
+    assert "expected scores (6,)" in panel.update("short")["note"]
+    assert panel.panel() == before, "update changes nothing"
+
+
+def test_messages_of_the_page(panel):
+    sent = []
+    for message in ({"ask": "hello again"}, {"ask": 3}, "ask", {"other": 1}, None):
+        panel.receive(message, sent.append)
+    assert [s["answer"]["row"] for s in sent] == [1]
+
+
+def test_scores_travel_as_sixteen_bit_steps(panel):
+    state = panel.panel()
+    steps = np.frombuffer(base64.b64decode(state["scores"]), "<u2").reshape(2, 6)
+    back = state["low"] + (state["high"] - state["low"]) * steps / 65535
+    assert np.abs(back - SCORES).max() < 4 / 65535
+    assert state["seconds"] == 6 and [lane["name"] for lane in state["lanes"]] == ["truth", "predicted", "said"]
+    assert state["rows"][0]["kind"] == "steps" and state["rows"][0]["truth"] == ((2, 4),)
+
+
+def test_data_never_becomes_code():
+    panel = AlignmentExplorer(SCORES[:1], [NASTY], captions=[(0, 1, NASTY)], truth=[(0, 1, NASTY)], title=NASTY,
+                              notes=[NASTY])  # fmt: skip
+    page = panel.html()
+    assert page.count("</script>") == 1 and page.count("<script") == 1 and page.rstrip().endswith("</script>")
+    assert "<img src=x" not in page and "onerror=alert(1)>" not in page and "<!--" not in page
+    literal = as_script({"text": NASTY})
+    assert json.loads(literal) == {"text": NASTY} and not re.search(r"[<>&\u2028]", literal)
+    assert NASTY.split()[0] not in panel.page().split("<body>")[0]
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script())
+
+
+def test_page_needs_no_network_and_no_kernel(panel):
+    panel.video = b"not really an mp4"
+    page = panel.page()
+    assert not re.search(r"https?:|//cdn|url\(|\bimport\s", page)
+    assert base64.b64encode(b"not really an mp4").decode() in page
+    assert page.count("data:image/png;base64,") == 1, "a picture for where no script runs"
+    assert panel.html() == panel.html(), "the same panel, the same text"
+
+
+def test_the_module_is_valid_alone_and_in_the_page(panel, tmp_path):
+    assert "</script" not in script() and "export default { render }" in script()
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    inside = re.search(r'<script type="module">(.*)</script>', panel.html(), re.DOTALL)[1]
+    for name, source in (("alone", script()), ("page", inside)):
+        file = tmp_path / f"{name}.mjs"
+        file.write_text(source, encoding="utf-8")
+        done = subprocess.run(["node", "--check", str(file)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+def test_shapes_and_times_that_do_not_fit_are_refused():
+    for scores, rows, more, told in (
+        (SCORES, ["one"], {}, "of 1 sentences"),
+        (SCORES[0], ["one"], {}, "expected scores"),
+        (np.zeros((0, 0)), [], {}, "T >= 1"),
+        (SCORES * np.nan, ["a", "b"], {}, "NaN|finite"),
+        (SCORES, ["a", "b"], {"truth": [(3, 2, "back")]}, "'back'"),
+        (SCORES, ["a", "b"], {"captions": [(0, np.inf, "for ever")]}, "for ever"),
+    ):
+        with pytest.raises(VcworkError, match=told):
+            AlignmentExplorer(scores, rows, **more)
+
+
+def test_a_panel_without_sentences_still_shows(panel):
+    empty = AlignmentExplorer(np.zeros((0, 9)), [], notes=["No checkpoint."])
+    assert empty.panel()["rows"] == [] and empty.png().startswith(b"\x89PNG") and "No checkpoint." in empty.html()
+    assert panel.png().startswith(b"\x89PNG")
+
+
+def test_live_panel_answers_and_show_chooses(panel, monkeypatch):
+    made, sent = panel.widget(), []
+    assert made.panel["title"] == "kitchen" and made.live and made.video == b""
+    monkeypatch.setattr(made, "send", lambda content, **_: sent.append(content))
+    made._handle_custom_msg({"ask": "hello again"}, [])
+    assert sent[0]["answer"]["row"] == 1
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, raw: shown.append(bundle))
+    assert not someone_watches()
+    panel.show()
+    panel.show(live=True)
+    widget = "application/vnd.jupyter.widget-view+json"
+    assert [set(b) for b in shown] == [{"text/plain", "text/html", "image/png"},
+                                       {"text/plain", "text/html", "image/png", widget}]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ from a corpus
+
+
+@pytest.fixture(scope="module")
+def ws():
+    return prepare()
+
+
+def test_explore_makes_the_arrays_of_a_video(ws):
+    library = build_library(ws.encoder, {v.id: ws.store[v.id] for v in ws.corpus.split("test")}, per="second")
+    panel = explore(ws.corpus, ws.store, ws.encoder, library=library, top=3)
+    video = ws.corpus.split("test")[0]
+    assert panel.title == video.id and panel.seconds == ws.store.lengths[video.id] and panel.unit == "second"
+    assert [r.text for r in panel.rows if r.kind == "what is said"] == [c.text for c in ws.corpus.captions(video.id)]
+    segment_of = dict(enumerate(ws.corpus.truth(video.id)["caption_segment"]))
+    raw = [i for i, _ in ws.corpus.indexed_captions(video.id)]
+    spoken = [r for r in panel.rows if r.kind == "what is said"]
+    for i, row in zip(raw, spoken, strict=True):
+        segment = video.segments[segment_of[i]] if segment_of[i] >= 0 else None
+        assert row.truth == (((segment.start_s, segment.end_s),) if segment else ())
+    steps = [r for r in panel.rows if r.kind == "steps"]
+    assert {r.text for r in steps} == {ws.corpus.steps[s] for s in steps_of(ws.corpus, video)}
+    best = max(m.score for _, m in steps[0].elsewhere)
+    assert best >= panel.scores[panel.rows.index(steps[0])].max() - 1e-4, "the library holds this video, too"
+    asked = panel.update(steps[0].text.upper() + " now")
+    assert len(asked["scores"]) == panel.seconds and asked["row"] is None and len(asked["elsewhere"]) == 3
+
+
+def test_gamma_decides_what_is_predicted(ws):
+    low, high = (explore(ws.corpus, ws.store, ws.encoder, gamma=g, max_kb=1) for g in (-1e9, 1e9))
+    assert high.prediction == [] and sum(end - start for start, end, _ in low.prediction) == low.seconds
+    assert any("does not fit" in note for note in low.notes) and low.video is None
+
+
+def test_what_is_missing_is_said_in_the_panel(ws, tmp_path):
+    video = ws.corpus.split("test")[0]
+    for change, told in (({"video": None}, "No video"), ({"captions": None}, "No captions")):
+        corpus = replace(ws.corpus, videos={video.id: replace(video, **change)}, _raw={})
+        assert any(told in note for note in explore(corpus, ws.store, ws.encoder, video.id).notes)
+    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
+    corpus = replace(ws.corpus, folder=tmp_path, videos={video.id: replace(video, video=tmp_path / "broken.mp4")})
+    clip, notes = clip_of(corpus, corpus[video.id])
+    assert clip is None and "broken.mp4" in notes[0] and str(tmp_path) not in notes[0]
+    blind = explore(ws.corpus, ws.store, None, video.id)
+    assert blind.rows == [] and any("No checkpoint" in note for note in blind.notes) and blind.captions
+    with pytest.raises(VcworkError, match="no video 'nobody'"):
+        explore(ws.corpus, ws.store, ws.encoder, "nobody")
+
+
+def test_another_shape_becomes_a_small_square_clip(ws, tmp_path):
+    rng = np.random.default_rng(0)
+    write_mp4(tmp_path / "wide.mp4", rng.integers(0, 255, (40, 128, 256, 3), dtype=np.uint8), 20)
+    video = replace(ws.corpus.split("test")[0], video=tmp_path / "wide.mp4")
+    clip, notes = clip_of(ws.corpus, video)
+    assert clip[4:8] == b"ftyp" and "middle square: 128 pixels, 10 frames" in notes[0]
+
+
+def test_words_that_the_model_does_not_know():
+    tokenizer = Tokenizer.train(["cut the onion", "cut the onion with a knife", "a knife"])
+    assert unknown_words(tokenizer, ["cut", "fou", "a", "onion", "%"]) == ["fou", "%"]
+    assert unknown_words(None, ["fou"]) == []
+
+
+def test_a_query_of_no_known_words_is_refused_with_a_reason(ws):
+    ask = Ask(ws.encoder, np.ones((4, ws.encoder.model.config.embedding), np.float32))
+    with pytest.raises(VcworkError, match="none of these words"):
+        ask("xqzt wkvv")
+    known = ws.corpus.captions(ws.corpus.split("train")[0].id)[0].text.split()[0]
+    assert "xqzt" in ask(f"{known} xqzt").note and ask(f"{known} xqzt").scores.shape == (4,)
