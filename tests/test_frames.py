@@ -23,7 +23,7 @@ from transformers import (
     ViTModel,
 )
 
-from vcwork import pixels
+from vcwork import frames, pixels
 from vcwork.captions import Caption, write_vtt
 from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.corpus import Corpus, Recipe, Segment, Video
@@ -257,6 +257,18 @@ def test_padding_does_not_count(world, kind):
                                alone.pooled, atol=1e-5, rtol=1e-4)  # fmt: skip
 
 
+def test_frames_in_parts_are_the_same_frames(world, kind, monkeypatch):
+    encoder = new_frames(world, config(kind))
+    pixels, mask = torch.randint(0, 256, (3, 4, 3, SIDE, SIDE), dtype=torch.uint8), torch.ones(3, 4, dtype=torch.bool)
+    for mode in (False, True):  # in training the statistics are the whole batch's, even without a gradient
+        encoder.model.backbone.train(mode)
+        with torch.no_grad():
+            whole = encoder.model.frame_states(pixels, mask)
+            monkeypatch.setattr(frames, "AT_ONCE", 5)
+            torch.testing.assert_close(encoder.model.frame_states(pixels, mask), whole, atol=1e-5, rtol=1e-4)
+            monkeypatch.undo()
+
+
 def test_the_order_of_frames_and_each_of_them_counts(world):
     encoder = new_frames(world, config())
     encoder.model.eval()
@@ -289,7 +301,7 @@ def test_frozen_parts_stay_as_they_were_and_others_move(world, kind, frozen):
     encoder.model.train()
     for batch in batch_of(encoder, world, n=2):
         apply_update(encoder.model, optimizer, schedule, batch, settings)
-    assert all((p.grad is None) == frozen for p in encoder.model.backbone.parameters())
+    assert all((p.grad is None) == frozen == (not p.requires_grad) for p in encoder.model.backbone.parameters())
     moved = {name for name, tensor in encoder.model.state_dict().items() if not torch.equal(tensor, before[name])}
     inside = {name for name in before if name.startswith("backbone.")}
     learnt = {name for name, _ in encoder.model.named_parameters() if name in moved}
