@@ -31,12 +31,13 @@ body[data-jp-theme-light="false"] .vcwork-alignment { color-scheme: dark; }
 .vcwork-alignment .soft { color: var(--soft); font-size: .88em; }
 .vcwork-alignment .note { border-left: 3px solid #D55E00; padding-left: .5rem; }
 .vcwork-alignment .note:empty { display: none; }
-.vcwork-alignment form { display: flex; gap: .4rem; margin-bottom: .3rem; }
+.vcwork-alignment .query { display: flex; gap: .4rem; margin-bottom: .3rem; }
 .vcwork-alignment input, .vcwork-alignment button, .vcwork-alignment select { font: inherit; color: var(--ink);
   background: var(--card); border: 1px solid var(--line); border-radius: 4px; padding: .2rem .5rem; }
 .vcwork-alignment input { flex: 1 1 auto; min-width: 0; }
 .vcwork-alignment button { cursor: pointer; }
-.vcwork-alignment ol { list-style: none; margin: .2rem 0; padding: 0; display: flex; flex-wrap: wrap; gap: .3rem; }
+.vcwork-alignment ol { list-style: none; margin: .2rem 0 !important; padding: 0 !important;
+  display: flex; flex-wrap: wrap; gap: .3rem; }
 .vcwork-alignment .lists h4 { margin: .4rem 0 0; font-size: .88em; font-weight: 600; }
 .vcwork-alignment .tools { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; margin-bottom: .3rem; }
 .vcwork-alignment .scale { display: inline-flex; gap: .4rem; align-items: center; font-size: .88em; }
@@ -129,11 +130,12 @@ function render({ model, el }) {
   const bytes = model.get("video");
   const video = bytes && bytes.byteLength ? node("video", { controls: true, muted: true, playsInline: true }) : null;
   const saying = node("p", { className: "saying" });
-  const form = node("form");
+  const form = node("div", { className: "query", role: "search" }); // no <form>: in JupyterLab its submit never came
   const names = `vcwork-${Math.random().toString(36).slice(2)}`;
   const input = node("input", { type: "text", placeholder: live ? "type any sentence" : "one of the stored sentences",
     "aria-label": "sentence to look for" });
   input.setAttribute("list", names);
+  const asking = node("button", { type: "button", textContent: "Ask" });
   const known = node("datalist", { id: names });
   for (const text of new Set(stored.map((row) => row.text))) known.append(node("option", { value: text }));
   const answerNote = node("p", { className: "note", role: "status" });
@@ -152,7 +154,7 @@ function render({ model, el }) {
     if (panel.title) root.append(node("h3", { textContent: panel.title }));
     for (const note of panel.notes) root.append(node("p", { className: "note", textContent: note }));
     film.append(video || node("p", { className: "nofilm", textContent: "No video to show here." }), saying);
-    form.append(input, node("button", { type: "submit", textContent: "Ask" }), known);
+    form.append(input, asking, known);
     const hint = live ? "The kernel answers with the sentence's curve and its best moments."
       : "Without a kernel only the stored sentences answer; run the notebook to ask others.";
     const query = node("div", {}, form, node("p", { className: "soft", textContent: hint }), answerNote, lists);
@@ -407,7 +409,8 @@ function render({ model, el }) {
     p.fillStyle = ink;
     p.textAlign = "left";
     p.font = selected ? `600 ${FONT}` : FONT;
-    p.fillText(fitted(p, row.text, gutter() - indent - 8), indent, top + h / 2);
+    const text = row.kind === "asked" ? `asked: ${row.text}` : row.text;
+    p.fillText(fitted(p, text, gutter() - indent - 8), indent, top + h / 2);
     p.font = FONT;
     for (const [start, end] of row.truth) outline(p, x(start), top + 1, x(end), h - 2, "#000000", "#ffffff");
     if (row.spoken) {
@@ -523,8 +526,7 @@ function render({ model, el }) {
     choose(shown().indexOf(row), best(row.scores));
   }
 
-  function submit(event) {
-    event.preventDefault();
+  function submit() {
     const text = input.value.trim().replace(/\s+/g, " ").toLowerCase();
     const words = text.split(" ");
     const same = stored.find((row) => row.text.toLowerCase() === text);
@@ -553,8 +555,8 @@ function render({ model, el }) {
     if (!answer.scores.length) return;
     const row = { text: answer.sentence, kind: "asked", spoken: null, truth: [], moments: answer.moments,
       elsewhere: answer.elsewhere, note: "", scores: Float32Array.from(answer.scores) };
-    asked.unshift(row);
-    asked.length = Math.min(asked.length, 5);
+    const others = asked.filter((one) => one.text !== row.text).slice(0, 4);
+    asked.splice(0, asked.length, row, ...others);
     select(row);
   }
 
@@ -574,7 +576,13 @@ function render({ model, el }) {
   on(plot, "mouseleave", () => tell(state.row, state.second));
   on(plot, "click", press);
   on(plot, "keydown", type);
-  on(form, "submit", submit);
+  on(asking, "click", submit);
+  on(input, "keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    event.preventDefault();
+    event.stopPropagation();
+    submit();
+  });
   model.on("msg:custom", receive);
   const sized = new ResizeObserver(() => draw());
   sized.observe(plot);
