@@ -194,7 +194,7 @@ def test_what_is_missing_is_said_in_the_panel(ws, tmp_path):
         corpus = replace(ws.corpus, videos={video.id: replace(video, **change)}, _raw={})
         assert any(told in note for note in explore(corpus, ws.store, ws.encoder, video.id).notes)
     (tmp_path / "broken.mp4").write_bytes(b"no video at all")
-    corpus = replace(ws.corpus, folder=tmp_path, videos={video.id: replace(video, video=tmp_path / "broken.mp4")})
+    corpus = replace(ws.corpus, videos={video.id: replace(video, video=tmp_path / "broken.mp4")})
     clip, notes = clip_of(corpus, corpus[video.id])
     assert clip is None and "broken.mp4" in notes[0] and str(tmp_path) not in notes[0]
     blind = explore(ws.corpus, ws.store, None, video.id)

@@ -128,7 +128,7 @@ def clip_of(corpus: Corpus, video: Video, max_kb: int = 300) -> tuple[bytes | No
         side = min(fitting[0][0], info.width // 2 * 2, info.height // 2 * 2)
         mp4 = small_mp4(video.video, 0, None, side, fitting[0][1], max_kb)
     except VcworkError as error:
-        return None, [f"No video: {corpus.relative(error)}."]
+        return None, [f"No video: {str(error).replace(str(video.video), video.video.name)}."]
     square = "" if info.width == info.height else ", its middle square"
     small = side < min(info.width, info.height) or fitting[0][1] < info.fps
     told = f"The clip is a small copy{square}: {side} pixels, {fitting[0][1]} frames a second, without sound."
