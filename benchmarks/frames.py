@@ -33,6 +33,7 @@ def model_config(options: argparse.Namespace) -> FrameConfig:
     """A small encoder of this kind; with --source a stored backbone instead."""
     kind = {"backbone": options.backbone, "source": options.source, "frozen": options.frozen}
     small = {"width": options.width, "layers": options.layers, "backbone_heads": 4, "patch": options.patch}
+    small |= {"patches": "mean"}
     if options.backbone == "resnet":
         small = {"width": 2 * options.width, "depths": (1, 1, 1, 1)}
     return FrameConfig.checked(
@@ -48,7 +49,7 @@ def train_config(options: argparse.Namespace, n_videos: int) -> TrainConfig:
     return TrainConfig(
         epochs=1, passes_per_epoch=-(-options.updates * k // n_videos), lr=options.lr, warmup=options.updates // 20,
         first_update="warm", weight_decay=0.01, temperature=0.07, precision=options.precision, seed=options.seed,
-        pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=32, min_video_s=3, max_video_s=16),
+        pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=10),
         clusters=ClusterConfig(videos_per_batch=k, clips_per_video=options.clips, retrieve=False),
     )  # fmt: skip
 
@@ -90,7 +91,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--corpus", required=True, help="a lab corpus")
     parser.add_argument("--minutes", type=float, default=30, help="training stops then at the latest")
-    parser.add_argument("--updates", type=int, default=1000, help="the rate falls to 0 over them")
+    parser.add_argument("--updates", type=int, default=1500, help="the rate falls to 0 over them")
     parser.add_argument("--backbone", choices=("vit", "resnet"), default="vit")
     parser.add_argument("--source", default="", help="folder or hub name of a stored backbone; else random weights")
     parser.add_argument("--frozen", action="store_true")
@@ -103,7 +104,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--videos", type=int, default=32, help="in a batch")
     parser.add_argument("--clips", type=int, default=2, help="of each video")
-    parser.add_argument("--lr", type=float, default=7e-4)
+    parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode")
     parser.add_argument("--seed", type=int, default=0)

@@ -288,8 +288,17 @@ def test_frames_are_what_the_backbone_itself_says(world, kind):
     with torch.no_grad():
         states = encoder.model.frame_states(frames, torch.ones(2, 3, dtype=torch.bool))
         own = encoder.model.backbone(pixel_values=frames.flatten(0, 1) / 255 * 2 - 1)
-    own = own.last_hidden_state[:, 0] if kind is VIT else own.pooler_output.flatten(1)
+    own, patches = (
+        (own.last_hidden_state[:, 0], own.last_hidden_state[:, 1:])
+        if kind is VIT
+        else (own.pooler_output.flatten(1), None)
+    )
     torch.testing.assert_close(states.flatten(0, 1), own, atol=1e-5, rtol=1e-4)
+    if kind is VIT:
+        mean = new_frames(world, config(kind, patches="mean")).model.eval()
+        with torch.no_grad():
+            states = mean.frame_states(frames, torch.ones(2, 3, dtype=torch.bool))
+        torch.testing.assert_close(states.flatten(0, 1), patches.mean(1), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("frozen", [True, False])

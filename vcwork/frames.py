@@ -62,6 +62,7 @@ class FrameConfig(Strict):
     patch: int = Field(16, ge=1)  # ViT, here and in the next two lines
     layers: int = Field(12, ge=1)
     backbone_heads: int = Field(12, ge=1)
+    patches: Literal["cls", "mean"] = "cls"  # which state of a ViT is the frame
     depths: tuple[int, ...] = (3, 4, 6, 3)  # ResNet: blocks of each stage
     frozen: bool = False  # the backbone stays as it began; all else learns
     batch_norm: Literal["batch", "fixed"] = "batch"  # ResNet in training: the batch's statistics, or the stored ones
@@ -178,7 +179,8 @@ class FrameCLIP(VideoCLIP):
         pixels = (pixels.float() * self.pixel_scale - self.pixel_mean) / self.pixel_std  # (M, 3, S, S)
         if isinstance(self.backbone, ViTModel):
             other = pixels.shape[-1] != self.backbone.config.image_size
-            return self.backbone(pixel_values=pixels, interpolate_pos_encoding=other).last_hidden_state[:, 0]  # (M, W)
+            states = self.backbone(pixel_values=pixels, interpolate_pos_encoding=other).last_hidden_state  # (M, P+1, W)
+            return states[:, 0] if self.frame_config.patches == "cls" else states[:, 1:].mean(1)  # (M, W)
         again = self.frame_config.checkpointing and torch.is_grad_enabled()
         states = self.backbone.embedder(pixels)
         for block in (block for stage in self.backbone.encoder.stages for block in stage.layers):
