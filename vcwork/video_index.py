@@ -190,7 +190,7 @@ class VideoIndex:
             self.rebuild()
 
     def _places(self, ids: Sequence[str]) -> list[int]:
-        unknown = {str(i) for i in ids} - self._place.keys()
+        unknown = {str(i) for i in ids if str(i) not in self._place}  # the index may be a thousand times longer
         if unknown:
             raise VcworkError(f"not in the index of {len(self)}: {sorted(unknown)[:5]}")
         return [self._place[str(i)] for i in ids]
