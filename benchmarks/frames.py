@@ -49,7 +49,7 @@ def train_config(options: argparse.Namespace, n_videos: int) -> TrainConfig:
     return TrainConfig(
         epochs=1, passes_per_epoch=-(-options.updates * k // n_videos), lr=options.lr, warmup=options.updates // 20,
         first_update="warm", weight_decay=0.01, temperature=0.07, precision=options.precision, seed=options.seed,
-        pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=10),
+        pairs=OverlapConfig(rule=options.rule, min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=10),
         clusters=ClusterConfig(videos_per_batch=k, clips_per_video=options.clips, retrieve=False),
     )  # fmt: skip
 
@@ -104,7 +104,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--videos", type=int, default=32, help="in a batch")
     parser.add_argument("--clips", type=int, default=2, help="of each video")
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--rule", choices=("strict", "overlapped"), default="strict", help="of pairs")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
     parser.add_argument("--workers", type=int, default=1, help="processes that decode")
     parser.add_argument("--seed", type=int, default=0)
