@@ -25,6 +25,7 @@ from transformers import (
 
 from vcwork import frames, pixels
 from vcwork.captions import Caption, write_vtt
+from vcwork.checkpoint import load_encoder
 from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.corpus import Corpus, Recipe, Segment, Video
 from vcwork.encode import encode_seconds, encode_text, encode_video
@@ -33,6 +34,7 @@ from vcwork.errors import VcworkError
 from vcwork.evaluation import clip_scores
 from vcwork.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames, train_frames
 from vcwork.pixels import LazyFrames, PixelPairs, Span, View, frame_clips, frame_pairs, read_span, sample_times
+from vcwork.store import Contract
 from vcwork.tasks import retrieval
 from vcwork.train import derange, make_optimizer, pairs_of, video_vectors
 from vcwork.update import apply_update
@@ -431,7 +433,9 @@ def test_words_from_a_folder_of_clip(world, tmp_path):
         wanted = encoder.model.text_head(own(input_ids=ids, attention_mask=mask.long()).pooler_output)
     np.testing.assert_allclose(encode_text(encoder, ["red", "the blue one"]), wanted, atol=1e-5)
     saved = save_frames(tmp_path / "saved", encoder)
-    there = load_frames(tmp_path / "saved")
+    there = load_encoder(tmp_path / "saved")  # recognised by its file
+    with pytest.raises(VcworkError, match="reads frames of video files, not features"):
+        load_encoder(tmp_path / "saved", Contract("toy", "none", 1.0, 8, "none", 16))
     assert there.digest == saved.digest
     np.testing.assert_array_equal(encode_text(there, ["pink"]), encode_text(encoder, ["pink"]))
     with pytest.raises(VcworkError, match="text of width 16 and video of 32 need heads"):

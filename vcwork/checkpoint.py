@@ -57,7 +57,8 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
 
 
 def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encoder:
-    """Read a checkpoint, in evaluation mode; a Hugging Face folder or `peer:<hub name>` becomes a `vcwork.peers.Peer`.
+    """Read a checkpoint, in evaluation mode; a Hugging Face folder or `peer:<hub name>` becomes a `vcwork.peers.Peer`,
+    an encoder from pixels a `vcwork.frames.FrameEncoder`.
 
     VcworkError when it is absent, incomplete, damaged, put together from several, or trained on features of another
     contract than `contract`.
@@ -67,6 +68,12 @@ def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encode
     if is_peer(folder):
         return load_peer(folder, contract)
     folder = resolve(folder)
+    if (folder / "frames.json").is_file():
+        from vcwork.frames import load_frames
+
+        if contract is not None:
+            raise VcworkError(f"{folder}: reads frames of video files, not features of {contract}")
+        return load_frames(folder)
     card = load_card(folder)
     trained_on = Contract(**card["contract"])
     if contract is not None and contract != trained_on:
