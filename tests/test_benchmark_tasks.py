@@ -6,11 +6,16 @@ from pathlib import Path
 import made_benchmarks as made
 import numpy as np
 import pytest
+import torch
 
 from vcwork import evaluation
 from vcwork.benchmarks.corpora import benchmark_corpus
+from vcwork.checkpoint import Encoder
+from vcwork.config import ModelConfig
 from vcwork.errors import VcworkError
+from vcwork.model import VideoCLIP
 from vcwork.tasks import didemo, videoqa
+from vcwork.text import Tokenizer
 
 SEEN = np.eye(made.WIDTH)
 
@@ -76,6 +81,31 @@ def test_the_moment_that_is_shown_is_ranked_first(didemo_world, plain_model):
     assert each.rank1.tolist() == [1, 0, 0] and each.iou[0] == 1
     found = {r.name: r.value for r in didemo.evaluate_moments(cases, n_boot=2)}
     assert found["moment_rank1"] == pytest.approx(1 / 3)
+
+
+def test_the_reference_averages_padding_too(didemo_world, monkeypatch):
+    """In b2, 23 s long, its moments that reach past the end hold states of padding; those that do not are the same."""
+    corpus, store = didemo_world
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.train(["someone waves 0 1 2"] * 3)
+    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": 32}
+    model = VideoCLIP(ModelConfig(feature_dim=made.WIDTH, vocab_size=len(tokenizer), **sizes)).eval()
+    encoder = Encoder(model, tokenizer, store.contract)
+    ours, theirs = (evaluation.didemo_cases(encoder, corpus, store, "test", r) for r in (False, True))
+    np.testing.assert_allclose(ours[0].scores, theirs[0].scores, rtol=1e-4, atol=1e-4)  # 30 s: no padding in it
+    last = np.array([segment[1] for segment in didemo.SEGMENTS])
+    short = [case.scores for case in (ours[2], theirs[2])]
+    assert np.array_equal(np.isneginf(short[0]), np.isneginf(short[1]))
+    np.testing.assert_allclose(short[0][last < 4], short[1][last < 4], rtol=1e-4, atol=1e-4)
+    past = (last == 4) & np.isfinite(short[0])
+    assert past.any() and not np.isclose(short[0][past], short[1][past], rtol=1e-3).any()
+    rows = torch.zeros(1, 32, made.WIDTH)
+    rows[0, :23] = torch.from_numpy(np.asarray(store["b2.m4v"], np.float32))
+    with torch.no_grad():
+        states = model.encode_video(rows, torch.arange(32)[None] < 23).states[0]  # (32, D)
+        text = evaluation.encode_text(encoder, [corpus.steps[corpus["b2.m4v"].segments[0].step]])[0]
+    by_hand = states[20:25].mean(0).numpy() @ text
+    assert theirs[2].scores[didemo.SEGMENTS.index((4, 4))] == pytest.approx(by_hand, rel=1e-4)
 
 
 def test_sentences_behind_the_features_are_left_out(tmp_path, plain_model):

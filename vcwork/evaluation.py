@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from vcwork import trivial
 from vcwork.audit import text_table
@@ -309,21 +310,41 @@ def didemo_sentences(corpus: Corpus, split: str) -> list[tuple[str, str, list[tu
             for v in corpus.split(split) for s in corpus.truth(v.id).get("segments", []) if "chunks" in s]  # fmt: skip
 
 
-def didemo_cases(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str) -> list[didemo.Case]:
+def didemo_cases(
+    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str, reference: bool = False
+) -> list[didemo.Case]:
     """Each sentence with the scores (21,) of its own video's moments: the mean state of a moment times the text.
 
-    Left out: sentences of videos without features, and those whose chosen chunks all lie behind them. Departs from the
-    reference code, which in videos of less than 30 s averages states of padding too: here only a video's own seconds.
+    Left out: sentences of videos without features, and those whose chosen chunks all lie behind them. `reference`: as
+    the reference code, which in videos of less than 30 s averages the states of padding, too; without it only a
+    video's own seconds count.
     """
     told = [(video, text, times) for video, text, times in didemo_sentences(corpus, split) if video in store
             and any(first * didemo.CHUNK_S < store.lengths[video] for first, _ in times)]  # fmt: skip
     if not told:
         raise VcworkError(f"{corpus.folder}: no {split} sentence of DiDeMo has features in {store.folder}")
-    vectors = {video: didemo.moment_vectors(encode_seconds(encoder, store[video]))
-               for video in dict.fromkeys(video for video, _, _ in told)}  # fmt: skip
+    videos = dict.fromkeys(video for video, _, _ in told)
+    if reference:
+        states = {video: _with_padding(encoder, store[video]) for video in videos}  # (window, D)
+        vectors = {v: didemo.moment_vectors(s, min(store.lengths[v], len(s)), True) for v, s in states.items()}
+    else:
+        vectors = {video: didemo.moment_vectors(encode_seconds(encoder, store[video])) for video in videos}
     texts = encode_text(encoder, [text for _, text, _ in told])  # (S, D)
     return [didemo.Case(didemo.moment_scores(vectors[video], text), times, video)
             for (video, _, times), text in zip(told, texts, strict=True)]  # fmt: skip
+
+
+def _with_padding(encoder: Encoder, features: np.ndarray) -> np.ndarray:
+    """States of a whole window, (window, D), those of its padding included; seconds beyond the window are cut."""
+    window = encoder.window
+    rows = np.zeros((1, window, features.shape[1]), np.float32)
+    n = min(len(features), window)
+    rows[0, :n] = features[:n]
+    mask = torch.arange(window)[None] < n  # (1, window)
+    device = next(encoder.model.parameters()).device
+    with torch.inference_mode():
+        states = encoder.model.encode_video(torch.from_numpy(rows).to(device), mask.to(device)).states
+    return states[0].float().cpu().numpy()
 
 
 def didemo_paragraphs(
