@@ -5,6 +5,7 @@ Truth is read here to cut clips and to score, never to train.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from vcwork import trivial
 from vcwork.audit import text_table
 from vcwork.benchmarks.corpora import questions
 from vcwork.checkpoint import Encoder
-from vcwork.corpus import Corpus, Video
+from vcwork.corpus import Corpus, Segment, Video
 from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.errors import VcworkError
 from vcwork.protocol import Card
@@ -112,6 +113,11 @@ def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
     rows = [row for row in rows if len(row[2])]
     if not rows:
         raise VcworkError(f"{corpus.folder}: the {split} videos have no annotated segments")
+    return as_clips(corpus, rows)
+
+
+def as_clips(corpus: Corpus, rows: Sequence[tuple[Video, Segment, Any]]) -> Clips:
+    """Clips of (video, its segment, what is read of it); see `annotated_clips`."""
     return Clips(
         [f for _, _, f in rows], [s.sentence or corpus.steps[s.step] for _, s, _ in rows],
         np.array([s.step for _, s, _ in rows]), np.array([v.id for v, _, _ in rows]),

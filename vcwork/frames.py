@@ -24,16 +24,14 @@ from pydantic import Field, model_validator
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from tqdm.auto import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
 from vcwork.backbones import _model_folder, _preprocessing
 from vcwork.backbones_peer import as_error, peer_folder, quiet
-from vcwork.batches import pad_clips
+from vcwork.batches import PairData, pad_clips
 from vcwork.checkpoint import Encoder
 from vcwork.config import ModelConfig, Strict, TrainConfig
 from vcwork.corpus import Corpus
-from vcwork.engine import Engine
 from vcwork.errors import VcworkError
 from vcwork.evaluation import clip_scores
 from vcwork.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
@@ -44,8 +42,7 @@ from vcwork.pixels import Span, View, frame_clips, frame_pairs, load_spans
 from vcwork.pretrained import bert_folder, start_from_bert
 from vcwork.store import Contract
 from vcwork.text import Tokenizer
-from vcwork.train import pretrain, updates
-from vcwork.training import VALIDATION, Watch, _Best
+from vcwork.training import VALIDATION, Watch, train_into
 
 FORMAT = "vcwork-frames-1"
 AT_ONCE = 256  # frames that go through the backbone together where no gradient is taken
@@ -445,41 +442,33 @@ def train_frames(
     the validation split is annotated. `workers` processes decode; their number changes no weight.
     """
     check_training(config, train)
-    folder, engine = resolve(folder), Engine()
-    identity = {"frames": json.loads(config.model_dump_json()), "config": json.loads(train.model_dump_json())}
-    identity["videos"] = _videos_digest(corpus)
-    if (folder / "train.json").exists() and read_json(folder / "train.json") != identity:
-        raise VcworkError(f"{folder}: holds another run; delete it or choose another folder")
-    finished = (folder / "frames.json").exists()
-    engine.wait()
-    if finished:
-        return load_frames(folder, workers)
-    if engine.main:
-        write_json(folder / "train.json", identity)
-    encoder = new_frames(corpus, config, train.seed, workers)
-    begin_temperature(encoder, train)
-    data, best = (
-        frame_pairs(corpus, encoder.tokenizer, encoder.view, "train", workers),
-        _Best(folder, train.keep == "best"),
-    )
+    identity = {"frames": config.model_dump(), "config": train.model_dump(), "videos": _videos_digest(corpus)}
 
-    def on_epoch(epoch: int, _: VideoCLIP) -> dict:
-        numbers = validate_frames(encoder, corpus)
-        best.look(encoder.model, numbers)
-        return numbers
-
-    with tqdm(total=updates(data, train, engine.world), unit="step", disable=not (progress and engine.main)) as bar:
-        for record in pretrain(encoder.model, encoder.tokenizer, data, train, folder, on_epoch):
-            bar.update(record.step + 1 - bar.n)
-            if watch:
-                watch(record)
-    encoder.model.eval()
-    if engine.main:
-        best.put_back(encoder.model)
+    def start() -> tuple[FrameEncoder, PairData]:
+        encoder = new_frames(corpus, config, train.seed, workers)
+        begin_temperature(encoder, train)
         encoder.card = {"train": train.model_dump(), "videos": identity["videos"]}
+        return encoder, frame_pairs(corpus, encoder.tokenizer, encoder.view, "train", workers)
+
+    def check(encoder: FrameEncoder) -> dict[str, float]:
+        return validate_frames(encoder, corpus)
+
+    kept, why = _Frames(workers), "holds another run"
+    return train_into(resolve(folder), identity, train, start, check, progress, watch, kept, why)
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """A finished run's encoder from pixels; see `vcwork.training.Ours`."""
+
+    workers: int
+    done: str = "frames.json"
+
+    def save(self, folder: Path, encoder: FrameEncoder) -> None:
         save_frames(folder, encoder)
-    engine.wait()
-    return encoder if engine.world == 1 else load_frames(folder, workers)
+
+    def load(self, folder: Path) -> FrameEncoder:
+        return load_frames(folder, self.workers)
 
 
 def check_training(config: FrameConfig, train: TrainConfig) -> None:

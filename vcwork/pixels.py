@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from vcwork.batches import Batch, PairData
 from vcwork.corpus import Corpus, Video
 from vcwork.errors import VcworkError
-from vcwork.evaluation import Clips
+from vcwork.evaluation import Clips, as_clips
 from vcwork.tasks.common import seconds_of
 from vcwork.tasks.segmentation import truth_labels
 from vcwork.text import Tokenizer
@@ -242,8 +242,4 @@ def frame_clips(corpus: Corpus, split: str) -> Clips:
         rows += [(video, s, Span(video.video, cut.start, cut.stop)) for s, cut in cuts if cut.stop > cut.start]
     if not rows:
         raise VcworkError(f"{corpus.folder}: no {split} video has both a file and annotated segments")
-    return Clips(
-        [span for _, _, span in rows], [s.sentence or corpus.steps[s.step] for _, s, _ in rows],
-        np.array([s.step for _, s, _ in rows]), np.array([v.id for v, _, _ in rows]),
-        np.array([v.recipe or f"video {v.id}" for v, _, _ in rows]), [(s.start_s, s.end_s) for _, s, _ in rows],
-    )  # fmt: skip
+    return as_clips(corpus, rows)

@@ -24,7 +24,7 @@ from vcwork.corpus import Corpus
 from vcwork.errors import VcworkError
 from vcwork.evaluation import annotated_clips, clip_scores, localization_cases, seconds_of_split
 from vcwork.files import read_json, resolve, sha256_json, write_json
-from vcwork.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
+from vcwork.ingredients import INGREDIENTS, configure, ingredient
 from vcwork.metrics import place
 from vcwork.plots import colour
 from vcwork.store import FeatureStore
@@ -249,11 +249,6 @@ def effects_table(found: Sequence[Effect]) -> str:
     ]
     head = ("changed", "baseline", "so", "points", "95 % interval", "over", "time", "weights")
     return text_table(head, rows)
-
-
-def disagreements_table() -> str:
-    """Where paper, code and documents differ, from the declaration."""
-    return text_table(("ingredient", *SOURCES), disagreements())
 
 
 def plot_effects(ax: Axes, found: Sequence[Effect]) -> None:

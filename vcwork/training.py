@@ -7,6 +7,7 @@ at the end, that it is done. The data are a corpus with its features, or HowTo10
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,7 +71,7 @@ def train(
         found = validate(encoder, corpus, store) or validation_nce(encoder, _val_pairs(corpus, store, encoder), config)
         return found | ({} if alignment is None else choices.numbers(encoder, corpus, store, "val", **alignment))
 
-    return _train_into(resolve(folder), identity, config, store.contract, start, check, progress, watch)
+    return train_into(resolve(folder), identity, config, start, check, progress, watch, Ours(store.contract))
 
 
 def train_converted(
@@ -95,32 +96,41 @@ def train_converted(
 
     identity = {"sizes": sizes, "config": config.model_dump(), **digests, **({"bert": bert} if bert else {})}
     held_out = data.pairs("val") if "val" in data.ids else None
-    return _train_into(
-        resolve(folder),
-        identity,
-        config,
-        contract,
-        start,
-        lambda e: validation_nce(e, held_out, config),
-        progress,
-        watch,
-    )
+
+    def check(encoder: Encoder) -> dict[str, float]:
+        return validation_nce(encoder, held_out, config)
+
+    return train_into(resolve(folder), identity, config, start, check, progress, watch, Ours(contract))
 
 
-def _train_into(
-    folder: Path, identity: dict, config: TrainConfig, contract: Contract,
-    start: Callable[[], tuple[Encoder, PairData]], check: Callable[[Encoder], dict[str, float]], progress: bool,
-    watch: Watch | None,
+@dataclass(frozen=True)
+class Ours:
+    """What a finished run leaves: the file that says so, how it is written, and opened again."""
+
+    contract: Contract
+    done: str = "checkpoint.json"
+
+    def save(self, folder: Path, encoder: Encoder) -> None:
+        save_encoder(folder, encoder)
+
+    def load(self, folder: Path) -> Encoder:
+        return load_encoder(folder, self.contract)
+
+
+def train_into(
+    folder: Path, identity: dict, config: TrainConfig, start: Callable[[], tuple[Encoder, PairData]],
+    check: Callable[[Encoder], dict[str, float]], progress: bool, watch: Watch | None, kept: "Ours",
+    why: str = "holds a run of another configuration or other features",
 ) -> Encoder:  # fmt: skip
-    """Open the finished run of this identity in `folder`, or go on with it, or begin it."""
+    """Open the finished run of this identity in `folder`, or go on with it, or begin it; `kept`: its checkpoint's form,
+    `why`: what a folder of another identity is told. VcworkError for such a folder."""
     engine, identity = Engine(), json.loads(json.dumps(identity))
     if (folder / "train.json").exists() and _as_now(read_json(folder / "train.json")) != identity:
-        why = "holds a run of another configuration or other features"
         raise VcworkError(f"{folder}: {why}; delete it or choose another folder")
-    finished = (folder / "checkpoint.json").exists()
+    finished = (folder / kept.done).exists()
     engine.wait()
     if finished:
-        return load_encoder(folder, contract)
+        return kept.load(folder)
     if engine.main:
         write_json(folder / "train.json", identity)
     encoder, data = start()
@@ -145,9 +155,9 @@ def _train_into(
     encoder.model.eval()
     if engine.main:
         best.put_back(encoder.model)
-        save_encoder(folder, encoder)
+        kept.save(folder, encoder)
     engine.wait()
-    return encoder if engine.world == 1 else load_encoder(folder, contract)
+    return encoder if engine.world == 1 else kept.load(folder)
 
 
 class _Best:
