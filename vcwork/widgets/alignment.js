@@ -1,23 +1,6 @@
-// The panel of vcwork.widgets.alignment: video, lanes, heat map of sentence and second, curve, query.
-//
-// One module, two hosts: anywidget calls `render` with a live model; a standalone page appends a call of `standalone`.
-// It draws what Python computed and computes no score or moment itself. Data reaches the document through textContent
-// and canvas text only. All listeners and the clip's URL are given back by the function that `render` returns.
+// The panel of vcwork.widgets.alignment: video, lanes, heat map, curve, query. Computes no score or moment itself.
 
 const STYLE = `
-.vcwork-alignment { --own-ink: #1c2026; --own-soft: #5c6570; --own-line: #c9d0d8; --own-ground: #ffffff;
-  --own-card: #f2f4f7; --own-mark: #0b62b8; color-scheme: light;
-  --ink: var(--jp-content-font-color1, var(--own-ink)); --soft: var(--jp-content-font-color2, var(--own-soft));
-  --line: var(--jp-border-color1, var(--own-line)); --ground: var(--jp-layout-color0, var(--own-ground));
-  --card: var(--jp-layout-color2, var(--own-card)); --mark: var(--jp-brand-color1, var(--own-mark));
-  font: 14px/1.4 system-ui, sans-serif; color: var(--ink); background: var(--ground); padding: .5rem;
-  container-type: inline-size; }
-@media (prefers-color-scheme: dark) { .vcwork-alignment { --own-ink: #e4e8ed; --own-soft: #a5afba;
-  --own-line: #3d4650; --own-ground: #14171b; --own-card: #22272e; --own-mark: #7db4f5; color-scheme: dark; } }
-body[data-jp-theme-light="true"] .vcwork-alignment { color-scheme: light; }
-body[data-jp-theme-light="false"] .vcwork-alignment { color-scheme: dark; }
-.vcwork-alignment * { box-sizing: border-box; }
-.vcwork-alignment h3 { margin: 0 0 .4rem; font-size: 1.05rem; overflow-wrap: anywhere; }
 .vcwork-alignment .body { display: grid; gap: .8rem; grid-template-columns: minmax(0, 1fr); }
 .vcwork-alignment .top { display: grid; gap: .8rem; grid-template-columns: minmax(10rem, 18rem) minmax(0, 1fr); }
 @container (min-width: 1200px) {
@@ -27,47 +10,18 @@ body[data-jp-theme-light="false"] .vcwork-alignment { color-scheme: dark; }
 .vcwork-alignment video { display: block; width: 100%; max-height: 22rem; background: #000; }
 .vcwork-alignment .nofilm { padding: 1.5rem .8rem; background: var(--card); color: var(--soft); }
 .vcwork-alignment .saying { margin: .3rem 0 0; min-height: 2.8em; }
-.vcwork-alignment p { margin: .2rem 0; overflow-wrap: anywhere; }
-.vcwork-alignment .soft { color: var(--soft); font-size: .88em; }
-.vcwork-alignment .note { border-left: 3px solid #D55E00; padding-left: .5rem; }
-.vcwork-alignment .note:empty { display: none; }
 .vcwork-alignment .query { display: flex; gap: .4rem; margin-bottom: .3rem; }
-.vcwork-alignment input, .vcwork-alignment button, .vcwork-alignment select { font: inherit; color: var(--ink);
-  background: var(--card); border: 1px solid var(--line); border-radius: 4px; padding: .2rem .5rem; }
 .vcwork-alignment input { flex: 1 1 auto; min-width: 0; }
-.vcwork-alignment button { cursor: pointer; }
 .vcwork-alignment ol { list-style: none; margin: .2rem 0 !important; padding: 0 !important;
   display: flex; flex-wrap: wrap; gap: .3rem; }
-.vcwork-alignment .lists h4 { margin: .4rem 0 0; font-size: .88em; font-weight: 600; }
-.vcwork-alignment .tools { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; margin-bottom: .3rem; }
 .vcwork-alignment .scale { display: inline-flex; gap: .4rem; align-items: center; font-size: .88em; }
 .vcwork-alignment .scale canvas { width: 7rem; height: .8rem; }
-.vcwork-alignment .plot { position: relative; outline-offset: 3px; cursor: crosshair; }
-.vcwork-alignment .plot canvas { display: block; width: 100%; }
 .vcwork-alignment .rows { overflow-y: auto; max-height: 32rem; }
 .vcwork-alignment .playhead { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px;
   background: #D55E00; pointer-events: none; }
-.vcwork-alignment .readout { min-height: 2.8em; margin-top: .3rem; }
-.vcwork-alignment :focus-visible { outline: 2px solid var(--mark); }
 `;
 
-const FONT = "12px system-ui, sans-serif";
-const MARK = "#D55E00";
 const RIGHT = 22; // room for half a time label
-
-function node(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [key, value] of Object.entries(properties)) {
-    if (key in made && key !== "list") made[key] = value;
-    else made.setAttribute(key, value);
-  }
-  made.append(...children); // strings become text nodes
-  return made;
-}
-
-function clamp(value, low, high) {
-  return Math.max(low, Math.min(high, value));
-}
 
 // (S, T) scores from 16-bit steps: a list of Float32Array
 function unpack(panel) {
@@ -85,32 +39,8 @@ function best(values) {
   return values.reduce((at, value, i) => (value > values[at] ? i : at), 0);
 }
 
-function clock(seconds, unit) {
-  if (unit !== "second") return `${unit} ${Math.floor(seconds) + 1}`;
-  const whole = Math.floor(seconds);
-  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
-}
-
-// the text, or its beginning, in so many pixels
-function fitted(pen, text, width) {
-  if (pen.measureText(text).width <= width) return text;
-  let low = 0, high = text.length;
-  while (low < high) {
-    const middle = (low + high + 1) >> 1;
-    if (pen.measureText(text.slice(0, middle) + "…").width <= width) low = middle;
-    else high = middle - 1;
-  }
-  return text.slice(0, low).trimEnd() + "…";
-}
-
-function dark(hex) {
-  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
-  return 0.3 * r + 0.59 * g + 0.11 * b < 140;
-}
-
 function render({ model, el }) {
-  const panel = model.get("panel");
-  const live = Boolean(model.get("live"));
+  const { panel, live, root, on, undo, colour, blob, redraw, end } = begin({ model, el }, "alignment", STYLE);
   const seconds = panel.seconds;
   const scores = unpack(panel);
   const stored = panel.rows.map((row, i) => ({ ...row, scores: scores[i] }));
@@ -118,17 +48,11 @@ function render({ model, el }) {
   const said = panel.lanes.find((lane) => lane.name === "said").spans;
   const asked = []; // answers of the kernel, newest first
   const state = { kind: "all", scale: "row", row: 0, second: 0, time: 0, hover: null };
-  const undo = [];
-  const on = (target, name, act, options) => {
-    target.addEventListener(name, act, options);
-    undo.push(() => target.removeEventListener(name, act, options));
-  };
 
   // ------------------------------------------------------------------------------------------ the document
-  const root = node("div", { className: "vcwork-alignment", "data-lm-suppress-shortcuts": "true" });
   const film = node("div");
-  const bytes = model.get("video");
-  const video = bytes && bytes.byteLength ? node("video", { controls: true, muted: true, playsInline: true }) : null;
+  const bytes = fileOf(model, "video");
+  const video = bytes ? node("video", { controls: true, muted: true, playsInline: true }) : null;
   const saying = node("p", { className: "saying" });
   const form = node("div", { className: "query", role: "search" }); // no <form>: in JupyterLab its submit never came
   const names = `vcwork-${Math.random().toString(36).slice(2)}`;
@@ -150,9 +74,6 @@ function render({ model, el }) {
   const lowest = node("span"), highest = node("span");
 
   function build() {
-    root.append(node("style", { textContent: STYLE }));
-    if (panel.title) root.append(node("h3", { textContent: panel.title }));
-    for (const note of panel.notes) root.append(node("p", { className: "note", textContent: note }));
     film.append(video || node("p", { className: "nofilm", textContent: "No video to show here." }), saying);
     form.append(input, asking, known);
     const hint = live ? "The kernel answers with the sentence's curve and its best moments."
@@ -167,7 +88,6 @@ function render({ model, el }) {
       + "Click a cell, or move with the arrow keys and press Enter, to jump there; Space plays.";
     const map = node("div", {}, tools, plot, readout, node("p", { className: "soft", textContent: marks }));
     root.append(node("div", { className: "body" }, node("div", { className: "top" }, film, query), map));
-    el.replaceChildren(root);
   }
 
   function chooser(label, key, values, texts = {}) {
@@ -231,19 +151,7 @@ function render({ model, el }) {
   const x = (t) => gutter() + (t / seconds) * (width() - gutter() - RIGHT);
   const height = () => clamp(Math.floor(320 / Math.max(1, shown().length)), 16, 26);
 
-  function pen(canvas, h) {
-    const w = width();
-    const dense = Math.min(window.devicePixelRatio || 1, 16000 / Math.max(w, h));
-    canvas.width = Math.round(w * dense);
-    canvas.height = Math.round(h * dense);
-    canvas.style.width = `${w}px`;
-    canvas.style.height = `${h}px`;
-    const context = canvas.getContext("2d");
-    context.scale(dense, dense);
-    context.font = FONT;
-    context.textBaseline = "middle";
-    return context;
-  }
+  const pen = (canvas, h) => canvasPen(canvas, width(), h);
 
   const painted = {}; // what a canvas was last painted for: the large ones do not change with the chosen cell
   const base = node("canvas");
@@ -257,9 +165,7 @@ function render({ model, el }) {
 
   function draw() {
     if (!root.isConnected || width() < 40) return;
-    const style = getComputedStyle(root);
-    const ink = style.getPropertyValue("--ink"), soft = style.getPropertyValue("--soft");
-    const card = style.getPropertyValue("--card"), line = style.getPropertyValue("--line");
+    const [ink, soft, card, line] = ["ink", "soft", "card", "line"].map(colour);
     drawCurve(ink, soft, line);
     drawLanes(ink, soft, card, line);
     drawHeat(ink, soft, card);
@@ -282,7 +188,7 @@ function render({ model, el }) {
     });
     p.strokeStyle = line;
     p.strokeRect(gutter(), top - 6, width() - gutter() - RIGHT, bottom - top + 6);
-    p.strokeStyle = markColour();
+    p.strokeStyle = colour("mark");
     p.lineWidth = 1.6;
     p.beginPath();
     row.scores.forEach((v, t) => p[t ? "lineTo" : "moveTo"](x(t + 0.5), y(v)));
@@ -295,8 +201,6 @@ function render({ model, el }) {
     p.textAlign = "left";
     p.fillText(fitted(p, row.text, gutter() - 50), 4, (top + bottom) / 2);
   }
-
-  const markColour = () => getComputedStyle(root).getPropertyValue("--mark");
 
   function drawLanes(ink, soft, card, line) {
     if (!stale("lanes", ink, card)) return;
@@ -318,8 +222,7 @@ function render({ model, el }) {
     const base = band * panel.lanes.length + 4;
     p.strokeStyle = p.fillStyle = soft;
     p.textAlign = "center";
-    const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
-    const step = steps.find((s) => (s / seconds) * (x(seconds) - x(0)) >= 44) || 7200;
+    const step = tick(seconds, x(seconds) - x(0));
     for (let t = 0; t <= seconds; t += step) {
       p.fillRect(x(t), base - 2, 1, 4);
       p.fillText(panel.unit === "second" ? clock(t, panel.unit) : String(t), x(t), base + 11);
@@ -563,14 +466,13 @@ function render({ model, el }) {
   // --------------------------------------------------------------------------------------------------------- start
   build();
   if (video) {
-    const url = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
-    undo.push(() => { video.pause(); video.removeAttribute("src"); video.load(); URL.revokeObjectURL(url); });
+    undo.push(() => { video.pause(); video.removeAttribute("src"); video.load(); });
     for (const name of ["play", "timeupdate", "seeked", "loadedmetadata"]) on(video, name, follow);
     on(video, "error", () => {
       if (video.isConnected && video.src) video.replaceWith(node("p", { className: "nofilm",
         textContent: "This browser cannot play the clip (H.264 in mp4). The map works without it." }));
     });
-    video.src = url;
+    video.src = blob(bytes, "video/mp4");
   }
   on(plot, "mousemove", point);
   on(plot, "mouseleave", () => tell(state.row, state.second));
@@ -584,30 +486,14 @@ function render({ model, el }) {
     submit();
   });
   model.on("msg:custom", receive);
-  const sized = new ResizeObserver(() => draw());
-  sized.observe(plot);
-  const themed = new MutationObserver(() => draw());
-  themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
-  on(window.matchMedia("(prefers-color-scheme: dark)"), "change", () => draw());
   const first = Math.max(0, stored.findIndex((row) => row.truth.length)); // a row that can be judged by eye
   choose(first, stored.length ? best(stored[first].scores) : 0);
+  redraw(plot, draw);
   return () => {
     clearTimeout(waiting);
-    sized.disconnect();
-    themed.disconnect();
     if (model.off) model.off("msg:custom", receive);
-    undo.forEach((act) => act());
+    end();
   };
-}
-
-// The host without a kernel: a model that only knows what is in the page.
-function standalone(digest, state, video) {
-  const bytes = Uint8Array.from(atob(video), (c) => c.charCodeAt(0));
-  const model = { get: (key) => (key === "video" ? bytes : state[key]), on() {}, off() {}, send() {} };
-  for (const el of document.querySelectorAll(`[data-panel="${digest}"]:not([data-ready])`)) {
-    el.dataset.ready = "yes";
-    render({ model, el });
-  }
 }
 
 export default { render };

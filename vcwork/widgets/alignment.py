@@ -1,25 +1,16 @@
 """A video, what is said in it, and every sentence's score at every second, to touch: `AlignmentExplorer`.
 
-The class knows arrays only (`vcwork.explore` makes them) and computes nothing that `vcwork.tasks` does not. One module,
-`alignment.js`, draws it in two hosts: as a live anywidget, where a new sentence goes to the kernel and its curve comes
-back, and inside a standalone HTML text, which needs neither kernel nor network and knows the stored sentences only.
-Captions and ids are data: they reach the page as JSON and the document through textContent, never as HTML.
+The class knows arrays only (`vcwork.explore` makes them) and computes nothing that `vcwork.tasks` does not. Live, a new
+sentence goes to the kernel and its curve comes back; the standalone page knows the stored sentences only.
 Known gaps: the clip travels inside the panel, so a long video is not shown; a panel opened live and saved shows its
 picture after a restart of the kernel only when it is run again; sound is not kept.
 """
 
 import base64
-import hashlib
-import html
-import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.resources import files
 from typing import Any
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -27,9 +18,9 @@ from vcwork import plots
 from vcwork.errors import VcworkError
 from vcwork.metrics import check_scores
 from vcwork.tasks.moments import Moment, moments
+from vcwork.widgets.base import Panel
 
 Span = tuple[float, float, str]  # start_s, end_s, label
-SCRIPT = "alignment.js"
 DRAWN_ROWS = 24  # of the static figure
 
 
@@ -53,13 +44,15 @@ class Asked:
     note: str = ""
 
 
-class AlignmentExplorer:
+class AlignmentExplorer(Panel):
     """Scores (S, T) of S sentences over T seconds beside the video: lanes, heat map, curve, query.
 
     rows: S texts or `Row`s; captions, truth, prediction: (start_s, end_s, label); video: an mp4 that browsers play, or
     None; notes: what is missing and why, shown in the panel; unit: what one column is; ask: sentence -> `Asked` (None:
     only stored sentences can be asked). VcworkError where shapes do not fit; S = 0 is allowed, T = 0 is not.
     """
+
+    module = "alignment.js"
 
     def __init__(
         self,
@@ -137,8 +130,7 @@ class AlignmentExplorer:
             kept = {key: found[key] for key in ("moments", "elsewhere", "note")}
             rows.append({"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth, **kept})
         lanes = [("truth", self.truth, True), ("predicted", self.prediction, True), ("said", self.captions, False)]
-        return {
-            "title": self.title,
+        return self.common() | {
             "unit": self.unit,
             "seconds": self.seconds,
             "rows": rows,
@@ -146,9 +138,6 @@ class AlignmentExplorer:
             "low": low,
             "high": high,
             "lanes": [{"name": name, "spans": spans, "coloured": coloured} for name, spans, coloured in lanes],
-            "notes": self.notes,
-            "palette": list(plots.COLOURS),
-            "map": [matplotlib.colors.to_hex(c) for c in matplotlib.colormaps[plots.MAP](np.linspace(0, 1, 64))],
         }
 
     def figure(self) -> Figure:
@@ -175,94 +164,18 @@ class AlignmentExplorer:
         ax.set_xlabel(f"time in the video ({'s' if self.unit == 'second' else self.unit + 's'})")
         return fig
 
-    def png(self, dpi: int = 80) -> bytes:
-        """`figure` as a picture."""
-        figure, out = self.figure(), io.BytesIO()
-        figure.savefig(out, format="png", dpi=dpi)
-        plt.close(figure)
-        return out.getvalue()
+    def media(self) -> dict[str, bytes]:
+        """The clip."""
+        return {"video": self.video} if self.video else {}
 
-    def html(self) -> str:
-        """The panel as an HTML text that runs by itself; where scripts do not run, the picture is seen instead."""
-        state = {"panel": self.panel(), "live": False}
-        video = base64.b64encode(self.video).decode() if self.video else ""
-        digest = hashlib.sha256((as_script(state) + video).encode()).hexdigest()[:12]
-        picture = base64.b64encode(self.png()).decode()
-        words = html.escape(f"{self.title}: lanes and similarity of every sentence with every {self.unit}")
-        return (
-            f'<div class="vcwork-panel" data-panel="{digest}">'
-            f'<img style="max-width:100%" alt="{words}" src="data:image/png;base64,{picture}"></div>\n'
-            f'<script type="module">\n{script()}\n'
-            f"standalone({json.dumps(digest)}, {as_script(state)}, {json.dumps(video)});\n</script>"
-        )
+    def words(self) -> str:
+        """What the picture shows."""
+        return f"similarity of {len(self.rows)} sentences with {self.seconds} {self.unit}s, and lanes of {self.title}"
 
-    def page(self) -> str:
-        """A whole HTML document with the panel alone."""
-        head = '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        style = "<style>:root { color-scheme: light dark; } body { margin: 1rem; }</style>"
-        return f"{head}<title>{html.escape(self.title)}</title>{style}</head>\n<body>\n{self.html()}\n</body></html>\n"
-
-    def widget(self) -> Any:
-        """The live panel, an anywidget; sentences typed into it are answered by `update`."""
-        import anywidget  # only where somebody watches
-        import traitlets
-
-        class Panel(anywidget.AnyWidget):
-            _esm = script()
-            panel = traitlets.Dict().tag(sync=True)
-            video = traitlets.Bytes(b"").tag(sync=True)
-            live = traitlets.Bool(True).tag(sync=True)
-
-        made = Panel(panel=self.panel(), video=self.video or b"")
-        made.on_msg(lambda widget, content, _: self.receive(content, widget.send))
-        return made
-
-    def receive(self, content: Any, send: Callable[[dict], None]) -> None:
-        """A message of the page; `{"ask": sentence}` is answered with `{"answer": ...}`, anything else is let be."""
-        if isinstance(content, dict) and isinstance(content.get("ask"), str):
-            send({"answer": self.update(content["ask"])})
-
-    def show(self, live: bool | None = None) -> None:
-        """Display the panel: live where somebody sits at the notebook, always with the HTML and a picture beside it.
-
-        live=None asks the kernel whether its front end can answer questions: JupyterLab can, nbclient, papermill and
-        nbval say that they cannot, and get no widget, which nobody could open afterwards.
-        """
-        from IPython.display import display
-
-        bundle = {
-            "text/plain": f"AlignmentExplorer({self.title!r}, {len(self.rows)} sentences, {self.seconds} {self.unit}s)",
-            "text/html": self.html(),
-            "image/png": base64.b64encode(self.png()).decode(),
-        }
-        if someone_watches() if live is None else live:
-            made = self.widget()._repr_mimebundle_()
-            bundle |= made[0] if isinstance(made, tuple) else made or {}
-        display(bundle, raw=True)
+    def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """`{"ask": sentence}` is answered by `update`."""
+        return self.update(message["ask"]) if isinstance(message.get("ask"), str) else None
 
 
 def _plain(moment: Moment) -> dict[str, float]:
     return {name: round(float(value), 5) for name, value in asdict(moment).items()}
-
-
-def script() -> str:
-    """The source of the JavaScript module."""
-    return files("vcwork.widgets").joinpath(SCRIPT).read_text(encoding="utf-8")
-
-
-def as_script(value: Any) -> str:
-    """A value as a JavaScript literal that cannot end the script element around it, whatever its texts hold."""
-    text = json.dumps(value, allow_nan=False)  # ASCII only, so U+2028 and U+2029 are escaped as well
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def someone_watches() -> bool:
-    """Does a person sit at this kernel's front end? False outside a notebook and in headless runs."""
-    from IPython import get_ipython
-
-    kernel = getattr(get_ipython(), "kernel", None)
-    try:
-        return bool(kernel.get_parent("shell")["content"].get("allow_stdin", False))
-    except (AttributeError, KeyError, TypeError):
-        return False

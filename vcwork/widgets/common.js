@@ -1,0 +1,157 @@
+// What the panels of vcwork.widgets share: looks, the document, drawing, and the host without a kernel.
+//
+// One text, two hosts: a panel's own module follows this one and defines `render`; anywidget calls it with a live model,
+// a standalone page through `standalone`. Modules draw what Python computed. Data reaches the document through
+// textContent and canvas text only. What listens is given back by the function that `render` returns.
+
+const LOOK = `
+.vcwork { --own-ink: #1c2026; --own-soft: #5c6570; --own-line: #c9d0d8; --own-ground: #ffffff;
+  --own-card: #f2f4f7; --own-mark: #0b62b8; color-scheme: light;
+  --ink: var(--jp-content-font-color1, var(--own-ink)); --soft: var(--jp-content-font-color2, var(--own-soft));
+  --line: var(--jp-border-color1, var(--own-line)); --ground: var(--jp-layout-color0, var(--own-ground));
+  --card: var(--jp-layout-color2, var(--own-card)); --mark: var(--jp-brand-color1, var(--own-mark));
+  font: 14px/1.4 system-ui, sans-serif; color: var(--ink); background: var(--ground); padding: .5rem;
+  container-type: inline-size; }
+@media (prefers-color-scheme: dark) { .vcwork { --own-ink: #e4e8ed; --own-soft: #a5afba;
+  --own-line: #3d4650; --own-ground: #14171b; --own-card: #22272e; --own-mark: #7db4f5; color-scheme: dark; } }
+body[data-jp-theme-light="true"] .vcwork { color-scheme: light; }
+body[data-jp-theme-light="false"] .vcwork { color-scheme: dark; }
+.vcwork * { box-sizing: border-box; }
+.vcwork h3 { margin: 0 0 .4rem; font-size: 1.05rem; overflow-wrap: anywhere; }
+.vcwork h4 { margin: .4rem 0 0; font-size: .88em; font-weight: 600; }
+.vcwork p { margin: .2rem 0; overflow-wrap: anywhere; }
+.vcwork .soft { color: var(--soft); font-size: .88em; }
+.vcwork .note { border-left: 3px solid #D55E00; padding-left: .5rem; }
+.vcwork .note:empty { display: none; }
+.vcwork input, .vcwork button, .vcwork select { font: inherit; color: var(--ink);
+  background: var(--card); border: 1px solid var(--line); border-radius: 4px; padding: .2rem .5rem; }
+.vcwork input[type="range"] { padding: 0; accent-color: var(--mark); }
+.vcwork button { cursor: pointer; }
+.vcwork button[aria-pressed="true"] { border-color: var(--mark); box-shadow: inset 0 0 0 1px var(--mark); }
+.vcwork .tools { display: flex; flex-wrap: wrap; gap: .3rem 1rem; align-items: center; margin-bottom: .3rem; }
+.vcwork .plot { position: relative; outline-offset: 3px; cursor: crosshair; }
+.vcwork .plot canvas { display: block; width: 100%; }
+.vcwork .readout { min-height: 2.8em; margin-top: .3rem; }
+.vcwork table { border-collapse: collapse; color: var(--ink); font-size: .92em; }
+.vcwork td, .vcwork th { padding: .15rem .6rem .15rem 0; text-align: left; background: none; }
+.vcwork :focus-visible { outline: 2px solid var(--mark); }
+`;
+
+const FONT = "12px system-ui, sans-serif";
+const MARK = "#D55E00";
+
+function node(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key in made && key !== "list") made[key] = value;
+    else made.setAttribute(key, value);
+  }
+  made.append(...children); // strings become text nodes
+  return made;
+}
+
+function clamp(value, low, high) {
+  return Math.max(low, Math.min(high, value));
+}
+
+function clock(seconds, unit = "second") {
+  if (unit !== "second") return `${unit} ${Math.floor(seconds) + 1}`;
+  const whole = Math.floor(seconds);
+  return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
+}
+
+// the text, or its beginning, in so many pixels
+function fitted(pen, text, width) {
+  if (pen.measureText(text).width <= width) return text;
+  let low = 0, high = text.length;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (pen.measureText(text.slice(0, middle) + "…").width <= width) low = middle;
+    else high = middle - 1;
+  }
+  return text.slice(0, low).trimEnd() + "…";
+}
+
+function dark(hex) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+  return 0.3 * r + 0.59 * g + 0.11 * b < 140;
+}
+
+// a canvas of so many CSS pixels, sharp on dense screens; its context
+function canvasPen(canvas, w, h) {
+  const dense = Math.min(window.devicePixelRatio || 1, 16000 / Math.max(w, h));
+  canvas.width = Math.round(w * dense);
+  canvas.height = Math.round(h * dense);
+  canvas.style.width = `${w}px`;
+  canvas.style.height = `${h}px`;
+  const context = canvas.getContext("2d");
+  context.scale(dense, dense);
+  context.font = FONT;
+  context.textBaseline = "middle";
+  return context;
+}
+
+// seconds between two marks of a time axis that is `seconds` long on `width` pixels
+function tick(seconds, width) {
+  const steps = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600];
+  return steps.find((step) => (step / seconds) * width >= 44) || 7200;
+}
+
+// bytes of a media file as the host gives them
+function fileOf(model, name) {
+  const data = (model.get("media") || {})[name];
+  return data && data.byteLength ? data : null;
+}
+
+// what a panel begins with: its root below title and notes, its listeners, its colours, redrawing when looks change
+function begin({ model, el }, name, style = "") {
+  const panel = model.get("panel"), live = Boolean(model.get("live")), undo = [];
+  const root = node("div", { className: `vcwork vcwork-${name}`, "data-lm-suppress-shortcuts": "true" });
+  root.append(node("style", { textContent: LOOK + style }));
+  if (panel.title) root.append(node("h3", { textContent: panel.title }));
+  for (const note of panel.notes) root.append(node("p", { className: "note", textContent: note }));
+  el.replaceChildren(root);
+  const on = (target, name, act, options) => {
+    target.addEventListener(name, act, options);
+    undo.push(() => target.removeEventListener(name, act, options));
+  };
+  const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  const blob = (file, type) => {
+    const made = URL.createObjectURL(new Blob([file], { type }));
+    undo.push(() => URL.revokeObjectURL(made));
+    return made;
+  };
+  // calls draw now, and whenever `target` changes its size or the page its theme
+  const redraw = (target, draw) => {
+    const sized = new ResizeObserver(() => root.isConnected && draw());
+    sized.observe(target);
+    const themed = new MutationObserver(() => draw());
+    themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
+    on(window.matchMedia("(prefers-color-scheme: dark)"), "change", () => draw());
+    undo.push(() => { sized.disconnect(); themed.disconnect(); });
+    draw();
+  };
+  const end = () => undo.splice(0).forEach((act) => act());
+  return { panel, live, root, on, undo, colour, blob, redraw, end };
+}
+
+// the i-th thumbnail of a sheet made by vcwork.widgets.base.sheet, as an element; `where` is its {side, columns, n}
+function thumbnail(url, where, i, size = where.side) {
+  const scale = size / where.side, rows = Math.max(1, Math.ceil(where.n / where.columns));
+  const made = node("span", { className: "thumbnail", role: "img" });
+  Object.assign(made.style, { display: "inline-block", width: `${size}px`, height: `${size}px`,
+    backgroundImage: `url("${url}")`, backgroundSize: `${where.columns * size}px ${rows * size}px`,
+    backgroundPosition: `-${(i % where.columns) * where.side * scale}px -${Math.floor(i / where.columns) * where.side * scale}px` });
+  return made;
+}
+
+// The host without a kernel: a model that only knows what is in the page.
+function standalone(digest, state, media) {
+  const files = {};
+  for (const [name, data] of Object.entries(media)) files[name] = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+  const model = { get: (key) => (key === "media" ? files : state[key]), on() {}, off() {}, send() {} };
+  for (const el of document.querySelectorAll(`[data-panel="${digest}"]:not([data-ready])`)) {
+    el.dataset.ready = "yes";
+    render({ model, el });
+  }
+}
