@@ -42,7 +42,7 @@ def plain(name: str) -> str:
 
 def test_environment_yml_cannot_drift(environment: dict, project: dict) -> None:
     python, pip, rest = environment["dependencies"]
-    assert rest == {"pip": ["-c constraints.txt", "-e .[test]"]} and pip == "pip"
+    assert rest == {"pip": ["-c constraints.txt", "-e .[test,docs,app]"]} and pip == "pip"
     lowest = project["requires-python"].removeprefix(">=")
     assert python == f"python={lowest}", "conda's Python must be the lowest that pyproject.toml allows"
 

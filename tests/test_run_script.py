@@ -93,7 +93,7 @@ def test_a_failed_set_up_leaves_no_stamp_and_is_repeated(copy: Copy) -> None:
 def test_pip_takes_over_when_uv_cannot_install(copy: Copy) -> None:
     done = copy.run("setup", UV_FAILS="1")
     assert done.returncode == 0 and "trying pip" in done.stderr
-    assert copy.called("python -m pip install -q -c constraints.txt -e .[test]")
+    assert copy.called("python -m pip install -q -c constraints.txt -e .[test,docs,app]")
 
 
 def test_pip_installs_where_there_is_no_uv(root: Path, tmp_path: Path) -> None:
