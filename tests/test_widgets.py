@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vcwork.corpus import open_corpus
 from vcwork.errors import VcworkError
 from vcwork.explore import Ask, clip_of, explore, steps_of, unknown_words
 from vcwork.library import build_library
+from vcwork.store import open_store
 from vcwork.tasks.moments import Moment
 from vcwork.text import Tokenizer
 from vcwork.video import write_mp4
@@ -76,6 +78,44 @@ def test_messages_of_the_page(panel):
     for message in ({"ask": "hello again"}, {"ask": 3}, "ask", {"other": 1}, None):
         panel.receive(message, sent.append)
     assert [s["answer"]["row"] for s in sent] == [1]
+
+
+def test_another_video_is_opened_whole(panel):
+    other = AlignmentExplorer(np.array([[0, 9, 0.0]]), ["pour the tea"], title="b", video_id="b", video=b"clip",
+                              ask=lambda sentence: Asked(np.array([5, 0, 1.0])))  # fmt: skip
+    panel.opener, panel.videos, panel.video_id = {"b": other}.__getitem__, ["a", "b"], "a"
+    assert panel.panel()["videos"] == ["a", "b"] and panel.panel()["video"] == "a"
+    opened = panel.open("b", 7.5, "pour the TEA")
+    assert opened["panel"] == other.panel() and opened["media"] == {"video": b"clip"} and opened["note"] == ""
+    assert opened["second"] == 2, "the video has three seconds"
+    assert opened["answer"]["row"] == 0 and opened["answer"]["moments"][0]["peak_s"] == 1.5
+    assert panel.open("b")["answer"] is None and panel.open("b", float("nan"))["second"] == 0
+    assert panel.open("a", 1)["panel"]["title"] == "kitchen", "the own id opens the panel itself"
+    sent = []
+    panel.receive({"open": "b", "second": 1, "sentence": "stir", "view": "v"}, lambda *parts: sent.append(parts))
+    message, files = sent[0]
+    assert message["files"] == ["video"] and files == [b"clip"] and message["view"] == "v"
+    assert json.loads(json.dumps(message, allow_nan=False))["answer"]["answer"]["scores"] == [5, 0, 1]
+    # asked while the other is on the screen, the sentence is that one's
+    assert panel.answer({"ask": "stir", "video": "b"})["scores"] == [5, 0, 1]
+    assert panel.answer({"ask": "stir"})["note"].startswith("Without a model")
+
+
+def test_a_video_that_does_not_open_is_said(panel):
+    def opener(video_id):
+        if video_id == "gone":
+            raise FileNotFoundError(2, "No such file or directory", "/home/someone/features/0.npy")
+        raise VcworkError(f"no video {video_id!r} among 2")
+
+    assert "knows no other video" in panel.open("b")["note"] and panel.panel()["videos"] == []
+    panel.opener = opener
+    gone = panel.open("gone", 3, "hello again")
+    assert gone["panel"] is None and gone["media"] == {} and gone["answer"] is None
+    assert "gone cannot be opened: No such file" in gone["note"] and "moved" in gone["note"]
+    assert "someone" not in gone["note"]
+    assert "no video 'x' among 2" in panel.open("x")["note"]
+    asked = panel.answer({"ask": "hello", "video": "gone"})
+    assert "gone cannot be opened" in asked["note"] and asked["scores"] == [] and asked["sentence"] == "hello"
 
 
 def test_scores_travel_as_sixteen_bit_steps(panel):
@@ -202,6 +242,35 @@ def test_what_is_missing_is_said_in_the_panel(ws, tmp_path):
     assert blind.rows == [] and any("No checkpoint" in note for note in blind.notes) and blind.captions
     with pytest.raises(VcworkError, match="no video 'nobody'"):
         explore(ws.corpus, ws.store, ws.encoder, "nobody")
+
+
+def test_a_moment_of_another_video_opens(ws):
+    library = build_library(ws.encoder, {v.id: ws.store[v.id] for v in ws.corpus.split("test")}, per="second")
+    panel = explore(ws.corpus, ws.store, ws.encoder, library=library)
+    assert panel.videos == [v.id for v in ws.corpus.split("test")] and panel.video_id == panel.videos[0]
+    row = panel.rows[0]
+    video, moment = next((video, moment) for video, moment in row.elsewhere if video != panel.video_id)
+    opened = panel.open(video, moment.peak_s, row.text)
+    assert opened["panel"]["title"] == video and opened["media"]["video"][4:8] == b"ftyp"
+    scores = opened["answer"]["scores"]
+    assert int(np.argmax(scores)) == int(moment.peak_s) and np.isclose(max(scores), moment.score, atol=1e-3)
+    assert panel.opener(video) is panel.opener(video), "its clip is made once"
+    assert panel.answer({"ask": row.text, "video": video})["scores"] == scores
+
+
+def test_a_corpus_that_moved_is_said_in_the_panel(ws, tmp_path):
+    shutil.copytree(ws.corpus.folder, tmp_path / "corpus")
+    shutil.copytree(ws.store.folder, tmp_path / "features")
+    corpus, store = open_corpus(tmp_path / "corpus"), open_store(tmp_path / "features")
+    panel = explore(corpus, store, ws.encoder)
+    (tmp_path / "corpus").rename(tmp_path / "elsewhere")
+    other = panel.open(panel.videos[1], 1, "hello")
+    told = " ".join(other["panel"]["notes"])
+    assert "No video" in told and "No captions" in told and "moved?" in told and str(tmp_path) not in told
+    shutil.rmtree(tmp_path / "features")
+    store._maps.clear()  # as in a kernel that had not read this shard yet
+    shut = panel.open(panel.videos[2])
+    assert shut["panel"] is None and "was the corpus moved?" in shut["note"] and str(tmp_path) not in shut["note"]
 
 
 def test_another_shape_becomes_a_small_square_clip(ws, tmp_path):

@@ -1,16 +1,20 @@
 """From a corpus, its features and a model to the panel that lets one touch the alignment: `explore`.
 
 What is missing (the file, its captions, its truth, the model) is said in the panel and does not stop it; only a video
-that has no features, or is not in the corpus at all, is an error. Truth is shown and used to score, for nothing else.
+that has no features, or is not in the corpus at all, is an error. The panel opens the split's other videos by the same
+function. Truth is shown and used to score, for nothing else.
 Known gaps: a clip is re-encoded without sound, its middle square only; over half an hour it is not shown.
 """
 
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from vcwork.captions import Caption
 from vcwork.checkpoint import Encoder
 from vcwork.corpus import Corpus, Video
 from vcwork.encode import encode_seconds, encode_text
@@ -27,6 +31,7 @@ from vcwork.video_index import VideoIndex
 from vcwork.widgets.alignment import AlignmentExplorer, Asked, Row, Span
 
 CLIPS = ((150, 160, 10), (450, 112, 5), (1800, 96, 2))  # up to so many seconds: side in pixels, frames a second
+OPENED = 8  # panels of other videos that are kept, with their clips
 MOST_STEPS = 60  # rows of steps where no recipe says which belong to the video
 
 
@@ -48,22 +53,28 @@ def explore(
     for the best moments of all videos. gamma: score above which a second is predicted to show its best step, None:
     the paper's rule. max_kb: room for the clip. VcworkError for an unknown id, or one without features.
     """
+
+    @lru_cache(maxsize=OPENED)
+    def opener(other: str) -> AlignmentExplorer:
+        return explore(corpus, store, encoder, other, split, library=library, gamma=gamma, max_kb=max_kb, top=top)
+
     video = corpus[video_id] if video_id else videos_of(corpus, store, split)[0]
     if video.id not in store:
         raise VcworkError(f"{video.id}: no features in {store.folder}; {store.failed.get(video.id, 'extract them')}")
     length, notes = store.lengths[video.id], []
     unit = corpus.meta.get("second_is", "second")
-    said = corpus.indexed_captions(video.id)
+    said, truth = _if_there(corpus, video, notes)
     timed = [(i, c) for i, c in said if np.isfinite(c.end_s)]
-    if not said:
+    if not said and not notes:
         why = corpus.missing_captions.get(video.id, "there is no subtitle file")
         notes.append(f"No captions: {why}. Sentences can still be asked.")
     clip, about_clip = clip_of(corpus, video, max_kb)
     notes += about_clip
     steps = steps_of(corpus, video)
-    rows = [*_step_rows(corpus, video, steps), *_caption_rows(corpus, video, said)]
+    rows = [*_step_rows(corpus, video, steps), *_caption_rows(truth, video, said)]
     panel = {"captions": [(c.start_s, c.end_s, c.text) for _, c in timed], "truth": _truth(corpus, video),
-             "video": clip, "title": video.id, "unit": unit, "top": top}  # fmt: skip
+             "video": clip, "title": video.id, "unit": unit, "top": top, "video_id": video.id,
+             "videos": [v.id for v in corpus.split(split) if v.id in store], "opener": opener}  # fmt: skip
     if encoder is None:
         notes.append("No checkpoint: nothing can be compared. Train one with notebook 20, or give one.")
         return AlignmentExplorer(np.zeros((0, length)), [], notes=notes, **panel)
@@ -143,9 +154,21 @@ def steps_of(corpus: Corpus, video: Video) -> list[str]:
     return happen or (list(corpus.steps) if len(corpus.steps) <= MOST_STEPS else [])
 
 
-def _caption_rows(corpus: Corpus, video: Video, said: Sequence) -> list[Row]:
+def _if_there(corpus: Corpus, video: Video, notes: list[str]) -> tuple[list[tuple[int, Caption]], dict[str, Any]]:
+    """Captions with their index, and the truth file; what cannot be read any more is noted."""
+    said, truth = [], {}
+    try:
+        said = corpus.indexed_captions(video.id)
+        truth = corpus.truth(video.id)
+    except (VcworkError, OSError) as error:
+        lost = "The truth file is lost" if said else "No captions"
+        notes.append(f"{lost}: {corpus.relative(error).rstrip('.')}. Was the corpus moved?")
+    return said, truth
+
+
+def _caption_rows(truth: dict[str, Any], video: Video, said: Sequence) -> list[Row]:
     """A row a caption, with when it is said and, where truth knows it, the segment that it speaks of."""
-    about = dict(enumerate(corpus.truth(video.id).get("caption_segment", [])))
+    about = dict(enumerate(truth.get("caption_segment", [])))
     segments = {i: video.segments[s] for i, s in about.items() if s >= 0}
     return [
         Row(

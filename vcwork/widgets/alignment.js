@@ -1,4 +1,6 @@
 // The panel of vcwork.widgets.alignment: video, lanes, heat map, curve, query. Computes no score or moment itself.
+//
+// `view` draws one video; `render` puts another one's in its place when the kernel has sent it, and knows the way back.
 
 const STYLE = `
 .vcwork-alignment .body { display: grid; gap: .8rem; grid-template-columns: minmax(0, 1fr); }
@@ -16,7 +18,10 @@ const STYLE = `
   display: flex; flex-wrap: wrap; gap: .3rem; }
 .vcwork-alignment .scale { display: inline-flex; gap: .4rem; align-items: center; font-size: .88em; }
 .vcwork-alignment .scale canvas { width: 7rem; height: .8rem; }
-.vcwork-alignment .rows { overflow-y: auto; max-height: 32rem; }
+.vcwork-alignment .rows { position: relative; overflow-y: auto; max-height: 32rem; }
+.vcwork-alignment .cursor { position: absolute; left: 0; pointer-events: none; }
+.vcwork-alignment select { max-width: 100%; }
+.vcwork-alignment .zoom { display: inline-flex; gap: .3rem; align-items: center; }
 .vcwork-alignment .playhead { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px;
   background: #D55E00; pointer-events: none; }
 `;
@@ -39,7 +44,24 @@ function best(values) {
   return values.reduce((at, value, i) => (value > values[at] ? i : at), 0);
 }
 
+const LONG = 90; // seconds from which the time axis can be enlarged
+const TRAIL = 20; // videos one can go back through
+
 function render({ model, el }) {
+  const first = { panel: model.get("panel"), media: model.get("media") }, trail = [];
+  let end = () => {};
+  const show = (one, start) => {
+    end();
+    const seen = { get: (key) => (key in one ? one[key] : model.get(key)), on: (...a) => model.on(...a),
+      off: (...a) => model.off && model.off(...a), send: (...a) => model.send(...a) };
+    end = view({ model: seen, el }, start, { show, trail, first });
+  };
+  show(first, null);
+  return () => end();
+}
+
+// one video; start: {second, sentence, answer} where it opens, null for the first; way: how others are shown
+function view({ model, el }, start, way) {
   const { panel, live, root, on, undo, colour, blob, redraw, end } = begin({ model, el }, "alignment", STYLE);
   const seconds = panel.seconds;
   const scores = unpack(panel);
@@ -47,7 +69,8 @@ function render({ model, el }) {
   const labels = [...new Set(panel.lanes.filter((l) => l.coloured).flatMap((l) => l.spans.map((s) => s[2])))];
   const said = panel.lanes.find((lane) => lane.name === "said").spans;
   const asked = []; // answers of the kernel, newest first
-  const state = { kind: "all", scale: "row", row: 0, second: 0, time: 0, hover: null };
+  const me = Math.random().toString(36).slice(2); // answers come to every view of the widget, and to this one's next
+  const state = { kind: "all", scale: "row", row: 0, second: 0, time: 0, from: 0, span: seconds };
 
   // ------------------------------------------------------------------------------------------ the document
   const film = node("div");
@@ -55,7 +78,7 @@ function render({ model, el }) {
   const video = bytes ? node("video", { controls: true, muted: true, playsInline: true }) : null;
   const saying = node("p", { className: "saying" });
   const form = node("div", { className: "query", role: "search" }); // no <form>: in JupyterLab its submit never came
-  const names = `vcwork-${Math.random().toString(36).slice(2)}`;
+  const names = `vcwork-${me}`;
   const input = node("input", { type: "text", placeholder: live ? "type any sentence" : "one of the stored sentences",
     "aria-label": "sentence to look for" });
   input.setAttribute("list", names);
@@ -66,8 +89,10 @@ function render({ model, el }) {
   const lists = node("div", { className: "lists" });
   const tools = node("div", { className: "tools" });
   const plot = node("div", { className: "plot", tabIndex: 0, role: "application",
-    "aria-label": "Scores of every sentence at every second. Arrow keys move the cell, Enter jumps there, Space plays." });
+    "aria-label": "Scores of every sentence at every second. Arrow keys move the cell, Enter jumps there, Space plays, "
+      + "plus and minus enlarge the time." });
   const curve = node("canvas"), lanes = node("canvas"), rows = node("div", { className: "rows" }), heat = node("canvas");
+  const cursor = node("canvas", { className: "cursor" });
   const playhead = node("div", { className: "playhead" });
   const readout = node("p", { className: "readout", role: "status" });
   const legend = node("canvas", { width: 112, height: 12 });
@@ -82,12 +107,55 @@ function render({ model, el }) {
     chooser("rows", "kind", ["all", ...new Set(stored.map((row) => row.kind))]);
     chooser("colours", "scale", ["row", "raw"], { row: "score above the row's mean", raw: "score as it is" });
     tools.append(node("span", { className: "scale" }, lowest, legend, highest));
-    rows.append(heat);
+    if (seconds >= LONG) zoomer();
+    rows.append(heat, cursor);
     plot.append(curve, lanes, rows, playhead);
     const marks = "White frame: where it truly happens. Orange line: when it is said. Dot: best second. "
       + "Click a cell, or move with the arrow keys and press Enter, to jump there; Space plays.";
     const map = node("div", {}, tools, plot, readout, node("p", { className: "soft", textContent: marks }));
+    const other = videos();
+    if (other.childNodes.length) root.append(other);
     root.append(node("div", { className: "body" }, node("div", { className: "top" }, film, query), map));
+  }
+
+  // the way back, and the videos that the kernel can open
+  function videos() {
+    const bar = node("div", { className: "tools" }), last = way.trail.at(-1);
+    if (last) {
+      const text = `← back to ${last.video || "the first video"} at ${clock(last.second, panel.unit)}`;
+      const back = node("button", { type: "button", textContent: text });
+      back.onclick = () => {
+        if (last.video !== way.first.panel.video) return ask({ open: last.video, second: last.second,
+          sentence: last.sentence }, "back");
+        way.trail.pop();
+        way.show(way.first, last);
+      };
+      bar.append(back);
+    }
+    if (live && panel.videos.length > 1) {
+      const select = node("select", { "aria-label": "video" });
+      const ids = panel.videos.includes(panel.video) ? panel.videos : [panel.video, ...panel.videos];
+      for (const id of ids) select.append(node("option", { value: id, textContent: id }));
+      select.value = panel.video;
+      on(select, "change", () => {
+        ask({ open: select.value }, "to");
+        select.value = panel.video; // until it comes
+      });
+      bar.append(node("label", {}, "video ", select), node("span", { className: "soft",
+        textContent: `one of ${ids.length}` }));
+    }
+    return bar;
+  }
+
+  function zoomer() {
+    const bar = node("span", { className: "zoom", role: "group", "aria-label": "time axis" }, "time");
+    for (const [text, words, factor] of [["−", "show more time", 2], ["+", "show less time, larger", 0.5],
+      ["whole", "show the whole video", Infinity]]) {
+      const button = node("button", { type: "button", textContent: text, "aria-label": words, title: words });
+      button.onclick = () => zoom(factor);
+      bar.append(button);
+    }
+    tools.append(bar);
   }
 
   function chooser(label, key, values, texts = {}) {
@@ -109,9 +177,26 @@ function render({ model, el }) {
   function choose(row, second) {
     state.row = clamp(row, 0, Math.max(0, shown().length - 1));
     state.second = clamp(second, 0, seconds - 1);
+    reveal(state.second);
     draw();
     tell(state.row, state.second);
     list(current());
+  }
+
+  // the part of the time axis that is seen, `span` seconds from `from`
+  function zoom(factor) {
+    if (seconds < LONG) return;
+    const span = clamp(Math.round(state.span * factor), Math.min(30, seconds), seconds);
+    const share = clamp((state.second + 0.5 - state.from) / state.span, 0, 1); // the chosen second stays where it is
+    state.span = span;
+    state.from = clamp(Math.round(state.second + 0.5 - share * span), 0, seconds - span);
+    choose(state.row, state.second);
+  }
+
+  function reveal(second) {
+    if (second >= state.from && second < state.from + state.span) return false;
+    state.from = clamp(Math.floor(second - state.span / 4), 0, seconds - state.span);
+    return true;
   }
 
   function list(row) {
@@ -126,13 +211,21 @@ function render({ model, el }) {
       button.onclick = () => seek(Math.floor(m.peak_s));
       here.append(node("li", {}, button));
     });
+    let shut = false;
     for (const m of row.elsewhere) {
       const text = `${m.video} at ${clock(m.peak_s, panel.unit)} (${m.score.toFixed(1)})`;
-      other.append(node("li", { className: "soft", textContent: `· ${text}` }));
+      const own = m.video === panel.video, opens = own || (live && panel.videos.length > 0);
+      shut ||= !opens;
+      const item = opens ? node("button", { type: "button", textContent: text }) : `· ${text}`;
+      if (own) item.onclick = () => seek(Math.floor(m.peak_s));
+      else if (opens) item.onclick = () => ask({ open: m.video, second: Math.floor(m.peak_s), sentence: row.text }, "to");
+      other.append(node("li", { className: opens ? "" : "soft" }, item));
     }
     if (row.moments.length) lists.append(node("h4", { textContent: "best moments of this video" }), here);
     else lists.append(node("p", { className: "soft", textContent: "No moment found." }));
     if (row.elsewhere.length) lists.append(node("h4", { textContent: "best moments of all videos" }), other);
+    if (shut) lists.append(node("p", { className: "soft",
+      textContent: "This page holds one video; the others open where the notebook runs." }));
   }
 
   function tell(row, second) {
@@ -148,16 +241,26 @@ function render({ model, el }) {
   // ------------------------------------------------------------------------------------------------------- drawing
   const width = () => rows.clientWidth || plot.clientWidth;
   const gutter = () => Math.round(clamp(0.3 * width(), 60, 300));
-  const x = (t) => gutter() + (t / seconds) * (width() - gutter() - RIGHT);
+  const right = () => width() - RIGHT;
+  const x = (t) => gutter() + ((t - state.from) / state.span) * (right() - gutter());
   const height = () => clamp(Math.floor(320 / Math.max(1, shown().length)), 16, 26);
 
   const pen = (canvas, h) => canvasPen(canvas, width(), h);
 
+  // draws what may reach out of the part of the time axis that is seen
+  function within(p, h, act) {
+    p.save();
+    p.beginPath();
+    p.rect(gutter() - 5, 0, right() - gutter() + 10, h);
+    p.clip();
+    act();
+    p.restore();
+  }
+
   const painted = {}; // what a canvas was last painted for: the large ones do not change with the chosen cell
-  const base = node("canvas");
 
   function stale(name, ...parts) {
-    const reason = JSON.stringify([width(), window.devicePixelRatio, ...parts]);
+    const reason = JSON.stringify([width(), window.devicePixelRatio, state.from, state.span, ...parts]);
     const changed = painted[name] !== reason;
     painted[name] = reason;
     return changed;
@@ -177,6 +280,17 @@ function render({ model, el }) {
     if (!row) return;
     const low = Math.min(...row.scores), high = Math.max(...row.scores), top = 20, bottom = h - 8;
     const y = (v) => bottom - ((v - low) / (high - low || 1)) * (bottom - top);
+    within(p, h, () => curveAt(p, row, y, top, bottom, ink, line));
+    p.textAlign = "right";
+    p.fillStyle = soft;
+    p.fillText(high.toFixed(1), gutter() - 6, top);
+    p.fillText(low.toFixed(1), gutter() - 6, bottom - 4);
+    p.fillStyle = ink;
+    p.textAlign = "left";
+    p.fillText(fitted(p, row.text, gutter() - 50), 4, (top + bottom) / 2);
+  }
+
+  function curveAt(p, row, y, top, bottom, ink, line) {
     p.fillStyle = "#009E7355";
     for (const [start, end] of row.truth) p.fillRect(x(start), top - 6, x(end) - x(start), bottom - top + 6);
     row.moments.forEach((m, i) => {
@@ -187,19 +301,13 @@ function render({ model, el }) {
       p.fillText(String(i + 1), x((m.start_s + m.end_s) / 2), 6);
     });
     p.strokeStyle = line;
-    p.strokeRect(gutter(), top - 6, width() - gutter() - RIGHT, bottom - top + 6);
+    p.strokeRect(gutter(), top - 6, right() - gutter(), bottom - top + 6);
     p.strokeStyle = colour("mark");
     p.lineWidth = 1.6;
     p.beginPath();
-    row.scores.forEach((v, t) => p[t ? "lineTo" : "moveTo"](x(t + 0.5), y(v)));
+    const to = Math.min(seconds, state.from + state.span + 1);
+    for (let t = Math.max(0, state.from - 1), n = 0; t < to; t++, n++) p[n ? "lineTo" : "moveTo"](x(t + 0.5), y(row.scores[t]));
     p.stroke();
-    p.textAlign = "right";
-    p.fillStyle = soft;
-    p.fillText(high.toFixed(1), gutter() - 6, top);
-    p.fillText(low.toFixed(1), gutter() - 6, bottom - 4);
-    p.fillStyle = ink;
-    p.textAlign = "left";
-    p.fillText(fitted(p, row.text, gutter() - 50), 4, (top + bottom) / 2);
   }
 
   function drawLanes(ink, soft, card, line) {
@@ -208,29 +316,31 @@ function render({ model, el }) {
     panel.lanes.forEach((lane, i) => {
       const top = i * band + 3, h = band - 6;
       p.fillStyle = card;
-      p.fillRect(x(0), top, x(seconds) - x(0), h);
+      p.fillRect(gutter(), top, right() - gutter(), h);
       p.fillStyle = ink;
       p.textAlign = "right";
       p.fillText(lane.name, gutter() - 6, top + h / 2);
       if (!lane.spans.length) {
         p.fillStyle = soft;
         p.textAlign = "left";
-        p.fillText(`nothing ${lane.name === "truth" ? "is known" : lane.name}`, x(0) + 6, top + h / 2);
+        p.fillText(`nothing ${lane.name === "truth" ? "is known" : lane.name}`, gutter() + 6, top + h / 2);
       }
-      for (const [start, end, label] of lane.spans) span(p, lane, start, end, label, top, h, line, ink);
+      const seen = lane.spans.filter(([start, end]) => end > state.from && start < state.from + state.span);
+      within(p, band * panel.lanes.length, () => seen.forEach(([start, end, label]) =>
+        span(p, lane, start, end, label, top, h, line, ink)));
     });
     const base = band * panel.lanes.length + 4;
     p.strokeStyle = p.fillStyle = soft;
     p.textAlign = "center";
-    const step = tick(seconds, x(seconds) - x(0));
-    for (let t = 0; t <= seconds; t += step) {
+    const step = tick(state.span, right() - gutter());
+    for (let t = Math.ceil(state.from / step) * step; t <= state.from + state.span; t += step) {
       p.fillRect(x(t), base - 2, 1, 4);
       p.fillText(panel.unit === "second" ? clock(t, panel.unit) : String(t), x(t), base + 11);
     }
   }
 
   function span(p, lane, start, end, label, top, h, line, ink) {
-    const left = x(clamp(start, 0, seconds)), right = x(clamp(end, 0, seconds));
+    const [left, right] = [start, end].map((t) => x(clamp(t, state.from, state.from + state.span)));
     const number = labels.indexOf(label), colour = panel.palette[number % panel.palette.length];
     p.fillStyle = lane.coloured ? colour : line;
     p.fillRect(left, top, Math.max(1, right - left - 1), h);
@@ -246,18 +356,19 @@ function render({ model, el }) {
   function drawHeat(ink, soft, card) {
     const visible = shown(), h = height(), tall = Math.max(h * visible.length, 40);
     if (stale("heat", ink, state.scale, state.kind, asked.map((row) => row.text))) paintRows(visible, tall, h, ink, soft, card);
-    const p = pen(heat, tall);
-    p.drawImage(base, 0, 0, width(), tall);
+    cursor.style.display = state.row < visible.length ? "" : "none";
     if (state.row >= visible.length) return;
-    drawRow(p, visible[state.row], state.row * h, h, true, ink, card);
-    outline(p, x(state.second), state.row * h, x(state.second + 1), h, "#ffffff", MARK);
+    const p = pen(cursor, h); // the chosen row lies above the map, which is not drawn again for it
+    cursor.style.top = `${state.row * h}px`;
+    drawRow(p, visible[state.row], 0, h, true, ink, card);
+    within(p, h, () => outline(p, x(state.second), 0, x(state.second + 1), h, "#ffffff", MARK));
   }
 
   function paintRows(visible, tall, h, ink, soft, card) {
-    const p = pen(base, tall);
+    const p = pen(heat, tall);
     if (!visible.length) {
       p.fillStyle = soft;
-      p.fillText("There is no sentence to compare with this video.", x(0) + 6, 20);
+      p.fillText("There is no sentence to compare with this video.", gutter() + 6, 20);
       return;
     }
     const levels = visible.map(level), [low, high] = limits(visible, levels);
@@ -277,12 +388,13 @@ function render({ model, el }) {
 
   // one pixel a second, or, where there are more seconds than pixels, the best of those that share one
   function image(p, visible, levels, low, high, h) {
-    const columns = Math.min(seconds, Math.max(1, Math.round(x(seconds) - x(0))));
+    const columns = Math.min(state.span, Math.max(1, Math.round(right() - gutter())));
     const picture = new ImageData(columns, visible.length);
     const colours = panel.map.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
     visible.forEach((row, i) => {
       for (let column = 0; column < columns; column++) {
-        const from = Math.floor((column * seconds) / columns), to = Math.ceil(((column + 1) * seconds) / columns);
+        const from = state.from + Math.floor((column * state.span) / columns);
+        const to = state.from + Math.ceil(((column + 1) * state.span) / columns);
         let value = -Infinity;
         for (let t = from; t < to; t++) value = Math.max(value, row.scores[t]);
         const share = clamp((value - levels[i] - low) / (high - low), 0, 1);
@@ -292,7 +404,7 @@ function render({ model, el }) {
     const small = node("canvas", { width: columns, height: visible.length });
     small.getContext("2d").putImageData(picture, 0, 0);
     p.imageSmoothingEnabled = false;
-    p.drawImage(small, x(0), 0, x(seconds) - x(0), h * visible.length);
+    p.drawImage(small, gutter(), 0, right() - gutter(), h * visible.length);
   }
 
   function drawRow(p, row, top, h, selected, ink, card) {
@@ -315,6 +427,10 @@ function render({ model, el }) {
     const text = row.kind === "asked" ? `asked: ${row.text}` : row.text;
     p.fillText(fitted(p, text, gutter() - indent - 8), indent, top + h / 2);
     p.font = FONT;
+    within(p, top + h, () => marks(p, row, top, h));
+  }
+
+  function marks(p, row, top, h) {
     for (const [start, end] of row.truth) outline(p, x(start), top + 1, x(end), h - 2, "#000000", "#ffffff");
     if (row.spoken) {
       p.fillStyle = "#ffffff";
@@ -352,12 +468,14 @@ function render({ model, el }) {
   // ---------------------------------------------------------------------------------------- the clock of the video
   function place() {
     playhead.style.left = `${x(clamp(state.time, 0, seconds))}px`;
+    playhead.style.display = state.time >= state.from && state.time <= state.from + state.span ? "" : "none";
     const now = said.filter(([start, end]) => start <= state.time && end > state.time).map((span) => span[2]);
     saying.textContent = said.length ? now.join(" ") || "…" : "No captions.";
   }
 
   function follow() {
     state.time = video.currentTime;
+    if (!video.paused && reveal(clamp(state.time, 0, seconds - 0.01))) draw();
     place();
     if (!video.paused && !video.ended && root.isConnected) requestAnimationFrame(follow);
   }
@@ -373,10 +491,10 @@ function render({ model, el }) {
   // ------------------------------------------------------------------------------------------------- pointer and keys
   function cell(event) {
     const box = plot.getBoundingClientRect();
-    const share = (event.clientX - box.left - gutter()) / (width() - gutter() - RIGHT);
+    const share = (event.clientX - box.left - gutter()) / (right() - gutter());
     const inside = event.target === heat;
     const row = inside ? Math.floor((event.clientY - heat.getBoundingClientRect().top) / height()) : state.row;
-    return { row: clamp(row, 0, Math.max(0, shown().length - 1)), second: Math.floor(share * seconds),
+    return { row: clamp(row, 0, Math.max(0, shown().length - 1)), second: Math.floor(state.from + share * state.span),
       onMap: share >= 0 && share < 1 };
   }
 
@@ -405,6 +523,8 @@ function render({ model, el }) {
     Home: () => choose(state.row, 0),
     End: () => choose(state.row, seconds - 1),
     Enter: () => seek(state.second),
+    "+": () => zoom(0.5),
+    "-": () => zoom(2),
     " ": () => video && (video.paused ? video.play() : video.pause()),
   };
 
@@ -419,7 +539,7 @@ function render({ model, el }) {
   }
 
   // ------------------------------------------------------------------------------------------------------- the query
-  let waiting = null;
+  let waiting = null, opening = "";
 
   function select(row) {
     state.kind = "all";
@@ -437,10 +557,7 @@ function render({ model, el }) {
     if (!text) answerNote.textContent = "Type a sentence first.";
     else if (same) select(same);
     else if (live) {
-      answerNote.textContent = "Asking the kernel …";
-      clearTimeout(waiting);
-      waiting = setTimeout(() => { answerNote.textContent = "No answer: is the kernel running, and idle?"; }, 15000);
-      model.send({ ask: input.value });
+      ask({ ask: input.value, video: panel.video });
     } else {
       const near = stored.find((row) => words.every((word) => row.text.toLowerCase().includes(word)));
       if (near) select(near);
@@ -449,18 +566,58 @@ function render({ model, el }) {
     }
   }
 
-  function receive(message) {
-    if (!message || !message.answer) return;
+  // how: "to" another video or "back" to one, "" for a sentence
+  function ask(message, how = "") {
+    answerNote.textContent = how ? `Opening ${message.open} …` : "Asking the kernel …";
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { answerNote.textContent = "No answer yet: is the kernel running, and idle?"; }, 15000);
+    opening = how;
+    model.send({ ...message, view: me });
+  }
+
+  function receive(message, buffers) {
+    if (!message || !message.answer || (message.view && message.view !== me)) return;
     const answer = message.answer;
     clearTimeout(waiting);
     answerNote.textContent = answer.note;
+    if ("panel" in answer) return answer.panel && arrive(answer, message.files || [], buffers || []);
     if (answer.row !== null) return select(stored[answer.row]);
-    if (!answer.scores.length) return;
+    if (answer.scores.length) select(add(answer));
+  }
+
+  function add(answer) {
     const row = { text: answer.sentence, kind: "asked", spoken: null, truth: [], moments: answer.moments,
       elsewhere: answer.elsewhere, note: "", scores: Float32Array.from(answer.scores) };
     const others = asked.filter((one) => one.text !== row.text).slice(0, 4);
     asked.splice(0, asked.length, row, ...others);
-    select(row);
+    return row;
+  }
+
+  // the kernel has sent another video's panel
+  function arrive(answer, files, buffers) {
+    if (opening === "back") way.trail.pop();
+    else way.trail.push({ video: panel.video, second: state.second, sentence: current() ? current().text : "" });
+    way.trail.splice(0, Math.max(0, way.trail.length - TRAIL));
+    const media = Object.fromEntries(files.map((name, i) => [name, buffers[i]]));
+    way.show({ panel: answer.panel, media }, answer);
+  }
+
+  // where the panel opens: at a second, with a sentence's row chosen, or at a row that can be judged by eye
+  function enter() {
+    const answer = start && start.answer;
+    if (answer && answer.row !== null) select(stored[answer.row]);
+    else if (answer && answer.scores.length) select(add(answer));
+    else if (start && stored.some((row) => row.text === start.sentence))
+      select(stored.find((row) => row.text === start.sentence));
+    else {
+      const judged = Math.max(0, stored.findIndex((row) => row.truth.length));
+      choose(judged, stored.length ? best(stored[judged].scores) : 0);
+    }
+    if (answer) answerNote.textContent = answer.note;
+    if (start) {
+      seek(start.second);
+      plot.focus({ preventScroll: true });
+    }
   }
 
   // --------------------------------------------------------------------------------------------------------- start
@@ -486,8 +643,7 @@ function render({ model, el }) {
     submit();
   });
   model.on("msg:custom", receive);
-  const first = Math.max(0, stored.findIndex((row) => row.truth.length)); // a row that can be judged by eye
-  choose(first, stored.length ? best(stored[first].scores) : 0);
+  enter();
   redraw(plot, draw);
   return () => {
     clearTimeout(waiting);

@@ -1,7 +1,8 @@
 """A video, what is said in it, and every sentence's score at every second, to touch: `AlignmentExplorer`.
 
 The class knows arrays only (`vcwork.explore` makes them) and computes nothing that `vcwork.tasks` does not. Live, a new
-sentence goes to the kernel and its curve comes back; the standalone page knows the stored sentences only.
+sentence goes to the kernel and its curve comes back, and a moment of another video opens that video in place; the
+standalone page knows the stored sentences of its own video only.
 Known gaps: the clip travels inside the panel, so a long video is not shown; a panel opened live and saved shows its
 picture after a restart of the kernel only when it is run again; sound is not kept.
 """
@@ -49,7 +50,9 @@ class AlignmentExplorer(Panel):
 
     rows: S texts or `Row`s; captions, truth, prediction: (start_s, end_s, label); video: an mp4 that browsers play, or
     None; notes: what is missing and why, shown in the panel; unit: what one column is; ask: sentence -> `Asked` (None:
-    only stored sentences can be asked). VcworkError where shapes do not fit; S = 0 is allowed, T = 0 is not.
+    only stored sentences can be asked); video_id: which of `videos`, the ids that can be opened, this one is; opener:
+    id -> that video's panel, VcworkError where there is none (None: no other can be opened). VcworkError where shapes
+    do not fit; S = 0 is allowed, T = 0 is not.
     """
 
     module = "alignment.js"
@@ -68,6 +71,9 @@ class AlignmentExplorer(Panel):
         unit: str = "second",
         ask: Callable[[str], Asked] | None = None,
         top: int = 5,
+        video_id: str = "",
+        videos: Sequence[str] = (),
+        opener: "Callable[[str], AlignmentExplorer] | None" = None,
     ) -> None:
         self.rows = [row if isinstance(row, Row) else Row(row) for row in rows]
         scores = np.asarray(scores, dtype=np.float64)
@@ -80,6 +86,7 @@ class AlignmentExplorer(Panel):
                 raise VcworkError(f"{label!r}: expected times in seconds, start <= end, got {start} to {end}")
         self.video, self.title, self.unit = video, title, unit
         self.notes, self.ask, self.top = list(notes), ask, top
+        self.video_id, self.videos, self.opener = video_id, list(videos), opener
 
     @property
     def seconds(self) -> int:
@@ -92,7 +99,7 @@ class AlignmentExplorer(Panel):
         first, empty where nothing can be said.
         """
         sentence = " ".join(sentence.split())
-        answer = {"sentence": sentence, "row": None, "scores": [], "moments": [], "elsewhere": [], "note": ""}
+        answer = _nothing(sentence)
         stored = [i for i, row in enumerate(self.rows) if row.text.casefold() == sentence.casefold()]
         if not sentence:
             return answer | {"note": "Type a sentence first."}
@@ -109,6 +116,29 @@ class AlignmentExplorer(Panel):
         except VcworkError as error:
             return answer | {"note": str(error)}
         return answer | self._found(scores, asked.elsewhere) | {"note": asked.note}
+
+    def open(self, video_id: str, second: float = 0, sentence: str = "") -> dict[str, Any]:
+        """Another video's whole panel, at a second and asked a sentence; nothing of this one is changed.
+
+        `panel` and `media` are that panel's, None and {} where it cannot be opened and `note` says why; `answer` is its
+        `update` of the sentence, None without one; `second` lies inside the video.
+        """
+        shut = {"video": video_id, "second": 0, "panel": None, "media": {}, "answer": None, "note": ""}
+        try:
+            panel = self._of(video_id)
+        except (VcworkError, OSError, ValueError) as error:
+            return shut | {"note": _cannot(video_id, error)}
+        second = float(np.clip(second, 0, panel.seconds - 1)) if np.isfinite(second) else 0.0
+        answer = panel.update(sentence) if sentence.strip() else None
+        return shut | {"second": second, "panel": panel.panel(), "media": panel.media(), "answer": answer}
+
+    def _of(self, video_id: str) -> "AlignmentExplorer":
+        """The panel of a video: this one for its own id."""
+        if video_id == self.video_id:
+            return self
+        if self.opener is None:
+            raise VcworkError("this panel knows no other video")
+        return self.opener(video_id)
 
     def _found(self, scores: np.ndarray, elsewhere: Sequence[tuple[str, Moment]]) -> dict[str, Any]:
         """The parts of an answer that come from scores (T,); no moments where every second scores the same."""
@@ -131,6 +161,8 @@ class AlignmentExplorer(Panel):
             rows.append({"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth, **kept})
         lanes = [("truth", self.truth, True), ("predicted", self.prediction, True), ("said", self.captions, False)]
         return self.common() | {
+            "video": self.video_id,
+            "videos": self.videos if self.opener is not None else [],
             "unit": self.unit,
             "seconds": self.seconds,
             "rows": rows,
@@ -173,8 +205,34 @@ class AlignmentExplorer(Panel):
         return f"similarity of {len(self.rows)} sentences with {self.seconds} {self.unit}s, and lanes of {self.title}"
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        """`{"ask": sentence}` is answered by `update`."""
-        return self.update(message["ask"]) if isinstance(message.get("ask"), str) else None
+        """`{"ask": sentence}` is answered by `update`, `{"open": id}` by `open`, with its `second` and `sentence`.
+
+        With `{"video": id}` the sentence is asked of that video, which the page has opened before.
+        """
+        if isinstance(message.get("open"), str):
+            second, sentence = message.get("second"), message.get("sentence")
+            second = float(second) if isinstance(second, int | float) else 0.0
+            return self.open(message["open"], second, sentence if isinstance(sentence, str) else "")
+        if not isinstance(message.get("ask"), str):
+            return None
+        video_id = message.get("video", self.video_id)
+        try:
+            panel = self._of(video_id if isinstance(video_id, str) else self.video_id)
+        except (VcworkError, OSError, ValueError) as error:
+            return _nothing(message["ask"], _cannot(video_id, error))
+        return panel.update(message["ask"])
+
+
+def _nothing(sentence: str, note: str = "") -> dict[str, Any]:
+    """The answer that knows no score."""
+    return {"sentence": sentence, "row": None, "scores": [], "moments": [], "elsewhere": [], "note": note}
+
+
+def _cannot(video_id: str, error: Exception) -> str:
+    """Why a video does not open; the system's own words name whole paths, which are nobody's business."""
+    moved = isinstance(error, OSError)
+    why = f"{error.strerror or 'not readable'}; was the corpus moved?" if moved else str(error)
+    return f"{video_id} cannot be opened: {why.rstrip('.')}."
 
 
 def _plain(moment: Moment) -> dict[str, float]:

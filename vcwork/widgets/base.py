@@ -10,6 +10,7 @@ import hashlib
 import html
 import io
 import json
+import os
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
@@ -50,7 +51,10 @@ class Panel:
         return self.title
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        """What to send back for a message of the page; None lets it be. Nothing of the panel changes."""
+        """What to send back for a message of the page; None lets it be. Nothing of the panel changes.
+
+        Bytes by name under `media` travel beside it, as files.
+        """
         return None
 
     def common(self) -> dict[str, Any]:
@@ -105,11 +109,17 @@ class Panel:
         made.on_msg(lambda widget, content, _: self.receive(content, widget.send))
         return made
 
-    def receive(self, content: Any, send: Callable[[dict], None]) -> None:
-        """A message of the page: `{"answer": ...}` goes back where `answer` has one."""
+    def receive(self, content: Any, send: Callable[..., None]) -> None:
+        """A message of the page: `{"answer": ...}` goes back where `answer` has one, with the `view` that asked."""
         answer = self.answer(content) if isinstance(content, dict) else None
-        if answer is not None:
-            send({"answer": answer})
+        if answer is None:
+            return
+        back: dict[str, Any] = {"answer": answer} | {key: content[key] for key in ("view",) if key in content}
+        if "media" not in answer:
+            return send(back)
+        files = answer["media"]
+        back["answer"] = {key: value for key, value in answer.items() if key != "media"}
+        send(back | {"files": list(files)}, list(files.values()))
 
     def show(self, live: bool | None = None) -> None:
         """Display the panel: live where somebody sits at the notebook, always with the HTML and a picture beside it.
@@ -164,9 +174,14 @@ def as_script(value: Any) -> str:
 
 
 def someone_watches() -> bool:
-    """Does a person sit at this kernel's front end? False outside a notebook and in headless runs."""
+    """Does a person sit at this kernel's front end? False outside a notebook and in headless runs.
+
+    Voilà runs a notebook as headless runs do, and then shows it to somebody.
+    """
     from IPython import get_ipython
 
+    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila/"):
+        return True
     kernel = getattr(get_ipython(), "kernel", None)
     try:
         return bool(kernel.get_parent("shell")["content"].get("allow_stdin", False))
