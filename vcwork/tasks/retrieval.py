@@ -250,14 +250,26 @@ def errors(
     first place share the count.
     """
     scores = metrics.check_scores(scores)
-    top = scores == scores.max(1, keepdims=True)
-    share = top / top.sum(1, keepdims=True)  # (Q, N)
+    cases = error_kinds(relevant, query_video, clip_video, query_recipe, clip_recipe)
+    share = first_places(scores)
+    return {name: float(share[case].sum()) for name, case in cases.items()}
+
+
+def error_kinds(
+    relevant: np.ndarray, query_video: Sequence, clip_video: Sequence, query_recipe: Sequence, clip_recipe: Sequence
+) -> dict[str, np.ndarray]:
+    """What each item would get wrong as the answer, masks (Q, N) of which exactly one holds everywhere."""
     video = np.asarray(query_video)[:, None] == np.asarray(clip_video)
     recipe = np.asarray(query_recipe)[:, None] == np.asarray(clip_recipe)
-    cases = {
+    return {
         "right": relevant,
         "right video, wrong clip": ~relevant & video,
         "right recipe, wrong video": ~relevant & ~video & recipe,
         "wrong recipe": ~relevant & ~video & ~recipe,
     }
-    return {name: float(share[case].sum()) for name, case in cases.items()}
+
+
+def first_places(scores: np.ndarray) -> np.ndarray:
+    """Each item's share of each query's first place, (Q, N), rows sum to 1: items tied for it divide it."""
+    top = scores == scores.max(1, keepdims=True)
+    return top / top.sum(1, keepdims=True)

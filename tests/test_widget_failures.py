@@ -1,0 +1,252 @@
+"""The browser of failures: kinds, margins and ranks worked out by hand; the page lists what Python lists."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vcwork.encode import encode_text
+from vcwork.errors import VcworkError
+from vcwork.evaluation import annotated_clips, clip_scores
+from vcwork.failures import HERE, OWN, SAME, THIS, browse_moments, browse_retrieval, retrieval_kinds
+from vcwork.library import build_library
+from vcwork.tasks import retrieval
+from vcwork.widgets.base import script
+from vcwork.widgets.failures import Direction, Entry, FailureBrowser
+from vcwork.workspace import prepare
+
+NASTY = '</script><img src=x onerror=alert(1)> "double" & \\ \u2028 <!--'
+TEXTS = ["cut the onion", "Fry the onion", "cut the leek", "cut an onion"]
+VIDEOS = ["a", "a", "b", "c"]
+# clips 0 and 3 show the same step; clips 0, 1 and 3 are of one recipe
+SCORES = np.array([[1, 4, 0, 2], [0, 5, 1, 0], [9, 3, 2, 0], [7, 0, 0, 3.0]])
+STEP, RECIPE = np.array([0, 1, 2, 0]), np.array([0, 0, 1, 0])
+
+
+def kinds(scores: np.ndarray) -> dict[str, np.ndarray]:
+    same, own, video = STEP[:, None] == STEP, np.eye(4, dtype=bool), np.array(VIDEOS)[:, None] == np.array(VIDEOS)
+    recipe = RECIPE[:, None] == RECIPE
+    return {
+        "wrong recipe": ~same & ~video & ~recipe,
+        "wrong video": ~same & ~video & recipe,
+        "wrong clip": ~same & video,
+        "elsewhere": same & ~own,
+        "own": own,
+    }
+
+
+def browser(scores: np.ndarray = SCORES, texts: list = TEXTS, **more) -> FailureBrowser:
+    entries = [Entry(t, v, (0.0, 2.0), {"object": t.split()[-1]}) for t, v in zip(texts, VIDEOS, strict=True)]
+    way = Direction(scores, kinds(scores), ("elsewhere", "own"), range(4), range(4), range(4))
+    back = Direction(scores.T, {n: m.T for n, m in kinds(scores).items()}, way.right, *[range(4)] * 3, "clip")
+    return FailureBrowser(entries, {"text to video": way, "video to text": back}, **more)
+
+
+def test_cases_by_hand():
+    cases = {c["query"]: c for c in browser().sides["text to video"].cases}
+    # query 0 likes clip 1 of its own video (4); the best right clip is clip 3 (2), its own stands third (1)
+    first = cases[0]
+    assert (first["kind"], first["winner"], first["best"], first["truth"]) == ("wrong clip", 1, 3, 0)
+    assert (first["margin"], first["rank"], first["truth_rank"]) == (2, 2, 3)
+    assert first["top"][0] == [1, 4, "wrong clip"] and first["top"][1] == [3, 2, "elsewhere"]
+    assert (cases[1]["kind"], cases[1]["margin"], cases[1]["rank"]) == ("own", -4, 1), "5, the best wrong one has 1"
+    assert (cases[2]["kind"], cases[2]["winner"], cases[2]["margin"]) == ("wrong recipe", 0, 7)
+    # query 3's own clip has 3, but clip 0 of the same step has 7: no error, 7 ahead of the best wrong one
+    assert (cases[3]["kind"], cases[3]["margin"], cases[3]["truth_rank"], cases[3]["rank"]) == ("elsewhere", -7, 2, 1)
+
+
+def test_counts_chance_and_ranks_by_hand():
+    side = browser().sides["text to video"]
+    assert {k["name"]: k["count"] for k in side.counts} == {
+        "wrong recipe": 1, "wrong video": 0, "wrong clip": 1, "elsewhere": 1, "own": 1
+    }  # fmt: skip
+    chance = {k["name"]: k["chance"] for k in side.counts}
+    assert chance["own"] == 1 and chance["elsewhere"] == 0.5, "4 of 16 pairs, and 2 of 16, times 4 queries"
+    assert sum(chance.values()) == 4
+    assert [(b["low"], b["high"], b["n"]) for b in side.bars] == [(1, 1, 2), (2, 2, 1), (3, 3, 1), (4, 4, 0)]
+    # two queries with 2 of 4 right, two with 1 of 4: rank 1 by chance in 2 * 1/2 + 2 * 1/4
+    assert [b["chance"] for b in side.bars] == pytest.approx([1.5, 2 / 3 + 0.5, 1 / 3 + 0.5, 0.5], abs=1e-4)
+
+
+def test_update_lists_and_changes_nothing():
+    panel = browser()
+    before = json.dumps(panel.panel())
+
+    def queries(**choice):
+        return [panel.sides["text to video"].cases[i]["query"] for i in panel.update(**choice)["listed"]]
+
+    assert queries() == [2, 0], "errors, the one furthest ahead first"
+    assert queries(kind="right") == [1, 3] and queries(kind="all") == [2, 0, 1, 3]
+    assert queries(kind="elsewhere") == [3] and queries(kind="wrong video") == []
+    assert queries(kind="all", by="rank") == [2, 0, 1, 3] and queries(kind="all", ranks=1) == [0]
+    assert queries(kind="all", find="FRY onion") == [0, 1], "the winner's text counts as well"
+    assert queries(kind="all", find="leek b") == [2]
+    answer = panel.update(place=99)
+    assert answer["place"] == 1 and answer["case"]["query"] == 0
+    assert answer["case"]["common"] == ["onion", "the"] and answer["case"]["agrees"] == {"object": True}
+    nothing = panel.update(kind="wrong video")
+    assert nothing["case"] is None and "Nothing fits" in nothing["note"]
+    assert json.dumps(panel.panel()) == before
+    for choice in ({"direction": "up"}, {"kind": "odd"}, {"ranks": 9}, {"by": "name"}):
+        with pytest.raises(VcworkError, match="expected"):
+            panel.update(**choice)
+
+
+def test_equal_scores_are_never_counted_right_in_the_list():
+    panel = browser(np.zeros((4, 4)))
+    side = panel.sides["text to video"]
+    assert {c["kind"] for c in side.cases} == {"wrong recipe"} and all(c["tied"] == 4 for c in side.cases)
+    assert all(k["count"] == k["chance"] for k in side.counts), "a constant score is chance"
+    assert any("equal answers in the first place" in note for note in panel.notes)
+
+
+def test_where_nothing_can_be_wrong_there_is_no_margin():
+    masks = {"wrong": np.zeros((1, 2), bool), "right": np.ones((1, 2), bool)}
+    way = Direction(np.array([[1.0, 2]]), masks, ["right"], [0], [1, 2])
+    panel = FailureBrowser([Entry("q"), Entry("x"), Entry("y")], {"one": way})
+    assert panel.update(kind="right")["case"]["margin"] is None and panel.update()["case"] is None
+    json.dumps(panel.panel(), allow_nan=False)
+    assert panel.png().startswith(b"\x89PNG")
+
+
+def test_of_many_some_are_listed_and_all_are_counted():
+    rng, n = np.random.default_rng(0), 40
+    scores, own = rng.normal(size=(n, n)) + np.eye(n), np.eye(n, dtype=bool)
+    way = Direction(scores, {"wrong": ~own, "own": own}, ["own"], range(n), range(n), range(n))
+    panel = FailureBrowser([Entry(str(i)) for i in range(n)], {"one": way}, most=3)
+    side = panel.sides["one"]
+    margins = np.array([np.delete(scores[q], q).max() - scores[q, q] for q in range(n)])
+    assert sum(k["count"] for k in side.counts) == n and len(side.cases) == 3 + min(3, (margins < 0).sum())
+    assert [c["margin"] for c in side.cases[:3]] == pytest.approx(sorted(margins)[::-1][:3], abs=1e-4)
+    assert any("3 sentences at most" in note for note in panel.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"kinds": {"wrong": np.ones((4, 4)), "own": np.eye(4)}}, "exactly one"),
+        ({"right": ("own", "odd")}, "right kinds among"),
+        ({"queries": range(3)}, "expected 4 queries"),
+        ({"items": [0, 1, 2, 9]}, "places among 4 entries"),
+        ({"scores": SCORES * np.nan}, "NaN"),
+        ({"kinds": {"a": ~np.eye(4, dtype=bool) | np.diag([1, 0, 0, 0]).astype(bool), "own": np.diag([0, 1, 1, 1])},
+          "right": ("own",)}, "query 0 has no relevant"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused(change, told):
+    given = {"scores": SCORES, "kinds": kinds(SCORES), "right": ("own",), "queries": range(4), "items": range(4)}
+    with pytest.raises(VcworkError, match=told):
+        FailureBrowser([Entry(t) for t in TEXTS], {"one": Direction(**(given | change))})
+
+
+# --------------------------------------------------------------------------------------------------- the page
+
+
+def test_data_never_becomes_code_and_nothing_is_loaded():
+    frames = {i: [np.zeros((8, 8, 3), np.uint8)] for i in range(2)}
+    panel = browser(texts=[NASTY, *TEXTS[1:]], title=NASTY, notes=[NASTY], frames=frames)
+    page = panel.html()
+    assert page.count("</script>") == 1 and page.count("<script") == 1
+    assert "<img src=x" not in page and "onerror=alert(1)>" not in page and "<!--" not in page
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script("failures.js"))
+    assert not re.search(r"https?:|//cdn|\bimport\s", browser().page())
+    assert panel.panel()["sheet"] == {"side": 8, "columns": 2, "n": 2} and panel.media()["frames"][:2] == b"\xff\xd8"
+
+
+def test_the_page_lists_what_python_lists(tmp_path):
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    rng, n = np.random.default_rng(1), 30
+    scores, step = rng.normal(size=(n, n)).round(1), np.arange(n) // 2  # rounded: some are tied
+    own, same = np.eye(n, dtype=bool), step[:, None] == step
+    masks = {"far": ~same & (np.arange(n) % 3 > 0), "near": ~same & (np.arange(n) % 3 == 0), "kin": same & ~own,
+             "own": own}  # fmt: skip
+    way = Direction(scores, masks, ["kin", "own"], range(n), range(n), range(n))
+    entries = [Entry(f"Word{i % 7} and word{i % 4}", f"v{i % 5}") for i in range(n)]
+    panel = FailureBrowser(entries, {"one": way})
+    choices = [
+        {"kind": kind, "find": find, "ranks": ranks, "by": by}
+        for kind in ("errors", "right", "all", "near", "kin")
+        for find in ("", "word3", "WORD1 v2")
+        for ranks in (None, 0, 3)
+        for by in ("margin", "rank")
+    ]
+    states = [choice | {"direction": 0} for choice in choices]
+    source = f"{script('failures.js')}\nconst panel = {json.dumps(panel.panel())};\n"
+    source += f"console.log(JSON.stringify({json.dumps(states)}.map((state) => listed(panel, state))));"
+    (tmp_path / "page.mjs").write_text(source, encoding="utf-8")
+    done = subprocess.run(["node", str(tmp_path / "page.mjs")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    expected = [panel.update("one", **choice)["listed"] for choice in choices]
+    assert json.loads(done.stdout) == expected and len({tuple(e) for e in expected}) > 15
+
+
+# -------------------------------------------------------------------------------------------- from a corpus
+
+
+@pytest.fixture(scope="module")
+def found():
+    ws = prepare()
+    clips = annotated_clips(ws.corpus, ws.store, "test")
+    return ws, clips, clip_scores(ws.encoder, clips)
+
+
+def test_counts_agree_with_the_metrics(found):
+    ws, clips, scores = found
+    panel = browse_retrieval(ws.corpus, clips, scores)
+    same = clips.steps[:, None] == clips.steps
+    who = clips.videos, clips.videos, clips.recipes, clips.recipes
+    for name, way, right in (("text to video", scores, same), ("video to text", scores.T, same.T)):
+        counts = {k["name"]: k["count"] for k in panel.sides[name].counts}
+        errors = retrieval.errors(way, right, *who)
+        assert counts.pop(SAME) + counts.pop(OWN) == pytest.approx(errors.pop("right"), abs=1e-3)
+        assert counts == pytest.approx(errors, abs=1e-3)
+        blind = retrieval.errors(np.zeros_like(scores), right, *who)
+        chance = {k["name"]: k["chance"] for k in panel.sides[name].counts}
+        assert chance["wrong recipe"] == pytest.approx(blind["wrong recipe"], abs=1e-3)
+        assert sum(b["n"] for b in panel.sides[name].bars) == len(clips)
+        assert sum(b["chance"] for b in panel.sides[name].bars) == pytest.approx(len(clips), abs=1e-3)
+    assert sum(retrieval_kinds(clips).values()).tolist() == np.ones((len(clips),) * 2).tolist()
+    winner = panel.update()["case"]["winner"]
+    assert len(panel.frames[winner]) == 4 and panel.frames[winner][0].shape == (96, 96, 3)
+    with pytest.raises(VcworkError, match="of these clips"):
+        browse_retrieval(ws.corpus, clips, scores[:, 1:])
+
+
+def test_frames_that_do_not_fit_or_cannot_be_read_are_said(found, tmp_path, monkeypatch):
+    ws, clips, scores = found
+    few = browse_retrieval(ws.corpus, clips, scores, pictures=5)
+    assert len(few.frames) == 5 and any("Frames of the first 5 clips only" in note for note in few.notes)
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    first = str(clips.videos[0])
+    videos = dict(ws.corpus.videos)
+    videos[first] = replace(videos[first], video=tmp_path / "broken.mp4")
+    panel = browse_retrieval(replace(ws.corpus, videos=videos), clips, scores)
+    note = next(note for note in panel.notes if note.startswith("No frames of 1 videos"))
+    assert "broken.mp4" in note and str(tmp_path) not in note and 0 not in panel.frames and len(panel.frames) > 1
+    silent = replace(ws.corpus, videos={v: replace(one, video=None) for v, one in videos.items()})
+    assert any("no video files" in note for note in browse_retrieval(silent, clips, scores).notes)
+
+
+def test_moments_are_browsed_as_well(found):
+    ws, _, _ = found
+    library = build_library(ws.encoder, {v.id: ws.store[v.id] for v in ws.corpus.split("test")}, "window", 8)
+    steps = sorted({s.step for v in ws.corpus.split("test") for s in v.segments})
+    vectors = encode_text(ws.encoder, [ws.corpus.steps[s] for s in steps])
+    panel = browse_moments(ws.corpus, library, steps, vectors)
+    side = panel.sides["text to moment"]
+    meta = library.metadata
+    for case in side.cases:
+        step = next(s for s in steps if ws.corpus.steps[s] == panel.entries[case["query"]].text)
+        video, (start_s, end_s) = panel.entries[case["winner"]].video, panel.entries[case["winner"]].span
+        inside = any(s.step == step and s.start_s <= (start_s + end_s) / 2 < s.end_s for s in ws.corpus[video].segments)
+        assert (case["kind"] == THIS) == inside
+        if case["kind"] == HERE:
+            assert any(s.step == step for s in ws.corpus[video].segments)
+    assert side.n_items == len(meta) and side.n <= len(steps)
+    with pytest.raises(VcworkError, match="none of 1 steps"):
+        browse_moments(ws.corpus, library, ["no such step"], vectors[:1])
