@@ -1,0 +1,258 @@
+"""The panel of batches: ranks, hardness, false negatives and drift by hand, data that cannot become code."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from vcwork.clusters import cluster_batches
+from vcwork.config import ClusterConfig, TrainConfig
+from vcwork.errors import VcworkError
+from vcwork.evaluation import pair_steps
+from vcwork.explore_clusters import epoch_vectors, inspect_clusters
+from vcwork.retrieval_audit import false_negatives
+from vcwork.thumbnails import thumbnails
+from vcwork.train import draw_pairs, pretrain, video_vectors
+from vcwork.widgets.base import script
+from vcwork.widgets.clusters import BatchClip, ClusterInspector, ClusterVideo
+from vcwork.workspace import TINY_SIZES, new_encoder, pair_data, prepare, tiny_training
+
+NASTY = "</script><img src=x onerror=alert(1)> \"double\" 'single' & \\ \u2028 <!--"
+EARLY = np.array([[0, 0], [9, 0], [8, 0], [7, 0], [1, 0.0]])
+LATE = np.array([[0, 0], [1, 0], [3, 0], [6, 0], [10, 0.0]])
+VIDEOS = [
+    ClusterVideo("a", "soup", "r0", "r1", ("cut", "stir")),
+    ClusterVideo("b", "soup", "r0", "r1", ("cut", "fry")),
+    ClusterVideo("c", "stew", "r1", "r0", ("stir",)),
+    ClusterVideo("d", "cake", "r2", "", ("bake",)),
+    ClusterVideo("e", "bread", "r3", "", ("bake",)),
+]
+CLIPS = [
+    [BatchClip(0, 3, "cut"), BatchClip(4, 6, "stir")],
+    [BatchClip(0, 3, "cut"), BatchClip(1, 4, "cut")],
+    [BatchClip(2, 5, "stir"), BatchClip(2, 5, "")],
+    [BatchClip(0, 3, "bake"), BatchClip(4, 6, "")],
+    [BatchClip(0, 3, "bake"), BatchClip(4, 6, "bake")],
+]
+
+
+def made(**more) -> ClusterInspector:
+    options = {"k": 2, "draws": 2, "clips": [CLIPS, CLIPS], "title": "kitchen"} | more
+    return ClusterInspector({"early": EARLY, "late": LATE}, VIDEOS, **options)
+
+
+@pytest.fixture
+def panel() -> ClusterInspector:
+    return made()
+
+
+def test_a_batch_is_a_random_half_of_the_nearest(panel):
+    pool = panel.spaces[1].pool[0]
+    assert pool.tolist() == [0, 1, 2, 3], "the query itself, then 1, 3 and 6 away"
+    drawn = {tuple(made(seed=seed).members(0, 0, 1)) for seed in range(40)}
+    assert drawn == {(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)}, "any two of four, so the query may drop out"
+    assert np.array_equal(panel.places(0, 0), panel.places(0, 0))
+
+
+def test_what_is_told_of_the_members(panel):
+    for seed in range(40):
+        panel = made(seed=seed)
+        if panel.members(0, 0, 1).tolist() == [1, 2]:
+            break
+    found = panel.update(0)
+    assert found["query"] == "a" and found["dropped"]
+    b, c = found["members"]
+    assert (b["video"], b["rank"], b["distance"], b["kin"]) == ("b", 1, 1, "same recipe")
+    assert (c["video"], c["rank"], c["distance"], c["kin"]) == ("c", 2, 3, "look-alike")
+    assert [(v["video"], v["rank"]) for v in found["left_out"]] == [("a", 0), ("d", 3)]
+    assert b["false_with"] == {} and c["false_with"] == {}, "b shows cut only, c stir only"
+    # mean vector (4, 0): a, b, c lie left of it, so all cosines are 1
+    assert found["numbers"] == {
+        "hardness": 1, "purity": 0.5, "steps_in_common": 0, "false_negatives": 0, "false_pairs": 0
+    }  # fmt: skip
+    json.dumps(found, allow_nan=False)
+
+
+def test_false_negatives_are_pairs_of_different_videos_that_show_one_step(panel):
+    numbers = panel.numbers([0, 1], 0, 1)
+    # a's cut with both cuts of b, of 2 * 2 pairs; steps {cut, stir} and {cut, fry} share one of three
+    assert numbers["false_pairs"] == 2 and numbers["false_negatives"] == 0.5 and numbers["purity"] == 1
+    assert numbers["steps_in_common"] == round(1 / 3, 4)
+    assert panel.numbers([3, 4], 0, 1)["false_pairs"] == 2 and panel.numbers([1, 3], 0, 1)["hardness"] == -1
+    assert panel.shared(0, 1, 0) == ["cut"] and panel.shared(0, 2, 0) == ["stir"] and panel.shared(0, 0, 0) == []
+    labels = [f"{v}{i}" if not c.step else c.step for v in range(5) for i, c in enumerate(CLIPS[v])]
+    own = sum(2 * (len({c.step for c in some}) == 1) for some in CLIPS)  # b's cuts and e's bakes, both ways
+    audited = false_negatives([labels])
+    assert 2 * panel.numbers(range(5), 0, 1)["false_pairs"] == round(audited.share * audited.negatives) - own
+
+
+def test_drift_tells_who_stayed_came_and_left(panel):
+    # nearest of a: early e 1, d 7, c 8; late b 1, c 3, d 6
+    found = panel.update(0, epoch=1, since=0)["drift"]
+    assert (found["stayed"], found["came"], found["left"]) == (["c", "d"], ["b"], ["e"])
+    assert found["kept"] == round(2 / 3, 4)
+    assert panel.update(0, epoch=1, since=1)["drift"]["kept_by_all"] == 1
+    assert panel.panel()["kept"][1][0] == found["kept_by_all"] == panel.kept(1, 0)
+
+
+def test_random_batches_stand_beside(panel):
+    beside = panel.update(0)["random"]
+    assert beside["low"] <= beside["hardness"] <= beside["high"]
+    unit = np.sign(LATE[:, 0] - 4)
+    every = [unit[i] * unit[j] for i in range(5) for j in range(i)]
+    assert beside["hardness"] == pytest.approx(np.mean(every), abs=0.25)
+
+
+def test_without_truth_nothing_is_made_up():
+    bare = [ClusterVideo(v.id) for v in VIDEOS]
+    panel = ClusterInspector({"now": LATE}, bare, k=2, draws=1)
+    found = panel.update(0)
+    assert found["numbers"]["purity"] is None and found["numbers"]["false_negatives"] is None
+    assert found["numbers"]["steps_in_common"] is None and {m["kin"] for m in found["members"]} == {""}
+    assert panel.panel()["sheet"] is None and panel.media() == {} and panel.png().startswith(b"\x89PNG")
+    silent = ClusterInspector({"now": LATE}, bare, k=2, draws=1, clips=[[[BatchClip(0, 1)]] * 5])
+    assert silent.update(0)["numbers"]["false_negatives"] is None, "no step is known, which is not the same as none"
+
+
+def test_the_page_holds_what_update_says(panel):
+    state = panel.panel()
+    json.dumps(state, allow_nan=False)
+    for q, query in enumerate(state["queries"]):
+        for d in range(2):
+            for e in range(2):
+                found = panel.update(query, d, e)
+                pool = state["pools"][e][q]["videos"]
+                drawn = [state["videos"][pool[place]]["id"] for place in state["places"][q][d]]
+                assert drawn == [m["video"] for m in found["members"]]
+                assert state["numbers"][e][q][d] == found["numbers"]
+    assert state["epochs"] == ["early", "late"] and state["steps"] == ["bake", "cut", "fry", "stir"]
+    assert state["clips"][0][2] == [[2, 5, 3], [2, 5, -1]]
+
+
+def test_small_and_empty_panels():
+    one = ClusterInspector({"now": np.zeros((1, 3))}, [ClusterVideo("alone")], k=32)
+    found = one.update(0)
+    assert not found["dropped"] and found["numbers"]["hardness"] == 0 and found["drift"]["kept"] is None
+    assert one.png().startswith(b"\x89PNG")
+    none = made(queries=[])
+    assert none.panel()["queries"] == [] and none.panel()["kept"] == [[None] * 2] * 2
+    assert none.png().startswith(b"\x89PNG")
+
+
+def test_shapes_that_do_not_fit_are_refused(panel):
+    for epochs, more, told in (
+        ({}, {}, "an epoch"),
+        ({"now": LATE[:4]}, {}, r"'now': expected vectors \(5, D\)"),
+        ({"now": LATE * np.nan}, {}, "NaN"),
+        ({"now": LATE}, {"k": 0}, "at least 1"),
+        ({"now": LATE}, {"clips": [CLIPS]}, "2 draws of 5"),
+        ({"now": LATE}, {"queries": [5]}, "0 to 4"),
+    ):
+        with pytest.raises(VcworkError, match=told):
+            ClusterInspector(epochs, VIDEOS, **({"k": 2, "draws": 2} | more))
+    for call, told in (((9,), "query: expected 0 to 4"), ((0, 2), "draw"), ((0, 0, 2), "epoch")):
+        with pytest.raises(VcworkError, match=told):
+            panel.update(*call)
+
+
+def test_data_never_becomes_code():
+    nasty = [ClusterVideo(NASTY, NASTY, NASTY, NASTY, (NASTY,))] * 2
+    panel = ClusterInspector({NASTY: np.eye(2)}, nasty, k=2, draws=1, clips=[[[BatchClip(0, 1, NASTY)]] * 2],
+                             title=NASTY, notes=[NASTY])  # fmt: skip
+    page = panel.html()
+    assert page.count("</script>") == 1 and page.count("<script") == 1 and page.rstrip().endswith("</script>")
+    assert "<img src=x" not in page and "onerror=alert(1)>" not in page and "<!--" not in page
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script("clusters.js"))
+
+
+def test_page_needs_no_network_and_its_module_is_valid(panel, tmp_path):
+    frames = {0: [np.full((20, 30, 3), 200, np.uint8)], 1: [np.zeros((30, 20, 3), np.uint8)] * 2}
+    panel = made(pictures=frames)
+    assert panel.panel()["pictures"] == {"0": [0], "1": [1, 2]} and panel.media()["sheet"].startswith(b"\xff\xd8")
+    assert not re.search(r"https?:|//cdn|\bimport\s", panel.page())
+    assert "</script" not in script("clusters.js") and "export default { render }" in script("clusters.js")
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    inside = re.search(r'<script type="module">(.*)</script>', panel.html(), re.DOTALL)[1]
+    (tmp_path / "page.mjs").write_text(inside, encoding="utf-8")
+    done = subprocess.run(["node", "--check", str(tmp_path / "page.mjs")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------ from a corpus
+
+
+@pytest.fixture(scope="module")
+def ws():
+    return prepare()
+
+
+@pytest.fixture(scope="module")
+def config():
+    return TrainConfig.checked(clusters=ClusterConfig(videos_per_batch=6, clips_for_vector=2))
+
+
+@pytest.fixture(scope="module")
+def data(ws):
+    return pair_data(ws.corpus, ws.store, ws.encoder.tokenizer)
+
+
+@pytest.fixture(scope="module")
+def vectors(ws, data, config):
+    return video_vectors(ws.encoder.model, ws.encoder.tokenizer, data, config, epoch=0)
+
+
+def test_the_panel_of_a_corpus(ws, data, config, vectors):
+    panel = inspect_clusters(ws.corpus, data, {"now": vectors}, config, queries=5, draws=2, clips=3, pictures=12)
+    ids = [track.video_id for track in data.tracks]
+    assert [v.id for v in panel.videos] == ids and panel.queries == [0, 10, 20, 29, 39]
+    assert any("5 of 40 videos can be asked for" in note for note in panel.notes)
+    assert len(panel.pictures) == 12 and set(panel.queries) <= set(panel.pictures), "room for one frame of twelve"
+    retrieved = cluster_batches(vectors, config.clusters, 40, np.random.default_rng(0))
+    for batch in retrieved:  # what training draws lies in the pool of one of the videos
+        assert any(set(batch.tolist()) <= set(pool.tolist()) for pool in panel.spaces[0].pool)
+    rng = np.random.default_rng([config.seed, 17, 1])
+    for v in range(3):
+        pairs = draw_pairs(data, np.array([v]), config, rng, 3)
+        names = [ws.corpus.steps.get(s, s) for s in pair_steps(ws.corpus, pairs)]
+        assert [c.step for c in panel.clips[1][v]] == names
+        assert [(c.start_s, c.end_s) for c in panel.clips[1][v]] == [(p.video_start, p.video_end) for p in pairs]
+    first = ws.corpus[ids[0]]
+    assert (
+        panel.videos[0].recipe == first.recipe
+        and panel.videos[0].lookalike == ws.corpus.recipes[first.recipe].lookalike
+    )
+    with pytest.raises(VcworkError, match="expected search 'exact'"):
+        cells = ClusterConfig(search="reference cell")
+        inspect_clusters(ws.corpus, data, {"now": vectors}, config.model_copy(update={"clusters": cells}))
+
+
+def test_missing_files_are_said(ws, tmp_path):
+    from dataclasses import replace
+
+    a, b, c = ws.corpus.split("train")[:3]
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    videos = {a.id: a, b.id: replace(b, video=None), c.id: replace(c, video=tmp_path / "broken.mp4")}
+    frames, notes = thumbnails(replace(ws.corpus, videos=videos), {v: [1, 2] for v in videos}, 32)
+    assert list(frames) == [a.id] and [f.shape for f in frames[a.id]] == [(32, 32, 3)] * 2
+    assert "No pictures of 2 of 3 videos" in notes[0] and str(tmp_path) not in notes[0]
+
+
+def test_vectors_of_the_first_epochs_are_those_of_a_run(ws, data, config):
+    training = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 1})
+    found = epoch_vectors(new_encoder(ws.corpus, ws.store, TINY_SIZES, training), data, training, 1, config)
+    assert list(found) == ["untrained", "epoch 1"] and found["untrained"].shape == (40, 128)
+    fresh = new_encoder(ws.corpus, ws.store, TINY_SIZES, training)
+    assert np.array_equal(found["untrained"], video_vectors(fresh.model, fresh.tokenizer, data, config, 0))
+    whole = []
+
+    def keep(epoch, model):
+        whole.append(video_vectors(model, fresh.tokenizer, data, config, 0))
+        return {}
+
+    for _ in pretrain(fresh.model, fresh.tokenizer, data, training, on_epoch=keep):
+        pass
+    assert np.array_equal(found["epoch 1"], whole[0]) and not np.allclose(whole[0], found["untrained"])
