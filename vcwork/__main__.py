@@ -81,6 +81,10 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     back.add_argument("folder", help="a checkpoint of ours")
     back.add_argument("file", help="the file to write; must not exist")
 
+    _explore_options(
+        _command(commands, "explore", explore_videos, "your own videos in one go: features, search, pages")
+    )
+
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
     again.add_argument("names", nargs="*", help="number, name or path (default: all)")
     return parser
@@ -104,6 +108,29 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
         metavar="NOTEBOOK.param=value",
         help="one parameter; may be given more than once",
     )
+
+
+def _explore_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="videos, with subtitles of the same name where there are any; or a corpus")
+    parser.add_argument("--checkpoint", default="", metavar="FOLDER", help="ours, or a CLIP, SigLIP or X-CLIP model's")
+    parser.add_argument(
+        "--backbone",
+        default="",
+        metavar="MODEL",
+        help="of the features: an image model's folder, s3d, s3d:WEIGHTS, peer:FOLDER (default: the checkpoint's, "
+        "or motion)",
+    )
+    parser.add_argument("--accept-contract", action="store_true", help="take a checkpoint trained on other features")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="cache and pages (default: in outputs/explore)")
+    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N videos")
+    parser.add_argument("--links", action="store_true", help="also links to videos outside of the folder")
+    parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes (default: as the work needs)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="moments of an answer")
+    parser.add_argument(
+        "--query", action="append", default=[], metavar="TEXT", help="print its best moments, write no page; repeatable"
+    )
+    parser.add_argument("--lab", action="store_true", help="open JupyterLab at notebook 40 with this folder")
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
 def _plan(options: argparse.Namespace) -> profiles.Plan:
@@ -196,6 +223,41 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
         tuned = finetune(corpus, store, encoder, recipe, options.out, watch)
     if Engine().main:
         print(f"{options.out}: {tuned.digest}")
+    return 0
+
+
+def explore_videos(options: argparse.Namespace) -> int:
+    """`explore`: 0 when all is written or answered, 1 when a query has no answer."""
+    if options.limit < 0 or options.top < 1 or options.workers < 0:
+        raise VcworkError("explore: expected --limit and --workers of at least 0, --top of at least 1")
+    from vcwork.own_folder import look_at
+
+    corpus = look_at(options.folder, options.links)
+    print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
+    from vcwork import own_pages, own_videos  # torch, and what makes panels: seconds
+
+    own = own_videos.own_videos(
+        corpus,
+        options.checkpoint,
+        options.backbone,
+        options.out,
+        limit=options.limit,
+        accept_contract=options.accept_contract,
+        workers=options.workers,
+    )
+    print(own_videos.summary(own))
+    if options.query:
+        lines, all_answered = own_videos.answers(own, options.query, options.top)
+        print(*lines, sep="\n")
+        return 0 if all_answered else 1
+    if options.lab:
+        return own_pages.open_lab(own, options.checkpoint, options.accept_contract)
+    index = own_pages.write_pages(own, options.top)
+    print(f"done: {index}")
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(index.resolve().as_uri())
     return 0
 
 

@@ -39,6 +39,7 @@ __all__ = [
     "Contract",
     "Coverage",
     "FeatureStore",
+    "carry_over",
     "chunks_of",
     "contract_of",
     "coverage",
@@ -82,8 +83,7 @@ def extract(
     sources = {v.id: _source_hash(v) for v in videos}
     if (folder / "manifest.json").exists():
         return _reusable(open_store(folder, contract), sources)
-    parts = folder / ".parts" / contract.digest()[:16]
-    paths = {id: parts / f"{sha256_json([id, source])[:32]}.npy" for id, source in sources.items()}
+    paths = {id: _part(folder, contract, id, source) for id, source in sources.items()}
     jobs = [(v, paths[v.id]) for v in videos if not paths[v.id].exists()]
     failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
     failed |= {id: why for id, why in _run(jobs, backbone, workers, progress, len(videos)) if why}
@@ -95,6 +95,26 @@ def extract(
     store = write_shards(folder, contract, arrays, {"failed": failed, "sources": sources})
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return store
+
+
+def carry_over(store: FeatureStore, folder: str | Path) -> int:
+    """Make what a finished store holds the beginning of an extraction into `folder`; how many videos that is.
+
+    `extract` with the store's backbone then runs only over videos that are new or whose file has changed.
+    """
+    count = 0
+    for id, source in store.manifest.get("sources", {}).items():
+        part = _part(resolve(folder), store.contract, id, source)
+        if id in store and not part.exists():
+            with atomic_write(part, "wb") as file:
+                save_npy(file, store[id])
+        count += id in store
+    return count
+
+
+def _part(folder: Path, contract: Contract, id: str, source: str) -> Path:
+    """Where one video's features wait for the others; another file of that name, or contract, has another place."""
+    return folder / ".parts" / contract.digest()[:16] / f"{sha256_json([id, source])[:32]}.npy"
 
 
 def _reusable(store: FeatureStore, sources: dict[str, str]) -> FeatureStore:

@@ -48,6 +48,12 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(duration_s, fps, width, height, stream.frames or round(duration_s * fps))
 
 
+def codec_of(path: str | Path) -> tuple[str, str]:
+    """Codec and pixel format as FFmpeg names them, such as ("h264", "yuv420p"). VcworkError as `probe`."""
+    with _open(path) as (_, stream):
+        return stream.codec_context.name, stream.codec_context.pix_fmt or ""
+
+
 def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
     """One uint8 RGB array (n, size, size, 3) for each second; n = fps, fewer only in a last, partial second.
 
