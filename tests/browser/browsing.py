@@ -1,0 +1,187 @@
+"""What the browser tests use: the system's Chromium by playwright, watched pages, hands on panels, servers.
+
+`VCWORK_CHROMIUM` names the program; without it the usual names are looked for, and without one of these the tests are
+skipped. Screenshots go to `outputs/browser/`. A server is always ended, with its kernels.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOTS = ROOT / "outputs" / "browser"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+EXPLORER = ".vcwork-alignment"
+INSIDE = ("file:", "data:", "blob:", "about:")
+WAIT_MS = 60_000  # the machine of continuous integration is slow
+NOTEBOOK = "40_alignment_explorer"
+
+
+def chromium() -> str:
+    """The program, or the test is skipped; a named one that is absent is an error."""
+    named = os.environ.get("VCWORK_CHROMIUM", "")
+    if named and not shutil.which(named):
+        pytest.fail(f"VCWORK_CHROMIUM={named}: no such program")
+    found = named or next(filter(None, map(shutil.which, NAMES)), None)
+    if not found:
+        pytest.skip("no Chromium on this machine: install it (Debian: apt-get install chromium) or set VCWORK_CHROMIUM")
+    return found
+
+
+class Watched:
+    """A page with what it asked for and complained of; `page` is playwright's."""
+
+    def __init__(self, page) -> None:
+        self.page, self.errors, self.requests = page, [], []
+        page.set_default_timeout(WAIT_MS)
+        page.on("console", lambda m: self.errors.append(f"{m.text} ({m.location})") if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error.stack or error}"))
+        page.on("request", lambda request: self.requests.append(request.url))
+
+    @property
+    def outside(self) -> list[str]:
+        """What was asked of a network."""
+        return [url for url in self.requests if not url.startswith(INSIDE)]
+
+    def shot(self, name: str, whole: bool = True) -> Path:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=SHOTS / f"{name}.png", full_page=whole)
+        return SHOTS / f"{name}.png"
+
+
+@contextlib.contextmanager
+def watched(browser, offline: bool = False, **context) -> Iterator[Watched]:
+    """A fresh page; `context` as playwright's new_context."""
+    with contextlib.closing(browser.new_context(**context)) as made:
+        made.set_offline(offline)
+        yield Watched(made.new_page())
+
+
+class Explorer:
+    """Hands and eyes on the AlignmentExplorer of a page."""
+
+    def __init__(self, page) -> None:
+        self.page, self.root = page, page.locator(EXPLORER).last
+        self.plot, self.heat = self.root.locator(".plot"), self.root.locator(".rows canvas").first
+        self.input = self.root.get_by_label("sentence to look for")
+        self.note = self.root.locator("p.note[role=status]")
+
+    @property
+    def title(self) -> str:
+        return self.root.locator("h3").inner_text()
+
+    def until_title(self, title: str) -> None:
+        self.root.locator("h3").get_by_text(title, exact=True).wait_for()
+
+    def readout(self) -> tuple[int, str, float]:
+        """(second, sentence, score) that the line under the map tells."""
+        told = self.root.locator("p.readout").inner_text()
+        found = re.match(r"(?:(\d+) s|(\d+):(\d\d)) · “(.*)” · score (-?[\d.]+)", told)
+        assert found, f"not a readout: {told!r}"
+        short, minutes, seconds, text, score = found.groups()
+        return int(short or 60 * int(minutes) + int(seconds)), text, float(score)
+
+    def time(self) -> float:
+        return self.root.locator("video").evaluate("v => v.currentTime")
+
+    def until_time(self, second: float) -> None:
+        """Wait until the video stands within this second."""
+        inside = "([v, s]) => !v.seeking && v.readyState >= 2 && v.currentTime >= s && v.currentTime < s + 1"
+        self.page.wait_for_function(inside, arg=[self.root.locator("video").element_handle(), second], timeout=WAIT_MS)
+
+    def click(self, across: float, down: float = 0.5) -> tuple[int, str, float]:
+        """Click the map at a share of its width and height; what the readout then tells."""
+        self.heat.scroll_into_view_if_needed()
+        box = self.heat.bounding_box()
+        self.heat.click(position={"x": across * box["width"], "y": min(down * box["height"], box["height"] - 2)})
+        return self.readout()
+
+    def ask(self, sentence: str) -> None:
+        self.input.fill(sentence)
+        self.input.press("Enter")
+
+    def moments(self) -> list[str]:
+        """The buttons under "best moments of this video"."""
+        return self.root.locator(".lists ol").first.get_by_role("button").all_inner_texts()
+
+    def curve(self) -> str:
+        """The picture of the curve, to see whether it changed."""
+        return self.plot.locator("canvas").first.evaluate("c => c.toDataURL()")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def project(folder: Path, world: Path) -> Path:
+    """A project beside this one: notebook 40 copied, the tiny world linked, so nothing of this one is written."""
+    for name in ("notebooks", "params", "outputs"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", folder / "notebooks")
+    (folder / "outputs" / world.name).symlink_to(world, target_is_directory=True)
+    return folder
+
+
+@contextlib.contextmanager
+def server(folder: Path, module: str, *arguments: str, ready: str) -> Iterator[tuple[str, str]]:
+    """`python -m module` on a free port with its settings inside `folder`: (address, token), once `ready` answers."""
+    port, token, home = free_port(), secrets.token_hex(12), folder / "home"
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR",
+             "JUPYTERLAB_WORKSPACES_DIR", "IPYTHONDIR", "HOME")  # fmt: skip
+    environment = os.environ | {name: str(home / name.lower()) for name in names}
+    environment |= {"OMP_NUM_THREADS": "1", "JUPYTER_TOKEN": token, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment.pop("VCWORK_ROOT", None)
+    for name in names:
+        Path(environment[name]).mkdir(parents=True, exist_ok=True)
+    quiet = home / "jupyter_config_dir" / "labconfig" / "page_config.json"  # asks for no news
+    quiet.parent.mkdir(parents=True)
+    quiet.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
+    log = (folder / "server.log").open("w")
+    command = [sys.executable, "-m", module, f"--port={port}", "--no-browser", *arguments]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(f"{address}{ready}?token={token}", process, folder / "server.log")
+        yield address, token
+    finally:
+        end(process)
+        log.close()
+
+
+def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            if answer.status == 200:
+                return
+        time.sleep(0.3)
+    pytest.fail(f"the server did not answer; the end of its log:\n{log.read_text()[-3000:]}")
+
+
+def end(process: subprocess.Popen) -> None:
+    """The server, asked first so that it ends its kernels, and whatever is left of its group."""
+    process.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -1,0 +1,26 @@
+"""Notebook 40 as an app of its own: Voilà runs it, the panel is there, and its kernel answers a typed sentence."""
+
+import numpy as np
+from browsing import NOTEBOOK, Explorer, project, server, watched
+
+
+def test_voila_shows_the_panel_and_it_answers(browser, world, panel, tmp_path):
+    folder = project(tmp_path / "project", world.tiny)
+    notebook = str(folder / "notebooks" / f"{NOTEBOOK}.ipynb")
+    with (
+        server(folder, "voila", notebook, ready="/voila/static/voila.js") as (address, token),
+        watched(browser, viewport={"width": 1200, "height": 1000}) as one,
+    ):
+        one.page.goto(f"{address}/?token={token}", timeout=150_000)
+        one.page.locator('.vcwork-alignment input[placeholder="type any sentence"]').wait_for(timeout=150_000)
+        explorer = Explorer(one.page)
+        sentence = f"now {next(r.text for r in panel.rows if r.kind == 'steps')} please"
+        explorer.ask(sentence)
+        explorer.root.get_by_text(f"“{sentence}”", exact=True).wait_for()
+        expected = panel.update(sentence)
+        assert explorer.readout()[:2] == (int(np.argmax(expected["scores"])), sentence)
+        second = explorer.click(0.7, 0.3)[0]
+        explorer.until_time(second)
+        one.shot("voila")
+        # Voilà's template asks a content network for its icon font and does without it
+        assert [error for error in one.errors if "'url': 'https://" not in error] == []
