@@ -18,7 +18,7 @@ from vcwork.video import frames_at
 from vcwork.video_index import VideoIndex
 from vcwork.widgets.failures import Direction, Entry, FailureBrowser
 
-SAME, OWN = "same step elsewhere", "its own clip"
+SAME, OWN = "same step elsewhere", "its own pair"
 HERE, THIS = "right video, wrong moment", "right moment"
 SAID, AWAY = "step is in its recipe, not its video", "another recipe"
 

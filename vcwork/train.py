@@ -75,11 +75,13 @@ class StepRecord:
 def pretrain(
     model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig,
     folder: str | Path | None = None, on_epoch: Callable[[int, VideoCLIP], dict] | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[StepRecord]:  # fmt: skip
     """Train `model` in place; yields a record an update. Under torchrun every rank calls this alike.
 
     `folder` receives `log.jsonl` and, after each epoch or `config.save_every` updates, `state.pt` from which a later
-    call goes on. `on_epoch(epoch, model)`, on the main rank, may return numbers for the log (validation). With
+    call goes on. `on_epoch(epoch, model)`, on the main rank, may return numbers for the log (validation). Where
+    `stop()` is true after a record, the state is kept and the records end; all ranks have to be told alike. With
     `config.shuffle_captions` each video trains with the captions of another.
     """
     engine = Engine(config.precision)
@@ -101,6 +103,13 @@ def pretrain(
             batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch, engine)
         model.train()
         model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
+
+        def keep(done: int, epoch: int = epoch, batches: list = batches, retrieved: bool = retrieved) -> None:
+            place = {"epoch": epoch, "done": done, "retrieved": retrieved}
+            place["batches"] = [torch.from_numpy(np.array(videos)) for videos in batches]
+            _save_state(folder, model, optimizer, schedule, config, engine, place)
+
+        stopping = False
         for i in range(done, per_epoch):
             batch = pairs_of(data, batches, i, epoch, config, engine)
             groups = batch.groups(engine.device)
@@ -109,17 +118,23 @@ def pretrain(
             numbers["false_negatives"] = false_negatives(batch.all_pairs, data)
             record = StepRecord(epoch, epoch * per_epoch + i, retrieved=retrieved, **numbers)
             log.write(asdict(record))
-            if folder and config.save_every and (i + 1) % config.save_every == 0 and i + 1 < per_epoch:
-                place = {"epoch": epoch, "done": i + 1, "retrieved": retrieved}
-                place["batches"] = [torch.from_numpy(np.array(videos)) for videos in batches]
-                _save_state(folder, model, optimizer, schedule, config, engine, place)
+            inside = i + 1 < per_epoch
+            if folder and inside and config.save_every and (i + 1) % config.save_every == 0:
+                keep(i + 1)
             yield record
+            stopping = stop is not None and stop()
+            if stopping and inside:
+                if folder:
+                    keep(i + 1)
+                return
         model.eval()
         if on_epoch and engine.main:
             log.write({"epoch": epoch, "step": (epoch + 1) * per_epoch - 1, **on_epoch(epoch, model)})
         if folder:
             _save_state(folder, model, optimizer, schedule, config, engine, {"epoch": epoch + 1})
         engine.wait()
+        if stopping:
+            return
 
 
 def updates(data: PairData, config: TrainConfig, world: int = 1) -> int:

@@ -6,7 +6,8 @@ at the end, that it is done. The data are a corpus with its features, or HowTo10
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ from vcwork.store import Contract, FeatureStore
 from vcwork.tasks.segmentation import truth_labels
 from vcwork.text import Tokenizer
 from vcwork.train import StepRecord, pretrain, updates
+from vcwork.watching import Stopped, Watcher, as_watcher, interrupts
 
 if TYPE_CHECKING:
     from vcwork.howto100m import Converted
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 VALIDATION = "val_t2v_R@1"  # what the best epoch is chosen by, where validation clips are annotated
 VALIDATION_NCE = "val_nce"  # where they are not (lower is better)
 
-Watch = Callable[[StepRecord], None]
+Watch = Watcher | Callable[[StepRecord], None]
 
 
 def train(
@@ -53,8 +55,9 @@ def train(
     """Train on the corpus's training split into `folder`: log.jsonl, state.pt, and the checkpoint at the end.
 
     `sizes`: fields of ModelConfig other than width and vocabulary. `bert`: a BERT to begin with, whose vocabulary is
-    taken, too. `watch` gets every step record. Called again with the same arguments it resumes an interrupted run, or
-    opens the finished one; with others it is refused (VcworkError). After each epoch the log gets the validation
+    taken, too. `watch` gets every step record, a `Watcher` the rest as well. Called again with the same arguments it
+    resumes an interrupted run, or opens the finished one; with others it is refused (VcworkError). An interrupt ends
+    it after the current update with its state kept, and raises `Stopped`. After each epoch the log gets the validation
     numbers of `validate`; with `config.keep` "best" the checkpoint is the epoch best on them. `alignment` (window_s,
     stride_s) adds which windows val sentences choose (`vcwork.alignment`). Under torchrun all ranks call this, on a
     folder they share, and the first one writes.
@@ -127,9 +130,11 @@ def train_into(
     engine, identity = Engine(), json.loads(json.dumps(identity))
     if (folder / "train.json").exists() and _as_now(read_json(folder / "train.json")) != identity:
         raise VcworkError(f"{folder}: {why}; delete it or choose another folder")
-    finished = (folder / kept.done).exists()
+    finished, watcher, log = (folder / kept.done).exists(), as_watcher(watch), folder / "log.jsonl"
     engine.wait()
     if finished:
+        watcher.began(0, log)
+        watcher.ended("This run was finished before: it is opened, not trained again.")
         return kept.load(folder)
     if engine.main:
         write_json(folder / "train.json", identity)
@@ -137,27 +142,57 @@ def train_into(
     if config.start == "closed form":
         start_from_captions(encoder.model, encoder.tokenizer, data, config)
     best = _Best(folder, config.keep == "best")
-    progress = progress and engine.main
-    with tqdm(total=updates(data, config, engine.world), desc="training", unit="step", disable=not progress) as bar:
+    progress, total, alone = progress and engine.main, updates(data, config, engine.world), engine.world == 1
+    watcher.began(total, log)
+    with (
+        interrupts(alone) as interrupted,
+        _told(watcher),
+        tqdm(total=total, desc="training", unit="step", disable=not progress) as bar,
+    ):
 
         def on_epoch(epoch: int, _: object) -> dict:
             numbers = check(encoder)
             best.look(encoder.model, numbers)
+            watcher.validated(epoch, (epoch + 1) * total // config.epochs - 1, numbers)
             if progress:
                 bar.write(f"epoch {epoch + 1}/{config.epochs} {' '.join(f'{k} {v:.3f}' for k, v in numbers.items())}")
             return numbers
 
-        for record in pretrain(encoder.model, encoder.tokenizer, data, config, folder, on_epoch):
-            bar.update(record.step + 1 - bar.n)
+        def stop() -> bool:
+            return alone and (interrupted() or watcher.stopping)
+
+        done = total
+        for record in pretrain(encoder.model, encoder.tokenizer, data, config, folder, on_epoch, stop):
+            done = record.step + 1
+            bar.update(done - bar.n)
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
-            if watch:
-                watch(record)
+            watcher(record)
+        if done < total:
+            raise Stopped(
+                f"stopped after update {done} of {total}; {folder.name} keeps the state: run it again to go on"
+            )
     encoder.model.eval()
     if engine.main:
         best.put_back(encoder.model)
         kept.save(folder, encoder)
+    if interrupted():
+        raise Stopped("interrupted after the last update: the checkpoint is written")
     engine.wait()
     return encoder if engine.world == 1 else kept.load(folder)
+
+
+@contextmanager
+def _told(watcher: Watcher) -> Iterator[None]:
+    """Says to the watcher how what is inside ended."""
+    try:
+        yield
+    except Stopped as stopped:
+        watcher.ended(f"{str(stopped).capitalize()}.")
+        raise
+    except BaseException as error:
+        watcher.ended(f"Broken off ({type(error).__name__}): the same call goes on from the last state that was kept.")
+        raise
+    watcher.ended("Finished.")
 
 
 class _Best:

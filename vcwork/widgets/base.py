@@ -129,15 +129,18 @@ class Panel:
         """
         from IPython.display import display
 
-        bundle = {
+        wanted = someone_watches() if live is None else live
+        display(self.bundle(self.widget() if wanted else None), raw=True)
+
+    def bundle(self, widget: Any = None) -> dict[str, Any]:
+        """What is displayed, by MIME type: words, HTML, a picture, and where there is one the live widget."""
+        shown = {
             "text/plain": f"{type(self).__name__}({self.title!r}): {self.words()}",
             "text/html": self.html(),
             "image/png": base64.b64encode(self.png()).decode(),
         }
-        if someone_watches() if live is None else live:
-            made = self.widget()._repr_mimebundle_()
-            bundle |= made[0] if isinstance(made, tuple) else made or {}
-        display(bundle, raw=True)
+        made = widget._repr_mimebundle_() if widget is not None else None
+        return shown | ((made[0] if isinstance(made, tuple) else made) or {})
 
 
 def sheet(pictures: Sequence[np.ndarray], side: int = 64, quality: int = 70) -> tuple[bytes, dict[str, int]]:

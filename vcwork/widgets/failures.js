@@ -28,7 +28,7 @@ const STYLE = `
 .vcwork-failures .bars .well span { position: absolute; left: 0; right: 0; padding-bottom: 2px; }
 .vcwork-failures .bars .here { box-shadow: inset 0 -3px 0 var(--mark); }
 .vcwork-failures .find { width: 12rem; }
-.vcwork-failures .list { overflow-y: auto; max-height: 31rem; border: 1px solid var(--line); outline-offset: 2px; }
+.vcwork-failures .list { align-self: start; overflow-y: auto; max-height: 31rem; border: 1px solid var(--line); outline-offset: 2px; }
 .vcwork-failures .list > div { padding: .25rem .5rem; border-bottom: 1px solid var(--line); cursor: pointer; display: flex; }
 .vcwork-failures .list > div > div { min-width: 0; }
 .vcwork-failures .list p { margin: 0; }

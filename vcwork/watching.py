@@ -1,0 +1,82 @@
+"""Looking on while training runs, and ending it between two updates: `Watcher`, `interrupts`, `Stopped`.
+
+An interrupt (Ctrl-C, the stop button of a notebook) that comes in the middle of an update would leave half of it; so it
+is remembered, the update ends, the state is kept, and then `Stopped` is raised. A second one is not waited for.
+Known gaps: only where signals can be taken over (the main thread) and in one process; under torchrun an interrupt ends
+all ranks at once, and processes that decode frames are interrupted with the rest. Such a run goes on from the last
+state that was kept.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was asked to end and has kept its state. Notebooks show the message without a stack trace."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class Watcher:
+    """What looks on: called with each record, and told the rest. Every method may be left as it is.
+
+    Where `stopping` is true after a record, training ends as by an interrupt.
+    """
+
+    stopping = False
+
+    def began(self, total: int, log: Path | None) -> None:
+        """`total` updates of the whole run; `log`: its log.jsonl, whose earlier lines were written before this call."""
+
+    def __call__(self, record: Any) -> None:
+        """What one update did."""
+
+    def validated(self, epoch: int, step: int, numbers: dict[str, float]) -> None:
+        """The validation numbers after an epoch; `step`: its last update."""
+
+    def ended(self, told: str) -> None:
+        """How it ended, in a sentence."""
+
+
+class _Function(Watcher):
+    def __init__(self, act: Callable[[Any], None]) -> None:
+        self.act = act
+
+    def __call__(self, record: Any) -> None:
+        self.act(record)
+
+
+def as_watcher(watch: Watcher | Callable[[Any], None] | None) -> Watcher:
+    """The watcher itself, or one that hands each record to a function, or one that does nothing."""
+    if isinstance(watch, Watcher):
+        return watch
+    return Watcher() if watch is None else _Function(watch)
+
+
+@contextmanager
+def interrupts(taken: bool = True) -> Iterator[Callable[[], bool]]:
+    """Inside, the first SIGINT is remembered: the function given says whether it came. A second one raises at once.
+
+    Nothing is taken over unless `taken`, in another thread, or where SIGINT has a handler other than Python's own.
+    """
+    came: list[int] = []
+
+    def remember(number: int, frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    main = threading.current_thread() is threading.main_thread()
+    ours = taken and main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: bool(came)
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
