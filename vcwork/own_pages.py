@@ -104,7 +104,8 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
         "features": own.store.folder,
         "checkpoint": checkpoint and resolve(checkpoint),
     }
-    parameters = {name: str(value) for name, value in given.items()} | {"accept_contract": accept_contract}
+    parameters = {name: str(value) for name, value in given.items()}
+    parameters |= {"checkpoint_contract": "accept"} if accept_contract else {}
     notebook = nbformat.read(project_root() / "notebooks" / "40_alignment_explorer.ipynb", as_version=4)
     made = parameterize_notebook(clean(notebook), parameters)
     path = own.out / "alignment_explorer.ipynb"

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from vcwork.backbones import Backbone, get_backbone
 from vcwork.checkpoint import Encoder, load_encoder
-from vcwork.corpus import Corpus, Video
+from vcwork.corpus import Corpus, Video, open_corpus
 from vcwork.encode import ReadsClips, encode_seconds
 from vcwork.errors import VcworkError
 from vcwork.explore import Ask
@@ -103,25 +103,38 @@ def own_videos(
     return own
 
 
-def opened(corpus: str, features: str, checkpoint: str, backbone: str = "", seed: int = 0) -> Own:
+def opened(
+    corpus: str, features: str, checkpoint: str, backbone: str = "", contract: str = "strict", seed: int = 0
+) -> Own:
     """What notebook 40 stands on, by its parameters: the tiny lab world (nothing given), a corpus with its features,
     a feature store alone, or a folder of one's own videos, whose features are made here unless they are given.
 
-    Without a checkpoint `encoder` is None, but for the lab world, which trains one. VcworkError as the parts of it.
+    Without a checkpoint `encoder` is None, but for the lab world, which trains one. contract: strict, or accept a
+    checkpoint trained on other features of the same width. VcworkError as the parts of it.
     """
-    if corpus and not (resolve(corpus) / "corpus.json").is_file():
-        if not features:
-            return own_videos(corpus, checkpoint, backbone)
-        world, store = look_at(corpus), open_store(features)
-        told = _moved(world, store)
-    elif features and not corpus:
-        store = open_store(features)
-        world, told = corpus_of(store), ["A feature store alone: there is no video to play and nothing said."]
-    else:
+    if contract not in ("strict", "accept"):
+        raise VcworkError(f"checkpoint_contract: expected strict or accept, got {contract!r}")
+    accept = contract == "accept"
+    videos = bool(corpus) and not (resolve(corpus) / "corpus.json").is_file()
+    if videos and not features:
+        return own_videos(corpus, checkpoint, backbone, accept_contract=accept)
+    if not videos and not (features and not corpus) and not accept:
         ws = prepare(corpus, features, checkpoint, seed)
         encoder = None if corpus and not checkpoint else ws.encoder
         return Own(ws.corpus, ws.store, encoder, ws.store.folder, hashes=ws.hashes)
-    encoder = load_encoder(checkpoint, store.contract) if checkpoint else None
+    if not features:
+        raise VcworkError("features: a corpus was given without its features; give both, or neither")
+    store = open_store(features)
+    if videos:
+        world = look_at(corpus)
+        told = _moved(world, store)
+    elif corpus:
+        world, told = open_corpus(corpus), []
+    else:
+        world, told = corpus_of(store), ["A feature store alone: there is no video to play and nothing said."]
+    encoder = load_encoder(checkpoint) if checkpoint else None
+    if encoder is not None:
+        check_contract(encoder.contract, store.contract, checkpoint, accept)
     hashes = {"features": store.digest()} | ({"checkpoint": encoder.digest} if encoder else {})
     return Own(world, store, encoder, store.folder, told=told, hashes=hashes)
 
@@ -184,9 +197,7 @@ def check_contract(wanted: Contract, here: Contract, checkpoint: str, accept: bo
     differs = "; ".join(f"{k}: it reads {_cut(theirs[k])}, here {_cut(mine[k])}" for k in mine if mine[k] != theirs[k])
     if differs and (not accept or wanted.width != here.width):
         hint = "" if wanted.width != here.width else ", or --accept-contract to use it knowingly"
-        raise VcworkError(
-            f"{checkpoint}: was trained on other features ({differs}); give its own backbone{hint}"
-        )
+        raise VcworkError(f"{checkpoint}: was trained on other features ({differs}); give its own backbone{hint}")
 
 
 def _cut(value: object) -> str:
