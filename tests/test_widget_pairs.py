@@ -1,0 +1,299 @@
+"""The pair panel: histogram, shares and acceptance worked out by hand, and a page that counts as Python does."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vcwork import pairs
+from vcwork.config import OverlapConfig
+from vcwork.draws import RULES, counted, pair_explorer, rule_of
+from vcwork.errors import VcworkError
+from vcwork.sampling import Pair, Track, iou_pair, span_iou, uniform_range
+from vcwork.widgets.base import as_script, script
+from vcwork.widgets.pairs import Drawing, Narrated, PairExplorer
+from vcwork.workspace import prepare
+
+NASTY = "</script><img src=x onerror=alert(1)> \"double\" 'single' & \\ \u2028 <!--"
+SAID = [(0, 4, "now cut the onion"), (4, 8, "and stir it"), (8, 10, "good")]
+
+
+def pair(first, last, start, end, tokens=3):
+    return Pair("v", first, last, [7] * tokens, SAID[first][0], SAID[last][1], start, end)
+
+
+THREE = [pair(0, 0, 0, 4), pair(0, 1, 4, 8, 5), pair(2, 2, 0, 4)]  # IoU 1, 4/8 and 0
+SHOWS = [True, False, None]
+
+
+def drawing(rule="overlapped", **more):
+    many = np.array([0.1, 0.12, 0.5, 1.0])
+    return Drawing(OverlapConfig.checked(rule=rule), [THREE], [SHOWS], many, 0.75, **more)
+
+
+@pytest.fixture
+def panel():
+    video = Narrated("v", 10, SAID, [(0, 4, "cut")], ["cut", "", ""])
+    return PairExplorer([video], {"overlapped": drawing(), "iou": drawing("iou", accepted=0.125)}, title="toy")
+
+
+def test_draws_are_counted_by_hand(panel):
+    first, second, third = (panel.update("v", "overlapped", i) for i in range(3))
+    assert first["pair"] == {
+        "first": 0,
+        "last": 0,
+        "text": [0, 4],
+        "clip": [0, 4],
+        "tokens": 3,
+        "iou": 1,
+        "shows": True,
+    }
+    assert first["words"] == ["now cut the onion"] and first["mean_iou"] == 1 and first["half"] == 1
+    assert second["pair"]["iou"] == 0.5 and second["mean_iou"] == 0.75 and second["half"] == 1
+    assert second["shows"] == 0.5 and second["words"] == ["now cut the onion", "and stir it"]
+    assert third["mean_iou"] == 0.5 and third["half"] == 2 / 3, "0, one half and 1"
+    assert (third["shows"], third["judged"], third["pair"]["shows"]) == (0.5, 2, None)
+    assert third["histogram"] == [1] + [0] * 9 + [1] + [0] * 8 + [1], "IoU 1 belongs to the last bin"
+    json.dumps(third, allow_nan=False)
+
+
+def test_many_stand_behind(panel):
+    state = panel.panel()
+    many = state["drawings"]["iou"]["many"]
+    assert many["n"] == 4 and many["histogram"][2] == 2 and many["mean_iou"] == 0.43 and many["half"] == 0.5
+    assert many["shows"] == 0.75 and state["drawings"]["iou"]["accepted"] == 0.125
+    assert state["drawings"]["overlapped"]["accepted"] is None and not state["asks"]
+    assert "at least 0.5" in state["drawings"]["iou"]["told"]
+    json.dumps(state, allow_nan=False)
+
+
+def test_what_is_not_there_is_refused(panel):
+    for choice, told in ((("w", "iou", 0), "'w'"), (("v", "bag", 0), "'bag'"), (("v", "iou", 3), "from 0 to 2")):
+        with pytest.raises(VcworkError, match=told):
+            panel.update(*choice)
+    video = Narrated("v", 10, SAID)
+    for wrong, told in (
+        (replace(drawing(), pairs=[THREE[:2]]), "as many answers"),
+        (replace(drawing(), pairs=[], shows=[]), "of 1 videos"),
+        (replace(drawing(), pairs=[[replace(THREE[0], last=3)]], shows=[[None]]), "captions below 3"),
+    ):
+        with pytest.raises(VcworkError, match=told):
+            PairExplorer([video], {"overlapped": wrong})
+    with pytest.raises(VcworkError, match="expected 3 names"):
+        PairExplorer([replace(video, names=["cut"])], {})
+    with pytest.raises(VcworkError, match="at least one video"):
+        PairExplorer([], {})
+
+
+def test_new_draws_are_asked_and_faults_become_notes(panel):
+    asked = []
+
+    def again(rule, limits, seed):
+        asked.append((rule, limits, seed))
+        return replace(drawing(rule), pairs=[THREE[:1]], shows=[SHOWS[:1]])
+
+    panel.again, before = again, panel.panel()["drawings"]
+    answer = panel.answer({"draw": {"rule": "iou", "seed": 3, "min_iou": 0.25, "max_video_s": 8.0}})
+    assert asked == [("iou", {"max_video_s": 8, "min_iou": 0.25}, 3)] and len(answer["drawing"]["pairs"][0]) == 1
+    assert panel.panel()["drawings"] == before, "nothing of the panel changes"
+    for wish, told in (
+        ({"rule": "bag"}, "nothing can be drawn"),
+        ({"rule": "iou", "max_video_s": 2.5}, "whole number"),
+        ({"rule": "iou", "min_iou": "much"}, "a number"),
+        ({"rule": "iou", "min_iou": float("nan")}, "a number"),
+        ({"rule": "iou", "seed": -1}, "from 0"),
+    ):
+        answer = panel.answer({"draw": wish})
+        assert told in answer["note"] and "drawing" not in answer
+    assert len(asked) == 1 and panel.answer({"draw": "iou"}) is None and panel.answer({"ask": "iou"}) is None
+
+
+def test_data_never_becomes_code():
+    said = [(0, 4, NASTY), (4, 8, NASTY), (8, 10, NASTY)]
+    panel = PairExplorer([Narrated("v", 10, said, [(0, 4, NASTY)], [NASTY] * 3)], {"iou": drawing("iou")},
+                         title=NASTY, notes=[NASTY])  # fmt: skip
+    page = panel.html()
+    assert page.count("</script>") == 1 and page.count("<script") == 1 and "<img src=x" not in page
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script("pairs.js"))
+
+
+def test_page_needs_no_network_and_the_module_is_valid(panel, tmp_path):
+    page = panel.page()
+    assert not re.search(r"https?:|//cdn|url\((?!.\$)|\bimport\s", page) and panel.html() == panel.html()
+    assert panel.png().startswith(b"\x89PNG")
+    empty = PairExplorer([Narrated("v", 10, [])], {}, notes=["No captions."])
+    assert empty.png().startswith(b"\x89PNG") and "No captions." in empty.html()
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    inside = re.search(r'<script type="module">(.*)</script>', panel.html(), re.DOTALL)[1]
+    for name, source in (("alone", script("pairs.js")), ("page", inside)):
+        file = tmp_path / f"{name}.mjs"
+        file.write_text(source, encoding="utf-8")
+        done = subprocess.run(["node", "--check", str(file)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
+# ------------------------------------------------------------------------------------------------- in a browser
+
+
+@pytest.fixture
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not (chromium := shutil.which("chromium")):
+        pytest.skip("chromium is not installed")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def opened(browser, panel, tmp_path):
+    file, faults = tmp_path / "page.html", []
+    file.write_text(panel.page(), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 900, "height": 1000}, offline=True)
+    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.goto(file.as_uri())
+    page.wait_for_function("document.querySelector('.vcwork')?.shown")
+    return page, faults
+
+
+def seen(page):
+    return page.evaluate("document.querySelector('.vcwork').shown")
+
+
+def test_buttons_and_keys_move_the_page(browser, panel, tmp_path):
+    page, faults = opened(browser, panel, tmp_path)
+    assert seen(page) == panel.update("v", "overlapped", 0)
+    page.click("text=draw another")
+    assert seen(page) == panel.update("v", "overlapped", 1) and "IoU 0.50" in page.inner_text(".readout")
+    page.focus(".plot")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert seen(page) == panel.update("v", "overlapped", 2), "there is no fourth"
+    page.keyboard.press("ArrowDown")
+    assert seen(page) == panel.update("v", "iou", 0) and "12.5 %" in page.inner_text("table")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowLeft")
+    assert seen(page) == panel.update("v", "iou", 1)
+    assert "Run the notebook" in page.inner_text(".vcwork"), "without a kernel nothing new is drawn"
+    assert faults == []
+
+
+LIVE = """
+const heard = [], state = STATE;
+const model = { get: (key) => (key === "media" ? {} : state[key]), on: (_, act) => heard.push(act), off() {},
+  send: async (message) => { const answer = await window.kernel(message); heard.forEach((act) => act({ answer })); } };
+render({ model, el: document.querySelector("main") });
+"""
+
+
+def test_live_the_kernel_draws_anew(browser, made, tmp_path):
+    file, faults = tmp_path / "live.html", []
+    code = script("pairs.js") + LIVE.replace("STATE", as_script({"panel": made.panel(), "live": True}))
+    file.write_text(f'<meta charset="utf-8"><main></main><script type="module">{code}</script>', encoding="utf-8")
+    page = browser.new_page()
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.expose_function("kernel", made.answer)
+    page.goto(file.as_uri())
+    page.click("button:text-is('windows')")
+    page.fill("input[aria-label='seconds up to']", "6")
+    page.click("text=new draws")
+    page.wait_for_function("document.querySelector('[role=status].note').textContent.startsWith('New')")
+    start, end = seen(page)["pair"]["clip"]
+    assert end - start <= 6 and "6 s long" in page.inner_text(".vcwork") and seen(page)["rule"] == "windows"
+    page.fill("input[aria-label='seconds up to']", "0")
+    page.click("text=new draws")
+    page.wait_for_function("document.querySelector('[role=status].note').textContent.includes('max_video_s')")
+    assert seen(page)["pair"]["clip"] == [start, end] and faults == [], "a fault changes nothing"
+
+
+def test_the_page_counts_stored_draws_as_python_does(browser, made, tmp_path):
+    page, faults = opened(browser, made, tmp_path)
+    for video in made.videos:
+        for rule in made.drawings:
+            for draw in (0, 7, 39):
+                found = page.evaluate("c => document.querySelector('.vcwork').update(...c)", [video.id, rule, draw])
+                assert found == made.update(video.id, rule, draw)
+    assert faults == []
+
+
+# ------------------------------------------------------------------------------------------------ from a corpus
+
+
+@pytest.fixture(scope="module")
+def ws():
+    return prepare()
+
+
+@pytest.fixture(scope="module")
+def made(ws):
+    return pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, draws=40, many=60, max_text_tokens=32)
+
+
+def test_the_panel_holds_the_draws_of_the_samplers(ws, made):
+    assert list(made.drawings) == list(RULES) and len(made.videos) == 2 and made.notes == []
+    for rule, drawn in made.drawings.items():
+        assert drawn.rule.rule == rule and drawn.rule.max_text_tokens == 32
+        assert all(p.video_id == v.id for v, some in zip(made.videos, drawn.pairs, strict=True) for p in some)
+        told = pairs.named(ws.corpus, ws.store, drawn.pairs[0])
+        judged = [s for s in drawn.shows[0] if s is not None]
+        by_hand = [
+            told.showing(p, s)[p.video_start : p.video_end].any() for p, s in zip(told.pairs, told.steps, strict=True)
+        ]
+        assert judged == by_hand
+        assert (drawn.accepted is None) == (rule != "iou")
+    assert all(span_iou(p) >= 0.5 for some in made.drawings["iou"].pairs for p in some)
+    video = made.videos[0]
+    assert [text for *_, text in video.captions] == [c.text for c in ws.corpus.captions(video.id)]
+
+
+def test_the_same_seed_draws_the_same(ws, made):
+    again = made.again("overlapped", {}, 0)
+    assert again.pairs == made.drawings["overlapped"].pairs
+    assert made.again("overlapped", {}, 1).pairs != again.pairs
+    shorter = made.again("windows", {"max_video_s": 8}, 0)
+    assert shorter.rule.stride_s == 8 and max(p.video_end - p.video_start for p in shorter.pairs[0]) <= 8
+    with pytest.raises(VcworkError, match="min_iou"):
+        made.again("iou", {"min_iou": 2.0}, 0)
+
+
+def test_acceptance_is_the_share_of_tries_kept():
+    track = Track("v", np.arange(0, 30, 2.5), np.arange(2.5, 32, 2.5), ((1, 2),) * 12, 30)
+    rule = rule_of("iou", max_video_s=30)
+    drawn, accepted = counted([track], rule, 50, seed=3)
+    assert drawn == pairs.draw([track], rule, 50, seed=3), "counting changes no draw"
+    rng, tries, kept = np.random.default_rng(3), 0, 0
+    while kept < 50:  # the rule's own tries, one by one
+        rng.integers(1)
+        start, end = uniform_range(30, rng)
+        low, high = uniform_range(30, rng)
+        spoken = np.flatnonzero((track.start_s < high) & (track.end_s > low))
+        text = track.start_s[spoken[0]], track.end_s[spoken[-1]]
+        shared = max(0, min(text[1], end) - max(text[0], start))
+        tries += 1
+        kept += shared / (max(text[1], end) - min(text[0], start)) >= 0.5
+    assert accepted == pytest.approx(50 / tries) and 0.05 < accepted < 0.4
+    assert counted([track], rule_of("strict"), 5, seed=0)[1] is None
+    silent = Track("v", np.array([29.9]), np.array([30.0]), ((1,),), 30)
+    never = rule_of("iou", max_video_s=30, min_iou=1.0)
+    assert counted([silent], never, 2, seed=0)[1] == 0 and len(iou_pair(silent, never, np.random.default_rng(0)).tokens)
+
+
+def test_what_is_missing_is_said(ws):
+    one, two = ws.corpus.split("train")[:2]
+    mute = replace(ws.corpus, videos={one.id: replace(one, captions=None), two.id: two}, _raw={})
+    panel = pair_explorer(mute, ws.store, ws.encoder.tokenizer, videos=[one.id, two.id], draws=5, many=5)
+    assert [v.id for v in panel.videos] == [two.id] and any(one.id in note for note in panel.notes)
+    blind = replace(ws.corpus, videos={two.id: replace(two, truth=None, segments=())}, _raw={})
+    panel = pair_explorer(blind, ws.store, ws.encoder.tokenizer, draws=5, many=5)
+    assert any("Nobody knows" in note for note in panel.notes) and panel.update(two.id, "strict", 4)["shows"] is None
+    silent = replace(ws.corpus, videos={one.id: replace(one, captions=None)}, _raw={})
+    with pytest.raises(VcworkError, match="no train video has both"):
+        pair_explorer(silent, ws.store, ws.encoder.tokenizer)
+    with pytest.raises(VcworkError, match="no video 'nobody'"):
+        pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=["nobody"])
