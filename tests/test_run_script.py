@@ -123,6 +123,12 @@ def test_tests_run_library_and_notebooks_or_what_is_named(copy: Copy) -> None:
     assert copy.called("python -m pytest tests/test_x.py -k a b")
 
 
+def test_docs_are_built_where_one_says(copy: Copy) -> None:
+    assert copy.run("docs").returncode == 0 and copy.called("python docs/build.py") == ["python docs/build.py"]
+    copy.run("docs", "my site")
+    assert copy.called("python docs/build.py my site")
+
+
 def test_exit_codes_reach_the_caller(copy: Copy) -> None:
     copy.run("setup")
     python = copy.folder / ".venv" / "bin" / "python"
