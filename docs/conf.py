@@ -38,6 +38,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["site.js"]
 html_show_sphinx = False
+html_show_copyright = False
 html_copy_source = False
 
 HIDDEN = {"model_config", "model_post_init", "model_fields", "model_computed_fields"}  # pydantic's own

@@ -1,0 +1,217 @@
+"""The documentation site: it builds without a warning, needs no network, its links live, every module is in it."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+from vcwork.errors import VcworkError
+
+pytest.importorskip("sphinx", reason="needs the extra `docs`")
+pytest.importorskip("myst_nb", reason="needs the extra `docs`")
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("index", "start", "tour", "own_data", "reproduction", "variants", "scale", "faq", "reference")
+
+
+def _load(name: str):
+    """A module of `docs/`, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+build, conf = _load("build"), _load("conf")
+
+
+LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "video": "src", "audio": "src", "track": "src",
+         "source": "src", "embed": "src", "object": "data", "input": "src"}  # fmt: skip
+NO_LOAD = ("index", "search", "next", "prev", "canonical")  # what a <link> may name and no browser fetches
+
+
+class Page(HTMLParser):
+    """What a page loads, where its links lead, and the anchors it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads, self.links, self.anchors = [], [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, given: list) -> None:
+        values = dict(given)
+        if values.get(self.LOADS.get(tag)) and values.get("rel") not in (
+            "index",
+            "search",
+            "next",
+            "prev",
+            "canonical",
+        ):
+            self.loads.append(values[self.LOADS[tag]])
+        if tag == "a" and values.get("href"):
+            self.links.append(values["href"])
+        self.anchors |= {values[key] for key in ("id", "name") if values.get(key)}
+
+
+# ------------------------------------------------------------------------------------------------- the built site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> Path:
+    before = _state()
+    target = tmp_path_factory.mktemp("docs") / "site"
+    command = [sys.executable, str(ROOT / "docs/build.py"), str(target)]
+    done = subprocess.run(command, cwd=target.parent, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True,
+                          text=True)  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    assert _state() == before, "building left something in the project"
+    return target
+
+
+def _state() -> set[str]:
+    return {str(file.relative_to(ROOT)) for file in (ROOT / "docs").rglob("*") if "__pycache__" not in file.parts}
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    return {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+
+
+def test_every_page_and_notebook_is_there(site):
+    notebooks = [f"notebooks/{path.stem}" for path in (ROOT / "notebooks").glob("[0-9]*.ipynb")]
+    for name in (*PAGES, "source_documents", "benchmarks/README", "params/README", *notebooks):
+        assert (site / f"{name}.html").is_file(), name
+    assert not (site / "notebooks/template.html").exists()
+
+
+def test_nothing_is_loaded_from_elsewhere(site, pages):
+    for path, page in pages.items():
+        away = [what for what in page.loads if re.match(r"\w+:|//", what) and not what.startswith("data:")]
+        assert not away, f"{path.relative_to(site)} loads {away}"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(url\(['\"]?|@import\s+['\"]?)(https?:)?//", style.read_text(encoding="utf-8")), style
+    for code in (*site.rglob("*.js"), *site.rglob("*.html")):
+        text = code.read_text(encoding="utf-8")
+        assert not re.search(r"requirejs|require\.min\.js|mathjax\w*\.js|cdn\.jsdelivr|cdnjs|unpkg", text, re.I), code
+
+
+def test_links_and_loaded_files_live(site, pages):
+    dead = []
+    for path, page in pages.items():
+        for link in (*page.links, *page.loads):
+            if re.match(r"\w+:|//", link):
+                continue
+            name, _, anchor = link.partition("#")
+            target = (path.parent / unquote(name.partition("?")[0])).resolve() if name else path
+            if not target.is_file():
+                dead.append(f"{path.relative_to(site)}: {link}")
+            elif (
+                anchor and target in pages and unquote(anchor) not in pages[target].anchors and target.stem != "search"
+            ):
+                dead.append(f"{path.relative_to(site)}: {link} (no such place)")
+    assert not dead, "\n".join(dead)
+
+
+def test_every_public_module_is_in_the_reference(site):
+    listed = (site / "reference.html").read_text(encoding="utf-8")
+    for file in (ROOT / "vcwork").rglob("*.py"):
+        name = build.module_name(file.relative_to(ROOT).as_posix())
+        if file.stem != "__main__":
+            assert f'href="reference/{name}.html"' in listed, name
+            page = (site / f"reference/{name}.html").read_text(encoding="utf-8")
+            assert f'id="module-{name}"' in page, name
+    assert 'id="vcwork.encode.encode_video"' in (site / "reference/vcwork.encode.html").read_text(encoding="utf-8")
+
+
+def test_panels_and_outputs_arrive_whole(site):
+    page = (site / "notebooks/40_alignment_explorer.html").read_text(encoding="utf-8")
+    assert '<script type="module">' in page and 'class="vcwork-panel"' in page and "standalone(" in page
+    assert "data-jp-theme-light" in page or "jpThemeLight" in (site / "_static/site.js").read_text(encoding="utf-8")
+    assert len(page.encode()) < 10e6
+    ledger = (site / "notebooks/90_reproduction_review.html").read_text(encoding="utf-8")
+    assert "vcwork-ledger" in ledger and "not testable here" in ledger
+
+
+# ------------------------------------------------------------------------------------------------- by hand
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for folder in ("docs", "notebooks", "vcwork/tasks", "params", "benchmarks"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("docs/a.md", "docs/b.md", "notebooks/10_x.ipynb", "vcwork/model.py", "vcwork/tasks/__init__.py",
+                 "params/x.yaml", "benchmarks/README.md", "docs/p.png", "README.md"):  # fmt: skip
+        (tmp_path / name).write_text("x: 1\n")
+    return tmp_path
+
+
+def test_links_lead_to_what_stands_in_the_site(project):
+    told = {
+        "[x](b.md#part)": "[x](b.md#part)",
+        "[x](../notebooks/10_x.ipynb)": "[x](notebooks/10_x.ipynb)",
+        "[x](../vcwork/model.py)": "[x](reference/vcwork.model.md)",
+        "[x](../vcwork/tasks/__init__.py)": "[x](reference/vcwork.tasks.md)",
+        "[x](../benchmarks/README.md)": "[x](benchmarks/README.md)",
+        "[x](../params/x.yaml)": "[x](params/x.yaml.md)",
+        "![x](p.png)": "![x](docs/p.png)",
+        "[x](https://example.org/a.md) [y](#here)": "[x](https://example.org/a.md) [y](#here)",
+        "```{include} ../README.md\n:start-after: x": "```{include} README.md\n:start-after: x",
+    }
+    linked = set()
+    for given, wanted in told.items():
+        assert build.relink(given, project / "docs/a.md", "a.md", project, linked) == wanted
+    assert linked == {"params/x.yaml", "docs/p.png"}
+    readme = project / "benchmarks/README.md"
+    assert build.relink("[x](../params/x.yaml)", readme, "benchmarks/README.md", project, linked) == (
+        "[x](../params/x.yaml.md)"
+    )
+
+
+@pytest.mark.parametrize("link", ["../gone.md", "../../outside.md", "../params"])
+def test_a_link_to_nothing_is_named(project, link):
+    with pytest.raises(VcworkError, match=rf"docs/a.md: the link '{re.escape(link)}' leads to no file"):
+        build.relink(f"[x]({link})", project / "docs/a.md", "a.md", project, set())
+
+
+def test_an_output_is_quoted_as_it_is_stored(project):
+    import nbformat
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+    one, two = (new_output("stream", text=text) for text in ("other 1\n", "table 2\nrow\n"))
+    cells = [new_markdown_cell("## One"), new_code_cell("1", outputs=[one])]
+    cells += [new_markdown_cell("## Two"), new_code_cell("2", outputs=[two])]
+    nbformat.write(new_notebook(cells=cells), project / "notebooks/10_x.ipynb")
+    fence = "before\n```{stored} ../notebooks/10_x.ipynb ## HEAD | table\n```\nafter"
+    assert build.quote_stored(fence.replace("HEAD", "Two"), project / "docs/a.md") == (
+        "before\n```text\ntable 2\nrow\n```\nafter"
+    )
+    with pytest.raises(VcworkError, match="no output below '## One' that begins with 'table'"):
+        build.quote_stored(fence.replace("HEAD", "One"), project / "docs/a.md")
+
+
+def test_docstrings_are_escaped_and_their_code_stays_code():
+    assert conf.as_text(["Scores (Q, N) of *all* pairs_ and `score`;", "see `vcwork.encode.score`."])[0] == (
+        r"Scores (Q, N) of \*all\* pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encode.score`\ ."
+    )
+    assert conf.as_text(["One.", "", "    a = *b", "", "Two."]) == ["One.", "", "::", "", "    a = *b", "", "Two.", ""]
+    assert conf.as_text(["Either", "* one", "* two"])[:3] == ["| Either", r"| \* one", r"| \* two"]
+
+
+def test_every_choice_and_disagreement_is_in_the_tables():
+    from vcwork import ingredients
+
+    text = build.choices()
+    assert all(f"| {choice.name} |" in text for one in ingredients.INGREDIENTS for choice in one.choices)
+    assert build.disagreements().count("\n") == len(ingredients.disagreements()) + 1
+
+
+def test_files_of_an_earlier_build_go(tmp_path):
+    (tmp_path / "old.md").write_text("x")
+    build._write(tmp_path / "new.md", b"y")
+    build._remove_others(tmp_path, {"new.md"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new.md"]
