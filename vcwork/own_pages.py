@@ -95,6 +95,7 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     Returns JupyterLab's exit code when it is closed. The stored notebook is left as it is.
     """
     import nbformat  # takes seconds
+    from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     from vcwork.stored import clean
@@ -106,8 +107,8 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     }
     parameters = {name: str(value) for name, value in given.items()}
     parameters |= {"checkpoint_contract": "accept"} if accept_contract else {}
-    notebook = nbformat.read(project_root() / "notebooks" / "40_alignment_explorer.ipynb", as_version=4)
-    made = parameterize_notebook(clean(notebook), parameters)
+    notebook = load_notebook_node(str(project_root() / "notebooks" / "40_alignment_explorer.ipynb"))
+    made = clean(parameterize_notebook(notebook, parameters))
     path = own.out / "alignment_explorer.ipynb"
     with atomic_write(path) as file:
         nbformat.write(made, file)

@@ -1,0 +1,416 @@
+"""One's own videos: nothing is made twice, nothing is lost by an interruption, and every bad input has one message."""
+
+import json
+import shutil
+from pathlib import Path
+
+import av
+import nbformat
+import numpy as np
+import pytest
+
+from vcwork import features, own_folder, own_pages, own_videos
+from vcwork.__main__ import main
+from vcwork.backbones import get_backbone
+from vcwork.encode import encode_seconds, encode_text
+from vcwork.errors import VcworkError
+from vcwork.features import carry_over, contract_of, extract
+from vcwork.own_folder import look_at, place_of, plain_name
+from vcwork.own_pages import open_lab, write_pages
+from vcwork.own_videos import answers, ask_all, backbone_for, check_contract, nearest, opened, problems, summary
+from vcwork.own_videos import own_videos as make
+from vcwork.store import open_store
+from vcwork.workspace import prepare
+
+
+@pytest.fixture(scope="module")
+def ws():
+    world = prepare()
+    assert world.encoder.digest
+    return world
+
+
+@pytest.fixture(scope="module")
+def checkpoint(ws) -> str:
+    return str(ws.tiny / "checkpoint")
+
+
+@pytest.fixture
+def folder(ws, tmp_path) -> Path:
+    """Four videos, three of them with captions."""
+    made = tmp_path / "my videos"
+    made.mkdir()
+    for name, video in zip("abcd", ws.corpus.split("test"), strict=False):
+        shutil.copy(video.video, made / f"{name}.mp4")
+        if name != "d":
+            shutil.copy(video.captions, made / f"{name}.vtt")
+    return made
+
+
+@pytest.fixture
+def run(folder, tmp_path, checkpoint, monkeypatch):
+    """`run()` makes everything and says how many videos were extracted and embedded for it."""
+    counts = {"extracted": 0, "embedded": 0}
+    one, seconds = features._one, own_videos.encode_seconds
+
+    def extracting(backbone, video, part):
+        counts["extracted"] += 1
+        return one(backbone, video, part)
+
+    def embedding(*args):
+        counts["embedded"] += 1
+        return seconds(*args)
+
+    monkeypatch.setattr(features, "_one", extracting)
+    monkeypatch.setattr(own_videos, "encode_seconds", embedding)
+
+    def made(with_checkpoint=True, **more):
+        counts.update(extracted=0, embedded=0)
+        own = make(folder, checkpoint if with_checkpoint else "", out=tmp_path / "out", progress=False, **more)
+        return own, counts["extracted"], counts["embedded"]
+
+    return made
+
+
+def _wall(index: Path) -> dict:
+    text = index.read_text(encoding="utf-8")
+    at = text.index('{"panel": ', text.index("standalone("))
+    return json.JSONDecoder().raw_decode(text[at:])[0]["panel"]
+
+
+# ------------------------------------------------------------------------------------------------- the whole road
+
+
+def test_from_a_folder_to_pages_and_nothing_twice(run, folder):
+    own, extracted, embedded = run()
+    assert (own.ids, extracted, embedded) == (["a", "b", "c", "d"], 4, 4)
+    index = write_pages(own, progress=False)
+    pages = {path.name: path.stat().st_mtime_ns for path in (own.out / "videos").iterdir()}
+    assert set(pages) == {"a.html", "b.html", "c.html", "d.html"}
+    wall = _wall(index)
+    assert [card["id"] for card in wall["cards"]] == own.ids and wall["title"] == "my videos"
+    assert [card["captions"] for card in wall["cards"]] == [len(own.corpus.captions(id)) for id in own.ids]
+    assert any("No captions: there is no subtitle file" in note for note in wall["cards"][3]["notes"])
+    assert {text for text, *_ in wall["said"]} == {c.text for id in own.ids for c in own.corpus.captions(id)}
+    assert all(len(hits) == 5 for *_, hits in wall["said"])
+    page = (own.out / "videos" / "a.html").read_text(encoding="utf-8")
+    assert 'href="../index.html"' in page and 'href="b.html"' in page and "https://" not in page
+    assert str(folder.parent) not in page + index.read_text(encoding="utf-8"), (
+        "paths of this machine are nobody's business"
+    )
+
+    own, extracted, embedded = run()
+    assert (extracted, embedded, own.told) == (0, 0, [])
+    write_pages(own, progress=False)
+    assert {path.name: path.stat().st_mtime_ns for path in (own.out / "videos").iterdir()} == pages
+
+
+def test_an_interruption_costs_only_what_was_under_way(run, monkeypatch):
+    counted, whole = [], features._one
+
+    def killed(*args):
+        counted.append(args)
+        if len(counted) == 3:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features, "_one", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    with monkeypatch.context() as patch:
+        seconds = own_videos.encode_seconds
+        patch.setattr(own_videos, "SAVE_EVERY_S", -1)
+        patch.setattr(own_videos, "encode_seconds", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt)
+                      if len(counted) > 3 else counted.append(a) or seconds(*a))  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    own, extracted, embedded = run()
+    assert (extracted, embedded) == (0, 3), "two were extracted before the first interruption, one embedded"
+    again = encode_seconds(own.encoder, own.store["b"])
+    assert np.allclose(own.library.scores(again[2], ["b@2"]), again[2] @ again[2], rtol=1e-5)
+
+    made = []
+    with monkeypatch.context() as patch:
+        explore = own_pages.explore
+        patch.setattr(own_pages, "explore", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt)
+                      if len(made) == 2 else made.append(a) or explore(*a, **k))  # fmt: skip
+        with pytest.raises(KeyboardInterrupt):
+            write_pages(own, progress=False)
+        assert not (own.out / "index.html").exists()
+        made.clear()
+        write_pages(own, progress=False)
+    assert len(made) == 2, "two pages were there"
+
+
+def test_a_changed_a_new_and_a_vanished_file(run, folder):
+    own, *_ = run()
+    write_pages(own, progress=False)
+    shutil.copy(folder / "c.mp4", folder / "a.mp4")
+    (folder / "b.mp4").unlink()
+    shutil.copy(folder / "d.mp4", folder / "e.mp4")
+    own, extracted, embedded = run()
+    assert (own.ids, extracted, embedded) == (["a", "c", "d", "e"], 2, 2)
+    assert own.told == [
+        "Since last time: 1 new (e).",
+        "Since last time: 1 changed (a).",
+        "Since last time: 1 gone (b).",
+    ]
+    assert problems(own) == ["b.vtt has no video of the same name"]
+    assert np.array_equal(own.store["a"], own.store["c"]) and np.array_equal(own.store["e"], own.store["d"])
+    assert {entry["video"] for entry in own.library.metadata} == set(own.ids) == set(own.means.ids)
+    assert np.allclose(own.library.scores(np.ones(own.library.dimension), ["a@0"]),
+                       encode_seconds(own.encoder, own.store["c"])[0].sum(), rtol=1e-4)  # fmt: skip
+    index = write_pages(own, progress=False)
+    assert {path.name for path in (own.out / "videos").iterdir()} == {f"{id}.html" for id in own.ids}
+    assert any("gone (b)" in note for note in _wall(index)["notes"])
+    assert len(list((own.out / "cache").glob("features-*"))) == 1, "the older features are not kept twice"
+
+
+def test_a_limit_takes_nothing_away(run):
+    own, *_ = run(limit=2)
+    assert own.ids == ["a", "b"] and set(own.means.ids) == {"a", "b"}
+    write_pages(own, progress=False)
+    own, extracted, embedded = run()
+    assert (len(own.ids), extracted, embedded) == (4, 2, 2)
+    write_pages(own, progress=False)
+    own, extracted, embedded = run(limit=1)
+    assert (own.ids, extracted, embedded) == (["a"], 0, 0)
+    assert {entry["video"] for entry in own.library.metadata} == {"a"}
+    write_pages(own, progress=False)
+    assert len(list((own.out / "videos").iterdir())) == 4
+    assert run()[1:] == (0, 0)
+
+
+def test_a_folder_that_moved_keeps_what_was_made(run, folder, tmp_path, checkpoint):
+    run()
+    folder.rename(tmp_path / "elsewhere")
+    own = make(tmp_path / "elsewhere", checkpoint, out=tmp_path / "out", progress=False)
+    assert len(own.ids) == 4 and own.told == []
+    (tmp_path / "third").mkdir()
+    with pytest.raises(VcworkError, match=r"was made for .*elsewhere; choose another"):
+        place_of(tmp_path / "third", tmp_path / "out")
+
+
+def test_without_a_checkpoint_there_is_the_rest(run, folder):
+    own, extracted, embedded = run(with_checkpoint=False)
+    assert (extracted, embedded, own.library) == (4, 0, None)
+    assert any("No checkpoint" in line and "notebook 20" in line for line in own.told)
+    index = write_pages(own, progress=False)
+    wall = _wall(index)
+    assert all(len(card["near"]) == 3 for card in wall["cards"]) and all(hits == [] for *_, hits in wall["said"])
+    assert "No checkpoint" in summary(own) and "No checkpoint" in (own.out / "videos" / "a.html").read_text()
+    word = own.corpus.captions("a")[0].text.split()[-1]
+    lines, answered = answers(own, [word, "xqzt"])
+    assert answered is False and any(word in line for line in lines[1:]) and "  nothing found" in lines
+    with pytest.raises(VcworkError, match="No checkpoint"):
+        ask_all(own, "anything")
+
+
+# ----------------------------------------------------------------------------------------------------------- asking
+
+
+def test_the_best_moment_is_the_best_second_of_all_videos(run):
+    own, *_ = run()
+    sentence = own.corpus.captions("b")[0].text
+    hits, _ = ask_all(own, sentence, top=3)
+    text = encode_text(own.encoder, [sentence])[0]
+    best = {id: float((encode_seconds(own.encoder, own.store[id]) @ text).max()) for id in own.ids}
+    assert hits[0][0] == max(best, key=best.get) and hits[0][1].score == pytest.approx(max(best.values()), rel=1e-4)
+    lines, answered = answers(own, [sentence, "xqzt wkvv", "  "])
+    assert not answered and sum("nothing found" in line for line in lines) == 2
+    assert any("none of these words" in line for line in lines) and any("no words" in line for line in lines)
+
+
+def test_neighbours_by_hand():
+    vectors = np.array([[2.0, 1], [1, 2], [-1, -1], [-2, -2]])  # their mean is 0
+    found = nearest(vectors, 2)
+    assert [j for j, _ in found[0]] == [1, 2] and found[0][0][1] == pytest.approx(0.8)
+    assert found[2][0] == (3, pytest.approx(1)) and found[0][1][1] == pytest.approx(-3 / np.sqrt(10))
+    assert np.allclose([c for _, c in nearest(vectors + 100, 2)[0]], [c for _, c in found[0]]), (
+        "what all share is nothing"
+    )
+    assert nearest(np.ones((3, 2)))[0] == [(1, 0.0), (2, 0.0)] and nearest(np.ones((1, 2))) == [[]]
+    assert nearest(np.array([[1.0, 0], [1, 0]]))[0] == [(1, 1.0)]
+
+
+# -------------------------------------------------------------------------------------------------------- bad input
+
+
+def _broken(folder: Path) -> None:
+    (folder / "x.mp4").write_text("not a video")
+
+
+def _linked(folder: Path) -> None:
+    source = folder.parent / "secret.mp4"
+    source.write_bytes(b"")
+    (folder / "x.mp4").symlink_to(source)
+
+
+BAD = {
+    "absent": (None, "no such folder"),
+    "empty": (lambda folder: None, "expected videos .*found 0 other files"),
+    "texts": (lambda folder: (folder / "notes.txt").write_text("a"), "expected videos .*found 1 other files"),
+    "broken": (_broken, "none of 1 videos can be read; x.mp4: could not be decoded"),
+    "linked": (_linked, "x.mp4"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_folder_of_no_use_is_one_message(tmp_path, capsys, kind):
+    make_it, told = BAD[kind]
+    folder = tmp_path / "videos"
+    if make_it:
+        folder.mkdir()
+        make_it(folder)
+    assert main(["explore", str(folder), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    with pytest.raises(VcworkError, match=told):
+        look_at(folder)
+    assert error.startswith("vcwork: ") and error.count("\n") == 1 and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_a_folder(folder):
+    with pytest.raises(VcworkError, match="expected a folder of videos, got a file"):
+        look_at(folder / "a.mp4")
+
+
+def test_every_file_that_is_not_used_is_told(folder, tmp_path):
+    (folder / "broken.mp4").write_bytes(b"no video")
+    (folder / "lonely.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nhello\n")
+    (folder / "a.vtt").write_text("this is no subtitle file")
+    (folder / "b.vtt").write_text("WEBVTT\n")
+    (folder / "c.vtt").write_text("WEBVTT\n\n50:00.000 --> 51:00.000\ntoo late\n")
+    (folder / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    outside = tmp_path / "outside.mp4"
+    shutil.copy(folder / "d.mp4", outside)
+    (folder / "linked.mp4").symlink_to(outside)
+    corpus = look_at(folder)
+    assert list(corpus.videos) == ["a", "b", "c", "d"]
+    assert set(corpus.missing_videos) == {"broken", "lonely", "gone", "linked"}
+    assert "out of the folder" in corpus.missing_videos["linked"] and "nowhere" in corpus.missing_videos["gone"]
+    told = corpus.missing_captions
+    assert "expected WEBVTT" in told["a"] and told["b"] == "b.vtt: it is empty" and "before the video ends" in told["c"]
+    assert "linked" in look_at(folder, links=True).videos
+    own = make(corpus, out=tmp_path / "out", progress=False)
+    lines = "\n".join(problems(own))
+    assert all(
+        name in lines for name in ("broken.mp4", "lonely.srt", "a.vtt", "b.vtt", "c.vtt", "gone.mp4", "linked.mp4")
+    )
+    assert str(tmp_path) not in lines
+    notes = _wall(write_pages(own, progress=False))
+    assert "broken.mp4" in " ".join(notes["notes"]) and "a.vtt" in " ".join(notes["cards"][0]["notes"])
+
+
+def test_a_codec_that_browsers_do_not_play_is_transcoded_once(folder, tmp_path, monkeypatch):
+    with av.open(str(folder / "old.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(30):
+            picture = np.full((48, 64, 3), 8 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    own = make(folder, out=tmp_path / "out", progress=False)
+    card = _wall(write_pages(own, progress=False))["cards"][own.ids.index("old")]
+    assert any("codec (mpeg4): transcoded once to H.264" in note for note in card["notes"])
+    assert not any("codec" in note for note in _wall(own.out / "index.html")["cards"][0]["notes"])
+    clip = own_pages.clip_in_cache(own, "old")
+    assert clip.mp4[4:8] == b"ftyp" and clip.thumbnail.shape == (96, 96, 3)
+    monkeypatch.setattr(own_pages, "clip_of", lambda *a: pytest.fail("encoded again"))
+    assert own_pages.clip_in_cache(own, "old").mp4 == clip.mp4
+
+
+def test_features_that_do_not_fit_are_one_message(ws, folder, tmp_path, checkpoint):
+    other = type(ws.encoder.contract)("hf:eye", "abc", 2.0, 224, "crop", 549)
+    with pytest.raises(
+        VcworkError, match=r"other features .*backbone: it reads hf:eye, here motion-1.*--accept-contract"
+    ):
+        check_contract(other, ws.encoder.contract, "mine")
+    check_contract(other, ws.encoder.contract, "mine", accept=True)
+    check_contract(other, other, "mine")
+    wide = type(other)("hf:eye", "abc", 2.0, 224, "crop", 7)
+    with pytest.raises(VcworkError) as caught:
+        check_contract(wide, ws.encoder.contract, "mine", accept=True)
+    assert "width: it reads 7, here 549" in str(caught.value) and "--accept" not in str(caught.value)
+    stranger = type(ws.encoder)(ws.encoder.model, ws.encoder.tokenizer, other)
+    with pytest.raises(VcworkError, match="image model 'eye'; give its folder"):
+        backbone_for(stranger, "", "mine")
+    assert backbone_for(ws.encoder).name == "motion-1" and backbone_for(None).name == "motion-1"
+
+
+def test_places_and_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    first, second = tmp_path / "x" / "clips", tmp_path / "y" / "clips"
+    for path in (first, second, tmp_path / "mine"):
+        path.mkdir(parents=True)
+    assert [place_of(p).name for p in (first, second, first)] == ["clips", "clips-2", "clips"]
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(VcworkError, match="holds something else"):
+        place_of(first, tmp_path / "mine")
+    assert plain_name("a-b_1.x") == "a-b_1.x" and plain_name("ä") != plain_name("ö")
+    for odd in ("a/b", "..", "x" * 300, "#t=1", "a b", ""):
+        assert own_folder.re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,90}", plain_name(odd))
+
+
+# ----------------------------------------------------------------------------------------- notebook 40, command line
+
+
+def test_what_notebook_40_stands_on(ws, folder, tmp_path, checkpoint):
+    lab = opened("", "", "")
+    assert lab.corpus.name == ws.corpus.name and lab.encoder.digest == ws.encoder.digest and set(lab.hashes)
+    own = make(folder, out=tmp_path / "out", progress=False)
+    alone = opened("", str(own.store.folder), checkpoint)
+    assert list(alone.corpus.videos) == own.ids and "alone" in alone.told[0] and alone.encoder is not None
+    with_videos = opened(str(folder), str(own.store.folder), "")
+    assert with_videos.told == [] and with_videos.encoder is None and with_videos.corpus["a"].captions
+    (folder / "a.mp4").unlink()
+    shutil.copy(folder / "c.mp4", folder / "b.mp4")
+    told = " ".join(opened(str(folder), str(own.store.folder), "").told)
+    assert "1 gone (a)" in told and "1 changed (b)" in told
+    with pytest.raises(VcworkError, match="strict or accept"):
+        opened("", "", "", contract="maybe")
+
+
+def test_jupyterlab_opens_a_copy_of_notebook_40(run, folder, root, monkeypatch):
+    own, *_ = run()
+    stored = (root / "notebooks" / "40_alignment_explorer.ipynb").read_bytes()
+    started = []
+    monkeypatch.setattr(own_pages.subprocess, "call", lambda command, env: started.append((command, env)) or 0)
+    assert open_lab(own, "somewhere", accept_contract=True) == 0
+    copy = nbformat.read(started[0][0][-1], as_version=4)
+    injected = next(cell for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", []))
+    given = {}
+    exec(injected.source, given)
+    assert given["corpus"] == str(folder) and given["features"] == str(own.store.folder)
+    assert given["checkpoint_contract"] == "accept" and given["checkpoint"].endswith("somewhere")
+    assert started[0][1]["VCWORK_ROOT"] and not any(cell.get("outputs") for cell in copy.cells)
+    assert (root / "notebooks" / "40_alignment_explorer.ipynb").read_bytes() == stored
+
+
+def test_command_line(folder, tmp_path, checkpoint, capsys):
+    out = tmp_path / "out"
+    assert main(["explore", str(folder), "--out", str(out), "--checkpoint", checkpoint, "--limit", "2"]) == 0
+    told = capsys.readouterr().out
+    assert "2 videos" in told and f"done: {out / 'index.html'}" in told and (out / "videos" / "a.html").exists()
+    ask = ["explore", str(folder), "--out", str(out), "--checkpoint", checkpoint, "--limit", "2", "--query"]
+    word = look_at(folder).captions("a")[0].text
+    assert main([*ask, word, "--top", "2"]) == 0 and "  2. " in capsys.readouterr().out
+    assert main([*ask, "xqzt wkvv"]) == 1 and "none of these words" in capsys.readouterr().out
+    assert main([*ask, "a", "--top", "0"]) == 2 and "--top of at least 1" in capsys.readouterr().err
+
+
+def test_features_are_carried_over(ws, folder, tmp_path, monkeypatch):
+    eye = get_backbone("motion")
+    old = extract(look_at(folder), eye, tmp_path / "old", workers=1, progress=False)
+    assert carry_over(old, tmp_path / "new") == 4
+    monkeypatch.setattr(features, "_one", lambda *a: pytest.fail("extracted again"))
+    new = extract(look_at(folder), eye, tmp_path / "new", workers=1, progress=False)
+    assert new.digest() == old.digest() and open_store(tmp_path / "new", contract_of(eye)).ids == old.ids
+
+
+def test_odd_real_files(real, tmp_path):
+    own = make(real / "clips" / "odd", out=tmp_path / "out", progress=False)
+    assert "corrupted.mp4" in " ".join(problems(own)) and {"unordered", "video_90"} <= set(own.ids)
+    wall = _wall(write_pages(own, progress=False))
+    assert [card["id"] for card in wall["cards"]] == own.ids
