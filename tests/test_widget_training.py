@@ -1,0 +1,226 @@
+"""Curves of a training: diagnostics with a known answer, a panel fed by hand, by a log and by a running training."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import asdict
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from test_train import CONFIG, new_model, toy
+
+from vcwork.batches import PairData, false_negatives
+from vcwork.errors import VcworkError
+from vcwork.sampling import Pair
+from vcwork.train import StepRecord, pretrain
+from vcwork.update import diagnose
+from vcwork.watching import Stopped
+from vcwork.widgets.base import script
+from vcwork.widgets.training import CURVES, TrainingPanel
+from vcwork.workspace import TINY_SIZES, prepare, tiny_training, train
+
+NASTY = "</script><img src=x onerror=alert(1)> \u2028 <!--"
+
+
+def test_diagnostics_with_known_answers():
+    eye = torch.eye(4)
+    found = diagnose(3 * eye, 2 * eye)
+    assert found["in_batch_accuracy"] == 1 and found["alignment"] == pytest.approx(0, abs=1e-6)
+    assert (found["video_norm"], found["text_norm"]) == (3, 2)
+    assert found["uniformity"] == pytest.approx(-4), "squared distance 2 between all others"
+    collapsed = diagnose(torch.ones(4, 2), -torch.ones(4, 2))
+    assert collapsed["uniformity"] == pytest.approx(0, abs=1e-5) and collapsed["alignment"] == pytest.approx(4)
+    assert diagnose(torch.ones(1, 2), torch.ones(1, 2))["uniformity"] == 0
+
+
+def _clip(video: str, start: int, end: int) -> Pair:
+    return Pair(video, 0, 0, [5], 0.0, 1.0, start, end)
+
+
+def test_false_negatives_by_hand():
+    data, _ = toy(2)
+    steps = [np.array([0] * 6 + [7] * 6), np.array([7] * 4 + [3] * 8)]
+    data = PairData(data.tracks, data.features, steps)
+    a, b, c = _clip("v0", 6, 9), _clip("v1", 0, 3), _clip("v1", 6, 9)  # steps 7, 7, 3
+    assert false_negatives([a, b, c], data) == pytest.approx(2 / 6), (
+        "a and b, seen from both, of three anchors times two"
+    )
+    assert false_negatives([_clip("v0", 0, 3), _clip("v0", 1, 4)], data) is None, "background only"
+    assert false_negatives([a, b], toy(2)[0]) is None, "truth unknown"
+
+
+def _records(steps: bool = True) -> list:
+    data, tokenizer = toy()
+    truth = [np.full(12, 1 + v % 3) for v in range(12)] if steps else None
+    data = PairData(data.tracks, data.features, truth)
+    config = CONFIG.model_copy(update={"epochs": 2, "passes_per_epoch": 2})
+    return list(pretrain(new_model(), tokenizer, data, config))
+
+
+def record(step: int, **change) -> StepRecord:
+    known = dict(epoch=step // 4, step=step, loss=float(step), log_batch=np.log(8), in_batch_accuracy=0.5, lr=1e-3,
+                 grad_norm=2.0 * step, retrieved=step >= 4, temperature=1.0, video_norm=3.0, text_norm=2.0,
+                 alignment=1.0, uniformity=-1.0, false_negatives=None)  # fmt: skip
+    return StepRecord(**(known | change))
+
+
+def lines(n: int) -> list[dict]:
+    return [asdict(record(step)) for step in range(n)]
+
+
+def test_figure_of_a_log():
+    figure = TrainingPanel([asdict(r) for r in _records()], [{"epoch": 0, "step": 5, "val": 0.5}], clip_norm=2).figure()
+    titles = [ax.get_title() for ax in figure.axes]
+    assert len(titles) == 9 and all(titles) and titles[-1] == "val, after each epoch"
+    legends = [" ".join(t.get_text() for t in ax.get_legend().get_texts()) for ax in figure.axes[:3]]
+    assert "log B" in legends[0] and "chance" in legends[1] and "clipped at = 2" in legends[2]
+    plt.close(figure)
+
+
+def test_unknown_is_said():
+    figure = TrainingPanel([asdict(r) for r in _records(steps=False)]).figure()
+    assert "truth unknown" in figure.axes[-2].texts[0].get_text()
+    assert "no validation" in figure.axes[-1].texts[0].get_text()
+    plt.close(figure)
+    empty = TrainingPanel()
+    assert empty.png().startswith(b"\x89PNG") and empty.words() == "no update yet"
+    assert empty.update() == {"point": None, "values": {}, "told": "no update yet"}
+    json.dumps(empty.panel(), allow_nan=False)
+    odd = TrainingPanel([asdict(record(0, loss=float("nan"))), asdict(record(1))])
+    assert odd.panel()["points"]["loss"] == [None, 1.0]
+
+
+def test_long_runs_are_thinned_by_means():
+    panel = TrainingPanel(lines(10), most=4)  # so three updates a point
+    points = panel.points()
+    assert points["from"] == [0, 3, 6, 9] and points["to"] == [2, 5, 8, 9]
+    assert points["loss"] == [1, 4, 7, 9] and points["grad_norm"] == [2, 8, 14, 18]
+    assert points["similar"] == [False, True, True, True], "of 3, 4, 5 two are"
+    assert points["false_negatives"] == [None] * 4
+    before = json.dumps(panel.panel())
+    assert panel.update(4) == {"point": 1, "values": {key: points[key][1] for key in CURVES},
+                               "told": "updates 4 to 6, epoch 2, batches of similar videos"}  # fmt: skip
+    assert panel.update()["told"] == "update 10, epoch 3, batches of similar videos"
+    assert panel.update(99)["point"] == 3 and json.dumps(panel.panel()) == before
+    assert panel.panel()["smooth"] == 3 and panel.panel()["done"] == 10
+
+
+def test_plots_are_read_against_something():
+    plots = {p["title"]: p["lines"] for p in TrainingPanel(lines(3), clip_norm=2).panel()["plots"]}
+    assert plots["loss (nats)"]["log B"] == pytest.approx(np.log(8))
+    assert plots["in-batch accuracy"]["chance"] == pytest.approx(1 / 8)
+    assert plots["gradient norm"] == {"clipped at": 2} and plots["temperature"] == {}
+
+
+def test_logs_are_read_and_faults_named(tmp_path):
+    log = tmp_path / "log.jsonl"
+    with pytest.raises(VcworkError, match="expected the log of a training"):
+        TrainingPanel.from_log(log)
+    text = "".join(json.dumps(line) + "\n" for line in [*lines(2), {"epoch": 0, "step": 1, "val": 0.5}])
+    log.write_text(text + '{"epoch": 1, "st')
+    panel = TrainingPanel.from_log(log)
+    assert len(panel.records) == 2 and panel.checks == [{"epoch": 0, "step": 1, "val": 0.5}]
+    assert panel.panel()["checks"] == {"names": ["val"], "epochs": [{"epoch": 0, "step": 1, "val": 0.5}]}
+    log.write_text("nothing\n" + text)
+    with pytest.raises(VcworkError, match=r"log.jsonl, line 1: expected JSON, got 'nothing'"):
+        TrainingPanel.from_log(log)
+    with pytest.raises(VcworkError, match="with step, loss"):
+        TrainingPanel([{"loss": 1}])
+
+
+def test_data_never_becomes_code_and_nothing_is_loaded():
+    panel = TrainingPanel(lines(3), [{"epoch": 0, "step": 1, NASTY: 1.0}], title=NASTY)
+    page = panel.html()
+    assert page.count("</script>") == 1 and "<img src=x" not in page and "<!--" not in page
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script("training.js"))
+    assert not re.search(r"https?:|//cdn|\bimport\s", TrainingPanel(lines(3)).page())
+
+
+def test_the_page_reads_what_python_reads(tmp_path):
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    panel, steps = TrainingPanel(lines(50), most=12), [None, 0, 3, 4, 5, 30, 49, 80]
+    source = f"{script('training.js')}\nconst panel = {json.dumps(panel.panel())};\n"
+    source += f"console.log(JSON.stringify([{json.dumps(steps)}.map((step) => pointAt(panel.points, step)),"
+    source += " pointAt({ to: [] }, 1), smoothed([1, 2, 6, null, 4, 4, 4], 3)]));"
+    (tmp_path / "page.mjs").write_text(source, encoding="utf-8")
+    done = subprocess.run(["node", str(tmp_path / "page.mjs")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        [panel.update(step)["point"] for step in steps], None, [None, 3, None, None, None, 4, None]
+    ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- while training runs
+
+
+class Page:
+    """A widget that remembers what it was sent."""
+
+    def __init__(self):
+        self.states = []
+
+    def __setattr__(self, name, value):
+        if name == "panel":
+            self.states.append(value)
+        else:
+            super().__setattr__(name, value)
+
+
+def test_the_page_hears_at_most_twice_a_second_and_all_at_the_end():
+    now = [0.0]
+    panel = TrainingPanel(clock=lambda: now[0])
+    panel._live = page = Page()
+    panel.began(20, None)
+    for step in range(20):
+        now[0] += 0.125
+        panel(record(step))
+    panel.ended("Finished.")
+    assert [state["done"] for state in page.states] == [0, 4, 8, 12, 16, 20, 20]
+    assert [state["running"] for state in page.states] == [True] * 6 + [False]
+    assert page.states[-1]["status"] == "Finished." and page.states[-1]["total"] == 20
+
+
+def test_stop_button_ends_training_and_the_panel_goes_on_from_the_log(tmp_path):
+    ws, sent = prepare(), []
+    config = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 4})
+
+    class Pressed(TrainingPanel):
+        def __call__(self, record):
+            super().__call__(record)
+            if record.step == 12:
+                self.receive({"stop": "please"}, sent.append)
+                self.receive({"stop": True}, sent.append)
+
+    panel = Pressed()
+    panel.receive({"stop": True}, sent.append)
+    assert not panel.stopping and sent == [], "nothing runs yet"
+    with pytest.raises(Stopped):
+        train(ws.corpus, ws.store, tmp_path, TINY_SIZES, config, watch=panel)
+    assert sent == [{"stopping": True}] and not panel.running
+    assert "after update 13 of 20" in panel.status and panel.panel()["done"] == 13
+    again = TrainingPanel()
+    train(ws.corpus, ws.store, tmp_path, TINY_SIZES, config, watch=again)
+    log = TrainingPanel.from_log(tmp_path / "log.jsonl")
+    assert [r["step"] for r in again.records] == list(range(20)) and again.records == log.records
+    assert again.checks == log.checks and len(log.checks) == 2 and again.status == "Finished."
+    opened = TrainingPanel()
+    train(ws.corpus, ws.store, tmp_path, TINY_SIZES, config, watch=opened)
+    assert opened.records == log.records and "finished before" in opened.status
+
+
+def test_headless_shows_nothing_before_training_and_a_picture_after(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda bundle, **more: shown.append(bundle))
+    panel = TrainingPanel(every_s=0)
+    panel.show_live()
+    assert shown == [] and panel._live is None
+    monkeypatch.setattr("vcwork.widgets.training.someone_watches", lambda: True)
+    panel.show_live()
+    assert "application/vnd.jupyter.widget-view+json" in shown[0] and panel._live.panel["done"] == 0
+    panel.began(2, None)
+    panel(record(0))
+    assert panel._live.panel["done"] == 1
