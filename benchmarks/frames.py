@@ -17,14 +17,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.corpus import Corpus, open_corpus
+from vcwork.distil import distil
 from vcwork.evaluation import clip_scores
 from vcwork.files import write_json
 from vcwork.frames import FrameConfig, FrameEncoder, begin_temperature, check_training, new_frames, save_frames
-from vcwork.pixels import frame_clips, frame_pairs
+from vcwork.pixels import frame_clips, frame_pairs, keep_frames
+from vcwork.store import open_store
 from vcwork.tasks import retrieval
 from vcwork.train import pretrain
 
@@ -54,9 +57,9 @@ def train_config(options: argparse.Namespace, n_videos: int) -> TrainConfig:
     )  # fmt: skip
 
 
-def found(encoder: FrameEncoder, corpus: Corpus) -> dict[str, dict]:
-    """Retrieval among the test split's clips: value, interval, chance of every metric."""
-    clips = frame_clips(corpus, "test")
+def found(encoder: FrameEncoder, corpus: Corpus, split: str) -> dict[str, dict]:
+    """Retrieval among the split's annotated clips: value, interval, chance of every metric."""
+    clips = frame_clips(corpus, split)
     groups = clips.steps, clips.steps, clips.videos, clips.videos, clips.recipes
     results = retrieval.evaluate(clip_scores(encoder, clips), *groups)
     return {r.name: {"value": r.value, "low": r.low, "high": r.high, "chance": r.chance, "n": r.n} for r in results}
@@ -65,6 +68,17 @@ def found(encoder: FrameEncoder, corpus: Corpus) -> dict[str, dict]:
 def learn(encoder: FrameEncoder, corpus: Corpus, train: TrainConfig, options: argparse.Namespace) -> dict:
     """Train for the updates asked for, or until the minutes are over; what it took."""
     data = frame_pairs(corpus, encoder.tokenizer, encoder.view, workers=options.workers)
+    begun = time.perf_counter()
+    if options.keep:
+        data = keep_frames(data, options.keep, options.workers, progress=True)
+    decoding = time.perf_counter() - begun
+    begun, told = time.perf_counter(), []
+    if options.distil:
+        store = open_store(options.distil)
+        told = distil(encoder.model, data, [store[t.video_id] for t in data.tracks], options.distil_updates,
+                      seed=options.seed, progress=True)  # fmt: skip
+        print(f"features: {np.mean(told[-50:]):.3f} of their variance are not told", flush=True)
+    distilling = time.perf_counter() - begun
     pairs, start, shown, record = train.clusters.videos_per_batch * options.clips, time.perf_counter(), 0.0, None
     losses = []
     for record in pretrain(encoder.model, encoder.tokenizer, data, train):
@@ -80,7 +94,14 @@ def learn(encoder: FrameEncoder, corpus: Corpus, train: TrainConfig, options: ar
     encoder.model.eval()
     kilobytes = {name: resource.getrusage(who).ru_maxrss for name, who in
                  (("process", resource.RUSAGE_SELF), ("largest_worker", resource.RUSAGE_CHILDREN))}  # fmt: skip
-    taken = {"updates": record.step + 1, "seconds": spent, "pairs_per_s": pairs * (record.step + 1) / spent}
+    taken = {
+        "updates": record.step + 1,
+        "seconds": spent,
+        "seconds_decoding": decoding,
+        "seconds_distilling": distilling,
+        "pairs_per_s": pairs * (record.step + 1) / spent,
+    }
+    taken["variance_not_told"] = float(np.mean(told[-50:])) if told else None
     taken |= {"loss": sum(losses[-20:]) / len(losses[-20:]), "loss_of_equal_scores": record.log_batch}
     if encoder.model.pixel_mean.is_cuda:
         taken["gpu_peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
@@ -107,7 +128,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=5e-4)
     parser.add_argument("--rule", choices=("strict", "overlapped"), default="strict", help="of pairs")
     parser.add_argument("--precision", choices=("float32", "bf16"), default="float32")
-    parser.add_argument("--workers", type=int, default=1, help="processes that decode")
+    parser.add_argument("--workers", type=int, default=1, help="that decode")
+    parser.add_argument("--keep", type=int, default=0, help="decode so many frames a second once; 0: when asked for")
+    parser.add_argument("--distil", help="feature store of the corpus that the backbone learns first; needs --keep")
+    parser.add_argument("--distil-updates", type=int, default=1000)
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="test", help="measured; settings were chosen on val"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--least", type=float, default=5, help="times chance that R@1 has to reach")
     parser.add_argument("--save", help="folder for the encoder")
@@ -117,15 +144,17 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options = arguments()
+    if options.distil and not options.keep:
+        raise SystemExit("error: --distil: expected --keep N beside it, frames a second that are kept in memory")
     corpus = open_corpus(options.corpus)
     config, train = model_config(options), train_config(options, len(corpus.split("train")))
     check_training(config, train)
     encoder = new_frames(corpus, config, options.seed, options.workers)
     begin_temperature(encoder, train)
     encoder.model.eval()
-    untrained = found(encoder, corpus)["t2v_R@1"]["value"]
+    untrained = found(encoder, corpus, options.split)["t2v_R@1"]["value"]
     taken = learn(encoder, corpus, train, options)
-    metrics = found(encoder, corpus)
+    metrics = found(encoder, corpus, options.split)
     recipes = {s: {v.recipe for v in corpus.split(s)} for s in ("train", "test")}
     first = metrics["t2v_R@1"]
     record = {

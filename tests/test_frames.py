@@ -28,12 +28,23 @@ from vcwork.captions import Caption, write_vtt
 from vcwork.checkpoint import load_encoder
 from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.corpus import Corpus, Recipe, Segment, Video
+from vcwork.distil import distil
 from vcwork.encode import encode_seconds, encode_text, encode_video
 from vcwork.engine import Engine
 from vcwork.errors import VcworkError
 from vcwork.evaluation import clip_scores
 from vcwork.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames, train_frames
-from vcwork.pixels import LazyFrames, PixelPairs, Span, View, frame_clips, frame_pairs, read_span, sample_times
+from vcwork.pixels import (
+    LazyFrames,
+    PixelPairs,
+    Span,
+    View,
+    frame_clips,
+    frame_pairs,
+    keep_frames,
+    read_span,
+    sample_times,
+)
 from vcwork.store import Contract
 from vcwork.tasks import retrieval
 from vcwork.train import derange, make_optimizer, pairs_of, video_vectors
@@ -648,3 +659,30 @@ def test_an_interrupted_training_goes_on_as_it_would_have(world, tmp_path, kind)
 def test_lazy_frames_stand_where_features_stand(world):
     lazy = LazyFrames(world["v0"].video, 12, View(3, SIDE, SIDE))
     assert len(lazy) == 12 and lazy[0:4].shape == (3, 3, SIDE, SIDE) and lazy[10:99].shape[0] == 3
+
+
+# ------------------------------------------------------------------------------------------- kept frames, distilling
+
+
+def test_kept_frames_are_those_that_would_be_decoded(world):
+    lazy = frame_pairs(world, new_frames(world, config()).tokenizer, View(4, SIDE, SIDE))
+    kept = keep_frames(lazy, FPS)  # as many as the files have
+    spans = [(v, start, end) for v in (0, 3) for start, end in ((0, 4), (3, 9), (5, 6))]
+    for ours, read in zip(kept.clips(spans), lazy.clips(spans), strict=True):
+        np.testing.assert_array_equal(ours, read)
+    assert kept.clips([(0, 5, 6)])[0].shape[0] == 4 and len(kept.features[0]) == FPS * lazy.features[0].seconds
+    few = keep_frames(lazy, 1)
+    assert [len(clip) for clip in few.clips([(0, 0, 2), (0, 0, 9)])] == [2, 4], "each frame once, at most four"
+
+
+def test_a_backbone_learns_what_features_say(world):
+    encoder = new_frames(world, config())
+    kept = keep_frames(frame_pairs(world, encoder.tokenizer, encoder.view), 1)
+    colours = [clip.mean((2, 3)) for clip in kept.features]  # (T, 3): what each second looks like
+    constant = [np.concatenate([c, np.ones((len(c), 1))], 1) for c in colours]  # and a number that never changes
+    other = {n: p.clone() for n, p in encoder.model.named_parameters() if not n.startswith("backbone")}
+    losses = distil(encoder.model, kept, constant, updates=150, frames=32, lr=3e-3)
+    assert np.mean(losses[:5]) > 0.5 and np.mean(losses[-20:]) < 0.2
+    assert all(torch.equal(p, other[n]) for n, p in encoder.model.named_parameters() if n in other)
+    with pytest.raises(VcworkError, match=f"features of {len(colours)} videos, got 1"):
+        distil(encoder.model, kept, colours[:1], updates=1)
