@@ -118,6 +118,7 @@ def one(kind: str, options: argparse.Namespace, folder: Path) -> dict:
         np.mean([f"v{row}" in {h.id for h in found} for row, found in zip(right, hits, strict=True)])
     )
     record |= against_exact(kind, hits, folder / "exact.json")
+    record["efforts"] = efforts(index, queries, folder, kind)
     if kind == "flat":
         scores = np.array([[h.score for h in found] for found in hits[:20]])
         record["equals_multiplying"] = bool(np.allclose(scores, brute(options, queries[:20]), atol=options.rounding))
@@ -132,6 +133,18 @@ def against_exact(kind: str, hits: list[list[Hit]], path: Path) -> dict:
     exact = json.loads(path.read_text())
     shares = [sum(h.score >= best[-1][1] for h in found) / len(best) for found, best in zip(hits, exact, strict=True)]
     return {"recall@10": round(float(np.mean(shares)), 4), "recall@10_worst": round(float(min(shares)), 4)}
+
+
+def efforts(index: VideoIndex, queries: np.ndarray, folder: Path, kind: str) -> list[dict]:
+    """Recall and speed when the index built looks into 2, 4 and 8 times as many cells, or keeps as many candidates."""
+    usual = {"ivf": index.built.nprobe, "pq": index.built.nprobe, "hnsw": index.built.ef_search}.get(kind, 0)
+    out = []
+    for effort in (usual * times for times in (2, 4, 8) if usual):
+        clock = Clock()
+        hits = index.query(queries, K, effort=effort)
+        speed = round(len(queries) / clock(), 1)
+        out.append({"effort": effort, "queries_per_s": speed, **against_exact(kind, hits, folder / "exact.json")})
+    return out
 
 
 def changed(index: VideoIndex, queries: np.ndarray, folder: Path, kind: str) -> dict:
