@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -122,17 +123,48 @@ class Explorer:
         return self.plot.locator("canvas").first.evaluate("c => c.toDataURL()")
 
 
+class Studio:
+    """Hands and eyes on the SegmentationStudio of a page."""
+
+    def __init__(self, page) -> None:
+        self.page, self.root = page, page.locator(".vcwork-segmentation").last
+        self.gamma = self.root.get_by_label("gamma", exact=True)
+
+    def metrics(self) -> dict[str, list[str]]:
+        """The table: metric -> this video, silent, all videos, silent; as shown."""
+        rows = [row.locator("td").all_inner_texts() for row in self.root.locator("tr").all()]
+        return {cells[0]: cells[1:] for cells in rows if cells}
+
+    def level(self) -> int:
+        return int(self.gamma.input_value())
+
+    def until_level(self, level: int) -> None:
+        self.page.wait_for_function("([e, n]) => Number(e.value) === n", arg=[self.gamma.element_handle(), level])
+
+
+def percents(panel, gamma: float) -> dict[str, list[str]]:
+    """The table that a SegmentationStudio ought to show at its start but for gamma."""
+    told = panel.update(**(panel.start | {"gamma": gamma}))
+    columns = [told[name] for name in ("here", "silent_here", "all", "silent_all")]
+    return {name: [f"{100 * values[name]:.1f} %" for values in columns] for name in told["here"]}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def project(folder: Path, world: Path) -> Path:
-    """A project beside this one: notebook 40 copied, the tiny world linked, so nothing of this one is written."""
+def project(folder: Path, world: Path, cell: str = "") -> Path:
+    """A project beside this one: notebook 40 copied, the tiny world linked, so nothing of this one is written.
+
+    cell: Python code that the copy runs after all other cells.
+    """
     for name in ("notebooks", "params", "outputs"):
         (folder / name).mkdir(parents=True)
-    shutil.copy(ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", folder / "notebooks")
+    notebook = nbformat.read(ROOT / "notebooks" / f"{NOTEBOOK}.ipynb", 4)
+    notebook.cells += [nbformat.v4.new_code_cell(cell)] if cell else []
+    nbformat.write(notebook, folder / "notebooks" / f"{NOTEBOOK}.ipynb")
     (folder / "outputs" / world.name).symlink_to(world, target_is_directory=True)
     return folder
 
@@ -157,12 +189,19 @@ def server(folder: Path, module: str, *arguments: str, ready: str) -> Iterator[t
         command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
     address = f"http://127.0.0.1:{port}"
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         wait_for(f"{address}{ready}?token={token}", process, folder / "server.log")
         yield address, token
     finally:
         end(process)
         log.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+def interrupt(*_) -> None:
+    """A run that is told to stop ends its servers, too, as one that is interrupted by hand."""
+    raise KeyboardInterrupt
 
 
 def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:

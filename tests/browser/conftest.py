@@ -8,7 +8,9 @@ from browsing import chromium
 from vcwork.evaluation import videos_of
 from vcwork.explore import explore
 from vcwork.library import build_library
+from vcwork.studio import segmentation_studio
 from vcwork.widgets.alignment import AlignmentExplorer
+from vcwork.widgets.segmentation import SegmentationStudio
 from vcwork.workspace import Workspace, prepare
 
 
@@ -38,3 +40,9 @@ def panel(world: Workspace) -> AlignmentExplorer:
     """Notebook 40's panel."""
     clips = {v.id: world.store[v.id] for v in videos_of(world.corpus, world.store, "test")}
     return explore(world.corpus, world.store, world.encoder, library=build_library(world.encoder, clips, per="second"))
+
+
+@pytest.fixture(scope="session")
+def studio(world: Workspace) -> SegmentationStudio:
+    """Gamma, window and stride over the test videos."""
+    return segmentation_studio(world.corpus, world.store, world.encoder, windows=(8, 4), strides=(4,))

@@ -4,15 +4,17 @@ import contextlib
 
 import numpy as np
 import pytest
-from browsing import NOTEBOOK, Explorer, project, server, watched
+from browsing import NOTEBOOK, Explorer, Studio, percents, project, server, watched
 
+STUDIO = """from vcwork.studio import segmentation_studio
+segmentation_studio(ws.corpus, ws.store, encoder, windows=(8, 4), strides=(4,)).show()"""
 LIVE = '.vcwork-alignment input[placeholder="type any sentence"]'
 
 
 @pytest.fixture(scope="module")
 def lab(browser, world, tmp_path_factory):
     """The notebook in JupyterLab after Run All, as a watched page, with its panel in sight."""
-    folder = project(tmp_path_factory.mktemp("lab") / "project", world.tiny)
+    folder = project(tmp_path_factory.mktemp("lab") / "project", world.tiny, STUDIO)
     options = ["--allow-root", f"--ServerApp.root_dir={folder}"]
     with contextlib.ExitStack() as stack:
         address, token = stack.enter_context(server(folder, "jupyterlab", *options, ready="/api/status"))
@@ -37,6 +39,20 @@ def test_a_clicked_cell_is_where_the_video_stands(lab, panel):
         row = [r.text for r in panel.rows].index(text)
         assert score == pytest.approx(panel.scores[row, second], abs=0.006)
     lab.shot("jupyterlab-clicked", whole=False)
+
+
+def test_keys_belong_to_the_panel_and_not_to_the_notebook(lab, panel):
+    """JupyterLab would take the arrows to move between headings, and Enter to edit the cell."""
+    explorer = Explorer(lab.page)
+    second, text, _ = explorer.click(0.5, 0.2)
+    lab.page.keyboard.press("ArrowRight")
+    lab.page.keyboard.press("ArrowRight")
+    lab.page.keyboard.press("ArrowDown")
+    texts = [row.text for row in panel.rows]
+    assert explorer.readout()[:2] == (second + 2, texts[texts.index(text) + 1])
+    lab.page.keyboard.press("Enter")
+    explorer.until_time(second + 2)
+    assert explorer.plot.evaluate("e => e === document.activeElement")
 
 
 def test_the_kernel_answers_a_new_sentence(lab, panel):
@@ -86,6 +102,18 @@ def test_a_video_is_chosen_from_the_list(lab, panel):
     explorer.until_time(0)
     explorer.root.get_by_label("video", exact=True).select_option(panel.video_id)
     explorer.until_title(panel.title)
+
+
+def test_the_gamma_slider_changes_the_metrics(lab, studio):
+    panel = Studio(lab.page)
+    panel.gamma.scroll_into_view_if_needed()
+    panel.gamma.focus()
+    before = panel.metrics()
+    for key in ("Home", *["ArrowRight"] * 8):
+        lab.page.keyboard.press(key)
+    panel.until_level(8)
+    assert panel.metrics() == percents(studio, studio.gammas[8]) != before
+    lab.shot("jupyterlab-studio", whole=False)
 
 
 def test_nothing_is_wider_than_its_cell_and_nothing_complains(lab):

@@ -40,8 +40,14 @@ body[data-jp-theme-light="false"] .vcwork { color-scheme: dark; }
 const FONT = "12px system-ui, sans-serif";
 const MARK = "#D55E00";
 
+// JupyterLab takes keys (arrows, Enter) from whatever has the focus inside a notebook, unless that element itself, not
+// only one around it, says otherwise
+const SUPPRESS = "data-lm-suppress-shortcuts";
+const TYPED = ["input", "select", "button", "textarea", "video", "summary", "a"];
+
 function node(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
+  if (TYPED.includes(tag) || "tabIndex" in properties) made.setAttribute(SUPPRESS, "true");
   for (const [key, value] of Object.entries(properties)) {
     if (key in made && key !== "list") made[key] = value;
     else made.setAttribute(key, value);
@@ -106,7 +112,7 @@ function fileOf(model, name) {
 // what a panel begins with: its root below title and notes, its listeners, its colours, redrawing when looks change
 function begin({ model, el }, name, style = "") {
   const panel = model.get("panel"), live = Boolean(model.get("live")), undo = [];
-  const root = node("div", { className: `vcwork vcwork-${name}`, "data-lm-suppress-shortcuts": "true" });
+  const root = node("div", { className: `vcwork vcwork-${name}`, [SUPPRESS]: "true" });
   root.append(node("style", { textContent: LOOK + style }));
   if (panel.title) root.append(node("h3", { textContent: panel.title }));
   for (const note of panel.notes) root.append(node("p", { className: "note", textContent: note }));
