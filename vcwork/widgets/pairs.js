@@ -11,8 +11,9 @@ const STYLE = `
 .vcwork-pairs .spoken { min-height: 5.6em; margin: .3rem 0; color: var(--soft); }
 .vcwork-pairs .spoken .inside { color: var(--ink); text-decoration: underline 2px #E69F00; text-underline-offset: 3px; }
 .vcwork-pairs .spoken .names { font-weight: 600; }
-.vcwork-pairs table { width: 100%; font-variant-numeric: tabular-nums; }
-.vcwork-pairs td + td, .vcwork-pairs th + th { text-align: right; }
+.vcwork.vcwork-pairs table { width: 100%; table-layout: auto; font-variant-numeric: tabular-nums; }
+.vcwork.vcwork-pairs :is(td, th):first-child { text-align: left; }
+.vcwork.vcwork-pairs :is(td, th) + :is(td, th) { text-align: right; }
 .vcwork-pairs td + td { white-space: nowrap; }
 .vcwork-pairs .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .3rem 0; }
 .vcwork-pairs .swatch { display: inline-block; min-width: 1.3em; margin-right: .35em; text-align: center;
@@ -23,6 +24,7 @@ const STYLE = `
 const GUTTER = 62, RIGHT = 22, TEXT = "#0072B2", CLIP = "#E69F00";
 const EARLIER = 6; // pairs kept in sight below the newest
 const BINS = 20, STEPS = 10000;
+const FEW = 20; // the bars of fewer draws stay low instead of filling the picture
 
 function counts(steps) {
   const bins = new Array(BINS).fill(0);
@@ -96,7 +98,7 @@ function render({ model, el }) {
   }
 
   function chartKey() {
-    return node("div", { className: "key soft" }, node("span", {}, swatch("var(--mark)"), "drawn so far"),
+    return node("div", { className: "key soft" }, node("span", {}, swatch("var(--mark)"), `drawn so far (as shares of at least ${FEW})`),
       node("span", {}, swatch("var(--line)"), "many, all videos"), node("span", {}, swatch(MARK), "this pair"));
   }
 
@@ -233,7 +235,7 @@ function render({ model, el }) {
     p.fillRect(left, top, wide, h);
     p.strokeStyle = ink;
     p.lineWidth = 0.5;
-    p.strokeRect(left, top, wide, h); // black on a dark ground is seen, too
+    if (wide > 3) p.strokeRect(left, top, wide, h); // black on a dark ground is seen, too
     p.fillStyle = dark(fill) ? "#ffffff" : "#000000";
     p.textAlign = "center";
     if (p.measureText(text).width < wide - 4) p.fillText(text, left + wide / 2, top + h / 2 + 1);
@@ -265,12 +267,12 @@ function render({ model, el }) {
     }
   }
 
-  // shares of what is drawn so far (bars) before those of many (grey), both of their own number
+  // what is drawn so far (bars) before the shares of many (grey)
   function drawChart({ ink, soft, line, mark }) {
     const w = Math.max(80, chartBox.clientWidth), tall = 150, bottom = tall - 22, p = canvasPen(chart, w, tall);
-    const { many } = drawings[state.rule], mine = root.shown.histogram, n = state.draw + 1;
+    const { many } = drawings[state.rule], mine = root.shown.histogram, n = Math.max(FEW, state.draw + 1);
     const highest = Math.max(0.1, ...many.histogram.map((c) => c / Math.max(1, many.n)), ...mine.map((c) => c / n));
-    const at = (iou) => 40 + iou * (w - 52), up = (share) => bottom - (share / highest) * (bottom - 14);
+    const at = (iou) => 46 + iou * (w - 58), up = (share) => bottom - (share / highest) * (bottom - 14);
     for (let i = 0; i < BINS; i++) {
       const left = at(i / BINS), wide = at((i + 1) / BINS) - left;
       p.fillStyle = line;
@@ -283,8 +285,8 @@ function render({ model, el }) {
     p.textAlign = "center";
     for (const iou of [0, 0.25, 0.5, 0.75, 1]) p.fillText(String(iou), at(iou), bottom + 12);
     p.textAlign = "right";
-    p.fillText(`${(100 * highest).toFixed(0)} %`, 36, 14);
-    p.fillText("0", 36, bottom);
+    p.fillText(`${(100 * highest).toFixed(0)} %`, 42, 14);
+    p.fillText("0", 42, bottom);
     p.fillStyle = MARK;
     p.beginPath();
     p.moveTo(at(root.shown.pair.iou), 12);

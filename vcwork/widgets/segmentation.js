@@ -13,8 +13,9 @@ const STYLE = `
 .vcwork-segmentation .gamma input { width: calc(100% - 36px); margin: 0 0 0 36px; display: block; }
 .vcwork-segmentation .lanes { cursor: crosshair; }
 .vcwork-segmentation .curve, .vcwork-segmentation .sweep { cursor: pointer; touch-action: none; }
-.vcwork-segmentation table { width: 100%; font-variant-numeric: tabular-nums; }
-.vcwork-segmentation td + td, .vcwork-segmentation th + th { text-align: right; }
+.vcwork.vcwork-segmentation table { width: 100%; table-layout: auto; font-variant-numeric: tabular-nums; }
+.vcwork.vcwork-segmentation :is(td, th):first-child { text-align: left; }
+.vcwork.vcwork-segmentation :is(td, th) + :is(td, th) { text-align: right; }
 .vcwork-segmentation td + td { white-space: nowrap; }
 .vcwork-segmentation .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .3rem 0; }
 .vcwork-segmentation .swatch { display: inline-block; min-width: 1.3em; margin-right: .35em; text-align: center;
@@ -293,7 +294,7 @@ function render({ model, el }) {
     p.fillRect(left, top, wide, h);
     p.strokeStyle = ink;
     p.lineWidth = 0.5;
-    p.strokeRect(left, top, wide, h); // black on a dark ground is seen, too
+    if (wide > 3) p.strokeRect(left, top, wide, h); // black on a dark ground is seen, too
     if (!look || wide < 14) return;
     p.fillStyle = dark(fill) ? "#ffffff" : "#000000";
     p.textAlign = "center";

@@ -4,12 +4,14 @@ The class knows arrays only (`vcwork.studio` makes them). A reading is one (wind
 reading it keeps the best step of every second and its score, so a page without a kernel needs no more than a
 comparison with gamma. Metrics are the library's own, worked out for every gamma of a grid and looked up.
 Known gaps: scores are raw, as the paper's gamma wants them (notebook 33 also takes each second's mean away); a reading
-that is not stored cannot be shown; the page compares rounded scores (three decimals), and so does Python.
+that is not stored cannot be shown; the page compares rounded scores (three decimals), and so does Python; the tables
+take a second for minutes of video, half a minute for two hours.
 """
 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ METRICS = ("frame accuracy", "foreground recall", "foreground precision", "predi
 FRAMES = 4  # so many of them are about seconds, the others about segments
 OVERLAPS = (0.1, 0.25, 0.5)
 DECIMALS, UNKNOWN = 3, 65535
+DRAWN_NAMES = 10  # steps that the static figure names
 
 
 @dataclass(frozen=True)
@@ -193,12 +196,6 @@ class SegmentationStudio(Panel):
 
     def panel(self) -> dict[str, Any]:
         """All that `segmentation.js` draws; metrics as 16-bit steps of 1/10,000, in order of `tables`' readings."""
-        kinds = REPEATS if self.repeated else REPEATS[:1]  # without repeats both are the same
-        tables = {
-            kind: [self._table([self.measure(g, reading, kind) for g in self.gammas]) for reading in self.readings]
-            for kind in kinds
-        }
-        silent = {kind: self._table([self.measure(np.inf, self.readings[0], kind)]) for kind in kinds if self.best}
         return self.common() | {
             "unit": self.unit,
             "steps": self.steps,
@@ -213,11 +210,22 @@ class SegmentationStudio(Panel):
             "scores": [[b.tolist() for b in self.best[r]] for r in self.readings],
             "gammas": self.gammas.tolist(),
             "metrics": list(METRICS),
-            "tables": tables,
-            "silent": silent,
+            "tables": self._tables,
+            "silent": {kind: self._table([self.measure(np.inf, self.readings[0], kind)]) for kind in self._tables},
             "paper": self.paper,
             "marks": self.marks,
             "start": self.start,
+        }
+
+    @cached_property
+    def _tables(self) -> dict[str, list[str]]:
+        """Metrics at every gamma, by what is done with repeats and by reading; worked out once."""
+        if not self.best:
+            return {}
+        kinds = REPEATS if self.repeated else REPEATS[:1]  # without repeats both are the same
+        return {
+            kind: [self._table([self.measure(g, reading, kind) for g in self.gammas]) for reading in self.readings]
+            for kind in kinds
         }
 
     def _length(self, i: int) -> int:
@@ -245,6 +253,8 @@ class SegmentationStudio(Panel):
         shown = {"truth": self._spans(self.truth(0, "removed")), "predicted": self._spans(predicted)}
         plots.timeline(lanes, shown, len(predicted), f"{plots.short(self.title, 60)} {start['video']}".strip())
         lanes.set_xlabel("")
+        if len(lanes.get_legend_handles_labels()[0]) > DRAWN_NAMES:
+            lanes.get_legend().remove()
         plots.score_curve(curve, self.best[reading][0], label="best step's score")
         curve.axhline(gamma, color=plots.COLOURS[5], lw=1.3, label=f"gamma = {gamma:.3g}")
         low, high = curve.get_ylim()
