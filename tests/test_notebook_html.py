@@ -1,13 +1,16 @@
 """Notebooks as pages: formulas, progress bars, other widgets, figures."""
 
 import base64
+import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from vcwork.notebook_html import draw_formulas, settle, title, widget_text, write_figures, write_html
+from vcwork.widgets.alignment import AlignmentExplorer
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STATE = {
@@ -63,6 +66,32 @@ def test_page_and_figures_of_a_notebook(tmp_path: Path) -> None:
     assert title(notebook) == "How far?"
     assert write_figures(path, tmp_path / "figures") == ["10_any-1.png", "10_any-2.png"]
     assert (tmp_path / "figures" / "10_any-2.png").read_bytes() == b"\x89PNG..."
+
+
+def test_a_panel_arrives_whole_and_follows_the_theme(tmp_path: Path) -> None:
+    panel = AlignmentExplorer(np.arange(6.0).reshape(2, 3), ["stir", "</script><b>"], title="kitchen")
+    output = new_output("display_data", {"text/html": panel.html(), "image/png": "eA==", "text/plain": "Panel"})
+    path = tmp_path / "40_any.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# Far?"), new_code_cell("1", outputs=[output])]), path)
+    write_html(path, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    inside = re.search(r'<script type="module">.*</script>', panel.html(), re.DOTALL)[0]
+    assert inside in page and 'class="vcwork-panel"' in page, "not sanitised, not escaped, not the picture alone"
+    assert page.count("<script") == 1 and not re.search(r'(src|href)="(https?:)?//', page)
+    assert "data-jp-theme-light" not in page.split("<body", 1)[1].split(">", 1)[0], "the system's theme decides"
+    assert "<title>Far?</title>" in page
+
+
+def test_a_page_of_a_run_knows_its_neighbours(tmp_path: Path) -> None:
+    path = tmp_path / "20_b.ipynb"
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# B")]), path)
+    ways = {}
+    for names in (("10_a", "20_b", "30_c"), ("20_b",), ("10_a",), ()):
+        write_html(path, tmp_path / "page.html", names)
+        ways[names] = re.findall("<nav.*?</nav>", (tmp_path / "page.html").read_text(), re.S)
+    assert re.findall(r'href="(.*?)"', ways["10_a", "20_b", "30_c"][0]) == ["../index.html", "10_a.html", "30_c.html"]
+    assert re.findall(r'href="(.*?)"', ways["20_b",][0]) == ["../index.html"]
+    assert ways["10_a",] == ways[()] == [], "alone, or of another run"
 
 
 def test_links_lead_to_pages_of_the_run_and_nowhere_else(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_page_shows_numbers_errors_and_figures_and_loads_nothing(finished: tuple
     assert "ValueError: no &lt;luck&gt;" in page and "What is 10_works, and x^2?" in page
     assert "prefers-color-scheme: dark" in page and not loads_from_elsewhere(page)
     for link in re.findall(r'(?:href|src)="([^"]+)"', page):
-        assert (finished[1] / link).exists(), link
+        assert f'id="{link[1:]}"' in page if link.startswith("#") else (finished[1] / link).exists(), link
 
 
 def test_notebook_pages_need_no_network(finished: tuple) -> None:

@@ -29,9 +29,17 @@ TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
 <style>@media (prefers-color-scheme: dark) {
 {{ resources.include_css("static/theme-dark.css") | replace('<style type="text/css">', '') | replace('</style>', '') }}
 img.formula { filter: invert(1); } .jp-RenderedImage img { background: white; } }
-body { max-width: 60rem; margin: 0 auto; } img.formula { vertical-align: middle; }
+:root { color-scheme: light dark; }
+body { max-width: 70rem; margin: 0 auto; } img.formula { vertical-align: middle; }
+nav.run { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; padding: .8rem 1rem 0; font: 14px system-ui, sans-serif; }
+nav.run a { color: var(--jp-content-link-color, #0b62b8); }
 </style>
 {%- endblock -%}
+{%- block body_header -%}
+<body class="jp-Notebook">
+{{ resources.vcwork_run }}
+<main>
+{%- endblock body_header -%}
 """
 
 # fenced or inline code first, so that a dollar sign inside code stays one
@@ -47,21 +55,34 @@ LINK = re.compile(r'href="([\w.-]+)\.ipynb(#[^"]*)?"')
 def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> None:
     """Write the executed `notebook` as a page of its own.
 
-    Links to other notebooks lead to their pages among `names` (those of the run), and are no links where there is none.
+    Links to other notebooks lead to their pages among `names` (those of the run, in order), and are no links where
+    there is none. With `names` the page has links to the run's own page and to the notebooks before and after.
     """
     from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
 
     node = nbformat.read(notebook, as_version=4)
     state = node.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    node.metadata["title"] = title(node) or notebook.stem
     for cell in node.cells:
         if cell.cell_type == "markdown":
             cell.source = draw_formulas(cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [settle(output, state) for output in cell.outputs]
-    resources = {"metadata": {"name": notebook.stem}}
+    resources = {"metadata": {"name": notebook.stem}, "vcwork_run": _way(notebook.stem, list(names))}
     page, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(node, resources=resources)
     with atomic_write(target) as file:
         file.write(LINK.sub(lambda match: _link(match[1], match[2] or "", notebook.stem, names), page))
+
+
+def _way(own: str, names: list[str]) -> str:
+    """Links to the run's page and to the neighbours of `own` among `names`; nothing for a notebook without a run."""
+    if own not in names:
+        return ""
+    i = names.index(own)
+    links = ['<a href="../index.html">all results</a>']
+    links += [f'<a href="{html.escape(n)}.html">← {html.escape(n)}</a>' for n in names[max(i - 1, 0) : i]]
+    links += [f'<a href="{html.escape(n)}.html">{html.escape(n)} →</a>' for n in names[i + 1 : i + 2]]
+    return f'<nav class="run" aria-label="run">{"".join(links)}</nav>'
 
 
 def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:
