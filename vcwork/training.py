@@ -158,11 +158,8 @@ def train_into(
                 bar.write(f"epoch {epoch + 1}/{config.epochs} {' '.join(f'{k} {v:.3f}' for k, v in numbers.items())}")
             return numbers
 
-        def stop() -> bool:
-            return alone and (interrupted() or watcher.stopping)
-
         done = total
-        for record in pretrain(encoder.model, encoder.tokenizer, data, config, folder, on_epoch, stop):
+        for record in pretrain(encoder.model, encoder.tokenizer, data, config, folder, on_epoch, interrupted):
             done = record.step + 1
             bar.update(done - bar.n)
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)

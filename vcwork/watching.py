@@ -23,12 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class Watcher:
-    """What looks on: called with each record, and told the rest. Every method may be left as it is.
-
-    Where `stopping` is true after a record, training ends as by an interrupt.
-    """
-
-    stopping = False
+    """What looks on: called with each record, and told the rest. Every method may be left as it is."""
 
     def began(self, total: int, log: Path | None) -> None:
         """`total` updates of the whole run; `log`: its log.jsonl, whose earlier lines were written before this call."""

@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.training: small curves over updates, read at one of them, and a button that asks to stop.
+// The panel of vcwork.widgets.training: small curves over updates, all read at the same one.
 
 const STYLE = `
 .vcwork-training .plots { display: grid; gap: .6rem .9rem; grid-template-columns: repeat(3, minmax(0, 1fr));
@@ -44,14 +44,15 @@ function brief(value) {
 }
 
 function render({ model, el }) {
-  const { live, root, on, undo, colour, redraw, end } = begin({ model, el }, "training", STYLE);
-  let panel = model.get("panel"), waiting = 0;
+  const { live, root, on, colour, redraw, end } = begin({ model, el }, "training", STYLE);
+  let panel = model.get("panel");
   const state = { step: null }; // the update that is read; null: the last
 
   // ------------------------------------------------------------------------------------------ the document
   const place = node("span", { role: "status" }), bar = node("progress", { max: 1, value: 0 });
-  const stop = node("button", { type: "button", textContent: "Stop after this update" });
-  const told = node("p", { className: "note", role: "status" });
+  // no button here: what a page sends while a cell runs is read when the cell has ended
+  const ways = node("p", { className: "soft", textContent: "To stop, press ■ (interrupt) in the notebook's bar: training ends "
+    + "after the current update and keeps its state, and the same cell goes on from there. Pressed twice, it does not wait." });
   const readout = node("p", { className: "readout", role: "status" });
   const grid = node("div", { className: "plots", tabIndex: 0, role: "application",
     "aria-label": "Curves of training. Arrow keys move to another update, End to the last." });
@@ -65,15 +66,13 @@ function render({ model, el }) {
   }
 
   function build() {
-    const ways = "The notebook's own stop button (■, interrupt) ends training after the current update as well, and keeps "
-      + "its state; the same cell goes on from there. Pressed twice, it does not wait.";
-    root.append(node("div", { className: "tools" }, bar, place, ...(live ? [stop] : [])), told);
+    root.append(node("div", { className: "tools" }, bar, place), ways);
     grid.append(...cells.map((one) => one.root), checks.root);
     checks.root.append(table);
     root.append(grid, readout);
     const marks = "Pale: as it is. Bold: mean of ten updates. Grey ground: batches of similar videos. "
       + "Upright lines: an epoch ends. Point at a curve to read all of them there.";
-    root.append(node("p", { className: "soft", textContent: live ? `${marks} ${ways}` : marks }));
+    root.append(node("p", { className: "soft", textContent: marks }));
   }
 
   // ------------------------------------------------------------------------------------------------------ drawing
@@ -222,10 +221,7 @@ function render({ model, el }) {
     bar.value = panel.done;
     const share = panel.total > panel.done ? `${panel.done} of ${panel.total}` : String(panel.done);
     place.textContent = panel.done ? `${share} updates. ${panel.status}` : panel.status || (live ? "Waiting for the first update." : "No update yet.");
-    stop.disabled = !panel.running || panel.stopping;
-    stop.hidden = !panel.running;
-    if (panel.stopping && panel.running) say("Training ends after the current update and keeps its state.");
-    if (!panel.running) say("");
+    ways.hidden = !panel.running || !live;
     root.dataset.point = at === null ? "" : String(at); // where a test may look
     if (at === null) {
       readout.textContent = "";
@@ -236,11 +232,6 @@ function render({ model, el }) {
     readout.textContent = `${which}, epoch ${points.epoch[at] + 1}, batches of ${points.similar[at] ? "similar" : "random"} videos`
       + ` · loss ${short(points.loss[at])} · in-batch accuracy ${short(points.in_batch_accuracy[at])}`
       + ` · gradient norm ${short(points.grad_norm[at])} · learning rate ${short(points.lr[at])}`;
-  }
-
-  function say(text) {
-    told.textContent = text;
-    clearTimeout(waiting);
   }
 
   // ------------------------------------------------------------------------------------------------ pointer and keys
@@ -261,21 +252,6 @@ function render({ model, el }) {
     draw();
   }
 
-  function ask() {
-    stop.disabled = true;
-    model.send({ stop: true });
-    say("Asked the kernel to stop …");
-    waiting = setTimeout(() => {
-      stop.disabled = false;
-      told.textContent = "No answer: this front end cannot reach the kernel while a cell runs. Use the notebook's own stop "
-        + "button (■, interrupt): training ends after the current update and keeps its state.";
-    }, 3000);
-  }
-
-  function receive(message) {
-    if (message && message.stopping) say("Training ends after the current update and keeps its state.");
-  }
-
   function refresh() {
     panel = model.get("panel");
     draw();
@@ -287,16 +263,10 @@ function render({ model, el }) {
     on(one.canvas, "mouseleave", () => { state.step = null; draw(); });
   }
   on(grid, "keydown", type);
-  on(stop, "click", ask);
   model.on("change:panel", refresh);
-  model.on("msg:custom", receive);
   redraw(grid, draw);
-  undo.push(() => clearTimeout(waiting));
   return () => {
-    if (model.off) {
-      model.off("change:panel", refresh);
-      model.off("msg:custom", receive);
-    }
+    if (model.off) model.off("change:panel", refresh);
     end();
   };
 }

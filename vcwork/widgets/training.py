@@ -1,11 +1,11 @@
 """The curves that tell why a loss stands still, drawn while it runs: `TrainingPanel`.
 
 `train(..., watch=panel)` feeds it a record at a time, `TrainingPanel.from_log` reads a log. Live, the page gets the
-curves through the widget while the cell runs, at most twice a second; its stop button sets `stopping`, after which
-`vcwork.training` ends after the current update and keeps its state.
-Known gaps: the button is heard during a cell only where the front end sends messages to a thread of their own
-(JupyterLab 4.4 and ipykernel 7 do), so the page says what to press instead where no answer comes; a point of a long run
-is the mean of several updates.
+curves through the widget while the cell runs, at most twice a second, and says how to stop: by the notebook's own
+interrupt, after which `vcwork.training` ends with the current update and keeps its state.
+Known gaps: no button of the panel's own, for a kernel reads what a page sends when the cell has ended (ipykernel 7.4
+does so even where JupyterLab gives messages a thread of their own); a point of a long run is the mean of several
+updates.
 """
 
 import json
@@ -68,7 +68,7 @@ class TrainingPanel(Panel, Watcher):
             if any(key not in record for key in ("step", "loss", "log_batch", "retrieved")):
                 raise VcworkError(f"expected records with step, loss, log_batch and retrieved, got {sorted(record)}")
         self.clip_norm, self.title, self.most, self.every_s, self.clock = clip_norm, title, most, every_s, clock
-        self.total, self.status, self.running, self.stopping = len(self.records), "", False, False
+        self.total, self.status, self.running = len(self.records), "", False
         self._live: Any = None
         self._handle: Any = None
         self._sent = -math.inf
@@ -83,7 +83,7 @@ class TrainingPanel(Panel, Watcher):
     def began(self, total: int, log: Path | None) -> None:
         """A run begins or goes on; earlier updates are read from its log."""
         self.records, self.checks = read_log(log) if log is not None and log.exists() else ([], [])
-        self.total, self.status, self.running, self.stopping = total or len(self.records), "", True, False
+        self.total, self.status, self.running = total or len(self.records), "", True
         self._push()
 
     def __call__(self, record: StepRecord) -> None:
@@ -125,14 +125,6 @@ class TrainingPanel(Panel, Watcher):
         if self._live is not None:
             self._live.panel = self.panel()
             self._sent = self.clock()
-
-    def receive(self, content: Any, send: Callable[..., None]) -> None:
-        """`{"stop": true}` of the page asks training to end after the current update, and is confirmed."""
-        if isinstance(content, dict) and content.get("stop") is True and self.running:
-            self.stopping = True
-            send({"stopping": True})
-        else:
-            super().receive(content, send)
 
     def points(self) -> dict[str, list]:
         """The curves with at most `most` points, each the mean of as many updates: from, to, epoch, similar, values.
@@ -179,7 +171,6 @@ class TrainingPanel(Panel, Watcher):
             "done": self.records[-1]["step"] + 1 if self.records else 0,
             "total": self.total,
             "running": self.running,
-            "stopping": self.stopping,
             "status": self.status,
         }
 
