@@ -297,3 +297,12 @@ def test_what_is_missing_is_said(ws):
         pair_explorer(silent, ws.store, ws.encoder.tokenizer)
     with pytest.raises(VcworkError, match="no video 'nobody'"):
         pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=["nobody"])
+
+
+def test_only_so_many_videos_make_the_distribution(ws, monkeypatch):
+    monkeypatch.setattr("vcwork.draws.MOST_TRACKS", 4)
+    panel = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, draws=2, many=8, rules=("strict",))
+    assert [t.video_id for t in panel.again.tracks] == [v.id for v in ws.corpus.split("train")[:4]]
+    far = ws.corpus.split("train")[9].id
+    named = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=[far], draws=2, many=8, rules=("strict",))
+    assert [v.id for v in named.videos] == [far] and len(named.again.tracks) == 5

@@ -7,6 +7,7 @@ Known gap: acceptance is counted from outside, by how many numbers the IoU rule 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from vcwork.widgets.pairs import Drawing, Narrated, PairExplorer
 
 RULES = ("overlapped", "strict", "iou", "windows")
 NUMBERS_A_TRY = 5  # where the axis lies, and both ends of two ranges
-MOST_TRACKS = 200  # videos whose pairs make the distribution behind
+MOST_TRACKS = 200  # the split's first videos, whose pairs make the distribution behind
 
 
 def pair_explorer(
@@ -45,15 +46,18 @@ def pair_explorer(
     `OverlapConfig`, for all rules; the stride of windows is cut to their length. tokenizer: counts the text's length.
     A video without captions is said in the panel. VcworkError for an unknown video or rule, or none with captions.
     """
-    chosen = corpus.split(split) if isinstance(videos, int) else [corpus[id] for id in videos]
-    tracks = {v.id: track for v in chosen if (track := _track(corpus, store, tokenizer, v)) is not None}
-    shown = list(tracks)[: max(1, videos)] if isinstance(videos, int) else list(tracks)
+    every = ((v.id, track) for v in corpus.split(split) if (track := _track(corpus, store, tokenizer, v)) is not None)
+    tracks = dict(islice(every, MOST_TRACKS))
+    notes: list[str] = []
+    if isinstance(videos, int):
+        shown = list(tracks)[: max(1, videos)]
+    else:
+        named = {id: _track(corpus, store, tokenizer, corpus[id]) for id in videos}
+        notes = [_absent(corpus, store, corpus[id]) for id, track in named.items() if track is None]
+        tracks |= {id: track for id, track in named.items() if track is not None}
+        shown = [id for id in named if id in tracks]
     if not shown:
         raise VcworkError(f"{corpus.folder}: no {split} video has both timed captions and features in {store.folder}")
-    notes = [] if isinstance(videos, int) else [_absent(corpus, store, v) for v in chosen if v.id not in tracks]
-    if not isinstance(videos, int):  # those behind are of the whole split all the same
-        rest = [v for v in corpus.split(split)[:MOST_TRACKS] if v.id not in tracks]
-        tracks |= {v.id: track for v in rest if (track := _track(corpus, store, tokenizer, v)) is not None}
     told = [_narrated(corpus, corpus[id], tracks[id]) for id in shown]
     if not all(video.names for video in told):
         notes.append("Nobody knows which step a caption speaks of, so no pair can be judged.")
