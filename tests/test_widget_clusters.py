@@ -132,6 +132,12 @@ def test_the_page_holds_what_update_says(panel):
     assert state["clips"][0][2] == [[2, 5, 3], [2, 5, -1]]
 
 
+def test_videos_that_no_batch_shows_stay_at_home():
+    state = made(queries=[0], k=1).panel()  # pools of two: early a and e, late a and b
+    assert [v and v["id"] for v in state["videos"]] == ["a", "b", None, None, "e"]
+    assert [len(clips) for clips in state["clips"][0]] == [2, 2, 0, 0, 2]
+
+
 def test_small_and_empty_panels():
     one = ClusterInspector({"now": np.zeros((1, 3))}, [ClusterVideo("alone")], k=32)
     found = one.update(0)

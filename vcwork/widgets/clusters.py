@@ -250,9 +250,14 @@ class ClusterInspector(Panel):
     # ----------------------------------------------------------------------------------------------- the hosts
 
     def panel(self) -> dict[str, Any]:
-        """All that `clusters.js` draws, as JSON values; lists by epoch, then by query, then by draw."""
+        """All that `clusters.js` draws, as JSON values; lists by epoch, then by query, then by draw.
+
+        Videos that no query's pool holds are None, and their clips are left out.
+        """
         at = {step: i for i, step in enumerate(self.steps)}
         epochs, draws = range(len(self.epochs)), range(self.draws)
+
+        seen = {*self.queries} | {int(v) for space in self.spaces for q in self.queries for v in space.pool[q]}
 
         def numbers(query: int, draw: int, epoch: int) -> dict:
             return self.numbers(self.members(query, draw, epoch), draw, epoch)
@@ -261,7 +266,7 @@ class ClusterInspector(Panel):
             "k": self.k,
             "epochs": self.epochs,
             "draws": self.draws,
-            "videos": [asdict(v) | {"steps": [at[s] for s in v.steps if s]} for v in self.videos],
+            "videos": [self._video(v, at) if v in seen else None for v in range(len(self.videos))],
             "steps": self.steps,
             "queries": self.queries,
             "places": [[self.places(q, d).tolist() for d in draws] for q in self.queries],
@@ -269,10 +274,16 @@ class ClusterInspector(Panel):
             "numbers": [[[numbers(q, d, e) for d in draws] for q in self.queries] for e in epochs],
             "random": self.random,
             "kept": [[self.kept(e, s) for s in epochs] for e in epochs],
-            "clips": [[[[c.start_s, c.end_s, at.get(c.step, -1)] for c in v] for v in draw] for draw in self.clips],
+            "clips": [[self._clips(clips, at) if v in seen else [] for v, clips in enumerate(d)] for d in self.clips],
             "pictures": {str(v): where for v, where in self.pictures.items()},
             "sheet": self.sheet[1] if self.sheet else None,
         }
+
+    def _video(self, v: int, at: Mapping[str, int]) -> dict[str, Any]:
+        return asdict(self.videos[v]) | {"steps": [at[step] for step in self.videos[v].steps if step]}
+
+    def _clips(self, clips: Sequence[BatchClip], at: Mapping[str, int]) -> list[list]:
+        return [[float(c.start_s), float(c.end_s), at.get(c.step, -1)] for c in clips]
 
     def _pool(self, query: int, epoch: int) -> dict[str, list]:
         space = self.spaces[epoch]
