@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from browsing import Explorer, watched
 
+from vcwork.notebook_html import write_html
 from vcwork.widgets.alignment import AlignmentExplorer
 
 STEP = "button[aria-label='show less time, larger']"
@@ -88,6 +89,17 @@ def test_other_videos_do_not_open_from_disk_and_the_page_says_so(open_page, pane
     other.get_by_role("button").last.click()
     explorer.until_time(int(own[-1].peak_s))
     assert explorer.root.get_by_label("video", exact=True).count() == 0
+
+
+def test_the_page_of_notebook_40_is_touched_like_the_panel(open_page, root, tmp_path):
+    write_html(root / "notebooks" / "40_alignment_explorer.ipynb", tmp_path / "40.html")
+    one = open_page(tmp_path / "40.html", viewport={"width": 1200, "height": 1000})
+    explorer = Explorer(one.page)
+    second, first, _ = explorer.click(0.7, 0.4)
+    explorer.until_time(second)
+    before, other = explorer.curve(), explorer.root.locator("datalist option").last.get_attribute("value")
+    explorer.ask(other)
+    assert explorer.readout()[1] == other != first and explorer.curve() != before and explorer.moments()
 
 
 def test_keys_move_jump_and_play(open_page, panel):
