@@ -45,14 +45,8 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, given: list) -> None:
         values = dict(given)
-        if values.get(self.LOADS.get(tag)) and values.get("rel") not in (
-            "index",
-            "search",
-            "next",
-            "prev",
-            "canonical",
-        ):
-            self.loads.append(values[self.LOADS[tag]])
+        if values.get(LOADS.get(tag)) and values.get("rel") not in NO_LOAD:
+            self.loads.append(values[LOADS[tag]])
         if tag == "a" and values.get("href"):
             self.links.append(values["href"])
         self.anchors |= {values[key] for key in ("id", "name") if values.get(key)}
@@ -79,7 +73,9 @@ def _state() -> set[str]:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, Page]:
-    return {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    read = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
+    assert len(read) > 100 and sum(len(page.links) for page in read.values()) > 1000, "there is something to check"
+    return read
 
 
 def test_every_page_and_notebook_is_there(site):
