@@ -150,7 +150,8 @@ function render({ model, el }) {
     if (url && where) for (const at of where) frames.append(picture(at));
     else frames.append(node("span", { className: "none", textContent: "no picture" }));
     const far = tile.group === "query" ? (tile.drawn ? "query, in its batch" : "query, dropped from its batch")
-      : `${tile.past ? "was " : ""}rank ${tile.rank} · ${tile.distance.toFixed(2)} away · cos ${tile.cosine.toFixed(2)}`;
+      : tile.past ? `was rank ${tile.rank} · ${tile.distance.toFixed(2)} away`
+        : `rank ${tile.rank} · ${tile.distance.toFixed(2)} away · cos ${tile.cosine.toFixed(2)}`;
     const badges = node("div", { className: "badges" });
     const one = node("div", { className: `tile${tile.drawn ? "" : " out"}${tile.group === "query" ? " query" : ""}`, role: "option", id: `${uid}-${i}`, title: video.title || video.id },
       frames, node("div", { className: "name", textContent: video.title || video.id }), node("div", { textContent: far }), badges);

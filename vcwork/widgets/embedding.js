@@ -11,7 +11,7 @@ const STYLE = `
 .vcwork-embedding .tip { position: absolute; pointer-events: none; max-width: 16rem; padding: .2rem .4rem; background: var(--ground);
   border: 1px solid var(--soft); border-radius: 4px; font-size: .86em; z-index: 2; }
 .vcwork-embedding .tip[hidden] { display: none; }
-.vcwork-embedding .legend { display: flex; flex-wrap: wrap; gap: .25rem; margin-top: .4rem; max-height: 9.5rem; overflow-y: auto; padding: 2px; }
+.vcwork-embedding .legend { display: flex; flex-wrap: wrap; gap: .25rem; margin-top: .4rem; max-height: 13rem; overflow-y: auto; padding: 2px; }
 .vcwork-embedding .legend button { display: inline-flex; gap: .35rem; align-items: center; font-size: .86em; padding: .1rem .4rem; text-align: left; }
 .vcwork-embedding .swatch { flex: none; width: .8em; height: .8em; border: 1px solid var(--soft); border-radius: 2px; }
 .vcwork-embedding .strip { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 8rem); justify-content: start; gap: 3px; margin: .3rem 0; }
@@ -289,7 +289,7 @@ function render({ model, el }) {
       written(p, text, at[0] + (flat ? 11 * way : 0), at[1] + (flat ? 0 : 16 * way), ink);
     }
     p.textAlign = "center";
-    written(p, `gap ${panel.gap.length.toFixed(2)}`, (a[0] + b[0]) / 2, (a[1] + b[1]) / 2, ink);
+    written(p, `gap ${panel.gap.length.toFixed(2)}`, (a[0] + b[0]) / 2, (a[1] + b[1]) / 2 - 11, ink);
   }
 
   // what changes with the chosen point alone: on a canvas of its own
