@@ -101,6 +101,15 @@ def test_another_video_is_opened_whole(panel):
     assert panel.answer({"ask": "stir"})["note"].startswith("Without a model")
 
 
+def test_pages_of_other_videos_are_plain_names(panel):
+    panel.pages = {"b": "b-1.html", "never found": "c.html"}
+    assert panel.panel()["pages"] == {"b": "b-1.html"}
+    for page in ("javascript:alert(1)//.html", "../b.html", "https://b.html", "b.html#x", ".html"):
+        panel.pages = {"b": page}
+        with pytest.raises(VcworkError, match="plain file names"):
+            panel.panel()
+
+
 def test_a_video_that_does_not_open_is_said(panel):
     def opener(video_id):
         if video_id == "gone":

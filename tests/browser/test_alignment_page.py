@@ -91,6 +91,23 @@ def test_other_videos_do_not_open_from_disk_and_the_page_says_so(open_page, pane
     assert explorer.root.get_by_label("video", exact=True).count() == 0
 
 
+def test_pages_that_lie_together_lead_to_each_others_moments(open_page, panel, tmp_path):
+    row = next(r for r in panel.rows if any(v != panel.video_id for v, _ in r.elsewhere))
+    video, moment = next((v, m) for v, m in row.elsewhere if v != panel.video_id)
+    for id in (panel.video_id, video):
+        one = panel.opener(id)
+        names = {v: f"page-{v}.html" for v in (panel.video_id, video)}
+        both = AlignmentExplorer(one.scores, one.rows, video=one.video, title=id, video_id=id, pages=names)
+        (tmp_path / names[id]).write_text(both.page(), encoding="utf-8")
+    one = open_page(tmp_path / f"page-{panel.video_id}.html")
+    Explorer(one.page).ask(row.text)
+    one.page.get_by_role("link", name=f"{video} at").first.click()
+    explorer = Explorer(one.page)
+    explorer.until_title(video)
+    explorer.until_time(int(moment.peak_s))
+    assert explorer.readout()[0] == int(moment.peak_s)
+
+
 def test_the_page_of_notebook_40_is_touched_like_the_panel(open_page, root, tmp_path):
     write_html(root / "notebooks" / "40_alignment_explorer.ipynb", tmp_path / "40.html")
     one = open_page(tmp_path / "40.html", viewport={"width": 1200, "height": 1000})

@@ -21,6 +21,7 @@ def test_voila_shows_the_panel_and_it_answers(browser, world, panel, tmp_path):
         assert explorer.readout()[:2] == (int(np.argmax(expected["scores"])), sentence)
         second = explorer.click(0.7, 0.3)[0]
         explorer.until_time(second)
-        one.shot("voila")
+        explorer.root.scroll_into_view_if_needed()
+        one.shot("voila", whole=False)
         # Voilà's template asks a content network for its icon font and does without it
         assert [error for error in one.errors if "'url': 'https://" not in error] == []

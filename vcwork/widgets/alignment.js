@@ -20,6 +20,7 @@ const STYLE = `
 .vcwork-alignment .scale canvas { width: 7rem; height: .8rem; }
 .vcwork-alignment .rows { position: relative; overflow-y: auto; max-height: 32rem; }
 .vcwork-alignment .cursor { position: absolute; left: 0; pointer-events: none; }
+.vcwork-alignment a { color: var(--mark); }
 .vcwork-alignment select { max-width: 100%; }
 .vcwork-alignment .zoom { display: inline-flex; gap: .3rem; align-items: center; }
 .vcwork-alignment .playhead { position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px;
@@ -215,8 +216,10 @@ function view({ model, el }, start, way) {
     for (const m of row.elsewhere) {
       const text = `${m.video} at ${clock(m.peak_s, panel.unit)} (${m.score.toFixed(1)})`;
       const own = m.video === panel.video, opens = own || (live && panel.videos.length > 0);
-      shut ||= !opens;
-      const item = opens ? node("button", { type: "button", textContent: text }) : `· ${text}`;
+      const page = !opens && panel.pages[m.video];
+      shut ||= !opens && !page;
+      const link = page && node("a", { href: `${page}#t=${Math.floor(m.peak_s)}`, textContent: text });
+      const item = opens ? node("button", { type: "button", textContent: text }) : link || `· ${text}`;
       if (own) item.onclick = () => seek(Math.floor(m.peak_s));
       else if (opens) item.onclick = () => ask({ open: m.video, second: Math.floor(m.peak_s), sentence: row.text }, "to");
       other.append(node("li", { className: opens ? "" : "soft" }, item));
@@ -620,6 +623,12 @@ function view({ model, el }, start, way) {
     }
   }
 
+  // a page among others opens at the second that the link to it names
+  function jump() {
+    const second = Number((window.location.hash.match(/^#t=(\d+)$/) || [])[1]);
+    if (second >= 0) seek(clamp(second, 0, seconds - 1));
+  }
+
   // --------------------------------------------------------------------------------------------------------- start
   build();
   if (video) {
@@ -645,6 +654,10 @@ function view({ model, el }, start, way) {
   model.on("msg:custom", receive);
   enter();
   redraw(plot, draw);
+  if (Object.keys(panel.pages).length && !live) {
+    on(window, "hashchange", jump);
+    jump();
+  }
   return () => {
     clearTimeout(waiting);
     if (model.off) model.off("msg:custom", receive);

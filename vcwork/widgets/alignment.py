@@ -8,7 +8,8 @@ picture after a restart of the kernel only when it is run again; sound is not ke
 """
 
 import base64
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from vcwork.tasks.moments import Moment, moments
 from vcwork.widgets.base import Panel
 
 Span = tuple[float, float, str]  # start_s, end_s, label
+PAGE = re.compile(r"\w[\w.-]*\.html", re.ASCII)  # of another video, beside this one's
 DRAWN_ROWS = 24  # of the static figure
 
 
@@ -51,8 +53,9 @@ class AlignmentExplorer(Panel):
     rows: S texts or `Row`s; captions, truth, prediction: (start_s, end_s, label); video: an mp4 that browsers play, or
     None; notes: what is missing and why, shown in the panel; unit: what one column is; ask: sentence -> `Asked` (None:
     only stored sentences can be asked); video_id: which of `videos`, the ids that can be opened, this one is; opener:
-    id -> that video's panel, VcworkError where there is none (None: no other can be opened). VcworkError where shapes
-    do not fit; S = 0 is allowed, T = 0 is not.
+    id -> that video's panel, VcworkError where there is none (None: no other can be opened); pages: id -> the file of
+    that video's page where it lies beside this one's, for links. VcworkError where shapes do not fit; S = 0 is allowed,
+    T = 0 is not.
     """
 
     module = "alignment.js"
@@ -74,6 +77,7 @@ class AlignmentExplorer(Panel):
         video_id: str = "",
         videos: Sequence[str] = (),
         opener: "Callable[[str], AlignmentExplorer] | None" = None,
+        pages: Mapping[str, str] | None = None,
     ) -> None:
         self.rows = [row if isinstance(row, Row) else Row(row) for row in rows]
         scores = np.asarray(scores, dtype=np.float64)
@@ -87,6 +91,7 @@ class AlignmentExplorer(Panel):
         self.video, self.title, self.unit = video, title, unit
         self.notes, self.ask, self.top = list(notes), ask, top
         self.video_id, self.videos, self.opener = video_id, list(videos), opener
+        self.pages = dict(pages or {})
 
     @property
     def seconds(self) -> int:
@@ -151,7 +156,10 @@ class AlignmentExplorer(Panel):
         }
 
     def panel(self) -> dict[str, Any]:
-        """All that `alignment.js` draws, as JSON values; scores as 16-bit steps between `low` and `high`."""
+        """All that `alignment.js` draws, as JSON values; scores as 16-bit steps between `low` and `high`.
+
+        VcworkError for a page that is no plain file name.
+        """
         low, high = (float(self.scores.min()), float(self.scores.max())) if len(self.scores) else (0.0, 0.0)
         steps = np.rint((self.scores - low) / ((high - low) or 1.0) * 65535).astype("<u2")  # (S, T)
         rows = []
@@ -159,10 +167,15 @@ class AlignmentExplorer(Panel):
             found = self._found(scores, row.elsewhere)
             kept = {key: found[key] for key in ("moments", "elsewhere", "note")}
             rows.append({"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth, **kept})
+        for page in self.pages.values():
+            if not PAGE.fullmatch(page):
+                raise VcworkError(f"expected pages as plain file names such as soup-1.html, got {page!r}")
+        named = dict.fromkeys(video for row in self.rows for video, _ in row.elsewhere)
         lanes = [("truth", self.truth, True), ("predicted", self.prediction, True), ("said", self.captions, False)]
         return self.common() | {
             "video": self.video_id,
             "videos": self.videos if self.opener is not None else [],
+            "pages": {video: self.pages[video] for video in named if video in self.pages},
             "unit": self.unit,
             "seconds": self.seconds,
             "rows": rows,
