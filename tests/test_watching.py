@@ -88,7 +88,7 @@ def test_training_stops_keeps_its_state_and_goes_on(tmp_path):
     ws = prepare()
     config = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 4})
     stopped, again, whole = Looker(12), Looker(), Looker()
-    with pytest.raises(Stopped, match="stopped after update 13 of 20; cut keeps the state: run it again"):
+    with pytest.raises(Stopped, match="stopped after update 13 of 20; the folder cut keeps the state: run it again"):
         train(ws.corpus, ws.store, tmp_path / "cut", TINY_SIZES, config, watch=stopped)
     assert stopped.steps == list(range(13)) and stopped.total == 20 and "after update 13" in stopped.told[0]
     assert (tmp_path / "cut" / "state.pt").exists() and not (tmp_path / "cut" / "checkpoint.json").exists()

@@ -166,7 +166,7 @@ def train_into(
             watcher(record)
         if done < total:
             raise Stopped(
-                f"stopped after update {done} of {total}; {folder.name} keeps the state: run it again to go on"
+                f"stopped after update {done} of {total}; the folder {folder.name} keeps the state: run it again to go on"
             )
     encoder.model.eval()
     if engine.main:

@@ -40,6 +40,8 @@ const STYLE = `
 .vcwork-failures .card { padding: .5rem .6rem; background: var(--card); border-left: 5px solid var(--line); min-width: 0; }
 .vcwork-failures .strip { display: flex; flex-wrap: wrap; gap: 4px; margin: .3rem 0; }
 .vcwork-failures .wide { overflow-x: auto; }
+.vcwork.vcwork-failures table { table-layout: auto; margin: 0; }
+.vcwork.vcwork-failures :is(td, th) { text-align: left; vertical-align: middle; }
 .vcwork-failures td .thumbnail { vertical-align: middle; }
 `;
 

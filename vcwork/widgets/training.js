@@ -11,6 +11,7 @@ const STYLE = `
 .vcwork-training .legend i { display: inline-block; width: .9em; height: .25em; margin-right: .35em; vertical-align: middle; }
 .vcwork-training canvas { display: block; width: 100%; cursor: crosshair; }
 .vcwork-training .tall { overflow: auto; max-height: 11rem; }
+.vcwork.vcwork-training table { table-layout: auto; margin: 0; }
 .vcwork-training progress { width: 8rem; accent-color: var(--mark); }
 `;
 
