@@ -3,8 +3,8 @@
 Sphinx reads one folder and leaves the project alone: `stage` puts into it the pages of `docs/`, the stored notebooks
 with their outputs, the READMEs that pages quote, one page a module of `vcwork`, and one page for each other file that a
 page links to. Links are rewritten on the way, so that the same text leads somewhere in the site and in the repository.
-No notebook is executed and nothing is fetched. Warnings are errors. Pages may say `{stored}` (an output of a stored
-notebook), `{modules}`, and `{disagreements}` and `{choices}` of `vcwork.ingredients`, in a fence of their own.
+No notebook is executed and nothing is fetched. Warnings are errors, of every kind. Pages may say `{stored}` (an output
+of a stored notebook), `{modules}`, and `{disagreements}` and `{choices}` of `vcwork.ingredients`, each a fence.
 
 Known gaps: a formula in a notebook that matplotlib cannot draw stays as TeX; a file linked to must be text.
 """
@@ -22,6 +22,7 @@ from vcwork import ingredients
 from vcwork.errors import VcworkError
 from vcwork.files import atomic_write
 from vcwork.notebook_html import STATE, draw_formulas, settle
+from vcwork.results import MIME
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "benchmarks/README.md", "params/README.md", "data/README.md")
@@ -220,6 +221,8 @@ def _notebook(path: Path, root: Path, linked: set[str]) -> str:
             cell.source = draw_formulas(relink(cell.source, path, f"notebooks/{path.name}", root, linked))
         elif cell.cell_type == "code":
             cell.outputs = [settle(output, state) for output in cell.outputs]
+            for output in cell.outputs:
+                output.get("data", {}).pop(MIME, None)  # the numbers for programs; the table for people stays
     return nbformat.writes(node) + "\n"
 
 

@@ -22,10 +22,6 @@ nb_ipywidgets_js = {}  # else require.js and the widget manager come from a CDN
 nb_merge_streams = True
 myst_enable_extensions = []  # a dollar sign is a dollar sign: formulas of notebooks arrive drawn
 myst_heading_anchors = 3
-suppress_warnings = [
-    "mystnb.unknown_mime_type",  # the numbers that a results cell records stand beside a readable table
-    "myst.header",  # READMEs quoted from their second heading on
-]
 
 autodoc_default_options = {"undoc-members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
@@ -40,6 +36,7 @@ html_js_files = ["site.js"]
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
+html_show_search_summary = False  # it fetches pages, which a browser refuses to a page from disk
 
 HIDDEN = {"model_config", "model_post_init", "model_fields", "model_computed_fields"}  # pydantic's own
 FIELD = re.compile(r"Alias for field number \d+")
