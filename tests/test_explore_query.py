@@ -41,6 +41,7 @@ def test_other_sentences_and_what_cannot_be_asked(world):
     ws, held, library = world
     panel = explore_query(ws.corpus, ws.store, ws.encoder, "Open the window", library)
     assert panel.rows[0].truth == () and not any(row.truth for row in panel.rows) and panel.truth
+    assert any("does not happen in this video" in note for note in panel.notes)
     with pytest.raises(VcworkError, match="expected a sentence"):
         explore_query(ws.corpus, ws.store, ws.encoder, "  ", library)
     windows = build_library(ws.encoder, held, per="window", window_s=8)

@@ -186,6 +186,24 @@ def test_the_page_hears_at_most_twice_a_second_and_all_at_the_end():
     assert page.states[-1]["status"] == "Finished." and page.states[-1]["total"] == 20
 
 
+def test_a_long_run_is_not_slowed_by_being_looked_at():
+    now = [0.0]
+
+    class Slow(Page):
+        def __setattr__(self, name, value):
+            now[0] += 0.25  # what a message costs
+            super().__setattr__(name, value)
+
+    panel = TrainingPanel(clock=lambda: now[0])
+    panel._live = page = Slow.__new__(Slow)
+    object.__setattr__(page, "states", [])
+    panel.began(100, None)
+    for step in range(100):
+        now[0] += 0.125
+        panel(record(step))
+    assert [state["done"] for state in page.states] == [0, 40, 80], "5 s between two messages of a quarter of a second"
+
+
 def test_interrupted_training_is_shown_and_the_panel_goes_on_from_the_log(tmp_path):
     ws = prepare()
     config = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 4})
@@ -213,7 +231,7 @@ def test_interrupted_training_is_shown_and_the_panel_goes_on_from_the_log(tmp_pa
 def test_headless_shows_nothing_before_training_and_a_picture_after(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda bundle, **more: shown.append(bundle))
-    panel = TrainingPanel(every_s=0)
+    panel = TrainingPanel(every_s=0, clock=lambda: 0.0)
     panel.show_live()
     assert shown == [] and panel._live is None
     monkeypatch.setattr("vcwork.widgets.training.someone_watches", lambda: True)

@@ -39,5 +39,9 @@ def explore_query(
     others = [i for i, row in enumerate(panel.rows) if row.text.casefold() != sentence.casefold()]
     panel.scores = np.concatenate([(encode_seconds(encoder, store[video.id]) @ text)[None], panel.scores[others]])
     rows = [panel.rows[i] if truth else replace(panel.rows[i], truth=()) for i in others]
+    if video.segments and not truth:
+        panel.notes.append(
+            "What was asked for does not happen in this video, as far as is known; its lane says what does."
+        )
     panel.rows = [Row(sentence, "asked for", None, truth, found), *rows]
     return panel

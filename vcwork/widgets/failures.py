@@ -274,7 +274,7 @@ class _Side:
         scores, first = self.scores[q], int(self.winner[q])
         best = int(np.where(self.relevant[q], scores, -np.inf).argmax())
         truth = best if self.own is None else int(self.own[q])
-        order = sorted(range(self.n_items), key=lambda n: (-scores[n], self.kinds[q, n], n))[:top]
+        order = np.lexsort((self.kinds[q], -scores))[:top]  # of equal ones the least right first, as the winner is
         return {
             "query": int(self.queries[q]), "kind": self.names[self.kinds[q, first]], "tied": int(self.tied[q]),
             "truth": int(self.items[truth]), "truth_score": _number(scores[truth]),

@@ -46,8 +46,9 @@ class TrainingPanel(Panel, Watcher):
     """Curves over the updates of `records` (dicts as in log.jsonl), fed by calling it with StepRecords.
 
     checks: validation after an epoch, dicts with epoch, step and numbers by name. clip_norm: where gradients are
-    clipped. most: points of a curve. every_s: seconds between two messages to the page. Loss is drawn against log B of
-    equal scores, accuracy against chance; grey: batches of similar videos. VcworkError for records without a step.
+    clipped. most: points of a curve. every_s: seconds between two messages to the page, more where they take long.
+    Loss is drawn against log B of equal scores, accuracy against chance; grey: batches of similar videos. VcworkError
+    for records without a step.
     """
 
     module = "training.js"
@@ -71,7 +72,7 @@ class TrainingPanel(Panel, Watcher):
         self.total, self.status, self.running = len(self.records), "", False
         self._live: Any = None
         self._handle: Any = None
-        self._sent = -math.inf
+        self._sent, self._wait = -math.inf, every_s
 
     @classmethod
     def from_log(cls, path: str | Path, **more: Any) -> "TrainingPanel":
@@ -92,7 +93,7 @@ class TrainingPanel(Panel, Watcher):
             self.records.pop()
         self.checks = [check for check in self.checks if check["step"] < record.step]
         self.records.append(asdict(record))
-        if self.clock() - self._sent >= self.every_s:
+        if self.clock() - self._sent >= self._wait:
             self._push()
 
     def validated(self, epoch: int, step: int, numbers: dict[str, float]) -> None:
@@ -123,8 +124,10 @@ class TrainingPanel(Panel, Watcher):
     def _push(self) -> None:
         """The whole panel to the page; of a curve that is `most` points, however long the run."""
         if self._live is not None:
+            began = self.clock()
             self._live.panel = self.panel()
             self._sent = self.clock()
+            self._wait = max(self.every_s, 20 * (self._sent - began))  # at most a twentieth of the time
 
     def points(self) -> dict[str, list]:
         """The curves with at most `most` points, each the mean of as many updates: from, to, epoch, similar, values.
