@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
@@ -12,6 +15,7 @@ import pytest
 from vcwork import features, own_folder, own_pages, own_videos
 from vcwork.__main__ import main
 from vcwork.backbones import get_backbone
+from vcwork.corpus import gather
 from vcwork.encode import encode_seconds, encode_text
 from vcwork.errors import VcworkError
 from vcwork.features import carry_over, contract_of, extract
@@ -364,6 +368,9 @@ def test_what_notebook_40_stands_on(ws, folder, tmp_path, checkpoint):
     assert list(alone.corpus.videos) == own.ids and "alone" in alone.told[0] and alone.encoder is not None
     with_videos = opened(str(folder), str(own.store.folder), "")
     assert with_videos.told == [] and with_videos.encoder is None and with_videos.corpus["a"].captions
+    gathered = gather(own.corpus, tmp_path / "corpus").folder
+    as_corpus = opened(str(gathered), str(own.store.folder), checkpoint, contract="accept")
+    assert list(as_corpus.corpus.videos) == own.ids and as_corpus.encoder.digest == ws.encoder.digest
     (folder / "a.mp4").unlink()
     shutil.copy(folder / "c.mp4", folder / "b.mp4")
     told = " ".join(opened(str(folder), str(own.store.folder), "").told)
@@ -407,6 +414,26 @@ def test_features_are_carried_over(ws, folder, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_one", lambda *a: pytest.fail("extracted again"))
     new = extract(look_at(folder), eye, tmp_path / "new", workers=1, progress=False)
     assert new.digest() == old.digest() and open_store(tmp_path / "new", contract_of(eye)).ids == old.ids
+
+
+def test_workers_end_with_a_parent_that_was_killed():
+    worker = "import time; from vcwork import features; features._start_worker(None); print('ready', flush=True)"
+    worker += "; time.sleep(60)"
+    parent = f"""
+import multiprocessing, sys, time
+if __name__ == "__main__":
+    process = multiprocessing.get_context("spawn").Process(target=exec, args=({worker!r}, {{}}))
+    process.start()
+    print(process.pid, flush=True)
+    time.sleep(60)
+"""
+    begun = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as started:
+        lines = {started.stdout.readline().strip() for _ in range(2)}
+        started.kill()
+        assert "ready" in lines and len(lines) == 2
+        assert started.stdout.read() == "", "the pipe is closed when the last process has ended"
+    assert time.monotonic() - begun < 50, "the worker slept to its end"
 
 
 def test_odd_real_files(real, tmp_path):

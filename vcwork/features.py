@@ -8,6 +8,7 @@ The store itself is `vcwork.store`, the report `vcwork.coverage`; both are offer
 import multiprocessing
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -165,6 +166,13 @@ _worker_backbone: Backbone | None = None
 def _start_worker(backbone: Backbone) -> None:
     global _worker_backbone
     _worker_backbone = backbone
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next video for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _one_here(video: Video, part: Path) -> tuple[str, str]:

@@ -70,7 +70,8 @@ def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
     folder = own.out / "videos"
     for left in folder.glob(".*.part"):  # of a run that was killed
         left.unlink(missing_ok=True)
-    near = nearest(video_vectors(own), NEAR)
+    found = nearest(video_vectors(own), NEAR)
+    near = [[(other, round(cosine, 3)) for other, cosine in one] for one in found]  # the last bits are no news
     cards, pictures, said = [], [], []
     bar = tqdm(own.ids, desc="pages", unit="video", disable=not progress)
     for place, id in enumerate(bar):
