@@ -16,7 +16,7 @@ from pathlib import Path
 from vcwork.corpus import open_corpus
 from vcwork.errors import VcworkError
 from vcwork.store import open_store
-from vcwork.switchboard import METRICS, effects, effects_table, run_all, tidy
+from vcwork.switchboard import METRICS, effects, effects_table, one_at_a_time, run_all, stored_runs, tidy
 
 TABLE_7 = (  # paper: YouCook2 zero-shot R@1, one seed: 22.7 with everything
     ({"batches": "random"}, 18.5),
@@ -27,6 +27,7 @@ TABLE_7 = (  # paper: YouCook2 zero-shot R@1, one seed: 22.7 with everything
     ({"batches": "retrieved by the beginning"}, 20.1),
     ({"pooling": "[CLS]"}, 22.1),
 )
+PAPER = [setting for setting, _ in TABLE_7]
 OBJECTIVES = (
     {"positives": "best fit"},
     {"positives": "best fit, siblings left out"},
@@ -36,24 +37,30 @@ OBJECTIVES = (
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--corpus", required=True)
-    parser.add_argument("--features", required=True)
+    parser.add_argument("--corpus")
+    parser.add_argument("--features")
+    parser.add_argument("--stored", action="store_true", help="train nothing, report all that --out holds")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--rows", choices=("table 7", "first two", "objectives", "all"), default="table 7")
+    rows = {"table 7": PAPER, "first two": PAPER[:2], "objectives": OBJECTIVES, "all": [*PAPER, *OBJECTIVES],
+            "switchboard": one_at_a_time()[1:]}  # fmt: skip
+    parser.add_argument("--rows", choices=rows, default="table 7", help="switchboard: every choice that can be made")
     parser.add_argument("--size", choices=("lab", "tiny"), default="lab")
     parser.add_argument("--epochs", type=int, default=0, help="0: as many as the size has (lab: 5 of 120 updates)")
     parser.add_argument("--out", required=True, help="folder; what it holds is not trained again")
     options = parser.parse_args()
-    paper = [setting for setting, _ in TABLE_7]
-    rows = {"table 7": paper, "first two": paper[:2], "objectives": [*OBJECTIVES], "all": [*paper, *OBJECTIVES]}
+    if not options.stored and not (options.corpus and options.features):
+        parser.error("expected --corpus and --features, or --stored")
     try:
-        corpus, store = open_corpus(options.corpus), open_store(options.features)
-        settings = [{}, *rows[options.rows]]
-        runs = run_all(
-            corpus, store, settings, range(options.seeds), options.out, options.size, options.epochs, progress=True
-        )
+        if options.stored:
+            runs = stored_runs(options.out)
+        else:
+            corpus, store = open_corpus(options.corpus), open_store(options.features)
+            settings = [{}, *rows[options.rows]]
+            seeds = range(options.seeds)
+            runs = run_all(corpus, store, settings, seeds, options.out, options.size, options.epochs, progress=True)
     except VcworkError as error:
         raise SystemExit(f"error: {error}") from None
+    print(f"{len(runs)} trainings, {sum(run.seconds for run in runs) / 60:.0f} minutes\n")
     for metric in METRICS:
         print(f"{metric}\n{effects_table(effects(runs, metric))}\n")
     print("paper, R@1 on YouCook2 minus 22.7:")

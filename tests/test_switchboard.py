@@ -13,7 +13,7 @@ from vcwork.errors import VcworkError
 from vcwork.features import extract
 from vcwork.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
 from vcwork.lab import LabConfig
-from vcwork.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all, tidy
+from vcwork.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all, stored_runs, tidy
 
 SWITCHES = [(i.name, c.name) for i in INGREDIENTS for c in i.choices if not c.elsewhere]
 
@@ -88,12 +88,19 @@ def test_runs_are_kept_and_measured(world, tmp_path, monkeypatch):
     assert run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1) == first
     with pytest.raises(AssertionError, match="trained again"):
         run_all(corpus, store, [{}], [1], tmp_path, size="tiny", epochs=1)
+    assert stored_runs(tmp_path) == first, "whatever was asked for"
     path = next(tmp_path.glob("*.json"))
-    path.write_text(path.read_text().replace(switchboard.FORMAT, "something else"))
+    whole = path.read_text()
+    path.write_text(whole.replace(corpus.name, "another corpus"))
+    with pytest.raises(VcworkError, match="one corpus, got 2"):
+        stored_runs(tmp_path)
+    path.write_text(whole.replace(switchboard.FORMAT, "something else"))
     with pytest.raises(VcworkError, match="expected a result of this switchboard"):
         run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
     with pytest.raises(VcworkError, match="nothing to compare with"):
         run_all(corpus, store, settings[1:], [0], tmp_path)
+    with pytest.raises(VcworkError, match="found none"):
+        stored_runs(tmp_path / "nothing")
 
 
 def made(setting: dict, seed: int, value: float, hits: list[float] | None = None, seconds: float = 1.0) -> Run:
