@@ -77,12 +77,15 @@ function render({ model, el }) {
   }
 
   // ------------------------------------------------------------------------------------------------------ drawing
-  const width = () => cells[0].canvas.parentElement.clientWidth;
+  let wide = 0, look = {}; // asked for once a drawing: each question after a change lays the page out anew
+  const width = () => wide;
   const last = () => Math.max(1, panel.done);
   const x = (step) => LEFT + ((step + 1) / last()) * (width() - LEFT - 6);
 
   function draw() {
-    if (!root.isConnected || width() < 40) return;
+    wide = cells[0].root.clientWidth;
+    if (!root.isConnected || wide < 40) return;
+    look = Object.fromEntries(["soft", "card", "line", "mark"].map((name) => [name, colour(name)]));
     panel.plots.forEach((plot, i) => drawPlot(plot, cells[i]));
     drawChecks();
     tell();
@@ -102,7 +105,7 @@ function render({ model, el }) {
     const [low, high, room] = range(plot, names), y = (v) => 6 + (1 - (v - low) / (high - low)) * (TALL - 6 - LOW);
     const p = ground(one.canvas, low, high, room);
     Object.entries(plot.lines).forEach(([name, value]) => {
-      p.strokeStyle = colour("soft");
+      p.strokeStyle = look.soft;
       p.setLineDash([5, 3]);
       line(p, [[x(0), y(value)], [x(last() - 1), y(value)]]);
       p.setLineDash([]);
@@ -130,7 +133,7 @@ function render({ model, el }) {
   }
 
   // the first colour of the palette is hard to see on a dark ground
-  const inkOf = (i) => (i ? panel.palette[i % panel.palette.length] : colour("mark"));
+  const inkOf = (i) => (i ? panel.palette[i % panel.palette.length] : look.mark);
 
   function item(legend, text, hue) {
     const mark = node("i");
@@ -149,14 +152,14 @@ function render({ model, el }) {
   // axes, batches of similar videos, ends of epochs, the update that is read
   function ground(canvas, low, high, room = 0) {
     const p = canvasPen(canvas, width(), TALL), { points } = panel, bottom = TALL - LOW;
-    p.fillStyle = colour("card");
+    p.fillStyle = look.card;
     points.similar.forEach((similar, i) => {
       if (!similar || points.similar[i - 1]) return;
       let j = i; // one ground for a run of points: between two there would be a seam
       while (points.similar[j + 1]) j += 1;
       p.fillRect(x(points.from[i] - 0.5), 6, Math.min(x(points.to[j] + 0.5), width() - 4) - x(points.from[i] - 0.5), bottom - 6);
     });
-    p.strokeStyle = colour("line");
+    p.strokeStyle = look.line;
     points.epoch.forEach((epoch, i) => i && epoch !== points.epoch[i - 1] && line(p, [[x(points.from[i] - 0.5), 6], [x(points.from[i] - 0.5), bottom]]));
     line(p, [[LEFT, 6], [LEFT, bottom], [width() - 4, bottom]]);
     const at = pointAt(points, state.step);
@@ -165,7 +168,7 @@ function render({ model, el }) {
       const here = x((points.from[at] + points.to[at]) / 2);
       line(p, [[here, 6], [here, bottom]]);
     }
-    p.fillStyle = colour("soft");
+    p.fillStyle = look.soft;
     p.font = "11px system-ui, sans-serif";
     p.textAlign = "right";
     p.fillText(brief(high - room), LEFT - 5, 11);
