@@ -97,6 +97,8 @@ def test_from_a_folder_to_pages_and_nothing_twice(run, folder):
     assert any("No captions: there is no subtitle file" in note for note in wall["cards"][3]["notes"])
     assert {text for text, *_ in wall["said"]} == {c.text for id in own.ids for c in own.corpus.captions(id)}
     assert all(len(hits) == 5 for *_, hits in wall["said"])
+    links = _wall(own.out / "videos" / "a.html")["pages"]
+    assert links and all((own.out / "videos" / name).is_file() for name in links.values()), "moments lead to the others"
     page = (own.out / "videos" / "a.html").read_text(encoding="utf-8")
     assert 'href="../index.html"' in page and 'href="b.html"' in page and "https://" not in page
     assert str(folder.parent) not in page + index.read_text(encoding="utf-8"), (
@@ -353,7 +355,7 @@ def test_places_and_names(tmp_path, monkeypatch):
     with pytest.raises(VcworkError, match="holds something else"):
         place_of(first, tmp_path / "mine")
     assert plain_name("a-b_1.x") == "a-b_1.x" and plain_name("ä") != plain_name("ö")
-    for odd in ("a/b", "..", "x" * 300, "#t=1", "a b", ""):
+    for odd in ("a/b", "..", "-dash", "x" * 300, "#t=1", "a b", ""):
         assert own_folder.re.fullmatch(r"[A-Za-z0-9_][\w.-]{0,90}", plain_name(odd))
 
 

@@ -100,7 +100,7 @@ def _owner(out: Path) -> Path | None:
 
 def plain_name(id: str) -> str:
     """A file name for any id, plain in every file system and address; another id, another name."""
-    plain = re.sub(r"[^\w.-]+", "_", id, flags=re.ASCII)[:80].strip(".") or "_"
+    plain = re.sub(r"[^\w.-]+", "_", id, flags=re.ASCII)[:80].rstrip(".").lstrip(".-") or "_"
     return plain if plain == id else f"{plain}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
 
 

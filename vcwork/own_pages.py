@@ -192,7 +192,8 @@ def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int
     alone = replace(own.corpus, videos={id: replace(video, video=None)})  # the clip is there already
     panel = explore(alone, own.store, own.encoder, id, video.split, library=own.library, top=top)
     panel.notes = [*_about(own, id), *(n for n in panel.notes if not n.startswith("No video: ")), *clip.notes]
-    panel.video = clip.mp4
+    panel.video, panel.opener = clip.mp4, None  # no kernel opens another video here: its page does
+    panel.pages = {other: f"{plain_name(other)}.html" for other in own.ids}
     with atomic_write(page) as file:
         file.write(_with_links(panel, near))
     found = {"key": key, "seconds": panel.seconds, "notes": panel.notes, "said": list(_said(own, id, panel))}
