@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ SHOTS = ROOT / "outputs" / "browser"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EXPLORER = ".vcwork-alignment"
 INSIDE = ("file:", "data:", "blob:", "about:")
-WAIT_MS = 60_000  # the machine of continuous integration is slow
+WAIT_MS = 120_000  # the machine of continuous integration is slow, and other work may be beside
 NOTEBOOK = "40_alignment_explorer"
 
 
@@ -149,6 +150,21 @@ def percents(panel, gamma: float) -> dict[str, list[str]]:
     return {name: [f"{100 * values[name]:.1f} %" for values in columns] for name in told["here"]}
 
 
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of rgb(r, g, b)."""
+    parts = np.array([float(n) for n in re.findall(r"[\d.]+", colour)[:3]]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def contrast(locator) -> float:
+    """WCAG's contrast of an element's text with the ground it stands on."""
+    ground = r"""e => { const of = (e) => getComputedStyle(e).backgroundColor;
+        while (/, 0\)$/.test(of(e)) && e.parentElement) e = e.parentElement; return of(e); }"""
+    ink, paper = luminance(locator.evaluate("e => getComputedStyle(e).color")), luminance(locator.evaluate(ground))
+    return (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -204,7 +220,7 @@ def interrupt(*_) -> None:
     raise KeyboardInterrupt
 
 
-def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+def wait_for(url: str, process: subprocess.Popen, log: Path, seconds: float = 180) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         if process.poll() is not None:

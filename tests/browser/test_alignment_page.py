@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from browsing import Explorer, watched
+from browsing import Explorer, contrast, luminance, watched
 
 from vcwork.notebook_html import write_html
 from vcwork.widgets.alignment import AlignmentExplorer
@@ -164,21 +164,6 @@ def test_nothing_is_wider_than_the_page_and_words_can_be_read(open_page, scheme,
     ground = explorer.root.evaluate("e => getComputedStyle(e).backgroundColor")
     assert (luminance(ground) < 0.2) == (scheme == "dark")
     one.shot(f"alignment-{scheme}-{width}")
-
-
-def luminance(colour: str) -> float:
-    """WCAG's relative luminance of rgb(r, g, b)."""
-    parts = np.array([float(n) for n in re.findall(r"[\d.]+", colour)[:3]]) / 255
-    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
-    return float(linear @ [0.2126, 0.7152, 0.0722])
-
-
-def contrast(locator) -> float:
-    """WCAG's contrast of an element's text with the ground it stands on."""
-    ground = r"""e => { const of = (e) => getComputedStyle(e).backgroundColor;
-        while (/, 0\)$/.test(of(e)) && e.parentElement) e = e.parentElement; return of(e); }"""
-    ink, paper = luminance(locator.evaluate("e => getComputedStyle(e).color")), luminance(locator.evaluate(ground))
-    return (max(ink, paper) + 0.05) / (min(ink, paper) + 0.05)
 
 
 def test_twenty_minutes_are_enlarged_until_a_second_can_be_hit(open_page, tmp_path):

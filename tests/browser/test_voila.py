@@ -11,8 +11,8 @@ def test_voila_shows_the_panel_and_it_answers(browser, world, panel, tmp_path):
         server(folder, "voila", notebook, ready="/voila/static/voila.js") as (address, token),
         watched(browser, viewport={"width": 1200, "height": 1000}) as one,
     ):
-        one.page.goto(f"{address}/?token={token}", timeout=150_000)
-        one.page.locator('.vcwork-alignment input[placeholder="type any sentence"]').wait_for(timeout=150_000)
+        one.page.goto(f"{address}/?token={token}", timeout=240_000)
+        one.page.locator('.vcwork-alignment input[placeholder="type any sentence"]').wait_for(timeout=240_000)
         explorer = Explorer(one.page)
         sentence = f"now {next(r.text for r in panel.rows if r.kind == 'steps')} please"
         explorer.ask(sentence)
