@@ -113,7 +113,7 @@ def test_pages_of_other_videos_are_plain_names(panel):
 def test_a_video_that_does_not_open_is_said(panel):
     def opener(video_id):
         if video_id == "gone":
-            raise FileNotFoundError(2, "No such file or directory", "/home/someone/features/0.npy")
+            raise FileNotFoundError(2, "No such file or directory", "/elsewhere/of/someone/0.npy")
         raise VcworkError(f"no video {video_id!r} among 2")
 
     assert "knows no other video" in panel.open("b")["note"] and panel.panel()["videos"] == []
