@@ -165,9 +165,8 @@ def train_into(
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
             watcher(record)
         if done < total:
-            raise Stopped(
-                f"stopped after update {done} of {total}; the folder {folder.name} keeps the state: run it again to go on"
-            )
+            kept_in = f"the folder {folder.name} keeps the state: run it again to go on"
+            raise Stopped(f"stopped after update {done} of {total}; {kept_in}")
     encoder.model.eval()
     if engine.main:
         best.put_back(encoder.model)
