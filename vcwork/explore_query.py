@@ -1,10 +1,4 @@
-"""The alignment panel opened where a sentence is found best: `explore_query`.
-
-Known gap: the panel opens at its first row that has truth. Where nobody knows when the sentence happens, or it does not
-happen in that video, the other rows go without their frames of truth, which the lane of truth still shows.
-"""
-
-from dataclasses import replace
+"""The alignment panel opened where a sentence is found best: `explore_query`."""
 
 import numpy as np
 
@@ -38,10 +32,9 @@ def explore_query(
     truth = tuple((s.start_s, s.end_s) for s in video.segments if corpus.steps[s.step] == sentence)
     others = [i for i, row in enumerate(panel.rows) if row.text.casefold() != sentence.casefold()]
     panel.scores = np.concatenate([(encode_seconds(encoder, store[video.id]) @ text)[None], panel.scores[others]])
-    rows = [panel.rows[i] if truth else replace(panel.rows[i], truth=()) for i in others]
+    panel.rows = [Row(sentence, "asked for", None, truth, found), *(panel.rows[i] for i in others)]
+    panel.first = 0
     if video.segments and not truth:
-        panel.notes.append(
-            "What was asked for does not happen in this video, as far as is known; its lane says what does."
-        )
-    panel.rows = [Row(sentence, "asked for", None, truth, found), *rows]
+        told = "As far as is known, this video does not show what was asked for; its lane says what it does."
+        panel.notes.append(told)
     return panel

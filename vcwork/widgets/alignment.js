@@ -613,7 +613,7 @@ function view({ model, el }, start, way) {
     else if (start && stored.some((row) => row.text === start.sentence))
       select(stored.find((row) => row.text === start.sentence));
     else {
-      const judged = Math.max(0, stored.findIndex((row) => row.truth.length));
+      const judged = panel.first ?? Math.max(0, stored.findIndex((row) => row.truth.length));
       choose(judged, stored.length ? best(stored[judged].scores) : 0);
     }
     if (answer) answerNote.textContent = answer.note;

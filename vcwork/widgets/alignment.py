@@ -92,6 +92,7 @@ class AlignmentExplorer(Panel):
         self.notes, self.ask, self.top = list(notes), ask, top
         self.video_id, self.videos, self.opener = video_id, list(videos), opener
         self.pages = dict(pages or {})
+        self.first: int | None = None  # the row it opens at; None: the first whose truth is known
 
     @property
     def seconds(self) -> int:
@@ -175,6 +176,7 @@ class AlignmentExplorer(Panel):
         return self.common() | {
             "video": self.video_id,
             "videos": self.videos if self.opener is not None else [],
+            "first": self.first,
             "pages": {video: self.pages[video] for video in named if video in self.pages},
             "unit": self.unit,
             "seconds": self.seconds,
