@@ -1,8 +1,10 @@
-"""Shared fixtures: where the optional real data lies. A test that asks for data which is absent is skipped, by name.
+"""Shared fixtures: where the optional real data lies, and a browser. What is absent skips its tests, by name.
 
-`VCWORK_REAL` and `VCWORK_REFERENCE` point elsewhere than the neighbours `../shared/real` and `../shared/reference`.
+`VCWORK_REAL` and `VCWORK_REFERENCE` point elsewhere than the neighbours `../shared/real` and `../shared/reference`,
+`VCWORK_CHROMIUM` names the browser.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -34,3 +36,18 @@ def real() -> Path:
 def reference() -> Path:
     """Folder of values recorded from the reference code; the test is skipped without it."""
     return _folder_or_skip("VCWORK_REFERENCE", "../shared/reference")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, for one file of tests: playwright's event loop must not be open while nbval runs."""
+    from browser.browsing import chromium  # where a file needs it, so that other tests load no notebook library
+
+    program = chromium()
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    # as root, Chromium's sandbox cannot be had; only pages made here are opened
+    arguments = ["--no-sandbox", "--disable-gpu"]
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=arguments)
+        with contextlib.closing(opened):
+            yield opened

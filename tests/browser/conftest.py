@@ -1,9 +1,6 @@
-"""Fixtures of the browser tests; `browsing` says what they are made of and when they are skipped."""
-
-import contextlib
+"""Fixtures of the browser tests beside `browser`; `browsing` says what they are made of and when they are skipped."""
 
 import pytest
-from browsing import chromium
 
 from vcwork.evaluation import videos_of
 from vcwork.explore import explore
@@ -12,19 +9,6 @@ from vcwork.studio import segmentation_studio
 from vcwork.widgets.alignment import AlignmentExplorer
 from vcwork.widgets.segmentation import SegmentationStudio
 from vcwork.workspace import Workspace, prepare
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium, for one file of tests: playwright's event loop must not be open while nbval runs."""
-    program = chromium()
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    # as root, Chromium's sandbox cannot be had; only pages made here are opened
-    arguments = ["--no-sandbox", "--disable-gpu"]
-    with sync_api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=arguments)
-        with contextlib.closing(opened):
-            yield opened
 
 
 @pytest.fixture(scope="session")
