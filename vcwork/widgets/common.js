@@ -34,6 +34,13 @@ body[data-jp-theme-light="false"] .vcwork { color-scheme: dark; }
 .vcwork .readout { min-height: 2.8em; margin-top: .3rem; }
 .vcwork table { border-collapse: collapse; color: var(--ink); font-size: .92em; }
 .vcwork td, .vcwork th { padding: .15rem .6rem .15rem 0; text-align: left; background: none; }
+.vcwork table.numeric { width: 100%; table-layout: auto; font-variant-numeric: tabular-nums; }
+.vcwork .numeric :is(td, th):first-child { text-align: left; }
+.vcwork .numeric :is(td, th) + :is(td, th) { text-align: right; }
+.vcwork .numeric td + td { white-space: nowrap; }
+.vcwork .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .3rem 0; }
+.vcwork .key .swatch { display: inline-block; min-width: 1.3em; margin-right: .35em; text-align: center;
+  border: 1px solid var(--line); font-size: .88em; }
 .vcwork :focus-visible { outline: 2px solid var(--mark); }
 `;
 
@@ -81,6 +88,14 @@ function fitted(pen, text, width) {
 function dark(hex) {
   const [r, g, b] = [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   return 0.3 * r + 0.59 * g + 0.11 * b < 140;
+}
+
+// a patch of colour for a `.key`, with what stands in it
+function swatch(fill, text = "\u00a0") {
+  const made = node("span", { className: "swatch", textContent: text });
+  made.style.background = fill;
+  if (fill.startsWith("#")) made.style.color = dark(fill) ? "#ffffff" : "#000000";
+  return made;
 }
 
 // a canvas of so many CSS pixels, sharp on dense screens; its context

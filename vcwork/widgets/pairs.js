@@ -11,13 +11,6 @@ const STYLE = `
 .vcwork-pairs .spoken { min-height: 5.6em; margin: .3rem 0; color: var(--soft); }
 .vcwork-pairs .spoken .inside { color: var(--ink); text-decoration: underline 2px #E69F00; text-underline-offset: 3px; }
 .vcwork-pairs .spoken .names { font-weight: 600; }
-.vcwork.vcwork-pairs table { width: 100%; table-layout: auto; font-variant-numeric: tabular-nums; }
-.vcwork.vcwork-pairs :is(td, th):first-child { text-align: left; }
-.vcwork.vcwork-pairs :is(td, th) + :is(td, th) { text-align: right; }
-.vcwork-pairs td + td { white-space: nowrap; }
-.vcwork-pairs .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .3rem 0; }
-.vcwork-pairs .swatch { display: inline-block; min-width: 1.3em; margin-right: .35em; text-align: center;
-  border: 1px solid var(--line); font-size: .88em; }
 .vcwork-pairs input[type="number"] { width: 5rem; }
 `;
 
@@ -72,7 +65,7 @@ function render({ model, el }) {
   const whole = node("button", { type: "button", textContent: "all" });
   const anew = node("button", { type: "button", textContent: "from the first" });
   const counted = node("span", { className: "soft" });
-  const chart = node("canvas"), chartBox = node("div"), table = node("table");
+  const chart = node("canvas"), chartBox = node("div"), table = node("table", { className: "numeric" });
   const wishes = node("div", { className: "tools" }), wishNote = node("p", { className: "note", role: "status" });
   const fields = {};
 
@@ -88,13 +81,6 @@ function render({ model, el }) {
     chartBox.append(node("h4", { textContent: "IoU of the text's and the clip's time" }), chart, chartKey());
     const right = node("div", { className: "below" }, chartBox, node("div", {}, table, newDraws()));
     root.append(tools, node("div", { className: "body" }, left, right));
-  }
-
-  function swatch(fill, text = "\u00a0") {
-    const made = node("span", { className: "swatch", textContent: text });
-    made.style.background = fill;
-    if (fill.startsWith("#")) made.style.color = dark(fill) ? "#ffffff" : "#000000";
-    return made;
   }
 
   function chartKey() {

@@ -13,13 +13,6 @@ const STYLE = `
 .vcwork-segmentation .gamma input { width: calc(100% - 36px); margin: 0 0 0 36px; display: block; }
 .vcwork-segmentation .lanes { cursor: crosshair; }
 .vcwork-segmentation .curve, .vcwork-segmentation .sweep { cursor: pointer; touch-action: none; }
-.vcwork.vcwork-segmentation table { width: 100%; table-layout: auto; font-variant-numeric: tabular-nums; }
-.vcwork.vcwork-segmentation :is(td, th):first-child { text-align: left; }
-.vcwork.vcwork-segmentation :is(td, th) + :is(td, th) { text-align: right; }
-.vcwork-segmentation td + td { white-space: nowrap; }
-.vcwork-segmentation .key { display: flex; flex-wrap: wrap; gap: .1rem 1rem; margin: .3rem 0; }
-.vcwork-segmentation .swatch { display: inline-block; min-width: 1.3em; margin-right: .35em; text-align: center;
-  border: 1px solid var(--line); font-size: .88em; }
 `;
 
 const GUTTER = 76, RIGHT = 22; // room for the lanes' names, and for half a time label
@@ -103,7 +96,7 @@ function render({ model, el }) {
   const key = node("div", { className: "key soft" });
   const note = node("p", { className: "note", role: "status" });
   const marks = node("div", { className: "tools" });
-  const sweep = node("canvas", { className: "sweep" }), table = node("table");
+  const sweep = node("canvas", { className: "sweep" }), table = node("table", { className: "numeric" });
   const sweepKey = node("div", { className: "key soft" });
 
   function build() {
@@ -221,12 +214,8 @@ function render({ model, el }) {
   }
 
   function list() {
-    key.replaceChildren(...[...numbers()].map(([label, { number, colour }]) => {
-      const swatch = node("span", { className: "swatch", textContent: String(number) });
-      swatch.style.background = colour;
-      swatch.style.color = dark(colour) ? "#ffffff" : "#000000";
-      return node("span", {}, swatch, panel.steps[label - 1]);
-    }));
+    key.replaceChildren(...[...numbers()].map(([label, { number, colour }]) =>
+      node("span", {}, swatch(colour, String(number)), panel.steps[label - 1])));
     if (!root.shown.truth) key.append(node("span", { textContent: "Nobody has annotated this video." }));
   }
 
@@ -404,11 +393,7 @@ function render({ model, el }) {
   }
 
   function buildKey() {
-    for (const [name, c] of LINES) {
-      const swatch = node("span", { className: "swatch", textContent: "\u00a0" });
-      swatch.style.background = panel.palette[c];
-      sweepKey.append(node("span", {}, swatch, name));
-    }
+    for (const [name, c] of LINES) sweepKey.append(node("span", {}, swatch(panel.palette[c]), name));
     sweepKey.append(node("span", { textContent: "(all videos)" }));
   }
 
