@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from vcwork import rerank
 from vcwork.audit import paired_bootstrap, t_half_width
@@ -46,7 +47,7 @@ def scorers(encoder: Encoder, data, options: argparse.Namespace):
     """Yields (what it is, scorer in evaluation mode): one training gives a scorer at each of its lengths."""
     for add_dot in (True, False):
         config = rerank.CrossConfig(
-            updates=max(options.updates), add_dot=add_dot, seed=options.seed, pairs=PAIRS, videos=16, clips=4
+            updates=max(options.updates), add_dot=add_dot, seed=options.seed, pairs=PAIRS, videos=8, clips=4
         )
         torch.manual_seed(options.seed)
         scorer = rerank.CrossScorer(encoder.model.config.embedding, config)
@@ -108,12 +109,12 @@ def seconds_a_query(scorer, encoder, clips: Clips, top: int, repeats: int) -> di
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", action="append", required=True, type=Path, help="folder of a run of profile lab")
-    parser.add_argument("--updates", type=int, nargs="+", default=[300, 1000, 2000], help="lengths to choose from")
+    parser.add_argument("--updates", type=int, nargs="+", default=[100, 300], help="lengths to choose from")
     parser.add_argument("--repeats", type=int, default=5, help="of the timing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the record here")
     options = parser.parse_args()
-    rows = [one(folder, options) for folder in options.run]
+    rows = [one(folder, options) for folder in tqdm(options.run, unit="run")]
     gains = [row["gain"] for row in rows]
     record = {"runs": rows, "mean_gain": statistics.mean(gains), "threads": torch.get_num_threads()}
     if len(gains) >= 3:
