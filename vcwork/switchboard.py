@@ -83,7 +83,7 @@ def run_all(
     for setting, seed, sizes, config, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
         path = folder / f"{sha256_json(made_of)[:16]}.json"
         if path.exists():
-            runs.append(_read(path, made_of))
+            runs.append(Run(**_read(path, made_of)["run"]))
             continue
         runs.append(_run(corpus, store, setting, seed, sizes, config, split))
         write_json(path, {"format": FORMAT, "made_of": made_of, "run": asdict(runs[-1])})
@@ -95,20 +95,23 @@ def stored_runs(folder: str | Path) -> list[Run]:
 
     VcworkError where there is none, or where they are not of one corpus and one set of features.
     """
-    found = [(_read(path), read_json(path)["made_of"]) for path in sorted(Path(folder).glob("*.json"))]
+    found = [_read(path) for path in sorted(Path(folder).glob("*.json"))]
     if not found:
         raise VcworkError(f"{folder}: expected results of the switchboard (*.json), found none")
-    if len(worlds := {tuple(made_of[key] for key in ("corpus", "features", "split")) for _, made_of in found}) > 1:
+    if (
+        len(worlds := {tuple(stored["made_of"][key] for key in ("corpus", "features", "split")) for stored in found})
+        > 1
+    ):
         raise VcworkError(f"{folder}: expected trainings on one corpus, got {len(worlds)} of them")
-    return sorted((run for run, _ in found), key=lambda run: (bool(run.setting), run.name, run.seed))
+    return sorted((Run(**stored["run"]) for stored in found), key=lambda run: (bool(run.setting), run.name, run.seed))
 
 
-def _read(path: Path, made_of: dict | None = None) -> Run:
+def _read(path: Path, made_of: dict | None = None) -> dict:
     stored = read_json(path)
     right = isinstance(stored, dict) and stored.get("format") == FORMAT
     if not right or (made_of is not None and stored.get("made_of") != made_of):
         raise VcworkError(f"{path}: expected a result of this switchboard ({FORMAT}); delete it")
-    return Run(**stored["run"])
+    return stored
 
 
 def _planned(corpus, store, settings, seeds, size, epochs, split) -> Iterator[tuple]:
