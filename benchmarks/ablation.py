@@ -13,10 +13,10 @@ import json
 import sys
 from pathlib import Path
 
-from vcwork.corpus import open_corpus
-from vcwork.errors import VcworkError
-from vcwork.store import open_store
-from vcwork.switchboard import METRICS, effects, effects_table, one_at_a_time, run_all, stored_runs, tidy
+from vcwork.base.errors import VcworkError
+from vcwork.data.corpus import open_corpus
+from vcwork.data.store import open_store
+from vcwork.training.switchboard import METRICS, effects, effects_table, one_at_a_time, run_all, stored_runs, tidy
 
 TABLE_7 = (  # paper: YouCook2 zero-shot R@1, one seed: 22.7 with everything
     ({"batches": "random"}, 18.5),

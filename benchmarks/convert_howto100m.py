@@ -29,8 +29,8 @@ import numpy as np
 WIDTH = 512
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 CONVERTER = (
-    "import argparse, sys; from vcwork.howto100m import add_arguments, main; p = argparse.ArgumentParser(); "
-    "add_arguments(p); sys.exit(main(p.parse_args()))"
+    "import argparse, sys; from vcwork.data.howto100m.convert import add_arguments, main; "
+    "p = argparse.ArgumentParser(); add_arguments(p); sys.exit(main(p.parse_args()))"
 )
 
 
@@ -165,9 +165,9 @@ def drawing(out: Path, seconds: float) -> dict:
 
     The memory that grows is mapped files, which the system takes back when it needs room.
     """
-    from vcwork.config import OverlapConfig
-    from vcwork.howto100m import open_converted
-    from vcwork.sampling import sample_pair
+    from vcwork.core.config import OverlapConfig
+    from vcwork.core.sampling import sample_pair
+    from vcwork.data.howto100m.convert import open_converted
 
     start = time.monotonic()
     data, rng, rule, batches = open_converted(out).pairs("train"), np.random.default_rng(0), OverlapConfig(), 0

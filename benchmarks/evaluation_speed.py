@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork import geometry, retrieval_audit
-from vcwork.files import write_json
+from vcwork.base.files import write_json
+from vcwork.review import geometry, retrieval_audit
 from vcwork.tasks import retrieval, segmentation
 
 

@@ -28,18 +28,18 @@ from typing import Any
 import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from vcwork.encode import encode_text
-from vcwork.evaluation import videos_of
-from vcwork.explore import Ask, explore
-from vcwork.files import project_root, write_json
-from vcwork.library import build_library, find_moments
-from vcwork.notebook_html import write_html
+from vcwork.base.files import project_root, write_json
+from vcwork.data.video import write_mp4
+from vcwork.encoders.encode import encode_text
+from vcwork.panels.alignment import AlignmentExplorer, Row
+from vcwork.panels.base import as_script, script
+from vcwork.panels.make_alignment import Ask, explore
+from vcwork.search.index import VideoIndex
+from vcwork.search.library import build_library, find_moments
+from vcwork.tasks.cases import videos_of
 from vcwork.tasks.moments import Moment
-from vcwork.video import write_mp4
-from vcwork.video_index import VideoIndex
-from vcwork.widgets.alignment import AlignmentExplorer, Row
-from vcwork.widgets.base import as_script, script
-from vcwork.workspace import Workspace, prepare
+from vcwork.training.workspace import Workspace, prepare
+from vcwork.workbench.notebook_html import write_html
 
 NOTEBOOK = "40_alignment_explorer"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -22,16 +22,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
-from vcwork.corpus import Corpus, open_corpus
-from vcwork.distil import distil
-from vcwork.evaluation import clip_scores
-from vcwork.files import write_json
-from vcwork.frames import FrameConfig, FrameEncoder, begin_temperature, check_training, new_frames, save_frames
-from vcwork.pixels import frame_clips, frame_pairs, keep_frames
-from vcwork.store import open_store
+from vcwork.base.files import write_json
+from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
+from vcwork.core.loop import pretrain
+from vcwork.data.corpus import Corpus, open_corpus
+from vcwork.data.store import open_store
+from vcwork.encoders.frames import FrameConfig, FrameEncoder, new_frames, save_frames
 from vcwork.tasks import retrieval
-from vcwork.train import pretrain
+from vcwork.tasks.cases import clip_scores
+from vcwork.training.distil import distil
+from vcwork.training.frames import begin_temperature, check_training, frame_clips, frame_pairs, keep_frames
 
 
 def model_config(options: argparse.Namespace) -> FrameConfig:

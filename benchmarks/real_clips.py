@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 
 import vcwork
-from vcwork.audit import bootstrap_by_video
-from vcwork.backbones import get_backbone
-from vcwork.checkpoint import Encoder
-from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
-from vcwork.datasets import keyframes_corpus
-from vcwork.errors import VcworkError
-from vcwork.features import chunks_of
-from vcwork.metrics import chance_recall_at_k, place
-from vcwork.parameters import read_yaml
-from vcwork.training import train
-from vcwork.video_index import VideoIndex
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_yaml
+from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.extract import chunks_of
+from vcwork.data.keyframes import keyframes_corpus
+from vcwork.encoders.encoder import Encoder
+from vcwork.measure.intervals import bootstrap_by_video
+from vcwork.measure.metrics import chance_recall_at_k, place
+from vcwork.search.index import VideoIndex
+from vcwork.training.run import train
 
 QUERIES = {
     "flipping_a_pancake": "flip the pancake in the pan",

@@ -22,17 +22,18 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from vcwork import rerank
-from vcwork.audit import paired_bootstrap, t_half_width
-from vcwork.checkpoint import Encoder, load_encoder
-from vcwork.config import OverlapConfig
-from vcwork.corpus import open_corpus
-from vcwork.encode import encode_text
-from vcwork.evaluation import Clips, annotated_clips, clip_scores
-from vcwork.files import write_json
-from vcwork.metrics import place
-from vcwork.store import open_store
-from vcwork.training import pair_data
+from vcwork.base.files import write_json
+from vcwork.core.config import OverlapConfig
+from vcwork.data.corpus import open_corpus
+from vcwork.data.store import open_store
+from vcwork.encoders import rerank
+from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.load import load_encoder
+from vcwork.measure.intervals import paired_bootstrap, t_half_width
+from vcwork.measure.metrics import place
+from vcwork.tasks.cases import Clips, annotated_clips, clip_scores
+from vcwork.training.run import pair_data
 
 PAIRS = OverlapConfig(min_text_tokens=8, max_text_tokens=32, min_video_s=3, max_video_s=16)  # profile lab's
 TOPS = (5, 10, 20, 50)

@@ -20,13 +20,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vcwork.config import ModelConfig
-from vcwork.datasets import FrameLabels, read_frame_labels
-from vcwork.errors import VcworkError
-from vcwork.finetune import FinetuneRecipe, read_finetune_recipe
-from vcwork.finetune_heads import TIME_COLUMNS, LabelledVideo, TokenClassifier, finetune_segmentation, predict_labels
-from vcwork.metrics import edit_score, frame_accuracy, segment_f1
-from vcwork.model import VideoCLIP
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.data.keyframes import FrameLabels, read_frame_labels
+from vcwork.measure.metrics import edit_score, frame_accuracy, segment_f1
+from vcwork.training.finetune import FinetuneRecipe, read_finetune_recipe
+from vcwork.training.segmentation_head import (
+    TIME_COLUMNS,
+    LabelledVideo,
+    TokenClassifier,
+    finetune_segmentation,
+    predict_labels,
+)
 
 PUBLISHED = {"accuracy": 64.7, "edit": 59.8, "F1@10": 68.0, "F1@25": 63.9, "F1@50": 52.6}  # ED-TCN, five splits
 NOISE = {"gauss": 1.15, "mixed": 1.7}  # ridge then gives 54 to 62 % on a fold of train videos

@@ -25,9 +25,9 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from vcwork.files import write_json
-from vcwork.vector_index import IndexSettings
-from vcwork.video_index import Hit, VideoIndex
+from vcwork.base.files import write_json
+from vcwork.search.approximate import IndexSettings
+from vcwork.search.index import Hit, VideoIndex
 
 K, CHANGES = 10, 100
 ROWS = 1 << 15  # made together

@@ -4,7 +4,8 @@ Sphinx reads one folder and leaves the project alone: `stage` puts into it the p
 with their outputs, the READMEs that pages quote, one page a module of `vcwork`, and one page for each other file that a
 page links to. Links are rewritten on the way, so that the same text leads somewhere in the site and in the repository.
 No notebook is executed and nothing is fetched. Warnings are errors, of every kind. Pages may say `{stored}` (an output
-of a stored notebook), `{modules}`, and `{disagreements}` and `{choices}` of `vcwork.ingredients`, each a fence.
+of a stored notebook), `{modules}`, and `{disagreements}` and `{choices}` of `vcwork.training.ingredients`, each a
+fence.
 
 Known gaps: a formula in a notebook that matplotlib cannot draw stays as TeX; a file linked to must be text.
 """
@@ -18,11 +19,11 @@ from pathlib import Path
 
 import nbformat
 
-from vcwork import ingredients
-from vcwork.errors import VcworkError
-from vcwork.files import atomic_write
-from vcwork.notebook_html import STATE, draw_formulas, settle
-from vcwork.results import MIME
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write
+from vcwork.training import ingredients
+from vcwork.workbench.notebook_html import STATE, draw_formulas, settle
+from vcwork.workbench.recording import MIME
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "benchmarks/README.md", "params/README.md", "data/README.md")
@@ -35,9 +36,9 @@ IMAGES = {".png", ".jpg", ".svg"}
 GROUPS = {
     "vcwork": "Library",
     "vcwork.tasks": "Tasks",
-    "vcwork.benchmarks": "Published benchmarks",
-    "vcwork.lab": "The generated world",
-    "vcwork.widgets": "Panels",
+    "vcwork.data.benchmarks": "Published benchmarks",
+    "vcwork.data.lab": "The generated world",
+    "vcwork.panels": "Panels",
 }
 
 
@@ -173,7 +174,7 @@ def _module_list(found: dict[str, str]) -> str:
 
 
 def disagreements() -> str:
-    """`vcwork.ingredients.disagreements` as a Markdown table."""
+    """`vcwork.training.ingredients.disagreements` as a Markdown table."""
     return _table(("ingredient", *ingredients.SOURCES), ingredients.disagreements())
 
 

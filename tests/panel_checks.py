@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vcwork.widgets.base import Panel, as_script, script
+from vcwork.panels.base import Panel, as_script, script
 
 NASTY = "</script><img src=x onerror=alert(1)> \"double\" 'single' & \\ \u2028 <!--"
 NETWORK = r"https?:|//cdn|url\((?!.\$)|\bimport\s"  # thumbnails are url("${...}") of what the page holds

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from test_train import CONFIG, new_model, toy
 
-from vcwork.config import TrainConfig
-from vcwork.engine import Engine
-from vcwork.train import apply_update, epoch_batches, make_optimizer, pairs_of, pretrain, video_vectors
+from vcwork.core.batches import epoch_batches, pairs_of, video_vectors
+from vcwork.core.config import TrainConfig
+from vcwork.core.engine import Engine
+from vcwork.core.loop import make_optimizer, pretrain
+from vcwork.core.step import apply_update
 
 
 def gradient(config: TrainConfig, batches: list[np.ndarray]) -> torch.Tensor:

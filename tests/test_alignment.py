@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from vcwork.alignment import Spoken, evaluate, numbers, spoken_of
-from vcwork.errors import VcworkError
-from vcwork.sampling import sliding_windows
+from vcwork.base.errors import VcworkError
+from vcwork.core.sampling import sliding_windows
+from vcwork.training.window_choice import Spoken, evaluate, numbers, spoken_of
 
 
 def videos(n: int = 30) -> list[Spoken]:
@@ -63,11 +63,11 @@ def test_one_sentence_a_video_cannot_collapse():
 
 def test_on_a_lab_corpus_and_in_the_log(tmp_path):
     import vcwork
-    from vcwork.backbones import get_backbone
-    from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
-    from vcwork.features import extract
-    from vcwork.lab import LabConfig
-    from vcwork.training import train
+    from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
+    from vcwork.data.backbones.image import get_backbone
+    from vcwork.data.extract import extract
+    from vcwork.data.lab.make import LabConfig
+    from vcwork.training.run import train
 
     lab = LabConfig.named("tiny", 0).model_copy(update={"train_families": 2, "val_families": 1, "test_families": 1})
     corpus = vcwork.make_corpus(tmp_path / "corpus", lab)

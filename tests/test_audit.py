@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vcwork import audit, trivial
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card
-from vcwork.results import as_result, record
-from vcwork.tables import latex
+from vcwork.base.errors import VcworkError
+from vcwork.measure import intervals, trivial
+from vcwork.measure import result as result_tables
+from vcwork.measure.card import Card
+from vcwork.measure.result import Result, as_result, latex
+from vcwork.workbench.recording import record
 
 CARD = Card("retrieval", "toy test", "100 clips", pool=100, captions=1, ties="expected")
 
@@ -60,8 +60,8 @@ def test_best_trivial_and_times_chance_know_the_direction():
     assert _result(trivial={"constant score": 0.01 + 1e-15}).best_trivial[0] == "chance"  # rounding beats nobody
     told = _result(trivial={"constant score": 0.02, "video known": 0.4, "recipe known": 0.1})
     assert told.best_trivial == ("constant score", 0.02) and told.best_told == ("video known", 0.4)
-    assert _result().best_told is None and "if told" not in audit.results_table([_result()])
-    assert "40.0 % video known" in audit.results_table([told])
+    assert _result().best_told is None and "if told" not in result_tables.results_table([_result()])
+    assert "40.0 % video known" in result_tables.results_table([told])
     rank = _result(value=5, low=4, high=6, chance=50, trivial={"constant": 60}, unit="rank")
     assert rank.best_trivial == ("chance", 50)
     assert _result().times_chance == pytest.approx(50) and rank.times_chance == 10
@@ -70,7 +70,7 @@ def test_best_trivial_and_times_chance_know_the_direction():
 def test_text_table():
     other = {"trivial": {"constant score": 50}, "unit": "rank", "protocol": CARD.but("other")}
     rank = _result(name="t2v_MdR", value=5, low=4, high=6, chance=50, **other)
-    assert audit.results_table([_result(), rank]).splitlines() == [
+    assert result_tables.results_table([_result(), rank]).splitlines() == [
         "metric   value   95 % interval     chance  best trivial  n    protocol",
         "-------  ------  ----------------  ------  ------------  ---  --------",
         "t2v_R@1  50.0 %  40.0 % .. 60.0 %  1.0 %   1.0 % chance  100  [1]",
@@ -82,41 +82,32 @@ def test_text_table():
 
 
 def test_any_small_table():
-    table = audit.text_table(("gamma", "value"), [("chosen", 0.5), ("paper", 12)])
+    table = result_tables.text_table(("gamma", "value"), [("chosen", 0.5), ("paper", 12)])
     assert table.splitlines() == ["gamma   value", "------  -----", "chosen  0.5", "paper   12"]
 
 
 def test_small_shares_keep_a_digit_that_says_something():
-    shown = [audit.show(v) for v in (0, 0.0003, 0.02, 1)]
-    assert shown == ["0.0 %", "0.03 %", "2.0 %", "100.0 %"] and audit.show(17, "rank") == "17.0"
+    shown = [result_tables.show(v) for v in (0, 0.0003, 0.02, 1)]
+    assert shown == ["0.0 %", "0.03 %", "2.0 %", "100.0 %"] and result_tables.show(17, "rank") == "17.0"
 
 
 def test_paper_column_appears_only_when_there_is_one():
-    assert "paper" not in audit.results_table([_result()])
-    table = audit.results_table([_result(paper=0.227, paper_protocol=CARD), _result()])
+    assert "paper" not in result_tables.results_table([_result()])
+    table = result_tables.results_table([_result(paper=0.227, paper_protocol=CARD), _result()])
     assert "paper" in table and "22.7 %" in table
-
-
-def test_html_table_is_escaped_and_lists_every_trivial_score():
-    page = audit.results_html(
-        [_result(protocol=CARD.but("<script>"), trivial={"constant score": 0.01, "video known": 0.3})]
-    )
-    assert "<script>" not in page and "&lt;script&gt;" in page
-    assert "constant score 1.0 %; video known 30.0 %" in page
-    assert page.count("<th>") == page.count("<td>") == 7
 
 
 def test_over_seeds():
     runs = [[_result(value=v)] for v in (0.5, 0.6, 0.7)]
-    (summary,) = audit.over_seeds(runs)
+    (summary,) = result_tables.over_seeds(runs)
     assert (summary.mean, summary.low, summary.high) == (pytest.approx(0.6), 0.5, 0.7)
-    assert "50.0 % .. 70.0 %" in audit.seeds_table([summary])
+    assert "50.0 % .. 70.0 %" in result_tables.seeds_table([summary])
     assert (summary.t_low, summary.t_high) == pytest.approx((0.6 - 0.2484, 0.6 + 0.2484), abs=1e-4)
-    assert "35.2 % .. 84.8 %" in audit.seeds_table([summary])
+    assert "35.2 % .. 84.8 %" in result_tables.seeds_table([summary])
     with pytest.raises(VcworkError, match="same metrics"):
-        audit.over_seeds([[_result()], [_result(name="other")]])
+        result_tables.over_seeds([[_result()], [_result(name="other")]])
     with pytest.raises(VcworkError, match="at least 2 runs"):
-        audit.over_seeds(runs[:1])
+        result_tables.over_seeds(runs[:1])
 
 
 def _is_balanced(text: str) -> bool:
@@ -131,7 +122,7 @@ def _is_balanced(text: str) -> bool:
 def test_latex_table_is_escaped_and_balanced():
     nasty = CARD.but("50% of {a_b} & c#d $x^2$ ~ \\ <1|2>")
     both = [_result(protocol=nasty), _result(name="t2v_MdR", paper=0.2, paper_protocol=CARD)]
-    table = audit.results_latex(both)
+    table = result_tables.results_latex(both)
     lines = table.splitlines()
     assert _is_balanced(table) and lines[0] == r"\begin{tabular}{lrrrrrrr}" and r"\end{tabular}" in lines
     cells = [line for line in lines if line.endswith(r" \\")]
@@ -140,11 +131,11 @@ def test_latex_table_is_escaped_and_balanced():
     assert r"50\% of \{a\_b\} \& c\#d \$x\textasciicircum{}2\$ \textasciitilde{} \textbackslash{} " in table
     for special in "_%#$":
         assert not re.search(rf"(?<!\\){re.escape(special)}", table), special
-    assert audit.results_latex([]) == "% no results" and audit.results_table([]) == "no results"
+    assert result_tables.results_latex([]) == "% no results" and result_tables.results_table([]) == "no results"
 
 
-def test_text_html_and_latex_show_the_same_row():
-    cells = audit.row(_result(value=0.123, paper=0.2, paper_protocol=CARD))
+def test_text_and_latex_show_the_same_row():
+    cells = result_tables.row(_result(value=0.123, paper=0.2, paper_protocol=CARD))
     assert list(cells) == [
         "metric",
         "value",
@@ -158,8 +149,8 @@ def test_text_html_and_latex_show_the_same_row():
     ]
     result = _result(value=0.123, paper=0.2, paper_protocol=CARD)
     for text in (cells["value"], cells["95 % interval"], cells["paper"], cells["n"]):
-        assert text in audit.results_table([result]) and text in audit.results_html([result])
-        assert latex(text) in audit.results_latex([result])
+        assert text in result_tables.results_table([result])
+        assert latex(text) in result_tables.results_latex([result])
 
 
 @pytest.mark.parametrize("task", trivial.REGISTRY)
@@ -169,7 +160,7 @@ def test_a_result_of_a_registered_task_without_its_trivial_rows_is_refused(task,
     assert always, f"{task} has no predictor that is always there"
     card = Card(task, "toy test", "a rule", pool=100, captions=1, ties="expected", model="m", features="f")
     whole = _result(protocol=card, trivial=dict.fromkeys(always, 0.1))
-    for show in (audit.results_table, audit.results_html, audit.results_latex, lambda rows: record(rows, "any")):
+    for show in (result_tables.results_table, result_tables.results_latex, lambda rows: record(rows, "any")):
         show([whole])
         for name in always:
             with pytest.raises(VcworkError, match=rf"\({task}\): stands without its trivial predictors {name}$"):
@@ -191,9 +182,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_claims(n_videos):
     rng, covered, covered_items = np.random.default_rng(0), 0, 0
     for _ in range(1000):
         items, video = _world(rng, n_videos)
-        low, high = audit.bootstrap_by_video(items, video)
+        low, high = intervals.bootstrap_by_video(items, video)
         covered += low <= 0.5 <= high
-        low, high = audit.bootstrap_by_video(items, np.arange(len(items)))
+        low, high = intervals.bootstrap_by_video(items, np.arange(len(items)))
         covered_items += low <= 0.5 <= high
     assert 0.93 <= covered / 1000 <= 0.97
     assert covered_items / 1000 < 0.92  # pretending that clips are independent is too sure of itself
@@ -202,7 +193,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_claims(n_videos):
 def test_bootstrap_equals_the_slow_way():
     rng = np.random.default_rng(1)
     items, video = _world(rng, 40)
-    low, high = audit.bootstrap_by_video(items, video, n_boot=4000)
+    low, high = intervals.bootstrap_by_video(items, video, n_boot=4000)
     groups = [items[video == v] for v in range(40)]
     slow = [np.concatenate([groups[i] for i in rng.integers(0, 40, 40)]).mean() for _ in range(4000)]
     assert (low, high) == pytest.approx(tuple(np.quantile(slow, [0.02, 0.98])), abs=0.012)
@@ -211,46 +202,48 @@ def test_bootstrap_equals_the_slow_way():
 def test_bootstrap_same_seed_same_interval_and_order_does_not_matter():
     items, video = _world(np.random.default_rng(2), 20)
     shuffled = np.random.default_rng(3).permutation(len(items))
-    first = audit.bootstrap_by_video(items, video, seed=5)
-    assert first == pytest.approx(audit.bootstrap_by_video(items[shuffled], video[shuffled], seed=5))
-    assert first != audit.bootstrap_by_video(items, video, seed=6)
+    first = intervals.bootstrap_by_video(items, video, seed=5)
+    assert first == pytest.approx(intervals.bootstrap_by_video(items[shuffled], video[shuffled], seed=5))
+    assert first != intervals.bootstrap_by_video(items, video, seed=6)
     named = np.array([f"video-{v:03d}" for v in video])
-    assert first == audit.bootstrap_by_video(items, named, seed=5)
+    assert first == intervals.bootstrap_by_video(items, named, seed=5)
 
 
 def test_all_right_or_all_wrong_still_has_an_interval():
-    assert audit.bootstrap_by_video(np.zeros(10), np.arange(10)) == pytest.approx((0, 0.3085), abs=1e-3)
-    assert audit.bootstrap_by_video(np.ones(10), np.arange(10)) == pytest.approx((0.6915, 1), abs=1e-3)
+    assert intervals.bootstrap_by_video(np.zeros(10), np.arange(10)) == pytest.approx((0, 0.3085), abs=1e-3)
+    assert intervals.bootstrap_by_video(np.ones(10), np.arange(10)) == pytest.approx((0.6915, 1), abs=1e-3)
 
 
 def test_videos_that_all_have_one_share_still_have_an_interval():
     items = np.tile([1.0, 0, 0], 4)  # each of four videos has a third
-    low, high = audit.bootstrap_by_video(items, np.repeat(np.arange(4), 3))
+    low, high = intervals.bootstrap_by_video(items, np.repeat(np.arange(4), 3))
     assert (low, high) == pytest.approx((0.0751, 0.7549), abs=1e-4)  # Wilson: 0.415 +- 0.340
-    wide, narrow = (np.ptp(audit.bootstrap_by_video(np.tile([1.0, 0], n), np.repeat(np.arange(n), 2))) for n in (5, 50))
+    wide, narrow = (
+        np.ptp(intervals.bootstrap_by_video(np.tile([1.0, 0], n), np.repeat(np.arange(n), 2))) for n in (5, 50)
+    )
     assert narrow < wide / 2
 
 
 def test_mean_over_groups_skips_groups_a_draw_does_not_hold():
     totals = np.kron(np.eye(2), np.ones((10, 1)))  # ten videos of each of two tasks
-    low, high = audit.bootstrap_ratio(totals * [1, 0], totals)
+    low, high = intervals.bootstrap_ratio(totals * [1, 0], totals)
     assert low == high == 0.5  # one task always right, the other always wrong
 
 
 def test_bootstrap_median():
     rng = np.random.default_rng(4)
     ranks, video = rng.integers(1, 100, 400).astype(float), np.repeat(np.arange(100), 4)
-    low, high = audit.bootstrap_median(ranks, video)
+    low, high = intervals.bootstrap_median(ranks, video)
     assert low < np.median(ranks) < high and high - low < 25
 
 
 def test_bad_bootstrap_input_is_named():
     with pytest.raises(VcworkError, match="at least 2 videos, got 1"):
-        audit.bootstrap_by_video(np.ones(3), ["a", "a", "a"])
+        intervals.bootstrap_by_video(np.ones(3), ["a", "a", "a"])
     with pytest.raises(VcworkError, match="hold NaN"):
-        audit.bootstrap_by_video(np.array([1, np.nan]), ["a", "b"])
+        intervals.bootstrap_by_video(np.array([1, np.nan]), ["a", "b"])
     with pytest.raises(VcworkError, match=r"one video id per item \(3\), got \(2,\)"):
-        audit.bootstrap_by_video(np.ones(3), ["a", "b"])
+        intervals.bootstrap_by_video(np.ones(3), ["a", "b"])
 
 
 def test_paired_comparison_is_sharper_than_two_intervals():
@@ -258,10 +251,10 @@ def test_paired_comparison_is_sharper_than_two_intervals():
     hard = rng.random(300)  # each item's own difficulty, shared by both systems
     video = np.repeat(np.arange(60), 5)
     a, b = (hard > 0.4).astype(float), (hard > 0.45).astype(float)
-    paired = audit.paired_bootstrap(a, b, video)
+    paired = intervals.paired_bootstrap(a, b, video)
     assert paired.clear and paired.difference > 0 and paired.p < 0.05
-    assert audit.bootstrap_by_video(a, video)[0] < audit.bootstrap_by_video(b, video)[1]  # these overlap
-    same = audit.paired_bootstrap(a, a, video)
+    assert intervals.bootstrap_by_video(a, video)[0] < intervals.bootstrap_by_video(b, video)[1]  # these overlap
+    same = intervals.paired_bootstrap(a, a, video)
     assert not same.clear and same.p == 1
 
 
@@ -269,17 +262,17 @@ def test_paired_comparison_of_equal_systems_is_rarely_clear():
     rng, clear = np.random.default_rng(6), 0
     for _ in range(400):
         a, b = rng.random((2, 120)) < 0.5
-        clear += audit.paired_bootstrap(a, b, np.repeat(np.arange(40), 3), n_boot=1000).clear
+        clear += intervals.paired_bootstrap(a, b, np.repeat(np.arange(40), 3), n_boot=1000).clear
     assert clear / 400 < 0.08
 
 
 def test_paired_randomisation_counts_all_sign_changes():
     a, b = np.array([1, 1, 1, 0, 1.0]), np.array([0, 0, 0, 0, 1.0])
     # by video: +2, +1, 0: of the 8 ways (4 without the zero) +-3 is as far as it gets, two of four
-    assert audit.paired_randomisation(a, b, list("xxyzz")) == pytest.approx(2 / 4)
-    assert audit.paired_randomisation(a, a, list("xxyzz")) == 1
+    assert intervals.paired_randomisation(a, b, list("xxyzz")) == pytest.approx(2 / 4)
+    assert intervals.paired_randomisation(a, a, list("xxyzz")) == 1
     with pytest.raises(VcworkError, match="same items for both systems"):
-        audit.paired_randomisation(a, b[:4], list("xxyzz"))
+        intervals.paired_randomisation(a, b[:4], list("xxyzz"))
 
 
 def test_drawn_randomisation_agrees_with_all_of_them_and_with_the_bootstrap():
@@ -287,36 +280,36 @@ def test_drawn_randomisation_agrees_with_all_of_them_and_with_the_bootstrap():
     video = np.repeat(np.arange(13), 4)
     b = (rng.random(52) < 0.5).astype(float)
     a = np.maximum(b, rng.random(52) < 0.6)
-    every = audit.paired_randomisation(a, b, video)
+    every = intervals.paired_randomisation(a, b, video)
     wide = np.append(video, [13, 14])  # two more videos without a difference: random signs instead of all
-    drawn = audit.paired_randomisation(np.append(a, [1, 1]), np.append(b, [1, 1]), wide, n_draws=20_000)
+    drawn = intervals.paired_randomisation(np.append(a, [1, 1]), np.append(b, [1, 1]), wide, n_draws=20_000)
     assert drawn == pytest.approx(every, abs=0.01) and 0 < drawn < 0.05
-    assert audit.paired_bootstrap(a, b, video).clear
+    assert intervals.paired_bootstrap(a, b, video).clear
 
 
 def test_randomisation_of_equal_systems_is_rarely_clear():
     rng, clear = np.random.default_rng(9), 0
     for _ in range(400):
         a, b = rng.random((2, 60)) < 0.5
-        clear += audit.paired_randomisation(a, b, np.repeat(np.arange(20), 3), n_draws=500) <= 0.05
+        clear += intervals.paired_randomisation(a, b, np.repeat(np.arange(20), 3), n_draws=500) <= 0.05
     assert 0 < clear / 400 < 0.08
 
 
 def test_t_quantiles_are_the_published_ones():
     table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 30: 2.042, 120: 1.980}
-    assert {k: round(audit.t_quantile(k), 3) for k in table} == table
-    assert audit.t_quantile(5, 0.99) == pytest.approx(4.032, abs=1e-3)
+    assert {k: round(intervals.t_quantile(k), 3) for k in table} == table
+    assert intervals.t_quantile(5, 0.99) == pytest.approx(4.032, abs=1e-3)
 
 
 def test_the_t_interval_of_three_seeds_covers_as_often_as_it_claims():
     rng, covered, in_range = np.random.default_rng(10), 0, 0
     for _ in range(2000):
         values = rng.normal(0.3, 0.02, 3)
-        covered += abs(values.mean() - 0.3) <= audit.t_half_width(values)
+        covered += abs(values.mean() - 0.3) <= intervals.t_half_width(values)
         in_range += values.min() <= 0.3 <= values.max()
     assert 0.94 < covered / 2000 < 0.96 and in_range / 2000 < 0.8, "the range of three seeds holds the truth 3 in 4"
     with pytest.raises(VcworkError, match="at least 2 numbers"):
-        audit.t_half_width([0.3])
+        intervals.t_half_width([0.3])
 
 
 # ------------------------------------------------------------------------------------- predictors that know nothing

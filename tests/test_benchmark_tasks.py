@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork import evaluation
-from vcwork.benchmarks.corpora import benchmark_corpus
-from vcwork.checkpoint import Encoder
-from vcwork.config import ModelConfig
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+from vcwork.data.benchmarks.corpora import benchmark_corpus
+from vcwork.encoders.encoder import Encoder
+from vcwork.tasks import cases as evaluation
 from vcwork.tasks import didemo, videoqa
-from vcwork.text import Tokenizer
 
 SEEN = np.eye(made.WIDTH)
 

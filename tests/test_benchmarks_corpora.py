@@ -8,21 +8,22 @@ import made_benchmarks as made
 import numpy as np
 import pytest
 
-from vcwork import evaluation
-from vcwork.benchmarks import read_coin, read_youcook2_csv, read_youcook2_json
-from vcwork.benchmarks.corpora import SOURCES, benchmark_corpus, questions, read_benchmark, splits_table
-from vcwork.benchmarks.features import FeatureFolder, carve_val, contract_beside, with_features
-from vcwork.checkpoint import Encoder
-from vcwork.config import ModelConfig
-from vcwork.coverage import coverage
-from vcwork.describe import describe
-from vcwork.errors import VcworkError
-from vcwork.finetune_corpus import clip_set
-from vcwork.model import VideoCLIP
-from vcwork.profiles import plan_profile
-from vcwork.released import S3D_FEATURES
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+from vcwork.data.benchmarks.coin import read_coin
+from vcwork.data.benchmarks.corpora import SOURCES, benchmark_corpus, questions, read_benchmark, splits_table
+from vcwork.data.benchmarks.features import FeatureFolder, carve_val, contract_beside, with_features
+from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
+from vcwork.data.contracts import S3D_FEATURES
+from vcwork.data.coverage import coverage_of
+from vcwork.encoders.encoder import Encoder
+from vcwork.review.corpus_numbers import describe
+from vcwork.tasks import cases as evaluation
 from vcwork.tasks import localization, retrieval
-from vcwork.text import Tokenizer
+from vcwork.training.finetune_corpus import clip_set
+from vcwork.workbench.profiles import plan_profile
 
 SECONDS = {
     "youcook2": {id: 71 for id in ("t0", "t1", "t2", "t3", "v0", "v1")},
@@ -72,7 +73,7 @@ def test_youcook2(source):
     assert v0.segments[0].step == v1.segments[0].step == "cut the onion"  # one text, one step: group-positive
     assert v1.segments[0].sentence == "Cut the  onion" and v0.segments[1].step == "fry part 4"
     assert v0.recipe == "100" and corpus.recipes["100"].name == "recipe type 100" and v0.duration_s == 71
-    report = coverage(corpus, store)
+    report = coverage_of(corpus, store)
     assert not report.counts["videos"].missing and not report.counts["features"].missing
     assert report.denominators["test clips"] == (4, 4)
     again, same = build(corpus.folder.parents[1] / "youcook2")
@@ -99,7 +100,7 @@ def test_a_gallery_that_lost_videos_has_another_name(source):
     assert test["counts"]["clips"]["missing"]["validation_youcook.csv line 4, v1"] == "no features"
     assert test["changed"] == {"clips that end after their features": 1}  # 15 to 60 s, of which 5 s are there
     assert test["denominators"] == {"videos": [2, 1], "clips": [4, 2]}
-    report = coverage(corpus, store)
+    report = coverage_of(corpus, store)
     assert report.counts["features"].missing == {"v1": "v1.npy is missing"}
     assert report.denominators["test clips"] == (4, 2) and report.denominators["test videos"] == (2, 1)
 
@@ -124,7 +125,7 @@ def test_msrvtt(source):
     assert [(s.start_s, s.end_s, s.sentence) for s in video.segments] == [(0, 12, "a thing is done")]
     assert video.recipe == "1" and len(corpus["video8"].segments) == 2  # category and length from the official json
     assert "video9" in corpus.videos and "video9" not in store
-    assert coverage(corpus, store).denominators["test clips"] == (2, 1)
+    assert coverage_of(corpus, store).denominators["test clips"] == (2, 1)
 
 
 def test_msrvtt_alone_does_not_know_how_long_a_video_is(source):
@@ -133,7 +134,7 @@ def test_msrvtt_alone_does_not_know_how_long_a_video_is(source):
     corpus, store = build(folder)
     assert list(corpus.videos) == ["video7"] and corpus["video7"].segments[0].end_s == 12
     assert corpus.missing_videos == {"video9": "video9.npy is missing, and nobody says how long the video is"}
-    assert coverage(corpus, store).counts["videos"].present == 1
+    assert coverage_of(corpus, store).counts["videos"].present == 1
 
 
 def test_msrvtt_training_lists(source):
@@ -267,7 +268,7 @@ def test_features_of_nobody(source):
 def test_a_split_without_any_features_is_named_so(source):
     corpus, store = build(source("youcook2", t0=0, t1=0, t2=0, t3=0))
     assert corpus.meta["benchmark"]["splits"]["train"] == "YouCook2 train 0 of 6 (official json) without val"
-    assert coverage(corpus, store).denominators["train clips"] == (6, 0)
+    assert coverage_of(corpus, store).denominators["train clips"] == (6, 0)
 
 
 def test_other_data_in_the_folders_is_refused(source):

@@ -8,22 +8,14 @@ import made_benchmarks as made
 import numpy as np
 import pytest
 
-from vcwork.benchmarks import (
-    check_no_leak,
-    read_coin,
-    read_coin_taxonomy,
-    read_crosstask,
-    read_didemo,
-    read_msrvtt_1ka,
-    read_msrvtt_ids,
-    read_msrvtt_json,
-    read_msrvtt_qa,
-    read_youcook2_csv,
-    read_youcook2_json,
-    same_split,
-)
-from vcwork.benchmarks.crosstask import read_tasks, split_as_reference
-from vcwork.errors import VcworkError
+from vcwork.base.errors import VcworkError
+from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
+from vcwork.data.benchmarks.common import check_no_leak, same_split
+from vcwork.data.benchmarks.crosstask import read_crosstask, read_tasks, split_as_reference
+from vcwork.data.benchmarks.didemo import read_didemo
+from vcwork.data.benchmarks.msrvtt import read_msrvtt_1ka, read_msrvtt_ids, read_msrvtt_json
+from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
+from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
 
 # ------------------------------------------------------------------------------------------------------ YouCook2
 

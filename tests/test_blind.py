@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vcwork import annotated, blind, noise
-from vcwork.annotated import Clips, Located, Moments, Segmented
-from vcwork.audit import Result, results_table
-from vcwork.errors import VcworkError
+from vcwork.base.errors import VcworkError
+from vcwork.measure import noise
+from vcwork.measure.result import Result, results_table
+from vcwork.review import annotated, blind
+from vcwork.review.annotated import Clips, Located, Moments, Segmented
 
 
 def by_name(results: list[Result]) -> dict[str, Result]:

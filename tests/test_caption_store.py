@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from vcwork.caption_store import (
+from vcwork.base.errors import VcworkError
+from vcwork.core.sampling import Track
+from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.data.howto100m.captions import (
     CaptionRule,
     PartBuilder,
     cut_tokens,
@@ -13,9 +16,6 @@ from vcwork.caption_store import (
     vocabulary_hash,
     write_caption_store,
 )
-from vcwork.errors import VcworkError
-from vcwork.sampling import Track
-from vcwork.text import SPECIAL, Tokenizer
 
 TOKENIZER = Tokenizer([*SPECIAL, *"abcdefghij", *(f"##{letter}" for letter in "abcdefghij"), "salt", "stir"])
 RULE = CaptionRule.of(TOKENIZER)

@@ -7,7 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from vcwork.captions import (
+from vcwork.base.errors import VcworkError
+from vcwork.data.captions import (
     Caption,
     CaptionReport,
     CharacterDamage,
@@ -19,7 +20,6 @@ from vcwork.captions import (
     repeated_word_share,
     write_vtt,
 )
-from vcwork.errors import VcworkError
 
 VTT = """WEBVTT
 Kind: captions

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.checkpoint import Encoder, load_encoder, save_encoder
-from vcwork.config import ModelConfig
-from vcwork.encode import encode_text, encode_video
-from vcwork.errors import VcworkError
-from vcwork.files import sha256_file
-from vcwork.model import VideoCLIP
-from vcwork.store import Contract
-from vcwork.text import Tokenizer
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import sha256_file
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+from vcwork.data.store import Contract
+from vcwork.encoders.checkpoint import save_encoder
+from vcwork.encoders.encode import encode_text, encode_video
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.load import load_encoder
 
 CONTRACT = Contract("toy", "none", 1.0, 8, "none", 6)
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.closed_form import start_from_captions
-from vcwork.config import ModelConfig, OverlapConfig, TrainConfig
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
-from vcwork.sampling import Track
-from vcwork.text import Tokenizer
-from vcwork.train import PairData, draw_pairs
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import PairData, draw_pairs
+from vcwork.core.config import ModelConfig, OverlapConfig, TrainConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import Track
+from vcwork.core.text import Tokenizer
+from vcwork.training.closed_form import start_from_captions
 
 THINGS, WHEN = [f"thing{'abcdefghij'[i]}" for i in range(10)], ["first", "then", "lastly"]
 CONFIG = TrainConfig(start="closed form", pairs=OverlapConfig(rule="each"))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork import clusters
-from vcwork.clusters import cell_candidates, cluster_batches, nearest, rank_videos, recall_of_exact, summarize
-from vcwork.config import ClusterConfig, ModelConfig, TrainConfig
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
-from vcwork.sampling import Track
-from vcwork.text import SPECIAL, Tokenizer
-from vcwork.train import PairData, collate, draw_pairs, epoch_batches, video_vectors
+from vcwork.base.errors import VcworkError
+from vcwork.core import clusters
+from vcwork.core.batches import PairData, collate, draw_pairs, epoch_batches, video_vectors
+from vcwork.core.clusters import cell_candidates, cluster_batches, nearest, rank_videos, recall_of_exact, summarize
+from vcwork.core.config import ClusterConfig, ModelConfig, TrainConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import Track
+from vcwork.core.text import SPECIAL, Tokenizer
 
 CELLS = ClusterConfig(search="reference cell", videos_per_batch=8, nlist=5, ranks=3)
 
@@ -107,7 +107,8 @@ def test_too_few_videos_for_cells_or_batches(change, said):
 
 def test_number_of_threads_changes_nothing():
     code = (
-        "import numpy as np; from vcwork.clusters import cluster_batches; from vcwork.config import ClusterConfig;"
+        "import numpy as np; from vcwork.core.clusters import cluster_batches;"
+        "from vcwork.core.config import ClusterConfig;"
         "x = np.random.default_rng(0).normal(size=(3000, 48)).astype('f4');"
         "c = ClusterConfig(search='reference cell', videos_per_batch=8, nlist=40, ranks=2);"
         "print([b.tolist() for b in cluster_batches(x, c, 60, np.random.default_rng(0))])"

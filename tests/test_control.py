@@ -7,13 +7,14 @@ be clearly better, or the comparison would show nothing.
 import numpy as np
 import pytest
 
-from vcwork.backbones import get_backbone
-from vcwork.encode import encode_text, encode_video
-from vcwork.evaluation import annotated_clips, clip_scores, localization_cases, seconds_of_split
-from vcwork.features import extract
-from vcwork.lab import LabConfig, make_corpus
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.extract import extract
+from vcwork.data.lab.make import LabConfig, make_corpus
+from vcwork.encoders.encode import encode_text, encode_video
 from vcwork.tasks import classification, localization, retrieval, segmentation, videoqa
-from vcwork.workspace import TINY_SIZES, tiny_training, train
+from vcwork.tasks.cases import annotated_clips, clip_scores, localization_cases, seconds_of_split
+from vcwork.training.run import train
+from vcwork.training.workspace import TINY_SIZES, tiny_training
 
 
 @pytest.fixture(scope="module")

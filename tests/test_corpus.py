@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from vcwork.captions import Caption
-from vcwork.corpus import Segment, gather, open_corpus, save_corpus, scan_folder
-from vcwork.coverage import coverage
-from vcwork.errors import VcworkError
-from vcwork.video import write_mp4
+from vcwork.base.errors import VcworkError
+from vcwork.data.captions import Caption
+from vcwork.data.corpus import Segment, gather, open_corpus, save_corpus, scan_folder
+from vcwork.data.coverage import coverage_of
+from vcwork.data.video import write_mp4
 
 VTT = "WEBVTT\n\n00:00.000 --> 00:01.000\ncut onions\n\n00:01.000 --> 00:02.500\ncut onions and fry\n"
 
@@ -60,7 +60,7 @@ def test_open_lab_layout(tmp_path):
     assert corpus.truth("a") == TRUTH
     assert corpus.raw_captions("a")[1].text == "cut onions and fry"
     assert corpus.captions("a") == [Caption(0, 1, "cut onions"), Caption(1, 2.5, "and fry")]
-    assert coverage(corpus).complete
+    assert coverage_of(corpus).complete
 
 
 def test_captions_are_cut_at_the_videos_end_and_counted(tmp_path):
@@ -68,7 +68,7 @@ def test_captions_are_cut_at_the_videos_end_and_counted(tmp_path):
     assert corpus.captions("a")[-1] == Caption(1, 2.0, "and fry")
     assert len(corpus.captions("b")) == 1 and len(corpus.raw_captions("b")) == 2
     assert "starts at 1.0 s, the video ends at 1.0 s" in corpus.caption_report("b").dropped[0]
-    table = coverage(corpus).table()
+    table = coverage_of(corpus).table()
     assert "captions cut at the video's end: 1" in table and "caption cues dropped: 1" in table
 
 
@@ -122,7 +122,7 @@ def test_missing_files_change_the_denominators(tmp_path):
     (tmp_path / "videos" / "b.mp4").unlink()
     (tmp_path / "captions" / "a.vtt").write_bytes(b"WEBVTT\n\n00:00.000 --> 00:01.000\ncaf\xe9\n")
     corpus = open_corpus(tmp_path)
-    report = coverage(corpus)
+    report = coverage_of(corpus)
     assert corpus["b"].video is None and not report.complete
     assert report.counts["videos"].missing == {"b": "videos/b.mp4 is missing"}
     assert list(report.counts["captions"].missing) == ["a"]
@@ -147,10 +147,10 @@ def test_scan_folder_goes_on_and_counts(tmp_path):
     assert len(corpus.captions("language")) == 2 and corpus.captions("silent") == []
     assert set(corpus.missing_videos) == {"zero", "alone"}
     assert corpus.missing_videos["alone"] == "alone.vtt has no video of the same name"
-    counts = coverage(corpus).counts
+    counts = coverage_of(corpus).counts
     assert (counts["videos"].expected, counts["videos"].present) == (6, 4)
     assert counts["captions"].present == 2 and counts["captions"].missing["silent"] == "no caption file"
-    assert str(tmp_path) not in coverage(corpus).table()
+    assert str(tmp_path) not in coverage_of(corpus).table()
 
 
 def test_scanned_folder_can_be_saved_and_opened(tmp_path):
@@ -195,12 +195,12 @@ def test_untimed_captions_last_as_long_as_the_video(tmp_path):
 
 def test_real_clips(real):
     corpus = scan_folder(real / "clips")
-    assert len(corpus.videos) == 8 and coverage(corpus).complete
+    assert len(corpus.videos) == 8 and coverage_of(corpus).complete
     assert max(c.end_s for c in corpus.captions("nasa_13013")) == 13.0  # its last caption runs on after the end
 
 
 def test_light_imports_stay_light():
-    code = "import sys, vcwork.captions, vcwork.corpus, vcwork.features; sys.exit('torch' in sys.modules)"
+    code = "import sys, vcwork.data.captions, vcwork.data.corpus, vcwork.data.extract; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -229,4 +229,4 @@ def test_gathering_copies_where_links_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
     _film(tmp_path / "own" / "a.mp4")
     corpus = gather(scan_folder(tmp_path / "own"), tmp_path / "out")
-    assert not corpus["a"].video.is_symlink() and coverage(corpus).counts["videos"].present == 1
+    assert not corpus["a"].video.is_symlink() and coverage_of(corpus).counts["videos"].present == 1

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vcwork.baselines import OrderFromWords, Tfidf, TfidfRidge, order_columns
-from vcwork.corpus import open_corpus
-from vcwork.datasets import keyframes_corpus, read_keyframes
-from vcwork.errors import VcworkError
-from vcwork.metrics import choice_accuracy
+from vcwork.base.errors import VcworkError
+from vcwork.data.corpus import open_corpus
+from vcwork.data.keyframes import keyframes_corpus, read_keyframes
+from vcwork.measure.metrics import choice_accuracy
+from vcwork.review.baselines import OrderFromWords, Tfidf, TfidfRidge, order_columns
 
 WIDTH = 6
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from vcwork.captions import Caption, write_vtt
-from vcwork.corpus import open_corpus
-from vcwork.describe import describe, mention_offsets, table
-from vcwork.files import write_json
+from vcwork.base.files import write_json
+from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.corpus import open_corpus
+from vcwork.review.corpus_numbers import describe, mention_offsets, table
 
 
 @pytest.fixture

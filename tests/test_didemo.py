@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card
+from vcwork.base.errors import VcworkError
+from vcwork.measure.card import Card
 from vcwork.tasks import didemo
 from vcwork.tasks.didemo import SEGMENTS, Case
 

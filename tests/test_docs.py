@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vcwork import claims
+from vcwork.review import claims
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("params/*.md")])

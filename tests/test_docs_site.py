@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from vcwork.errors import VcworkError
+from vcwork.base.errors import VcworkError
 
 pytest.importorskip("sphinx", reason="needs the extra `docs`")
 pytest.importorskip("myst_nb", reason="needs the extra `docs`")
@@ -121,7 +121,8 @@ def test_every_public_module_is_in_the_reference(site):
             assert f'href="reference/{name}.html"' in listed, name
             page = (site / f"reference/{name}.html").read_text(encoding="utf-8")
             assert f'id="module-{name}"' in page, name
-    assert 'id="vcwork.encode.encode_video"' in (site / "reference/vcwork.encode.html").read_text(encoding="utf-8")
+    page = (site / "reference/vcwork.encoders.encode.html").read_text(encoding="utf-8")
+    assert 'id="vcwork.encoders.encode.encode_video"' in page
 
 
 def test_panels_and_outputs_arrive_whole(site):
@@ -140,7 +141,7 @@ def test_panels_and_outputs_arrive_whole(site):
 def project(tmp_path: Path) -> Path:
     for folder in ("docs", "notebooks", "vcwork/tasks", "params", "benchmarks"):
         (tmp_path / folder).mkdir(parents=True)
-    for name in ("docs/a.md", "docs/b.md", "notebooks/10_x.ipynb", "vcwork/model.py", "vcwork/tasks/__init__.py",
+    for name in ("docs/a.md", "docs/b.md", "notebooks/10_x.ipynb", "vcwork/core/model.py", "vcwork/tasks/__init__.py",
                  "params/x.yaml", "benchmarks/README.md", "docs/p.png", "README.md"):  # fmt: skip
         (tmp_path / name).write_text("x: 1\n")
     return tmp_path
@@ -150,7 +151,7 @@ def test_links_lead_to_what_stands_in_the_site(project):
     told = {
         "[x](b.md#part)": "[x](b.md#part)",
         "[x](../notebooks/10_x.ipynb)": "[x](notebooks/10_x.ipynb)",
-        "[x](../vcwork/model.py)": "[x](reference/vcwork.model.md)",
+        "[x](../vcwork/core/model.py)": "[x](reference/vcwork.core.model.md)",
         "[x](../vcwork/tasks/__init__.py)": "[x](reference/vcwork.tasks.md)",
         "[x](../benchmarks/README.md)": "[x](benchmarks/README.md)",
         "[x](../params/x.yaml)": "[x](params/x.yaml.md)",
@@ -191,15 +192,15 @@ def test_an_output_is_quoted_as_it_is_stored(project):
 
 
 def test_docstrings_are_escaped_and_their_code_stays_code():
-    assert conf.as_text(["Scores (Q, N) of *all* pairs_ and `score`;", "see `vcwork.encode.score`."])[0] == (
-        r"Scores (Q, N) of \*all\* pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encode.score`\ ."
+    assert conf.as_text(["Scores (Q, N) of *all* pairs_ and `score`;", "see `vcwork.encoders.encode.score`."])[0] == (
+        r"Scores (Q, N) of \*all\* pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encoders.encode.score`\ ."
     )
     assert conf.as_text(["One.", "", "    a = *b", "", "Two."]) == ["One.", "", "::", "", "    a = *b", "", "Two.", ""]
     assert conf.as_text(["Either", "* one", "* two"])[:3] == ["| Either", r"| \* one", r"| \* two"]
 
 
 def test_every_choice_and_disagreement_is_in_the_tables():
-    from vcwork import ingredients
+    from vcwork.training import ingredients
 
     text = build.choices()
     assert all(f"| {choice.name} |" in text for one in ingredients.INGREDIENTS for choice in one.choices)

@@ -11,7 +11,8 @@ import torch
 from ranks import everything, gradient
 from test_train import CONFIG, digest, new_model, run, toy
 
-from vcwork.train import apply_update, make_optimizer
+from vcwork.core.loop import make_optimizer
+from vcwork.core.step import apply_update
 
 HERE = Path(__file__).parent
 
@@ -54,7 +55,7 @@ def test_local_negatives_are_the_mean_of_two_separate_batches(two):
 
 
 def _gradient_of(config, batches, i: int) -> torch.Tensor:
-    from vcwork.train import collate, draw_pairs
+    from vcwork.core.batches import collate, draw_pairs
 
     data, tokenizer = toy()
     model = new_model(dropout=0.0)
@@ -84,7 +85,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(size):
 
 def test_parts_repeat_their_own_dropout():
     """With dropout the two passes over a part must agree, or the gradient is that of no loss."""
-    from vcwork.train import collate, draw_pairs
+    from vcwork.core.batches import collate, draw_pairs
 
     data, tokenizer = toy()
     videos = np.array([0, 3, 5, 7])

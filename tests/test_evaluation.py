@@ -6,19 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork import apply, encode, evaluation
-from vcwork.backbones import get_backbone
-from vcwork.captions import Caption, write_vtt
-from vcwork.checkpoint import Encoder
-from vcwork.config import ModelConfig
-from vcwork.corpus import Corpus, Recipe, Segment, Video, scan_folder
-from vcwork.errors import VcworkError
-from vcwork.features import contract_of, extract
-from vcwork.model import VideoCLIP
-from vcwork.store import Contract, write_store
-from vcwork.text import Tokenizer
-from vcwork.video import write_mp4
-from vcwork.video_index import VideoIndex
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.corpus import Corpus, Recipe, Segment, Video, scan_folder
+from vcwork.data.extract import contract_of, extract
+from vcwork.data.store import Contract, write_store
+from vcwork.data.video import write_mp4
+from vcwork.encoders import encode
+from vcwork.encoders.encoder import Encoder
+from vcwork.search import verbs as apply
+from vcwork.search.index import VideoIndex
+from vcwork.tasks import cases as evaluation
 
 WIDTH, WINDOW = 6, 8
 STEPS = {"s1": "chop the onion", "s2": "stir the soup", "s3": "peel the beet", "s4": "toss the salad"}
@@ -330,15 +332,3 @@ def test_clips_inside_their_whole_video(encoder, world):
     row = int(np.flatnonzero(clips.videos == "b")[1])  # seconds 4 to 6
     np.testing.assert_allclose(vectors[row], encode.encode_seconds(encoder, store["b"])[4:6].mean(0), rtol=1e-5)
     assert evaluation.places(clips)[clips.videos == "b"].tolist() == [0, 1, 2]
-
-
-def test_no_module_stands_in_the_way_of_a_plain_function():
-    """`import vcwork.x` puts the module x on the package, where it would hide a function of that name for good."""
-    import pkgutil
-
-    import vcwork
-
-    modules = {module.name for module in pkgutil.iter_modules(vcwork.__path__)}
-    assert not modules & set(vcwork.__all__)
-    for name in vcwork.__all__:
-        assert getattr(vcwork, name) is getattr(vcwork, name)

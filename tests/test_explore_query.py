@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from vcwork.encode import encode_seconds, encode_text
-from vcwork.errors import VcworkError
-from vcwork.explore_query import explore_query
-from vcwork.library import build_library
-from vcwork.workspace import prepare
+from vcwork.base.errors import VcworkError
+from vcwork.encoders.encode import encode_seconds, encode_text
+from vcwork.panels.make_alignment import explore_query
+from vcwork.search.library import build_library
+from vcwork.training.workspace import prepare
 
 
 @pytest.fixture(scope="module")

@@ -11,21 +11,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vcwork import files
-from vcwork.backbones import Backbone, get_backbone
-from vcwork.corpus import scan_folder
-from vcwork.errors import VcworkError
-from vcwork.features import (
-    Contract,
-    FeatureStore,
-    contract_of,
-    coverage,
-    extract,
-    open_store,
-    store_from_npy,
-    write_store,
-)
-from vcwork.video import write_mp4
+from vcwork.base import files
+from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.image import Backbone, get_backbone
+from vcwork.data.corpus import scan_folder
+from vcwork.data.coverage import coverage_of
+from vcwork.data.extract import contract_of, extract
+from vcwork.data.store import Contract, FeatureStore, open_store, store_from_npy, write_store
+from vcwork.data.video import write_mp4
 
 CONTRACT = Contract("toy", "none", 4.0, 16, "x / 255", 3)
 
@@ -164,7 +157,7 @@ def test_undecodable_videos_are_counted_not_fatal(real, tmp_path):
     store = extract(corpus, Toy(), tmp_path, workers=2, progress=False)
     assert store.ids == ["unordered", "video_90"]
     assert store.failed["corrupted"].startswith("corrupted.mp4: could not be decoded")
-    report = coverage(corpus, store)
+    report = coverage_of(corpus, store)
     assert (report.counts["features"].expected, report.counts["features"].present) == (3, 2)
     assert report.denominators["videos"] == (3, 2) and "test videos: 3 -> 2" in report.table()
     with pytest.raises(VcworkError, match=r"no features of video 'corrupted': corrupted\.mp4: could not"):
@@ -224,7 +217,7 @@ def test_full_disk_leaves_nothing_readable_and_resumes(corpus, tmp_path, monkeyp
 NO_ROOM = """
 import resource, signal, sys
 import numpy as np
-from vcwork.features import Contract, write_store
+from vcwork.data.store import Contract, write_store
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the limit then answers like a full disk, with an OSError
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 write_store(sys.argv[1], Contract("toy", "none", 4.0, 16, "x / 255", 100), {"a": np.zeros((4000, 100))})

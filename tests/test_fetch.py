@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from vcwork import fetch as module
-from vcwork.errors import VcworkError
-from vcwork.fetch import ASSETS, Asset, AssetFile, describe_assets, fetch
+from vcwork.base.errors import VcworkError
+from vcwork.data.backbones import weights as module
+from vcwork.data.backbones.weights import ASSETS, Asset, AssetFile, describe_assets, fetch
 
 NAME = "weights.pth"
 DATA = b"PK\x03\x04" + np.random.default_rng(0).bytes(900_000)

@@ -10,37 +10,38 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork import few_shot as module
-from vcwork import plots
-from vcwork.audit import Result
-from vcwork.checkpoint import Encoder, save_encoder
-from vcwork.config import ModelConfig
-from vcwork.corpus import Corpus, Recipe, Segment, Video
-from vcwork.errors import VcworkError
-from vcwork.evaluation import annotated_clips, clip_scores
-from vcwork.few_shot import (
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.data.corpus import Corpus, Recipe, Segment, Video
+from vcwork.data.store import Contract, FeatureStore, write_store
+from vcwork.encoders.checkpoint import save_encoder
+from vcwork.encoders.encoder import Encoder
+from vcwork.measure.card import Card
+from vcwork.measure.metrics import recall_at_k
+from vcwork.measure.result import Result
+from vcwork.panels import plots
+from vcwork.panels.plots import draw_curve
+from vcwork.tasks.cases import annotated_clips, clip_scores
+from vcwork.tasks.segmentation import segment
+from vcwork.training import few_shot as module
+from vcwork.training.few_shot import (
     CURVES,
     curve,
     curve_table,
     distinct_shots,
     draw,
-    draw_curve,
-    few_shot,
+    few_shot_points,
     gain,
     only_labelled,
     own_tasks,
     reading,
 )
-from vcwork.few_shot_tasks import Subject, head_scores, measure_localization, seconds_by_text
-from vcwork.finetune import FinetuneRecipe
-from vcwork.finetune_heads import TokenClassifier, predict_labels
-from vcwork.finetune_steps import step_scores
-from vcwork.metrics import recall_at_k
-from vcwork.model import VideoCLIP
-from vcwork.protocol import Card
-from vcwork.store import Contract, FeatureStore, write_store
-from vcwork.tasks.segmentation import segment
-from vcwork.text import SPECIAL, Tokenizer
+from vcwork.training.few_shot_tasks import Subject, head_scores, measure_localization, seconds_by_text
+from vcwork.training.finetune import FinetuneRecipe
+from vcwork.training.segmentation_head import TokenClassifier, predict_labels
+from vcwork.training.step_scorer import step_scores
 
 WIDTH, THEMES, WINDOW, STEP_S = 12, 9, 8, 4
 CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)
@@ -138,7 +139,9 @@ def test_a_fine_tuning_is_given_no_truth_but_the_labels(world, tmp_path, monkeyp
     monkeypatch.setattr(module, "finetune", lambda corpus, *more: given.append(corpus) or real(corpus, *more))
     corpus, store, encoder = world
     for keep in ("last", "best"):
-        points = few_shot(corpus, store, encoder, [recipe("localization", keep=keep)], [1], [3], tmp_path, updates=1)
+        points = few_shot_points(
+            corpus, store, encoder, [recipe("localization", keep=keep)], [1], [3], tmp_path, updates=1
+        )
         truth = {v.id: v.split for v in given[-1].videos.values() if v.segments}
         assert set(truth.values()) == ({"train", "val"} if keep == "best" else {"train"})
         assert {i for i, split in truth.items() if split == "train"} == set(points[1].labelled)
@@ -166,19 +169,19 @@ def test_points_come_back_and_go_on(world, tmp_path):
     corpus, store, encoder = world
     recipes = [recipe(task) for task in ("retrieval", "localization", "segmentation")]
     before = {k: v.clone() for k, v in encoder.model.state_dict().items()}
-    first = few_shot(corpus, store, encoder, recipes, [1, 2], [0, 1], tmp_path, updates=6)
+    first = few_shot_points(corpus, store, encoder, recipes, [1, 2], [0, 1], tmp_path, updates=6)
     assert all(torch.equal(v, before[k]) for k, v in encoder.model.state_dict().items()), "the checkpoint is a start"
     files = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     assert len(files) == len(first) == 3 * (1 + 2 * 2) and not any(name.startswith(".") for name in files)
     for path in sorted(tmp_path.iterdir())[::2]:  # as if it had been interrupted
         path.unlink()
-    again = few_shot(corpus, store, encoder, recipes, [1, 2], [0, 1], tmp_path, updates=6)
+    again = few_shot_points(corpus, store, encoder, recipes, [1, 2], [0, 1], tmp_path, updates=6)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == files, "the same bytes"
     assert again == first
-    few_shot(corpus, store, encoder, [recipe("retrieval", lr=1e-3)], [1], [0], tmp_path, updates=6)
+    few_shot_points(corpus, store, encoder, [recipe("retrieval", lr=1e-3)], [1], [0], tmp_path, updates=6)
     assert len(list(tmp_path.iterdir())) == len(files) + 2, "another recipe is another point"
     fewer = replace(corpus, videos={**corpus.videos, "test-soup0": replace(corpus["test-soup0"], segments=())})
-    few_shot(fewer, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, updates=6)
+    few_shot_points(fewer, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, updates=6)
     assert len(list(tmp_path.iterdir())) == len(files) + 4, "other annotations are another point"
     path = next(tmp_path.glob("retrieval-zero-shot-*"))
     stored = json.loads(path.read_text())
@@ -187,19 +190,19 @@ def test_points_come_back_and_go_on(world, tmp_path):
     with pytest.raises(VcworkError, match="expected a point made of this checkpoint"):
         for which in (corpus, fewer):
             for lr in (1e-3, 3e-3):
-                few_shot(which, store, encoder, [recipe("retrieval", lr=lr)], [1], [0], tmp_path, updates=6)
+                few_shot_points(which, store, encoder, [recipe("retrieval", lr=lr)], [1], [0], tmp_path, updates=6)
 
 
 def test_no_model_is_measured_twice_for_want_of_videos(world, tmp_path):
     corpus, store, encoder = world
-    points = few_shot(corpus, store, encoder, [recipe("retrieval")], [8, 30], [0], tmp_path, updates=1)
+    points = few_shot_points(corpus, store, encoder, [recipe("retrieval")], [8, 30], [0], tmp_path, updates=1)
     assert [p.n for p in points] == [0, 8] and points[1].short == {"cake": 3}
     assert "at most 8 of each recipe" in points[1].result("t2v_R@1").protocol.rule
 
 
 def test_every_n_gets_the_updates_asked_for(world, tmp_path):
     corpus, store, encoder = world
-    points = few_shot(corpus, store, encoder, [recipe("segmentation")], [1, 8], [0], tmp_path, updates=9)
+    points = few_shot_points(corpus, store, encoder, [recipe("segmentation")], [1, 8], [0], tmp_path, updates=9)
     did = {p.n: (p.training["epochs"], p.training["updates"]) for p in points if p.n}
     assert did == {1: (9, 9), 8: (3, 9)}, "2 videos are one batch of 4, 11 are three"
 
@@ -207,7 +210,7 @@ def test_every_n_gets_the_updates_asked_for(world, tmp_path):
 @pytest.mark.parametrize("task", ["retrieval", "localization", "segmentation"])
 def test_labels_help_and_more_labels_help_more(world, tmp_path, task):
     corpus, store, encoder = world
-    points = few_shot(corpus, store, encoder, [recipe(task)], [1, 8], [0, 1, 2], tmp_path, updates=30)
+    points = few_shot_points(corpus, store, encoder, [recipe(task)], [1, 8], [0, 1, 2], tmp_path, updates=30)
     metric = {t: m for t, m in CURVES.values() if not m.startswith("texts")}[task]
     zero, one, all_ = curve(points, task, metric)
     floor = max(zero.value, all_.best_trivial[1])
@@ -227,7 +230,7 @@ def test_labels_of_other_recipes_are_said_to_be_that(world, tmp_path):
         corpus, videos={i: v for i, v in corpus.videos.items() if v.split != "train" or v.recipe == "soup"}
     )
     unseen.videos |= {i: replace(v, split="val") for i, v in corpus.videos.items() if i.startswith("test-soup")}
-    points = few_shot(unseen, store, encoder, [recipe("segmentation")], [8], [0], tmp_path, updates=20)
+    points = few_shot_points(unseen, store, encoder, [recipe("segmentation")], [8], [0], tmp_path, updates=20)
     result = points[1].result("frame_accuracy")
     assert "of other recipes than those measured" in result.protocol.rule
     assert "a head of 4 labelled steps, 0 of the 4 steps measured" in result.protocol.rule
@@ -240,7 +243,7 @@ def test_labels_of_other_recipes_are_said_to_be_that(world, tmp_path):
 def test_zero_shot_is_the_checkpoint_measured_by_hand(world, tmp_path):
     corpus, store, encoder = world
     recipes = [recipe(task) for task in ("retrieval", "localization", "segmentation")]
-    points = few_shot(corpus, store, encoder, recipes, [1], [0], tmp_path, updates=1)
+    points = few_shot_points(corpus, store, encoder, recipes, [1], [0], tmp_path, updates=1)
     zero = {p.task: p for p in points if p.n == 0}
     clips = annotated_clips(corpus, store, "test")
     by_hand = recall_at_k(clip_scores(encoder, clips), 1, clips.steps[:, None] == clips.steps)
@@ -285,7 +288,7 @@ def test_a_head_says_what_its_argmax_says(world):
 
 def test_the_gain_is_paired_over_videos(world, tmp_path):
     corpus, store, encoder = world
-    start, *_ = few_shot(corpus, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, 1)
+    start, *_ = few_shot_points(corpus, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, 1)
     counts = {f"v{i}": [i % 3, 3, ""] for i in range(12)}
     start = replace(start, counts={"t2v_R@1": counts})
     better = [
@@ -327,7 +330,7 @@ def test_a_curve_is_read_and_drawn():
 
 def test_what_cannot_be_asked_for(world, tmp_path):
     corpus, store, encoder = world
-    ask = lambda *recipes, shots=(1,), seeds=(0,), **more: few_shot(  # noqa: E731
+    ask = lambda *recipes, shots=(1,), seeds=(0,), **more: few_shot_points(  # noqa: E731
         corpus, store, encoder, recipes, shots, seeds, tmp_path, **more
     )
     with pytest.raises(VcworkError, match="task: expected one of retrieval, localization, segmentation, got 'videoqa'"):
@@ -339,8 +342,8 @@ def test_what_cannot_be_asked_for(world, tmp_path):
     with pytest.raises(VcworkError, match="updates from 1"):
         ask(recipe("retrieval"), updates=0)
     with pytest.raises(VcworkError, match="expected a saved checkpoint"):
-        few_shot(corpus, store, replace(encoder, digest="unsaved"), [recipe("retrieval")], [1], [0], tmp_path)
+        few_shot_points(corpus, store, replace(encoder, digest="unsaved"), [recipe("retrieval")], [1], [0], tmp_path)
     bare = replace(corpus, videos={i: v for i, v in corpus.videos.items() if v.split != "train" or not v.segments})
     with pytest.raises(VcworkError, match="no train video has a recipe and annotated segments"):
-        few_shot(bare, store, encoder, [recipe("retrieval")], [1], [0], tmp_path)
+        few_shot_points(bare, store, encoder, [recipe("retrieval")], [1], [0], tmp_path)
     assert not list(Path(tmp_path).iterdir()), "nothing was begun"

@@ -12,15 +12,22 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from vcwork.checkpoint import Encoder, load_encoder, save_encoder
-from vcwork.config import ModelConfig
-from vcwork.corpus import Corpus, Recipe, Segment, Video
-from vcwork.datasets import read_frame_labels
-from vcwork.encode import encode_text, encode_video, score
-from vcwork.errors import VcworkError
-from vcwork.finetune import ClipSet, FinetuneRecipe, finetune_pairs, read_finetune_recipe, save_finetuned
-from vcwork.finetune_corpus import finetune, labelled_videos
-from vcwork.finetune_heads import (
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.data.corpus import Corpus, Recipe, Segment, Video
+from vcwork.data.keyframes import read_frame_labels
+from vcwork.data.store import Contract, FeatureStore, write_store
+from vcwork.encoders.checkpoint import save_encoder
+from vcwork.encoders.encode import encode_text, encode_video, score
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.load import load_encoder
+from vcwork.measure.metrics import frame_accuracy, recall_at_k
+from vcwork.tasks.localization import Case, evaluate
+from vcwork.training.finetune import ClipSet, FinetuneRecipe, finetune_pairs, read_finetune_recipe, save_finetuned
+from vcwork.training.finetune_corpus import finetune, labelled_videos
+from vcwork.training.segmentation_head import (
     LabelledVideo,
     TokenClassifier,
     as_tokens,
@@ -34,12 +41,7 @@ from vcwork.finetune_heads import (
     token_labels,
     train_starts,
 )
-from vcwork.finetune_steps import StepVideo, finetune_localization, step_scores
-from vcwork.metrics import frame_accuracy, recall_at_k
-from vcwork.model import VideoCLIP
-from vcwork.store import Contract, FeatureStore, write_store
-from vcwork.tasks.localization import Case, evaluate
-from vcwork.text import SPECIAL, Tokenizer
+from vcwork.training.step_scorer import StepVideo, finetune_localization, step_scores
 
 WIDTH, THEMES, WINDOW = 12, 6, 8
 CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)

@@ -23,33 +23,25 @@ from transformers import (
     ViTModel,
 )
 
-from vcwork import frames, pixels
-from vcwork.captions import Caption, write_vtt
-from vcwork.checkpoint import load_encoder
-from vcwork.config import ClusterConfig, OverlapConfig, TrainConfig
-from vcwork.corpus import Corpus, Recipe, Segment, Video
-from vcwork.distil import distil
-from vcwork.encode import encode_seconds, encode_text, encode_video
-from vcwork.engine import Engine
-from vcwork.errors import VcworkError
-from vcwork.evaluation import clip_scores
-from vcwork.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames, train_frames
-from vcwork.pixels import (
-    LazyFrames,
-    PixelPairs,
-    Span,
-    View,
-    frame_clips,
-    frame_pairs,
-    keep_frames,
-    read_span,
-    sample_times,
-)
-from vcwork.store import Contract
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import derange, pairs_of, video_vectors
+from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
+from vcwork.core.engine import Engine
+from vcwork.core.loop import make_optimizer
+from vcwork.core.step import apply_update
+from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.corpus import Corpus, Recipe, Segment, Video
+from vcwork.data.store import Contract
+from vcwork.data.video import write_mp4
+from vcwork.encoders import frames, pixels
+from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
+from vcwork.encoders.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames
+from vcwork.encoders.load import load_encoder
+from vcwork.encoders.pixels import LazyFrames, Span, View, read_span, sample_times
 from vcwork.tasks import retrieval
-from vcwork.train import derange, make_optimizer, pairs_of, video_vectors
-from vcwork.update import apply_update
-from vcwork.video import write_mp4
+from vcwork.tasks.cases import clip_scores
+from vcwork.training.distil import distil
+from vcwork.training.frames import PixelPairs, frame_clips, frame_pairs, keep_frames, train_frames
 
 FPS, SIDE, PART_S = 4, 32, 4
 COLOURS = {

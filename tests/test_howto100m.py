@@ -15,28 +15,22 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork import howto100m_stores
-from vcwork.caption_store import open_caption_store
-from vcwork.captions import deduplicate, read_captions
-from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
-from vcwork.errors import VcworkError
-from vcwork.files import sha256_arrays
-from vcwork.howto100m import (
-    HowTo100M,
-    add_arguments,
-    convert_howto100m,
-    main,
-    open_converted,
-    stored_pairs,
-)
-from vcwork.howto100m_sources import read_id_list
-from vcwork.json_stream import stream_object
-from vcwork.model import VideoCLIP
-from vcwork.packed import PackedSplit, RaggedFile, packed_split, read_meta
-from vcwork.store import Contract, open_store, write_store
-from vcwork.text import SPECIAL, Tokenizer
-from vcwork.train import PairData, pretrain
-from vcwork.training import caption_track, train_converted, validation_nce
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import sha256_arrays
+from vcwork.core.batches import PairData, caption_track
+from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
+from vcwork.core.loop import pretrain
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.data.captions import deduplicate, read_captions
+from vcwork.data.howto100m import stores as howto100m_stores
+from vcwork.data.howto100m.captions import open_caption_store
+from vcwork.data.howto100m.convert import add_arguments, convert_howto100m, main, open_converted, stored_pairs
+from vcwork.data.howto100m.json_stream import stream_object
+from vcwork.data.howto100m.packed import PackedSplit, RaggedFile, packed_split, read_meta
+from vcwork.data.howto100m.sources import HowTo100M, read_id_list
+from vcwork.data.store import Contract, open_store, write_store
+from vcwork.training.run import train_converted, validation_nce
 
 WORDS = ["salt", "stir", "cut", "the", "carrot", "onion", "pan", "heat", "then", "now", "fry", "add"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -230,8 +224,8 @@ def test_a_real_kill(world, tmp_path, capsys):
     for id in ids:
         np.save(world.folder / "npy" / f"{id}.npy", rows)
     TOKENIZER.save(world.folder)
-    code = "import sys, argparse; from vcwork.howto100m import *; p = argparse.ArgumentParser(); add_arguments(p);"
-    code += "sys.exit(main(p.parse_args()))"
+    code = "import sys, argparse; from vcwork.data.howto100m.convert import *; p = argparse.ArgumentParser();"
+    code += "add_arguments(p); sys.exit(main(p.parse_args()))"
     words = ["--ids", f"train={world.folder / 'train.lst'}", "--captions", str(world.json), "--quiet"]
     words += ["--features", str(world.folder / "npy"), "--vocab", str(world.folder), "--shard-rows", "200"]
     words += ["--videos-per-part", "20", "--width", str(WIDTH), "--normalisation", "none"]

@@ -3,15 +3,14 @@
 import numpy as np
 import pytest
 
-from vcwork.captions import repeated_word_share
-from vcwork.corpus import open_corpus
-from vcwork.errors import VcworkError
-from vcwork.files import sha256_file
-from vcwork.lab import LabConfig, make_corpus
-from vcwork.lab.make import plan
-from vcwork.lab.render import hand_path
-from vcwork.lab.world import ACTION, ACTIONS, THING, THINGS, combination_split, make_recipes
-from vcwork.video import iter_seconds, probe
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import sha256_file
+from vcwork.data.captions import repeated_word_share
+from vcwork.data.corpus import open_corpus
+from vcwork.data.lab.make import LabConfig, make_corpus, plan
+from vcwork.data.lab.render import hand_path
+from vcwork.data.lab.world import ACTION, ACTIONS, THING, THINGS, combination_split, make_recipes
+from vcwork.data.video import iter_seconds, probe
 
 SMALL = LabConfig(train_families=1, val_families=1, test_families=1, train_videos=1, val_videos=1, test_videos=1)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vcwork import annotated, blind, ledger
-from vcwork.audit import Result
-from vcwork.claims import CLAIMS, Claim
-from vcwork.errors import VcworkError
-from vcwork.ledger import VERDICTS, Evidence, Span, judge
-from vcwork.protocol import Card
-from vcwork.sampling import uniform_range
+from vcwork.base.errors import VcworkError
+from vcwork.core.sampling import uniform_range
+from vcwork.measure.card import Card
+from vcwork.measure.result import Result
+from vcwork.review import annotated, blind, ledger
+from vcwork.review.claims import CLAIMS, Claim
+from vcwork.review.ledger import VERDICTS, Evidence, Span, judge
 
 
 def span(value: float, half: float = 0.02) -> Span:

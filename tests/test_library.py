@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork import library
-from vcwork.checkpoint import Encoder
-from vcwork.config import ModelConfig
-from vcwork.encode import encode_seconds, encode_text, encode_video
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
-from vcwork.store import Contract, write_store
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+from vcwork.data.store import Contract, write_store
+from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import Encoder
+from vcwork.search import library
+from vcwork.search.index import VideoIndex
 from vcwork.tasks import moments
-from vcwork.text import Tokenizer
-from vcwork.video_index import VideoIndex
 
 WIDTH, WINDOW = 6, 8
 SENTENCES = ["chop the onion", "stir the soup", "peel the beet"]
@@ -108,7 +108,7 @@ def test_moments_of_a_library_are_those_of_its_videos(encoder, clips):
     text = encode_text(encoder, SENTENCES)[0]
     curves = {video: encode_seconds(encoder, clip) @ text for video, clip in clips.items()}
     assert library.seconds_scores(index, text, "m3") == pytest.approx(curves["m3"], rel=1e-4)
-    every = [(m.score, v, m.start_s) for v, curve in curves.items() for m in moments.moments(curve, 4, window_s=5)]
+    every = [(m.score, v, m.start_s) for v, curve in curves.items() for m in moments.best_moments(curve, 4, window_s=5)]
     found = library.find_moments(index, text, top=4, videos=5, window_s=5)
     assert [(f.video, f.moment.start_s) for f in found] == [(v, s) for _, v, s in sorted(every, reverse=True)[:4]]
     for a in found:

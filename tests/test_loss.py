@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.errors import VcworkError
-from vcwork.loss import LOSSES, mil_nce, reference_nce, symmetric_nce, t2v_nce, v2t_nce
+from vcwork.base.errors import VcworkError
+from vcwork.core.loss import LOSSES, mil_nce, reference_nce, symmetric_nce, t2v_nce, v2t_nce
 
 
 def _pair(b: int = 5, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vcwork import machine
+from vcwork.workbench import machine
 
 
 def git(folder: Path, *arguments: str) -> None:

@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from vcwork import metrics
-from vcwork.errors import VcworkError
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics
 
 # rows are queries; the diagonal is right. Ranks by hand: 1, 2, 4, 1
 WORKED = np.array([[9, 1, 2, 3], [8, 7, 1, 2], [4, 3, 1, 2], [0, 1, 2, 3]], float)
@@ -257,7 +257,7 @@ def test_purity_and_nmi():
     assert metrics.nmi(np.array([0, 0, 1, 1]), np.array([0, 0, 0, 1])) == pytest.approx(2 * (u + v - both) / (u + v))
 
 
-@pytest.mark.parametrize("module", ["vcwork.metrics", "vcwork.audit", "vcwork.trivial"])
+@pytest.mark.parametrize("module", ["vcwork.measure.metrics", "vcwork.measure.result", "vcwork.measure.trivial"])
 def test_no_heavy_package_is_imported(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'faiss', 'matplotlib', 'av') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

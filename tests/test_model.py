@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.config import ModelConfig
-from vcwork.errors import VcworkError
-from vcwork.loss import symmetric_nce
-from vcwork.model import VideoCLIP
-from vcwork.text import Tokenizer
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.loss import symmetric_nce
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
 
 
 @pytest.fixture(scope="module")

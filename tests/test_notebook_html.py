@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vcwork.notebook_html import draw_formulas, settle, title, widget_text, write_figures, write_html
-from vcwork.widgets.alignment import AlignmentExplorer
+from vcwork.panels.alignment import AlignmentExplorer
+from vcwork.workbench.notebook_html import draw_formulas, settle, title, widget_text, write_figures, write_html
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STATE = {

@@ -8,11 +8,12 @@ import nbformat
 import papermill
 import pytest
 
-from vcwork.errors import VcworkError
-from vcwork.notebook_html import title
-from vcwork.parameters import read_parameters
-from vcwork.results import MIME, as_result
-from vcwork.stored import personal_paths, refresh_one
+from vcwork.base.errors import VcworkError
+from vcwork.measure.result import as_result
+from vcwork.workbench.notebook_html import title
+from vcwork.workbench.parameters import read_parameters
+from vcwork.workbench.recording import MIME
+from vcwork.workbench.stored_notebooks import personal_paths, refresh_one
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 

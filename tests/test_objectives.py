@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.batches import PairData, pairs_of
-from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
-from vcwork.engine import Engine
-from vcwork.errors import VcworkError
-from vcwork.loss import best_fit, chosen, mil_nce, nearest_negatives, other_videos, symmetric_nce, t2v_nce
-from vcwork.model import VideoCLIP
-from vcwork.sampling import Track, bag_of, bag_pair, sliding_windows
-from vcwork.text import SPECIAL, Tokenizer
-from vcwork.train import pretrain
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import PairData, pairs_of
+from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
+from vcwork.core.engine import Engine
+from vcwork.core.loop import pretrain
+from vcwork.core.loss import best_fit, chosen, mil_nce, nearest_negatives, other_videos, symmetric_nce, t2v_nce
+from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import Track, bag_of, bag_pair, sliding_windows
+from vcwork.core.text import SPECIAL, Tokenizer
 
 OWN = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 1, 1], [1, 1, 0, 0, 0]], dtype=torch.bool)  # 3 texts, 5 clips
 

@@ -12,19 +12,29 @@ import nbformat
 import numpy as np
 import pytest
 
-from vcwork import features, own_folder, own_pages, own_videos
 from vcwork.__main__ import main
-from vcwork.backbones import get_backbone
-from vcwork.corpus import gather
-from vcwork.encode import encode_seconds, encode_text
-from vcwork.errors import VcworkError
-from vcwork.features import carry_over, contract_of, extract
-from vcwork.own_folder import look_at, place_of, plain_name
-from vcwork.own_pages import open_lab, write_pages
-from vcwork.own_videos import answers, ask_all, backbone_for, check_contract, nearest, opened, problems, summary
-from vcwork.own_videos import own_videos as make
-from vcwork.store import open_store
-from vcwork.workspace import prepare
+from vcwork.base.errors import VcworkError
+from vcwork.data import extract as features
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.corpus import gather
+from vcwork.data.extract import carry_over, contract_of, extract
+from vcwork.data.store import open_store
+from vcwork.encoders.encode import encode_seconds, encode_text
+from vcwork.training.workspace import prepare
+from vcwork.workbench import own_folder, own_pages, own_videos
+from vcwork.workbench.own_folder import look_at, place_of, plain_name
+from vcwork.workbench.own_pages import open_lab, write_pages
+from vcwork.workbench.own_videos import (
+    answers,
+    ask_all,
+    backbone_for,
+    check_contract,
+    nearest,
+    opened,
+    problems,
+    summary,
+)
+from vcwork.workbench.own_videos import own_videos as make
 
 
 @pytest.fixture(scope="module")
@@ -419,7 +429,7 @@ def test_features_are_carried_over(ws, folder, tmp_path, monkeypatch):
 
 
 def test_workers_end_with_a_parent_that_was_killed():
-    worker = "import time; from vcwork import features; features._start_worker(None); print('ready', flush=True)"
+    worker = "import time; from vcwork.data import extract; extract._start_worker(None); print('ready', flush=True)"
     worker += "; time.sleep(60)"
     parent = f"""
 import multiprocessing, sys, time

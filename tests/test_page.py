@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vcwork.page import page_html
+from vcwork.workbench.page import page_html
 
 NASTY = '</script><img src=x onerror=alert(1)> & "quotes"'
 PROTOCOL = "27 clips; pool of 27; ties: expected"

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from vcwork.captions import Caption, write_vtt
-from vcwork.config import OverlapConfig
-from vcwork.corpus import open_corpus
-from vcwork.errors import VcworkError
-from vcwork.files import write_json
-from vcwork.pairs import Named, draw, judge, lengths, named, table
-from vcwork.sampling import Pair, Track
-from vcwork.store import Contract, write_store
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import write_json
+from vcwork.core.config import OverlapConfig
+from vcwork.core.sampling import Pair, Track
+from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.corpus import open_corpus
+from vcwork.data.store import Contract, write_store
+from vcwork.review.judged_pairs import Named, draw, judge, lengths, named, table
 
 TRACK = Track("a", np.array([0.0, 5.0, 12.0]), np.array([4.0, 9.0, 15.0]), ((1, 2), (3,), (4, 5, 6)), 20)
 

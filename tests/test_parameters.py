@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from vcwork.errors import VcworkError
-from vcwork.parameters import Parameter, fill, from_text, parse_parameters, read_parameters, read_yaml
-from vcwork.profiles import find_notebook, plan_notebook, plan_profile
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_yaml
+from vcwork.workbench.parameters import Parameter, fill, from_text, parse_parameters, read_parameters
+from vcwork.workbench.profiles import find_notebook, plan_notebook, plan_profile
 
 CELL = """seed: int = 0            # feeds everything
 lr: float = 1.0e-3       # peak rate; lr = 0 freezes

@@ -23,21 +23,22 @@ from transformers import (
     XCLIPModel,
 )
 
-from vcwork import apply
-from vcwork.backbones import Backbone, get_backbone
-from vcwork.backbones_peer import PeerBackbone, whole_seconds
-from vcwork.checkpoint import load_encoder, save_encoder
-from vcwork.corpus import scan_folder
-from vcwork.encode import encode_seconds, encode_text, encode_video, features_of
-from vcwork.errors import VcworkError
-from vcwork.evaluation import annotated_clips, clip_scores, overview, seconds_of_split, setting_of
-from vcwork.features import contract_of, extract
-from vcwork.lab import LabConfig, make_corpus
-from vcwork.peers import Peer, is_peer, load_peer
+from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.dual import PeerBackbone, whole_seconds
+from vcwork.data.backbones.image import Backbone, get_backbone
+from vcwork.data.corpus import scan_folder
+from vcwork.data.extract import contract_of, extract
+from vcwork.data.lab.make import LabConfig, make_corpus
+from vcwork.data.video import iter_seconds, write_mp4
+from vcwork.encoders.checkpoint import save_encoder
+from vcwork.encoders.encode import encode_seconds, encode_text, encode_video, features_of
+from vcwork.encoders.load import load_encoder
+from vcwork.encoders.peers import Peer, is_peer, load_peer
+from vcwork.search import verbs as apply
+from vcwork.search.index import VideoIndex
 from vcwork.tasks import retrieval
-from vcwork.video import iter_seconds, write_mp4
-from vcwork.video_index import VideoIndex
-from vcwork.workspace import Workspace
+from vcwork.tasks.cases import annotated_clips, clip_scores, overview, seconds_of_split, setting_of
+from vcwork.training.workspace import Workspace
 
 KINDS = ("clip", "siglip", "xclip")
 SIDE, FRAMES = 32, 4

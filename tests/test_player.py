@@ -6,9 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from vcwork.errors import VcworkError
-from vcwork.player import embed, small_mp4
-from vcwork.video import iter_seconds, probe, write_mp4
+from vcwork.base.errors import VcworkError
+from vcwork.data.video import iter_seconds, probe, write_mp4
+from vcwork.panels.player import embed, small_mp4
 
 
 @pytest.fixture

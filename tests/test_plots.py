@@ -8,12 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from vcwork import plots
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card
-from vcwork.sampling import Pair
-from vcwork.tasks.moments import moments
+from vcwork.base.errors import VcworkError
+from vcwork.core.sampling import Pair
+from vcwork.measure.card import Card
+from vcwork.measure.result import Result
+from vcwork.panels import plots
+from vcwork.tasks.moments import best_moments
 from vcwork.tasks.segmentation import gamma_curve
 
 RNG, CARD = np.random.default_rng(0), Card("toy", "toy", "any")
@@ -34,7 +34,7 @@ DRAW = {
     "timeline": lambda ax: plots.timeline(
         ax, {lane: [(s, e, STEPS[k]) for s, e, k in TRUTH] for lane in ("truth", "prediction")}, 40, "Lanes"
     ),
-    "score_curve": lambda ax: plots.score_curve(ax, SCORES[0], moments(SCORES[0]), [(3, 9)], "Query"),
+    "score_curve": lambda ax: plots.score_curve(ax, SCORES[0], best_moments(SCORES[0]), [(3, 9)], "Query"),
     "frame_strip": lambda ax: plots.frame_strip(ax, FRAMES, [f"{i} s: {STEPS[i % 3]}" for i in range(5)], "Frames"),
     "loss_curve": lambda ax: plots.loss_curve(ax, np.arange(50), {"train": RNG.random(50)}, {"log B": 3.0}, 5, "Loss"),
     "bars_with_intervals": lambda ax: plots.bars_with_intervals(ax, RESULTS, "Results"),

@@ -5,10 +5,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from vcwork.backbones_motion import MotionBackbone
-from vcwork.corpus import Corpus, Segment, Video
-from vcwork.errors import VcworkError
-from vcwork.probe import OneFrame, StepSeconds, probe, ridge_labels, some_videos, step_seconds
+from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.motion import MotionBackbone
+from vcwork.data.corpus import Corpus, Segment, Video
+from vcwork.review.linear_probe import OneFrame, StepSeconds, probe, ridge_labels, some_videos, step_seconds
 
 RNG = np.random.default_rng(0)
 

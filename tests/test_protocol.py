@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vcwork import audit
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.protocol import NEEDS, Card, as_card, one_split
-from vcwork.results import as_result, record, recorded
-from vcwork.trivial import REGISTRY
+from vcwork.base.errors import VcworkError
+from vcwork.measure import intervals
+from vcwork.measure import result as result_tables
+from vcwork.measure.card import NEEDS, Card, as_card, one_split
+from vcwork.measure.result import Result, as_result
+from vcwork.measure.trivial import REGISTRY
+from vcwork.workbench.recording import record, recorded
 
 FULL = Card(
     "retrieval", "lab test", "zero-shot", 3305, 1, (2, 80), ("first 32 s of a clip", 0.154), "expected",
@@ -64,7 +65,7 @@ def test_a_field_that_cannot_be_is_named(field, value, message):
 def test_no_table_shows_a_result_whose_card_lacks_what_its_task_needs(task, monkeypatch):
     monkeypatch.delenv("VCWORK_RESULTS_DIR", raising=False)
     whole, known = replace(FULL, task=task), dict.fromkeys(REGISTRY.get(task, {}), 0.01)
-    for show in (audit.results_table, audit.results_html, lambda rows: record(rows, "any")):
+    for show in (result_tables.results_table, lambda rows: record(rows, "any")):
         show([_result(whole, trivial=known)])
         for name in NEEDS[task]:
             empty = None if name in ("pool", "captions") else ""
@@ -104,9 +105,9 @@ def test_a_record_older_than_cards_still_opens():
 def test_a_test_time_trick_stands_beside_the_very_name():
     plain, crowd = _result(FULL.but(tricks=())), _result(FULL.but(tricks=("dual softmax (transductive)",)))
     bank = _result(FULL.but(tricks=("query bank of 9 texts of lab train",)))
-    names = [audit.row(r)["metric"] for r in (plain, crowd, bank)]
+    names = [result_tables.row(r)["metric"] for r in (plain, crowd, bank)]
     assert names == ["t2v_R@1", "t2v_R@1 [transductive]", "t2v_R@1 [test-time trick]"]
-    for table in (audit.results_table([crowd]), audit.results_html([crowd]), audit.results_latex([crowd])):
+    for table in (result_tables.results_table([crowd]), result_tables.results_latex([crowd])):
         assert "[transductive]" in table
 
 
@@ -114,14 +115,14 @@ def test_two_splits_are_never_compared():
     val, test = replace(FULL, split="lab val"), FULL
     message = "numbers of two splits are not compared: 'lab test' and 'lab val'"
     with pytest.raises(VcworkError, match=message):
-        audit.over_seeds([[_result(test)], [_result(val)]])
+        result_tables.over_seeds([[_result(test)], [_result(val)]])
     with pytest.raises(VcworkError, match=message):
-        audit.paired_bootstrap(np.ones(4), np.zeros(4), list("aabb"), cards=(test, val))
+        intervals.paired_bootstrap(np.ones(4), np.zeros(4), list("aabb"), cards=(test, val))
     with pytest.raises(VcworkError, match=message):
         _result(test, paper=0.2, paper_protocol=val)
     with pytest.raises(VcworkError, match=r"'lab test' and 'unknown \(a record without a card\)'"):
         one_split([test, Card(rule="old")], "seeds")
-    assert audit.paired_bootstrap(np.ones(4), np.zeros(4), list("aabb"), cards=(test, test)).difference == 1
+    assert intervals.paired_bootstrap(np.ones(4), np.zeros(4), list("aabb"), cards=(test, test)).difference == 1
 
 
 def test_a_papers_number_stands_only_beside_its_own_protocol():
@@ -129,8 +130,8 @@ def test_a_papers_number_stands_only_beside_its_own_protocol():
     with pytest.raises(VcworkError, match="needs the card of its own protocol"):
         _result(FULL, paper=0.2)
     same = replace(FULL, pool=1000, tricks=())
-    assert "22.7 %" in audit.results_table([_result(same, paper=0.227, paper_protocol=published)])
-    other = audit.results_table([_result(FULL.but(tricks=()), paper=0.227, paper_protocol=published)])
+    assert "22.7 %" in result_tables.results_table([_result(same, paper=0.227, paper_protocol=published)])
+    other = result_tables.results_table([_result(FULL.but(tricks=()), paper=0.227, paper_protocol=published)])
     assert "22.7 %" not in other and "not comparable (pool)" in other
     stored = _result(same, paper=0.227, paper_protocol=published).as_dict()
     assert stored["paper"] == 0.227 and as_result(stored).paper_protocol == published

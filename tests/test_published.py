@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vcwork import audit
-from vcwork.audit import Result
-from vcwork.corpus import Corpus
-from vcwork.protocol import Card
-from vcwork.published import ROWS, part_of, with_paper
-from vcwork.results import as_result
+from vcwork.data.corpus import Corpus
+from vcwork.measure import result as result_tables
+from vcwork.measure.card import Card
+from vcwork.measure.result import Result, as_result
+from vcwork.review.published import ROWS, part_of, with_paper
 from vcwork.tasks import retrieval
 
 
@@ -26,7 +25,7 @@ def result(name: str, split: str, pool: float, n: int = 1000, task: str = "retri
 
 
 def cell(one: Result) -> str:
-    return audit.row(one)["paper"]
+    return result_tables.row(one)["paper"]
 
 
 def test_every_row_is_a_number_of_the_papers_tables():
@@ -66,7 +65,7 @@ def test_the_papers_number_stands_where_the_protocol_is_its_own():
 ])  # fmt: skip
 def test_another_gallery_of_the_same_part_is_named_and_no_error(split: str, pool: int):
     (found,) = with_paper([result("t2v_R@1", split, pool)], corpus("YouCook2"))
-    assert cell(found) == "not comparable (pool)" and "22.7" not in audit.results_table([found])
+    assert cell(found) == "not comparable (pool)" and "22.7" not in result_tables.results_table([found])
     assert "YouCook2 val 3,305 (paper)" in found.paper_protocol.rule
 
 

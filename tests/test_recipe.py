@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel
 
-from vcwork.config import ModelConfig, TrainConfig
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
-from vcwork.pretrained import bert_folder, start_from_bert
-from vcwork.recipe import read_recipe
-from vcwork.text import SPECIAL, Tokenizer
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig, TrainConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.encoders.from_bert import bert_folder, start_from_bert
+from vcwork.training.recipe import read_recipe
 
 
 def test_the_papers_recipe_is_the_published_one(root):
@@ -117,8 +117,9 @@ def test_a_learned_temperature_learns():
     import numpy as np
     from test_train import CONFIG, toy
 
-    from vcwork.train import apply_update as update
-    from vcwork.train import collate, draw_pairs, make_optimizer
+    from vcwork.core.batches import collate, draw_pairs
+    from vcwork.core.loop import make_optimizer
+    from vcwork.core.step import apply_update as update
 
     data, tokenizer = toy()
     model = VideoCLIP(ModelConfig(**SIZES | {"feature_dim": 12, "vocab_size": 17, "learn_temperature": True}))

@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file
 from transformers.models.bert import modeling_bert
 
-from vcwork.config import TrainConfig
-from vcwork.loss import reference_nce, t2v_nce, v2t_nce
-from vcwork.model import VideoCLIP
-from vcwork.released import CLS, SEP, config_of, map_released, our_name
-from vcwork.train import apply_update, make_optimizer
+from vcwork.core.config import TrainConfig
+from vcwork.core.loop import make_optimizer
+from vcwork.core.loss import reference_nce, t2v_nce, v2t_nce
+from vcwork.core.model import VideoCLIP
+from vcwork.core.step import apply_update
+from vcwork.encoders.released import CLS, SEP, config_of, map_released, our_name
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_three_updates_in_the_references_order_of_additions(model, vectors, monk
 
     monkeypatch.setattr(modeling_bert.BertEmbeddings, "forward", embed)
     monkeypatch.setattr(modeling_bert, "eager_attention_forward", attend)
-    monkeypatch.setattr("vcwork.model._mean_without_cls", mean)
+    monkeypatch.setattr("vcwork.core.model._mean_without_cls", mean)
     for bert in (model.video_bert, model.text_bert):
         bert.set_attn_implementation("eager")
     weights = _three_updates(model, vectors)["video_mlp.linear1.weight"]

@@ -9,12 +9,12 @@ import random
 import numpy as np
 import pytest
 
-from vcwork import metrics
-from vcwork.config import OverlapConfig
-from vcwork.errors import VcworkError
-from vcwork.pairs import _ROWS as pair_rows
-from vcwork.pairs import lengths
-from vcwork.sampling import Track, sample_pair, uniform_range
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import OverlapConfig
+from vcwork.core.sampling import Track, sample_pair, uniform_range
+from vcwork.measure import metrics
+from vcwork.review.judged_pairs import _ROWS as pair_rows
+from vcwork.review.judged_pairs import lengths
 from vcwork.tasks import localization
 
 RATE = 2.4  # tokens a second, paper
@@ -58,7 +58,7 @@ def test_a_hundred_thousand_draws_have_the_reference_statistics(reference):
         assert np.percentile(ours, [5, 25, 50, 75, 95]) == pytest.approx(theirs[1:6], abs=1)
         assert (ours.min(), ours.max()) == (theirs[0], theirs[6])
     for label, reduce, show, published in pair_rows:
-        assert show.format(reduce(found)).replace("%", " %") == published, f"the column of vcwork.pairs: {label}"
+        assert show.format(reduce(found)).replace("%", " %") == published, f"the column of pairs: {label}"
 
 
 def by_the_rules(track: Track, rng: random.Random) -> tuple[int, int, int, int]:

@@ -7,11 +7,12 @@ import pickle
 import pytest
 import torch
 
-from vcwork.checkpoint import load_card, load_encoder, load_model
-from vcwork.config import ModelConfig
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
-from vcwork.released import PREFIX, export_released, import_released, read_released, released_name
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.encoders.checkpoint import load_card, load_model
+from vcwork.encoders.load import load_encoder
+from vcwork.encoders.released import PREFIX, export_released, import_released, read_released, released_name
 
 
 @pytest.fixture
@@ -22,8 +23,9 @@ def small(reference):
 @pytest.fixture
 def ours(tmp_path):
     """A small file in the released layout, exported from an untrained model of ours."""
-    from vcwork.checkpoint import Encoder, save_encoder
-    from vcwork.released import S3D_FEATURES
+    from vcwork.data.contracts import S3D_FEATURES
+    from vcwork.encoders.checkpoint import save_encoder
+    from vcwork.encoders.encoder import Encoder
 
     torch.manual_seed(0)
     sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 2}
@@ -48,7 +50,7 @@ def test_imported_weights_compute_what_the_reference_did(small, reference, tmp_p
 
     vectors = np.load(reference / "small_encoders.npz", allow_pickle=False)
     import_released(small, tmp_path / "in", heads=4)
-    model = VideoCLIP.from_pretrained(tmp_path / "in")
+    model = load_model(tmp_path / "in")
     with torch.inference_mode():
         pooled = model.encode_video(*(torch.from_numpy(vectors[f"in_{n}"]) for n in ("vfeats", "vmasks"))).pooled
     theirs = torch.from_numpy(vectors["pooled_video"])
@@ -57,7 +59,7 @@ def test_imported_weights_compute_what_the_reference_did(small, reference, tmp_p
 
 def test_names_and_size_of_the_published_model():
     """308 parameters and 177,423,360 numbers, two id buffers beside them."""
-    from vcwork.released import _blank
+    from vcwork.encoders.released import _blank
 
     with torch.device("meta"):
         config = ModelConfig()
@@ -174,9 +176,9 @@ def test_heads_must_be_said_and_vocabulary_must_fit(ours, tmp_path):
 
 def test_contract_is_that_of_our_s3d(tmp_path, ours):
     """Features of S3D under its defaults open an imported checkpoint, if it was told the same weights."""
-    from vcwork.backbones_s3d import S3DBackbone, write_untrained
-    from vcwork.features import contract_of
-    from vcwork.released import S3D_FEATURES
+    from vcwork.data.backbones.s3d import S3DBackbone, write_untrained
+    from vcwork.data.contracts import S3D_FEATURES
+    from vcwork.data.extract import contract_of
 
     weights = write_untrained(tmp_path / "s3d.pth")
     found = contract_of(S3DBackbone(weights))

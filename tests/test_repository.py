@@ -11,8 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from vcwork.profiles import plan_notebook, profile_names
-from vcwork.stored import PERSONAL
+from vcwork.workbench.profiles import plan_notebook, profile_names
+from vcwork.workbench.stored_notebooks import PERSONAL
 
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".json", ".ipynb", ".sh", ".js", ".css", ".html", ".cfg", ""}
 

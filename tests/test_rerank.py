@@ -4,15 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.batches import PairData
-from vcwork.checkpoint import Encoder
-from vcwork.config import ModelConfig, OverlapConfig
-from vcwork.errors import VcworkError
-from vcwork.model import VideoCLIP
-from vcwork.rerank import CrossConfig, CrossScorer, cross_scores, load_scorer, rerank, save_scorer, train_scorer
-from vcwork.sampling import Track
-from vcwork.store import Contract
-from vcwork.text import SPECIAL, Tokenizer
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import PairData
+from vcwork.core.config import ModelConfig, OverlapConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import Track
+from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.data.store import Contract
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.rerank import (
+    CrossConfig,
+    CrossScorer,
+    cross_scores,
+    load_scorer,
+    rerank,
+    save_scorer,
+    train_scorer,
+)
 
 TOKENIZER = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(12)), "do"])
 FIRST = len(SPECIAL)

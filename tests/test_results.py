@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card
-from vcwork.results import plain, record, recorded
+from vcwork.base.errors import VcworkError
+from vcwork.measure.card import Card
+from vcwork.measure.result import Result, plain
+from vcwork.workbench.recording import record, recorded
 
 CARD = Card("retrieval", "toy test", pool=100, captions=1, ties="expected", model="none", features="none")
 FIELDS = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.01, "protocol": CARD, "n": 100}

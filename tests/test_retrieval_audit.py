@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from vcwork import geometry, metrics, retrieval_audit
-from vcwork.audit import results_table
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics
+from vcwork.measure.card import Card
+from vcwork.measure.result import results_table
+from vcwork.review import geometry, retrieval_audit
 from vcwork.tasks import retrieval
 
 SETTING = Card(split="toy test", model="none", features="none")
@@ -243,7 +244,7 @@ def test_rank_correlation():
     assert geometry.rank_correlation(norms, long_ones.counts) > 0.8, "raw dot products favour long vectors"
 
 
-@pytest.mark.parametrize("module", ["vcwork.retrieval_audit", "vcwork.geometry"])
+@pytest.mark.parametrize("module", ["vcwork.review.retrieval_audit", "vcwork.review.geometry"])
 def test_numpy_alone(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'faiss', 'matplotlib', 'av') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"

@@ -14,12 +14,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vcwork import __main__ as cli
-from vcwork import machine, runs
-from vcwork.audit import show
-from vcwork.errors import VcworkError
-from vcwork.profiles import plan_profile
+from vcwork.base.errors import VcworkError
+from vcwork.measure.result import show
+from vcwork.workbench import machine, runs
+from vcwork.workbench.profiles import plan_profile
 
-RECORD = """from vcwork.results import record
+RECORD = """from vcwork.workbench.recording import record
 record([dict(name="t2v_R@1", value=round(0.652 + seed / 10, 3), low=0.6, high=0.7, chance=0.005, n=204,
              trivial={"length": 0.05}, protocol="", card=dict(task="toy", split="toy", rule="204 clips, <any> step"))],
        "any", hashes={"features": "abc"})"""

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.backbones import Backbone, get_backbone
-from vcwork.backbones_s3d import (
+from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.image import Backbone, get_backbone
+from vcwork.data.backbones.s3d import (
     S3D,
     S3DBackbone,
     load_s3d,
@@ -18,10 +19,10 @@ from vcwork.backbones_s3d import (
     untrained_state,
     write_untrained,
 )
-from vcwork.corpus import scan_folder
-from vcwork.errors import VcworkError
-from vcwork.features import chunks_of, contract_of, extract, open_store
-from vcwork.video import iter_chunks, iter_seconds, write_mp4
+from vcwork.data.corpus import scan_folder
+from vcwork.data.extract import chunks_of, contract_of, extract
+from vcwork.data.store import open_store
+from vcwork.data.video import iter_chunks, iter_seconds, write_mp4
 
 SHORT = "pastry-chef-cutting-a-loaf-into-slices"  # 4.0 s of 320 x 180 at 10 fps
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from vcwork.clusters import cluster_batches, kmeans, nearest, random_batches
-from vcwork.config import ClusterConfig, OverlapConfig
-from vcwork.errors import VcworkError
-from vcwork.sampling import (
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import pad_clips
+from vcwork.core.clusters import cluster_batches, kmeans, nearest, random_batches
+from vcwork.core.config import ClusterConfig, OverlapConfig
+from vcwork.core.sampling import (
     Track,
     first_seconds,
     overlapped_span,
@@ -18,7 +19,6 @@ from vcwork.sampling import (
     windows_of,
 )
 from vcwork.tasks import clustering
-from vcwork.train import pad_clips
 
 
 def make_track(n: int = 40, seconds: int = 160) -> Track:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vcwork import page, seeds
-from vcwork.errors import VcworkError
+from vcwork.base.errors import VcworkError
+from vcwork.workbench import page, seeds
 
 OLD = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1, "protocol": "27 clips", "n": 27,
        "trivial": {"constant score": 0.1}, "paper": None, "extra": {}, "unit": "share"}  # fmt: skip

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import vcwork
-from vcwork import switchboard
-from vcwork.backbones import get_backbone
-from vcwork.errors import VcworkError
-from vcwork.features import extract
-from vcwork.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
-from vcwork.lab import LabConfig
-from vcwork.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all, stored_runs, tidy
+from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.extract import extract
+from vcwork.data.lab.make import LabConfig
+from vcwork.training import switchboard
+from vcwork.training.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
+from vcwork.training.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all, stored_runs, tidy
 
 SWITCHES = [(i.name, c.name) for i in INGREDIENTS for c in i.choices if not c.elsewhere]
 

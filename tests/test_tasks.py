@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from vcwork import metrics, trivial
-from vcwork.errors import VcworkError
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics, trivial
 from vcwork.tasks import classification, didemo, localization, moments, retrieval, segmentation, videoqa
 
 
@@ -506,20 +506,20 @@ def test_lookalike_errors():
 def test_moments_worked():
     scores = np.zeros(20)
     scores[3:6], scores[12:15] = [5, 9, 6], [4, 7, 7]
-    first, second = moments.moments(scores, top=2)
+    first, second = moments.best_moments(scores, top=2)
     assert (first.start_s, first.end_s, first.peak_s, first.score) == (3, 6, 4.5, 9)
     assert (second.start_s, second.end_s, second.score) == (12, 15, 7)
-    fixed = moments.moments(scores, top=3, min_gap_s=1, window_s=4)
+    fixed = moments.best_moments(scores, top=3, min_gap_s=1, window_s=4)
     assert [m.end_s - m.start_s for m in fixed[:2]] == [4, 4]
     with pytest.raises(VcworkError, match="expected top >= 1"):
-        moments.moments(scores, top=0)
+        moments.best_moments(scores, top=0)
 
 
 def test_moments_never_overlap_and_stay_inside():
     rng = np.random.default_rng(0)
     for window_s in (None, 1, 5, 8):
         for _ in range(50):
-            found = moments.moments(rng.standard_normal(40), top=9, min_gap_s=2, window_s=window_s)
+            found = moments.best_moments(rng.standard_normal(40), top=9, min_gap_s=2, window_s=window_s)
             spans = sorted((m.start_s, m.end_s) for m in found)
             assert spans[0][0] >= 0 and spans[-1][1] <= 40
             assert all(b[0] - a[1] >= 2 for a, b in itertools.pairwise(spans))

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
-from vcwork.errors import VcworkError
-from vcwork.files import sha256_arrays
-from vcwork.model import VideoCLIP
-from vcwork.sampling import Track
-from vcwork.text import SPECIAL, Tokenizer
-from vcwork.train import PairData, make_optimizer, pretrain, updates, video_vectors
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import sha256_arrays
+from vcwork.core.batches import PairData, video_vectors
+from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
+from vcwork.core.loop import make_optimizer, pretrain, updates
+from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import Track
+from vcwork.core.text import SPECIAL, Tokenizer
 
 WORDS = [f"w{i}" for i in range(12)]
 CONFIG = TrainConfig(

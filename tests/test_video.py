@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from vcwork.errors import VcworkError
-from vcwork.video import frames_at, iter_seconds, probe, write_mp4
+from vcwork.base.errors import VcworkError
+from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
 
 
 def _grey(level, shape=(48, 64)):

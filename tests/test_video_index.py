@@ -9,13 +9,13 @@ import faiss
 import numpy as np
 import pytest
 
-import vcwork.index_files as index_files
-from vcwork.errors import VcworkError
-from vcwork.files import sha256_file, sha256_json
-from vcwork.search_quality import recall_of
-from vcwork.vector_index import IndexSettings
-from vcwork.vectors import Rows, exact, products
-from vcwork.video_index import Hit, VideoIndex, without_overlap
+import vcwork.base.sealed as index_files
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import sha256_file, sha256_json
+from vcwork.search.approximate import IndexSettings
+from vcwork.search.exact import Rows, exact, products
+from vcwork.search.index import Hit, VideoIndex, without_overlap
+from vcwork.search.quality import recall_of
 
 WIDTH, MANY = 32, 3000
 SETTINGS = {
@@ -126,7 +126,7 @@ def test_scores_that_differ_in_their_last_bits_are_ordered_by_the_pairs_own_prod
 
 
 def test_blocks_are_joined_into_the_same_answer(monkeypatch):
-    monkeypatch.setattr("vcwork.vectors.BLOCK", 16)
+    monkeypatch.setattr("vcwork.search.exact.BLOCK", 16)
     rng = np.random.default_rng(4)
     vectors, queries = rng.standard_normal((2, 100, 8)).astype(np.float32)
     rows = Rows(8)
@@ -472,8 +472,8 @@ KILLED = """
 import builtins, os, signal, sys
 from pathlib import Path
 import numpy as np
-import vcwork.files
-from vcwork.video_index import VideoIndex
+import vcwork.base.files
+from vcwork.search.index import VideoIndex
 
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 vectors = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
@@ -514,7 +514,7 @@ def child(moment):
     def mortal(path, mode="r", *a, **k):
         file = opened(path, mode, *a, **k)
         return Mortal(file) if "w" in mode and isinstance(path, Path) else file
-    vcwork.files.open = mortal
+    vcwork.base.files.open = mortal
     os.replace = lambda a, b: (turn(), replace(a, b), turn())[1]
     os.fsync = lambda f: turn()
     Path.unlink = lambda self, missing_ok=False: (turn(), unlink(self, missing_ok))[1]

@@ -8,10 +8,10 @@ import threading
 import pytest
 from test_train import CONFIG, digest, new_model, run, toy
 
-from vcwork.train import pretrain
-from vcwork.training import train
-from vcwork.watching import Stopped, Watcher, as_watcher, interrupts
-from vcwork.workspace import TINY_SIZES, prepare, tiny_training
+from vcwork.core.loop import pretrain
+from vcwork.training.run import train
+from vcwork.training.watch import Stopped, Watcher, as_watcher, interrupts
+from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
 
 
 def test_first_interrupt_waits_and_the_second_does_not():

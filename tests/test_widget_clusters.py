@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text
 
-from vcwork.clusters import cluster_batches
-from vcwork.config import ClusterConfig, TrainConfig
-from vcwork.errors import VcworkError
-from vcwork.evaluation import pair_steps
-from vcwork.explore_clusters import epoch_vectors, inspect_clusters
-from vcwork.retrieval_audit import false_negatives
-from vcwork.thumbnails import thumbnails
-from vcwork.train import draw_pairs, pretrain, video_vectors
-from vcwork.widgets.clusters import BatchClip, ClusterInspector, ClusterVideo
-from vcwork.workspace import TINY_SIZES, new_encoder, pair_data, prepare, tiny_training
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import draw_pairs, video_vectors
+from vcwork.core.clusters import cluster_batches
+from vcwork.core.config import ClusterConfig, TrainConfig
+from vcwork.core.loop import pretrain
+from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
+from vcwork.panels.make_clusters import epoch_vectors, inspect_clusters
+from vcwork.panels.thumbnails import thumbnails
+from vcwork.review.retrieval_audit import false_negatives
+from vcwork.tasks.cases import pair_steps
+from vcwork.training.run import new_encoder, pair_data
+from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
 
 EARLY = np.array([[0, 0], [9, 0], [8, 0], [7, 0], [1, 0.0]])
 LATE = np.array([[0, 0], [1, 0], [3, 0], [6, 0], [10, 0.0]])

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text
 
-from vcwork.encode import encode_text, encode_video
-from vcwork.errors import VcworkError
-from vcwork.evaluation import annotated_clips, step_parts
-from vcwork.explore_embedding import map_clips
-from vcwork.geometry import hubness, modality_gap
-from vcwork.video import frames_at
-from vcwork.widgets.embedding import EmbeddingMap, Layout, MapClip
-from vcwork.workspace import prepare
+from vcwork.base.errors import VcworkError
+from vcwork.data.video import frames_at
+from vcwork.encoders.encode import encode_text, encode_video
+from vcwork.panels.embedding import EmbeddingMap, Layout, MapClip
+from vcwork.panels.make_embedding import map_clips
+from vcwork.review.geometry import hubness, modality_gap
+from vcwork.tasks.cases import annotated_clips, step_parts
+from vcwork.training.workspace import prepare
 
 VIDEO = np.array([[3, 0], [0, 2], [1, 1.0]])
 TEXT = np.array([[1, 0], [1, 0], [0, 1.0]])
@@ -181,7 +181,7 @@ def test_the_map_of_a_corpus(ws, clips, vectors):
 
 def test_each_clip_has_its_own_frames(ws, clips, vectors, monkeypatch):
     seen = {}
-    monkeypatch.setattr("vcwork.explore_embedding.EmbeddingMap", lambda *_, pictures, **__: seen.update(pictures))
+    monkeypatch.setattr("vcwork.panels.make_embedding.EmbeddingMap", lambda *_, pictures, **__: seen.update(pictures))
     map_clips(ws.corpus, clips, *vectors, pictures=len(clips))
     for i in (0, 1, len(clips) - 1):
         middle = sum(clips.spans[i]) / 2

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text, node
 
-from vcwork.encode import encode_text
-from vcwork.errors import VcworkError
-from vcwork.evaluation import annotated_clips, clip_scores
-from vcwork.failures import HERE, OWN, SAME, THIS, browse_moments, browse_retrieval, retrieval_kinds
-from vcwork.library import build_library
+from vcwork.base.errors import VcworkError
+from vcwork.encoders.encode import encode_text
+from vcwork.panels.base import script
+from vcwork.panels.failures import Direction, Entry, FailureBrowser
+from vcwork.panels.make_failures import HERE, OWN, SAME, THIS, browse_moments, browse_retrieval, retrieval_kinds
+from vcwork.search.library import build_library
 from vcwork.tasks import retrieval
-from vcwork.widgets.base import script
-from vcwork.widgets.failures import Direction, Entry, FailureBrowser
-from vcwork.workspace import prepare
+from vcwork.tasks.cases import annotated_clips, clip_scores
+from vcwork.training.workspace import prepare
 
 TEXTS = ["cut the onion", "Fry the onion", "cut the leek", "cut an onion"]
 VIDEOS = ["a", "a", "b", "c"]

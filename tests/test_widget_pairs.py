@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text, opened, seen
 
-from vcwork import pairs
-from vcwork.config import OverlapConfig
-from vcwork.draws import RULES, counted, pair_explorer, rule_of
-from vcwork.errors import VcworkError
-from vcwork.sampling import Pair, Track, iou_pair, span_iou, uniform_range
-from vcwork.widgets.base import as_script, script
-from vcwork.widgets.pairs import Drawing, Narrated, PairExplorer
-from vcwork.workspace import prepare
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import OverlapConfig
+from vcwork.core.sampling import Pair, Track, iou_pair, span_iou, uniform_range
+from vcwork.panels.base import as_script, script
+from vcwork.panels.make_pairs import RULES, counted, pair_explorer, rule_of
+from vcwork.panels.pairs import Drawing, Narrated, PairExplorer
+from vcwork.review import judged_pairs as pairs
+from vcwork.training.workspace import prepare
 
 SAID = [(0, 4, "now cut the onion"), (4, 8, "and stir it"), (8, 10, "good")]
 
@@ -258,7 +258,7 @@ def test_what_is_missing_is_said(ws):
 
 
 def test_only_so_many_videos_make_the_distribution(ws, monkeypatch):
-    monkeypatch.setattr("vcwork.draws.MOST_TRACKS", 4)
+    monkeypatch.setattr("vcwork.panels.make_pairs.MOST_TRACKS", 4)
     panel = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, draws=2, many=8, rules=("strict",))
     assert [t.video_id for t in panel.again.tracks] == [v.id for v in ws.corpus.split("train")[:4]]
     far = ws.corpus.split("train")[9].id

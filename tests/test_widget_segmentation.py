@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text, opened, seen
 
-from vcwork.encode import encode_text
-from vcwork.errors import VcworkError
-from vcwork.evaluation import seconds_of_split
-from vcwork.studio import segmentation_studio
+from vcwork.base.errors import VcworkError
+from vcwork.encoders.encode import encode_text
+from vcwork.panels.make_segmentation import segmentation_studio
+from vcwork.panels.segmentation import METRICS, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
-from vcwork.widgets.segmentation import METRICS, SegmentationStudio, Watched
-from vcwork.workspace import prepare
+from vcwork.tasks.cases import seconds_of_split
+from vcwork.training.workspace import prepare
 
 STEPS = ["cut", "stir", "cut"]  # the third repeats the first
 A = np.array([[5, 1, 0], [1, 2, 4], [0, 3, 1], [0, 1, 0.5]])  # best: 1 with 5, 3 with 4, 2 with 3, 2 with 1

@@ -12,15 +12,16 @@ import torch
 from panel_checks import NASTY, check_page, check_text_stays_text, node
 from test_train import CONFIG, new_model, toy
 
-from vcwork.batches import PairData, false_negatives
-from vcwork.errors import VcworkError
-from vcwork.sampling import Pair
-from vcwork.train import StepRecord, pretrain
-from vcwork.update import diagnose
-from vcwork.watching import Stopped
-from vcwork.widgets.base import script
-from vcwork.widgets.training import CURVES, TrainingPanel
-from vcwork.workspace import TINY_SIZES, prepare, tiny_training, train
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import PairData, false_negatives
+from vcwork.core.loop import StepRecord, pretrain
+from vcwork.core.sampling import Pair
+from vcwork.core.step import diagnose
+from vcwork.panels.base import script
+from vcwork.panels.training import CURVES, TrainingPanel
+from vcwork.training.run import train
+from vcwork.training.watch import Stopped
+from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
 
 
 def test_diagnostics_with_known_answers():
@@ -223,7 +224,7 @@ def test_headless_shows_nothing_before_training_and_a_picture_after(monkeypatch)
     panel = TrainingPanel(every_s=0, clock=lambda: 0.0)
     panel.show_live()
     assert shown == [] and panel._live is None
-    monkeypatch.setattr("vcwork.widgets.training.someone_watches", lambda: True)
+    monkeypatch.setattr("vcwork.panels.training.someone_watches", lambda: True)
     panel.show_live()
     assert "application/vnd.jupyter.widget-view+json" in shown[0] and panel._live.panel["done"] == 0
     panel.began(2, None)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text, opened
 
-from vcwork.errors import VcworkError
-from vcwork.widgets.wall import MOST_SHOWN, Card, Said, VideoWall
+from vcwork.base.errors import VcworkError
+from vcwork.panels.wall import MOST_SHOWN, Card, Said, VideoWall
 
 RED = np.full((40, 60, 3), (200, 0, 0), np.uint8)
 

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from panel_checks import NASTY, check_page, check_text_stays_text
 
-from vcwork.corpus import open_corpus
-from vcwork.errors import VcworkError
-from vcwork.explore import Ask, clip_of, explore, steps_of, unknown_words
-from vcwork.library import build_library
-from vcwork.store import open_store
+from vcwork.base.errors import VcworkError
+from vcwork.core.text import Tokenizer
+from vcwork.data.corpus import open_corpus
+from vcwork.data.store import open_store
+from vcwork.data.video import write_mp4
+from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
+from vcwork.panels.base import as_script, someone_watches
+from vcwork.panels.make_alignment import Ask, clip_of, explore, steps_of, unknown_words
+from vcwork.search.library import build_library
 from vcwork.tasks.moments import Moment
-from vcwork.text import Tokenizer
-from vcwork.video import write_mp4
-from vcwork.widgets.alignment import AlignmentExplorer, Asked, Row
-from vcwork.widgets.base import as_script, someone_watches
-from vcwork.workspace import prepare
+from vcwork.training.workspace import prepare
 
 SCORES = np.array([[0, 0, 4, 3, 0, 0], [1, 1, 1, 1, 1, 1.0]])
 

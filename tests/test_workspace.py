@@ -10,11 +10,11 @@ import torch
 import yaml
 
 from vcwork.__main__ import main
-from vcwork.checkpoint import load_encoder
-from vcwork.config import TrainConfig
-from vcwork.datasets import keyframes_corpus
-from vcwork.errors import VcworkError
-from vcwork.training import VALIDATION, train
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import TrainConfig
+from vcwork.data.keyframes import keyframes_corpus
+from vcwork.encoders.load import load_encoder
+from vcwork.training.run import VALIDATION, train
 
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
 TRAIN = {
@@ -63,7 +63,7 @@ def test_the_best_epoch_by_validation_is_kept(world, tmp_path, monkeypatch):
         weights.append({name: t.clone() for name, t in encoder.model.state_dict().items()})
         return {VALIDATION: scores[(len(weights) - 1) % 4]}
 
-    monkeypatch.setattr("vcwork.training.validate", told)
+    monkeypatch.setattr("vcwork.training.run.validate", told)
     for keep, epoch in (("best", 1), ("last", 3)):
         weights.clear()
         config = TrainConfig(**TRAIN | {"epochs": 4}, keep=keep)

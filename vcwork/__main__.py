@@ -8,10 +8,11 @@ import signal
 import sys
 from pathlib import Path
 
-from vcwork import fetch, profiles
-from vcwork.errors import VcworkError
-from vcwork.files import project_root, resolve
-from vcwork.parameters import read_parameters
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import project_root, resolve
+from vcwork.data.backbones import weights as fetch
+from vcwork.workbench import profiles
+from vcwork.workbench.parameters import read_parameters
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,7 +67,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     fetch.add_arguments(_command(commands, "fetch", fetch.main, "download weights and vocabularies, or list them"))
     convert = commands.add_parser("convert", help="HowTo100M-shaped data to ours: convert howto100m --help")
     if arguments[:1] == ["convert"]:  # importing it takes seconds
-        from vcwork import howto100m
+        from vcwork.data.howto100m import convert as howto100m
 
         kinds = convert.add_subparsers(required=True, metavar="KIND")
         howto100m.add_arguments(_command(kinds, "howto100m", howto100m.main, "id lists, captions and features"))
@@ -159,7 +160,7 @@ def run_notebook(options: argparse.Namespace) -> int:
 
 
 def _execute(plan: profiles.Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
-    from vcwork import runs  # Jupyter's packages; checking does not need them
+    from vcwork.workbench import runs  # Jupyter's packages; checking does not need them
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop also leaves a page of what was done
     return runs.run(plan, out, copy_to)
@@ -167,7 +168,7 @@ def _execute(plan: profiles.Plan, out: Path | None = None, copy_to: Path | None 
 
 def compare_seeds(options: argparse.Namespace) -> int:
     """`seeds`: one table over several runs."""
-    from vcwork import seeds
+    from vcwork.workbench import seeds
 
     print(seeds.summarise(options.runs))
     return 0
@@ -175,21 +176,21 @@ def compare_seeds(options: argparse.Namespace) -> int:
 
 def pretrain(options: argparse.Namespace) -> int:
     """`pretrain`: train, or go on with an interrupted training; the checkpoint's digest at the end."""
-    from vcwork.engine import Engine
-    from vcwork.recipe import read_recipe
-    from vcwork.training import train, train_converted
+    from vcwork.core.engine import Engine
+    from vcwork.training.recipe import read_recipe
+    from vcwork.training.run import train, train_converted
 
     if bool(options.converted) == bool(options.corpus and options.features):
         raise VcworkError("pretrain: expected --corpus and --features, or --converted alone")
     recipe = read_recipe(options.recipe, options.seed)
     how = {"sizes": recipe.sizes, "config": recipe.train, "progress": True, "bert": recipe.bert}
     if options.converted:
-        from vcwork.howto100m import open_converted
+        from vcwork.data.howto100m.convert import open_converted
 
         encoder = train_converted(open_converted(options.converted), options.checkpoint, **how)
     else:
-        from vcwork.corpus import open_corpus
-        from vcwork.store import open_store
+        from vcwork.data.corpus import open_corpus
+        from vcwork.data.store import open_store
 
         corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
         encoder = train(corpus, store, options.checkpoint, **how)
@@ -202,12 +203,12 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
     """`finetune`: from a checkpoint to another one, or to a token classifier."""
     from tqdm.auto import tqdm
 
-    from vcwork.checkpoint import load_encoder
-    from vcwork.corpus import open_corpus
-    from vcwork.engine import Engine
-    from vcwork.finetune import FinetuneRecord, read_finetune_recipe
-    from vcwork.finetune_corpus import finetune
-    from vcwork.store import open_store
+    from vcwork.core.engine import Engine
+    from vcwork.data.corpus import open_corpus
+    from vcwork.data.store import open_store
+    from vcwork.encoders.load import load_encoder
+    from vcwork.training.finetune import FinetuneRecord, read_finetune_recipe
+    from vcwork.training.finetune_corpus import finetune
 
     recipe = read_finetune_recipe(options.recipe, options.seed)
     corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
@@ -230,11 +231,11 @@ def explore_videos(options: argparse.Namespace) -> int:
     """`explore`: 0 when all is written or answered, 1 when a query has no answer."""
     if options.limit < 0 or options.top < 1 or options.workers < 0:
         raise VcworkError("explore: expected --limit and --workers of at least 0, --top of at least 1")
-    from vcwork.own_folder import look_at
+    from vcwork.workbench.own_folder import look_at
 
     corpus = look_at(options.folder, options.links)
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
-    from vcwork import own_pages, own_videos  # torch, and what makes panels: seconds
+    from vcwork.workbench import own_pages, own_videos  # torch, and what makes panels: seconds
 
     own = own_videos.own_videos(
         corpus,
@@ -263,7 +264,7 @@ def explore_videos(options: argparse.Namespace) -> int:
 
 def import_checkpoint(options: argparse.Namespace) -> int:
     """`import`: the report of every key, then where it went."""
-    from vcwork.released import import_released
+    from vcwork.encoders.released import import_released
 
     strict = not options.lenient
     _, report = import_released(
@@ -277,7 +278,7 @@ def import_checkpoint(options: argparse.Namespace) -> int:
 
 def export_checkpoint(options: argparse.Namespace) -> int:
     """`export`: says which tensors had to be made up."""
-    from vcwork.released import export_released
+    from vcwork.encoders.released import export_released
 
     made_up = export_released(options.folder, options.file)
     print(f"written to {options.file}; made up, because nothing here uses them: {', '.join(made_up) or 'none'}")
@@ -302,7 +303,7 @@ def list_notebooks(options: argparse.Namespace) -> int:
 
 def refresh_notebooks(options: argparse.Namespace) -> int:
     """`notebooks`: 1 when one of them failed."""
-    from vcwork import stored  # nbformat takes three seconds to import
+    from vcwork.workbench import stored_notebooks as stored  # nbformat takes three seconds to import
 
     return 1 if stored.refresh(project_root(), options.names) else 0
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from vcwork.evaluation import videos_of
-from vcwork.explore import explore
-from vcwork.library import build_library
-from vcwork.studio import segmentation_studio
-from vcwork.widgets.alignment import AlignmentExplorer
-from vcwork.widgets.segmentation import SegmentationStudio
-from vcwork.workspace import Workspace, prepare
+from vcwork.panels.alignment import AlignmentExplorer
+from vcwork.panels.make_alignment import explore
+from vcwork.panels.make_segmentation import segmentation_studio
+from vcwork.panels.segmentation import SegmentationStudio
+from vcwork.search.library import build_library
+from vcwork.tasks.cases import videos_of
+from vcwork.training.workspace import Workspace, prepare
 
 
 @pytest.fixture(scope="session")

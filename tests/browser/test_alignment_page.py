@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from browsing import Explorer, contrast, luminance, watched
 
-from vcwork.notebook_html import write_html
-from vcwork.widgets.alignment import AlignmentExplorer
+from vcwork.panels.alignment import AlignmentExplorer
+from vcwork.workbench.notebook_html import write_html
 
 STEP = "button[aria-label='show less time, larger']"
 

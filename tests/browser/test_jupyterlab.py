@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from browsing import NOTEBOOK, Explorer, Studio, contrast, luminance, percents, project, server, watched
 
-STUDIO = """from vcwork.studio import segmentation_studio
+STUDIO = """from vcwork.panels.make_segmentation import segmentation_studio
 segmentation_studio(ws.corpus, ws.store, encoder, windows=(8, 4), strides=(4,)).show()"""
 LIVE = '.vcwork-alignment input[placeholder="type any sentence"]'
 

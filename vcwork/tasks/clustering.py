@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vcwork import metrics
-from vcwork.audit import Result
-from vcwork.protocol import Card, as_card
+from vcwork.measure import metrics
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result
 
 

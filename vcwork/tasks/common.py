@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from vcwork.audit import Result, bootstrap_by_video, bootstrap_ratio
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card
+from vcwork.base.errors import VcworkError
+from vcwork.measure.card import Card
+from vcwork.measure.intervals import bootstrap_by_video, bootstrap_ratio
+from vcwork.measure.result import Result
 
 Intervals = Iterable[tuple[float, float]]
 

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card, as_card
+from vcwork.base.errors import VcworkError
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.result import Result
 from vcwork.tasks import retrieval
 from vcwork.tasks.common import check_lengths, mean_result
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcwork import trivial
-from vcwork.audit import Result, sum_by_video
-from vcwork.errors import VcworkError
-from vcwork.metrics import check_scores, tiou
-from vcwork.protocol import Card, as_card
+from vcwork.base.errors import VcworkError
+from vcwork.measure import trivial
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.intervals import sum_by_video
+from vcwork.measure.metrics import check_scores, tiou
+from vcwork.measure.result import Result
 from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result
 
 

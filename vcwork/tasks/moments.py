@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vcwork import metrics
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.metrics import check_scores
-from vcwork.protocol import Card, as_card
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.metrics import check_scores
+from vcwork.measure.result import Result
 from vcwork.tasks.common import Intervals, inside, mean_result
 
 
@@ -28,7 +28,9 @@ class Moment:
     score: float
 
 
-def moments(scores: np.ndarray, top: int = 5, min_gap_s: float = 2.0, window_s: float | None = None) -> list[Moment]:
+def best_moments(
+    scores: np.ndarray, top: int = 5, min_gap_s: float = 2.0, window_s: float | None = None
+) -> list[Moment]:
     """The best moments, best first, none overlapping; scores (T,), one a second.
 
     window_s: length of a moment, centred on its peak and cut at the ends of the video. None: as far as the score
@@ -108,7 +110,7 @@ def _score(case: Case, window_s: float | None) -> tuple[float, ...]:
     """Pointing and tIoU, each as ours, by chance, and at the middle of the video."""
     scores, truth = check_scores(case.scores, ndim=1), np.array(case.intervals)
     n, right = len(scores), inside(case.intervals, len(scores))
-    best = moments(scores, 1, 0, window_s)[0]
+    best = best_moments(scores, 1, 0, window_s)[0]
     starts = np.arange(n - int(best.end_s - best.start_s) + 1)[:, None]  # every place the window could be
     anywhere = np.concatenate([starts, starts + (best.end_s - best.start_s)], 1)[:, None]  # (P, 1, 2)
     ious = metrics.tiou(anywhere, truth).max(1)  # (P,)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from vcwork import metrics, trivial
-from vcwork.audit import Result, bootstrap_median, bootstrap_median_counts, sum_by_video
-from vcwork.errors import VcworkError
-from vcwork.metrics import REFERENCE
-from vcwork.protocol import Card, as_card
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics, trivial
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.intervals import bootstrap_median, bootstrap_median_counts, sum_by_video
+from vcwork.measure.metrics import REFERENCE
+from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result, ratio_result
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcwork import metrics, trivial
-from vcwork.audit import Result, sum_by_video
-from vcwork.errors import VcworkError
-from vcwork.metrics import BACKGROUND, check_scores
-from vcwork.protocol import Card, as_card
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics, trivial
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.intervals import sum_by_video
+from vcwork.measure.metrics import BACKGROUND, check_scores
+from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, group_mean, mean_result, ratio_result, seconds_of
 
 # ---------------------------------------------------------------------------------------------------- labels

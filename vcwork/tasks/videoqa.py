@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vcwork import metrics, trivial
-from vcwork.audit import Result
-from vcwork.errors import VcworkError
-from vcwork.protocol import Card, as_card
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics, trivial
+from vcwork.measure.card import Card, as_card
+from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result
 
 

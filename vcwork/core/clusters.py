@@ -1,0 +1,184 @@
+"""Hard negatives: batches of mutually similar videos, found by exact nearest-neighbour search. faiss lives here.
+
+Once an epoch every training video gets a vector, the mean over its clips of (video + text) / 2, and each batch is a
+random k of the 2k videos nearest to a drawn centre (paper, Algorithm 1). We search all videos exactly; the reference
+code searches one cell of an eighth of them, which `search: "reference cell"` does too, and `recall_of_exact` and
+`summarize` say what that loses.
+Known gap: the exact search asks for the neighbours of every video, not only of the drawn centres.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.core.config import ClusterConfig
+
+TRAINED_ON = 48  # reference code: cells are found from the first 48 * nlist vectors
+
+
+def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Exact L2 neighbours within `vectors` (V, D): ids (V, k) and squared distances (V, k), itself first."""
+    vectors = _checked(vectors)
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(vectors)
+    distance, ids = index.search(vectors, min(k, len(vectors)))
+    return ids, distance
+
+
+def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+    """Cluster of each vector (N, D) -> (N,) int: Lloyd's algorithm by faiss, best of five starts from `seed`."""
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not 1 <= k <= len(vectors):
+        raise VcworkError(f"k-means: expected 1 to {len(vectors)} clusters for {len(vectors)} vectors, got {k}")
+    means = faiss.Kmeans(vectors.shape[1], k, niter=30, nredo=5, seed=seed, min_points_per_centroid=1)
+    means.train(vectors)
+    return means.index.search(vectors, 1)[1][:, 0]
+
+
+def cluster_batches(
+    vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """`batches` arrays of k video indexes, each a random k of the pool_factor * k nearest of a random centre.
+
+    Centres are drawn without replacement as long as there are enough; the centre itself may drop out (paper).
+    With `config.search` "reference cell" they are those of `reference_batches`, which may be smaller.
+    """
+    if config.search == "reference cell":
+        return reference_batches(vectors, config, batches, rng)
+    k = min(config.videos_per_batch, len(vectors))
+    ids, _ = nearest(vectors, config.pool_factor * k)
+    rounds = -(-batches // len(vectors))
+    centres = np.concatenate([rng.permutation(len(vectors)) for _ in range(rounds)])[:batches]
+    return [rng.permutation(ids[c])[:k] for c in centres]
+
+
+def random_batches(videos: int, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """`batches` arrays of k different random video indexes: the run without retrieval."""
+    k = min(config.videos_per_batch, videos)
+    return [rng.permutation(videos)[:k] for _ in range(batches)]
+
+
+def reference_batches(
+    vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Batches as the reference code makes them: each rank draws #videos // k centres of its own, without replacement.
+
+    A batch is a random k of the centre's candidates (`cell_candidates`), or all of them where they are fewer; the
+    ranks' batches are put together and shuffled, and drawn anew until there are `batches`. Nothing depends on the
+    number of threads. Raises VcworkError where a rank has fewer videos than k or than cells.
+    """
+    k, pools = config.videos_per_batch, rank_videos(len(vectors), config.ranks)
+    if min(map(len, pools)) < k:
+        raise VcworkError(
+            f"reference cell: expected at least videos_per_batch={k} videos a rank, got {min(map(len, pools))} "
+            f"({len(vectors)} videos on ranks={config.ranks}); lower ranks or videos_per_batch"
+        )
+    candidates, found = cell_candidates(vectors, config), []
+    while len(found) < batches:
+        centres = [rng.choice(pool, len(pool) // k, replace=False) for pool in pools]
+        drawn = [rng.permutation(candidates[c])[:k] for c in np.concatenate(centres)]
+        found += [drawn[i] for i in rng.permutation(len(drawn))]
+    return found[:batches]
+
+
+def rank_videos(videos: int, ranks: int) -> list[np.ndarray]:
+    """Video indexes of each rank: one fixed shuffle (seed 0, the same every epoch), dealt out in turn.
+
+    As torch's DistributedSampler without `set_epoch`, which the reference code uses; it would give some videos to two
+    ranks so that all have equally many, and shuffles by another generator.
+    """
+    order = np.random.default_rng(0).permutation(videos)
+    return [order[rank::ranks] for rank in range(ranks)]
+
+
+def cell_candidates(vectors: np.ndarray, config: ClusterConfig) -> list[np.ndarray]:
+    """Candidates of each video as the reference code finds them: V arrays of ids, the video itself first.
+
+    They are its nearest by L2 within one cell (nprobe 1) of its rank's inverted-file index of `nlist` cells, trained
+    on the rank's first 48 * nlist vectors; up to pool_factor * k with the video, and one when it is alone in its cell.
+    Raises VcworkError where a rank has fewer vectors than cells.
+    """
+    vectors = _checked(vectors)
+    pools = rank_videos(len(vectors), config.ranks)
+    if min(map(len, pools)) < config.nlist:
+        raise VcworkError(
+            f"reference cell: expected at least nlist={config.nlist} videos a rank, got {min(map(len, pools))} "
+            f"({len(vectors)} videos on ranks={config.ranks}); lower nlist or ranks"
+        )
+    out: list[np.ndarray] = [np.empty(0, int)] * len(vectors)
+    for pool in pools:
+        for video, near in zip(pool, _search_cells(vectors[pool], config), strict=True):
+            ids = pool[near[near >= 0]]  # -1 fills up where the cell held fewer
+            out[video] = np.append(video, ids[ids != video])
+    return out
+
+
+def _search_cells(vectors: np.ndarray, config: ClusterConfig) -> np.ndarray:
+    """Nearest within the cell of each of a rank's vectors (n, D) -> (n, pool_factor * k) places, -1 where none."""
+    quantizer = faiss.IndexFlatL2(vectors.shape[1])
+    index = faiss.IndexIVFFlat(quantizer, vectors.shape[1], config.nlist, faiss.METRIC_L2)
+    index.cp.min_points_per_centroid = 1  # no warning: few vectors a cell are what is looked at here
+    index.nprobe = 1
+    with _one_thread():
+        index.train(vectors[: TRAINED_ON * config.nlist])
+        index.add(vectors)
+        return index.search(vectors, config.pool_factor * config.videos_per_batch)[1]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """faiss on one thread: sums in one order, so that no cell border depends on the machine."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def recall_of_exact(candidates: Sequence[np.ndarray], vectors: np.ndarray, n: int) -> np.ndarray:
+    """Share of each video's `n` exact neighbours, itself left out, that are among its candidates: (V,) in [0, 1]."""
+    if len(candidates) != len(vectors) or not 1 <= n < len(vectors):
+        raise VcworkError(f"expected {len(vectors)} candidate lists and n below, got {len(candidates)} and {n}")
+    exact, _ = nearest(vectors, n + 1)  # (V, n + 1)
+    exact = [ids[ids != v][:n] for v, ids in enumerate(exact)]
+    return np.array([np.isin(e, found).mean() for e, found in zip(exact, candidates, strict=True)])
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """An epoch's batches: `sizes` (n,) in videos, `seen` (V,) how often each video is in a batch, `k` asked for."""
+
+    sizes: np.ndarray
+    seen: np.ndarray
+    k: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the videos that are in a batch at all."""
+        return float((self.seen > 0).mean())
+
+    @property
+    def full(self) -> float:
+        """Share of the batches that have all k videos."""
+        return float((self.sizes >= self.k).mean())
+
+
+def summarize(batches: Sequence[np.ndarray], videos: int, k: int) -> BatchSummary:
+    """Sizes of the batches and how often each of `videos` videos is seen; VcworkError without a batch."""
+    if not len(batches):
+        raise VcworkError("expected at least one batch")
+    return BatchSummary(
+        np.array([len(b) for b in batches]), np.bincount(np.concatenate(batches).astype(int), minlength=videos), k
+    )
+
+
+def _checked(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        raise VcworkError("video vectors: expected finite numbers, got NaN or infinity")
+    return vectors

@@ -1,0 +1,171 @@
+"""Contrastive objectives on pooled embeddings: raw dot products, nothing normalised here, in nats.
+
+Pairs: row i of `video` and row i of `text` belong together, every other row of the batch is a negative, other clips of
+the same video included; `keep` (B, B) takes some of the negatives out. `LOSSES` names these for configuration.
+Candidates: of several clips for a text, or texts for a clip, nobody knows which is right; `own` says which belong.
+All divide scores by `temperature`. A value may not be compared across batch sizes, nor between two objectives.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from vcwork.base.errors import VcworkError
+
+# -------------------------------------------------------------------------------------------------------- pairs
+
+
+def symmetric_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+    """Symmetric NCE over a batch; video (B, D), text (B, D) -> scalar in nats, *mean* of both directions.
+
+    Dot products divided by `temperature` (paper: 1.0). log B when all scores are equal. Raises VcworkError if the
+    shapes differ. Source: VideoCLIP (EMNLP 2021), training objective. Departs: averages the directions where the
+    reference code sums them.
+    """
+    return reference_nce(video, text, temperature, keep) / 2
+
+
+def reference_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+    """The reference code's pre-training loss: the *sum* of both directions, 2 log B when all scores are equal.
+
+    Twice `symmetric_nce`; under Adam without clipping the same training, and with clipping another one. The reference
+    has no temperature: 1.0.
+    """
+    logits = _logits(video, text, temperature, keep)  # (B, B), rows are videos
+    return _own_first(logits) + _own_first(logits.T)
+
+
+def t2v_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+    """Each text has to find its video: one direction, mean over the batch.
+
+    Source: the reference code's fine-tuning for text-to-video retrieval.
+    """
+    return _own_first(_logits(video, text, temperature, keep).T)
+
+
+def v2t_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+    """Each video has to find its text: one direction, mean over the batch. Source: as above, for VideoQA."""
+    return _own_first(_logits(video, text, temperature, keep))
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "symmetric": symmetric_nce,
+    "reference": reference_nce,
+    "t2v": t2v_nce,
+    "v2t": v2t_nce,
+}
+
+
+def _logits(video: Tensor, text: Tensor, temperature: Tensor | float, keep: Tensor | None) -> Tensor:
+    if video.shape != text.shape or video.ndim != 2:
+        raise VcworkError(f"expected two (B, D) batches of one shape, got {tuple(video.shape)} and {tuple(text.shape)}")
+    logits = video @ text.T / temperature  # (B, B)
+    if keep is None:
+        return logits
+    if keep.shape != logits.shape or not keep.diagonal().all():
+        raise VcworkError(f"keep: expected (B, B) with every pair's own text kept, got {tuple(keep.shape)}")
+    return logits.masked_fill(~keep, float("-inf"))
+
+
+def _own_first(logits: Tensor) -> Tensor:
+    """Cross-entropy of each row against its own place, mean over rows."""
+    return cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+# ---------------------------------------------------------------------------------------------- which negatives
+
+
+def other_videos(videos: Tensor) -> Tensor:
+    """`keep` that takes other clips of the same video out of the negatives; videos (B,) ids -> (B, B) bool.
+
+    Paper and reference code: they are negatives.
+    """
+    own = torch.eye(len(videos), dtype=torch.bool, device=videos.device)
+    return own | (videos[:, None] != videos)
+
+
+@torch.no_grad()
+def nearest_negatives(video: Tensor, threshold: float, ratio: float) -> Tensor:
+    """`keep` of the hardest negatives alone: clips as near as cosine `threshold`, at most `ratio` * B of each row.
+
+    video (B, D) -> (B, B) bool, diagonal True. A row without any so near keeps its nearest one, or it would have
+    nothing to be told from. Source: the first source document (nearest video of the batch above 0.5; there one, and
+    its pair is then listed as if it were a positive, which is mended here).
+    """
+    unit = normalize(video.float())  # (B, D)
+    near = (unit @ unit.T).fill_diagonal_(-2.0)  # (B, B), cosine
+    n = max(1, min(len(video) - 1, round(ratio * len(video))))
+    order = near.argsort(1, descending=True)[:, :n]  # (B, n)
+    chosen = torch.zeros_like(near, dtype=torch.bool).scatter_(1, order, True)
+    hard = chosen & (near >= threshold)
+    hard[torch.arange(len(hard)), order[:, 0]] = True
+    return hard.fill_diagonal_(True)
+
+
+# ---------------------------------------------------------------------------------------------------- candidates
+
+
+def mil_nce(
+    video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, bag: int | None = None, own: Tensor | None = None
+) -> Tensor:
+    """MIL-NCE: a clip has candidate texts, of which some may be right; video (N, D), text (B, D), own (N, B) bool.
+
+    Mean over clips of -log(sum over its candidates / (these + all its other texts + the other clips of these texts)),
+    scores as exponents. Without `own`, texts i K to (i + 1) K - 1 are the bag of clip i, K = `bag` or by the shapes;
+    then equal scores give log(2 N - 1). A clip without candidates is left out. With the roles of video and text
+    exchanged it chooses among clips for a text. Source: Miech et al., CVPR 2020, eq. 1.
+    """
+    if video.ndim != 2 or text.ndim != 2 or video.shape[1] != text.shape[1] or not len(video):
+        raise VcworkError(f"expected video (N, D) and text (B, D), got {tuple(video.shape)}, {tuple(text.shape)}")
+    own = _bags(video, text, bag) if own is None else _checked_own(own, video, text)
+    scores = video @ text.T / temperature  # (N, B)
+    positive = scores.masked_fill(~own, float("-inf")).logsumexp(1)  # (N,)
+    by_clip = scores.logsumexp(1)  # (N,): this clip against all texts, its own included
+    by_text = scores.masked_fill(own, float("-inf")).logsumexp(0)  # (B,): clips that do not own this text
+    others = by_text.expand_as(scores).masked_fill(~own, float("-inf")).logsumexp(1)  # (N,)
+    has = own.any(1)
+    return (torch.logaddexp(by_clip, others) - positive)[has].mean()
+
+
+def best_fit(
+    video: Tensor, text: Tensor, own: Tensor, temperature: Tensor | float = 1.0, own_negatives: bool = True
+) -> Tensor:
+    """Best-fit NCE: of a text's candidate clips the one with the highest score is its positive, one direction.
+
+    video (N, D), text (B, D), own (B, N) bool: clip n is a candidate of text b. Mean over texts of -log softmax of the
+    best. With `own_negatives` the other candidates stand in the denominator, too, which then is over all N clips: "all
+    other video clips from the same long video [...] are treated as negatives" (third source document); without them,
+    the best and the clips of other videos are left. The choice itself has no gradient. A text without candidates is
+    left out. Equal scores give log N, or log(1 + clips of others).
+    """
+    own = _checked_own(own, text, video)
+    scores = text @ video.T / temperature  # (B, N)
+    best = scores.masked_fill(~own, float("-inf")).amax(1)  # (B,)
+    if own_negatives:
+        total = scores.logsumexp(1)  # (B,)
+    else:
+        total = torch.logaddexp(best, scores.masked_fill(own, float("-inf")).logsumexp(1))
+    has = own.any(1)
+    return (total - best)[has].mean()
+
+
+def chosen(video: Tensor, text: Tensor, own: Tensor) -> Tensor:
+    """Which candidate clip each text scores highest, (B,) int; video (N, D), text (B, D), own (B, N) bool."""
+    return (text @ video.T).masked_fill(~own, float("-inf")).argmax(1)  # (B,)
+
+
+def _bags(video: Tensor, text: Tensor, bag: int | None) -> Tensor:
+    if len(text) % len(video):
+        raise VcworkError(f"expected video (N, D) and text (N * K, D), got {tuple(video.shape)}, {tuple(text.shape)}")
+    k = len(text) // len(video)
+    if bag is not None and bag != k:
+        raise VcworkError(f"expected bags of {bag} texts, got {len(text)} texts for {len(video)} clips")
+    return torch.eye(len(video), dtype=torch.bool, device=video.device).repeat_interleave(k, 1)  # (N, N * K)
+
+
+def _checked_own(own: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    if own.shape != (len(rows), len(columns)) or own.dtype != torch.bool or not own.any():
+        raise VcworkError(f"own: expected bool ({len(rows)}, {len(columns)}) with a candidate, got {tuple(own.shape)}")
+    return own

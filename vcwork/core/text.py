@@ -1,0 +1,74 @@
+"""Sentences to token ids: a WordPiece vocabulary from a file, or a small one made from a corpus's own words.
+
+The home-made vocabulary holds every word seen at least twice and every single character, so no text is without a
+spelling. It is sorted, hence the same whenever the words are the same.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import BertWordPieceTokenizer
+from torch import Tensor
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+class Tokenizer:
+    """BERT WordPiece, lower-cased. `vocabulary` is the list of pieces, a piece's place is its id."""
+
+    def __init__(self, vocabulary: list[str]):
+        missing = [token for token in SPECIAL if token not in vocabulary]
+        if missing:
+            raise VcworkError(f"vocabulary: expected the pieces {', '.join(SPECIAL)}, missing {', '.join(missing)}")
+        self.vocabulary = vocabulary
+        self._inner = BertWordPieceTokenizer({piece: i for i, piece in enumerate(vocabulary)}, lowercase=True)
+        self.pad, self.unk, self.cls, self.sep = (vocabulary.index(t) for t in SPECIAL[:4])
+
+    def __len__(self) -> int:
+        return len(self.vocabulary)
+
+    @classmethod
+    def train(cls, sentences: Iterable[str], min_count: int = 2) -> "Tokenizer":
+        """Every word seen `min_count` times or more becomes a piece; letters spell the rest."""
+        plain = BertWordPieceTokenizer({t: i for i, t in enumerate(SPECIAL)}, lowercase=True)
+        counts: Counter[str] = Counter()
+        for sentence in sentences:
+            text = plain.normalizer.normalize_str(sentence)
+            counts.update(word for word, _ in plain.pre_tokenizer.pre_tokenize_str(text))
+        letters = sorted({letter for word in counts for letter in word})
+        words = sorted(word for word, n in counts.items() if n >= min_count and len(word) > 1)
+        return cls([*SPECIAL, *letters, *(f"##{letter}" for letter in letters), *words])
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Tokenizer":
+        """From `vocab.txt`, or from the folder that holds it."""
+        path = Path(path)
+        path = path / "vocab.txt" if path.is_dir() else path
+        if not path.is_file():
+            raise VcworkError(f"{path}: no such vocabulary file")
+        return cls(path.read_text(encoding="utf-8").splitlines())
+
+    def save(self, folder: str | Path) -> None:
+        with atomic_write(Path(folder) / "vocab.txt") as file:
+            file.write("\n".join(self.vocabulary) + "\n")
+
+    def tokens(self, sentences: list[str]) -> list[list[int]]:
+        """Token ids without CLS and SEP."""
+        return [e.ids for e in self._inner.encode_batch(list(sentences), add_special_tokens=False)]
+
+    def encode(self, sentences: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """ids and mask, both (B, L): CLS, at most `max_tokens` tokens, SEP, then padding to the longest."""
+        return self.batch(self.tokens(sentences), max_tokens)
+
+    def batch(self, tokens: list[list[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """As `encode`, for sentences that are tokens already."""
+        rows = [[self.cls, *row[:max_tokens], self.sep] for row in tokens]
+        length = max(map(len, rows), default=2)
+        ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows], dtype=torch.long)  # (B, L)
+        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows], dtype=torch.bool)  # (B, L)
+        return ids, mask

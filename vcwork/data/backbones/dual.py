@@ -1,0 +1,288 @@
+"""The image side of Hugging Face dual encoders (CLIP, SigLIP, X-CLIP) as a backbone, and their folders.
+
+`get_backbone("peer:<folder or hub name>")`: one row a second, the projected embedding of that second's frames, so that
+what a store holds is already in the space of the model's sentences (`vcwork.encoders.peers`).
+Frames go whole through the folder's own image processor (Pillow's version of it, whatever else is installed). Weights
+are read from safetensors only and classes are named here: no code and no pickle of a folder is ever run.
+Known gaps: one second at a time goes through the image tower.
+"""
+
+import contextlib
+import itertools
+import json
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
+from vcwork.data.video import _check_length, _check_request, _Converter, _declared_s, _on_display, _open, _TimedFrames
+
+PREFIX = "peer:"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What differs between the model types that are known."""
+
+    model: str  # class in transformers
+    video: bool = False  # the image tower reads several frames together
+    fixed: bool = False  # sentences are padded to full length and the padding is read like words
+    last_id: bool = False  # a sentence's vector stands at its highest id, whatever the configuration says
+
+
+KINDS = {
+    "clip": Kind("CLIPModel"),
+    "siglip": Kind("SiglipModel", fixed=True),
+    "xclip": Kind("XCLIPModel", video=True, last_id=True),
+}
+
+
+class PeerBackbone:
+    """A peer's image tower as a backbone: the raw projected embedding of a second, so a store serves every `scale`.
+
+    CLIP, SigLIP: the mean over `fps` frames a second, 1 by default, the frame on display in its middle.
+    X-CLIP reads its N frames together: `fps` (N by default) must divide N, and a row sees N / fps seconds, its own in
+    their middle, the first and last second repeated beyond the ends. With N frames a second nothing is seen that lies
+    outside of the second; fewer look further, as the model was trained, and blur where things begin.
+    Runs in one thread and in float32 like HFImageBackbone. VcworkError as for `load_peer`.
+    """
+
+    def __init__(self, source: str | Path, fps: float | None = None) -> None:
+        self.folder = peer_folder(source)
+        self.kind, self.config = _configuration(self.folder)
+        self.frames = self.config.vision_config.num_frames if KINDS[self.kind].video else 1
+        self.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
+        self.name, self.weights = f"{PREFIX}{self.kind}", _weights_hash(self.folder)
+        self.size = self.config.vision_config.image_size
+        self.width = getattr(self.config, "projection_dim", None) or self.config.vision_config.hidden_size  # SigLIP
+        self._processor = _processor(self.folder)
+        shape = tuple(self.prepared([np.zeros((self.size + 8, 2 * self.size, 3), np.uint8)]).shape)
+        if shape != (1, 3, self.size, self.size):
+            expected = f"expected an image processor that gives {self.size} by {self.size} pixels"
+            raise VcworkError(f"{self.folder}: {expected}, as the model reads, got {shape[2:]}")
+
+    def __reduce__(self) -> tuple:
+        return PeerBackbone, (str(self.folder), self.fps)  # a worker loads its own copy
+
+    def at(self, fps: float) -> "PeerBackbone":
+        """The same model at another frame rate."""
+        other = object.__new__(PeerBackbone)
+        other.__dict__.update(self.__dict__)
+        other.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
+        return other
+
+    @cached_property
+    def model(self) -> Any:
+        """The Hugging Face model; without its text tower when nobody but this backbone uses it."""
+        model = load_model(self.folder, KINDS[self.kind])
+        model.text_model = None
+        return model
+
+    @property
+    def normalisation(self) -> str:
+        """All that changes a number between the pixels and the stored feature."""
+        told = self._processor.to_dict()
+        steps = {key: told[key] for key in _PREPROCESSING if told.get(key) is not None}
+        seconds = f"{self.frames} frames read together over {self.frames // self.fps} s" if self.frames > 1 else "mean"
+        return f"Pillow {json.dumps(steps, sort_keys=True, default=int)}; {seconds}, projected, raw"
+
+    def read(self, path: str | Path) -> Iterator[np.ndarray]:
+        """The frames of each second's feature, whole and at their own size: uint8 (n, H, W, 3)."""
+        seconds = whole_seconds(path, self.fps)
+        return _spans(seconds, self.fps, self.frames // self.fps) if self.frames > 1 else seconds
+
+    def prepared(self, frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
+        """uint8 RGB (n, H, W, 3) -> what the image tower reads, float32 (n, 3, size, size)."""
+        pixels = self._processor(list(frames), return_tensors="pt", input_data_format="channels_last")["pixel_values"]
+        return pixels.reshape(-1, *pixels.shape[-3:]).float()  # a processor of videos adds an axis
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 RGB (n, H, W, 3) -> float32 (width,); X-CLIP repeats the last frame where n is below its N."""
+        pixels = self.prepared(frames).to(next(self.model.parameters()).device)  # (n, 3, S, S)
+        with _one_thread(), torch.inference_mode():
+            if KINDS[self.kind].video:
+                if len(pixels) > self.frames:
+                    raise VcworkError(f"expected at most {self.frames} frames, got {len(pixels)}")
+                pixels = torch.cat([pixels, pixels[-1:].expand(self.frames - len(pixels), -1, -1, -1)])  # (N, 3, S, S)
+                rows = self.model.get_video_features(pixel_values=pixels[None]).pooler_output  # (1, W)
+            else:
+                rows = self.model.get_image_features(pixel_values=pixels).pooler_output  # (n, W)
+        return rows.mean(0).float().cpu().numpy()
+
+
+_PREPROCESSING = (
+    *("do_resize", "size", "resample", "do_center_crop", "crop_size"),
+    *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
+)
+
+
+class _WholeFrames(_Converter):
+    """Frame -> uint8 (H, W, 3), all of it, upright; the size of the first one holds for the video."""
+
+    def _convert(self, frame: Any) -> np.ndarray:
+        self.size = self.size or (frame.width, frame.height)
+        image = self.reformatter.reformat(frame, *self.size, "rgb24", threads=1).to_ndarray()
+        return np.rot90(image, frame.rotation // 90)
+
+
+def whole_seconds(path: str | Path, fps: int) -> Iterator[np.ndarray]:
+    """As `vcwork.data.video.iter_seconds` (same frames and errors), but whole: uint8 RGB (n, H, W, 3), size as filmed.
+
+    For processors that squeeze a picture into their square, as SigLIP's do, or crop it themselves.
+    """
+    _check_request(fps, 1)
+    with _open(path) as (container, stream):
+        convert, timed = _WholeFrames(0), _TimedFrames(container, stream, path)
+        shown, done = map(convert, _on_display(timed, int(fps))), 0
+        while len(second := list(itertools.islice(shown, fps))) == fps:
+            yield np.stack(second)
+            done += 1
+        _check_length(path, timed.end_s, _declared_s(container, stream))
+        if timed.end_s - done >= 0.5 or not done:
+            yield np.stack(second or [convert.array])
+
+
+def _spans(seconds: Iterator[np.ndarray], fps: int, span: int) -> Iterator[np.ndarray]:
+    """For every second the frames of `span` seconds around it, (span * fps, H, W, 3); ends and part seconds repeat."""
+
+    def extended() -> Iterator[np.ndarray]:
+        for i, second in enumerate(seconds):
+            second = np.concatenate([second, *[second[-1:]] * (fps - len(second))])
+            yield from [second] * (1 if i else 1 + (span - 1) // 2)
+        yield from [second] * (span // 2)
+
+    held: deque[np.ndarray] = deque(maxlen=span)
+    for second in extended():
+        held.append(second)
+        if len(held) == span:
+            yield np.concatenate(held)
+
+
+def _frame_rate(fps: float | None, frames: int, video: bool) -> int:
+    fps = frames if fps is None else fps
+    if int(fps) != fps or fps < 1 or (video and frames % int(fps)):
+        divisor = f", one that divides the {frames} it reads together" if video else ""
+        raise VcworkError(f"fps: expected a whole number of frames a second{divisor}, got {fps}")
+    return int(fps)
+
+
+# --------------------------------------------------------------------------------------------------------- folder
+
+
+def peer_name(source: str | Path) -> str:
+    """Folder or hub name without `peer:` and what a notebook's path puts before it."""
+    return Path(source).as_posix().rpartition(PREFIX)[2]
+
+
+def peer_folder(source: str | Path) -> Path:
+    """The folder of a peer: `source` itself, or where the hub's model of that name was stored; `peer:` may precede."""
+    name = peer_name(source)
+    folder = resolve(name)
+    if folder.is_dir():
+        return folder
+    expected = "expected a folder with config.json and model.safetensors, or a name on the hub (owner/model)"
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise VcworkError(f"{folder}: no such folder; {expected}")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "merges.txt", "model*.safetensors"]))
+    except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
+        raise VcworkError(f"peer {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
+
+
+def _configuration(folder: Path) -> tuple[str, Any]:
+    """(model type, Hugging Face configuration) of a folder."""
+    import transformers
+
+    told = read_json(folder / "config.json")
+    kind = told.get("model_type") if isinstance(told, dict) else None
+    if kind not in KINDS:
+        raise VcworkError(f"{folder / 'config.json'}: expected model_type {', '.join(KINDS)}, got {kind!r}")
+    with quiet(), as_error(f"{folder / 'config.json'}: not usable"):
+        return kind, getattr(transformers, KINDS[kind].model).config_class.from_pretrained(folder)
+
+
+def _weights_hash(folder: Path) -> str:
+    """sha256 of model.safetensors, or of its shards' digests; other files of weights in the folder do not count."""
+    files = [folder / "model.safetensors"]
+    if (folder / "model.safetensors.index.json").is_file():
+        names = set(read_json(folder / "model.safetensors.index.json").get("weight_map", {}).values())
+        files = [folder / name for name in sorted(names)]
+    if missing := [path.name for path in files if not path.is_file()]:
+        pickled = (
+            "; pickled weights (.bin) are not read, save them as safetensors" if list(folder.glob("*.bin")) else ""
+        )
+        raise VcworkError(f"{folder}: expected weights in {', '.join(missing)}, found none{pickled}")
+    digests = [sha256_file(path) for path in files]
+    return digests[0] if len(digests) == 1 else sha256_json(digests)
+
+
+def load_model(folder: Path, kind: Kind) -> Any:
+    """Both towers in evaluation mode, float32. Absent weights, which transformers draws at random, are an error."""
+    import transformers
+
+    reader = getattr(transformers, kind.model)
+    with quiet(), as_error(f"{folder}: not usable as a {kind.model}"):
+        model, found = reader.from_pretrained(
+            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    if absent := sorted(found["missing_keys"]):
+        raise VcworkError(f"{folder}: {len(absent)} weights of {kind.model} are absent, among them {absent[0]}")
+    return model.eval()
+
+
+def _processor(folder: Path) -> Any:
+    from transformers import AutoImageProcessor
+
+    if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
+        raise VcworkError(f"{folder}: expected an image processor (preprocessor_config.json), found none")
+    with quiet(), as_error(f"{folder}: not usable as an image processor"):
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, local_files_only=True)
+
+
+@contextlib.contextmanager
+def as_error(what: str) -> Iterator[None]:
+    """Whatever a reader of files raises becomes a VcworkError that begins with `what`."""
+    try:
+        yield
+    except VcworkError:
+        raise
+    except Exception as error:  # every kind of broken file has its own exception
+        raise VcworkError(f"{what} ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without its bars and reports, which are noise in a notebook."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Workers are processes, and features must not depend on their number."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,165 @@
+"""Frozen encoders behind one small interface: one second of frames in, one feature out.
+
+`get_backbone("motion")` is the light one that needs no weights, `"s3d"` the paper's; any other name is a Hugging Face
+image model, a folder or a hub name, run on each frame and averaged over the second. torch and transformers load only
+when such a model is made, so that workers of the motion backbone stay small. Resizing and normalising follow
+preprocessor_config.json, done here in a few lines because transformers' own processors want another image library.
+A backbone whose chunks are not seconds brings its own `read(path)` (see `vcwork.data.extract.chunks_of`).
+Known gaps: an image model sees one second. Its weights in pickle files are not loaded.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
+
+if TYPE_CHECKING:
+    import torch
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What the feature store needs to know of an encoder; the attributes are its preprocessing contract.
+
+    `__call__`: uint8 RGB (n, size, size, 3), n <= fps frames of one second -> float32 (width,).
+    """
+
+    name: str
+    weights: str
+    fps: int
+    size: int
+    normalisation: str
+    width: int
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray: ...
+
+
+def get_backbone(name: str, **options: Any) -> Backbone:
+    """The backbone called `motion` or `s3d` (options: those of S3DBackbone), or a Hugging Face image model by folder or
+    hub name (option: `fps`); `peer:` before it asks for the image side of a dual encoder (`vcwork.encoders.peers`)."""
+    if name == "motion":
+        from vcwork.data.backbones.motion import MotionBackbone
+
+        return MotionBackbone(**options)
+    if name == "s3d":
+        from vcwork.data.backbones.s3d import S3DBackbone
+
+        return S3DBackbone(**options)
+    if name.startswith("peer:"):
+        from vcwork.data.backbones.dual import PeerBackbone
+
+        return PeerBackbone(name, **options)
+    return HFImageBackbone(name, **options)
+
+
+class HFImageBackbone:
+    """A Hugging Face image model on each of `fps` frames a second; the feature is the mean of its pooled outputs.
+
+    Pooled means: the model's pooler output; without one, the mean of its last hidden states over positions.
+    Runs in one thread (workers are processes) and in float32 whatever the stored precision, so features do not depend
+    on the number of workers. VcworkError when the model or its preprocessor_config.json cannot be found or used.
+    """
+
+    def __init__(self, name: str | Path, fps: int = 2) -> None:
+        self.source, self.fps = str(name), fps
+        folder = _model_folder(self.source)
+        self.name = f"hf:{Path(self.source).name}" if resolve(self.source).is_dir() else f"hf:{self.source}"
+        self.weights = _weights_hash(folder)
+        self.size, self._crop, self._scale, self._mean, self._std = _preprocessing(folder)
+        self.normalisation = f"crop {self._crop}, (x * {self._scale:.6g} - {self._mean}) / {self._std}"
+        self._model = _load_model(folder)
+        self.width = len(self(np.zeros((1, self.size, self.size, 3), np.uint8)))
+
+    def __reduce__(self) -> tuple:
+        return HFImageBackbone, (self.source, self.fps)  # a worker loads its own copy
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 RGB (n, H, W, 3) -> float32 (width,); another size than `size` is resized first."""
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                features = self._pooled(self._prepared(frames))  # (n, width)
+        finally:
+            torch.set_num_threads(threads)
+        return features.mean(0).numpy()
+
+    def _prepared(self, frames: np.ndarray) -> "torch.Tensor":
+        import torch
+
+        pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()  # (n, 3, H, W)
+        if pixels.shape[2:] != (self.size, self.size):
+            pixels = torch.nn.functional.interpolate(pixels, (self.size, self.size), mode="bilinear", antialias=True)
+        at = (self.size - self._crop) // 2
+        pixels = pixels[:, :, at : at + self._crop, at : at + self._crop]
+        mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (self._mean, self._std))
+        return (pixels * self._scale - mean) / std
+
+    def _pooled(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        output = self._model(pixel_values=pixels)
+        pooled = getattr(output, "pooler_output", None)
+        if pooled is not None:
+            return pooled.flatten(1)
+        states = output.last_hidden_state  # (n, positions, width), or (n, width, h, w) of a convolutional model
+        return states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
+
+
+def _model_folder(name: str) -> Path:
+    if resolve(name).is_dir():
+        return resolve(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
+        expected = "expected 'motion', 's3d', a folder of a Hugging Face image model, or a name on its hub"
+        raise VcworkError(f"backbone {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
+
+
+def _weights_hash(folder: Path) -> str:
+    """sha256 of the weights file; of several shards, of their digests together."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise VcworkError(f"{folder}: expected weights as .safetensors, found none")
+    digests = [sha256_file(path) for path in files]
+    return digests[0] if len(digests) == 1 else sha256_json(digests)
+
+
+def _preprocessing(folder: Path) -> tuple[int, int, float, list[float], list[float]]:
+    """(size of the short side, centre crop, factor, mean, std) of preprocessor_config.json."""
+    config = read_json(folder / "preprocessor_config.json")
+    size = _side(config["size"] if "size" in config else config.get("crop_size"), folder)
+    crop = _side(config["crop_size"], folder) if config.get("do_center_crop") and "crop_size" in config else size
+    scale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
+    normalise = config.get("do_normalize", True) and "image_mean" in config
+    mean, std = (config["image_mean"], config["image_std"]) if normalise else ([0.0] * 3, [1.0] * 3)
+    return max(size, crop), crop, float(scale), list(mean), list(std)
+
+
+def _side(size: object, folder: Path) -> int:
+    if isinstance(size, dict):
+        size = size.get("shortest_edge") or (size.get("height") if size.get("height") == size.get("width") else None)
+    if not isinstance(size, int) or size < 1:
+        raise VcworkError(
+            f"{folder / 'preprocessor_config.json'}: expected a square size or a shortest edge, got {size!r}"
+        )
+    return size
+
+
+def _load_model(folder: Path) -> Any:
+    import torch
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar of 0.1 s is only noise in a notebook,
+    logging.set_verbosity_error()  # and so is the report that the classifier on top is not used
+    try:
+        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise VcworkError(f"{folder}: not usable as an image model ({error})") from error
+    return getattr(model, "vision_model", model).eval()  # of CLIP, the tower that sees

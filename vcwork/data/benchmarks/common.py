@@ -1,0 +1,207 @@
+"""What the readers of published annotation files share: clips, splits with names, the rules, an account of it all.
+
+Two kinds of bad input, decided once for all benchmarks. A file that says something impossible is a VcworkError naming
+file, line or entry, and video id: cut short, a missing column, a malformed number, an end before its start, an id that
+could leave a folder, a key or video given twice where it must be unique. An annotation that says nothing usable is left
+out and counted with its reason: zero length, begins after the video's end, no text. One that reaches beyond the video's
+end is cut there and counted. Rows that repeat are kept, because the published galleries hold them, and counted.
+A split's name holds how many it has, so that a gallery which lost videos cannot pass for the published one.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.benchmarks.reading import At
+from vcwork.data.coverage import Count, Coverage
+
+WINDOW_S = 32  # seconds of a clip that VideoCLIP reads; the rest of a longer one is cut off
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A stretch [start_s, end_s) of a video and its text; end_s is infinite for all of a video of unknown length.
+
+    `recipe` is its recipe type, task or class, `step` the label's id, each "" where the benchmark has none. `where` is
+    file name and line or entry.
+    """
+
+    video: str
+    start_s: float
+    end_s: float
+    text: str
+    recipe: str = ""
+    step: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A video of a split: its length (0: nobody says) and its recipe type, task or class."""
+
+    duration_s: float = 0.0
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recipe, task or class: its name in words, and its step ids in the release's order."""
+
+    name: str
+    steps: tuple[str, ...] = ()
+
+
+@dataclass
+class Accounting(Coverage):
+    """Coverage of one split: `counts` of videos and clips (features, once known), expected, present, missing and why.
+
+    `changed` {what was done: how often}; `duplicates` {kind: how many}; `over_32_s` is the share of clips that are
+    longer than 32 s and lose the rest, None where lengths are unknown.
+    """
+
+    changed: dict[str, int] = field(default_factory=dict)
+    duplicates: dict[str, int] = field(default_factory=dict)
+    over_32_s: float | None = None
+
+    def table(self, reasons: int = 5) -> str:
+        """Coverage's table, and under it what was changed, what repeats, how much is cut."""
+        more = [f"{what}: {n}" for what, n in [*self.changed.items(), *self.duplicates.items()]]
+        if self.over_32_s is not None:
+            more.append(f"clips longer than {WINDOW_S} s: {self.over_32_s:.1%}")
+        return "\n".join([super().table(reasons), *more])
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        own = {"changed": self.changed, "duplicates": self.duplicates, "over_32_s": self.over_32_s}
+        return super().as_dict() | own
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One split of one benchmark: its videos and clips, in the file's order, and the account of what is not among them.
+
+    `title` is the split's name with `{n}` in it, `unit` says what n counts, `role` is what it may be used for: train,
+    val or test. `steps` {step id: label}, `tasks` {recipe id: Task}, empty where the benchmark has none.
+    """
+
+    name: str
+    title: str
+    role: str
+    unit: str
+    clips: tuple[Clip, ...]
+    videos: dict[str, Listed]
+    accounting: Accounting
+    steps: dict[str, str] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+
+    @property
+    def split(self) -> str:
+        """The split's full name, which belongs to every number measured on it."""
+        count = self.accounting.counts[self.unit]
+        of = f" of {count.expected:,}" if count.missing else ""
+        return self.title.format(n=f"{count.present:,}{of}")
+
+    @property
+    def texts(self) -> list[str]:
+        """The clips' texts as compared: lower-cased, white space normalised."""
+        return [plain(clip.text) for clip in self.clips]
+
+
+def plain(text: str) -> str:
+    """A text as compared: lower-cased, white space normalised."""
+    return " ".join(text.lower().split())
+
+
+def check_no_leak(train: Benchmark | Iterable[str], test: Benchmark | Iterable[str], most: int = 5) -> None:
+    """VcworkError naming the videos that are in both; benchmarks or video ids."""
+    ids = [set(part.videos) if isinstance(part, Benchmark) else set(part) for part in (train, test)]
+    if both := sorted(ids[0] & ids[1]):
+        names = [part.split if isinstance(part, Benchmark) else "" for part in (train, test)]
+        where = f"{names[0] or 'train'} and {names[1] or 'test'}"
+        more = f" and {len(both) - most} more" if len(both) > most else ""
+        raise VcworkError(f"{where} share {len(both)} videos: {', '.join(both[:most])}{more}")
+
+
+def same_split(a: Benchmark | str, b: Benchmark | str) -> str:
+    """The name both have; VcworkError where they differ, because numbers of different splits are not comparable."""
+    names = [part.split if isinstance(part, Benchmark) else part for part in (a, b)]
+    if names[0] != names[1]:
+        raise VcworkError(f"numbers of different splits cannot be compared: {names[0]!r} and {names[1]!r}")
+    return names[0]
+
+
+class Tally:
+    """Collects the clips of one split of one file by the rules above, and closes the account."""
+
+    def __init__(self) -> None:
+        self.clips: list[Clip] = []
+        self.expected = 0
+        self.missing: dict[str, str] = {}  # clips
+        self.lost: dict[str, str] = {}  # videos
+        self.changed: Counter[str] = Counter()
+        self.notes: list[str] = []
+
+    def add(self, at: At, clip: Clip, duration_s: float = 0.0) -> None:
+        """Take a clip, cut it at its video's end (0: unknown), or say why not."""
+        self.expected += 1
+        if clip.end_s < clip.start_s:
+            at.fail(f"ends before it starts, {clip.start_s:g} to {clip.end_s:g} s")
+        if why := _unusable(clip, duration_s):
+            self.missing[f"{at.short}, {at.video}"] = why
+            return
+        if duration_s and math.isfinite(clip.end_s):
+            self.changed["clips cut at the video's end"] += clip.end_s > math.ceil(duration_s)
+        self.clips.append(replace(clip, end_s=min(clip.end_s, duration_s or math.inf), where=at.short))
+
+    def compare(self, found: int, published: int, what: str) -> None:
+        """A note where a file has another number than the published one."""
+        if found != published:
+            self.notes.append(f"{what}: {found:,} here, {published:,} published")
+
+    def close(
+        self, name: str, title: str, role: str, unit: str, videos: Mapping[str, Listed],
+        steps: Mapping[str, str] | None = None, tasks: Mapping[str, Task] | None = None,
+    ) -> Benchmark:  # fmt: skip
+        """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos."""
+        there = {clip.video for clip in self.clips}
+        if not there:
+            raise VcworkError(f"{title.format(n='').strip()}: no usable annotation among {self.expected}")
+        lost = self.lost | {id: "no usable annotation" for id in videos if id not in there and id not in self.lost}
+        counts = {"videos": Count(len({*videos, *lost}), lost), "clips": Count(self.expected, self.missing)}
+        account = Accounting(counts, changed={what: n for what, n in self.changed.items() if n}, notes=self.notes)
+        account.duplicates, account.over_32_s = duplicates(self.clips), over_window(self.clips)
+        videos = {id: listed for id, listed in videos.items() if id not in lost}
+        clips = tuple(self.clips)
+        return Benchmark(name, title, role, unit, clips, videos, account, dict(steps or {}), dict(tasks or {}))
+
+
+def _unusable(clip: Clip, duration_s: float) -> str:
+    if not clip.text.strip():
+        return "no text"
+    if clip.start_s == clip.end_s:
+        return f"zero length at {clip.start_s:g} s"
+    if duration_s and clip.start_s >= duration_s:
+        return f"starts at {clip.start_s:g} s, the video ends at {duration_s:g} s"
+    return ""
+
+
+def duplicates(clips: Iterable[Clip]) -> dict[str, int]:
+    """Rows that repeat another one exactly; clips whose text another clip has too; texts beyond the distinct ones."""
+    clips = list(clips)
+    texts = Counter(plain(clip.text) for clip in clips)
+    rows = Counter((c.video, c.start_s, c.end_s, plain(c.text)) for c in clips)
+    shared = sum(n for n in texts.values() if n > 1)
+    return {
+        "repeated rows": len(clips) - len(rows),
+        "clips that share their text": shared,
+        "texts beyond the distinct ones": len(clips) - len(texts),
+    }
+
+
+def over_window(clips: Iterable[Clip], window_s: float = WINDOW_S) -> float | None:
+    """Share of clips longer than the window; None where a clip's length is unknown."""
+    lengths = [clip.end_s - clip.start_s for clip in clips]
+    return None if not lengths or math.inf in lengths else sum(s > window_s for s in lengths) / len(lengths)

@@ -1,0 +1,164 @@
+"""CrossTask: videos of 18 primary tasks with known steps in order, and when each happens. Step localization.
+
+The release folder: `tasks_primary.txt` and `tasks_related.txt` (id, title, url, number of steps, steps with commas, an
+empty line), `videos.csv` and `videos_val.csv` (task, video, url; no header), `annotations/<task>_<video>.csv` (step
+from 1, start, end; no header).
+Train and test are drawn as the reference code draws them: of `videos.csv` without `videos_val.csv` the videos that have
+annotations, and features; from `RandomState(0)`, task by task in the order of the file, 30 of every primary task that
+has more go to training and the rest is the test; everything else trains. So the draw depends on which videos are there:
+with one video less the split is another one, and its name shows the number.
+`videos_val.csv` is held out by the release, and the reference uses it for nothing; here it is val.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
+from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, Task
+from vcwork.data.benchmarks.reading import At, read_rows, read_text
+from vcwork.data.coverage import Count
+
+NAME, N_TRAIN = "CrossTask", 30
+Pair = tuple[str, str]  # task, video
+
+
+def read_crosstask(
+    folder: str | Path, part: str = "test", have: Collection[str] | None = None, n_train: int = N_TRAIN
+) -> Benchmark:
+    """train, val or test of a release folder; `have`: the videos that have features (None: all of them).
+
+    `counts["listed"]` counts what the csv lists and the draw cannot use: no annotation file, no features, a task of
+    neither list. Missing from the part's videos: an empty annotation file; a video that another task has in this part
+    already, in the test while this part trains, or in videos.csv while this is val. VcworkError besides the common
+    ones: a step number that the task does not have, a task's number of steps that is not its steps', a task or a
+    (task, video) listed twice.
+    """
+    if part not in ("train", "val", "test"):
+        raise VcworkError(f"part: expected train, val or test, got {part!r}")
+    folder = resolve(folder)
+    primary, tasks, tally = *_tasks(folder), Tally()
+    val = _optional(folder, "videos_val.csv", tally)
+    listed = val if part == "val" else [pair for pair in read_videos(folder / "videos.csv") if pair not in set(val)]
+    unusable = {f"{task}_{video}": why for task, video in listed if (why := _why_not(folder, task, video, tasks, have))}
+    usable = [pair for pair in listed if "_".join(pair) not in unusable]
+    parts = dict.fromkeys(usable, "val") if part == "val" else split_as_reference(usable, primary, n_train)
+    chosen = _once({pair: parts[pair] for pair in usable}, part, tally.lost)
+    if part == "val":
+        chosen = _held_out(chosen, folder, tally.lost)
+    for task, video in chosen:
+        _add_steps(folder / "annotations" / f"{task}_{video}.csv", task, video, tasks[task], tally)
+    _optional(folder, "tasks_related.txt", tally, read=False)
+    rule = "videos_val.csv" if part == "val" else f"{n_train} a task to train, RandomState(0)"
+    title = f"CrossTask {part} {{n}} videos of {len({task for task, _ in chosen})} tasks ({rule})"
+    steps = {step: name for task in tasks for step, name in _steps(task, tasks[task][1]).items()}
+    named = {task: Task(name, tuple(_steps(task, own))) for task, (name, own) in tasks.items()}
+    videos = {video: Listed(recipe=task) for task, video in chosen}
+    read = tally.close(NAME, title, part, "videos", videos, steps, named)
+    read.accounting.counts["listed"] = Count(len(listed), unusable)
+    return read
+
+
+def read_tasks(path: str | Path) -> dict[str, tuple[str, list[str]]]:
+    """{task id: (title, steps in canonical order)} of a tasks file."""
+    path, found, at = resolve(path), {}, 0
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    while at < len(lines):
+        if not lines[at]:
+            at += 1
+            continue
+        block = [*lines[at : at + 5], *[""] * 5][:5]
+        task, title, _, number, text = block
+        steps = [step.strip() for step in text.split(",")]
+        wanted = At(path, f"line {at + 4}").whole(number, f"task {task}: number of steps", 1)
+        if len(steps) != wanted or not all(steps):
+            At(path, f"line {at + 5}").fail(f"task {task}: expected {wanted} steps, got {len(steps)}: {text!r}")
+        if task in found:
+            At(path, f"line {at + 1}").fail(f"task {task} is given twice")
+        found[task], at = (title, steps), at + 5
+    if not found:
+        raise VcworkError(f"{path}: holds no task")
+    return found
+
+
+def read_videos(path: str | Path) -> list[Pair]:
+    """(task, video) in the file's order."""
+    found: dict[Pair, None] = {}
+    for at, row in read_rows(path, ("task", "video", "url"), header=False):
+        at = at.id(row["video"])
+        pair = (row["task"].strip(), at.video)
+        if pair in found:
+            at.fail(f"listed twice for task {pair[0]}")
+        found[pair] = None
+    return list(found)
+
+
+def split_as_reference(pairs: Sequence[Pair], primary: Collection[str], n_train: int = N_TRAIN) -> dict[Pair, str]:
+    """{(task, video): train or test}, drawn task by task in order of appearance from one legacy RandomState(0)."""
+    rng, out = np.random.RandomState(0), {}
+    for task in dict.fromkeys(task for task, _ in pairs):
+        videos = [video for other, video in pairs if other == task]
+        drawn = task in primary and len(videos) > n_train
+        train = set(rng.choice(videos, n_train, replace=False).tolist()) if drawn else set(videos)
+        out |= {(task, video): "train" if video in train else "test" for video in videos}
+    return out
+
+
+def _tasks(folder: Path) -> tuple[set[str], dict[str, tuple[str, list[str]]]]:
+    """Ids of the primary tasks; all tasks."""
+    if not (folder / "annotations").is_dir():
+        raise VcworkError(f"{folder / 'annotations'}: no such folder")
+    primary, path = read_tasks(folder / "tasks_primary.txt"), folder / "tasks_related.txt"
+    related = read_tasks(path) if path.is_file() else {}
+    if both := sorted(primary.keys() & related.keys()):
+        raise VcworkError(f"{path}: task {both[0]} is a primary task as well")
+    return set(primary), primary | related
+
+
+def _optional(folder: Path, name: str, tally: Tally, read: bool = True) -> list[Pair]:
+    if not (folder / name).is_file():
+        tally.notes.append(f"{name} is absent")
+        return []
+    return read_videos(folder / name) if read else []
+
+
+def _why_not(folder: Path, task: str, video: str, tasks: dict, have: Collection[str] | None) -> str:
+    if task not in tasks:
+        return f"task {task} is in no list of tasks"
+    if not (folder / "annotations" / f"{task}_{video}.csv").is_file():
+        return f"annotations/{task}_{video}.csv is missing"
+    return f"{video}.npy is missing" if have is not None and video not in have else ""
+
+
+def _once(parts: dict[Pair, str], part: str, lost: dict[str, str]) -> list[Pair]:
+    """The pairs of a part, each video under one task, the first; no test video trains under another task."""
+    test, first, kept = {video for (_, video), own in parts.items() if own == "test"}, {}, []
+    for task, video in (pair for pair, own in parts.items() if own == part):
+        if part == "train" and video in test:
+            lost[f"{task}_{video}"] = "a test video under another task"
+        elif first.setdefault(video, task) != task:
+            lost[f"{task}_{video}"] = f"under task {first[video]} already"
+        else:
+            kept.append((task, video))
+    return kept
+
+
+def _held_out(val: list[Pair], folder: Path, lost: dict[str, str]) -> list[Pair]:
+    """Without the videos that train or test under another task."""
+    used = {video: task for task, video in read_videos(folder / "videos.csv") if (task, video) not in set(val)}
+    lost |= {f"{task}_{video}": f"in videos.csv under task {used[video]}" for task, video in val if video in used}
+    return [(task, video) for task, video in val if video not in used]
+
+
+def _steps(task: str, names: list[str]) -> dict[str, str]:
+    return {f"{task}:{number}": name for number, name in enumerate(names, 1)}
+
+
+def _add_steps(path: Path, task: str, video: str, own: tuple[str, list[str]], tally: Tally) -> None:
+    steps = list(_steps(task, own[1]).items())
+    for at, row in read_rows(path, ("step", "start", "end"), header=False):
+        at = at.id(video)
+        step, name = steps[at.whole(row["step"], f"step of task {task}", 1, len(steps)) - 1]
+        tally.add(at, Clip(video, at.seconds(row["start"], "start"), at.seconds(row["end"], "end"), name, task, step))

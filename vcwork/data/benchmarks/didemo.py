@@ -1,0 +1,76 @@
+"""DiDeMo: personal videos of at most 30 s, sentences, and which 5-second chunks several annotators chose for each.
+
+Two different tasks go by this name: finding the moment in its video (LocalizingMoments, and the reference code's 16.6),
+and paragraph retrieval, all sentences of a video joined. Their numbers share no column; the split's name says which.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
+from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally
+from vcwork.data.benchmarks.reading import At, read_strict_json
+
+NAME, CHUNK_S = "DiDeMo", 5
+PUBLISHED = {"train": 33005, "val": 4180, "test": 4021}  # sentences
+
+
+@dataclass(frozen=True)
+class Moment(Clip):
+    """A clip that is the annotators' commonest choice; `chunks` holds all choices, (first, last) chunk inclusive.
+
+    Of choices made equally often the one named first is the clip. `n_chunks`: how many the video has, 5 or 6.
+    """
+
+    chunks: tuple[tuple[int, int], ...] = ()
+    n_chunks: int = 6
+    annotation: int = 0
+
+
+def read_didemo(path: str | Path, split: str = "") -> Benchmark:
+    """{train,val,test}_data.json as moments; `split` from the file's name where it is not given.
+
+    A chunk is 5 s and the last may be shorter: a video's length is known only up to that. VcworkError besides the
+    common ones: chunks out of order or beyond `num_segments`, no choice at all, an annotation id twice, a video whose
+    number of chunks changes.
+    """
+    path = resolve(path)
+    split = split or path.name.partition("_")[0]
+    if split not in PUBLISHED:
+        raise VcworkError(f"{path}: split: expected one of {', '.join(PUBLISHED)}, got {split!r}")
+    raw = read_strict_json(path)
+    if not isinstance(raw, list):
+        raise VcworkError(f"{path}: expected a list of descriptions, got {type(raw).__name__}")
+    tally, videos, seen = Tally(), {}, set()
+    for number, found in enumerate(raw):
+        at, moment = _moment(At(path, f"entry {number}"), found)
+        if moment.annotation in seen:
+            at.fail(f"annotation_id {moment.annotation} is given twice")
+        seen.add(moment.annotation)
+        listed = Listed(float(CHUNK_S * moment.n_chunks))
+        if videos.setdefault(at.video, listed) != listed:
+            at.fail(f"num_segments {moment.n_chunks}, another number in an earlier entry")
+        tally.add(at, moment, listed.duration_s)
+    tally.compare(tally.expected, PUBLISHED[split], f"{split} sentences")
+    tally.notes.append(f"a video's length is known to {CHUNK_S} s: the last chunk may be shorter")
+    return tally.close(NAME, f"DiDeMo {split} {{n}} sentences (moments, not paragraphs)", split, "clips", videos)
+
+
+def _moment(at: At, found: object) -> tuple[At, Moment]:
+    found = at.entry(found, video=str, description=str, times=list, num_segments=int, annotation_id=int)
+    at, chunks = at.id(found["video"]), []
+    n_chunks = at.whole(found["num_segments"], "num_segments", 1)
+    for pair in found["times"]:
+        if not isinstance(pair, list) or len(pair) != 2:
+            at.fail(f"times: expected [first, last] chunks, got {pair!r}")
+        first = at.whole(pair[0], "times", 0, n_chunks - 1)
+        chunks.append((first, at.whole(pair[1], "times", first, n_chunks - 1)))
+    if not chunks:
+        at.fail("times: no annotator chose anything")
+    first, last = Counter(chunks).most_common(1)[0][0]
+    return at, Moment(
+        at.video, float(CHUNK_S * first), float(CHUNK_S * (last + 1)), found["description"].strip(),
+        chunks=tuple(chunks), n_chunks=n_chunks, annotation=found["annotation_id"],
+    )  # fmt: skip

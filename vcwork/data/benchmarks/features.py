@@ -1,0 +1,140 @@
+"""Features beside the annotations: `<source>/features/<video id>.npy`, [seconds, width], one row a second.
+
+Their contract is that of the released VideoCLIP's S3D features, or what `features/contract.json` says (the fields of
+`vcwork.data.store.Contract`). A video without a file is counted, with its reason; a file that is there and cannot be
+used (another width, NaN, no rows, a pickle) is an error, because it says that something else is wrong with the folder.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.benchmarks.common import Accounting, Benchmark, Listed, duplicates, over_window
+from vcwork.data.benchmarks.reading import At, read_strict_json
+from vcwork.data.coverage import Count
+from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store, write_store
+
+
+class FeatureFolder(Mapping[str, np.ndarray]):
+    """Features by video id, read from their files when asked for; only `ids` that have a file, in their order.
+
+    `lengths` {id: seconds}; `lost` {id: why} of the others. VcworkError naming a file that cannot be used.
+    """
+
+    def __init__(self, folder: Path, contract: Contract, ids: Iterable[str]) -> None:
+        self.folder, self.contract = folder, contract
+        ids = list(dict.fromkeys(ids))
+        self.lost = {id: f"{id}.npy is missing" for id in ids if not self.path(id).is_file()}
+        self.lengths = {id: len(self[id]) for id in ids if id not in self.lost}
+        self.unlisted = sorted(have(folder) - set(ids))
+
+    def path(self, id: str) -> Path:
+        return self.folder / f"{id}.npy"
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        return as_float16(load_npy(self.path(id)), self.contract.width, str(self.path(id)))  # (T, W)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def drop(self, lost: Mapping[str, str]) -> None:
+        """Leave these videos out, {id: why}."""
+        self.lost |= lost
+        self.lengths = {id: n for id, n in self.lengths.items() if id not in lost}
+
+
+def have(folder: Path) -> set[str]:
+    """Ids of all videos that have a feature file; VcworkError where there is none."""
+    if found := {path.name.removesuffix(".npy") for path in folder.glob("*.npy")}:
+        return found
+    raise VcworkError(f"{folder}: expected features as <video id>.npy, found none; the annotations alone can be read "
+                      "with the readers of vcwork.data.benchmarks")  # fmt: skip
+
+
+def contract_beside(folder: Path) -> Contract:
+    """What `contract.json` in the features' folder says, or the contract of the released VideoCLIP's features."""
+    path = folder / "contract.json"
+    if not path.is_file():
+        from vcwork.data.contracts import S3D_FEATURES
+
+        return S3D_FEATURES
+    kinds = {"backbone": str, "weights": str, "fps": (int, float), "size": int, "normalisation": str, "width": int}
+    raw = At(path).entry(read_strict_json(path), **kinds)
+    if more := sorted(set(raw) - {field.name for field in fields(Contract)}):
+        raise VcworkError(f"{path}: expected the keys {', '.join(kinds)}; got {', '.join(more)} as well")
+    return Contract(**raw | {"fps": float(raw["fps"])})
+
+
+def with_features(read: Benchmark, lengths: Mapping[str, int], lost: Mapping[str, str]) -> Benchmark:
+    """The split as it can be measured: only clips whose video has features in the second where they begin.
+
+    `lengths` {video: seconds of features}, `lost` {video: why it has none}. Counted: videos without features and their
+    clips, clips that begin after the features end, and, kept, clips that end after them. The split's name changes with
+    what is lost; nothing may be left.
+    """
+    before, account = read.accounting, {"videos": {}, "clips": {}}
+    account["videos"] = {id: lost.get(id, f"{id}.npy is missing") for id in read.videos if id not in lengths}
+    kept, longer = [], 0
+    for clip in read.clips:
+        seconds = lengths.get(clip.video, 0)
+        if clip.start_s >= seconds:
+            why = f"starts at {clip.start_s:g} s, the features end at {seconds} s" if seconds else "no features"
+            account["clips"][f"{clip.where}, {clip.video}"] = why
+            continue
+        longer += math.isfinite(clip.end_s) and math.ceil(clip.end_s) > seconds
+        kept.append(replace(clip, end_s=float(seconds)) if math.isinf(clip.end_s) else clip)
+    there = {clip.video for clip in kept}
+    late = [id for id in read.videos if id in lengths and id not in there]
+    account["videos"] |= dict.fromkeys(late, "no clip begins before its features end")
+    counts = {k: Count(c.expected, {**c.missing, **account.get(k, {})}) for k, c in before.counts.items()}
+    counts["features"] = Count(len(read.videos), {id: account["videos"][id] for id in read.videos if id not in lengths})
+    changed = before.changed | ({"clips that end after their features": longer} if longer else {})
+    pools = {"videos": (len(read.videos), len(there)), "clips": (len(read.clips), len(kept))}
+    now = Accounting(counts, pools, list(before.notes), changed, duplicates(kept), over_window(kept))
+    videos = {id: listed for id, listed in read.videos.items() if id in there}
+    return replace(read, clips=tuple(kept), videos=videos, accounting=now)
+
+
+def carve_val(train: Benchmark, share: float = 0.1) -> tuple[Benchmark, Benchmark]:
+    """(train, val): the videos whose id's sha256 falls into the lowest `share` leave training, at least one does.
+
+    An id falls where it falls, whatever other videos there are. VcworkError for fewer than two videos.
+    """
+    if len(train.videos) < 2:
+        raise VcworkError(f"{train.split}: {len(train.videos)} video, so none can be carved out for validation")
+    place = {id: int(hashlib.sha256(id.encode()).hexdigest()[:8], 16) / 2**32 for id in train.videos}
+    val = {id for id, at in place.items() if at < share} or {min(place, key=place.get)}
+    rule = f"{share:.0%} of the training videos, by hash of the id"
+    left = _part(train, set(train.videos) - val, f"{train.title} without val", "train", f"val took {rule}")
+    return left, _part(train, val, f"{train.title}: val carved from it", "val", f"val is {rule}")
+
+
+def _part(whole: Benchmark, ids: set[str], title: str, role: str, note: str) -> Benchmark:
+    videos: dict[str, Listed] = {id: listed for id, listed in whole.videos.items() if id in ids}
+    clips, old = tuple(clip for clip in whole.clips if clip.video in ids), whole.accounting
+    missing = {k: c.missing if role == "train" else {} for k, c in old.counts.items()}
+    present = {"videos": len(videos), "clips": len(clips)}
+    counts = {k: Count(present[k] + len(missing[k]), missing[k]) for k in present}
+    counts |= {k: c for k, c in old.counts.items() if k not in present and role == "train"}
+    notes = [*old.notes, note] if role == "train" else [note, "what is missing is counted under train"]
+    changed = old.changed if role == "train" else {}
+    account = Accounting(counts, {}, notes, dict(changed), duplicates(clips), over_window(clips))
+    return replace(whole, title=title, role=role, clips=clips, videos=videos, accounting=account)
+
+
+def store_once(folder: Path, features: FeatureFolder) -> FeatureStore:
+    """The features as a store, written or, when it is there, compared; VcworkError when it holds others."""
+    if not (folder / "manifest.json").exists():
+        return write_store(folder, features.contract, features, features.lost)
+    store = open_store(folder, features.contract)
+    if store.ids != list(features) or any(not np.array_equal(store[id], array) for id, array in features.items()):
+        raise VcworkError(f"{folder}: holds other features; choose another folder")
+    return store

@@ -1,0 +1,132 @@
+"""Strict reading of csv and JSON: an error names file, line or entry, and video; nothing is dropped silently."""
+
+import csv
+import io
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
+
+
+@dataclass(frozen=True)
+class At:
+    """A place in a file: what a message about it begins with, and the checks of what stands there."""
+
+    path: Path
+    where: str = ""  # line 7, annotation 3
+    video: str = ""
+
+    @property
+    def short(self) -> str:
+        """File name and line or entry, without the folders above it."""
+        return f"{self.path.name} {self.where}".strip()
+
+    def fail(self, why: str) -> NoReturn:
+        """VcworkError naming file, line or entry, and video."""
+        raise VcworkError(
+            ": ".join(x for x in (str(self.path), self.where, self.video and f"video {self.video}", why) if x)
+        )
+
+    def seconds(self, value: Any, name: str) -> float:
+        """A time, finite and not negative, from a cell or a JSON number."""
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not 0 <= number < math.inf:
+            self.fail(f"{name}: expected seconds, got {value!r}")
+        return number
+
+    def span(self, raw: Any) -> tuple[float, float]:
+        """[start, end] of a JSON annotation."""
+        if not isinstance(raw, list) or len(raw) != 2:
+            self.fail(f"segment: expected [start, end], got {raw!r}")
+        return self.seconds(raw[0], "start"), self.seconds(raw[1], "end")
+
+    def whole(self, value: Any, name: str, low: int = 0, high: int | None = None) -> int:
+        """A whole number of at least `low` and at most `high`, from a cell or a JSON value."""
+        digits = str(value).strip()
+        if isinstance(value, bool | float) or not digits.removeprefix("-").isdecimal() or len(digits) > 18:
+            self.fail(f"{name}: expected a whole number, got {value!r}")
+        if int(digits) < low or (high is not None and int(digits) > high):
+            self.fail(f"{name}: expected {low} {'or more' if high is None else f'to {high}'}, got {digits}")
+        return int(digits)
+
+    def id(self, value: Any) -> "At":
+        """The same place, of this video; an id that is empty or could lead to another folder is refused."""
+        safe = isinstance(value, str) and value not in ("", ".", "..") and value == value.strip()
+        if not safe or any(c in value for c in "/\\\0"):
+            self.fail(f"expected a video id without / or \\ and without blanks around it, got {value!r}")
+        return replace(self, video=value)
+
+    def entry(self, raw: Any, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+        """`raw`, an object that has these keys in these types."""
+        if not isinstance(raw, dict):
+            self.fail(f"expected an object, got {type(raw).__name__}")
+        for key, kind in kinds.items():
+            names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+            if key not in raw:
+                self.fail(f"{key!r} is missing")
+            if not isinstance(raw[key], kind) or isinstance(raw[key], bool):
+                self.fail(f"{key}: expected {names}, got {raw[key]!r}")
+        return raw
+
+
+def read_text(path: str | Path) -> str:
+    """UTF-8, with or without a mark; VcworkError for a missing file or another encoding."""
+    try:
+        return resolve(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise VcworkError(f"{resolve(path)}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise VcworkError(f"{resolve(path)}: not readable as text ({error})") from error
+
+
+def read_strict_json(path: str | Path) -> Any:
+    """JSON in which no object has a key twice (Python's reader silently keeps the last) and no number is NaN."""
+    text, twice = read_text(path), []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            twice.extend(key for key, n in Counter(key for key, _ in pairs).items() if n > 1)
+        return found
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"holds {word}")
+
+    try:
+        raw = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise VcworkError(f"{resolve(path)}: not readable as JSON, cut short or damaged ({error})") from error
+    if twice:
+        line = text.count("\n", 0, text.rfind(json.dumps(twice[0]))) + 1
+        raise VcworkError(f"{resolve(path)}: line {line}: {twice[0]!r} is given twice in one object")
+    return raw
+
+
+def read_rows(
+    path: str | Path, columns: Iterable[str], header: bool = True, delimiter: str = ","
+) -> Iterator[tuple[At, dict[str, str]]]:
+    """(place, {column: cell}) of every row of a csv; blank lines are passed over, other columns than asked for kept.
+
+    Without a header the columns are those named, in order. VcworkError: a column missing, a row of another width.
+    """
+    path, columns = resolve(path), list(columns)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = [name.strip() for name in next(reader, [])] if header else columns
+        if lost := [name for name in columns if name not in names]:
+            raise VcworkError(f"{path}: line 1: expected the columns {', '.join(columns)}; missing {', '.join(lost)}")
+        for row in reader:
+            if row and len(row) != len(names):
+                raise VcworkError(f"{path}: line {reader.line_num}: expected {len(names)} cells, got {len(row)}: {row}")
+            if row:
+                yield At(path, f"line {reader.line_num}"), dict(zip(names, row, strict=True))
+    except csv.Error as error:
+        raise VcworkError(f"{path}: line {reader.line_num}: not readable as csv ({error})") from error

@@ -1,0 +1,406 @@
+"""Timed captions: read VTT, SRT, HowTo100M csv and raw_caption.json, remove rolling repeats, write VTT.
+
+webvtt-py splits the cues and strips their tags; times are checked here, because it drops a malformed cue silently and
+we want its line number. A bad cue is dropped and counted and the file goes on; only a file of which nothing can be
+read is an error. Cues come back sorted by time, so the n-th cue is the n-th in time, not in the file.
+Rolling captions show a line twice; de-duplication works on words, so no word is ever cut. The reference code's rule,
+which works on characters and does cut words, is here too, by name, and counts its damage.
+Known gaps: `read_raw_caption_json` holds the file in memory (`vcwork.data.howto100m.convert` streams it); speaker names
+and cue positions are lost.
+"""
+
+import csv
+import html
+import io
+import itertools
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import webvtt
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, read_json
+
+CAPTION_SUFFIXES = (".vtt", ".srt", ".csv", ".txt")  # in order of preference when a video has several
+
+_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d+))?"
+_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?=\s|$)")
+_LIKE_TIMING = re.compile(r".*-->|[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")  # also with a broken arrow
+_OVERRIDE = re.compile(r"\{\\[^}]*\}|\u200b|\ufeff")  # SRT position codes, zero-width characters
+_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption, times in seconds. Without times it holds for the whole video: start 0, end infinite."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass
+class CaptionReport:
+    """What reading changed: `dropped` says file, line and reason of each cue, `reordered` counts steps back in time.
+
+    `clamped` counts captions cut at the video's end; only a corpus knows that end.
+    """
+
+    dropped: list[str] = field(default_factory=list)
+    reordered: int = 0
+    clamped: int = 0
+
+
+@dataclass(frozen=True)
+class _Cue:
+    where: str
+    start_s: float
+    end_s: float
+    text: object
+
+
+def read_captions(path: str | Path, report: CaptionReport | None = None) -> list[Caption]:
+    """Captions of a .vtt, .srt, .csv (start,end,text) or .txt file (one caption a line, for the whole video).
+
+    Text is unescaped, on one line, never empty; captions are sorted by start. Cues with malformed times, or an end
+    before the start, are dropped into `report` or, without one, told by a warning. An empty file gives an empty list.
+    VcworkError: unknown suffix, missing file, text that is not UTF-8 (UTF-16 with a mark is read), no readable cue.
+    """
+    path = Path(path)
+    readers = {".vtt": _vtt_cues, ".srt": _srt_cues, ".csv": _csv_cues, ".txt": _txt_cues}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise VcworkError(f"{path}: expected captions as {', '.join(readers)}, got {path.suffix!r}")
+    found = CaptionReport()
+    cues = list(reader(path, _read_text(path)))
+    captions = _finish(cues, found)
+    if cues and len(found.dropped) == len(cues):
+        raise VcworkError(f"{path}: no readable cue among {len(cues)}; {found.dropped[0]}")
+    _tell(path, found, report)
+    return captions
+
+
+def read_raw_caption_json(path: str | Path, report: CaptionReport | None = None) -> dict[str, list[Caption]]:
+    """HowTo100M's raw_caption.json, {id: {start: [], end: [], text: []}} -> captions of each id, as `read_captions`."""
+    raw, captions, found = read_json(path), {}, CaptionReport()
+    if not isinstance(raw, dict):
+        raise VcworkError(f"{path}: expected {{id: {{start, end, text}}}}, got a {type(raw).__name__}")
+    for key, entry in raw.items():
+        captions[key] = captions_of_entry(f"{path}: {key}", entry, found)
+    _tell(path, found, report)
+    return captions
+
+
+def captions_of_entry(where: str, entry: object, report: CaptionReport) -> list[Caption]:
+    """One video's entry of raw_caption.json, {start: [], end: [], text: []}, as `read_captions`.
+
+    Bad cues go to `report`, named after `where`. VcworkError: an entry that is not three lists of one length.
+    """
+    columns = [entry.get(name) if isinstance(entry, dict) else None for name in ("start", "end", "text")]
+    if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
+        raise VcworkError(f"{where}: expected start, end and text as three lists of one length")
+    rows = enumerate(zip(*columns, strict=True))
+    return _finish([_Cue(f"{where} cue {n}", _seconds(a), _seconds(b), text) for n, (a, b, text) in rows], report)
+
+
+def deduplicate(captions: Iterable[Caption], max_gap_s: float = 3.0) -> list[Caption]:
+    """Remove rolling repeats: the words a caption starts with that the ones before it ended with; see below."""
+    return [caption for _, caption in deduplicate_indexed(captions, max_gap_s)]
+
+
+def deduplicate_indexed(captions: Iterable[Caption], max_gap_s: float = 3.0) -> list[tuple[int, Caption]]:
+    """`deduplicate`, each caption with the index of the one it came from.
+
+    The longest run of words that ends what was said so far and starts the caption goes (case aside). A caption of which
+    nothing is left is dropped, and the one before it lasts to its end. After `max_gap_s` of silence a repeat is speech,
+    not display, and stays. In 80 HowTo100M files 35.0 % of the words go, whether the gap is 1 s or unlimited.
+    """
+    kept: list[tuple[int, Caption]] = []
+    for index, caption, fresh in _fresh_words(captions, max_gap_s):
+        if fresh:
+            kept.append((index, Caption(caption.start_s, caption.end_s, " ".join(fresh))))
+        else:
+            before, last = kept[-1]
+            kept[-1] = (before, Caption(last.start_s, max(last.end_s, caption.end_s), last.text))
+    return kept
+
+
+def repeated_word_share(captions: Iterable[Caption], max_gap_s: float = 3.0) -> float:
+    """Share of the words that `deduplicate` removes, in [0, 1]; 0 without words."""
+    captions = list(captions)
+    words = sum(len(caption.text.split()) for caption in captions)
+    fresh = sum(len(fresh) for _, _, fresh in _fresh_words(captions, max_gap_s))
+    return 1 - fresh / words if words else 0.0
+
+
+@dataclass
+class CharacterDamage:
+    """What `deduplicate_characters` did to the words. Counts add up over videos: `total += one`.
+
+    `truncated` words are in the result with letters missing at one end; `swallowed` words are gone, because their
+    letters happened to end, or begin, another word; `missed` counts overlaps cut shorter than they are, so that a
+    repeat stays.
+    """
+
+    captions_in: int = 0
+    captions_out: int = 0
+    empty: int = 0  # captions without text, left out
+    dropped: int = 0  # rule 1: the caption before ends with this one
+    replaced: int = 0  # rule 2: this one starts with the caption before
+    overlaps: int = 0  # rule 3: a coin decides who keeps the shared characters
+    words_out: int = 0
+    truncated: int = 0
+    swallowed: int = 0
+    missed: int = 0
+
+    @property
+    def truncated_share(self) -> float:
+        """Share of the words in the result that are truncated, in [0, 1]; 0 without words."""
+        return self.truncated / self.words_out if self.words_out else 0.0
+
+    def __iadd__(self, other: "CharacterDamage") -> "CharacterDamage":
+        for key, value in vars(other).items():
+            setattr(self, key, getattr(self, key) + value)
+        return self
+
+
+@dataclass
+class _Kept:
+    """A caption under the character rule; a cut end is one that lost letters of its outermost word."""
+
+    start_s: float
+    end_s: float
+    text: str
+    cut_head: bool = False
+    cut_tail: bool = False
+
+    def truncated(self) -> int:
+        return min(self.cut_head + self.cut_tail, len(self.text.split()))
+
+
+def deduplicate_characters(
+    captions: Iterable[Caption], rng: np.random.Generator
+) -> tuple[list[Caption], CharacterDamage]:
+    """The reference code's rule, by characters: for comparison with its published runs, not for use.
+
+    Of each caption and the last one kept: what that one ends with is dropped; what starts with that one replaces it;
+    else the *shortest* start of the caption that ends the one before counts as repeated, were it a single letter, and
+    a coin decides which of the two loses it. Without any caption that has text the result is empty, and `damage` says
+    so (the reference code fails there). An `end_s` before its `start_s` can come out, as it can there.
+    Source: VideoCLIP's reference code, described in its pre-processing. Departs: the coin is `rng`, not a global one;
+    captions arrive cleaned and sorted when they come from this module's readers.
+    """
+    kept: list[_Kept] = []
+    damage = CharacterDamage()
+    for caption in captions:
+        damage.captions_in += 1
+        text = caption.text.replace("\n", " ").strip() if isinstance(caption.text, str) else ""
+        if text:
+            _meet(kept, _Kept(caption.start_s, caption.end_s, text), rng, damage)
+        else:
+            damage.empty += 1
+    damage.captions_out = len(kept)
+    damage.words_out = sum(len(k.text.split()) for k in kept)
+    damage.truncated = sum(k.truncated() for k in kept)
+    return [Caption(k.start_s, k.end_s, k.text) for k in kept], damage
+
+
+def _meet(kept: list[_Kept], now: _Kept, rng: np.random.Generator, damage: CharacterDamage) -> None:
+    """The next caption meets the last one kept."""
+    if not kept:
+        kept.append(now)
+        return
+    last = kept[-1]
+    if last.text.endswith(now.text):
+        damage.dropped += 1
+        damage.swallowed += _inside_word(last.text, len(last.text) - len(now.text))
+        last.end_s = max(last.end_s, now.end_s)
+    elif now.text.startswith(last.text):
+        damage.replaced += 1
+        damage.swallowed += _inside_word(now.text, len(last.text))
+        kept[-1] = _Kept(min(last.start_s, now.start_s), max(last.end_s, now.end_s), now.text)
+    elif shared := _shared_lengths(last.text, now.text):
+        damage.overlaps += 1
+        damage.missed += len(shared) > 1
+        kept.append(_split_overlap(last, now, shared[0], heads=rng.random() > 0.5))
+    else:
+        kept.append(now)
+
+
+def _shared_lengths(last: str, now: str) -> list[int]:
+    """Every n for which the first n characters of `now` end `last`, shortest first."""
+    return [n for n in range(1, min(len(last), len(now))) if last.endswith(now[:n])]
+
+
+def _split_overlap(last: _Kept, now: _Kept, n: int, heads: bool) -> _Kept:
+    """The `n` shared characters stay in `last` (heads) or in `now` (tails); returns what follows `last`.
+
+    Both stay non-empty: texts are stripped, and neither holds the whole of the other here.
+    """
+    if heads:
+        last.end_s = max(last.end_s, now.start_s)
+        start_s = max(last.end_s, now.start_s)
+        return _Kept(start_s, max(now.end_s, start_s), now.text[n:].strip(), cut_head=_inside_word(now.text, n))
+    last.cut_tail = _inside_word(last.text, len(last.text) - n)
+    last.text = last.text[:-n].strip()
+    last.end_s = min(last.end_s, now.start_s)
+    return now
+
+
+def _inside_word(text: str, at: int) -> bool:
+    """Whether a cut before character `at` goes through a word."""
+    return 0 < at < len(text) and not text[at - 1].isspace() and not text[at].isspace()
+
+
+def write_vtt(path: str | Path, captions: Iterable[Caption]) -> None:
+    """Write captions as WebVTT, times to the millisecond. Captions sorted by start read back as they were."""
+    with atomic_write(path) as file:
+        file.write("WEBVTT\n")
+        for number, caption in enumerate(captions):
+            if not (0 <= caption.start_s <= caption.end_s < math.inf) or not caption.text.strip():
+                raise VcworkError(f"{path}: caption {number} needs text and 0 <= start <= end, got {caption}")
+            text = html.escape(" ".join(caption.text.split()), quote=False)
+            file.write(f"\n{_clock(caption.start_s)} --> {_clock(caption.end_s)}\n{text}\n")
+
+
+def _fresh_words(captions: Iterable[Caption], max_gap_s: float) -> Iterator[tuple[int, Caption, list[str]]]:
+    """(index, caption, its words that are no repeat), compared with all that was said so far."""
+    said: list[str] = []
+    end_s = 0.0
+    for index, caption in enumerate(captions):
+        words = caption.text.split()
+        if not words:
+            continue
+        folded = [word.casefold() for word in words]
+        if caption.start_s - end_s > max_gap_s or math.isinf(caption.end_s):
+            said = []
+        longest = min(len(folded), len(said))
+        repeated = next((n for n in range(longest, 0, -1) if said[-n:] == folded[:n]), 0)
+        said = (said + folded[repeated:])[-200:]  # no caption is longer
+        end_s = max(end_s, caption.end_s)
+        yield index, caption, words[repeated:]
+
+
+def _read_text(path: Path) -> str:
+    """UTF-8, or UTF-16 with a mark; lines end in \\n."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise VcworkError(f"{path}: could not be read ({error.strerror or error})") from error
+    mark, encoding = next(((m, e) for m, e in _BOMS if data.startswith(m)), (b"", "utf-8"))
+    try:
+        text = data[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        offset = error.start + len(mark)
+        line = data[:offset].count(b"\n") + 1
+        came = f"got byte 0x{data[offset]:02x} at offset {offset}, line {line}"
+        raise VcworkError(f"{path}: expected {encoding.upper()} text, {came}; save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _vtt_cues(path: Path, text: str) -> Iterator[_Cue]:
+    first = text.split("\n", 1)[0]
+    if text.strip() and not first.startswith("WEBVTT"):
+        raise VcworkError(f"{path}, line 1: expected WEBVTT, got {first[:40]!r}")
+    return _subtitle_cues(path, text.split("\n"), "vtt")
+
+
+def _srt_cues(path: Path, text: str) -> Iterator[_Cue]:
+    return _subtitle_cues(path, text.split("\n"), "srt")
+
+
+def _subtitle_cues(path: Path, lines: list[str], form: str) -> Iterator[_Cue]:
+    """webvtt-py reads the file with each cue's number, in ms, in place of its time: we keep lines and check times."""
+    timings: list[tuple[int, str]] = []
+    numbered: list[str] = []
+    for line_number, line in enumerate(lines, 1):
+        if _LIKE_TIMING.match(line):
+            if form == "srt" and not (numbered and numbered[-1].strip().isdigit()):
+                numbered.append("0")  # a cue without its number; webvtt-py wants one
+            now = _clock(len(timings) / 1000).replace(".", "," if form == "srt" else ".")
+            timings.append((line_number, line))
+            line = f"{now} --> {now}"
+        if line.strip() or numbered:
+            numbered.append(line)
+    if not timings:
+        if form == "srt" and numbered:
+            raise VcworkError(f"{path}: no readable cue; expected lines like 00:00:01,000 --> 00:00:02,000")
+        return
+    for cue in webvtt.from_buffer(io.StringIO("\n".join(numbered)), format=form):
+        line_number, line = timings[cue.start_time.in_milliseconds()]
+        yield _Cue(f"{path}, line {line_number}", *_parse_timing(line), cue.text)
+
+
+def _parse_timing(line: str) -> tuple[float, float]:
+    match = _TIMING.match(line)
+    if not match:
+        return math.nan, math.nan
+    hours, minutes, seconds = ([int(match[i] or 0), int(match[i + 4] or 0)] for i in (1, 2, 3))
+    if max(*minutes, *seconds) > 59:
+        return math.nan, math.nan
+    fractions = [int(match[i] or 0) / 10 ** len(match[i] or "0") for i in (4, 8)]
+    start, end = (h * 3600 + m * 60 + s + f for h, m, s, f in zip(hours, minutes, seconds, fractions, strict=True))
+    return start, end
+
+
+def _csv_cues(path: Path, text: str) -> Iterator[_Cue]:
+    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+    try:
+        if text.strip() and not {"start", "end", "text"} <= set(reader.fieldnames or []):
+            raise VcworkError(f"{path}, line 1: expected columns start,end,text, got {text.splitlines()[0][:40]!r}")
+        for row in reader:
+            yield _Cue(f"{path}, line {reader.line_num}", _seconds(row["start"]), _seconds(row["end"]), row["text"])
+    except csv.Error as error:
+        raise VcworkError(f"{path}, line {reader.line_num}: not readable as csv ({error})") from error
+
+
+def _txt_cues(path: Path, text: str) -> Iterator[_Cue]:
+    for number, line in enumerate(text.split("\n"), 1):
+        yield _Cue(f"{path}, line {number}", 0.0, math.inf, line)
+
+
+def _seconds(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _finish(cues: list[_Cue], found: CaptionReport) -> list[Caption]:
+    """Checked, cleaned and sorted captions; what is wrong goes to the report. A cue without text is not an error."""
+    captions: list[Caption] = []
+    for cue in cues:
+        text = " ".join(_OVERRIDE.sub("", html.unescape(cue.text)).split()) if isinstance(cue.text, str) else ""
+        wrong = _what_is_wrong(cue)
+        if wrong:
+            found.dropped.append(f"{cue.where}: {wrong}")
+        elif text:
+            captions.append(Caption(cue.start_s, cue.end_s, text))
+    found.reordered += sum(b.start_s < a.start_s for a, b in itertools.pairwise(captions))
+    return sorted(captions, key=lambda caption: caption.start_s)
+
+
+def _what_is_wrong(cue: _Cue) -> str:
+    if math.isnan(cue.start_s) or math.isnan(cue.end_s) or math.isinf(cue.start_s):
+        return "malformed times"
+    if cue.start_s < 0:
+        return f"starts before 0, at {cue.start_s} s"
+    return f"ends at {cue.end_s} s, before its start at {cue.start_s} s" if cue.end_s < cue.start_s else ""
+
+
+def _tell(path: object, found: CaptionReport, report: CaptionReport | None) -> None:
+    if report is not None:
+        report.dropped += found.dropped
+        report.reordered += found.reordered
+    elif found.dropped:
+        warnings.warn(f"{path}: {len(found.dropped)} cues dropped; {found.dropped[0]}", stacklevel=3)
+
+
+def _clock(time_s: float) -> str:
+    seconds, millis = divmod(round(time_s * 1000), 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{millis:03d}"

@@ -1,0 +1,331 @@
+"""What a corpus is: videos, timed captions, splits, and truth when it is known.
+
+`open_corpus` reads a folder with a corpus.json (the lab writes one), `scan_folder` finds a person's own videos and
+subtitles. What is absent or unreadable is never silent: `missing_videos` and `missing_captions` keep it for the
+coverage report, so a score can say of how many it speaks.
+Times are seconds. Truth is only for scoring; nothing that trains may look at it.
+"""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, write_json
+from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
+
+FORMAT = "vcwork-corpus-1"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of video in which `step` (an id) happens; `sentence` is the annotator's paraphrase of it."""
+
+    start_s: float
+    end_s: float
+    step: str
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A task: its name in plain words, its step ids in canonical order, the id of the recipe it is easily taken for."""
+
+    id: str
+    name: str
+    steps: tuple[str, ...] = ()
+    lookalike: str | None = None
+
+
+@dataclass(frozen=True)
+class Video:
+    """One video; a path is None where there is no such file. `duration_s` is 0 where nobody knows it."""
+
+    id: str
+    video: Path | None
+    captions: Path | None
+    duration_s: float
+    split: str
+    recipe: str | None = None
+    segments: tuple[Segment, ...] = ()
+    truth: Path | None = None
+
+
+@dataclass
+class Corpus:
+    """Videos by id, in a fixed order. `missing_videos` and `missing_captions` tell what is not there, and why."""
+
+    folder: Path
+    name: str
+    videos: dict[str, Video]
+    steps: dict[str, str] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    meta: dict[str, Any] = field(default_factory=dict)
+    missing_videos: dict[str, str] = field(default_factory=dict)
+    missing_captions: dict[str, str] = field(default_factory=dict)
+    _raw: dict[str, tuple[list[Caption], CaptionReport]] = field(default_factory=dict, repr=False)
+
+    def __getitem__(self, video_id: str) -> Video:
+        if video_id not in self.videos:
+            raise VcworkError(f"{self.folder}: no video {video_id!r} among {len(self.videos)}")
+        return self.videos[video_id]
+
+    def split(self, name: str) -> list[Video]:
+        """The videos of one split, `train`, `val` or `test`, in corpus order."""
+        if name not in SPLITS:
+            raise VcworkError(f"split: expected one of {', '.join(SPLITS)}, got {name!r}")
+        return [video for video in self.videos.values() if video.split == name]
+
+    def relative(self, message: object) -> str:
+        """A message without the folder's own path: reports are stored and shown, and paths are personal."""
+        return str(message).replace(f"{self.folder}{os.sep}", "")
+
+    def raw_captions(self, video_id: str) -> list[Caption]:
+        """The cues as they stand in the file, sorted by start: truth counts these. Empty without a caption file."""
+        return self._read(video_id)[0]
+
+    def caption_report(self, video_id: str) -> CaptionReport:
+        """What reading and clamping the captions left out."""
+        return self._read(video_id)[1]
+
+    def captions(self, video_id: str) -> list[Caption]:
+        """The captions to work with: ended by the video's end, rolling repeats removed."""
+        return [caption for _, caption in self.indexed_captions(video_id)]
+
+    def indexed_captions(self, video_id: str) -> list[tuple[int, Caption]]:
+        """`captions`, each with its index among `raw_captions`.
+
+        Captions without times, and those that meta says do not roll (annotators' sentences), are kept word for word.
+        """
+        end_s = self[video_id].duration_s or math.inf
+        inside = [(i, c) for i, c in enumerate(self.raw_captions(video_id)) if c.start_s < end_s]
+        clamped = [Caption(c.start_s, min(c.end_s, end_s), c.text) for _, c in inside]
+        untimed = bool(inside) and all(math.isinf(c.end_s) for _, c in inside)
+        whole = untimed or not self.meta.get("rolling_captions", True)
+        kept = list(enumerate(clamped)) if whole else deduplicate_indexed(clamped)
+        return [(inside[i][0], caption) for i, caption in kept]
+
+    def truth(self, video_id: str) -> dict[str, Any]:
+        """The truth file as it is; {} where there is none."""
+        path = self[video_id].truth
+        return read_json(path) if path else {}
+
+    def _read(self, video_id: str) -> tuple[list[Caption], CaptionReport]:
+        if video_id not in self._raw:
+            video, report = self[video_id], CaptionReport()
+            captions = read_captions(video.captions, report) if video.captions else []
+            report.dropped += _beyond_the_end(video, captions)
+            report.clamped = sum(c.start_s < video.duration_s < c.end_s < math.inf for c in captions)
+            self._raw[video_id] = (captions, report)
+        return self._raw[video_id]
+
+
+def open_corpus(folder: str | Path) -> Corpus:
+    """The corpus that corpus.json in `folder` describes.
+
+    VcworkError: no corpus.json, another format, an unfinished one, an id or path that leaves the folder, a truth file
+    that is named but absent. A video or caption file that is absent is a problem of that video, counted, not an error.
+    """
+    folder = resolve(folder)
+    path = folder / "corpus.json"
+    if not path.is_file():
+        raise VcworkError(f"{folder}: holds no corpus.json; make a lab corpus here, or use scan_folder for own videos")
+    raw = read_json(path)
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise VcworkError(
+            f"{path}: expected format {FORMAT!r}, got {raw.get('format') if isinstance(raw, dict) else raw!r}"
+        )
+    if raw.get("complete") is not True:
+        raise VcworkError(f"{path}: the corpus is not complete; run what makes it again to resume")
+    try:
+        return _from_json(folder, raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
+
+
+def save_corpus(corpus: Corpus) -> None:
+    """Write corpus.json, so that `open_corpus` finds a scanned folder again; paths relative to the folder."""
+    videos = [
+        {"id": v.id, "duration_s": v.duration_s, "split": v.split, "recipe": v.recipe}
+        | {key: getattr(v, key) and getattr(v, key).relative_to(corpus.folder).as_posix() for key in _PATHS}
+        for v in corpus.videos.values()
+    ]
+    recipes = {
+        r.id: {"name": r.name, "steps": list(r.steps), "lookalike": r.lookalike} for r in corpus.recipes.values()
+    }
+    head = {"format": FORMAT, "name": corpus.name, "complete": True, **corpus.meta}
+    head |= {"missing_videos": corpus.missing_videos, "missing_captions": corpus.missing_captions}
+    write_json(corpus.folder / "corpus.json", head | {"steps": corpus.steps, "recipes": recipes, "videos": videos})
+
+
+def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
+    """A corpus of the videos in `folder` (not below it) and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
+
+    Every file is opened once. Videos and captions that cannot be read, and captions without a video, are counted as
+    missing. VcworkError when the folder is missing or no video at all can be read.
+    """
+    from vcwork.data.video import VIDEO_SUFFIXES  # PyAV is only needed here
+
+    folder = resolve(folder)
+    if not folder.is_dir():
+        raise VcworkError(f"{folder}: no such folder")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    found = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    subtitles = [path for path in files if path.suffix.lower() in CAPTION_SUFFIXES]
+    if not found:
+        raise VcworkError(f"{folder}: expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files")
+    corpus = Corpus(folder, folder.name, {})
+    for path in found:
+        _add_video(corpus, path, _subtitle_of(path, subtitles), split)
+    named = {path.stem for path in found}
+    for path in subtitles:
+        if not any(path.stem == stem or path.stem.startswith(f"{stem}.") for stem in named):
+            corpus.missing_videos[path.stem] = f"{path.name} has no video of the same name"
+    if not corpus.videos:
+        raise VcworkError(
+            f"{folder}: none of {len(found)} videos can be read; {next(iter(corpus.missing_videos.values()))}"
+        )
+    return corpus
+
+
+def gather(corpus: Corpus, folder: str | Path) -> Corpus:
+    """The same corpus in a folder of its own: its files linked (copied where links are refused), and a corpus.json.
+
+    The folder the files come from stays as it is. Called again for the same corpus it opens it; VcworkError when
+    `folder` holds another one.
+    """
+    folder = resolve(folder)
+    moved = replace(corpus, folder=folder, videos={id: _moved(video, folder) for id, video in corpus.videos.items()})
+    if (folder / "corpus.json").exists():
+        there = open_corpus(folder)
+        if list(there.videos.values()) != list(moved.videos.values()):
+            raise VcworkError(f"{folder}: holds another corpus ({there.name}); choose another folder")
+        return there
+    for id, video in moved.videos.items():
+        for key in _PATHS:
+            _link(getattr(corpus.videos[id], key), getattr(video, key))
+    save_corpus(moved)
+    return open_corpus(folder)
+
+
+def _moved(video: Video, folder: Path) -> Video:
+    rooms = {"video": "videos", "captions": "captions", "truth": "truth"}
+    return replace(
+        video, **{k: getattr(video, k) and folder / room / getattr(video, k).name for k, room in rooms.items()}
+    )
+
+
+def _link(source: Path | None, target: Path | None) -> None:
+    if source is None or target is None or target.exists():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)  # a link that leads nowhere
+        try:
+            target.symlink_to(source.resolve())
+        except OSError:  # Windows asks for a privilege
+            part = target.with_name(f".{target.name}.part")
+            shutil.copyfile(source, part)
+            os.replace(part, target)
+    except OSError as error:
+        raise VcworkError(f"{target}: could not be written ({error.strerror or error})") from error
+
+
+_PATHS = ("video", "captions", "truth")
+
+
+def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
+    recipes = {
+        key: Recipe(key, value["name"], tuple(value["steps"]), value.get("lookalike"))
+        for key, value in raw.get("recipes", {}).items()
+    }
+    known = ("format", "name", "complete", "steps", "recipes", "videos", "missing_videos", "missing_captions")
+    meta = {key: value for key, value in raw.items() if key not in known}
+    missing = [dict(raw.get(key, {})) for key in known[-2:]]
+    corpus = Corpus(folder, raw["name"], {}, dict(raw.get("steps", {})), recipes, meta, *missing)
+    for entry in raw["videos"]:
+        video = _video(corpus, entry)
+        if video.id in corpus.videos:
+            raise VcworkError(f"{folder / 'corpus.json'}: video id {video.id!r} appears twice")
+        corpus.videos[video.id] = video
+    return corpus
+
+
+def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
+    id, where = _safe_id(entry["id"], corpus.folder), f"{corpus.folder / 'corpus.json'}: video {entry['id']}"
+    paths = {key: _inside(corpus.folder, entry.get(key), f"{where}: {key}") for key in _PATHS}
+    duration_s, recipe = float(entry["duration_s"]), entry.get("recipe")
+    if not 0 <= duration_s < math.inf:
+        raise VcworkError(f"{where}: expected duration_s in seconds, got {duration_s}")
+    if entry["split"] not in SPLITS:
+        raise VcworkError(f"{where}: expected split to be one of {', '.join(SPLITS)}, got {entry['split']!r}")
+    if recipe is not None and recipe not in corpus.recipes:
+        raise VcworkError(f"{where}: unknown recipe {recipe!r}")
+    for key, missing in (("video", corpus.missing_videos), ("captions", corpus.missing_captions)):
+        if paths[key] is not None and not paths[key].is_file():
+            missing[id], paths[key] = f"{entry[key]} is missing", None
+    segments = tuple(_segments(paths["truth"], corpus.steps)) if paths["truth"] else ()
+    return Video(id, duration_s=duration_s, split=entry["split"], recipe=recipe, segments=segments, **paths)
+
+
+def _segments(path: Path, steps: dict[str, str]) -> Iterator[Segment]:
+    for number, entry in enumerate(read_json(path)["segments"]):
+        segment = Segment(float(entry["start_s"]), float(entry["end_s"]), entry["step"], entry.get("caption", ""))
+        if segment.step not in steps or not 0 <= segment.start_s <= segment.end_s < math.inf:
+            raise VcworkError(f"{path}: segment {number}: unknown step or times out of order, {entry}")
+        yield segment
+
+
+def _safe_id(id: object, folder: Path) -> str:
+    """Ids become file names; one that could lead elsewhere is refused."""
+    if not isinstance(id, str) or not id or id in (".", "..") or any(c in id for c in "/\\\0"):
+        raise VcworkError(f"{folder / 'corpus.json'}: expected a video id without / or \\, got {id!r}")
+    return id
+
+
+def _inside(folder: Path, value: str | None, where: str) -> Path | None:
+    if value is None:
+        return None
+    parts = PurePosixPath(value).parts
+    if not parts or value.startswith("/") or ".." in parts or "\\" in value or ":" in parts[0]:
+        raise VcworkError(f"{where}: expected a path inside the corpus folder, got {json.dumps(value)}")
+    return folder.joinpath(*parts)
+
+
+def _subtitle_of(video: Path, subtitles: list[Path]) -> Path | None:
+    """x.vtt, x.srt, x.csv, x.txt in this order, then the same with a language, x.en.vtt."""
+
+    def preference(path: Path) -> tuple:
+        return (path.stem != video.stem, CAPTION_SUFFIXES.index(path.suffix.lower()), path.name)
+
+    own = [path for path in subtitles if path.stem == video.stem or path.stem.startswith(f"{video.stem}.")]
+    return min(own, key=preference, default=None)
+
+
+def _add_video(corpus: Corpus, path: Path, subtitle: Path | None, split: str) -> None:
+    from vcwork.data.video import probe
+
+    if path.stem in corpus.videos:
+        raise VcworkError(f"{path}: another video has the same name without its suffix; rename one of them")
+    try:
+        duration_s = probe(path).duration_s
+    except VcworkError as error:
+        corpus.missing_videos[path.stem] = corpus.relative(error)
+        return
+    try:
+        if subtitle is not None:
+            read_captions(subtitle, CaptionReport())
+    except VcworkError as error:
+        corpus.missing_captions[path.stem], subtitle = corpus.relative(error), None
+    corpus.videos[path.stem] = Video(path.stem, path, subtitle, duration_s, split)
+
+
+def _beyond_the_end(video: Video, captions: list[Caption]) -> list[str]:
+    late = [c for c in captions if video.duration_s and c.start_s >= video.duration_s]
+    return [f"{video.captions}: starts at {c.start_s} s, the video ends at {video.duration_s} s" for c in late]

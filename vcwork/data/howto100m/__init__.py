@@ -1,0 +1,1 @@
+"""HowTo100M as it is published, streamed into stores that training reads."""

@@ -1,0 +1,311 @@
+"""HowTo100M-shaped data to ours: id lists, captions and features of any number of videos into two memory-mapped stores.
+
+Captions come as raw_caption.json, as a folder of <id>.csv, or in the reference code's packed shards; features as
+<id>.npy or packed. Everything streams: memory holds the ids (a few hundred bytes a video) and one part, not the data.
+Work is written in whole parts, each followed by its record in `.parts`, so a killed conversion goes on at the first
+missing part and ends with the same bytes as an undisturbed one. A video that is missing is never silent: the coverage
+report has its reason. Captions are stored in the order of their source, features in that of the id lists.
+Known gaps: two conversions into one folder at once are not kept apart; resuming reads the finished parts once, to
+check them; folders of files are trusted not to change between the two.
+"""
+
+import argparse
+import functools
+import hashlib
+import itertools
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, read_json, resolve, sha256_json, write_json
+from vcwork.core.batches import PairData
+from vcwork.core.text import Tokenizer
+from vcwork.data.contracts import S3D_FEATURES
+from vcwork.data.corpus import SPLITS
+from vcwork.data.coverage import Count, Coverage
+from vcwork.data.howto100m.captions import VIDEOS_PER_PART, CaptionRule, CaptionStore, open_caption_store
+from vcwork.data.howto100m.parts import Expected
+from vcwork.data.howto100m.sources import HowTo100M, Sources
+from vcwork.data.howto100m.stores import convert_captions, convert_features
+from vcwork.data.store import SHARD_ROWS, Contract, FeatureStore, open_store
+
+FORMAT = "vcwork-howto100m-1"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A finished conversion: stores (None for what was not converted), ids expected of each split, and coverage."""
+
+    folder: Path
+    ids: dict[str, list[str]]
+    captions: CaptionStore | None
+    features: FeatureStore | None
+    coverage: Coverage
+    report: dict[str, Any]
+
+    def pairs(self, split: str = "train") -> PairData:
+        """The split's videos that have both captions and features, read as they are used; see `stored_pairs`."""
+        if self.captions is None or self.features is None or split not in self.ids:
+            raise VcworkError(
+                f"{self.folder}: expected captions and features of split {split!r}; has {sorted(self.ids)}"
+            )
+        return stored_pairs(self.captions, self.features, self.ids[split])
+
+
+def convert_howto100m(
+    source: HowTo100M,
+    out: str | Path,
+    tokenizer: Tokenizer,
+    contract: Contract = S3D_FEATURES,
+    dedup: str = "words",
+    cut: str = "none",
+    seed: int = 0,
+    progress: bool = True,
+    videos_per_part: int = VIDEOS_PER_PART,
+    shard_rows: int = SHARD_ROWS,
+) -> Converted:
+    """Convert `source` into `out`: `features/`, `captions/`, `splits/<split>.txt`, coverage.json, conversion.json.
+
+    `contract` says how the features were made (the files cannot). `dedup`, `cut`, `seed`: see `CaptionRule`; packed
+    captions are tokens already and keep them. Called again with the same arguments it resumes, or opens the finished
+    one. VcworkError: another or no such source, a packed file at fault, tokens outside the vocabulary, no video at all
+    with captions, or with features. One video's bad file is not an error but that video's reason in the report.
+    """
+    out = resolve(out)
+    sources = Sources(source)
+    rule = CaptionRule.of(tokenizer, "as published" if sources.text == "packed" else dedup, cut, seed)
+    if sources.text == "packed" and cut != "none":
+        raise VcworkError("cut: packed captions are cut already; expected 'none'")
+    identity = _identity(sources, rule, contract, videos_per_part, shard_rows)
+    if (out / "conversion.json").exists():
+        return _reopen(out, identity)
+    _claim(out, identity)
+    expected = Expected(sources.ids)
+    texts = features = None
+    if sources.text:
+        items = functools.partial(sources.caption_items, expected.ids)
+        texts = convert_captions(out / "captions", items, expected, rule, tokenizer, videos_per_part, progress)
+    if sources.video:
+        items = functools.partial(sources.feature_items, expected.ids)
+        features = convert_features(out / "features", items, expected, contract, shard_rows, progress)
+    report = {
+        "format": FORMAT,
+        "identity": sha256_json(identity),
+        "sources": {"captions": sources.text, "features": sources.video},
+    }
+    report |= {"captions": texts[1] if texts else None, "features": features[1] if features else None}
+    for split, ids in sources.ids.items():
+        with atomic_write(out / "splits" / f"{split}.txt") as file:
+            file.writelines(f"{id}\n" for id in dict.fromkeys(ids))
+    stores = texts and texts[0], features and features[0]
+    coverage = _coverage(sources.ids, *stores, _notes(sources.ids, report, contract))
+    write_json(out / "coverage.json", coverage.as_dict())
+    write_json(out / "conversion.json", report)
+    _tidy(out)
+    return open_converted(out)
+
+
+def open_converted(folder: str | Path, verify: bool = False) -> Converted:
+    """Open a finished conversion; `verify` reads both stores once. VcworkError: unfinished, or not one."""
+    folder = resolve(folder)
+    path = folder / "conversion.json"
+    if not path.is_file():
+        begun = (folder / ".conversion.json").exists()
+        hint = "incomplete: run the conversion again to resume" if begun else "no such conversion"
+        raise VcworkError(f"{folder}: {hint} (expected conversion.json)")
+    report = read_json(path)
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise VcworkError(f"{path}: expected format {FORMAT!r}")
+    texts = open_caption_store(folder / "captions", verify=verify) if report["captions"] else None
+    features = open_store(folder / "features", verify=verify) if report["features"] else None
+    ids = {p.stem: p.read_text(encoding="utf-8").splitlines() for p in (folder / "splits").glob("*.txt")}
+    raw = read_json(folder / "coverage.json")
+    counts = {name: Count(count["expected"], count["missing"]) for name, count in raw["counts"].items()}
+    coverage = Coverage(counts, {k: tuple(v) for k, v in raw["denominators"].items()}, raw["notes"])
+    return Converted(folder, {s: ids[s] for s in SPLITS if s in ids}, texts, features, coverage, report)
+
+
+class _Lazy(Sequence):
+    """A sequence that reads an item when it is asked for, and remembers the last few."""
+
+    def __init__(self, ids: Sequence[str], read: Callable[[str], Any], remember: int) -> None:
+        self.ids, self.read = ids, functools.lru_cache(remember)(read)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, i: int | slice) -> Any:
+        if isinstance(i, slice):
+            return [self.read(id) for id in self.ids[i]]
+        return self.read(self.ids[i])
+
+
+def stored_pairs(captions: CaptionStore, features: FeatureStore, ids: Iterable[str] | None = None) -> PairData:
+    """PairData whose tracks and features are read from the stores when asked for, in the order of `ids`.
+
+    Without `ids` all videos of the feature store. Videos without captions or without features stay out, as in
+    `workspace.pair_data`; none left is a VcworkError. `shuffle_captions` and the closed-form start still read all of
+    them into memory.
+    """
+    ids = [id for id in (features.ids if ids is None else ids) if id in features and id in captions]
+    if not ids:
+        raise VcworkError(f"no video has both captions in {captions.folder} and features in {features.folder}")
+    tracks = _Lazy(ids, lambda id: captions.track(id, features.lengths[id]), remember=64)
+    return PairData(tracks, _Lazy(ids, features.__getitem__, remember=64))
+
+
+def _identity(sources: Sources, rule: CaptionRule, contract: Contract, *sizes: int) -> dict:
+    """What must be the same for a run to go on where another one stopped."""
+    paths = [str(sources.captions), str(sources.features), str(sources.meta)]
+    stat = sources.captions.stat() if sources.text == "json" else None
+    lists = {split: hashlib.sha256("\n".join(ids).encode()).hexdigest() for split, ids in sources.ids.items()}
+    found = {"paths": paths, "json": stat and [stat.st_size, stat.st_mtime_ns], "ids": lists, "sizes": list(sizes)}
+    return json.loads(
+        json.dumps(found | {"rule": asdict(rule), "contract": asdict(contract), "kinds": [sources.text, sources.video]})
+    )
+
+
+def _claim(out: Path, identity: dict) -> None:
+    """`out` becomes this conversion's folder, if it is new, empty, or this conversion's already."""
+    state = out / ".conversion.json"
+    if not state.exists():
+        if out.exists() and any(not p.name.endswith(".part") for p in out.iterdir()):
+            raise VcworkError(f"{out}: expected a new or empty folder, or an interrupted conversion")
+        write_json(state, identity)
+    for leftover in (*out.glob(".*.part"), *out.glob("splits/.*.part")):
+        leftover.unlink()
+    found = read_json(state)
+    if found != identity:
+        other = sorted(key for key in {*identity, *found} if identity.get(key) != found.get(key))
+        raise VcworkError(
+            f"{out}: holds the beginning of another conversion ({', '.join(other)} differ); choose another folder"
+        )
+
+
+def _tidy(out: Path) -> None:
+    """Remove what only an unfinished conversion needs."""
+    for leftover in (out / "captions" / ".parts", out / "features" / ".parts"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    (out / ".conversion.json").unlink(missing_ok=True)
+
+
+def _reopen(out: Path, identity: dict) -> Converted:
+    converted = open_converted(out)
+    if converted.report["identity"] != sha256_json(identity):
+        raise VcworkError(f"{out}: holds another conversion; choose another folder")
+    _tidy(out)
+    return converted
+
+
+def _coverage(
+    ids: Mapping[str, list[str]], captions: CaptionStore | None, features: FeatureStore | None, notes: list[str]
+) -> Coverage:
+    counts, denominators = {}, {}
+    for split, every in ids.items():
+        expected = list(dict.fromkeys(every))
+        for name, store in (("captions", captions), ("features", features)):
+            if store is not None:
+                missing = {id: store.failed[id] for id in expected if id not in store}
+                counts[f"{split} {name}"] = Count(len(expected), missing)
+        if captions is not None and features is not None:
+            usable = sum(id in captions and id in features for id in expected)
+            denominators[f"{split} videos with both"] = (len(expected), usable)
+    return Coverage(counts, denominators, notes)
+
+
+def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Contract) -> list[str]:
+    notes = []
+    for split, every in ids.items():
+        again = len(every) - len(set(every))
+        notes += [f"{split}: {again} ids stand in the list more than once, counted once"] if again else []
+    for a, b in itertools.combinations(ids, 2):
+        both = set(ids[a]) & set(ids[b])
+        notes += [f"LEAK: {len(both)} ids are in {a} and in {b}, among them {min(both)}"] if both else []
+    for what in ("captions", "features"):
+        counts = (report[what] or {}).get("counts", {})
+        for key, words in (
+            ("not expected", "videos that no list names, left out"),
+            ("repeated", "ids that came again"),
+        ):
+            notes += [f"{what}: {counts[key]} {words}"] if key in counts else []
+    notes += _caption_notes(report["captions"]) if report["captions"] else []
+    notes += _norm_notes(report["features"]["norms"], contract) if report["features"] else []
+    return notes
+
+
+def _caption_notes(captions: Mapping[str, Any]) -> list[str]:
+    counts, notes = captions["counts"], []
+    if counts.get("cues_dropped"):
+        notes.append(f"caption cues dropped: {counts['cues_dropped']}; first: {captions['note'] or 'without an end'}")
+    words = counts.get("characters_words_out")
+    if words:
+        share = counts.get("characters_truncated", 0) / words
+        notes.append(f"de-duplication by characters: {share:.2%} of {words} words lack letters")
+    return notes
+
+
+def _norm_notes(norms: Mapping[str, float], contract: Contract) -> list[str]:
+    unit = abs(norms["min"] - 1) < 0.02 and abs(norms["max"] - 1) < 0.02
+    if ("unit length" in contract.normalisation) == unit:
+        return []
+    claimed = "unit length" if not unit else f"{contract.normalisation!r}"
+    came = f"{norms['min']} to {norms['max']}, mean {norms['mean']}"
+    return [f"CONTRACT: the features' lengths are {came}; the contract says {claimed}"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the command line's `convert howto100m`."""
+    parser.add_argument(
+        "--ids", action="append", default=[], metavar="SPLIT=FILE",
+        help="video ids of train, val or test, one a line; once per split (packed data brings its own)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--captions", default="", metavar="PATH", help="raw_caption.json, folder of <id>.csv, or packed prefix"
+    )
+    parser.add_argument("--features", default="", metavar="FOLDER", help="folder of <id>.npy, or packed features")
+    parser.add_argument(
+        "--meta", default="", metavar="FOLDER", help="folder of packed *_meta.pkl (default: the features')"
+    )
+    parser.add_argument(
+        "--vocab", required=True, metavar="FILE", help="vocab.txt of the tokenizer (BERT uncased in the paper)"
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="FOLDER", help="new folder, or that of an interrupted conversion"
+    )
+    parser.add_argument(
+        "--dedup", choices=("words", "characters", "none"), default="words", help="how rolling repeats go"
+    )
+    parser.add_argument(
+        "--cut", choices=("none", "reference"), default="none", help="reference: 96 characters, 32 tokens"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the coins of --dedup characters")
+    parser.add_argument(
+        "--videos-per-part", type=int, default=VIDEOS_PER_PART, help="videos in one part of the captions"
+    )
+    parser.add_argument("--shard-rows", type=int, default=SHARD_ROWS, help="seconds in one shard of the features")
+    for name, value in asdict(S3D_FEATURES).items():
+        help = f"how the features were made: {name} (default: {value})"
+        parser.add_argument(f"--{name}", type=type(value), default=value, metavar=name.upper(), help=help)
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def main(options: argparse.Namespace) -> int:
+    """`convert howto100m`: convert, and print the coverage report."""
+    pairs = [text.partition("=") for text in options.ids]
+    wrong = [text for text, (_, sign, path) in zip(options.ids, pairs, strict=True) if not sign or not path]
+    if wrong or len({split for split, _, _ in pairs}) < len(pairs):
+        raise VcworkError(f"--ids: expected SPLIT=FILE, each split once, got {(wrong or options.ids)[0]!r}")
+    if min(options.videos_per_part, options.shard_rows) < 1:
+        raise VcworkError("--videos-per-part, --shard-rows: expected at least 1")
+    source = HowTo100M({s: p for s, _, p in pairs}, options.captions, options.features, options.meta)
+    contract = Contract(**{name: getattr(options, name) for name in asdict(S3D_FEATURES)})
+    converted = convert_howto100m(
+        source, options.out, Tokenizer.load(resolve(options.vocab)), contract, options.dedup, options.cut, options.seed,
+        not options.quiet, options.videos_per_part, options.shard_rows,
+    )  # fmt: skip
+    print(converted.coverage.table())
+    return 0

@@ -1,0 +1,187 @@
+"""Write a lab corpus to disk: resumable, two processes, the same bytes from the same seed.
+
+Every video is drawn from its own random stream, so neither the number of workers nor an interruption changes it.
+`corpus.json` is written last; a folder without it is not a corpus.
+"""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from tqdm.auto import tqdm
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.corpus import Corpus, open_corpus
+from vcwork.data.lab.render import film
+from vcwork.data.lab.story import Story, write_story
+from vcwork.data.lab.world import SPLITS, LabRecipe, make_recipes
+from vcwork.data.video import write_mp4
+
+VERSION = 2  # raised when the same config would give other bytes
+
+
+class LabConfig(BaseModel):
+    """Sizes and habits of the generated world. The defaults are the `lab` profile."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = 0
+    train_families: int = Field(40, ge=1)  # look-alike pairs of recipes
+    val_families: int = Field(6, ge=1)
+    test_families: int = Field(10, ge=1)
+    train_videos: int = Field(3, ge=1)  # videos of each recipe
+    val_videos: int = Field(2, ge=1)
+    test_videos: int = Field(3, ge=1)
+    steps: int = Field(6, ge=3, le=6)  # steps of a recipe
+    size: int = Field(112, ge=64, le=512, multiple_of=16)  # pixels
+    fps: int = Field(10, ge=8, le=30)
+    step_min_s: float = 4.0
+    step_max_s: float = 9.0
+    gap_min_s: float = 3.0
+    gap_max_s: float = 9.0
+    skip_prob: float = Field(0.25, ge=0, le=1)
+    repeat_prob: float = Field(0.2, ge=0, le=1)
+    swap_prob: float = Field(0.4, ge=0, le=1)
+    mention_prob: float = Field(0.8, ge=0, le=1)
+    follow_prob: float = Field(0.7, ge=0, le=1)
+    offset_mean_s: float = 0.0
+    offset_sd_s: float = 2.5
+    speech_words_per_s: float = 2.9
+    pause_s: float = 0.5
+    roll_prob: float = Field(0.4, ge=0, le=1)
+
+    @classmethod
+    def named(cls, size: str, seed: int = 0) -> "LabConfig":
+        """`tiny` (a notebook's default), `lab` (the main job) or `large` (ten times lab)."""
+        sizes = {
+            "tiny": {
+                "train_families": 10,
+                "val_families": 2,
+                "test_families": 4,
+                "train_videos": 2,
+                "val_videos": 1,
+                "test_videos": 1,
+                "steps": 4,
+            },
+            "lab": {},
+            "large": {
+                "train_families": 80,
+                "train_videos": 15,
+                "val_families": 12,
+                "val_videos": 5,
+                "test_families": 30,
+                "test_videos": 8,
+            },
+        }
+        if size not in sizes:
+            raise VcworkError(f"lab corpus size: expected one of {', '.join(sizes)}, got {size!r}")
+        return cls(seed=seed, **sizes[size])
+
+
+def make_corpus(folder: str | Path, config: LabConfig | None = None, workers: int = 2, progress: bool = True) -> Corpus:
+    """Generate the corpus in `folder`, or open it when the same one is already there.
+
+    Raises VcworkError if `folder` holds anything else. An interrupted run goes on where it stopped.
+    """
+    config, folder = config or LabConfig(), resolve(folder)
+    wanted = sha256_json({"version": VERSION, **config.model_dump()})
+    if not _same_or_new(folder, wanted):
+        stories = plan(config)
+        write_json(folder / "lab.json", {"digest": wanted, "config": config.model_dump()})
+        todo = [s for s in stories if not (folder / "truth" / f"{s.id}.json").exists()]
+        _shoot_all(folder, todo, config, workers, progress)
+        write_json(folder / "corpus.json", _describe(stories, config))
+    return open_corpus(folder)
+
+
+def plan(config: LabConfig) -> list[Story]:
+    """All stories of a corpus, without filming them."""
+    world = config.model_dump()
+    stories = []
+    for split in SPLITS:
+        recipes = make_recipes(split, world[f"{split}_families"], config.steps, config.seed)
+        for recipe in recipes:
+            for take in range(world[f"{split}_videos"]):
+                rng = np.random.default_rng([config.seed, 3, SPLITS.index(split), int(recipe.id.split("r")[-1]), take])
+                stories.append(write_story(f"{recipe.id}-{take}", recipe, rng, **world))
+    return stories
+
+
+def _same_or_new(folder: Path, wanted: str) -> bool:
+    """True when `folder` already holds exactly this corpus, whole; False when it is new or interrupted."""
+    if (folder / "lab.json").exists():
+        if read_json(folder / "lab.json").get("digest") != wanted:
+            raise VcworkError(
+                f"{folder}: holds a lab corpus of another configuration or version; delete it or choose another"
+            )
+        return (folder / "corpus.json").exists()
+    if folder.exists() and any(folder.iterdir()):
+        raise VcworkError(f"{folder}: expected an empty folder or a lab corpus, found other files")
+    return False
+
+
+def _shoot_all(folder: Path, stories: list[Story], config: LabConfig, workers: int, progress: bool) -> None:
+    workers = max(1, min(workers, os.cpu_count() or 1))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        jobs = [pool.submit(shoot, folder, story, config) for story in stories]
+        try:
+            for job in tqdm(as_completed(jobs), total=len(jobs), desc="filming", unit="video", disable=not progress):
+                job.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def shoot(folder: Path, story: Story, config: LabConfig) -> None:
+    """Write one video, its captions and, last, its truth: a truth file means that the video is whole."""
+    index = [SPLITS.index(story.recipe.split), *story.id.encode()]
+    rng = np.random.default_rng([config.seed, 4, *index])
+    write_mp4(folder / "videos" / f"{story.id}.mp4", film(story, config.size, config.fps, rng), config.fps)
+    write_vtt(folder / "captions" / f"{story.id}.vtt", [Caption(c.start_s, c.end_s, c.text) for c in story.cues])
+    write_json(
+        folder / "truth" / f"{story.id}.json",
+        {
+            "segments": [
+                {"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
+                for h in story.happenings
+            ],
+            "caption_segment": [c.segment for c in story.cues],
+            "mentions": story.mentions,
+        },
+    )
+
+
+def _describe(stories: list[Story], config: LabConfig) -> dict:
+    recipes: dict[str, LabRecipe] = {s.recipe.id: s.recipe for s in stories}
+    steps = {step.id: step for recipe in recipes.values() for step in recipe.steps}
+    return {
+        "format": "vcwork-corpus-1",
+        "name": "lab",
+        "complete": True,
+        "config": config.model_dump(),
+        "steps": {id: step.sentence for id, step in sorted(steps.items())},
+        "step_parts": {id: asdict(step) for id, step in sorted(steps.items())},
+        "recipes": {
+            r.id: {"name": r.name, "steps": [s.id for s in r.steps], "lookalike": r.lookalike, "split": r.split}
+            for r in recipes.values()
+        },
+        "videos": [
+            {
+                "id": s.id,
+                "video": f"videos/{s.id}.mp4",
+                "captions": f"captions/{s.id}.vtt",
+                "truth": f"truth/{s.id}.json",
+                "duration_s": s.duration_s,
+                "split": s.recipe.split,
+                "recipe": s.recipe.id,
+            }
+            for s in stories
+        ],
+    }

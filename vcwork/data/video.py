@@ -1,0 +1,259 @@
+"""Video files: decode to square frames second by second, and write small mp4 files. PyAV lives here.
+
+Main ideas: frames are picked by time stamp, so variable frame rates do no harm; one thread everywhere, because
+parallelism belongs to processes (swscale with its default threads runs at half the speed), and because x264 with one
+thread writes the same bytes each time.
+A file that cannot be read to its end is an error naming it: a silently shortened video would shift every caption.
+Known gaps: non-square pixels are not stretched; sound is ignored; the first video stream is the one used.
+"""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from vcwork.base.errors import VcworkError
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a header says, as displayed (rotation applied). `n_frames` is an estimate where the header has no count."""
+
+    duration_s: float
+    fps: float
+    width: int
+    height: int
+    n_frames: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Header of a video, its first frame decoded as a check. VcworkError when there is no readable picture."""
+    with _open(path) as (container, stream):
+        frame = next(container.decode(stream), None)
+        if frame is None:
+            raise VcworkError(f"{path}: holds no video frame")
+        fps = float(stream.average_rate or 0)
+        duration_s = _declared_s(container, stream)
+        sides = (frame.width, frame.height)
+        width, height = sides[::-1] if frame.rotation % 180 else sides
+        return VideoInfo(duration_s, fps, width, height, stream.frames or round(duration_s * fps))
+
+
+def codec_of(path: str | Path) -> tuple[str, str]:
+    """Codec and pixel format as FFmpeg names them, such as ("h264", "yuv420p"). VcworkError as `probe`."""
+    with _open(path) as (_, stream):
+        return stream.codec_context.name, stream.codec_context.pix_fmt or ""
+
+
+def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
+    """One uint8 RGB array (n, size, size, 3) for each second; n = fps, fewer only in a last, partial second.
+
+    Sample k of second s is the frame on display at s + (k + 0.5) / fps. Short side resized to `size` (the long one in
+    proportion, rounded down), centre square cropped, rotation honoured. A last partial second counts from half a second
+    on, so T = round(duration), at least 1.
+    VcworkError names the file when it is missing, has no frame, does not decode, or ends early (over 1 s and 10 %).
+    """
+    _check_request(fps, size)
+    with _open(path) as (container, stream):
+        convert, frames = _Converter(size), _TimedFrames(container, stream, path)
+        second: list[np.ndarray] = []
+        done = 0
+        for frame in _on_display(frames, int(fps)):
+            second.append(convert(frame))
+            if len(second) == fps:
+                yield np.stack(second)
+                second, done = [], done + 1
+        _check_length(path, frames.end_s, _declared_s(container, stream))
+        if frames.end_s - done >= 0.5 or not done:
+            yield np.stack(second or [convert.array])
+
+
+def iter_chunks(
+    path: str | Path, fps: int, size: int, frames: int, interpolation: str = "BICUBIC"
+) -> Iterator[np.ndarray]:
+    """The same stream of frames as `iter_seconds` gives, cut every `frames`: uint8 RGB (n, size, size, 3).
+
+    n = `frames`, fewer in the last; no frame is left out, so there are ceil(frames of the video / `frames`) of them.
+    `interpolation` names swscale's method (here bicubic, what ffmpeg's scale filter takes; `iter_seconds` is bilinear).
+    VcworkError as for `iter_seconds`.
+    """
+    _check_request(fps, size)
+    if int(frames) != frames or frames < 1:
+        raise VcworkError(f"expected a whole number of frames in a chunk, at least 1, got {frames}")
+    with _open(path) as (container, stream):
+        convert, timed = _Converter(size, interpolation), _TimedFrames(container, stream, path)
+        shown = map(convert, _on_display(timed, int(fps)))
+        chunk = list(itertools.islice(shown, frames))
+        while len(chunk) == frames:
+            yield np.stack(chunk)
+            chunk = list(itertools.islice(shown, frames))
+        _check_length(path, timed.end_s, _declared_s(container, stream))
+        if chunk:
+            yield np.stack(chunk)
+
+
+def _check_request(fps: float, size: int) -> None:
+    if int(fps) != fps or fps < 1 or size < 1:
+        raise VcworkError(f"expected a whole number of frames a second and a size of at least 1, got {fps} and {size}")
+
+
+def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[np.ndarray]:
+    """Thumbnails (size, size, 3) uint8 of the seconds asked for, in that order; times beyond the end give the last one.
+
+    Decodes from the start to the latest of them. VcworkError as for `iter_seconds`.
+    """
+    wanted = [max(0, int(t)) for t in at_s]
+    found: dict[int, np.ndarray] = {}
+    for second, frames in enumerate(iter_seconds(path, 2, size)):
+        last = frames[len(frames) // 2]
+        if second in wanted:
+            found[second] = last
+        if second >= max(wanted, default=0):
+            break
+    return [found.get(second, last) for second in wanted]
+
+
+def write_mp4(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 23, preset: str = "superfast"
+) -> int:
+    """Write uint8 RGB frames (H, W, 3), H and W even, as H.264 yuv420p that a browser plays; returns their number.
+
+    Same frames, same bytes: x264 runs in one thread. A key frame every two seconds keeps seeking quick. Written beside
+    its place and moved there only when whole. On 112-pixel frames `superfast` is as quick as `ultrafast` and its files
+    are a sixth of the size.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            count = _encode(container, frames, Fraction(fps).limit_denominator(1001), crf, preset, path)
+        os.replace(part, path)
+    except (av.FFmpegError, OSError) as error:
+        raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _encode(container, frames: Iterable[np.ndarray], rate: Fraction, crf: int, preset: str, path: Path) -> int:
+    stream, shape, count = None, None, 0
+    to_yuv = VideoReformatter()
+    for count, array in enumerate(frames, 1):
+        if stream is None:
+            shape = _checked_shape(array, path)
+            options = {"crf": str(crf), "preset": preset, "g": str(max(1, round(2 * rate))), "threads": "1"}
+            stream = container.add_stream("libx264", rate=rate, options=options)
+            stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
+            stream.codec_context.thread_count = 1
+        elif array.shape != shape:
+            raise VcworkError(f"{path}: expected every frame {shape}, got {array.shape} at frame {count - 1}")
+        frame = to_yuv.reformat(av.VideoFrame.from_ndarray(array), format="yuv420p", threads=1)
+        frame.pts, frame.time_base = count - 1, 1 / rate
+        container.mux(stream.encode(frame))
+    if stream is None:
+        raise VcworkError(f"{path}: no frames to write")
+    container.mux(stream.encode())
+    return count
+
+
+def _checked_shape(array: np.ndarray, path: Path) -> tuple[int, ...]:
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or array.shape[0] % 2 or array.shape[1] % 2:
+        raise VcworkError(f"{path}: expected uint8 frames (H, W, 3), H and W even, got {array.dtype} {array.shape}")
+    return array.shape
+
+
+@contextlib.contextmanager
+def _open(path: str | Path) -> Iterator[tuple]:
+    """Container and first video stream, closed on the way out; every PyAV error becomes one that names the file."""
+    if not Path(path).is_file():
+        raise VcworkError(f"{path}: no such video file")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VcworkError(f"{path}: holds no video stream")
+            stream = container.streams.video[0]
+            stream.thread_type = "NONE"
+            yield container, stream
+    except av.FFmpegError as error:
+        raise VcworkError(f"{path}: could not be decoded as video ({error.strerror or error})") from error
+
+
+def _declared_s(container, stream) -> float:
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+class _TimedFrames:
+    """Yields (start_s, frame) from the container's start; knows `end_s`, the end of the last frame it gave.
+
+    A frame that steps back in time is left out; one without a time stamp follows the one before it.
+    """
+
+    def __init__(self, container, stream, path: str | Path) -> None:
+        self.container, self.stream, self.path = container, stream, path
+        self.end_s = 0.0
+
+    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        origin_s = (self.container.start_time or 0) / av.time_base
+        step_s = float(1 / self.stream.average_rate) if self.stream.average_rate else 0.04
+        last_s = None
+        for frame in self.container.decode(self.stream):
+            start_s = self.end_s if frame.time is None else frame.time - origin_s
+            if last_s is not None and start_s <= last_s:
+                continue
+            last_s, self.end_s = start_s, start_s + step_s
+            yield start_s, frame
+        if last_s is None:
+            raise VcworkError(f"{self.path}: holds no video frame")
+
+
+def _on_display(frames: _TimedFrames, fps: int) -> Iterator[av.VideoFrame]:
+    """The frame on display at (k + 0.5) / fps, k = 0, 1, ...; each holds until the next; at least one is given."""
+    count, shown = 0, None
+    for start_s, frame in frames:
+        while shown is not None and (count + 0.5) / fps < start_s:
+            yield shown
+            count += 1
+        shown = frame
+    while (count + 0.5) / fps < frames.end_s or not count:
+        yield shown
+        count += 1
+
+
+def _check_length(path: str | Path, end_s: float, declared_s: float) -> None:
+    if declared_s - end_s > max(1.0, 0.1 * declared_s):
+        raise VcworkError(f"{path}: ends at {end_s:.1f} s, its header says {declared_s:.1f} s; is it truncated?")
+
+
+class _Converter:
+    """Frame -> uint8 (size, size, 3); one reformatter for a whole video, the last result kept for held frames."""
+
+    def __init__(self, size: int, interpolation: str = "BILINEAR") -> None:
+        self.size, self.interpolation, self.reformatter = size, interpolation, VideoReformatter()
+        self.frame: av.VideoFrame | None = None
+        self.array = np.empty(0, np.uint8)
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        if frame is not self.frame:
+            self.frame, self.array = frame, self._convert(frame)
+        return self.array
+
+    def _convert(self, frame: av.VideoFrame) -> np.ndarray:
+        size, short = self.size, min(frame.width, frame.height)
+        width, height = (side * size // short for side in (frame.width, frame.height))
+        image = self.reformatter.reformat(
+            frame, width, height, "rgb24", interpolation=self.interpolation, threads=1
+        ).to_ndarray()
+        top, left = (height - size) // 2, (width - size) // 2
+        return np.rot90(image[top : top + size, left : left + size], frame.rotation // 90)

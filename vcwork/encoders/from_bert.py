@@ -1,0 +1,55 @@
+"""Beginning with BERT: the text tower takes all its layers, the video tower its first ones and its CLS and SEP.
+
+Source: paper and reference code (bert-base-uncased, first 6 layers for seconds, 12 for words); the video MLP starts at
+random. The model comes from a local folder (config.json, model.safetensors, vocab.txt) or by name from the hub.
+"""
+
+from pathlib import Path
+
+import torch
+from transformers import BertModel
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+
+
+def bert_folder(source: str) -> Path:
+    """The folder of a BERT: `source` itself, or where the hub's model of that name was stored."""
+    if resolve(source).is_dir():
+        folder = resolve(source)
+    else:
+        from huggingface_hub import snapshot_download
+
+        try:
+            patterns = ["config.json", "vocab.txt", "model.safetensors"]
+            folder = Path(snapshot_download(source, allow_patterns=patterns))
+        except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
+            expected = "expected a folder with config.json, model.safetensors and vocab.txt, or a name on the hub"
+            raise VcworkError(f"bert {source!r}: {expected}; could not fetch it ({type(error).__name__})") from error
+    for name in ("config.json", "model.safetensors", "vocab.txt"):
+        if not (folder / name).is_file():
+            raise VcworkError(f"{folder / name}: no such file; a BERT to begin with needs it")
+    return folder
+
+
+@torch.no_grad()
+def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> None:
+    """Copy BERT's weights into both towers of `model` (a shared tower: once); VcworkError where sizes differ."""
+    wanted, found = model.config, read_json(folder / "config.json")
+    sizes = {"hidden_size": wanted.hidden, "num_attention_heads": wanted.heads, "intermediate_size": wanted.ffn,
+             "vocab_size": wanted.vocab_size}  # fmt: skip
+    if wrong := [f"{k} {found.get(k)} against {v} of the model" for k, v in sizes.items() if found.get(k) != v]:
+        raise VcworkError(f"{folder}: does not fit, {'; '.join(wrong)}")
+    if found.get("num_hidden_layers", 0) < max(wanted.text_layers, wanted.video_layers):
+        raise VcworkError(f"{folder}: has {found.get('num_hidden_layers')} layers, too few for the model")
+    bert = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True)
+    source = bert.state_dict()
+    words = source["embeddings.word_embeddings.weight"]  # (V, D)
+    towers = [(model.text_bert, words)]
+    if not wanted.shared:
+        towers.append((model.video_bert, words[[tokenizer.cls, tokenizer.sep]]))
+    for tower, table in towers:
+        mine = {name: source[name] for name in tower.state_dict()} | {"embeddings.word_embeddings.weight": table}
+        tower.load_state_dict(mine)

@@ -1,0 +1,247 @@
+"""Peers: Hugging Face dual encoders (CLIP, SigLIP, X-CLIP) behind the interface of our own `Encoder`.
+
+A peer's features (`vcwork.data.backbones.dual`) are already in the joint space, one row a second, so one store serves
+everything. Its video tower only averages seconds; its text tower is the model's own, with its own padding and end
+rules. `load_peer`, and `load_encoder` with such a folder or with `peer:<hub name>`, give a `Peer`, which goes wherever
+an Encoder goes: encoding, search, segment, localize, classify, the task notebooks, the vector database.
+Known gaps: X-CLIP's own score changes each sentence for the video it meets, which no index can hold: its sentences
+here are those of `get_text_features`. A SigLIP folder needs tokenizer.json (a spiece.model alone is not read). Peers
+are not trained here.
+"""
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, sha256_json
+from vcwork.core.model import Encoded
+from vcwork.data.backbones.dual import KINDS, PREFIX, PeerBackbone, as_error, load_model, peer_name, quiet
+from vcwork.data.extract import contract_of
+from vcwork.data.store import Contract
+from vcwork.encoders.encoder import Encoder
+
+WINDOW_S = 7200  # nothing limits a mean of seconds; longer videos are read in windows like everybody's
+Scale = Literal["cosine", "mean", "raw"]
+
+
+@dataclass
+class Peer(Encoder):
+    """An Encoder whose model, tokenizer and features come from one Hugging Face folder; `backbone` makes the latter."""
+
+    backbone: PeerBackbone | None = None
+
+
+@dataclass(frozen=True)
+class PeerConfig:
+    """Sizes, under the names of `ModelConfig`; `scale` as in `load_peer`."""
+
+    feature_dim: int
+    hidden: int
+    video_layers: int
+    text_layers: int
+    max_text_tokens: int
+    max_video_tokens: int = WINDOW_S
+    scale: Scale = "cosine"
+
+    @property
+    def embedding(self) -> int:
+        """Width of the embeddings that are compared."""
+        return self.hidden
+
+
+def is_peer(source: str | Path) -> bool:
+    """Whether this names a peer: `peer:...`, or a folder with a Hugging Face config.json and no checkpoint of ours."""
+    folder = resolve(source)
+    return PREFIX in str(source) or ((folder / "config.json").is_file() and not (folder / "checkpoint.json").exists())
+
+
+def load_peer(
+    source: str | Path, contract: Contract | None = None, scale: Scale = "cosine", fps: float | None = None
+) -> Peer:
+    """The peer of a folder, or of a hub name such as `openai/clip-vit-base-patch32`, in evaluation mode.
+
+    scale: `cosine`, seconds and sentences of length 1, a clip the mean of its seconds scaled to length 1 again (what
+    CLIP4Clip calls mean pooling); `mean`, without that last step, so that a clip's score is the mean of its seconds';
+    `raw`, as the model gives them. fps: as in PeerBackbone; by default what `contract` says.
+    The digest is that of the weights (with other than the default scale and fps, of these and the weights).
+    VcworkError: no such folder, a model type that is not known, weights that are absent, incomplete or only pickled,
+    no tokenizer or image processor or one that does not fit, a `contract` of other features.
+    """
+    if scale not in get_args(Scale):
+        raise VcworkError(f"scale: expected one of {', '.join(get_args(Scale))}, got {scale!r}")
+    backbone = PeerBackbone(source, fps)
+    if fps is None and contract is not None and contract.backbone == backbone.name:
+        backbone = backbone.at(contract.fps)
+    mine = contract_of(backbone)
+    if contract not in (None, mine):
+        raise VcworkError(
+            f"{backbone.folder}: reads features of {mine}, asked to read features of {contract}; "
+            f"extract them with the backbone {PREFIX}{peer_name(source)}"
+        )
+    model, tokenizer = _peer_model(backbone, scale)
+    options = {"scale": scale, "fps": backbone.fps}
+    usual = {"scale": "cosine", "fps": backbone.frames}
+    digest = backbone.weights if options == usual else sha256_json([backbone.weights, options])
+    card = {"peer": backbone.kind, "folder": backbone.folder.name, **options}
+    return Peer(model, tokenizer, mine, digest, card, backbone)
+
+
+def _peer_model(backbone: PeerBackbone, scale: Scale) -> tuple["PeerModel", "PeerTokenizer"]:
+    """Both towers, shared with the backbone, and the tokenizer that fits them."""
+    kind, config = KINDS[backbone.kind], backbone.config
+    tokenizer = PeerTokenizer(backbone.folder, backbone.kind, config.text_config)
+    backbone.model = load_model(backbone.folder, kind)
+    vision, text = config.vision_config, config.text_config
+    sizes = PeerConfig(
+        feature_dim=backbone.width,
+        hidden=backbone.width,
+        video_layers=vision.num_hidden_layers + (vision.mit_num_hidden_layers if kind.video else 0),
+        text_layers=text.num_hidden_layers,
+        max_text_tokens=tokenizer.max_tokens,
+        scale=scale,
+    )
+    return PeerModel(backbone.model, sizes, kind.fixed).eval(), tokenizer
+
+
+class PeerModel(nn.Module):
+    """The surface of `vcwork.core.model.VideoCLIP` that encoding needs; `towers` is the Hugging Face model."""
+
+    def __init__(self, towers: nn.Module, config: PeerConfig, fixed_text: bool) -> None:
+        super().__init__()
+        self.towers, self.config, self.fixed_text = towers, config, fixed_text
+
+    def encode_video(self, features: Tensor, mask: Tensor, hide_cls: bool = False) -> Encoded:
+        """features (B, T, W), mask (B, T) True where real -> Encoded: states are the seconds, pooled their mean.
+
+        An all-False row has the zero vector. `hide_cls` means nothing here: there is no CLS.
+        """
+        b, t, width = features.shape
+        if width != self.config.feature_dim or mask.shape != (b, t):
+            raise VcworkError(
+                f"expected features (B, T, {self.config.feature_dim}), mask (B, T), "
+                f"got {tuple(features.shape)} and {tuple(mask.shape)}"
+            )
+        states = self._scaled(features)  # (B, T, D)
+        weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1); padding must not count
+        pooled = (states * weight).sum(1) / weight.sum(1).clamp(min=1)  # (B, D)
+        pooled = nn.functional.normalize(pooled, dim=-1) if self.config.scale == "cosine" else pooled
+        return Encoded(pooled, states, mask.bool())
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
+        """ids and mask (B, L) of PeerTokenizer -> Encoded; the one state is the sentence (no word is in this space)."""
+        seen = None if self.fixed_text else mask.long()
+        pooled = self._scaled(self.towers.get_text_features(input_ids=ids, attention_mask=seen).pooler_output)  # (B, D)
+        return Encoded(pooled, pooled.unsqueeze(1), mask.new_ones(len(ids), 1, dtype=torch.bool))
+
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        return vectors if self.config.scale == "raw" else nn.functional.normalize(vectors, dim=-1)
+
+    def train(self, mode: bool = True) -> "PeerModel":
+        """Refused: a peer is compared with as it is. VcworkError unless `mode` is False."""
+        if mode:
+            raise VcworkError("a peer is not trained here; its features can be trained on with notebook 20")
+        return super().train(False)
+
+
+# ---------------------------------------------------------------------------------------------------------- words
+
+
+class PeerTokenizer:
+    """Sentences to ids by the folder's tokenizer, with the surface of `vcwork.core.text.Tokenizer` that encoding needs.
+
+    CLIP and X-CLIP: padded to the longest of a batch, which a causal tower cannot see. SigLIP: always to full length,
+    because the tower reads the padding and takes its last place as the sentence; lower case as in its training, and
+    the first SigLIP's (class SiglipTokenizer) without punctuation.
+    """
+
+    def __init__(self, folder: Path, kind: str, text_config: Any) -> None:
+        self.where, self.length, self.fixed = folder, text_config.max_position_embeddings, KINDS[kind].fixed
+        self._inner = _tokenizer(folder, kind)
+        self._bare = self.fixed and _declared_class(folder) in ("SiglipTokenizer", "SiglipTokenizerFast")
+        self.pad, self.end = self._inner.pad_token_id, self._inner.eos_token_id
+        highest = max(self._inner.get_vocab().values(), default=-1)
+        if highest >= text_config.vocab_size:
+            raise VcworkError(
+                f"{folder}: the tokenizer gives ids up to {highest}, the model has {text_config.vocab_size}"
+            )
+        self._before, self._after = self._frame()
+        end = text_config.eos_token_id if not self.fixed else self.end
+        if KINDS[kind].last_id or (end == 2 and not self.fixed):  # CLIP's first configurations said 2 and meant this
+            end = highest
+        if self.pad is None or self._after[-1:] != [end]:
+            came = f"padding {self.pad}, after a sentence {self._after}"
+            raise VcworkError(
+                f"{folder}: expected a tokenizer with padding that ends a sentence with id {end}, got {came}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    @property
+    def vocabulary(self) -> list[str]:
+        """The pieces, a piece's place is its id."""
+        return self._inner.convert_ids_to_tokens(list(range(len(self))))
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a sentence that fit between what stands before and after it."""
+        return self.length - len(self._before) - len(self._after)
+
+    def _frame(self) -> tuple[list[int], list[int]]:
+        """Ids that the tokenizer puts before and after a sentence."""
+        plain, whole = (self._inner("a", add_special_tokens=special)["input_ids"] for special in (False, True))
+        starts = [i for i in range(len(whole)) if plain and whole[i : i + len(plain)] == plain]
+        if not starts:
+            raise VcworkError(f"{self.where}: the tokenizer turns 'a' into {plain}, and with its special ids {whole}")
+        return whole[: starts[0]], whole[starts[0] + len(plain) :]
+
+    def tokens(self, sentences: Sequence[str]) -> list[list[int]]:
+        """Ids without anything before, after or cut."""
+        texts = [self._clean(sentence) for sentence in sentences]
+        return self._inner(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+
+    def encode(self, sentences: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """ids and mask, both (B, L), padded and ended as the tower was trained; words beyond `max_tokens` are cut."""
+        return self.batch(self.tokens(sentences), max_tokens)
+
+    def batch(self, tokens: Sequence[Sequence[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """As `encode`, for sentences that are ids already."""
+        rows = [[*self._before, *row[: min(max_tokens, self.max_tokens)], *self._after] for row in tokens]
+        length = self.length if self.fixed else max(map(len, rows))
+        ids, mask = (torch.full((len(rows), length), value) for value in (self.pad, 0))  # (B, L)
+        for i, row in enumerate(rows):
+            at = slice(length - len(row), length) if self._inner.padding_side == "left" else slice(len(row))
+            ids[i, at], mask[i, at] = torch.tensor(row), 1
+        return ids, mask.bool()
+
+    def _clean(self, sentence: str) -> str:
+        if not self.fixed:
+            return sentence
+        sentence = sentence.lower()
+        return " ".join(sentence.translate(_NO_PUNCTUATION).split()) if self._bare else sentence
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def _tokenizer(folder: Path, kind: str) -> Any:
+    from transformers import CLIPTokenizer, PreTrainedTokenizerFast
+
+    choices = [("tokenizer.json",)] if KINDS[kind].fixed else [("tokenizer.json",), ("vocab.json", "merges.txt")]
+    if not any(all((folder / name).is_file() for name in names) for names in choices):
+        # CLIP's class would make up a vocabulary of two, and say nothing
+        raise VcworkError(f"{folder}: expected a tokenizer ({' or '.join(map(' with '.join, choices))}), found none")
+    reader = PreTrainedTokenizerFast if KINDS[kind].fixed else CLIPTokenizer
+    with quiet(), as_error(f"{folder}: not usable as a tokenizer"):
+        return reader.from_pretrained(folder, local_files_only=True)
+
+
+def _declared_class(folder: Path) -> str:
+    path = folder / "tokenizer_config.json"
+    return str(read_json(path).get("tokenizer_class", "")) if path.is_file() else ""

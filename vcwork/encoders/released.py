@@ -1,0 +1,249 @@
+"""The released checkpoint's layout, read into ours and written back: key by key, nothing silently skipped.
+
+A fairseq checkpoint is a pickle; it is read with `weights_only=True` and one extra class allowed, argparse.Namespace,
+which is plain data. Import maps every name, tells what it mapped, kept, missed or could not fit, and refuses what it
+does not expect. What our model does not carry (the video tower's word table, poolers, a task head, the stored
+precision) is kept beside it in `released.safetensors`, so that export gives back the same tensors.
+Gap: the release itself could not be fetched here; names and shapes are those of a file made in its layout.
+"""
+
+import argparse
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, resolve
+from vcwork.core.config import ModelConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.contracts import S3D_FEATURES
+from vcwork.data.extract import contract_of
+from vcwork.encoders.checkpoint import load_card, load_model, save_encoder
+from vcwork.encoders.encoder import Encoder
+
+PREFIX = "mmmodel."
+CLS, SEP = 101, 102  # rows of the video tower's word table that are ever read
+KEPT = "released.safetensors"
+VIDEO_WORDS = "video_encoder.bert.embeddings.word_embeddings.weight"
+
+_RENAMED = (
+    (r"^video_encoder\.videomlp\.LayerNorm\.", "video_mlp.norm."),
+    (r"^video_encoder\.videomlp\.", "video_mlp."),
+    (r"^video_encoder\.bert\.", "video_bert."),
+    (r"^text_encoder\.", "text_bert."),
+)
+_NOT_USED = re.compile(
+    r"(^video_encoder\.bert\.|^text_encoder\.)(pooler\.dense\.(weight|bias)|embeddings\.position_ids)$"
+    r"|^video_encoder\.classifier\.(weight|bias)$"
+)
+
+
+@dataclass
+class ImportReport:
+    """What became of each entry of a released file; names are the release's, without prefix."""
+
+    mapped: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)  # known, not used by our model, stored for export
+    unexpected: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)  # expected, got
+
+    @property
+    def clean(self) -> bool:
+        """Every entry known, every weight of ours filled."""
+        return not (self.unexpected or self.missing or self.mismatched)
+
+    def text(self) -> str:
+        """One line a kind, and every name that is wrong."""
+        lines = [f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
+        lines += [f"unexpected {len(self.unexpected)}: {_names(self.unexpected, 20)}"]
+        lines += [f"missing {len(self.missing)}: {_names(self.missing, 20)}"]
+        shapes = [f"{name} expected {want}, got {got}" for name, (want, got) in self.mismatched.items()]
+        return "\n".join([*lines, f"of another shape {len(shapes)}: {_names(shapes, 20)}"])
+
+
+def read_released(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a released checkpoint by name, prefix taken off; a plain state dict or a safetensors file will do.
+
+    VcworkError: no such file, not a checkpoint, or a file that wants to run code (any class but argparse.Namespace).
+    """
+    path = resolve(path)
+    if not path.is_file():
+        raise VcworkError(f"{path}: no such checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            found = load_file(path)
+        else:
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                found = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if wanted := re.search(r"GLOBAL (\S+)", str(error)):
+            more = f"it holds more than weights and plain settings ({wanted[1]})"
+            raise VcworkError(f"{path}: refused, nothing of it was run: {more}") from error
+        raise VcworkError(f"{path}: not readable as a checkpoint") from error
+    except Exception as error:  # torch and safetensors raise many kinds for a file that is no checkpoint
+        raise VcworkError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+            break
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()) or not found:
+        raise VcworkError(f"{path}: expected a dict of tensors, or one under 'model' or 'state_dict'")
+    return {name.removeprefix(PREFIX): tensor for name, tensor in found.items()}
+
+
+def config_of(state: Mapping[str, Tensor], heads: int | None = None, **options: object) -> ModelConfig:
+    """Sizes as the tensors' shapes tell them. The number of heads is in no shape: 12 at width 768, else to be said."""
+    try:
+        hidden, feature_dim = state["video_encoder.videomlp.linear1.weight"].shape
+        vocab_size = state["text_encoder.embeddings.word_embeddings.weight"].shape[0]
+        ffn = state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0]
+    except KeyError as error:
+        raise VcworkError(f"expected a released VideoCLIP, which has {error.args[0]}; not among its names") from None
+    if heads is None and hidden != 768:
+        raise VcworkError(f"heads: cannot be told from the weights at width {hidden}; give --heads")
+    layers = {"video_layers": _layers(state, "video_encoder.bert"), "text_layers": _layers(state, "text_encoder")}
+    sizes = {"feature_dim": feature_dim, "hidden": hidden, "ffn": ffn, "vocab_size": vocab_size, "heads": heads or 12}
+    return ModelConfig.checked(**sizes, **layers, **options)
+
+
+def map_released(
+    state: Mapping[str, Tensor], config: ModelConfig
+) -> tuple[dict[str, Tensor], dict[str, Tensor], ImportReport]:
+    """Our float32 weights, what we keep for export (as stored), and the report, from released names."""
+    ours, kept, report = {}, {}, ImportReport()
+    expected = {name: tuple(tensor.shape) for name, tensor in VideoCLIP(config).state_dict().items()}
+    for name, tensor in state.items():
+        if _NOT_USED.search(name):
+            kept[name] = tensor
+            report.kept.append(name)
+            continue
+        target = our_name(name)
+        if name == VIDEO_WORDS and tensor.ndim == 2 and len(tensor) > SEP:
+            kept[name] = tensor
+            tensor = tensor[[CLS, SEP]]  # (2, D)
+        if target not in expected:
+            report.unexpected.append(name)
+        elif tuple(tensor.shape) != expected[target]:
+            report.mismatched[name] = (expected[target], tuple(tensor.shape))
+        else:
+            ours[target] = tensor.float()
+            report.mapped.append(name)
+    wrong = {our_name(name) for name in report.mismatched}
+    report.missing = [released_name(name) for name in expected if name not in ours and name not in wrong]
+    return ours, kept, report
+
+
+def import_released(
+    path: str | Path, folder: str | Path, vocabulary: str | Path = "", heads: int | None = None, strict: bool = True,
+    s3d: str | Path = "", **options: object,
+) -> tuple[Encoder | VideoCLIP, ImportReport]:  # fmt: skip
+    """Write a released checkpoint into `folder` as one of ours; returns it and the report.
+
+    `vocabulary`: folder or file of bert-base-uncased's vocab.txt; without it sentences cannot be encoded, ids can, and
+    the model alone is returned. `s3d`: the weights its features come from, to bind the checkpoint to features of just
+    those; without them it opens no store. `options`: fields of ModelConfig. VcworkError, with the report as text, on
+    anything unexpected, missing or of another shape; with `strict=False` what fits is taken, and the rest keeps its
+    random start.
+    """
+    folder = resolve(folder)
+    if folder.exists() and any(folder.iterdir()):
+        raise VcworkError(f"{folder}: is not empty; choose another folder")
+    state = read_released(path)
+    config = config_of(state, heads, **options)
+    ours, kept, report = map_released(state, config)
+    if strict and not report.clean:
+        raise VcworkError(f"{path}: not what a released VideoCLIP holds; nothing was written\n{report.text()}")
+    torch.manual_seed(0)
+    model = VideoCLIP(config)
+    model.load_state_dict(ours, strict=False)
+    contract = contract_of(get_backbone("s3d", weights=s3d)) if str(s3d) else S3D_FEATURES
+    tokenizer = Tokenizer.load(resolve(vocabulary)) if str(vocabulary) else None
+    if tokenizer and len(tokenizer) != config.vocab_size:
+        raise VcworkError(f"{vocabulary}: expected {config.vocab_size} pieces as in {path}, got {len(tokenizer)}")
+    dtype = str(next(iter(state.values())).dtype if not report.mapped else state[report.mapped[0]].dtype)
+    card = {"imported": resolve(path).name, "dtype": dtype.removeprefix("torch."), "order": list(state)}
+    with atomic_write(folder / KEPT, "wb") as file:
+        file.write(save({name: tensor.contiguous() for name, tensor in kept.items()}))
+    encoder = save_encoder(folder, Encoder(model.eval(), tokenizer, contract, card=card))
+    return (encoder if tokenizer else encoder.model), report
+
+
+def export_released(folder: str | Path, path: str | Path) -> list[str]:
+    """Write our checkpoint in the released layout; returns the names that had to be made up.
+
+    An imported checkpoint comes back tensor by tensor, in its stored precision. One trained here gets a video word
+    table of zeros around its CLS and SEP rows, and poolers of zeros: the reference code never uses either.
+    VcworkError for a model the layout cannot hold (shared towers, input transform, a learned temperature).
+    """
+    folder, path = resolve(folder), resolve(path)
+    if path.exists():
+        raise VcworkError(f"{path}: exists already")
+    model, card = load_model(folder), load_card(folder)["card"]
+    config = model.config
+    if config.shared or config.input_transform != "none" or config.learn_temperature:
+        raise VcworkError(f"{folder}: the released layout has no place for shared, input_transform, learn_temperature")
+    kept = load_file(folder / KEPT) if (folder / KEPT).is_file() else {}
+    state = {released_name(name): tensor for name, tensor in model.state_dict().items()}
+    made_up = [name for name in _blank(config) if name not in kept]
+    table = kept.get(VIDEO_WORDS, torch.zeros(max(config.vocab_size, SEP + 1), config.hidden)).float()
+    table[[CLS, SEP]] = state[VIDEO_WORDS]
+    state = _blank(config) | kept | state | {VIDEO_WORDS: table}
+    dtype = getattr(torch, card.get("dtype", "float32"))
+    state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
+    order = [name for name in card.get("order", []) if name in state]
+    model_state = OrderedDict((PREFIX + name, state[name]) for name in [*order, *(n for n in state if n not in order)])
+    whole = {"args": None, "cfg": {}, "model": model_state, "criterion": None, "optimizer_history": [],
+             "task_state": {}, "extra_state": {}, "last_optimizer_state": {}}  # fmt: skip
+    with atomic_write(path, "wb") as file:
+        torch.save(whole, file)
+    return [*made_up, *([] if VIDEO_WORDS in kept else [VIDEO_WORDS])]
+
+
+def our_name(name: str) -> str:
+    """A released name as `VideoCLIP.state_dict` has it."""
+    for pattern, ours in _RENAMED:
+        name = re.sub(pattern, ours, name)
+    return name
+
+
+def released_name(name: str) -> str:
+    """The other way round."""
+    for ours, theirs in (
+        ("video_mlp.norm.", "video_encoder.videomlp.LayerNorm."),
+        ("video_mlp.", "video_encoder.videomlp."),
+        ("video_bert.", "video_encoder.bert."),
+        ("text_bert.", "text_encoder."),
+    ):
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
+def _blank(config: ModelConfig) -> dict[str, Tensor]:
+    """What the release carries and our model does not."""
+    blank = {}
+    for tower in ("video_encoder.bert", "text_encoder"):
+        blank[f"{tower}.embeddings.position_ids"] = torch.arange(512).view(1, -1)
+        blank[f"{tower}.pooler.dense.weight"] = torch.zeros(config.hidden, config.hidden)
+        blank[f"{tower}.pooler.dense.bias"] = torch.zeros(config.hidden)
+    return blank
+
+
+def _layers(state: Mapping[str, Tensor], tower: str) -> int:
+    found = re.compile(rf"^{re.escape(tower)}\.encoder\.layer\.(\d+)\.")
+    return 1 + max((int(m[1]) for m in map(found.match, state) if m), default=-1)
+
+
+def _names(names: list[str], most: int = 4) -> str:
+    shown = ", ".join(names[:most]) or "none"
+    return shown + (f", and {len(names) - most} more" if len(names) > most else "")

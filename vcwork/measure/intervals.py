@@ -1,0 +1,223 @@
+"""How sure is a number: intervals over videos, paired tests of two systems, and the t interval over seeds.
+
+Items of one video (clips, seconds, queries) are not independent, so whole videos are drawn again, or change sides.
+Every bootstrap of one seed and number of videos uses the same draws, so that differences stay paired. NumPy alone.
+Gap: the intervals speak of another sample of videos with the gallery as it is, not of another training run.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.measure.card import Card, one_split
+
+
+def bootstrap_by_video(
+    per_item: np.ndarray, video_ids: Sequence, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the mean of `per_item` (N,) when whole videos are drawn again; video_ids (N,) -> (low, high).
+
+    Cluster bootstrap, percentile, widened for few videos (see `bootstrap_ratio`). Where every item is 0, or every
+    item 1, resampling sees no spread: then the open end is the exact binomial bound for that many videos. Where all
+    videos have one and the same share, it sees none either: then it is Wilson's interval for that many videos.
+    Raises VcworkError on NaN, unequal lengths, or fewer than two videos.
+    """
+    per_item = np.asarray(per_item, dtype=float)
+    hits, totals = sum_by_video(per_item, video_ids), sum_by_video(np.ones(len(per_item)), video_ids)
+    return bootstrap_ratio(hits, totals, n_boot, seed, confidence)
+
+
+def bootstrap_ratio(
+    hits: np.ndarray, totals: np.ndarray, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of (sum of hits / sum of totals), averaged over groups; hits, totals (V,) or (V, G) per video.
+
+    Groups are classes or tasks; one that a draw does not contain is left out of that draw's mean.
+    Percentile levels are moved out by the t quantile and sqrt(V / (V - 1)), because the bare percentile interval is
+    too narrow for few videos. Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015), section 3.
+    """
+    hits, totals = (np.asarray(a, dtype=float).reshape(len(a), -1) for a in (hits, totals))
+    if hits.shape != totals.shape or np.isnan(hits).any() or np.isnan(totals).any():
+        raise VcworkError(f"expected hits and totals of one shape without NaN, got {hits.shape} and {totals.shape}")
+    alpha = (1 - confidence) / 2
+    exact = alpha ** (1 / len(hits))
+    if not hits.any():
+        return 0.0, 1 - exact
+    if np.array_equal(hits, totals):
+        return exact, 1.0
+    if hits.shape[1] == 1 and totals.all() and np.ptp(hits / totals) < 1e-12:
+        return _wilson(float(hits.sum() / totals.sum()), len(hits), alpha)
+    draws = _draws(len(hits), n_boot, seed)  # (n_boot, V)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = (draws @ hits) / (draws @ totals)  # (n_boot, G)
+    seen = np.isfinite(ratios)
+    means = np.where(seen, ratios, 0).sum(1)[seen.any(1)] / seen.sum(1)[seen.any(1)]
+    return _ends(means, alpha, len(hits))
+
+
+def _wilson(share: float, n: int, alpha: float) -> tuple[float, float]:
+    """Score interval of a share of n."""
+    z2 = NormalDist().inv_cdf(1 - alpha) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    return middle - reach, middle + reach
+
+
+def bootstrap_median(
+    per_item: np.ndarray, video_ids: Sequence, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the median of `per_item` (N,) when whole videos are drawn again; as `bootstrap_by_video`."""
+    per_item, (n_videos, video) = np.asarray(per_item, dtype=float), _clusters(per_item, video_ids)
+    values, at = np.unique(per_item, return_inverse=True)
+    counts = np.zeros((n_videos, len(values)))
+    np.add.at(counts, (video, at), 1)
+    return bootstrap_median_counts(counts, values, n_boot, seed, confidence)
+
+
+def bootstrap_median_counts(
+    counts: np.ndarray, values: np.ndarray, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+) -> tuple[float, float]:
+    """The same from counts (V, U), how often each video has each of the sorted values (U,)."""
+    weights = (_draws(len(counts), n_boot, seed) @ counts).cumsum(1)  # (n_boot, U)
+    half = weights[:, -1:] / 2
+    lower, upper = (weights >= half).argmax(1), (weights > half).argmax(1)
+    return _ends((values[lower] + values[upper]) / 2, (1 - confidence) / 2, len(counts))
+
+
+def sum_by_video(values: np.ndarray, video_ids: Sequence) -> np.ndarray:
+    """Sums of values (N,) or (N, G) over the items of each video, videos in sorted order -> (V,) or (V, G)."""
+    values, (n_videos, video) = np.asarray(values, dtype=float), _clusters(values, video_ids)
+    out = np.zeros((n_videos, *values.shape[1:]))
+    np.add.at(out, video, values)
+    return out
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Mean difference a - b with its 95 % interval over videos, and a two-sided bootstrap p-value."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+
+    @property
+    def clear(self) -> bool:
+        """Does the interval exclude no difference?"""
+        return self.low > 0 or self.high < 0
+
+
+def paired_bootstrap(
+    a: np.ndarray, b: np.ndarray, video_ids: Sequence, n_boot: int = 2000, seed: int = 0, cards: Sequence[Card] = ()
+) -> Comparison:
+    """Compare two systems on the same items: per-item scores a, b (N,), videos drawn again together.
+
+    Sharper than two separate intervals, because hard items are hard for both. cards: the two protocols, where they are
+    known; VcworkError names both splits where they differ.
+    """
+    one_split(list(cards), "paired comparison")
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise VcworkError(f"expected the same items for both systems, got {a.shape} and {b.shape}")
+    gains, counts = sum_by_video(a - b, video_ids), sum_by_video(np.ones(len(a)), video_ids)
+    if not gains.any():
+        return Comparison(0.0, 0.0, 0.0, 1.0)
+    draws = _draws(len(gains), n_boot, seed)
+    differences = (draws @ gains) / (draws @ counts)
+    p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
+    low, high = _ends(differences, 0.025, len(gains))
+    return Comparison(float((a - b).mean()), low, high, float(min(1.0, max(p, 2 / n_boot))))
+
+
+def paired_randomisation(
+    a: np.ndarray, b: np.ndarray, video_ids: Sequence, n_draws: int = 10_000, seed: int = 0, cards: Sequence[Card] = ()
+) -> float:
+    """Two-sided p-value of "the two systems could be swapped", video by video; a, b per-item scores (N,).
+
+    Each video's difference keeps or changes its sign: all 2^V ways up to 13 videos, else n_draws random ones, of which
+    the observed one counts as one (so p is never 0). Unlike the bootstrap it needs no large sample. cards as in
+    `paired_bootstrap`. Source: Smucker et al., A Comparison of Statistical Significance Tests (CIKM 2007).
+    """
+    one_split(list(cards), "paired comparison")
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise VcworkError(f"expected the same items for both systems, got {a.shape} and {b.shape}")
+    gains = sum_by_video(a - b, video_ids)
+    bar = abs(gains.sum()) - 1e-9 * max(1.0, np.abs(gains).sum())
+    if len(gains) <= 13:
+        ways = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1
+        return float((np.abs((2 * ways - 1) @ gains) >= bar).mean())
+    rng, extreme = np.random.default_rng(seed), 0
+    for start in range(0, n_draws, 1000):
+        signs = 2.0 * rng.integers(0, 2, (min(1000, n_draws - start), len(gains))) - 1
+        extreme += int((np.abs(signs @ gains) >= bar).sum())
+    return (1 + extreme) / (1 + n_draws)
+
+
+def _clusters(values: np.ndarray, video_ids: Sequence) -> tuple[int, np.ndarray]:
+    """(V, index of each item's video); refuses NaN, unequal lengths and fewer than two videos."""
+    video_ids = np.asarray(video_ids)
+    if len(values) != len(video_ids) or video_ids.ndim != 1:
+        raise VcworkError(f"expected one video id per item ({len(values)}), got {video_ids.shape}")
+    if np.isnan(np.asarray(values, dtype=float)).any():
+        raise VcworkError("per-item values hold NaN: leave out items without a value, and say how many")
+    names, video = np.unique(video_ids, return_inverse=True)
+    if len(names) < 2:
+        raise VcworkError(f"an interval over videos needs at least 2 videos, got {len(names)}")
+    return len(names), video
+
+
+@lru_cache(maxsize=4)
+def _draws(n_videos: int, n_boot: int, seed: int) -> np.ndarray:
+    """How often each video is drawn, (n_boot, V); the same for every metric, so differences stay paired."""
+    picks = np.random.default_rng(seed).integers(0, n_videos, (n_boot, n_videos))
+    cells = picks + n_videos * np.arange(n_boot)[:, None]
+    return np.bincount(cells.ravel(), minlength=n_boot * n_videos).reshape(n_boot, n_videos).astype(float)
+
+
+def _ends(values: np.ndarray, alpha: float, n_videos: int) -> tuple[float, float]:
+    """Percentiles of the draws at a level moved out for few videos."""
+    normal = NormalDist()
+    z, v = normal.inv_cdf(1 - alpha), n_videos - 1
+    t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)  # t quantile, Cornish-Fisher
+    level = normal.cdf(-math.sqrt(n_videos / v) * t)
+    low, high = np.quantile(values, [level, 1 - level])
+    return float(low), float(high)
+
+
+def t_half_width(values: Sequence[float], confidence: float = 0.95) -> float:
+    """Half the t interval of the mean of these values (at least 2, independent, about normal)."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2 or np.isnan(values).any():
+        raise VcworkError(f"a t interval needs at least 2 numbers, got {values}")
+    return t_quantile(len(values) - 1, confidence) * float(values.std(ddof=1)) / math.sqrt(len(values))
+
+
+@lru_cache
+def t_quantile(freedom: int, confidence: float = 0.95) -> float:
+    """t with P(|T| < t) = confidence at whole degrees of freedom, by bisection on the closed form of that probability.
+
+    Source: Abramowitz and Stegun 26.7.3 and 26.7.4.
+    """
+    low, high = 0.0, 1e4
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _t_inside(middle, freedom) < confidence else (low, middle)
+    return high
+
+
+def _t_inside(t: float, freedom: int) -> float:
+    """P(|T| < t): a finite sum over powers of cos(atan(t / sqrt(freedom)))."""
+    angle = math.atan(t / math.sqrt(freedom))
+    odd, cosine = freedom % 2, math.cos(angle)
+    term = cosine if odd else 1.0
+    total = 0.0
+    for i in range(freedom // 2):
+        total += term
+        term *= cosine**2 * (2 * i + 1 + odd) / (2 * i + 2 + odd)
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total

@@ -1,0 +1,320 @@
+"""What has to stand beside a number before anyone may trust it: chance, trivial scores, interval, protocol.
+
+`Result` is one number with its company; it refuses to exist without chance and a protocol card, and no table shows one
+whose card leaves out what its task needs, or that comes without the trivial predictors of its task
+(`vcwork.measure.trivial.REGISTRY`). `row` renders a result; every table shows what it gives. Plain Python and NumPy.
+Gap: an interval over videos says nothing about another training seed; `over_seeds` shows that range.
+"""
+
+import dataclasses
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.measure.card import Card, as_card, one_split
+from vcwork.measure.intervals import t_half_width
+from vcwork.measure.trivial import TOLD, missing
+
+UNITS = ("share", "rank")  # share: a fraction, shown in percent, higher is better; rank: from 1, lower is better
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric: its value, 95 % interval over videos, what chance gives, and how it was measured.
+
+    value, low, high, chance, trivial and paper share one unit; n counts what was averaged (queries, steps, seconds).
+    trivial: scores of predictors that never saw the content. paper: a published number, which needs the card of *its*
+    protocol; another split there is refused. Raises VcworkError on NaN or where company is missing.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    chance: float
+    protocol: Card
+    n: int
+    trivial: dict[str, float] = field(default_factory=dict)
+    paper: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    unit: str = "share"
+    paper_protocol: Card | None = None
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or not isinstance(self.protocol, Card) or not str(self.protocol):
+            raise VcworkError(f"result {self.name!r}: expected a name and a protocol card, got {self.protocol!r}")
+        if self.unit not in UNITS:
+            raise VcworkError(f"result {self.name}: expected unit to be one of {', '.join(UNITS)}, got {self.unit!r}")
+        for key in ("value", "low", "high", "chance"):
+            object.__setattr__(self, key, _number(self.name, key, getattr(self, key)))
+        object.__setattr__(self, "trivial", {k: _number(self.name, k, v) for k, v in self.trivial.items()})
+        if self.paper is not None:
+            object.__setattr__(self, "paper", _number(self.name, "paper", self.paper))
+            if self.paper_protocol is None:
+                raise VcworkError(f"result {self.name}: a paper's number needs the card of its own protocol")
+            one_split([self.protocol, self.paper_protocol], f"result {self.name}, paper")
+        if self.low > self.high or self.n < 1:
+            raise VcworkError(f"result {self.name}: low {self.low} above high {self.high}, or n {self.n} below 1")
+
+    @property
+    def best_trivial(self) -> tuple[str, float]:
+        """Name and score of the strongest predictor that knows nothing, chance included."""
+        blind = {name: score for name, score in self.trivial.items() if name not in TOLD}
+        return self._best({"chance": self.chance, **blind})
+
+    @property
+    def best_told(self) -> tuple[str, float] | None:
+        """The strongest of those that are told the video, recipe or task; None where there is none."""
+        told = {name: score for name, score in self.trivial.items() if name in TOLD}
+        return self._best(told) if told else None
+
+    def _best(self, scores: dict[str, float]) -> tuple[str, float]:
+        best = min if self.unit == "rank" else max
+        return best(scores.items(), key=lambda item: round(item[1], 9))
+
+    @property
+    def times_chance(self) -> float:
+        """value / chance (chance / value for ranks); infinite where the denominator is 0."""
+        a, b = (self.chance, self.value) if self.unit == "rank" else (self.value, self.chance)
+        return a / b if b else math.inf
+
+    def show(self, key: str = "value") -> str:
+        """One of the numbers as text: percent for shares, plain for ranks."""
+        return show(getattr(self, key), self.unit)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain numbers, texts and dictionaries, ready for JSON: `protocol` the sentence, `card` its fields."""
+        given = asdict(self) | {"protocol": str(self.protocol), "card": self.protocol.as_dict()}
+        paper = given.pop("paper_protocol")
+        return given if paper is None else given | {"paper_card": self.paper_protocol.as_dict()}
+
+
+def _number(name: str, key: str, value: Any) -> float:
+    if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise VcworkError(f"result {name}: expected {key} to be a finite number, got {value!r}")
+    return float(value)
+
+
+# ------------------------------------------------------------------------------------------------------ seeds
+
+
+@dataclass(frozen=True)
+class SeedSummary:
+    """One metric over several training seeds: mean and range of its values, its 95 % t interval, and mean chance.
+
+    The range grows with the number of seeds and the interval shrinks: only the interval speaks of seeds not yet run. It
+    takes the seeds' values for normal, and is not cut at 0 or 1.
+    """
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    values: tuple[float, ...]
+    chance: float
+    protocol: str
+    unit: str = "share"
+    t_low: float = math.nan
+    t_high: float = math.nan
+
+
+def over_seeds(runs: Sequence[Sequence[Result]]) -> list[SeedSummary]:
+    """Mean, range and t interval per metric over runs that differ in the seed alone; each run is a list of results.
+
+    Raises VcworkError where the runs hold different metrics, or one of them speaks of another split.
+    """
+    if len(runs) < 2:
+        raise VcworkError(f"a summary over seeds needs at least 2 runs, got {len(runs)}")
+    tables = [{r.name: r for r in run} for run in runs]
+    if any(list(t) != list(tables[0]) for t in tables):
+        raise VcworkError(f"expected the same metrics in every run, got {[sorted(t) for t in tables]}")
+    return [_over_seeds([t[name] for t in tables]) for name in tables[0]]
+
+
+def _over_seeds(same: list[Result]) -> SeedSummary:
+    one_split([r.protocol for r in same], f"{same[0].name} over seeds")
+    values = tuple(r.value for r in same)
+    chance = float(np.mean([r.chance for r in same]))
+    protocol = f"{len(same)} seeds; first of them: {same[0].protocol}"
+    mean, half = float(np.mean(values)), t_half_width(values)
+    return SeedSummary(
+        same[0].name, mean, min(values), max(values), values, chance, protocol, same[0].unit, mean - half, mean + half
+    )
+
+
+def as_result(value: Any) -> Result:
+    """A Result from one, from anything with `as_dict()`, or from a dict. VcworkError names wrong or missing fields."""
+    if isinstance(value, Result):
+        return value
+    given = _with_cards(dict(value if isinstance(value, dict) else value.as_dict()))
+    fields = {field.name: field for field in dataclasses.fields(Result)}
+    required = [name for name, field in fields.items() if field.default is field.default_factory is dataclasses.MISSING]
+    wrong = [f"unknown {name}" for name in given if name not in fields]
+    wrong += [f"no {name}" for name in required if name not in given]
+    if wrong:
+        raise VcworkError(f"result {given.get('name')!r}: {', '.join(wrong)}; its fields: {', '.join(fields)}")
+    return Result(**given)
+
+
+def _with_cards(given: dict[str, Any]) -> dict[str, Any]:
+    """Cards made from their dictionaries; of a record older than cards from its sentence alone."""
+    if isinstance(given.get("protocol"), str) or "card" in given:
+        older = "card" not in given
+        given["protocol"] = as_card(given.pop("card", given.get("protocol")))
+        paper = given.pop("paper_card", None)
+        if given.get("paper") is not None and (paper or older):
+            given["paper_protocol"] = as_card(paper) if paper else given["protocol"]
+    return given
+
+
+def plain(value: Any, where: str) -> Any:
+    """NumPy scalars and arrays, tuples and paths as JSON values. Raises VcworkError for NaN, infinity and objects."""
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, numbers.Real):
+        value = int(value) if isinstance(value, numbers.Integral) else float(value)
+        if not math.isfinite(value):
+            raise VcworkError(f"{where}: expected a finite number, got {value}")
+        return value
+    if isinstance(value, dict):
+        return {str(key): plain(item, f"{where}: {key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, where) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist(), where)
+    if isinstance(value, Path):
+        return str(value)
+    raise VcworkError(f"{where}: expected plain values, got {type(value).__name__}")
+
+
+# ---------------------------------------------------------------------------------------------------- tables
+
+
+def show(value: float, unit: str = "share") -> str:
+    """A number as people read it: 0.523 -> `52.3 %`, 0.0003 -> `0.03 %` for a share, 17.0 -> `17.0` for a rank."""
+    if unit == "share":
+        return f"{100 * value:.{2 if 0 < abs(value) < 0.01 else 1}f} %"
+    return f"{value:.1f}"
+
+
+def check_company(results: Iterable[Result], recorded: bool = False) -> None:
+    """VcworkError naming result and what is missing: fields of the card (`measure.card.NEEDS`), trivial scores."""
+    for result in results:
+        where = f"result {result.name} ({result.protocol.task or 'no task named'})"
+        if lacking := result.protocol.lacks(recorded):
+            raise VcworkError(f"{where}: its protocol card lacks {', '.join(lacking)}")
+        if without := missing(result.protocol.task, result.trivial):
+            raise VcworkError(f"{where}: stands without its trivial predictors {', '.join(without)}")
+
+
+def row(result: Result) -> dict[str, str]:
+    """A result as the texts of one line, by column; the same in notebooks, on the page, in HTML and in LaTeX."""
+    return {
+        "metric": " ".join([result.name, *_badge(result)]),
+        "value": result.show(),
+        "95 % interval": _range(result.low, result.high, result.unit),
+        "chance": result.show("chance"),
+        "best trivial": _named(result.best_trivial, result.unit),
+        "if told": _named(result.best_told, result.unit),
+        "paper": paper_cell(result),
+        "n": str(result.n),
+        "protocol": str(result.protocol),
+    }
+
+
+def _badge(result: Result) -> list[str]:
+    """What a reader must see beside the very name: that the test knew more than one query, or used a trick."""
+    tricks = result.protocol.tricks
+    if not tricks:
+        return []
+    return ["[transductive]" if any("transductive" in trick for trick in tricks) else "[test-time trick]"]
+
+
+def rows(results: Sequence[Result]) -> list[dict[str, str]]:
+    """`row` of each, without the columns `paper` and `if told` where no result has anything to say there."""
+    made = [row(result) for result in results]
+    empty = [name for name in ("paper", "if told") if not any(line[name] for line in made)]
+    return [{key: text for key, text in line.items() if key not in empty} for line in made]
+
+
+def paper_cell(result: Result) -> str:
+    """The published number where its protocol is this one's, else in what the two differ."""
+    if result.paper is None:
+        return ""
+    other = result.protocol.differs(result.paper_protocol)
+    return f"not comparable ({', '.join(other)})" if other else result.show("paper")
+
+
+def _named(best: tuple[str, float] | None, unit: str) -> str:
+    return "" if best is None else f"{show(best[1], unit)} {best[0]}"
+
+
+def _range(low: float, high: float, unit: str) -> str:
+    return f"{show(low, unit)} .. {show(high, unit)}"
+
+
+def _numbered(results: Sequence[Result]) -> tuple[list[dict[str, str]], list[str]]:
+    """The rows with a number in place of each protocol, and the protocols in that order."""
+    check_company(results)
+    made = rows(results)
+    protocols = list(dict.fromkeys(line["protocol"] for line in made))
+    return [line | {"protocol": f"[{protocols.index(line['protocol']) + 1}]"} for line in made], protocols
+
+
+def results_table(results: Sequence[Result]) -> str:
+    """Aligned text: value, interval, chance, best trivial score, n; protocols as numbered notes below.
+
+    VcworkError where a result stands without its company (`check_company`)."""
+    if not results:
+        return "no results"
+    lines, protocols = _numbered(results)
+    notes = [f"[{i}] {protocol}" for i, protocol in enumerate(protocols, 1)]
+    return "\n".join([_align([tuple(lines[0]), *(tuple(line.values()) for line in lines)]), "", *notes])
+
+
+def results_latex(results: Sequence[Result]) -> str:
+    """The same table as LaTeX without any package: a tabular, and below it the protocols as numbered notes."""
+    lines, protocols = _numbered(results)
+    if not lines:
+        return "% no results"
+    cells = [tuple(lines[0]), *(tuple(line.values()) for line in lines)]
+    head, *body = (" & ".join(map(latex, line)) + r" \\" for line in cells)
+    table = [rf"\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}", r"\hline", head, r"\hline", *body, r"\hline"]
+    notes = [rf"\par{{\footnotesize [{i}] {latex(protocol)}}}" for i, protocol in enumerate(protocols, 1)]
+    return "\n".join([*table, r"\end{tabular}", *notes])
+
+
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+          ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " "} | {c: f"\\{c}" for c in "{}$&#_%"}  # fmt: skip
+
+
+def latex(text: str) -> str:
+    """Text with everything escaped that LaTeX would take for a command."""
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+def seeds_table(summaries: Sequence[SeedSummary]) -> str:
+    """Aligned text: metric, mean, t interval, range, chance, the value of each seed."""
+    lines = [("metric", "mean", "95 % t interval", "range", "chance", "each seed")]
+    for s in summaries:
+        spread = _range(s.t_low, s.t_high, s.unit), _range(s.low, s.high, s.unit)
+        each = ", ".join(show(v, s.unit) for v in s.values)
+        lines.append((s.name, show(s.mean, s.unit), *spread, show(s.chance, s.unit), each))
+    return _align(lines)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Any small table as aligned text; cells are shown as str() gives them."""
+    return _align([tuple(map(str, row)) for row in (header, *rows)])
+
+
+def _align(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -1,0 +1,192 @@
+"""What every panel is: state that is JSON, a picture without a browser, one JavaScript module in two hosts: `Panel`.
+
+A panel says what it shows (`panel`, `media`, `figure`); this file brings it into a page. `common.js` and the panel's
+own module are one text, run by anywidget beside a live kernel, or inside a standalone HTML text that needs neither
+kernel nor network. Data reaches the page as JSON or bytes, never as HTML or code.
+"""
+
+import base64
+import hashlib
+import html
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from vcwork.base.errors import VcworkError
+from vcwork.panels import plots
+
+COMMON = "common.js"
+
+
+class Panel:
+    """One panel: `module` names its JavaScript file, `title` stands above it, `notes` say what is missing and why."""
+
+    module = ""
+    title = ""
+    notes: Sequence[str] = ()
+
+    def panel(self) -> dict[str, Any]:
+        """All that the module draws, as JSON values without NaN; begins with `self.common()`."""
+        raise NotImplementedError
+
+    def media(self) -> dict[str, bytes]:
+        """Files of the page by name: a clip, a sheet of thumbnails."""
+        return {}
+
+    def figure(self) -> Figure:
+        """The same without a browser."""
+        raise NotImplementedError
+
+    def words(self) -> str:
+        """What the picture shows, for who cannot see it."""
+        return self.title
+
+    def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """What to send back for a message of the page; None lets it be. Nothing of the panel changes.
+
+        Bytes by name under `media` travel beside it, as files.
+        """
+        return None
+
+    def common(self) -> dict[str, Any]:
+        """Title, notes and colours."""
+        colours = matplotlib.colormaps[plots.MAP](np.linspace(0, 1, 64))
+        return {
+            "title": self.title,
+            "notes": list(self.notes),
+            "palette": list(plots.COLOURS),
+            "map": [matplotlib.colors.to_hex(c) for c in colours],
+        }
+
+    def png(self, dpi: int = 80) -> bytes:
+        """`figure` as a picture."""
+        figure, out = self.figure(), io.BytesIO()
+        figure.savefig(out, format="png", dpi=dpi)
+        plt.close(figure)
+        return out.getvalue()
+
+    def html(self) -> str:
+        """The panel as an HTML text that runs by itself; where scripts do not run, the picture is seen instead."""
+        state = as_script({"panel": self.panel(), "live": False})
+        media = as_script({name: base64.b64encode(data).decode() for name, data in self.media().items()})
+        digest = hashlib.sha256((state + media).encode()).hexdigest()[:12]
+        picture = base64.b64encode(self.png()).decode()
+        image = f'<img style="max-width:100%" alt="{html.escape(self.words())}" src="data:image/png;base64,{picture}">'
+        start = f"standalone({json.dumps(digest)}, {state}, {media});"
+        return (
+            f'<div class="vcwork-panel" data-panel="{digest}">{image}</div>\n'
+            f'<script type="module">\n{script(self.module)}\n{start}\n</script>'
+        )
+
+    def page(self) -> str:
+        """A whole HTML document with the panel alone."""
+        head = '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        style = "<style>:root { color-scheme: light dark; } body { margin: 1rem; }</style>"
+        return f"{head}<title>{html.escape(self.title)}</title>{style}</head>\n<body>\n{self.html()}\n</body></html>\n"
+
+    def widget(self) -> Any:
+        """The live panel, an anywidget; its messages are answered by `answer`."""
+        import anywidget  # only where somebody watches
+        import traitlets
+
+        class Live(anywidget.AnyWidget):
+            _esm = script(self.module)
+            panel = traitlets.Dict().tag(sync=True)
+            media = traitlets.Dict().tag(sync=True)
+            live = traitlets.Bool(True).tag(sync=True)
+
+        made = Live(panel=self.panel(), media=self.media())
+        made.on_msg(lambda widget, content, _: self.receive(content, widget.send))
+        return made
+
+    def receive(self, content: Any, send: Callable[..., None]) -> None:
+        """A message of the page: `{"answer": ...}` goes back where `answer` has one, with the `view` that asked."""
+        answer = self.answer(content) if isinstance(content, dict) else None
+        if answer is None:
+            return
+        back: dict[str, Any] = {"answer": answer} | {key: content[key] for key in ("view",) if key in content}
+        if "media" not in answer:
+            return send(back)
+        files = answer["media"]
+        back["answer"] = {key: value for key, value in answer.items() if key != "media"}
+        send(back | {"files": list(files)}, list(files.values()))
+
+    def show(self, live: bool | None = None) -> None:
+        """Display the panel: live where somebody sits at the notebook, always with the HTML and a picture beside it.
+
+        live=None asks the kernel whether its front end can answer questions: JupyterLab can, nbclient, papermill and
+        nbval say that they cannot, and get no widget, which nobody could open afterwards.
+        """
+        from IPython.display import display
+
+        wanted = someone_watches() if live is None else live
+        display(self.bundle(self.widget() if wanted else None), raw=True)
+
+    def bundle(self, widget: Any = None) -> dict[str, Any]:
+        """What is displayed, by MIME type: words, HTML, a picture, and where there is one the live widget."""
+        shown = {
+            "text/plain": f"{type(self).__name__}({self.title!r}): {self.words()}",
+            "text/html": self.html(),
+            "image/png": base64.b64encode(self.png()).decode(),
+        }
+        made = widget._repr_mimebundle_() if widget is not None else None
+        return shown | ((made[0] if isinstance(made, tuple) else made) or {})
+
+
+def sheet(pictures: Sequence[np.ndarray], side: int = 64, quality: int = 70) -> tuple[bytes, dict[str, int]]:
+    """Thumbnails on one JPEG, row by row: (bytes, {"side", "columns", "n"}); pictures (H, W, 3) uint8, made square.
+
+    JavaScript's `thumbnail` cuts the i-th out. VcworkError for something else than pictures.
+    """
+    columns = max(1, min(32, len(pictures)))
+    rows = max(1, -(-len(pictures) // columns))
+    whole = Image.new("RGB", (columns * side, rows * side))
+    for i, picture in enumerate(pictures):
+        picture = np.asarray(picture)
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            raise VcworkError(f"expected pictures (H, W, 3) uint8, got {picture.dtype} {picture.shape}")
+        short = min(picture.shape[:2])
+        top, left = ((n - short) // 2 for n in picture.shape[:2])
+        square = Image.fromarray(picture[top : top + short, left : left + short]).resize((side, side))
+        whole.paste(square, (i % columns * side, i // columns * side))
+    out = io.BytesIO()
+    whole.save(out, "JPEG", quality=quality)
+    return out.getvalue(), {"side": side, "columns": columns, "n": len(pictures)}
+
+
+def script(module: str) -> str:
+    """The JavaScript of a panel: what all share, then its own."""
+    here = files("vcwork.panels")
+    return "\n".join(here.joinpath(name).read_text(encoding="utf-8") for name in (COMMON, module))
+
+
+def as_script(value: Any) -> str:
+    """A value as a JavaScript literal that cannot end the script element around it, whatever its texts hold."""
+    text = json.dumps(value, allow_nan=False)  # ASCII only, so U+2028 and U+2029 are escaped as well
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def someone_watches() -> bool:
+    """Does a person sit at this kernel's front end? False outside a notebook and in headless runs.
+
+    Voilà runs a notebook as headless runs do, and then shows it to somebody.
+    """
+    from IPython import get_ipython
+
+    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila/"):
+        return True
+    kernel = getattr(get_ipython(), "kernel", None)
+    try:
+        return bool(kernel.get_parent("shell")["content"].get("allow_stdin", False))
+    except (AttributeError, KeyError, TypeError):
+        return False

@@ -1,0 +1,169 @@
+"""From a corpus to the panel that draws positive pairs: the rules of `vcwork.core.sampling`, as training calls them.
+
+Truth, where it is known, says whether the clip shows what the text names; no rule sees it. Everything follows from the
+seed: the same one gives the same draws, and the pairs of `pairs.draw`.
+Known gap: acceptance is counted from outside, by how many numbers the IoU rule takes from the generator for a try.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import caption_track
+from vcwork.core.config import OverlapConfig
+from vcwork.core.sampling import Pair, Track, sample_pair, span_iou
+from vcwork.core.text import Tokenizer
+from vcwork.data.corpus import Corpus, Video
+from vcwork.data.store import FeatureStore
+from vcwork.panels.pairs import Drawing, Narrated, PairExplorer
+from vcwork.review import judged_pairs as pairs
+
+RULES = ("overlapped", "strict", "iou", "windows")
+NUMBERS_A_TRY = 5  # where the axis lies, and both ends of two ranges
+MOST_TRACKS = 200  # the split's first videos, whose pairs make the distribution behind
+
+
+def pair_explorer(
+    corpus: Corpus,
+    store: FeatureStore,
+    tokenizer: Tokenizer,
+    split: str = "train",
+    videos: int | Sequence[str] = 3,
+    *,
+    rules: Sequence[str] = RULES,
+    draws: int = 200,
+    many: int = 2000,
+    seed: int = 0,
+    **limits: Any,
+) -> PairExplorer:
+    """The panel of some videos of a split: the first so many with captions and features, or those named.
+
+    draws: pairs stored of each video by each rule; many: pairs of all videos behind them, in the histogram. limits: of
+    `OverlapConfig`, for all rules; the stride of windows is cut to their length. tokenizer: counts the text's length.
+    A video without captions is said in the panel. VcworkError for an unknown video or rule, or none with captions.
+    """
+    every = ((v.id, track) for v in corpus.split(split) if (track := _track(corpus, store, tokenizer, v)) is not None)
+    tracks = dict(islice(every, MOST_TRACKS))
+    notes: list[str] = []
+    if isinstance(videos, int):
+        shown = list(tracks)[: max(1, videos)]
+    else:
+        named = {id: _track(corpus, store, tokenizer, corpus[id]) for id in videos}
+        notes = [_absent(corpus, store, corpus[id]) for id, track in named.items() if track is None]
+        tracks |= {id: track for id, track in named.items() if track is not None}
+        shown = [id for id in named if id in tracks]
+    if not shown:
+        raise VcworkError(f"{corpus.folder}: no {split} video has both timed captions and features in {store.folder}")
+    told = [_narrated(corpus, corpus[id], tracks[id]) for id in shown]
+    if not all(video.names for video in told):
+        notes.append("Nobody knows which step a caption speaks of, so no pair can be judged.")
+    again = Again(corpus, store, [tracks[id] for id in shown], list(tracks.values()), draws, many, limits)
+    drawings = {rule: again(rule, {}, seed) for rule in rules}
+    unit = corpus.meta.get("second_is", "second")
+    return PairExplorer(told, drawings, title=f"{corpus.name}, {split}", notes=notes, unit=unit, again=again)
+
+
+@dataclass(frozen=True)
+class Again:
+    """Draws by a rule: pairs of each shown track, and many of all tracks."""
+
+    corpus: Corpus
+    store: FeatureStore
+    shown: Sequence[Track]
+    tracks: Sequence[Track]
+    draws: int
+    many: int
+    limits: dict[str, Any]
+
+    def __call__(self, rule: str, limits: dict[str, Any], seed: int) -> Drawing:
+        """`limits` go before those the panel was made with. VcworkError where a rule cannot have them."""
+        config = rule_of(rule, **(self.limits | limits))
+        own = [pairs.draw([track], config, self.draws, seed) for track in self.shown]
+        many, accepted = counted(self.tracks, config, self.many, seed)
+        judged = [j for j in judge(self.corpus, self.store, many) if j is not None]
+        share = float(np.mean(judged)) if judged else None
+        shows = [judge(self.corpus, self.store, some) for some in own]
+        return Drawing(config, own, shows, np.array([span_iou(p) for p in many]), share, accepted)
+
+
+def rule_of(rule: str, **limits: Any) -> OverlapConfig:
+    """The rule with these limits; shortest lengths and the stride of windows give way to what is asked for."""
+    known = OverlapConfig()
+    longest = {"min_text_tokens": "max_text_tokens", "min_video_s": "max_video_s"}
+    if rule == "windows":
+        longest["stride_s"] = "max_video_s"
+    for short, long in longest.items():
+        if long in limits:
+            limits.setdefault(short, min(getattr(known, short), limits[long]))
+    return OverlapConfig.checked(rule=rule, **limits)
+
+
+def counted(tracks: Sequence[Track], rule: OverlapConfig, count: int, seed: int) -> tuple[list[Pair], float | None]:
+    """The pairs of `pairs.draw`, and for the rule "iou" the share of tries that it kept, else None."""
+    rng = _Counting(np.random.PCG64(seed))
+    drawn, tries, kept = [], 0, 0
+    for i in range(count):
+        before = rng.taken
+        drawn.append(sample_pair(tracks[i % len(tracks)], rule, rng))
+        taken = rng.taken - before
+        tries += taken // NUMBERS_A_TRY
+        kept += taken % NUMBERS_A_TRY == 0  # one more is taken where it gives up
+    return drawn, kept / tries if rule.rule == "iou" and tries else None
+
+
+class _Counting(np.random.Generator):
+    """A generator that knows how many whole numbers were asked of it."""
+
+    taken = 0
+
+    def integers(self, *args: Any, **more: Any) -> Any:
+        self.taken += 1
+        return super().integers(*args, **more)
+
+
+def judge(corpus: Corpus, store: FeatureStore, drawn: Sequence[Pair]) -> list[bool | None]:
+    """Does each pair's clip show a step its text names? None where it names none, or nobody knows."""
+    try:
+        found = pairs.named(corpus, store, drawn)
+    except VcworkError:
+        return [None] * len(drawn)
+    right = {
+        id(p): bool(found.showing(p, steps)[p.video_start : p.video_end].any())
+        for p, steps in zip(found.pairs, found.steps, strict=True)
+    }
+    return [right.get(id(p)) for p in drawn]
+
+
+def _track(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, video: Video) -> Track | None:
+    if video.id not in store:
+        return None
+    captions = corpus.captions(video.id)
+    if not captions or not all(np.isfinite(c.end_s) for c in captions):
+        return None
+    return caption_track(video.id, captions, tokenizer, store.lengths[video.id])
+
+
+def _absent(corpus: Corpus, store: FeatureStore, video: Video) -> str:
+    if video.id not in store:
+        return f"{video.id}: no features, so its length is not known."
+    why = corpus.missing_captions.get(video.id, "it has no captions with times")
+    return f"{video.id}: no pairs, for {why}."
+
+
+def _narrated(corpus: Corpus, video: Video, track: Track) -> Narrated:
+    said = corpus.indexed_captions(video.id)
+    about = corpus.truth(video.id).get("caption_segment")
+    names: list[str] = []
+    if about:
+        names = [corpus.steps[video.segments[about[raw]].step] if about[raw] >= 0 else "" for raw, _ in said]
+    return Narrated(
+        video.id,
+        track.seconds,
+        [(c.start_s, c.end_s, c.text) for _, c in said],
+        [(s.start_s, s.end_s, corpus.steps[s.step]) for s in video.segments],
+        names,
+    )

@@ -1,0 +1,124 @@
+"""From a corpus, its features and a model to the panel in which gamma, window and stride can be moved.
+
+Truth is laid beside the prediction and scored; the gamma shown first is the paper's, which needs none.
+Known gap: labels are the split's own, as segmentation has them everywhere here, so they tell which recipes are there.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.corpus import Corpus, Video
+from vcwork.data.store import FeatureStore
+from vcwork.encoders.encode import encode_seconds, encode_text
+from vcwork.encoders.encoder import Encoder
+from vcwork.panels.segmentation import Reading, SegmentationStudio, Watched
+from vcwork.tasks import segmentation
+from vcwork.tasks.cases import split_steps, videos_of
+
+
+def segmentation_studio(
+    corpus: Corpus,
+    store: FeatureStore,
+    encoder: Encoder | None,
+    split: str = "test",
+    videos: int | Sequence[str] = 6,
+    *,
+    windows: Sequence[int] = (),
+    strides: Sequence[int] = (),
+    again: Sequence[str] = (),
+    marks: Mapping[str, float] | None = None,
+) -> SegmentationStudio:
+    """The panel of some videos of a split: the first so many that have features, or those named.
+
+    windows, strides: seconds, each stride with every window it leaves no gap in; empty: the tower's window, a half and
+    a quarter of it, as many strides, and an eighth. The tower's own window with half of it as stride (the paper's 32
+    and 16) comes first. again: ids of steps to list a second time, under another id, as COIN's labels have it; the
+    panel says so. marks: gammas with a name. VcworkError for an unknown video or step.
+    """
+    chosen = _videos(corpus, store, split, videos)
+    steps = _steps(corpus, split, chosen)
+    if unknown := [s for s in again if s not in steps]:
+        raise VcworkError(f"again: {unknown[0]!r} is none of the {len(steps)} steps of {corpus.name} {split}")
+    watched = [Watched(v.id, _truth(v, steps, store.lengths[v.id])) for v in chosen]
+    notes = _notes(encoder, steps, watched, again)
+    names = [corpus.steps[s] for s in [*steps, *again]]
+    about: dict[str, Any] = {"title": f"{corpus.name}, {split}", "notes": notes, "marks": marks,
+                             "unit": corpus.meta.get("second_is", "second")}  # fmt: skip
+    if encoder is None or not steps:
+        return SegmentationStudio(watched, names, {}, **(about | {"marks": None}))
+    texts = encode_text(encoder, names)  # (K, D)
+    texts = texts[segmentation.first_of_same(names)]  # equal to the last bit, as one sentence's vectors should be
+    scores = {
+        (window, stride): [encode_seconds(_Shorter(encoder, window), store[v.id], stride) @ texts.T for v in chosen]
+        for window, stride in _readings(encoder.window, windows, strides)
+    }
+    return SegmentationStudio(watched, names, scores, paper=_paper(texts, names), **about)
+
+
+def _videos(corpus: Corpus, store: FeatureStore, split: str, videos: int | Sequence[str]) -> list[Video]:
+    if isinstance(videos, int):
+        return videos_of(corpus, store, split)[: max(1, videos)]
+    chosen = [corpus[id] for id in videos]
+    if absent := [v.id for v in chosen if v.id not in store]:
+        raise VcworkError(f"{absent[0]}: no features in {store.folder}; {store.failed.get(absent[0], 'extract them')}")
+    return chosen
+
+
+def _steps(corpus: Corpus, split: str, videos: Sequence[Video]) -> list[str]:
+    """Ids of the split's steps and of whatever else happens in these videos."""
+    return sorted({*split_steps(corpus, split), *(s.step for v in videos for s in v.segments)})
+
+
+def _truth(video: Video, steps: Sequence[str], seconds: int) -> np.ndarray | None:
+    if not video.segments:
+        return None
+    index = {step: k for k, step in enumerate(steps)}
+    return segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds)
+
+
+def _notes(encoder: Any, steps: Sequence[str], videos: Sequence[Watched], again: Sequence[str]) -> list[str]:
+    notes = []
+    if encoder is None:
+        notes.append("No checkpoint: nothing can be predicted. Train one with notebook 20, or give one.")
+    if not steps:
+        notes.append("This corpus knows no steps, so there is nothing to name.")
+    if blind := [v.id for v in videos if v.truth is None]:
+        some = ", ".join(blind[:3]) + (" …" if len(blind) > 3 else "")
+        notes.append(f"No annotated segment in {some}: shown, not scored.")
+    if again:
+        many = "step is" if len(again) == 1 else "steps are"
+        notes.append(f"{len(again)} {many} listed twice on purpose: COIN's 778 labels hold 749 different texts.")
+    return notes
+
+
+def _readings(tower: int, windows: Sequence[int], strides: Sequence[int]) -> list[Reading]:
+    """(window, stride) pairs without gaps, the tower's window with half of it first where it is among them."""
+    halves = [max(1, tower // n) for n in (1, 2, 4, 8)]
+    windows, strides = windows or halves[:3], strides or halves
+    if too_long := [w for w in windows if not 1 <= w <= tower]:
+        raise VcworkError(f"expected windows of 1 to {tower} seconds, which the tower reads at once, got {too_long[0]}")
+    pairs = sorted({(int(w), int(s)) for w, s in product(windows, strides) if 1 <= s <= w}, reverse=True)
+    if not pairs:
+        raise VcworkError(f"strides {list(strides)} leave gaps between windows of {list(windows)} seconds")
+    return sorted(pairs, key=lambda pair: pair != (tower, max(1, tower // 2)))
+
+
+class _Shorter:
+    """An encoder that reads fewer seconds at once than its tower could; all else is the encoder's own."""
+
+    def __init__(self, encoder: Encoder, window: int) -> None:
+        self.encoder, self.window = encoder, window
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+
+def _paper(texts: np.ndarray, names: Sequence[str]) -> tuple[float, float] | None:
+    try:
+        return segmentation.text_gamma(texts, names), segmentation.text_gamma(texts, naive=True)
+    except VcworkError:
+        return None

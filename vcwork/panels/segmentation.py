@@ -1,0 +1,307 @@
+"""Gamma, window, stride and repeated labels, and what they do to every second: `SegmentationStudio`.
+
+The class knows arrays only (`vcwork.panels.make_segmentation` makes them). A reading is one (window, stride) of the
+video tower; of each reading it keeps the best step of every second and its score, so a page without a kernel needs no
+more than a comparison with gamma. Metrics are the library's own, worked out for every gamma of a grid and looked up.
+Known gaps: scores are raw, as the paper's gamma wants them (notebook 33 also takes each second's mean away); a reading
+that is not stored cannot be shown; the page compares rounded scores (three decimals), and so does Python; the tables
+take a second for minutes of video, half a minute for two hours.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics
+from vcwork.measure.metrics import BACKGROUND, check_scores
+from vcwork.panels import plots
+from vcwork.panels.base import Panel
+from vcwork.tasks import segmentation
+
+Reading = tuple[int, int]  # window and stride, seconds
+REPEATS = ("removed", "kept")  # steps with one text count as one, or each as its own
+METRICS = ("frame accuracy", "foreground recall", "foreground precision", "predicted background",
+           "edit score", "F1@10", "F1@25", "F1@50")  # fmt: skip
+FRAMES = 4  # so many of them are about seconds, the others about segments
+OVERLAPS = (0.1, 0.25, 0.5)
+DECIMALS, UNKNOWN = 3, 65535
+DRAWN_NAMES = 10  # steps that the static figure names
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A video of the panel: truth (T,) int, k + 1 of the steps or 0, or None where nobody knows it."""
+
+    id: str
+    truth: np.ndarray | None = None
+
+
+class SegmentationStudio(Panel):
+    """The best of K steps at every second of some videos, under (window, stride), gamma, repeated labels or not.
+
+    scores: {(window, stride): per video (T, K)}; paper: the paper's gamma with repeated texts (removed, kept), None
+    where fewer than two texts are left; marks: more gammas with a name, such as one chosen on validation videos, of
+    raw scores. The first reading is the one shown first. VcworkError where shapes do not fit. Without scores the panel
+    shows truth and notes.
+    """
+
+    module = "segmentation.js"
+
+    def __init__(
+        self,
+        videos: Sequence[Watched],
+        steps: Sequence[str],
+        scores: Mapping[Reading, Sequence[np.ndarray]],
+        *,
+        paper: tuple[float, float] | None = None,
+        marks: Mapping[str, float] | None = None,
+        title: str = "",
+        notes: Sequence[str] = (),
+        unit: str = "second",
+        levels: int = 49,
+    ) -> None:
+        if not videos:
+            raise VcworkError("expected at least one video, got none")
+        self.videos, self.steps = list(videos), list(steps)
+        self.same = segmentation.first_of_same(self.steps)  # (K,)
+        self.title, self.notes, self.unit = title, list(notes), unit
+        self.paper = None if paper is None else {r: round(g, DECIMALS) for r, g in zip(REPEATS, paper, strict=True)}
+        self.marks = {name: round(float(gamma), DECIMALS) for name, gamma in (marks or {}).items()}
+        self.best: dict[Reading, list[np.ndarray]] = {}  # (T,) score of the best step
+        self.step: dict[Reading, list[np.ndarray]] = {}  # (T,) which of the K
+        for reading, rows in scores.items():
+            rows = [self._fitting(reading, video, s) for video, s in zip(self.videos, rows, strict=True)]
+            self.step[reading] = [s.argmax(1) for s in rows]
+            self.best[reading] = [np.round(s.max(1).astype(float), DECIMALS) for s in rows]
+        for video in self.videos:
+            if video.truth is not None and (video.truth.min() < 0 or video.truth.max() > len(self.steps)):
+                raise VcworkError(f"{video.id}: expected truth from 0 to {len(self.steps)}, got {video.truth.max()}")
+        self.gammas = self._grid(levels)
+
+    def _fitting(self, reading: Reading, video: Watched, scores: np.ndarray) -> np.ndarray:
+        window, stride = reading
+        scores = check_scores(scores, f"{video.id}: scores")
+        if not 1 <= stride <= window:
+            raise VcworkError(f"windows of {window} every {stride} seconds: expected a stride from 1 to the window")
+        seconds = len(scores) if video.truth is None else len(video.truth)
+        if scores.shape != (seconds, len(self.steps)) or not seconds:
+            raise VcworkError(f"{video.id}: expected scores ({seconds}, {len(self.steps)}), got {scores.shape}")
+        return scores
+
+    def _grid(self, levels: int) -> np.ndarray:
+        """Gammas (G,) from all foreground to all background, the named ones among them, increasing."""
+        named = [*(self.paper or {}).values(), *self.marks.values()]
+        known = np.concatenate([*(b for rows in self.best.values() for b in rows), named])
+        if not len(known):
+            return np.zeros(0)
+        low, high = known.min(), known.max()
+        edge = 0.02 * max(high - low, 0.1)
+        return np.unique(np.round([*np.linspace(low - edge, high + edge, levels), *named], DECIMALS))
+
+    @property
+    def readings(self) -> list[Reading]:
+        return list(self.best)
+
+    @property
+    def repeated(self) -> int:
+        """Steps whose text an earlier step has."""
+        return len(self.steps) - len(np.unique(self.same))
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """What is shown first: the first video and reading, repeats removed, the paper's gamma."""
+        first = self.readings[0] if self.best else (0, 0)
+        middle = float(self.gammas[len(self.gammas) // 2]) if len(self.gammas) else 0.0
+        gamma = middle if self.paper is None else self.paper["removed"]
+        return {"video": self.videos[0].id, "gamma": gamma, "window": first[0], "stride": first[1],
+                "duplicates": "removed"}  # fmt: skip
+
+    def update(self, video: str, gamma: float, window: int, stride: int, duplicates: str = "removed") -> dict[str, Any]:
+        """What the panel shows for a choice; nothing is changed.
+
+        duplicates: "removed", steps with one text count as one in prediction and truth; "kept", each is its own.
+        `best`, `scores`, `predicted`, `truth` (T,) of the video; `here` and `all` hold each of `METRICS` for this video
+        and for all videos with truth, `silent_here` and `silent_all` what all background would get; None where truth
+        is unknown. VcworkError for a video or reading that is not stored, or another word for duplicates.
+        """
+        at = {v.id: i for i, v in enumerate(self.videos)}
+        if video not in at:
+            raise VcworkError(f"no video {video!r}; expected one of {', '.join(at)}")
+        if (window, stride) not in self.best:
+            known = ", ".join(f"{w}/{s}" for w, s in self.readings) or "none"
+            raise VcworkError(f"windows of {window} every {stride} seconds are not stored; stored: {known}")
+        if duplicates not in REPEATS:
+            raise VcworkError(f"expected duplicates to be one of {', '.join(REPEATS)}, got {duplicates!r}")
+        i, reading = at[video], (window, stride)
+        predicted, truth = self.labels(i, gamma, reading, duplicates), self.truth(i, duplicates)
+        values = self.measure(gamma, reading, duplicates)
+        silent = self.measure(np.inf, reading, duplicates)
+        return {
+            "video": video, "gamma": gamma, "window": window, "stride": stride, "duplicates": duplicates,
+            "best": self._labels(self.step[reading][i], duplicates).tolist(),
+            "scores": self.best[reading][i].tolist(),
+            "predicted": predicted.tolist(), "truth": None if truth is None else truth.tolist(),
+            "here": _named(values[i]), "all": _named(values[-1]),
+            "silent_here": _named(silent[i]), "silent_all": _named(silent[-1]),
+            "note": self._note(predicted, values[-1]),
+        }  # fmt: skip
+
+    def labels(self, i: int, gamma: float, reading: Reading, duplicates: str) -> np.ndarray:
+        """Predicted labels (T,) of video i: the best step + 1 where it scores above gamma, else 0."""
+        best = self._labels(self.step[reading][i], duplicates)
+        return np.where(self.best[reading][i] > gamma, best, BACKGROUND)
+
+    def truth(self, i: int, duplicates: str) -> np.ndarray | None:
+        """True labels (T,) of video i, in the numbering of the predictions."""
+        truth = self.videos[i].truth
+        if truth is None or duplicates == "kept" or not len(self.same):
+            return truth
+        return np.where(truth > BACKGROUND, self.same[np.maximum(truth - 1, 0)] + 1, BACKGROUND)
+
+    def _labels(self, steps: np.ndarray, duplicates: str) -> np.ndarray:
+        return (self.same[steps] if duplicates == "removed" else steps) + 1
+
+    def measure(self, gamma: float, reading: Reading, duplicates: str) -> np.ndarray:
+        """`METRICS` of each video and, last, of all: (V + 1, M), NaN where truth is unknown.
+
+        All: seconds counted together, segment metrics as means over videos, as `segmentation.evaluate` has them.
+        """
+        out = np.full((len(self.videos) + 1, len(METRICS)), np.nan)
+        seen = [(i, t) for i in range(len(self.videos)) if (t := self.truth(i, duplicates)) is not None]
+        if not seen:
+            return out
+        labels = {i: self.labels(i, gamma, reading, duplicates) for i, _ in seen}
+        for i, truth in seen:
+            out[i] = [*_seconds(labels[i], truth), *metrics.segment_scores(labels[i], truth, OVERLAPS)]
+        out[-1, :FRAMES] = _seconds(np.concatenate(list(labels.values())), np.concatenate([t for _, t in seen]))
+        out[-1, FRAMES:] = out[[i for i, _ in seen], FRAMES:].mean(0)
+        return out
+
+    def _note(self, predicted: np.ndarray, values: np.ndarray) -> str:
+        """What must not be overlooked: that nothing, or everything, is called a step."""
+        background = values[METRICS.index("predicted background")]
+        if background == 1:
+            return (f"Every second of every video is called background: frame accuracy is nothing but the share of "
+                    f"background, {100 * values[0]:.1f} %.")  # fmt: skip
+        if not predicted.any():
+            return "In this video every second is called background."
+        if predicted.all():
+            return "In this video every second is called a step."
+        return ""
+
+    def panel(self) -> dict[str, Any]:
+        """All that `segmentation.js` draws; metrics as 16-bit steps of 1/10,000, in order of `tables`' readings."""
+        return self.common() | {
+            "unit": self.unit,
+            "steps": self.steps,
+            "same": self.same.tolist(),
+            "repeated": self.repeated,
+            "videos": [
+                {"id": v.id, "truth": None if v.truth is None else v.truth.tolist(), "seconds": self._length(i)}
+                for i, v in enumerate(self.videos)
+            ],
+            "readings": self.readings,
+            "best": [[(s + 1).tolist() for s in self.step[r]] for r in self.readings],
+            "scores": [[b.tolist() for b in self.best[r]] for r in self.readings],
+            "gammas": self.gammas.tolist(),
+            "metrics": list(METRICS),
+            "tables": self._tables,
+            "silent": {kind: self._table([self.measure(np.inf, self.readings[0], kind)]) for kind in self._tables},
+            "paper": self.paper,
+            "marks": self.marks,
+            "start": self.start,
+        }
+
+    @cached_property
+    def _tables(self) -> dict[str, list[str]]:
+        """Metrics at every gamma, by what is done with repeats and by reading; worked out once."""
+        if not self.best:
+            return {}
+        kinds = REPEATS if self.repeated else REPEATS[:1]  # without repeats both are the same
+        return {
+            kind: [self._table([self.measure(g, reading, kind) for g in self.gammas]) for reading in self.readings]
+            for kind in kinds
+        }
+
+    def _length(self, i: int) -> int:
+        truth = self.videos[i].truth
+        return len(self.best[self.readings[0]][i]) if self.best else 0 if truth is None else len(truth)
+
+    @staticmethod
+    def _table(values: Sequence[np.ndarray]) -> str:
+        """(G, V + 1, M) shares as 16-bit steps, base64; UNKNOWN for NaN."""
+        steps = np.round(np.array(values) * 10_000)
+        return base64.b64encode(np.where(np.isnan(steps), UNKNOWN, steps).astype("<u2").tobytes()).decode()
+
+    def figure(self) -> Figure:
+        """The first view without a browser: lanes, the best score with gamma, and every gamma over all videos."""
+        fig, (lanes, curve, sweep) = plots.figure(9, 6.2, rows=3, height_ratios=[1, 1.1, 1.7])
+        start = self.start
+        if not self.best:
+            plots.timeline(lanes, {"truth": self._spans(self.truth(0, "removed"))}, self._length(0) or None, self.title)
+            curve.set_axis_off()
+            sweep.set_axis_off()
+            curve.text(0.5, 0.5, "\n".join(self.notes) or "no scores to compare", ha="center", va="center")
+            return fig
+        reading, gamma = self.readings[0], start["gamma"]
+        predicted = self.labels(0, gamma, reading, "removed")
+        shown = {"truth": self._spans(self.truth(0, "removed")), "predicted": self._spans(predicted)}
+        plots.timeline(lanes, shown, len(predicted), f"{plots.short(self.title, 60)} {start['video']}".strip())
+        lanes.set_xlabel("")
+        if len(lanes.get_legend_handles_labels()[0]) > DRAWN_NAMES:
+            lanes.get_legend().remove()
+        plots.score_curve(curve, self.best[reading][0], label="best step's score")
+        curve.axhline(gamma, color=plots.COLOURS[5], lw=1.3, label=f"gamma = {gamma:.3g}")
+        low, high = curve.get_ylim()
+        curve.set_ylim(min(low, gamma - 1), max(high, gamma + 1))
+        curve.legend(fontsize=plots.SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02))
+        self._draw_sweep(sweep, reading)
+        return fig
+
+    def _draw_sweep(self, ax: Any, reading: Reading) -> None:
+        values = np.array([self.measure(g, reading, "removed")[-1] for g in self.gammas])  # (G, M)
+        if np.isnan(values).all():
+            ax.set_axis_off()
+            ax.text(0.5, 0.5, "truth is unknown: nothing can be scored", ha="center", va="center")
+            return
+        for k, name in enumerate(("frame accuracy", "foreground recall", "predicted background", "F1@10")):
+            ax.plot(self.gammas, 100 * values[:, METRICS.index(name)], color=plots.colour(k), lw=1.4, label=name)
+        named = {**({} if self.paper is None else {"paper's rule": self.paper["removed"]}), **self.marks}
+        for k, (name, gamma) in enumerate(named.items()):
+            ax.axvline(gamma, color="black", lw=1.1, ls=("-", "--", ":")[k % 3], label=f"{name}: {gamma:.3g}")
+        ax.set_ylim(0, 102)
+        ax.set_xlabel("gamma", fontsize=plots.SMALL + 1)
+        ax.set_ylabel("percent, all videos", fontsize=plots.SMALL + 1)
+        ax.legend(fontsize=plots.SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02))
+
+    def _spans(self, labels: np.ndarray | None) -> list[tuple[float, float, str]]:
+        if labels is None:
+            return []
+        truth = self.truth(0, "removed")
+        there = set(np.unique(truth).tolist()) if truth is not None else set(labels.tolist())
+        return [(float(a), float(b), self.steps[k - 1] if k in there else "a step this video does not hold")
+                for k, a, b in zip(*metrics.runs(labels), strict=True)]  # fmt: skip
+
+    def words(self) -> str:
+        """What the picture shows."""
+        return f"prediction and truth of {self.videos[0].id}, one label a {self.unit}, and what each gamma gives"
+
+
+def _seconds(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
+    return [
+        metrics.frame_accuracy(predicted, truth),
+        metrics.foreground_recall(predicted, truth),
+        metrics.foreground_precision(predicted, truth),
+        metrics.predicted_background_share(predicted),
+    ]
+
+
+def _named(values: np.ndarray) -> dict[str, float | None]:
+    return {name: None if np.isnan(v) else round(float(v) * 10_000) / 10_000
+            for name, v in zip(METRICS, values, strict=True)}  # fmt: skip

@@ -1,0 +1,119 @@
+"""What a learned model must beat on real data: ridge regression from features to tf-idf text. NumPy alone.
+
+Features are standardised with the training mean and spread, sentences become tf-idf vectors of words and word pairs,
+one closed-form solution maps the first onto the second, and a text is scored by its dot product with the prediction.
+Features with a spread of zero are only centred. The penalty is on standardised features and is not divided by N.
+`order_columns` let the regression know a clip's place in its video; `OrderFromWords` sees no picture at all.
+"""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+
+# Our own short list: words that say neither what is in the picture nor what is done to it.
+_STOP = """
+    a an the this that these those it its them they their there and or but nor as if so then than
+    of to in into on onto over at by for from with up down off out through about around
+    before after while when until till once also again more some any all both each every other another
+    is are was were be been being do does have has had will can may should you your we our
+"""
+STOP_WORDS = frozenset(_STOP.split())
+
+
+class Tfidf:
+    """Sentences to unit vectors over words and neighbouring word pairs that occur in `min_df` training sentences.
+
+    Weight: count * (log((1 + n) / (1 + df)) + 1), rows scaled to length 1; a sentence without a known word is zero.
+    Words have two letters or digits at least; pairs are neighbours once stop words are out.
+    """
+
+    def __init__(
+        self, sentences: Iterable[str], min_df: int = 2, pairs: bool = True, stop: frozenset[str] = STOP_WORDS
+    ):
+        self.pairs, self.stop = pairs, stop
+        rows = [set(self.terms(sentence)) for sentence in sentences]
+        found = Counter(term for row in rows for term in row)
+        self.terms_known = sorted(term for term, df in found.items() if df >= min_df)
+        if not self.terms_known:
+            raise VcworkError(f"tf-idf: no word occurs in {min_df} of {len(rows)} sentences")
+        self._column = {term: i for i, term in enumerate(self.terms_known)}
+        self.idf = np.array([np.log((1 + len(rows)) / (1 + found[term])) + 1 for term in self.terms_known])  # (V,)
+
+    def terms(self, sentence: str) -> list[str]:
+        """The words and pairs of one sentence."""
+        words = [w for w in re.findall(r"[a-z0-9]{2,}", sentence.lower()) if w not in self.stop]
+        return words + [f"{a} {b}" for a, b in itertools.pairwise(words)] if self.pairs else words
+
+    def __call__(self, sentences: Iterable[str]) -> np.ndarray:
+        """Sentences -> (N, V) float64."""
+        counts = [Counter(term for term in self.terms(s) if term in self._column) for s in sentences]
+        out = np.zeros((len(counts), len(self.idf)))
+        for row, terms in zip(out, counts, strict=True):
+            for term, count in terms.items():
+                row[self._column[term]] = count
+        out *= self.idf
+        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+
+
+class TfidfRidge:
+    """Ridge regression from features (N, W) to the tf-idf vectors of their sentences."""
+
+    def __init__(self, penalty: float = 1.0e4, min_df: int = 2, pairs: bool = True):
+        if penalty <= 0:
+            raise VcworkError(f"expected penalty above 0, got {penalty}")
+        self.penalty, self.min_df, self.pairs = penalty, min_df, pairs
+
+    def fit(self, features: np.ndarray, sentences: list[str], extra: np.ndarray | None = None) -> "TfidfRidge":
+        """Solve for the weights (W, V); features (N, W), N sentences. Returns itself.
+
+        extra (N, E): more columns, taken as they are; then `predict` and `score` want theirs too.
+        """
+        features = np.asarray(features, dtype=np.float64)
+        if features.ndim != 2 or len(features) != len(sentences) or not np.isfinite(features).all():
+            raise VcworkError(f"expected finite features ({len(sentences)}, W), a row a sentence, got {features.shape}")
+        self.text = Tfidf(sentences, self.min_df, self.pairs)
+        self.mean, spread = features.mean(0), features.std(0)
+        self.spread = np.where(spread > 0, spread, 1)
+        x, y = self._columns(features, extra), self.text(sentences)
+        self.offset = y.mean(0)  # (V,)
+        gram = x @ x.T + self.penalty * np.eye(len(x))  # the N x N form: the same weights, often the smaller system
+        self.weights = x.T @ np.linalg.solve(gram, y - self.offset)  # (W + E, V)
+        return self
+
+    def predict(self, features: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
+        """Features (N, W) -> predicted tf-idf (N, V)."""
+        if features.ndim != 2 or features.shape[1] != len(self.mean):
+            raise VcworkError(f"expected features (N, {len(self.mean)}), got {features.shape}")
+        return self._columns(features, extra) @ self.weights + self.offset
+
+    def score(self, sentences: list[str], features: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
+        """`scores[q, n]` of Q sentences and N features, (Q, N): tf-idf times prediction, higher is better."""
+        return self.text(sentences) @ self.predict(features, extra).T
+
+    def _columns(self, features: np.ndarray, extra: np.ndarray | None) -> np.ndarray:
+        standard = (features - self.mean) / self.spread
+        return standard if extra is None else np.hstack([standard, extra])
+
+
+def order_columns(slots: np.ndarray, n_slots: int, weight: float = 40.0) -> np.ndarray:
+    """Place of each clip in its video (N,) as centred columns (N, n_slots); a large weight escapes the penalty."""
+    return (np.eye(n_slots)[np.minimum(slots, n_slots - 1)] - 1 / n_slots) * weight
+
+
+class OrderFromWords:
+    """The place of a step guessed from its words alone (stop words count): ridge from tf-idf to the place."""
+
+    def __init__(self, sentences: list[str], slots: np.ndarray, penalty: float = 3.0):
+        self.text, self.n_slots = Tfidf(sentences, stop=frozenset()), int(slots.max()) + 1
+        y = self.text(sentences)
+        target = order_columns(slots, self.n_slots, 1.0)
+        self.weights = np.linalg.solve(y.T @ y + penalty * np.eye(y.shape[1]), y.T @ target)  # (V, S)
+
+    def score(self, sentences: list[str], slots: np.ndarray) -> np.ndarray:
+        """`scores[q, n]` of Q sentences and N clips at these places, (Q, N)."""
+        return (self.text(sentences) @ self.weights)[:, np.minimum(slots, self.n_slots - 1)]

@@ -1,0 +1,134 @@
+"""A library of videos in a vector database: embedded once, then asked by text, by video, and for moments.
+
+One vector a video cannot say where, and mixes everything that happens in it; one a window or a second can, and the
+video is then as good as its best vector (MaxSim). Seconds are the token states that every per-second task reads,
+windows are embedded alone, and a whole video is the mean over its windows.
+Known gap: MaxSim takes the best of a video's vectors for one query vector; queries of several vectors are not summed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.store import FeatureStore
+from vcwork.encoders.encode import Clip, encode_seconds, encode_text, encode_video, features_of, windows
+from vcwork.encoders.encoder import Encoder
+from vcwork.search.approximate import IndexSettings
+from vcwork.search.index import Hit, VideoIndex
+from vcwork.tasks import moments
+from vcwork.tasks.moments import Moment
+
+PER = ("video", "window", "second")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A moment of one of the library's videos."""
+
+    video: str
+    moment: Moment
+
+
+def build_library(
+    encoder: Encoder,
+    clips: FeatureStore | Mapping[str, Clip],
+    per: str = "video",
+    window_s: int = 8,
+    settings: IndexSettings | str = "flat",
+) -> VideoIndex:
+    """An index of videos, {id: features (T, W) or a file}: one vector a video, a window (half overlapping) or a second.
+
+    Metadata: `video`, `start_s`, `end_s`. Ids: the video's, or `video@start_s`. One video is in memory at a time.
+    """
+    if per not in PER or window_s < 1:
+        raise VcworkError(f"expected per in {PER} and window_s of at least 1, got {per!r} and {window_s}")
+    index = VideoIndex(encoder.model.config.embedding, encoder.digest, settings)
+    for video in clips.ids if isinstance(clips, FeatureStore) else clips:
+        add_video(index, encoder, video, clips[video], per, window_s)
+    index.rebuild()
+    return index
+
+
+def add_video(
+    index: VideoIndex, encoder: Encoder, video: str, clip: Clip, per: str = "video", window_s: int = 8
+) -> None:
+    """One more video, cut as `build_library` cuts; VcworkError for an index of another encoder."""
+    _same_encoder(index, encoder)
+    clip = features_of(encoder, clip) if not isinstance(clip, np.ndarray) else clip
+    spans = [(0, len(clip))]
+    if per == "second":
+        spans, vectors = [(t, t + 1) for t in range(len(clip))], encode_seconds(encoder, clip)  # (T, D)
+    else:
+        if per == "window":
+            spans = [(start, min(start + window_s, len(clip))) for start in windows(len(clip), window_s)]
+        vectors = encode_video(encoder, [clip[start:end] for start, end in spans])  # (S, D)
+    ids = [video] if per == "video" else [f"{video}@{start}" for start, _ in spans]
+    index.add(vectors, ids, [{"video": video, "start_s": start, "end_s": end} for start, end in spans])
+
+
+def delete_video(index: VideoIndex, video: str) -> int:
+    """Remove all items of a video; how many there were. VcworkError where there is none."""
+    ids = [id for id, entry in zip(index.ids, index.metadata, strict=True) if entry.get("video") == video]
+    if not ids:
+        raise VcworkError(f"no item of video {video!r} in the index of {len(index)}")
+    index.delete(ids)
+    return len(ids)
+
+
+def ask(
+    index: VideoIndex, encoder: Encoder, queries: Sequence[str] | Sequence[Clip], k: int = 10, by: str = "text",
+    videos: bool = False, effort: int = 0,
+) -> list[list[Hit]]:  # fmt: skip
+    """The k best items for each sentence, or with by="video" for each clip (features (T, W) or a file).
+
+    `videos`: the k best videos instead, each by its best item. VcworkError for an index of another encoder.
+    """
+    _same_encoder(index, encoder)
+    if by not in ("text", "video"):
+        raise VcworkError(f"expected by 'text' or 'video', got {by!r}")
+    vectors = encode_text(encoder, queries) if by == "text" else encode_video(encoder, queries)  # (Q, D)
+    return index.query_videos(vectors, k, effort=effort) if videos else index.query(vectors, k, effort)
+
+
+def seconds_scores(index: VideoIndex, query: np.ndarray, video: str) -> np.ndarray:
+    """Scores (T,) of one query vector (D,) over the seconds of a video stored one vector a second.
+
+    Raises VcworkError where it is stored otherwise, or not at all.
+    """
+    ids, second = [], 0
+    while f"{video}@{second}" in index:
+        ids.append(f"{video}@{second}")
+        second += 1
+    spans = [index.entry(id) for id in ids]
+    if not ids or any(span["end_s"] - span["start_s"] != 1 for span in spans):
+        raise VcworkError(f"video {video!r}: expected one vector a second in the index, from {video}@0 on")
+    return index.scores(query, ids)
+
+
+def find_moments(
+    index: VideoIndex,
+    query: np.ndarray,
+    top: int = 5,
+    videos: int = 5,
+    min_gap_s: float = 2.0,
+    window_s: float | None = None,
+    effort: int = 0,
+) -> list[Found]:
+    """The best moments of the library for one query vector (D,), best first, none overlapping within a video.
+
+    The `videos` best by MaxSim are looked at second by second, so the index holds one vector a second. A video's best
+    second opens a moment, so with `videos` of at least `top` an exact index misses none.
+    """
+    found = []
+    for hit in index.query_videos(query, videos, effort=effort)[0]:
+        video = hit.metadata["video"]
+        scores = seconds_scores(index, query, video)
+        found += [Found(video, moment) for moment in moments.best_moments(scores, top, min_gap_s, window_s)]
+    return sorted(found, key=lambda one: -one.moment.score)[:top]
+
+
+def _same_encoder(index: VideoIndex, encoder: Encoder) -> None:
+    if index.encoder != encoder.digest:
+        raise VcworkError(f"the index was made by encoder {index.encoder!r}, asked with {encoder.digest!r}")

@@ -1,0 +1,60 @@
+"""The four verbs: search, segment, localize, classify, on a loaded encoder and features, arrays or video files.
+
+Each is a few lines over `encode` and the tasks; use those for anything out of the ordinary.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.store import FeatureStore
+from vcwork.encoders.encode import Clip, encode_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import Encoder
+from vcwork.search.index import Hit, VideoIndex
+from vcwork.tasks import classification, localization, segmentation
+from vcwork.tasks.cases import prompt_vectors
+
+
+def search(
+    encoder: Encoder, query: str | Clip, library: VideoIndex | FeatureStore | dict[str, Clip], k: int = 5
+) -> list[Hit]:
+    """The k best items of `library` for a sentence, or for a clip (features (T, W) or a video file).
+
+    `library`: an index made by this encoder, or a feature store or {id: clip}, embedded on the spot. A string is a
+    sentence unless a file of that name exists.
+    """
+    if not isinstance(library, VideoIndex):
+        ids = library.ids if isinstance(library, FeatureStore) else list(library)
+        library = VideoIndex.build(encode_video(encoder, [library[i] for i in ids]), ids, encoder=encoder.digest)
+    if library.encoder != encoder.digest:
+        raise VcworkError("search: the index was built by another encoder; build it again")
+    if isinstance(query, str) and not Path(query).is_file():
+        vector = encode_text(encoder, [query])
+    else:
+        vector = encode_video(encoder, [query])
+    return library.query(vector, k)[0]
+
+
+def segment(encoder: Encoder, clip: Clip, steps: Sequence[str], gamma: float | None = None) -> np.ndarray:
+    """A label for every second of `clip`, (T,) int: 0 = none of the steps, k + 1 = steps[k].
+
+    Without `gamma` the paper's rule is used: the largest similarity between two different step texts.
+    """
+    labels = encode_text(encoder, list(steps))
+    gamma = segmentation.text_gamma(labels, list(steps)) if gamma is None else gamma
+    return segmentation.segment(encode_seconds(encoder, clip) @ labels.T, gamma)
+
+
+def localize(encoder: Encoder, clip: Clip, steps: Sequence[str]) -> np.ndarray:
+    """The second of each step, (K,), steps given in the order in which they happen, each exactly once."""
+    return localization.localize(encode_seconds(encoder, clip) @ encode_text(encoder, list(steps)).T)
+
+
+def classify(
+    encoder: Encoder, clips: Iterable[Clip], names: Sequence[str], templates: Sequence[str] = ("{}",)
+) -> np.ndarray:
+    """scores (N, C) of clips and class names, each name put into every template and averaged."""
+    classes = classification.ensemble(prompt_vectors(encoder, list(names), list(templates)))  # (C, D)
+    return encode_video(encoder, clips) @ classes.T

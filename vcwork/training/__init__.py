@@ -1,0 +1,26 @@
+"""A run in a folder: pre-training, fine-tuning, few labels, the switchboard of ingredients."""
+
+from vcwork.base.doors import door
+
+_WHERE = {
+    "CURVES": "few_shot",
+    "curve": "few_shot",
+    "curve_table": "few_shot",
+    "distinct_shots": "few_shot",
+    "draw": "few_shot",
+    "few_shot_points": "few_shot",
+    "own_tasks": "few_shot",
+    "FinetuneRecipe": "finetune",
+    "INGREDIENTS": "ingredients",
+    "SOURCES": "ingredients",
+    "configure": "ingredients",
+    "disagreements": "ingredients",
+    "read_recipe": "recipe",
+    "new_encoder": "run",
+    "pair_data": "run",
+    "train": "run",
+    "TINY_SIZES": "workspace",
+    "prepare": "workspace",
+    "tiny_training": "workspace",
+}
+__all__, __getattr__, __dir__ = door(__name__, _WHERE)

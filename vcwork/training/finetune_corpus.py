@@ -1,0 +1,166 @@
+"""Fine-tuning on a corpus's annotated videos: train teaches, val chooses, test is not read.
+
+One function for the four tasks, by the recipe's `task`. A record an update goes to `log.jsonl`; the checkpoint is
+written at the end. What a second is called, and where a step happens, is the annotators' truth of the train split.
+Known gap: segmentation names only steps that occur in the train split; a step seen first in val or test is missed.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
+from vcwork.core.engine import Engine
+from vcwork.data.corpus import Corpus
+from vcwork.data.store import FeatureStore
+from vcwork.encoders.encode import encode_text, encode_video
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.load import load_encoder
+from vcwork.measure.metrics import frame_accuracy, recall_at_k
+from vcwork.tasks.cases import annotated_clips, videos_of
+from vcwork.tasks.localization import localize
+from vcwork.tasks.segmentation import truth_labels
+from vcwork.training.finetune import ClipSet, FinetuneRecipe, FinetuneRecord, finetune_pairs, save_finetuned
+from vcwork.training.segmentation_head import (
+    LabelledVideo,
+    TokenClassifier,
+    finetune_segmentation,
+    predict_labels,
+    save_classifier,
+)
+from vcwork.training.step_scorer import StepVideo, finetune_localization, step_scores
+
+Run = tuple[Iterator[FinetuneRecord], Callable[[Path], Encoder]]  # the training, and how to save what came of it
+
+
+def finetune(
+    corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe, folder: str | Path,
+    watch: Callable[[FinetuneRecord], None] | None = None,
+) -> Encoder:  # fmt: skip
+    """Fine-tune `encoder` in place into `folder`; VcworkError where the folder holds a checkpoint already.
+
+    Validation, where val videos have annotations: R@1 text to video (retrieval) or video to text (VideoQA) among
+    their clips, steps of one text counting as one; frame accuracy with background (segmentation); share of the present
+    steps found in order (localization). Under torchrun every rank calls this alike and the first writes.
+    """
+    folder, engine = resolve(folder), Engine()
+    if (folder / "checkpoint.json").exists():
+        raise VcworkError(f"{folder}: holds a checkpoint; choose another folder")
+    engine.wait()
+    training, save = _RUNS[recipe.task](corpus, store, encoder, recipe)
+    log = folder / "log.jsonl"
+    if engine.main:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text("")
+    for record in training:
+        if engine.main:
+            with log.open("a") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+        if watch:
+            watch(record)
+    if engine.main:
+        save(folder)
+    engine.wait()
+    return load_encoder(folder, store.contract)
+
+
+def clip_set(corpus: Corpus, store: FeatureStore, split: str) -> ClipSet:
+    """Every annotated stretch of a split's videos and its sentences, several where several describe it."""
+    clips = annotated_clips(corpus, store, split)
+    sentences: dict[tuple, list[str]] = {}
+    for video, span, sentence in zip(clips.videos, clips.spans, clips.sentences, strict=True):
+        sentences.setdefault((video, *span), []).append(sentence)
+    features = {(video, *span): f for video, span, f in zip(clips.videos, clips.spans, clips.features, strict=True)}
+    return ClipSet([np.asarray(features[key], np.float32) for key in sentences], list(sentences.values()))
+
+
+def trained_steps(corpus: Corpus, store: FeatureStore) -> list[str]:
+    """Ids of the steps that occur in the train split, sorted: class k + 1 is step k, class 0 background."""
+    return sorted({s.step for v in videos_of(corpus, store, "train") for s in v.segments})
+
+
+def labelled_videos(corpus: Corpus, store: FeatureStore, split: str, steps: list[str]) -> list[LabelledVideo]:
+    """A label for every second of a split's annotated videos; steps not among `steps` get numbers beyond them."""
+    index = {step: k for k, step in enumerate([*steps, *sorted(corpus.steps.keys() - set(steps))])}
+    out = []
+    for v in videos_of(corpus, store, split):
+        truth = truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
+        if v.segments:
+            out.append(LabelledVideo(v.id, np.asarray(store[v.id], np.float32), truth))
+    return out
+
+
+def step_videos(corpus: Corpus, store: FeatureStore, split: str) -> list[StepVideo]:
+    """A split's annotated videos with the steps of their recipe, in its order."""
+    out = []
+    for v in videos_of(corpus, store, split):
+        if v.segments and v.recipe:
+            steps = corpus.recipes[v.recipe].steps
+            spans = [[(s.start_s, s.end_s) for s in v.segments if s.step == step] for step in steps]
+            out.append(StepVideo(v.id, np.asarray(store[v.id], np.float32), [corpus.steps[s] for s in steps], spans))
+    return out
+
+
+def _pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Run:
+    held = _of_val(lambda: annotated_clips(corpus, store, "val"))
+
+    def validate() -> float:
+        scores = encode_text(encoder, held.sentences) @ encode_video(encoder, held.features).T  # (N, N)
+        same = held.steps[:, None] == held.steps
+        return recall_at_k(scores if recipe.task == "retrieval" else scores.T, 1, same)
+
+    training = finetune_pairs(encoder, clip_set(corpus, store, "train"), recipe, validate if held else None)
+    return training, lambda folder: save_finetuned(folder, encoder, recipe)
+
+
+def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Run:
+    if recipe.time_input:
+        raise VcworkError("time_input: a checkpoint's tower has no place for more features; leave it out")
+    steps = trained_steps(corpus, store)
+    held = _of_val(lambda: labelled_videos(corpus, store, "val", steps))
+    torch.manual_seed(recipe.seed)  # the head begins alike on every rank and in every run of this seed
+    classifier = TokenClassifier(encoder.model, 1 + len(steps))
+
+    def validate() -> float:
+        predicted = [predict_labels(classifier, v.features, recipe) for v in held]
+        return frame_accuracy(np.concatenate(predicted), np.concatenate([v.labels for v in held]))
+
+    train = labelled_videos(corpus, store, "train", steps)
+    training = finetune_segmentation(classifier, train, recipe, validate if held else None)
+    names = ["", *steps]
+    return training, lambda folder: save_classifier(folder, encoder, classifier, names, recipe)
+
+
+def _localization(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Run:
+    held = _of_val(lambda: [v for v in step_videos(corpus, store, "val") if len(v.features) >= len(v.steps)])
+
+    def validate() -> float:
+        targets = [v.targets() for v in held]  # (T, K) each
+        chosen = [localize(step_scores(encoder, v.features, v.steps, recipe)) for v in held]
+        hits = sum(t[seconds, np.arange(len(seconds))].sum() for t, seconds in zip(targets, chosen, strict=True))
+        return float(hits / max(1, sum(t.any(0).sum() for t in targets)))
+
+    train = step_videos(corpus, store, "train")
+    training = finetune_localization(encoder, train, recipe, validate if held else None)
+    return training, lambda folder: save_finetuned(folder, encoder, recipe)
+
+
+def _of_val(read: Callable):
+    """What `read` finds, or None where no val video has features and annotations."""
+    try:
+        return read() or None
+    except VcworkError:
+        return None
+
+
+_RUNS: dict[str, Callable[..., Run]] = {
+    "retrieval": _pairs,
+    "videoqa": _pairs,
+    "segmentation": _segmentation,
+    "localization": _localization,
+}

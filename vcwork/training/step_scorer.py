@@ -1,0 +1,99 @@
+"""Fine-tuning for localization: a second's logit for a step is its state times the step's pooled text, no scale.
+
+Windows, hidden CLS and averaging are segmentation's (`vcwork.training.segmentation_head`). Every second is asked about
+every step of its video's task, each question on its own: binary cross-entropy, its mean over seconds and steps. Source:
+reference code (one video an update, windows of 32 every 16). What comes out are scores for `vcwork.tasks.localization`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from vcwork.base.errors import VcworkError
+from vcwork.core.batches import pad_clips
+from vcwork.core.engine import Engine
+from vcwork.core.loop import make_optimizer
+from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import Encoder
+from vcwork.tasks.common import Intervals, inside
+from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, loss_update, n_updates
+from vcwork.training.segmentation_head import check_task, train_starts, window_mean
+
+
+@dataclass(frozen=True)
+class StepVideo:
+    """Features (T, W), the K step texts of the video's task, and per step the annotated (start_s, end_s), if any."""
+
+    video_id: str
+    features: np.ndarray
+    steps: Sequence[str]
+    intervals: Sequence[Intervals]
+
+    def targets(self) -> np.ndarray:
+        """(T, K) float32: does the step happen in the second? [floor(start), ceil(end))"""
+        if np.ndim(self.features) != 2 or not len(self.features) or len(self.steps) != len(self.intervals):
+            came = f"{np.shape(self.features)}, {len(self.steps)} steps, {len(self.intervals)} lists of intervals"
+            raise VcworkError(
+                f"video {self.video_id}: expected features (T, W) and intervals for each step, got {came}"
+            )
+        return np.stack([inside(spans, len(self.features)) for spans in self.intervals], 1).astype(np.float32)
+
+
+def finetune_localization(
+    encoder: Encoder, videos: Sequence[StepVideo], recipe: FinetuneRecipe,
+    validate: Callable[[], float] | None = None,
+) -> Iterator[FinetuneRecord]:  # fmt: skip
+    """Train both towers of `encoder.model` in place on `batch_size` videos an update; every rank calls this alike.
+
+    A video's loss is the mean over its seconds and steps; of several videos, the mean of theirs.
+    """
+    check_task(recipe, "localization", videos)
+    engine = Engine(recipe.precision)
+    model = encoder.model.to(engine.device)
+    optimizer, schedule = make_optimizer(model, recipe.train_config(), n_updates(len(videos), recipe, engine.world))
+    targets = [video.targets() for video in videos]
+
+    def update(items: np.ndarray, epoch: int, step: int) -> dict[str, float]:
+        losses, right = [], []
+        for item in engine.share(list(items)):
+            rng = np.random.default_rng([recipe.seed, 23, step, int(item)])
+            with engine.autocast():
+                logits, target = _step_logits(encoder, videos[item], targets[item], recipe, rng)  # (N, K) each
+            losses.append(binary_cross_entropy_with_logits(logits.float(), target))
+            right.append(((logits > 0) == (target > 0)).float().mean())
+        numbers = loss_update(model, optimizer, schedule, torch.stack(losses).mean(), recipe, engine)
+        return {**numbers, "flat": log(2), "accuracy": torch.stack(right).mean().item()}
+
+    yield from fit(model, len(videos), recipe, update, engine, validate)
+
+
+def _step_logits(
+    encoder: Encoder, video: StepVideo, targets: np.ndarray, recipe: FinetuneRecipe, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Logits and targets of the seconds of all windows, below each other; a second counts once a window."""
+    device, window = next(encoder.model.parameters()).device, encoder.window
+    offset = int(rng.integers(recipe.stride)) if recipe.shift else 0
+    starts = train_starts(len(video.features), window, recipe.stride, offset)
+    features, mask = (x.to(device) for x in pad_clips([video.features[s : s + window] for s in starts], window))
+    states = encoder.model.encode_video(features, mask, hide_cls=True).states  # (B, T, D)
+    words = encoder.tokenizer.encode(list(video.steps), encoder.model.config.max_text_tokens)
+    steps = encoder.model.encode_text(*(x.to(device) for x in words)).pooled  # (K, D)
+    own = np.concatenate([targets[s : s + window] for s in starts])  # (N, K)
+    return states[mask] @ steps.T, torch.from_numpy(own).to(device)
+
+
+def step_scores(encoder: Encoder, features: np.ndarray, steps: Sequence[str], recipe: FinetuneRecipe) -> np.ndarray:
+    """Logits of every second for every step, (T, W), K texts -> (T, K), averaged over windows every `test_stride`."""
+    model = encoder.model.eval()
+    device = next(model.parameters()).device
+    texts = torch.from_numpy(encode_text(encoder, list(steps))).to(device)  # (K, D)
+
+    def run(clips: Tensor, mask: Tensor) -> Tensor:
+        return model.encode_video(clips.to(device), mask.to(device), hide_cls=True).states @ texts.T  # (B, T, K)
+
+    return window_mean(np.asarray(features, np.float32), encoder.window, recipe.test_stride, run)

@@ -1,0 +1,272 @@
+"""The switchboard: the same corpus, one ingredient changed, several seeds; what it does to the scores, and its cost.
+
+A *setting* is {ingredient: choice} over the baseline of `vcwork.training.ingredients`, {} being the baseline itself.
+Every training is kept as a JSON file, known by what it was made of, so a run can be interrupted and gone on with, and
+more settings be added later. Effects are differences to the baseline with the same seed. Nothing is selected here: the
+test split is measured once for each training, and no choice is tuned.
+Known gap: times are of this machine beside whatever else it did; compare them with the baseline's of the same run.
+"""
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.data.corpus import Corpus
+from vcwork.data.store import FeatureStore
+from vcwork.measure.card import Card
+from vcwork.measure.intervals import paired_bootstrap, t_half_width
+from vcwork.measure.metrics import place
+from vcwork.measure.result import Result, text_table
+from vcwork.tasks import localization
+from vcwork.tasks.cases import annotated_clips, clip_scores, localization_cases, seconds_of_split
+from vcwork.tasks.common import mean_result
+from vcwork.training import window_choice as alignment
+from vcwork.training.ingredients import INGREDIENTS, configure, ingredient
+from vcwork.training.run import train
+
+FORMAT = "vcwork-switchboard-1"
+Setting = dict[str, str]
+METRICS = ("t2v_R@1", "v2t_R@1", "recall_unordered", "choice_pointing", "choice_IoU", "same_choice")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training: its setting and seed, test scores, whether each query was hit (by metric), and what it took."""
+
+    setting: Setting
+    seed: int
+    scores: dict[str, float]
+    hits: dict[str, list[float]]
+    videos: list[str]  # of the queries
+    chance: dict[str, float]
+    seconds: float
+    updates: int
+    weights: int
+    log: list[dict]  # an entry an epoch: validation and which windows sentences chose
+
+    @property
+    def name(self) -> str:
+        """The choices that differ from the baseline."""
+        return name_of(self.setting)
+
+
+def name_of(setting: Setting) -> str:
+    """`baseline`, or the choices that differ from it."""
+    return ", ".join(f"{i}: {c}" for i, c in setting.items()) or "baseline"
+
+
+def one_at_a_time(names: Sequence[str] = ()) -> list[Setting]:
+    """The baseline, and every switch of these ingredients (all of them without names) alone."""
+    chosen = [ingredient(name) for name in names] if names else list(INGREDIENTS)
+    return [{}, *({i.name: c.name} for i in chosen for c in i.choices[1:] if not c.elsewhere)]
+
+
+def run_all(
+    corpus: Corpus, store: FeatureStore, settings: Sequence[Setting], seeds: Sequence[int], folder: str | Path,
+    size: str = "lab", epochs: int = 0, split: str = "test", progress: bool = False,
+) -> list[Run]:  # fmt: skip
+    """Train and measure every setting with every seed, seed by seed; what `folder` holds already is not done again.
+
+    VcworkError, before any training, for a setting that cannot be.
+    """
+    folder = resolve(folder)
+    planned = list(_planned(corpus, store, settings, seeds, size, epochs, split))
+    runs = []
+    for setting, seed, sizes, config, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
+        path = folder / f"{sha256_json(made_of)[:16]}.json"
+        if path.exists():
+            runs.append(Run(**_read(path, made_of)["run"]))
+            continue
+        runs.append(_run(corpus, store, setting, seed, sizes, config, split))
+        write_json(path, {"format": FORMAT, "made_of": made_of, "run": asdict(runs[-1])})
+    return runs
+
+
+def stored_runs(folder: str | Path) -> list[Run]:
+    """Every training that `run_all` kept in `folder`, whatever it was asked for then; the baselines first.
+
+    VcworkError where there is none, or where they are not of one corpus and one set of features.
+    """
+    found = [_read(path) for path in sorted(Path(folder).glob("*.json"))]
+    if not found:
+        raise VcworkError(f"{folder}: expected results of the switchboard (*.json), found none")
+    if (
+        len(worlds := {tuple(stored["made_of"][key] for key in ("corpus", "features", "split")) for stored in found})
+        > 1
+    ):
+        raise VcworkError(f"{folder}: expected trainings on one corpus, got {len(worlds)} of them")
+    return sorted((Run(**stored["run"]) for stored in found), key=lambda run: (bool(run.setting), run.name, run.seed))
+
+
+def _read(path: Path, made_of: dict | None = None) -> dict:
+    stored = read_json(path)
+    right = isinstance(stored, dict) and stored.get("format") == FORMAT
+    if not right or (made_of is not None and stored.get("made_of") != made_of):
+        raise VcworkError(f"{path}: expected a result of this switchboard ({FORMAT}); delete it")
+    return stored
+
+
+def _planned(corpus, store, settings, seeds, size, epochs, split) -> Iterator[tuple]:
+    if {} not in settings:
+        raise VcworkError("settings: expected the baseline {} among them, or there is nothing to compare with")
+    for seed in seeds:
+        for setting in settings:
+            sizes, config = configure(setting, seed, size, epochs)
+            made_of = {"sizes": sizes, "config": config.model_dump(mode="json"), "features": store.digest()}
+            yield setting, seed, sizes, config, made_of | {"split": split, "corpus": corpus.name}
+
+
+def _run(corpus, store, setting, seed, sizes, config, split) -> Run:
+    windows = {"window_s": 8, "stride_s": 4}
+    with tempfile.TemporaryDirectory() as folder:
+        steps, begun = 0, time.perf_counter()
+
+        def watch(_: object) -> None:
+            nonlocal steps
+            steps += 1
+
+        encoder = train(corpus, store, Path(folder) / "run", sizes, config, watch=watch, alignment=windows)
+        seconds = time.perf_counter() - begun
+        lines = (Path(folder) / "run" / "log.jsonl").read_text().splitlines()
+        log = [row for row in map(json.loads, lines) if "loss" not in row]
+    scores, hits, chance, videos = measure(encoder, corpus, store, split, windows)
+    weights = sum(p.numel() for p in encoder.model.parameters())
+    return Run(setting, seed, scores, hits, videos, chance, round(seconds, 2), steps, weights, log)
+
+
+def measure(
+    encoder, corpus: Corpus, store: FeatureStore, split: str, windows: dict[str, int]
+) -> tuple[dict[str, float], dict[str, list[float]], dict[str, float], list[str]]:
+    """Scores {metric: value}, hits of each retrieval query {metric: [0 or 1]}, chance, and the queries' videos."""
+    clips = annotated_clips(corpus, store, split)
+    same, scores = clips.steps[:, None] == clips.steps, clip_scores(encoder, clips)
+    values, hits, chance = {}, {}, {}
+    for name, matrix in (("t2v_R@1", scores), ("v2t_R@1", scores.T)):
+        places = place(matrix, same)
+        hits[name] = places.hit(1).tolist()
+        values[name], chance[name] = float(np.mean(hits[name])), float(np.mean(same.sum(1) / len(same)))
+    cases = localization_cases(seconds_of_split(encoder, corpus, store, split), corpus)
+    found = [r for r in localization.evaluate(cases, n_boot=10) if r.name == "recall_unordered"]
+    spoken = alignment.spoken_of(corpus, store, split, **windows)
+    found += alignment.evaluate(alignment.scores_of(encoder, store, spoken), spoken, n_boot=10)
+    values |= {r.name: r.value for r in found}
+    return values, hits, chance | {r.name: r.chance for r in found}, clips.videos.tolist()
+
+
+# -------------------------------------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A setting minus the baseline: mean difference, its 95 % interval, over what it was taken, and relative cost."""
+
+    setting: Setting
+    metric: str
+    baseline: float
+    value: float
+    difference: float
+    low: float
+    high: float
+    over: str  # seeds, or videos
+    seeds: int
+    seconds: float  # times the baseline's
+    weights: float
+
+    @property
+    def clear(self) -> bool:
+        """Does the interval exclude no difference?"""
+        return self.low > 0 or self.high < 0
+
+
+def effects(runs: Sequence[Run], metric: str) -> list[Effect]:
+    """Every setting against the baseline of the same seeds.
+
+    From three seeds on the interval is a t interval over seeds; with fewer it is a paired bootstrap over videos, which
+    says nothing about another seed, and only retrieval has one (others are left out).
+    """
+    if metric not in METRICS:
+        raise VcworkError(f"metric: expected one of {', '.join(METRICS)}, got {metric!r}")
+    by = {(run.name, run.seed): run for run in runs}
+    out = []
+    for name in dict.fromkeys(run.name for run in runs if run.setting):
+        seeds = [s for n, s in by if n == name and ("baseline", s) in by]
+        ours, base = [by[name, s] for s in seeds], [by["baseline", s] for s in seeds]
+        found = _difference(ours, base, metric)
+        if found is None:
+            continue
+        cost = {key: float(np.mean([getattr(a, key) / getattr(b, key) for a, b in zip(ours, base, strict=True)]))
+                for key in ("seconds", "weights")}  # fmt: skip
+        means = [float(np.mean([r.scores[metric] for r in part])) for part in (base, ours)]
+        out.append(Effect(ours[0].setting, metric, *means, *found, len(seeds), **cost))
+    return out
+
+
+def _difference(ours: list[Run], base: list[Run], metric: str) -> tuple[float, float, float, str] | None:
+    gains = [a.scores[metric] - b.scores[metric] for a, b in zip(ours, base, strict=True)]
+    mean = float(np.mean(gains))
+    if len(gains) >= 3:
+        half = t_half_width(gains)
+        return mean, mean - half, mean + half, "seeds"
+    if metric not in ours[0].hits:
+        return None
+    pair = [np.mean([run.hits[metric] for run in part], 0) for part in (ours, base)]
+    gain = paired_bootstrap(*pair, ours[0].videos)
+    return mean, gain.low, gain.high, "videos"
+
+
+def results(runs: Sequence[Run], setting: Card, seed: int = 0) -> list[Result]:
+    """Text-to-video R@1 of every setting, mean over its seeds, with interval over videos and its gain in `extra`."""
+    gains = {name_of(e.setting): e for e in effects(runs, "t2v_R@1")}
+    out = []
+    for name in dict.fromkeys(run.name for run in runs):
+        same = [run for run in runs if run.name == name]
+        hits, chance = np.mean([run.hits["t2v_R@1"] for run in same], 0), same[0].chance["t2v_R@1"]
+        card = setting.but(
+            f"any clip of the sentence's step counts; {name}; mean of {len(same)} trainings", task="retrieval",
+            pool=len(hits), captions=1, ties="expected", model=sha256_json([run.setting for run in same]),
+            interval="videos",
+        )  # fmt: skip
+        extra = {"minus_baseline": asdict(gains[name])} if name in gains else {}
+        out.append(mean_result(
+            f"t2v_R@1 {name}", hits, same[0].videos, chance, card, trivial={"constant score": chance}, extra=extra,
+            n_boot=1000, seed=seed,
+        ))  # fmt: skip
+    return out
+
+
+def tidy(runs: Sequence[Run]) -> list[dict]:
+    """A row a training and metric: setting, seed, metric, value, chance, seconds, updates, weights."""
+    cost = ("seconds", "updates", "weights")
+    return [
+        {"setting": r.name, "seed": r.seed, "metric": m, "value": v, "chance": r.chance[m]}
+        | {k: getattr(r, k) for k in cost}
+        for r in runs
+        for m, v in r.scores.items()
+    ]
+
+
+def effects_table(found: Sequence[Effect]) -> str:
+    """Aligned text; `*` where the interval excludes 0."""
+    rows = [
+        (
+            name_of(e.setting),
+            f"{e.baseline:.1%}",
+            f"{e.value:.1%}",
+            f"{100 * e.difference:+.1f}{' *' if e.clear else ''}",
+            f"{100 * e.low:+.1f} .. {100 * e.high:+.1f}",
+            f"{e.seeds} seeds" if e.over == "seeds" else e.over,
+            f"{e.seconds:.2f}",
+            f"{e.weights:.2f}",
+        )
+        for e in found
+    ]
+    head = ("changed", "baseline", "so", "points", "95 % interval", "over", "time", "weights")
+    return text_table(head, rows)

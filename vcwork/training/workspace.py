@@ -1,0 +1,90 @@
+"""What a notebook stands on: a corpus, its features, a trained encoder, each opened from an explicit path.
+
+An empty path means the tiny lab corpus, built once under `outputs/tiny-seed<seed>` and reused when it is whole. A path
+that is given is opened, never built: a run must not quietly measure something else.
+"""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import project_root, resolve
+from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
+from vcwork.data.backbones.image import get_backbone
+from vcwork.data.corpus import Corpus, open_corpus
+from vcwork.data.extract import extract
+from vcwork.data.lab.make import LabConfig, make_corpus
+from vcwork.data.store import FeatureStore, open_store
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.load import load_encoder
+from vcwork.training.run import train
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """`corpus`, `store`, `encoder`: opened, or for the tiny default built, when first asked for."""
+
+    corpus_path: str = ""
+    features_path: str = ""
+    checkpoint_path: str = ""
+    seed: int = 0
+    progress: bool = False
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def tiny(self) -> Path:
+        return project_root() / "outputs" / f"tiny-seed{self.seed}"
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        if self.corpus_path:
+            corpus = open_corpus(resolve(self.corpus_path))
+        else:
+            corpus = make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
+        return corpus
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        if self.features_path:
+            store = open_store(resolve(self.features_path))
+        elif self.corpus_path:
+            raise VcworkError("features: a corpus was given without its features; give both, or neither")
+        else:
+            store = extract(self.corpus, get_backbone("motion"), self.tiny / "features", progress=self.progress)
+        self.hashes["features"] = store.digest()
+        return store
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        if self.checkpoint_path:
+            encoder = load_encoder(resolve(self.checkpoint_path), self.store.contract)
+        elif self.corpus_path:
+            raise VcworkError("checkpoint: a corpus was given without a checkpoint; train one with notebook 20")
+        else:
+            encoder = train(self.corpus, self.store, self.tiny / "checkpoint", TINY_SIZES, tiny_training(self.seed))
+        self.hashes["checkpoint"] = encoder.digest
+        return encoder
+
+
+def prepare(
+    corpus: str = "", features: str = "", checkpoint: str = "", seed: int = 0, progress: bool = False
+) -> Workspace:
+    """Workspace for these paths; nothing is opened or built before it is used."""
+    return Workspace(corpus, features, checkpoint, seed, progress)
+
+
+TINY_SIZES = {"hidden": 128, "heads": 4, "ffn": 256, "video_layers": 1, "text_layers": 1}  # notebook 20's defaults
+
+
+def tiny_training(seed: int = 0) -> TrainConfig:
+    """A few seconds of training: notebook 20's defaults."""
+    return TrainConfig(
+        epochs=4,
+        passes_per_epoch=20,
+        lr=1.5e-3,
+        warmup=20,
+        seed=seed,
+        pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=12),
+        clusters=ClusterConfig(videos_per_batch=16, clips_per_video=6, clips_for_vector=4),
+    )

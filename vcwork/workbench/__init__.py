@@ -1,0 +1,9 @@
+"""Runs, pages and own folders: what the commands do."""
+
+from vcwork.base.doors import door
+
+_WHERE = {
+    "opened": "own_videos",
+    "record": "recording",
+}
+__all__, __getattr__, __dir__ = door(__name__, _WHERE)

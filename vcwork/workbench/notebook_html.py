@@ -1,0 +1,163 @@
+"""An executed notebook as one HTML file that needs no network, and the figures in it.
+
+nbconvert's own page loads require.js, MathJax, mermaid and the widget manager from elsewhere; without a network it
+shows raw formulas and empty places. Here those scripts are left out, formulas are drawn by matplotlib, progress bars
+are written as text from the saved widget state, other widgets show the static figure or text stored beside them.
+"""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from vcwork.base.files import atomic_write
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+
+TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
+{%- block html_head_js -%}{%- endblock -%}
+{%- block jupyter_widgets -%}{%- endblock -%}
+{%- block html_head_js_mathjax -%}{%- endblock -%}
+{%- block html_head_js_mermaidjs -%}{%- endblock -%}
+{%- block html_head_css -%}
+<style>@media (prefers-color-scheme: dark) {
+{{ resources.include_css("static/theme-dark.css") | replace('<style type="text/css">', '') | replace('</style>', '') }}
+img.formula { filter: invert(1); } .jp-RenderedImage img { background: white; } }
+:root { color-scheme: light dark; }
+body { max-width: 70rem; margin: 0 auto; } img.formula { vertical-align: middle; }
+nav.run { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; padding: .8rem 1rem 0; font: 14px system-ui, sans-serif; }
+nav.run a { color: var(--jp-content-link-color, #0b62b8); }
+</style>
+{%- endblock -%}
+{%- block body_header -%}
+<body class="jp-Notebook">
+{{ resources.vcwork_run }}
+<main>
+{%- endblock body_header -%}
+"""
+
+# fenced or inline code first, so that a dollar sign inside code stays one
+MATH = re.compile(
+    r"(?P<code>```.*?```|`[^`]*`)|\$\$(?P<display>.+?)\$\$|"
+    r"\$(?P<inline>[^\s$](?:[^$\n]*[^\s$])?)\$(?!\d)",
+    re.DOTALL,
+)
+
+LINK = re.compile(r'href="([\w.-]+)\.ipynb(#[^"]*)?"')
+
+
+def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> None:
+    """Write the executed `notebook` as a page of its own.
+
+    Links to other notebooks lead to their pages among `names` (those of the run, in order), and are no links where
+    there is none. With `names` the page has links to the run's own page and to the notebooks before and after.
+    """
+    from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
+
+    node = nbformat.read(notebook, as_version=4)
+    state = node.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    node.metadata["title"] = title(node) or notebook.stem
+    for cell in node.cells:
+        if cell.cell_type == "markdown":
+            cell.source = draw_formulas(cell.source)
+        elif cell.cell_type == "code":
+            cell.outputs = [settle(output, state) for output in cell.outputs]
+    resources = {"metadata": {"name": notebook.stem}, "vcwork_run": _way(notebook.stem, list(names))}
+    page, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(node, resources=resources)
+    with atomic_write(target) as file:
+        file.write(LINK.sub(lambda match: _link(match[1], match[2] or "", notebook.stem, names), page))
+
+
+def _way(own: str, names: list[str]) -> str:
+    """Links to the run's page and to the neighbours of `own` among `names`; nothing for a notebook without a run."""
+    if own not in names:
+        return ""
+    i = names.index(own)
+    links = ['<a href="../index.html">all results</a>']
+    links += [f'<a href="{html.escape(n)}.html">← {html.escape(n)}</a>' for n in names[max(i - 1, 0) : i]]
+    links += [f'<a href="{html.escape(n)}.html">{html.escape(n)} →</a>' for n in names[i + 1 : i + 2]]
+    return f'<nav class="run" aria-label="run">{"".join(links)}</nav>'
+
+
+def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:
+    """Where `own`'s link to the notebook `name` leads: to the run under the same label, or without one, or any."""
+    label = "".join(own.partition("--")[1:])
+    wanted = [name + label, name, *sorted(other for other in names if other.startswith(f"{name}--"))]
+    page = next((other for other in wanted if other in names), None)
+    return f'href="{page}.html{anchor}"' if page else 'title="not in this run"'
+
+
+def write_figures(notebook: Path, folder: Path) -> list[str]:
+    """Save every PNG output of the executed `notebook` into `folder`; file names in the order of the notebook."""
+    names = []
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            png = output.get("data", {}).get("image/png")
+            if png:
+                names.append(f"{notebook.stem}-{len(names) + 1}.png")
+                with atomic_write(folder / names[-1], "wb") as file:
+                    file.write(base64.b64decode("".join(png)))
+    return names
+
+
+def title(notebook: nbformat.NotebookNode) -> str:
+    """The notebook's first heading without its markup, or nothing."""
+    for cell in notebook.cells:
+        match = re.search(r"^#+\s+(.+)$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
+        if match:
+            return re.sub(r"[*`$]", "", match[1]).strip()
+    return ""
+
+
+def settle(output: nbformat.NotebookNode, state: dict[str, Any]) -> nbformat.NotebookNode:
+    """A widget's output without the widget: what is stored beside it, or the last text its saved state shows."""
+    view = output.get("data", {}).pop(WIDGET, None)
+    if view and not set(output.data) - {"text/plain"}:
+        text = widget_text(view["model_id"], state)
+        if text:
+            output.data["text/plain"] = text
+    return output
+
+
+def widget_text(model_id: str, state: dict[str, Any]) -> str:
+    """The readable parts of a widget and its children, from a notebook's saved widget state; a bar becomes blocks."""
+    model = state.get(model_id, {}).get("state", {})
+    if "bar_style" in model and model.get("max"):
+        return "█" * round(20 * float(model.get("value", 0)) / float(model["max"]))
+    own = [html.unescape(re.sub(r"<[^>]*>", "", str(model.get(key) or ""))) for key in ("description", "value")]
+    parts = own + [widget_text(child.removeprefix("IPY_MODEL_"), state) for child in model.get("children", [])]
+    return " ".join(part.strip() for part in parts if part.strip())
+
+
+def draw_formulas(markdown: str) -> str:
+    """Markdown with every `$formula$` that matplotlib understands drawn as an inline SVG; the others stay as text."""
+    return MATH.sub(_draw_match, markdown)
+
+
+def _draw_match(match: re.Match) -> str:
+    if match["code"]:
+        return match[0]
+    image = _formula_image(" ".join((match["display"] or match["inline"]).split()))
+    if image is None:
+        return match[0]
+    return f"\n\n{image}\n\n" if match["display"] else image
+
+
+def _formula_image(formula: str) -> str | None:
+    from matplotlib import mathtext, rc_context
+    from matplotlib.font_manager import FontProperties
+
+    svg = io.BytesIO()
+    try:
+        with rc_context({"savefig.facecolor": "none"}):
+            mathtext.math_to_image(f"${formula}$", svg, format="svg", dpi=72, prop=FontProperties(size=11))
+    except Exception:  # mathtext knows only a part of TeX: the reader then sees the source
+        return None
+    data = base64.b64encode(svg.getvalue()).decode()
+    return f'<img class="formula" alt="{html.escape(formula)}" src="data:image/svg+xml;base64,{data}"/>'

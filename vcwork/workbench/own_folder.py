@@ -1,0 +1,144 @@
+"""A folder of one's own videos as it is: `look_at` finds what can be used, `place_of` where its cache lies.
+
+Nothing here needs a model, so that a wrong folder is told at once. Every file that is not used is told, and why.
+Known gaps: folders below the folder are not looked into; a file replaced by another of the same size and time stamp is
+taken for the old one.
+"""
+
+import hashlib
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import project_root, read_json, resolve, sha256_file, write_json
+from vcwork.data.captions import CAPTION_SUFFIXES
+from vcwork.data.corpus import Corpus, open_corpus, scan_folder
+from vcwork.data.video import VIDEO_SUFFIXES
+
+FORMAT = "vcwork-own-videos-1"
+
+
+def look_at(folder: str | Path, links: bool = False) -> Corpus:
+    """The corpus of a folder; `missing_videos` and `missing_captions` tell every file that is not used, and why.
+
+    VcworkError as `scan_folder`; also for a file in place of a folder, and where all videos are links to elsewhere.
+    """
+    folder = resolve(folder)
+    if folder.is_file():
+        raise VcworkError(f"{folder}: expected a folder of videos, got a file; give the folder it lies in")
+    try:
+        corpus = open_corpus(folder) if (folder / "corpus.json").is_file() else scan_folder(folder)
+        names = [path for path in folder.iterdir() if path.is_symlink()]
+    except OSError as error:
+        raise VcworkError(f"{folder}: could not be read ({error.strerror or error})") from error
+    for path in names:
+        if path.suffix.lower() in VIDEO_SUFFIXES + CAPTION_SUFFIXES and not path.exists():
+            missing = corpus.missing_videos if path.suffix.lower() in VIDEO_SUFFIXES else corpus.missing_captions
+            missing.setdefault(path.stem, f"{path.name} is a link that leads nowhere")
+    if not links and not (folder / "corpus.json").is_file():
+        _without_links(corpus)
+    _say_empty_captions(corpus)
+    if not any(v.video for v in corpus.videos.values()):
+        why = next(iter(corpus.missing_videos.values()), "it has none")
+        raise VcworkError(f"{folder}: no video can be used; {why}")
+    return corpus
+
+
+def _without_links(corpus: Corpus) -> None:
+    """Leave out files that are links out of the folder: a page that is sent around shows what lies in it."""
+    home = corpus.folder.resolve()
+    for id, video in list(corpus.videos.items()):
+        if not video.video.resolve().is_relative_to(home):
+            del corpus.videos[id]
+            corpus.missing_videos[id] = f"{video.video.name} is a link out of the folder; --links takes these, too"
+        elif video.captions and not video.captions.resolve().is_relative_to(home):
+            corpus.videos[id] = replace(video, captions=None)
+            corpus.missing_captions[id] = f"{video.captions.name} is a link out of the folder; --links takes these, too"
+
+
+def _say_empty_captions(corpus: Corpus) -> None:
+    for id, video in corpus.videos.items():
+        if video.captions and not corpus.captions(id):
+            late = corpus.caption_report(id).dropped
+            why = f"no caption begins before the video ends at {video.duration_s:.0f} s" if late else "it is empty"
+            corpus.missing_captions[id] = f"{video.captions.name}: {why}"
+
+
+def place_of(folder: str | Path, out: str | Path = "") -> Path:
+    """The folder of cache and pages; one that another folder made is taken over when that folder is gone.
+
+    VcworkError where `out` holds something else, or belongs to another folder that is still there.
+    """
+    folder = resolve(folder).resolve()
+    if out:
+        out = resolve(out)
+        owner = _owner(out)
+        if owner is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise VcworkError(f"{out}: holds something else; choose an empty or new folder")
+        if owner not in (None, folder) and owner.exists():
+            raise VcworkError(f"{out}: was made for {owner}; choose another folder")
+    else:
+        base = project_root() / "outputs" / "explore"
+        base, number = base / plain_name(folder.name), 1
+        out = base
+        while out.exists() and (_owner(out) is None or (_owner(out) != folder and _owner(out).exists())):
+            number += 1
+            out = base.with_name(f"{base.name}-{number}")
+    if _owner(out) != folder:
+        write_json(out / "explore.json", {"format": FORMAT, "folder": str(folder)})
+    return out
+
+
+def _owner(out: Path) -> Path | None:
+    path = out / "explore.json"
+    raw = read_json(path) if path.is_file() else {}
+    return Path(raw["folder"]) if isinstance(raw, dict) and raw.get("format") == FORMAT else None
+
+
+def plain_name(id: str) -> str:
+    """A file name for any id, plain in every file system and address; another id, another name."""
+    plain = re.sub(r"[^\w.-]+", "_", id, flags=re.ASCII)[:80].rstrip(".").lstrip(".-") or "_"
+    return plain if plain == id else f"{plain}-{hashlib.sha256(id.encode()).hexdigest()[:8]}"
+
+
+def digests(
+    corpus: Corpus, remembered: Path, limit: int = 0, progress: bool = False
+) -> tuple[dict[str, str], list[str]]:
+    """sha256 of the video files by id, and what has changed since they were written to the file `remembered`.
+
+    Files whose size and time stamp are as remembered are not read again. limit: of the files after so many only what is
+    remembered. VcworkError for a file that cannot be read.
+    """
+    path, limit, told = remembered, limit or len(corpus.videos), []
+    before = read_json(path) if path.is_file() else {}
+    now: dict[str, list] = {}
+    videos = [video for video in corpus.videos.values() if video.video is not None]
+    bar = tqdm(videos, desc="looking at files", unit="video", disable=not progress, leave=False)
+    for number, video in enumerate(bar):
+        try:
+            stat = video.video.stat()
+            here = [video.video.name, stat.st_size, stat.st_mtime_ns]
+            same = before.get(video.id, [])[:3] == here
+            if same or number < limit:
+                now[video.id] = [*here, before[video.id][3] if same else sha256_file(video.video)]
+        except OSError as error:
+            raise VcworkError(f"{video.video}: could not be read ({error.strerror or error})") from error
+    if before:
+        lists = {
+            "new": [id for id in now if id not in before],
+            "changed": [id for id in now if id in before and before[id][3] != now[id][3]],
+            "gone": [id for id in before if id not in corpus.videos],
+        }
+        told = [f"Since last time: {some}." for some in listed(lists)]
+    write_json(path, now)
+    return {id: entry[3] for id, entry in now.items()}, told
+
+
+def listed(lists: dict[str, list[str]]) -> list[str]:
+    """`{"gone": ["a", "b"]}` -> `["2 gone (a, b)"]`; empty ones are left out."""
+    return [
+        f"{len(ids)} {what} ({', '.join(ids[:3])}{' …' if len(ids) > 3 else ''})" for what, ids in lists.items() if ids
+    ]

@@ -1,0 +1,248 @@
+"""The pages of one's own videos: one a video to touch its alignment, and a wall of them all: `write_pages`.
+
+Each is one HTML file that needs neither kernel nor network, written in one step and only when something in it has
+changed. A clip is encoded once, small and in a codec that browsers play, and kept in the cache with its thumbnail.
+Known gaps: as of the clips (`vcwork.panels.make_alignment`): no sound, the middle square, nothing over half an hour.
+Beyond MOST_SENTENCES the wall's search knows only the first sentences of each video. The wall finds stored sentences by
+their words, not by their meaning: that needs the model.
+"""
+
+import html
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, project_root, read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.data.corpus import Video
+from vcwork.data.video import codec_of, frames_at
+from vcwork.panels.alignment import AlignmentExplorer
+from vcwork.panels.base import script
+from vcwork.panels.make_alignment import clip_of, explore
+from vcwork.panels.wall import SIDE, Card, Said, VideoWall
+from vcwork.workbench.own_folder import plain_name
+from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
+
+MOST_SENTENCES = 20_000  # of the wall, some 4 MB
+NEAR = 3  # videos most like one
+_OF_ALL = ("No checkpoint", "The clip is a small copy")  # notes that would stand on every card of the wall
+_PLAYED = {"h264", "vp8", "vp9", "av1"}  # by the browsers of today, where the pixels are 8-bit 4:2:0
+_STYLE = (
+    "font: 14px/1.5 system-ui, sans-serif; padding: 0 .5rem .3rem; display: flex; flex-wrap: wrap; gap: .2rem 1rem; "
+    "overflow-wrap: anywhere"
+)
+_JUMP = """
+const at = () => {
+  const second = Number((location.hash.match(/^#t=(\\d+)/) || [])[1]);
+  const video = document.querySelector("video");
+  if (!video || !(second >= 0)) return;
+  const jump = () => { video.currentTime = Math.min(second, video.duration || second); };
+  if (video.readyState) jump(); else video.addEventListener("loadedmetadata", jump, { once: true });
+};
+addEventListener("hashchange", at);
+addEventListener("load", at);
+"""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video's small copy (None: `notes` say why) and its thumbnail (SIDE, SIDE, 3), None where no frame decodes."""
+
+    mp4: bytes | None
+    thumbnail: np.ndarray | None
+    notes: tuple[str, ...] = ()
+
+
+def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
+    """Write `videos/<name>.html` for each video and `index.html`, all under `own.out`; the path of the latter.
+
+    Pages of videos that are no longer there are removed. VcworkError where something cannot be written.
+    """
+    folder = own.out / "videos"
+    for left in folder.glob(".*.part"):  # of a run that was killed
+        left.unlink(missing_ok=True)
+    found = nearest(video_vectors(own), NEAR)
+    near = [[(other, round(cosine, 3)) for other, cosine in one] for one in found]  # the last bits are no news
+    cards, pictures, said = [], [], []
+    bar = tqdm(own.ids, desc="pages", unit="video", disable=not progress)
+    for place, id in enumerate(bar):
+        clip = clip_in_cache(own, id)
+        record = _page(own, id, clip, [(own.ids[j], c) for j, c in near[place]], top)
+        notes = [note for note in record["notes"] if not note.startswith(_OF_ALL)]
+        page = f"videos/{plain_name(id)}.html"
+        cards.append(Card(id, record["seconds"], len(record["said"]), page, tuple(notes), tuple(near[place])))
+        pictures.append(clip.thumbnail)
+        said.append(record["said"])
+    wall = VideoWall(cards, pictures, _sentences(own, said), title=own.corpus.folder.name, notes=_notes(own, said))
+    index = own.out / "index.html"
+    with atomic_write(index) as file:
+        file.write(wall.page())
+    _remove_others(own)
+    return index
+
+
+def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> int:
+    """JupyterLab at a copy of notebook 40 whose parameters are this folder, its features and the checkpoint.
+
+    Returns JupyterLab's exit code when it is closed. The stored notebook is left as it is.
+    """
+    import nbformat  # takes seconds
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    from vcwork.workbench.stored_notebooks import clean
+
+    given = {
+        "corpus": own.corpus.folder,
+        "features": own.store.folder,
+        "checkpoint": checkpoint and resolve(checkpoint),
+    }
+    parameters = {name: str(value) for name, value in given.items()}
+    parameters |= {"checkpoint_contract": "accept"} if accept_contract else {}
+    notebook = load_notebook_node(str(project_root() / "notebooks" / "40_alignment_explorer.ipynb"))
+    made = clean(parameterize_notebook(notebook, parameters))
+    path = own.out / "alignment_explorer.ipynb"
+    with atomic_write(path) as file:
+        nbformat.write(made, file)
+    environment = os.environ | {"VCWORK_ROOT": str(project_root().resolve())}
+    return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(path)], env=environment)
+
+
+def _sentences(own: Own, said: list[list]) -> list[Said]:
+    """The wall's stored sentences from each video's [text, start_s, hits by id], as many of each as there is room."""
+    place = {id: i for i, id in enumerate(own.ids)}
+    room = max(1, MOST_SENTENCES // max(1, len(said)))
+    return [
+        Said(text, video, start_s, tuple((place[id], *rest) for id, *rest in hits if id in place))
+        for video, lines in enumerate(said)
+        for text, start_s, hits in lines[:room]
+    ]
+
+
+def _notes(own: Own, said: list[list]) -> list[str]:
+    """What the wall has to say: of the run, and of every file that is not on it."""
+    notes = list(own.told)
+    notes += [f"Not used: {own.corpus.relative(why).rstrip('.')}." for why in problems(own)]
+    room = max(1, MOST_SENTENCES // max(1, len(said)))
+    if any(len(lines) > room for lines in said):
+        notes.append(f"The search below knows the first {room} sentences of each video only.")
+    return notes
+
+
+# -------------------------------------------------------------------------------------------------------- one video
+
+
+def clip_in_cache(own: Own, id: str) -> Clip:
+    """The clip of a video, made once for its file's content."""
+    video = own.corpus[id]
+    name = own.sources.get(id, sha256_json(id))[:24]
+    at = own.out / "cache" / "clips" / name
+    if not at.with_suffix(".json").is_file():
+        _make_clip(own, video, at)
+    told = read_json(at.with_suffix(".json"))
+    mp4 = at.with_suffix(".mp4").read_bytes() if told["clip"] else None
+    picture = np.asarray(Image.open(at.with_suffix(".jpg")).convert("RGB")) if told["thumbnail"] else None
+    return Clip(mp4, picture, tuple(told["notes"]))
+
+
+def _make_clip(own: Own, video: Video, at: Path) -> None:
+    """Clip, thumbnail, and last the file that says that both are whole."""
+    room_kb = 300 + int(2 * video.duration_s)
+    mp4, notes = clip_of(own.corpus, video, room_kb)
+    if mp4 is not None:
+        with atomic_write(at.with_suffix(".mp4"), "wb") as file:
+            file.write(mp4)
+    picture = None
+    try:
+        if mp4 is not None:
+            codec, pixels = codec_of(video.video)
+            if codec not in _PLAYED or pixels not in ("yuv420p", "yuvj420p"):
+                told = f"{codec}, {pixels}" if codec in _PLAYED else codec
+                notes = [f"Browsers do not all play this file's codec ({told}): transcoded once to H.264.", *notes]
+        source = at.with_suffix(".mp4") if mp4 is not None else video.video
+        middle = video.duration_s / 2 if mp4 is not None else min(video.duration_s / 2, 30)
+        picture = frames_at(source, [middle], SIDE)[0] if source else None
+    except VcworkError:
+        pass  # the notes say already that it does not decode
+    if picture is not None:
+        out = io.BytesIO()
+        Image.fromarray(picture).save(out, "JPEG", quality=85)
+        with atomic_write(at.with_suffix(".jpg"), "wb") as file:
+            file.write(out.getvalue())
+    write_json(at.with_suffix(".json"), {"clip": mp4 is not None, "thumbnail": picture is not None, "notes": notes})
+
+
+def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int) -> dict[str, Any]:
+    """Write a video's page, unless all it depends on is as it was; what the wall needs to know of it."""
+    page = own.out / "videos" / f"{plain_name(id)}.html"
+    record = own.out / "cache" / "pages" / f"{plain_name(id)}.json"
+    key = _key(own, id, clip, near, top)
+    if page.is_file() and record.is_file() and (found := read_json(record)).get("key") == key:
+        return found
+    video = own.corpus[id]
+    alone = replace(own.corpus, videos={id: replace(video, video=None)})  # the clip is there already
+    panel = explore(alone, own.store, own.encoder, id, video.split, library=own.library, top=top)
+    panel.notes = [*_about(own, id), *(n for n in panel.notes if not n.startswith("No video: ")), *clip.notes]
+    panel.video, panel.opener = clip.mp4, None  # no kernel opens another video here: its page does
+    panel.pages = {other: f"{plain_name(other)}.html" for other in own.ids}
+    with atomic_write(page) as file:
+        file.write(_with_links(panel, near))
+    found = {"key": key, "seconds": panel.seconds, "notes": panel.notes, "said": list(_said(own, id, panel))}
+    write_json(record, found)
+    return found
+
+
+def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int) -> str:
+    """Digest of all that a page is made of."""
+    captions = own.corpus[id].captions
+    everything = {i: own.sources.get(i, "") for i in own.ids} if own.library is not None else {}
+    made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), clip.notes, everything, top, near]
+    made_of += [own.encoder and own.encoder.digest, own.store.contract.digest(), script("alignment.js"), _JUMP]
+    return sha256_json([*made_of, own.corpus.missing_captions.get(id, "")])
+
+
+def _about(own: Own, id: str) -> list[str]:
+    """What reading the captions left out."""
+    dropped = own.corpus.caption_report(id).dropped
+    one = own.corpus.relative(dropped[0]) if dropped else ""
+    return [f"{len(dropped)} captions were left out, the first: {one}."] if dropped else []
+
+
+def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
+    """[text, start_s or None, hits] of each caption; a hit is [video, start_s, end_s, peak_s, score]."""
+    rows = {row.text: row.elsewhere for row in panel.rows}
+    raw = own.corpus.raw_captions(id)
+    for i, caption in own.corpus.indexed_captions(id):
+        hits = [
+            [video, *(round(float(value), 4) for value in (m.start_s, m.end_s, m.peak_s, m.score))]
+            for video, m in rows.get(caption.text, ())
+        ]
+        yield [caption.text, caption.start_s if np.isfinite(raw[i].end_s) else None, hits]
+
+
+def _with_links(panel: AlignmentExplorer, near: list[tuple[str, float]]) -> str:
+    """The panel's page, with a way to the others above it, and a jump to the second that a link names."""
+    links = ['<a href="../index.html">all videos</a>']
+    if near:
+        links.append("<span>most like it:</span>")
+    links += [f'<a href="{plain_name(id)}.html">{html.escape(id)} ({cosine:.2f})</a>' for id, cosine in near]
+    above = f'<nav style="{_STYLE}">{" ".join(links)}</nav>\n<script type="module">{_JUMP}</script>\n'
+    return panel.page().replace("<body>\n", f"<body>\n{above}", 1)
+
+
+def _remove_others(own: Own) -> None:
+    """Pages of videos that are gone from the folder; a limited run leaves those of the others."""
+    there = {f"{plain_name(id)}.html" for id in own.sources}
+    for page in (own.out / "videos").glob("*.html"):
+        if page.name not in there:
+            page.unlink()
+            (own.out / "cache" / "pages" / f"{page.stem}.json").unlink(missing_ok=True)

@@ -1,0 +1,389 @@
+"""A folder of one's own videos in one go: looked at, features, embedded, asked. `own_videos` makes it, `ask_all` asks.
+
+Everything lies in a cache by content, so that a second run extracts nothing again, an interrupted one goes on, and a
+changed, new or vanished file costs only itself. Without a checkpoint there is no text search, and everything else.
+The pages made of it are `vcwork.workbench.own_pages`.
+Known gaps: two runs on one cache at once are not kept apart; an encoder from frames (no vector a second) is not taken.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve, sha256_file, sha256_json
+from vcwork.data.backbones.image import Backbone, get_backbone
+from vcwork.data.corpus import Corpus, Video, open_corpus
+from vcwork.data.extract import carry_over, contract_of, extract
+from vcwork.data.store import Contract, FeatureStore, open_store
+from vcwork.encoders.encode import ReadsClips, encode_seconds
+from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.load import load_encoder
+from vcwork.panels.make_alignment import Ask
+from vcwork.search.index import VideoIndex
+from vcwork.tasks.moments import Moment
+from vcwork.training.workspace import prepare
+from vcwork.workbench.own_folder import digests, listed, look_at, place_of
+
+NO_CHECKPOINT = (
+    "No checkpoint, so no search by text. Any of these is one: the folder of a CLIP or SigLIP model; the released "
+    "VideoCLIP (python -m vcwork fetch videoclip, then import); a model of your own (notebook 20)."
+)
+SHORT_MIN = 10  # of video: other processes would take longer to start than to help
+SAVE_EVERY_S = 20  # of embedding: what an interruption can cost
+
+
+@dataclass
+class Own:
+    """What was made of a folder: `out` holds cache and pages, `told` what a person should know.
+
+    `library` has one vector a second and `means` one a video, both None without an encoder; `sources` are the sha256 of
+    the video files by id.
+    """
+
+    corpus: Corpus
+    store: FeatureStore
+    encoder: Encoder | None
+    out: Path
+    library: VideoIndex | None = None
+    means: VideoIndex | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        """Videos that have features, in the folder's order."""
+        return [id for id in self.corpus.videos if id in self.store]
+
+
+def own_videos(
+    folder: str | Path | Corpus,
+    checkpoint: str = "",
+    backbone: str = "",
+    out: str | Path = "",
+    *,
+    limit: int = 0,
+    links: bool = False,
+    accept_contract: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> Own:
+    """Features and, with a checkpoint, embeddings of every video in `folder`, or what is missing of them.
+
+    folder: as `look_at`, or the corpus that it gave. backbone: as `backbone_for`. out: the
+    folder of cache and pages, empty: one under outputs/explore. limit: only so many videos, the first. links: also
+    videos that are links to files outside of the folder. workers: processes, 0: as the work needs.
+    VcworkError: a folder that is absent or holds no video that can be read, features that are not those the checkpoint
+    reads (unless accept_contract), an `out` of another folder.
+    """
+    corpus = folder if isinstance(folder, Corpus) else look_at(folder, links)
+    encoder = load_encoder(checkpoint) if checkpoint else None
+    eye = backbone_for(encoder, backbone, checkpoint)
+    if encoder is not None and contract_of(eye) != encoder.contract:
+        check_contract(encoder.contract, contract_of(eye), checkpoint, accept_contract)
+    out = place_of(corpus.folder, out)
+    own = Own(corpus, None, encoder, out)
+    own.sources, own.told = digests(corpus, out / "cache" / "files.json", limit, progress)
+    if limit:
+        own.corpus = replace(corpus, videos=dict(list(corpus.videos.items())[:limit]))
+    own.store = _features(own, corpus, eye, workers, progress)
+    own.hashes["features"] = own.store.digest()
+    if encoder is None:
+        own.told.append(NO_CHECKPOINT)
+    else:
+        own.hashes["checkpoint"] = encoder.digest
+        own.library, own.means = _embedded(own, set(corpus.videos), progress)
+    return own
+
+
+def opened(
+    corpus: str, features: str, checkpoint: str, backbone: str = "", contract: str = "strict", seed: int = 0
+) -> Own:
+    """What notebook 40 stands on, by its parameters: the tiny lab world (nothing given), a corpus with its features,
+    a feature store alone, or a folder of one's own videos, whose features are made here unless they are given.
+
+    Without a checkpoint `encoder` is None, but for the lab world, which trains one. contract: strict, or accept a
+    checkpoint trained on other features of the same width. VcworkError as the parts of it.
+    """
+    if contract not in ("strict", "accept"):
+        raise VcworkError(f"checkpoint_contract: expected strict or accept, got {contract!r}")
+    accept = contract == "accept"
+    videos = bool(corpus) and not (resolve(corpus) / "corpus.json").is_file()
+    if videos and not features:
+        return own_videos(corpus, checkpoint, backbone, accept_contract=accept)
+    if not videos and not (features and not corpus) and not accept:
+        ws = prepare(corpus, features, checkpoint, seed)
+        encoder = None if corpus and not checkpoint else ws.encoder
+        return Own(ws.corpus, ws.store, encoder, ws.store.folder, hashes=ws.hashes)
+    if not features:
+        raise VcworkError("features: a corpus was given without its features; give both, or neither")
+    store = open_store(features)
+    if videos:
+        world = look_at(corpus)
+        told = _moved(world, store)
+    elif corpus:
+        world, told = open_corpus(corpus), []
+    else:
+        world, told = corpus_of(store), ["A feature store alone: there is no video to play and nothing said."]
+    encoder = load_encoder(checkpoint) if checkpoint else None
+    if encoder is not None:
+        check_contract(encoder.contract, store.contract, checkpoint, accept)
+    hashes = {"features": store.digest()} | ({"checkpoint": encoder.digest} if encoder else {})
+    return Own(world, store, encoder, store.folder, told=told, hashes=hashes)
+
+
+def corpus_of(store: FeatureStore) -> Corpus:
+    """A corpus of nothing but the store's ids and lengths."""
+    videos = {id: Video(id, None, None, float(length), "test") for id, length in store.lengths.items()}
+    return Corpus(store.folder, store.folder.name, videos)
+
+
+def _moved(corpus: Corpus, store: FeatureStore) -> list[str]:
+    """What no longer is as it was when the store was made of these videos."""
+    made = store.manifest.get("sources", {})
+    here = {v.id: sha256_file(v.video) for v in corpus.videos.values() if v.video is not None}
+    lists = {
+        "gone": [id for id in made if id not in here],
+        "changed": [id for id in made if id in here and here[id] != made[id]],
+        "without features": [id for id in here if id not in store],
+    }
+    return [f"Since the features were made: {some}." for some in listed(lists)]
+
+
+# --------------------------------------------------------------------------------------------------------- features
+
+
+def backbone_for(encoder: Encoder | None, name: str = "", checkpoint: str = "") -> Backbone:
+    """The backbone that makes what `encoder` reads; without an encoder the one of that name, or `motion`.
+
+    name: motion, s3d, s3d:FILE of weights, the folder or hub name of an image model, or `peer:` and a dual encoder's.
+    VcworkError where it cannot be found out or had, saying what to give.
+    """
+    if isinstance(encoder, ReadsClips):
+        raise VcworkError(f"{checkpoint}: reads whole clips and gives no vector a second, which this needs")
+    if encoder is None:
+        return _named(name or "motion")
+    if not name and getattr(encoder, "backbone", None) is not None:
+        return encoder.backbone
+    made = encoder.contract.backbone
+    fps = int(encoder.contract.fps)
+    if name:
+        return _named(name, fps)
+    model = made.removeprefix("hf:")
+    if made.startswith("motion") or made == "s3d" or "/" in model:
+        return _named("motion" if made.startswith("motion") else model, fps)
+    raise VcworkError(f"{checkpoint}: reads features of the image model {model!r}; give its folder as backbone")
+
+
+def _named(name: str, fps: int | None = None) -> Backbone:
+    if name.startswith("s3d:"):
+        return get_backbone("s3d", weights=name.removeprefix("s3d:"))
+    return get_backbone(name, **({} if fps is None or name in ("motion", "s3d") else {"fps": fps}))
+
+
+def check_contract(wanted: Contract, here: Contract, checkpoint: str, accept: bool = False) -> None:
+    """VcworkError naming what differs between the features a checkpoint reads and those to be made, unless accepted.
+
+    Another width is never accepted.
+    """
+    mine, theirs = asdict(here), asdict(wanted)
+    differs = "; ".join(f"{k}: it reads {_cut(theirs[k])}, here {_cut(mine[k])}" for k in mine if mine[k] != theirs[k])
+    if differs and (not accept or wanted.width != here.width):
+        hint = "" if wanted.width != here.width else ", or --accept-contract to use it knowingly"
+        raise VcworkError(f"{checkpoint}: was trained on other features ({differs}); give its own backbone{hint}")
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:12]}…" if re.fullmatch("[0-9a-f]+", text) else f"{text[:39]}…"
+
+
+def _features(own: Own, whole: Corpus, eye: Backbone, workers: int, progress: bool) -> FeatureStore:
+    """A finished store that has these very files, or a new one that begins with all that older ones have of them."""
+    cache, contract = own.out / "cache", contract_of(eye)
+    wanted = {id: own.sources[id] for id in own.corpus.videos if id in own.sources}
+    stores = _stores(cache, contract)
+    for store in stores:
+        made = store.manifest.get("sources", {})
+        if all(made.get(id) == source for id, source in wanted.items()):
+            return store
+    known = {id for store in stores for id, s in store.manifest["sources"].items() if own.sources.get(id) == s}
+    videos = {id: video for id, video in whole.videos.items() if id in wanted or id in known}
+    content = sha256_json({id: own.sources[id] for id in videos if id in own.sources})[:12]
+    folder = cache / f"features-{contract.digest()[:12]}-{content}"
+    for store in stores:
+        carry_over(store, folder)
+    minutes = sum(video.duration_s for id, video in videos.items() if id not in known) / 60
+    workers = workers or (1 if minutes < SHORT_MIN else min(4, os.cpu_count() or 1))
+    made = extract(replace(whole, videos=videos), eye, folder, workers, progress)
+    for path in cache.glob(f"features-{contract.digest()[:12]}-*"):
+        if path != folder:  # all of it that still counts is in the new one
+            shutil.rmtree(path, ignore_errors=True)
+    return made
+
+
+def _stores(cache: Path, contract: Contract) -> list[FeatureStore]:
+    """Finished stores of this contract in the cache; a damaged one is made again."""
+    found = []
+    for path in sorted(cache.glob(f"features-{contract.digest()[:12]}-*/manifest.json")):
+        try:
+            found.append(open_store(path.parent, contract))
+        except VcworkError:
+            shutil.rmtree(path.parent, ignore_errors=True)
+    return found
+
+
+# -------------------------------------------------------------------------------------------------------- embedding
+
+
+def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex, VideoIndex]:
+    """Indices of seconds and of videos, kept up with the folder; those of `own`'s videos, the rest stays on disk."""
+    key = sha256_json([own.encoder.digest, own.store.contract.digest()])[:12]
+    at = [own.out / "cache" / f"{what}-{key}" for what in ("videos", "seconds")]
+    means, seconds = (_open_or_new(path, own.encoder) for path in at)
+    known = {id: means.entry(id)["source"] for id in means.ids}
+    old = [id for id, source in known.items() if id not in in_folder or own.sources.get(id, source) != source]
+    if old:  # forgotten first, so that an interruption never leaves a video under another file's name
+        means.delete(old)
+        means.save(at[0])
+    _forget(seconds, {e["video"] for e in seconds.metadata} - set(means.ids))
+    saved = time.monotonic()
+    todo = [id for id in own.ids if id not in means]
+    for id in tqdm(todo, desc="embedding", unit="video", disable=not progress or not todo):
+        vectors = encode_seconds(own.encoder, own.store[id])  # (T, D)
+        spans = [{"video": id, "start_s": t, "end_s": t + 1} for t in range(len(vectors))]
+        seconds.add(vectors, [f"{id}@{t}" for t in range(len(vectors))], spans)  # as vcwork.search.library names them
+        means.add(vectors.mean(0, keepdims=True), [id], [{"video": id, "source": own.sources.get(id, "")}])
+        if time.monotonic() - saved > SAVE_EVERY_S or id == todo[-1]:
+            seconds.save(at[1])
+            means.save(at[0])
+            saved = time.monotonic()
+    others = set(means.ids) - set(own.ids)
+    means.delete(list(others))
+    _forget(seconds, others)
+    return seconds, means
+
+
+def _open_or_new(path: Path, encoder: Encoder) -> VideoIndex:
+    try:
+        return VideoIndex.open(path, encoder.digest)
+    except VcworkError:  # absent, unfinished or damaged: made again
+        shutil.rmtree(path, ignore_errors=True)
+        return VideoIndex(encoder.model.config.embedding, encoder.digest)
+
+
+def _forget(seconds: VideoIndex, videos: set[str]) -> None:
+    if videos:
+        ids = [id for id, e in zip(seconds.ids, seconds.metadata, strict=True) if e["video"] in videos]
+        seconds.delete(ids)
+
+
+def video_vectors(own: Own) -> np.ndarray:
+    """One vector a video of `own.ids`, (N, D): the mean over its seconds, of embeddings or, without, of features."""
+    if own.means is not None:
+        place = {id: i for i, id in enumerate(own.means.ids)}
+        return own.means.vectors[[place[id] for id in own.ids]]
+    return np.stack([own.store[id].mean(0, dtype=np.float32) for id in own.ids])
+
+
+def nearest(vectors: np.ndarray, k: int = 4) -> list[list[tuple[int, float]]]:
+    """The k nearest others of each of N vectors (N, D), best first, as (place, cosine).
+
+    What all have in common, their mean, is taken off first (of three or more): it would make all look alike. Equal
+    cosines come in order of place; a vector that is nothing but the mean has cosine 0 with all.
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    if len(vectors) >= 3:
+        vectors = vectors - vectors.mean(0)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # (N, 1)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-9)
+    found = []
+    for i in range(len(unit)):
+        cosines = unit @ unit[i]
+        others = [int(j) for j in np.argsort(-cosines, kind="stable") if j != i][:k]
+        found.append([(j, float(cosines[j])) for j in others])
+    return found
+
+
+# ----------------------------------------------------------------------------------------------------------- asking
+
+
+def ask_all(own: Own, sentence: str, top: int = 5) -> tuple[list[tuple[str, Moment]], str]:
+    """The best moments of all videos for a sentence, best first, and what has to be said of the answer.
+
+    VcworkError without words or checkpoint, and where the model knows none of the words.
+    """
+    if not sentence.strip():
+        raise VcworkError("the query has no words")
+    if own.library is None:
+        raise VcworkError(NO_CHECKPOINT)
+    nothing = np.zeros((1, own.encoder.model.config.embedding), np.float32)
+    asked = Ask(own.encoder, nothing, own.library, top)(" ".join(sentence.split()))
+    return list(asked.elsewhere), asked.note
+
+
+def said_in(own: Own, sentence: str, top: int = 5) -> list[tuple[str, float, str]]:
+    """Captions that hold every word of the sentence: (video, start_s, text), in the folder's order."""
+    words = sentence.casefold().split()
+    found = [
+        (id, caption.start_s, caption.text)
+        for id in own.ids
+        for caption in own.corpus.captions(id)
+        if words and all(word in caption.text.casefold() for word in words)
+    ]
+    return found[:top]
+
+
+def answers(own: Own, queries: Sequence[str], top: int = 5) -> tuple[list[str], bool]:
+    """Lines for the command line, and whether every query had an answer."""
+    lines, all_answered = [], True
+    for query in queries:
+        lines.append(f"“{query}”")
+        if own.encoder is None:
+            found = [f"{clock(start):>7}  {id}  “{text}”" for id, start, text in said_in(own, query, top)]
+            note = "compared with what is said only, word by word; without a checkpoint nothing else can be searched"
+        else:
+            try:
+                hits, note = ask_all(own, query, top)
+            except VcworkError as error:
+                hits, note = [], str(error)
+            found = [f"{clock(m.start_s):>7} to {clock(m.end_s)}  {id}  (score {m.score:.2f})" for id, m in hits]
+        lines += [f"  {i}. {line}" for i, line in enumerate(found, 1)] or ["  nothing found"]
+        lines += [f"  {note}"] if note else []
+        all_answered &= bool(found)
+    return lines, all_answered
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `1:02:03`."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def summary(own: Own) -> str:
+    """What was found, what is missing and why, a line each."""
+    captioned = sum(bool(own.corpus.captions(id)) for id in own.ids)
+    seconds = sum(own.store.lengths[id] for id in own.ids)
+    lines = [
+        f"{own.corpus.folder.name}: {len(own.ids)} videos, {clock(seconds)} in all, {captioned} with captions; "
+        f"features of {own.store.contract.backbone}"
+    ]
+    lines += [f"not used: {own.corpus.relative(why)}" for why in problems(own)]
+    return "\n".join([*lines, *own.told])
+
+
+def problems(own: Own) -> list[str]:
+    """Every file that is not used, and why: videos, then captions."""
+    failed = {id: why for id, why in own.store.failed.items() if id in own.corpus.videos}
+    found = {**own.corpus.missing_videos, **failed}
+    told = [why if id in why else f"{id}: {why}" for id, why in found.items()]
+    return told + [why if id in why else f"{id}: {why}" for id, why in own.corpus.missing_captions.items()]

@@ -1,0 +1,236 @@
+"""What will run with what: a profile's YAML files joined with the notebooks, every mistake found before anything runs.
+
+A profile is a folder of `params/<profile>/<notebook>.yaml`. It runs the notebooks it has a file for; each file says
+only what differs from that notebook's defaults, and may be empty. Nothing is inherited. `<notebook>--<label>.yaml` runs
+the same notebook once more with other parameters, under that name.
+The order is that of the numbers, except that a notebook waits for the one that writes what it reads inside `{run}`.
+"""
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_yaml
+from vcwork.workbench.parameters import Parameter, fill, from_text, nearest, read_parameters, strings
+
+LABEL = "--"  # between a notebook's name and a run's own label
+
+
+@dataclass(frozen=True)
+class Step:
+    """One notebook to execute: its source, its parameters, and the values that differ from the defaults.
+
+    `name` is the notebook's, followed by `--label` where the profile runs it under a label.
+    """
+
+    name: str
+    path: Path
+    parameters: dict[str, Parameter]
+    given: dict[str, Any]
+
+    def raw(self) -> dict[str, Any]:
+        """Every parameter's value, placeholders still in it."""
+        return {name: parameter.default for name, parameter in self.parameters.items()} | self.given
+
+    def values(self, run: Path, root: Path) -> dict[str, Any]:
+        """Every parameter's value for a run in folder `run`."""
+        return fill(self.raw(), run, root)
+
+    def paths(self, inputs: bool) -> list[str]:
+        """What it reads (or else writes) inside the run's own folder, placeholders still in it."""
+        kept = [n for n, p in self.parameters.items() if (p.is_input if inputs else p.help.startswith("out:"))]
+        return [text.rstrip("/") for name in kept for text in strings(self.raw()[name]) if "{run}" in text]
+
+    def waits_for(self, other: "Step") -> bool:
+        """True when it reads what `other` writes, or something inside that."""
+        made = other.paths(inputs=False) if other is not self else []
+        return any(f"{needed}/".startswith(f"{folder}/") for needed in self.paths(inputs=True) for folder in made)
+
+    def needs(self, run: Path, root: Path) -> list[str]:
+        """The inputs inside the run's own folder that no earlier notebook has written, as `name = path`."""
+        missing = []
+        for name, value in self.raw().items():
+            for text in (t for t in strings(value) if "{run}" in t):
+                try:
+                    self.parameters[name].require(fill(text, run, root), root)
+                except VcworkError:
+                    missing.append(f"{name} = {text}")
+        return missing
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked list of notebooks; all that can still be missing is a `{run}` input that never appears."""
+
+    root: Path
+    profile: str
+    steps: list[Step]
+    seed: int | None = None
+    files: list[str] = field(default_factory=list)  # the parameter files, relative to the root
+
+
+class _Problems(list[str]):
+    """Collects mistakes, so that one message tells them all."""
+
+    @contextlib.contextmanager
+    def at(self, where: str) -> Iterator[None]:
+        try:
+            yield
+        except VcworkError as error:
+            self.append(f"{where}: {error}")
+
+    def raise_any(self) -> None:
+        if len(self) == 1:
+            raise VcworkError(self[0])
+        if self:
+            raise VcworkError(f"{len(self)} mistakes, nothing was run:\n  " + "\n  ".join(self))
+
+
+def notebook_names(root: Path) -> list[str]:
+    """Names of the notebooks, in order."""
+    return sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
+
+
+def profile_names(root: Path) -> list[str]:
+    """Names of the profiles: the folders of `params/` that hold a parameter file."""
+    return sorted({path.parent.name for path in (root / "params").glob("*/*.yaml")})
+
+
+def find_notebook(root: Path, text: str) -> str:
+    """The notebook meant by its name, its number (`20`) or its path; VcworkError with the nearest name otherwise."""
+    names = notebook_names(root)
+    stem = text.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".ipynb")
+    matches = [name for name in names if name == stem or name.split("_")[0] == stem]
+    if len(matches) == 1:
+        return matches[0]
+    raise VcworkError(f"unknown notebook {text!r}{nearest(stem, names)}; notebooks: {', '.join(names) or 'none'}")
+
+
+def plan_profile(
+    root: Path, profile: str, seed: int | None = None, only: Iterable[str] = (), settings: Iterable[str] = ()
+) -> Plan:
+    """Check a whole profile. `only` picks notebooks; each of `settings` is `NOTEBOOK.param=value`.
+
+    Raises VcworkError listing every mistake found in names, types and paths."""
+    problems = _Problems()
+    files = _profile_files(root, profile, problems)
+    chosen = list(files)
+    with problems.at("--only"):
+        wanted = [name for text in only for name in _among(root, text, chosen)]
+        chosen = [name for name in chosen if not wanted or name in wanted]
+    overrides: dict[str, dict[str, str]] = {name: {} for name in files}
+    for setting in settings:
+        with problems.at(f"--set {setting}"):
+            notebook, name, text = _split_setting(setting)
+            for step in _among(root, notebook, chosen):
+                overrides[step][name] = text
+    steps = [_step(root, name, [files[name]], overrides[name], seed, problems) for name in chosen]
+    problems.raise_any()
+    steps = _in_order(steps)
+    return Plan(root, profile, steps, seed, [_relative(files[step.name], root) for step in steps])
+
+
+def plan_notebook(
+    root: Path,
+    notebook: str,
+    files: Iterable[Path] = (),
+    overrides: dict[str, str] | None = None,
+) -> Plan:
+    """Check one notebook with parameter files and `-p name value` pairs. Raises VcworkError like `plan_profile`."""
+    name, problems, files = find_notebook(root, notebook), _Problems(), list(files)
+    step = _step(root, name, files, overrides or {}, None, problems)
+    problems.raise_any()
+    return Plan(root, name, [step], None, [_relative(path, root) for path in files])
+
+
+def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, Path]:
+    """Notebook name -> parameter file, in order; a file that names no notebook is a mistake."""
+    profiles, names = profile_names(root), notebook_names(root)
+    if profile not in profiles:
+        known = ", ".join(profiles) or "none"
+        raise VcworkError(f"unknown profile {profile!r}{nearest(profile, profiles)}; profiles in params/: {known}")
+    found = {}
+    for path in sorted((root / "params" / profile).glob("*.y*ml")):
+        notebook, dashes, label = path.stem.partition(LABEL)
+        if notebook in names and path.suffix == ".yaml" and bool(dashes) == bool(label):
+            found[path.stem] = path
+        else:
+            problems.append(
+                f"{_relative(path, root)}: expected <notebook>.yaml or <notebook>--<label>.yaml, and there is no such "
+                f"notebook{nearest(notebook, names)}"
+            )
+    return found
+
+
+def _step(
+    root: Path, name: str, files: list[Path], overrides: dict[str, str], seed: int | None, problems: _Problems
+) -> Step:
+    path, parameters, given = root / "notebooks" / f"{name.partition(LABEL)[0]}.ipynb", {}, {}
+    with problems.at("notebooks"):
+        parameters = read_parameters(path)
+        for file in files:
+            given |= _read_given(file, parameters, root, problems)
+        for key, text in overrides.items():
+            with problems.at(f"{name}.{key}"):
+                given[key] = _known(parameters, key).check(from_text(text, _known(parameters, key).annotation))
+        if seed is not None:
+            with problems.at(f"--seed, {name}"):
+                given["seed"] = _known(parameters, "seed").check(seed)
+    step = Step(name, path, parameters, given)
+    for key, value in step.raw().items():
+        with problems.at(f"{name}.{key}"):
+            parameters[key].check_path(value, root)
+    return step
+
+
+def _read_given(file: Path, parameters: dict[str, Parameter], root: Path, problems: _Problems) -> dict[str, Any]:
+    given = {}
+    with problems.at(_relative(file, root)):
+        for key, value in read_yaml(file).items():
+            with problems.at(f"{_relative(file, root)}: {key}"):
+                given[key] = _known(parameters, key).check(value)
+    return given
+
+
+def _known(parameters: dict[str, Parameter], name: str) -> Parameter:
+    if name not in parameters:
+        accepted = ", ".join(parameters) or "none"
+        raise VcworkError(f"unknown parameter {name!r}{nearest(name, parameters)}; accepted: {accepted}")
+    return parameters[name]
+
+
+def _in_order(steps: list[Step]) -> list[Step]:
+    """By name, but after whatever writes their inputs; VcworkError for two that wait for each other."""
+    steps, done = sorted(steps, key=lambda step: step.name), []
+    while steps:
+        ready = [step for step in steps if not any(step.waits_for(other) for other in steps)]
+        if not ready:
+            raise VcworkError(f"{' and '.join(step.name for step in steps)}: each reads what another of them writes")
+        done.append(ready[0])
+        steps.remove(ready[0])
+    return done
+
+
+def _among(root: Path, text: str, names: list[str]) -> list[str]:
+    """The steps meant by a notebook's name or number (all its labels), or by `20--label`."""
+    notebook, _, label = text.partition(LABEL)
+    name = find_notebook(root, notebook) + (LABEL + label if label else "")
+    found = [step for step in names if name in (step, step.partition(LABEL)[0])]
+    if not found:
+        raise VcworkError(f"{name} is not among the notebooks to run ({', '.join(names) or 'none'})")
+    return found
+
+
+def _split_setting(setting: str) -> tuple[str, str, str]:
+    match = re.fullmatch(r"([^=.]+)\.([^=.]+)=(.*)", setting, re.DOTALL)
+    if not match:
+        raise VcworkError("expected NOTEBOOK.param=value, for example 20.lr=1e-3")
+    return match[1], match[2], match[3]
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

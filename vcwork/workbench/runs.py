@@ -1,0 +1,327 @@
+"""Executing a plan: one folder per run, one notebook after the other, records that are true at every moment.
+
+`outputs/<run>/` holds `index.html`, `run.json` (what ran, on what, how long), `metrics.json` (numbers alone, so that
+two runs can be compared byte by byte), `notebooks/` (executed copies), `pages/`, `figures/`, `results/` (what notebooks
+recorded) and whatever the notebooks write under `{run}`. A notebook that fails leaves its copy up to the error, and
+the others still run; one whose `{run}` input was never written is skipped and says what it needed.
+"""
+
+import contextlib
+import datetime
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.sign import NotebookNotary
+from tqdm import tqdm
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, write_json
+from vcwork.measure.result import plain
+from vcwork.workbench import machine, notebook_html, page
+from vcwork.workbench.profiles import Plan, Step
+from vcwork.workbench.recording import recorded
+
+OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
+
+
+def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
+    """Execute `plan` into `out` (must not exist; by default a new folder in `outputs/`) and return the exit code.
+
+    `copy_to` also receives the last executed notebook. Raises VcworkError only for what stops the whole run."""
+    for path in (out, copy_to):
+        if path and path.exists():
+            raise VcworkError(f"{path}: exists already; runs never overwrite each other")
+    print(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}", flush=True)
+    began = time.monotonic()
+    hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
+    log = RunLog(plan, make_folder(plan, out), hardware, began)
+    try:
+        for step, entry in zip(progress(plan.steps), log.entries, strict=True):
+            _run_step(plan, step, entry, log)
+        log.finish()
+    except KeyboardInterrupt:
+        log.finish(interrupted=True)
+    executed = [log.folder / entry["executed"] for entry in log.entries if entry["executed"]]
+    if copy_to and executed:
+        copy_to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(executed[-1], copy_to)
+    print(
+        f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.duration(log.state['wall_s'])}: "
+        f"{_shown(log.folder / 'index.html', plan.root)}",
+        flush=True,
+    )
+    return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
+
+
+def make_folder(plan: Plan, out: Path | None) -> Path:
+    """Create the run's folder, never one that exists: two runs at once get two folders."""
+    if out is not None:
+        try:
+            out.mkdir(parents=True)
+        except FileExistsError:
+            raise VcworkError(f"{out}: exists already; runs never overwrite each other") from None
+        except OSError as error:
+            raise VcworkError(f"{out}: could not be created ({error.strerror})") from error
+        return out
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    for suffix in ["", *(f"-{n}" for n in range(2, 1000))]:
+        with contextlib.suppress(FileExistsError):
+            folder = plan.root / "outputs" / f"{plan.profile}-{stamp}{suffix}"
+            folder.mkdir(parents=True)
+            return folder
+    raise VcworkError(f"{plan.root / 'outputs'}: no free folder name for {plan.profile}-{stamp}")
+
+
+class RunLog:
+    """The state of a run, and the files that show it; saved after every notebook."""
+
+    def __init__(self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float) -> None:
+        self.folder, self.began = folder, began
+        self.entries = [_new_entry(plan, step, folder) for step in plan.steps]
+        self.state: dict[str, Any] = {
+            "format": "vcwork-run-1",
+            "profile": plan.profile,
+            "seed": plan.seed,
+            "parameter_files": plan.files,
+            "status": "running",
+            "started": _now(),
+            "ended": None,
+            "wall_s": 0.0,
+            "git": machine.git_state(plan.root),
+            "python": platform.python_version(),
+            "packages": machine.package_versions(),
+            "hardware": hardware,
+            "peak_memory_mb": None,
+            "peak_memory_how": "",
+            "notebooks": self.entries,
+        }
+
+    def note_memory(self, peak: machine.PeakMemory) -> None:
+        """Keep the highest of all notebooks."""
+        self.state["peak_memory_mb"] = max(self.state["peak_memory_mb"] or 0, round(peak.peak_mb)) or None
+        self.state["peak_memory_how"] = peak.how
+
+    def finish(self, interrupted: bool = False) -> None:
+        """Settle the run's status and write everything a last time."""
+        if interrupted:
+            self.state["status"] = "interrupted"
+        else:
+            done = all(entry["status"] == "done" for entry in self.entries)
+            self.state["status"] = "done" if done else "failed"
+        self.state["ended"] = _now()
+        self.save()
+
+    def save(self) -> None:
+        """Write `run.json`, `metrics.json` and `index.html`, each atomically."""
+        self.state["wall_s"] = round(time.monotonic() - self.began, 1)
+        write_json(self.folder / "run.json", plain(self.state, "run.json"))
+        by_notebook = {entry["name"]: entry["results"] for entry in self.entries}
+        flat = [{"notebook": name, **row} for name, rows in by_notebook.items() for row in rows]
+        write_json(
+            self.folder / "metrics.json",
+            {"format": "vcwork-metrics-1", "profile": self.state["profile"], "notebooks": by_notebook, "results": flat},
+        )
+        with atomic_write(self.folder / "index.html") as file:
+            file.write(page.page_html(self.state))
+
+
+def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "title": notebook_html.title(nbformat.read(step.path, as_version=4)),
+        "status": "waiting",
+        "started": None,
+        "wall_s": 0.0,
+        "peak_memory_mb": None,
+        "given": step.given,
+        "parameters": step.values(folder, plan.root),
+        "hashes": {},
+        "error": None,
+        "executed": None,
+        "page": None,
+        "log": None,
+        "figures": [],
+        "results": [],
+    }
+
+
+def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> None:
+    """Run one notebook and fill in its entry, whatever happens to it."""
+    missing = step.needs(log.folder, plan.root)
+    if missing:
+        entry |= {"status": "skipped", "error": _error(f"needs {', '.join(missing)}, which nothing has written")}
+    else:
+        began = time.monotonic()
+        entry |= {"status": "running", "started": _now()}
+        log.save()
+        try:
+            with machine.PeakMemory() as peak:
+                entry |= execute(step, log.folder, plan.root)
+        except KeyboardInterrupt:
+            entry["status"] = "interrupted"
+            raise
+        finally:
+            entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
+            log.note_memory(peak)
+            entry |= recorded(log.folder / "results" / step.name)
+            _show_notebook(entry, log.folder, [step.name for step in plan.steps])
+    log.save()
+    tell(
+        f"{step.name}: {entry['status']} in {page.duration(entry['wall_s'])}"
+        + (f"\n{_indent(page.error_text(entry['error']))}" if entry["error"] else "")
+    )
+
+
+def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
+    """Execute a notebook with papermill into `folder/notebooks/`; returns `status` and `error` for its entry.
+
+    The kernel runs in `notebooks/`, so that paths mean the same as in JupyterLab and under nbval."""
+    import papermill  # takes a second, and checking a profile does not need it
+    from papermill.exceptions import PapermillExecutionError
+
+    target = folder / "notebooks" / f"{step.name}.ipynb"
+    target.parent.mkdir(exist_ok=True)
+    values = {
+        name: value
+        for name, value in step.values(folder, root).items()
+        if name in step.given or value != step.parameters[name].default
+    }
+    log = folder / "logs" / f"{step.name}.txt"
+    log.parent.mkdir(exist_ok=True)
+    bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
+    try:
+        with (
+            _environment(VCWORK_RESULTS_DIR=str(folder / "results" / step.name), VCWORK_ROOT=str(root)),
+            open(log, "wb") as stderr,
+        ):
+            papermill.execute_notebook(
+                _no_braces(step.path),
+                _no_braces(target),
+                values,
+                kernel_name="python3",
+                cwd=root / "notebooks",
+                progress_bar=bar,
+                extra_arguments=["--log-level=ERROR"],
+                kernel_manager_class=_manager(stderr),
+            )
+    except PapermillExecutionError as error:
+        message = f"{error.ename}: {_without_colours(error.evalue)}".strip()
+        return {"status": "failed", "error": _error(message, error.exec_count, _failing_line(error))}
+    except Exception as error:  # a dead kernel, or a notebook papermill cannot run: the other notebooks still may
+        return {"status": "failed", "error": _outside_error(target, error)}
+    return {"status": "done", "error": None}
+
+
+def _manager(stderr: Any) -> type:
+    """A kernel manager whose kernel writes what no cell shows (crashes, native libraries) into the file `stderr`."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class LoggingManager(AsyncKernelManager):
+        async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
+            await super()._async_launch_kernel(kernel_cmd, **options, stderr=stderr)
+
+    return LoggingManager
+
+
+def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> None:
+    """Page, figures and trust for an executed copy; a fault here is told and must not cost the run."""
+    executed = folder / "notebooks" / f"{entry['name']}.ipynb"
+    if not executed.exists():
+        return
+    entry["executed"] = f"notebooks/{entry['name']}.ipynb"
+    log = folder / "logs" / f"{entry['name']}.txt"
+    if log.stat().st_size:
+        entry["log"] = f"logs/{log.name}"
+    try:
+        entry["figures"] = notebook_html.write_figures(executed, folder / "figures")
+        notebook_html.write_html(executed, folder / "pages" / f"{entry['name']}.html", names)
+        entry["page"] = f"pages/{entry['name']}.html"
+        trust(executed)
+    except Exception as error:
+        tell(f"{entry['name']}: no page ({type(error).__name__}: {error})")
+
+
+def trust(notebook: Path) -> None:
+    """Sign an executed notebook as made by this user, so that JupyterLab shows its widgets and HTML at once."""
+    NotebookNotary().sign(nbformat.read(notebook, as_version=4))
+
+
+def _outside_error(target: Path, error: Exception) -> dict[str, Any]:
+    """An error that no cell reported: the last line of what happened, and the cell that was running."""
+    lines = _without_colours(str(error)).strip().splitlines()
+    message = ": ".join([type(error).__name__, *lines[-1:]])
+    if "died" in message:
+        message += " (most often: out of memory)"
+    with contextlib.suppress(Exception):
+        cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
+        started = [cell for cell in cells if cell.metadata.papermill.start_time]
+        return _error(message, len(started), started[-1].source.strip().splitlines()[0])
+    return _error(message)
+
+
+def _failing_line(error: Any) -> str:
+    """The line of the cell that failed: the first one IPython's traceback points at, else the cell's first."""
+    text = _without_colours("\n".join(error.traceback))
+    pointed = re.search(r"^-+> \d+ (.*)$", text, re.MULTILINE)
+    return pointed[1].strip() if pointed else error.source.strip().split("\n")[0]
+
+
+def _error(message: str, cell: int | None = None, line: str = "") -> dict[str, Any]:
+    return {"cell": cell, "line": line, "message": message}
+
+
+def progress(steps: list[Step]) -> Iterator[Step]:
+    """The steps, under a progress bar when someone watches, else with a line as each one starts."""
+    if sys.stderr.isatty():
+        yield from tqdm(steps, desc="notebooks", unit="notebook")
+        return
+    for number, step in enumerate(steps, 1):
+        print(f"[{number}/{len(steps)}] {step.name}", flush=True)
+        yield step
+
+
+def tell(text: str) -> None:
+    """Print a line above any progress bar."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables for the block; kernels started inside inherit them."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _no_braces(path: Path) -> str:
+    """papermill fills `{name}` in output paths; doubled braces stay as they are."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _without_colours(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _shown(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
