@@ -1,7 +1,8 @@
 """Shared fixtures: where the optional real data lies, and a browser. What is absent skips its tests, by name.
 
-`VCWORK_REAL` and `VCWORK_REFERENCE` point elsewhere than the neighbours `../shared/real` and `../shared/reference`,
-`VCWORK_CHROMIUM` names the browser.
+Numbers recorded from the reference code are in `data/reference`, so every clone has them; the vectors of S3D alone are too
+large for that. `VCWORK_REAL` and `VCWORK_REFERENCE` point elsewhere than the neighbours `../shared/real` and
+`../shared/reference`, `VCWORK_CHROMIUM` names the browser.
 """
 
 import contextlib
@@ -34,8 +35,14 @@ def real() -> Path:
 
 @pytest.fixture(scope="session")
 def reference() -> Path:
-    """Folder of values recorded from the reference code; the test is skipped without it."""
-    return _folder_or_skip("VCWORK_REFERENCE", "../shared/reference")
+    """Folder of values recorded from the reference code, weights of a small model among them."""
+    return ROOT / "tests" / "data" / "reference"
+
+
+@pytest.fixture(scope="session")
+def s3d_vectors() -> Path:
+    """Inputs and outputs of the S3D network (6 MB), recorded from the reference code; the test is skipped without them."""
+    return _folder_or_skip("VCWORK_REFERENCE", "../shared/reference") / "s3d_vectors.npz"
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,11 @@
 import argparse
 import dataclasses
 import pickle
+from collections import OrderedDict
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import ModelConfig
@@ -15,9 +17,19 @@ from vcwork.encoders.load import load_encoder
 from vcwork.encoders.released import PREFIX, export_released, import_released, read_released, released_name
 
 
-@pytest.fixture
-def small(reference):
-    return reference / "small_fairseq_like_fp16.pt"
+@pytest.fixture(scope="module")
+def small(reference, tmp_path_factory):
+    """The recorded weights as a release holds them: half precision, prefixed, beside argparse's Namespaces."""
+    given = argparse.Namespace(arch="mmarch", task="mmtask", criterion="mmloss", taskconfig="how2.yaml")
+    state = load_file(reference / "small_state.safetensors")
+    path = tmp_path_factory.mktemp("released") / "small.pt"
+    torch.save({
+        "args": None, "cfg": {"_name": None, "common": {"fp16": True}, "model": given, "task": given},
+        "model": OrderedDict((PREFIX + n, t.half() if t.is_floating_point() else t) for n, t in state.items()),
+        "criterion": None, "optimizer_history": [{"num_updates": 3, "lr_scheduler_state": {"best": None}}],
+        "task_state": {}, "extra_state": {"epoch": 1, "best": 0.5}, "last_optimizer_state": {},
+    }, path)  # fmt: skip
+    return path
 
 
 @pytest.fixture
