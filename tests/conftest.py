@@ -1,6 +1,6 @@
 """Shared fixtures: where the optional real data lies, and a browser. What is absent skips its tests, by name.
 
-Numbers recorded from the reference code are in `data/reference`, so every clone has them; the vectors of S3D alone are too
+Numbers recorded from the reference code are in `data/reference`, so every clone has them; S3D's vectors alone are too
 large for that. `VCWORK_REAL` and `VCWORK_REFERENCE` point elsewhere than the neighbours `../shared/real` and
 `../shared/reference`, `VCWORK_CHROMIUM` names the browser.
 """
@@ -41,7 +41,7 @@ def reference() -> Path:
 
 @pytest.fixture(scope="session")
 def s3d_vectors() -> Path:
-    """Inputs and outputs of the S3D network (6 MB), recorded from the reference code; the test is skipped without them."""
+    """Inputs and outputs of the S3D network (6 MB), recorded from the reference code; skipped without them."""
     return _folder_or_skip("VCWORK_REFERENCE", "../shared/reference") / "s3d_vectors.npz"
 
 
