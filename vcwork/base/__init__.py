@@ -3,6 +3,7 @@
 from vcwork.base.doors import door
 
 _WHERE = {
+    "NoData": "errors",
     "VcworkError": "errors",
     "resolve": "files",
     "sha256_file": "files",

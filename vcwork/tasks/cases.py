@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData
 from vcwork.core.sampling import Pair
 from vcwork.data.benchmarks.corpora import questions
 from vcwork.data.corpus import Corpus, Segment, Video
@@ -96,10 +96,10 @@ def _distance(corpus: Corpus, split: str) -> str:
 
 
 def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
-    """Videos of a split that have features; VcworkError when there are none."""
+    """Videos of a split that have features; NoData when there are none."""
     videos = [v for v in corpus.split(split) if v.id in store]
     if not videos:
-        raise VcworkError(f"{corpus.folder}: no {split} video has features in {store.folder}")
+        raise NoData(f"{corpus.folder}: no {split} video has features in {store.folder}")
     return videos
 
 
@@ -112,7 +112,7 @@ def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
             for v in videos_of(corpus, store, split) for s in v.segments]  # fmt: skip
     rows = [row for row in rows if len(row[2])]
     if not rows:
-        raise VcworkError(f"{corpus.folder}: the {split} videos have no annotated segments")
+        raise NoData(f"{corpus.folder}: the {split} videos have no annotated segments")
     return as_clips(corpus, rows)
 
 
@@ -328,7 +328,7 @@ def didemo_cases(
     told = [(video, text, times) for video, text, times in didemo_sentences(corpus, split) if video in store
             and any(first * didemo.CHUNK_S < store.lengths[video] for first, _ in times)]  # fmt: skip
     if not told:
-        raise VcworkError(f"{corpus.folder}: no {split} sentence of DiDeMo has features in {store.folder}")
+        raise NoData(f"{corpus.folder}: no {split} sentence of DiDeMo has features in {store.folder}")
     videos = dict.fromkeys(video for video, _, _ in told)
     if reference:
         states = {video: _with_padding(encoder, store[video]) for video in videos}  # (window, D)

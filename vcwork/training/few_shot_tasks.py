@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_text
@@ -128,7 +128,7 @@ def choose_gamma(who: Subject, seconds: Seconds) -> tuple[str, float, str]:
     """Form of the scores and gamma that are best on val, and how they were chosen; without val, the paper's rule."""
     try:
         held = seconds_by_text(who.encoder, who.corpus, who.store, "val", who.recipe.test_stride)
-    except VcworkError:
+    except NoData:
         sentences = [who.corpus.steps[s] for s in seconds.steps]
         return "raw", segmentation.text_gamma(encode_text(who.encoder, sentences), sentences), "by the paper's rule"
     found = []
@@ -144,10 +144,10 @@ def choose_gamma(who: Subject, seconds: Seconds) -> tuple[str, float, str]:
 
 
 def annotated(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
-    """Videos of a split with features, recipe and annotations; VcworkError when there are none."""
+    """Videos of a split with features, recipe and annotations; NoData when there are none."""
     videos = [v for v in videos_of(corpus, store, split) if v.recipe and v.segments]
     if not videos:
-        raise VcworkError(f"{corpus.folder}: no {split} video has a recipe and annotated segments")
+        raise NoData(f"{corpus.folder}: no {split} video has a recipe and annotated segments")
     return videos
 
 

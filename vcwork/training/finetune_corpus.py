@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import resolve
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
@@ -154,7 +154,7 @@ def _of_val(read: Callable):
     """What `read` finds, or None where no val video has features and annotations."""
     try:
         return read() or None
-    except VcworkError:
+    except NoData:
         return None
 
 

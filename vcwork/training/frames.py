@@ -16,7 +16,7 @@ import numpy as np
 from torch import nn
 from tqdm.auto import tqdm
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import resolve, sha256_json
 from vcwork.core.batches import Batch, PairData, caption_track
 from vcwork.core.config import TrainConfig
@@ -95,7 +95,7 @@ def validate_frames(encoder: FrameEncoder, corpus: Corpus, split: str = "val") -
     """R@1 text to video among a split's annotated clips; empty where there are none."""
     try:
         clips = frame_clips(corpus, split)
-    except VcworkError:
+    except NoData:
         return {}
     return {VALIDATION: recall_at_k(clip_scores(encoder, clips), 1, clips.steps[:, None] == clips.steps)}
 
@@ -181,7 +181,7 @@ def frame_pairs(corpus: Corpus, tokenizer: Tokenizer, view: View, split: str = "
             features.append(LazyFrames(video.video, seconds, view))
             steps.append(truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds))
     if not tracks:
-        raise VcworkError(f"{corpus.folder}: no {split} video has both a file and captions")
+        raise NoData(f"{corpus.folder}: no {split} video has both a file and captions")
     return PixelPairs(tracks, features, steps if index else None, view=view, workers=workers)
 
 
@@ -193,5 +193,5 @@ def frame_clips(corpus: Corpus, split: str) -> Clips:
         cuts = [(s, seconds_of(s.start_s, s.end_s, seconds)) for s in video.segments] if seconds else []
         rows += [(video, s, Span(video.video, cut.start, cut.stop)) for s, cut in cuts if cut.stop > cut.start]
     if not rows:
-        raise VcworkError(f"{corpus.folder}: no {split} video has both a file and annotated segments")
+        raise NoData(f"{corpus.folder}: no {split} video has both a file and annotated segments")
     return as_clips(corpus, rows)

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 from tqdm.auto import tqdm
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import atomic_write, read_json, resolve, write_json
 from vcwork.core.batches import PairData, caption_track, collate, draw_pairs
 from vcwork.core.config import ModelConfig, TrainConfig
@@ -277,7 +277,7 @@ def validation_nce(encoder: Encoder, data: PairData | None, config: TrainConfig,
 def _val_pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder) -> PairData | None:
     try:
         return pair_data(corpus, store, encoder.tokenizer, "val")
-    except VcworkError:  # no validation video with captions and features
+    except NoData:
         return None
 
 
@@ -285,7 +285,7 @@ def validate(encoder: Encoder, corpus: Corpus, store: FeatureStore) -> dict[str,
     """R@1 text to video among the validation split's annotated clips; empty where there are none."""
     try:
         clips = annotated_clips(corpus, store, "val")
-    except VcworkError:
+    except NoData:
         return {}
     same = clips.steps[:, None] == clips.steps
     return {VALIDATION: recall_at_k(clip_scores(encoder, clips), 1, same)}
@@ -303,5 +303,5 @@ def pair_data(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, split: 
             truth = [(s.start_s, s.end_s, s.step) for s in video.segments]
             steps.append(truth_labels(truth, index, store.lengths[video.id]))
     if not tracks:
-        raise VcworkError(f"{corpus.folder}: no {split} video has both captions and features in {store.folder}")
+        raise NoData(f"{corpus.folder}: no {split} video has both captions and features in {store.folder}")
     return PairData(tracks, features, steps if index else None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData
 from vcwork.core.sampling import sliding_windows
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
@@ -40,7 +40,7 @@ class Spoken:
 def spoken_of(corpus: Corpus, store: FeatureStore, split: str, window_s: int = 8, stride_s: int = 4) -> list[Spoken]:
     """The videos of a split in which truth knows what at least one sentence speaks of, cut into sliding windows.
 
-    VcworkError where no video's truth says so.
+    NoData where no video's truth says so.
     """
     out = []
     for video in corpus.split(split):
@@ -57,7 +57,7 @@ def spoken_of(corpus: Corpus, store: FeatureStore, split: str, window_s: int = 8
                 np.array([(s.start_s, s.end_s) for _, s in about], float), windows,
             ))  # fmt: skip
     if not out:
-        raise VcworkError(f"{corpus.name}: nobody knows which segment a caption of a {split} video speaks of")
+        raise NoData(f"{corpus.name}: nobody knows which segment a caption of a {split} video speaks of")
     return out
 
 
@@ -109,7 +109,7 @@ def numbers(
     try:
         spoken = spoken_of(corpus, store, split, **windows)
         results = evaluate(scores_of(encoder, store, spoken), spoken, setting=setting_of(corpus, split), n_boot=10)
-    except VcworkError:
+    except NoData:
         return {}
     return {f"{split}_{r.name}": r.value for r in results}
 
@@ -133,7 +133,7 @@ def _when_spoken(v: Spoken, of) -> np.ndarray:
 def _same_choice(picked: list[np.ndarray], spoken: Sequence[Spoken], card: Card, options: dict) -> Result:
     several = [(p, len(v.windows), v.video_id) for p, v in zip(picked, spoken, strict=True) if len(p) > 1]
     if len(several) < 2:
-        raise VcworkError("same_choice needs two videos with two sentences each")
+        raise NoData("same_choice needs two videos with two sentences each")
     rng = np.random.default_rng(options["seed"])
     share = np.array([np.bincount(p).max() / len(p) for p, _, _ in several])
     drawn = [_favourite(rng.integers(n, size=(1000, len(p))), n).mean() for p, n, _ in several]
