@@ -56,11 +56,11 @@ class VideoCLIP(nn.Module):
         if not config.shared:
             self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
         self.text_bert = BertModel(_bert(config, config.text_layers, config.vocab_size), add_pooling_layer=False)
-        self.video_mlp.apply(_init_bert)
+        self.video_mlp.apply(init_bert)
         if config.projection:
             self.video_head, self.text_head = (Projection(config.hidden, config.projection) for _ in range(2))
-            self.video_head.apply(_init_bert)
-            self.text_head.apply(_init_bert)
+            self.video_head.apply(init_bert)
+            self.text_head.apply(init_bert)
         if config.input_transform != "none":
             self.register_buffer("input_mean", torch.zeros(config.feature_dim))
             self.register_buffer("input_scale", torch.ones(()))
@@ -153,7 +153,7 @@ def _bert(config: ModelConfig, layers: int, vocab_size: int) -> BertConfig:
     )  # fmt: skip
 
 
-def _init_bert(module: nn.Module) -> None:
+def init_bert(module: nn.Module) -> None:
     """BERT's initialisation for new layers: N(0, 0.02), biases zero."""
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, std=0.02)

@@ -37,12 +37,12 @@ class VideoInfo:
 
 def probe(path: str | Path) -> VideoInfo:
     """Header of a video, its first frame decoded as a check. VcworkError when there is no readable picture."""
-    with _open(path) as (container, stream):
+    with open_video(path) as (container, stream):
         frame = next(container.decode(stream), None)
         if frame is None:
             raise VcworkError(f"{path}: holds no video frame")
         fps = float(stream.average_rate or 0)
-        duration_s = _declared_s(container, stream)
+        duration_s = declared_length(container, stream)
         sides = (frame.width, frame.height)
         width, height = sides[::-1] if frame.rotation % 180 else sides
         return VideoInfo(duration_s, fps, width, height, stream.frames or round(duration_s * fps))
@@ -50,7 +50,7 @@ def probe(path: str | Path) -> VideoInfo:
 
 def codec_of(path: str | Path) -> tuple[str, str]:
     """Codec and pixel format as FFmpeg names them, such as ("h264", "yuv420p"). VcworkError as `probe`."""
-    with _open(path) as (_, stream):
+    with open_video(path) as (_, stream):
         return stream.codec_context.name, stream.codec_context.pix_fmt or ""
 
 
@@ -62,17 +62,17 @@ def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
     on, so T = round(duration), at least 1.
     VcworkError names the file when it is missing, has no frame, does not decode, or ends early (over 1 s and 10 %).
     """
-    _check_request(fps, size)
-    with _open(path) as (container, stream):
-        convert, frames = _Converter(size), _TimedFrames(container, stream, path)
+    check_request(fps, size)
+    with open_video(path) as (container, stream):
+        convert, frames = Converter(size), TimedFrames(container, stream, path)
         second: list[np.ndarray] = []
         done = 0
-        for frame in _on_display(frames, int(fps)):
+        for frame in on_display(frames, int(fps)):
             second.append(convert(frame))
             if len(second) == fps:
                 yield np.stack(second)
                 second, done = [], done + 1
-        _check_length(path, frames.end_s, _declared_s(container, stream))
+        check_length(path, frames.end_s, declared_length(container, stream))
         if frames.end_s - done >= 0.5 or not done:
             yield np.stack(second or [convert.array])
 
@@ -86,22 +86,23 @@ def iter_chunks(
     `interpolation` names swscale's method (here bicubic, what ffmpeg's scale filter takes; `iter_seconds` is bilinear).
     VcworkError as for `iter_seconds`.
     """
-    _check_request(fps, size)
+    check_request(fps, size)
     if int(frames) != frames or frames < 1:
         raise VcworkError(f"expected a whole number of frames in a chunk, at least 1, got {frames}")
-    with _open(path) as (container, stream):
-        convert, timed = _Converter(size, interpolation), _TimedFrames(container, stream, path)
-        shown = map(convert, _on_display(timed, int(fps)))
+    with open_video(path) as (container, stream):
+        convert, timed = Converter(size, interpolation), TimedFrames(container, stream, path)
+        shown = map(convert, on_display(timed, int(fps)))
         chunk = list(itertools.islice(shown, frames))
         while len(chunk) == frames:
             yield np.stack(chunk)
             chunk = list(itertools.islice(shown, frames))
-        _check_length(path, timed.end_s, _declared_s(container, stream))
+        check_length(path, timed.end_s, declared_length(container, stream))
         if chunk:
             yield np.stack(chunk)
 
 
-def _check_request(fps: float, size: int) -> None:
+def check_request(fps: float, size: int) -> None:
+    """VcworkError unless both mean something."""
     if int(fps) != fps or fps < 1 or size < 1:
         raise VcworkError(f"expected a whole number of frames a second and a size of at least 1, got {fps} and {size}")
 
@@ -173,7 +174,7 @@ def _checked_shape(array: np.ndarray, path: Path) -> tuple[int, ...]:
 
 
 @contextlib.contextmanager
-def _open(path: str | Path) -> Iterator[tuple]:
+def open_video(path: str | Path) -> Iterator[tuple]:
     """Container and first video stream, closed on the way out; every PyAV error becomes one that names the file."""
     if not Path(path).is_file():
         raise VcworkError(f"{path}: no such video file")
@@ -188,13 +189,14 @@ def _open(path: str | Path) -> Iterator[tuple]:
         raise VcworkError(f"{path}: could not be decoded as video ({error.strerror or error})") from error
 
 
-def _declared_s(container, stream) -> float:
+def declared_length(container, stream) -> float:
+    """Seconds that the header promises; 0 where it says nothing."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base
 
 
-class _TimedFrames:
+class TimedFrames:
     """Yields (start_s, frame) from the container's start; knows `end_s`, the end of the last frame it gave.
 
     A frame that steps back in time is left out; one without a time stamp follows the one before it.
@@ -218,7 +220,7 @@ class _TimedFrames:
             raise VcworkError(f"{self.path}: holds no video frame")
 
 
-def _on_display(frames: _TimedFrames, fps: int) -> Iterator[av.VideoFrame]:
+def on_display(frames: TimedFrames, fps: int) -> Iterator[av.VideoFrame]:
     """The frame on display at (k + 0.5) / fps, k = 0, 1, ...; each holds until the next; at least one is given."""
     count, shown = 0, None
     for start_s, frame in frames:
@@ -231,12 +233,13 @@ def _on_display(frames: _TimedFrames, fps: int) -> Iterator[av.VideoFrame]:
         count += 1
 
 
-def _check_length(path: str | Path, end_s: float, declared_s: float) -> None:
+def check_length(path: str | Path, end_s: float, declared_s: float) -> None:
+    """VcworkError where decoding ended well before what the header promised."""
     if declared_s - end_s > max(1.0, 0.1 * declared_s):
         raise VcworkError(f"{path}: ends at {end_s:.1f} s, its header says {declared_s:.1f} s; is it truncated?")
 
 
-class _Converter:
+class Converter:
     """Frame -> uint8 (size, size, 3); one reformatter for a whole video, the last result kept for held frames."""
 
     def __init__(self, size: int, interpolation: str = "BILINEAR") -> None:

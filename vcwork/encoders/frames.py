@@ -29,10 +29,10 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
 from vcwork.core.batches import pad_clips
 from vcwork.core.config import ModelConfig, Strict
-from vcwork.core.model import Encoded, Projection, VideoCLIP, _init_bert
+from vcwork.core.model import Encoded, Projection, VideoCLIP, init_bert
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.dual import as_error, peer_folder, quiet
-from vcwork.data.backbones.image import _model_folder, _preprocessing
+from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
@@ -130,7 +130,7 @@ class FrameCLIP(VideoCLIP):
             raise VcworkError(f"projection: text of width {width} and video of {self.config.hidden} need heads, got 0")
         self.text_bert = text
         if self.config.projection:
-            self.text_head = Projection(width, self.config.projection).apply(_init_bert)
+            self.text_head = Projection(width, self.config.projection).apply(init_bert)
 
     def train(self, mode: bool = True) -> "FrameCLIP":
         """As always, but a frozen backbone stays in evaluation mode, and so do fixed statistics."""
@@ -251,7 +251,7 @@ def _random_backbone(config: FrameConfig, size: int) -> ViTModel | ResNetModel:
 
 def _stored_backbone(config: FrameConfig) -> tuple[ViTModel | ResNetModel, View, tuple]:
     """From a folder with config.json, model.safetensors and preprocessor_config.json; VcworkError for anything else."""
-    folder = _model_folder(config.source)
+    folder = model_folder(config.source)
     reader, _ = KINDS[config.backbone]
     told = read_json(folder / "config.json")
     kind = told.get("model_type") if isinstance(told, dict) else None
@@ -259,7 +259,7 @@ def _stored_backbone(config: FrameConfig) -> tuple[ViTModel | ResNetModel, View,
         raise VcworkError(f"{folder / 'config.json'}: expected model_type {config.backbone}, got {kind!r}")
     options = {"add_pooling_layer": False} if config.backbone == "vit" else {}
     model = _weights_of(reader, folder, **options)
-    size, crop, scale, mean, std = _preprocessing(folder)
+    size, crop, scale, mean, std = preprocessing(folder)
     wanted = config.image_size or crop
     view = View(config.frames, round(size * wanted / crop), wanted)
     if config.backbone == "vit" and wanted % model.config.patch_size:

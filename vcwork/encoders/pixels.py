@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Video
-from vcwork.data.video import _check_length, _Converter, _declared_s, _open, _TimedFrames, probe
+from vcwork.data.video import Converter, TimedFrames, check_length, declared_length, open_video, probe
 
 SEEK_S = 5.0  # a gap longer than this is jumped over; x264 puts a key frame about so often or more
 
@@ -70,8 +70,8 @@ def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
     end_s = _end_s(span.path) if span.end_s is None else span.end_s
     if end_s <= span.start_s:
         return np.zeros((0, 3, view.crop, view.crop), np.uint8)
-    convert, at, frames = _Converter(view.size), (view.size - view.crop) // 2, []
-    with _open(span.path) as opened:
+    convert, at, frames = Converter(view.size), (view.size - view.crop) // 2, []
+    with open_video(span.path) as opened:
         for frame in _shown(*opened, span.path, sample_times(span.start_s, end_s, view.frames), seek_s):
             if frame is not convert.frame:
                 frames.append(convert(frame)[at : at + view.crop, at : at + view.crop])
@@ -79,16 +79,16 @@ def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
 
 
 def _end_s(path: Path) -> float:
-    with _open(path) as (container, stream):
-        timed = _TimedFrames(container, stream, path)
-        if not (declared_s := _declared_s(container, stream)):
+    with open_video(path) as (container, stream):
+        timed = TimedFrames(container, stream, path)
+        if not (declared_s := declared_length(container, stream)):
             deque(timed, maxlen=0)  # the header does not say: look
         return declared_s or timed.end_s
 
 
 def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: float) -> Iterator[av.VideoFrame]:
     """The frame on display at each of the rising `times`; before the first that one, after the end the last."""
-    timed = _TimedFrames(container, stream, path)
+    timed = TimedFrames(container, stream, path)
     frames, held, coming = iter(timed), None, None
     for t in times:
         now_s = 0.0 if held is None else np.inf if coming is None else coming[0]  # at the end nothing is far
@@ -97,11 +97,11 @@ def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: f
         while held is None or (coming is not None and coming[0] <= t):
             held, coming = coming, next(frames, None)
             if coming is None:
-                _check_length(path, timed.end_s, _declared_s(container, stream))
+                check_length(path, timed.end_s, declared_length(container, stream))
         yield held[1]
 
 
-def _entered(container: Any, stream: Any, timed: _TimedFrames, t: float) -> Iterator[tuple[float, av.VideoFrame]]:
+def _entered(container: Any, stream: Any, timed: TimedFrames, t: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """Timed frames from a key frame at or before `t` on."""
     try:
         origin_s = (container.start_time or 0) / av.time_base

@@ -24,7 +24,15 @@ from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
-from vcwork.data.video import _check_length, _check_request, _Converter, _declared_s, _on_display, _open, _TimedFrames
+from vcwork.data.video import (
+    Converter,
+    TimedFrames,
+    check_length,
+    check_request,
+    declared_length,
+    on_display,
+    open_video,
+)
 
 PREFIX = "peer:"
 
@@ -125,7 +133,7 @@ _PREPROCESSING = (
 )
 
 
-class _WholeFrames(_Converter):
+class _WholeFrames(Converter):
     """Frame -> uint8 (H, W, 3), all of it, upright; the size of the first one holds for the video."""
 
     def _convert(self, frame: Any) -> np.ndarray:
@@ -139,14 +147,14 @@ def whole_seconds(path: str | Path, fps: int) -> Iterator[np.ndarray]:
 
     For processors that squeeze a picture into their square, as SigLIP's do, or crop it themselves.
     """
-    _check_request(fps, 1)
-    with _open(path) as (container, stream):
-        convert, timed = _WholeFrames(0), _TimedFrames(container, stream, path)
-        shown, done = map(convert, _on_display(timed, int(fps))), 0
+    check_request(fps, 1)
+    with open_video(path) as (container, stream):
+        convert, timed = _WholeFrames(0), TimedFrames(container, stream, path)
+        shown, done = map(convert, on_display(timed, int(fps))), 0
         while len(second := list(itertools.islice(shown, fps))) == fps:
             yield np.stack(second)
             done += 1
-        _check_length(path, timed.end_s, _declared_s(container, stream))
+        check_length(path, timed.end_s, declared_length(container, stream))
         if timed.end_s - done >= 0.5 or not done:
             yield np.stack(second or [convert.array])
 

@@ -65,10 +65,10 @@ class HFImageBackbone:
 
     def __init__(self, name: str | Path, fps: int = 2) -> None:
         self.source, self.fps = str(name), fps
-        folder = _model_folder(self.source)
+        folder = model_folder(self.source)
         self.name = f"hf:{Path(self.source).name}" if resolve(self.source).is_dir() else f"hf:{self.source}"
         self.weights = _weights_hash(folder)
-        self.size, self._crop, self._scale, self._mean, self._std = _preprocessing(folder)
+        self.size, self._crop, self._scale, self._mean, self._std = preprocessing(folder)
         self.normalisation = f"crop {self._crop}, (x * {self._scale:.6g} - {self._mean}) / {self._std}"
         self._model = _load_model(folder)
         self.width = len(self(np.zeros((1, self.size, self.size, 3), np.uint8)))
@@ -109,7 +109,7 @@ class HFImageBackbone:
         return states.mean((2, 3)) if states.ndim == 4 else states.mean(1)
 
 
-def _model_folder(name: str) -> Path:
+def model_folder(name: str) -> Path:
     if resolve(name).is_dir():
         return resolve(name)
     from huggingface_hub import snapshot_download
@@ -130,7 +130,7 @@ def _weights_hash(folder: Path) -> str:
     return digests[0] if len(digests) == 1 else sha256_json(digests)
 
 
-def _preprocessing(folder: Path) -> tuple[int, int, float, list[float], list[float]]:
+def preprocessing(folder: Path) -> tuple[int, int, float, list[float], list[float]]:
     """(size of the short side, centre crop, factor, mean, std) of preprocessor_config.json."""
     config = read_json(folder / "preprocessor_config.json")
     size = _side(config["size"] if "size" in config else config.get("crop_size"), folder)
