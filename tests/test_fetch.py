@@ -1,9 +1,9 @@
-"""Fetching: whole or not at all, resumed after a cut, from the location that works, and never another file's bytes."""
+"""Fetching: whole or not at all, from the location that works, and never another file's bytes."""
 
 import argparse
+import contextlib
 import errno
 import hashlib
-import json
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,57 +24,24 @@ CUT = 400_000
 class Handler(BaseHTTPRequestHandler):
     """The first folder of the path says how the server behaves."""
 
-    protocol_version = "HTTP/1.1"
-
     def log_message(self, *_):
         pass
 
     def do_GET(self):
         kind, _, name = self.path.strip("/").partition("/")
-        server, begin = self.server, 0
-        asked = self.headers.get("Range")
-        server.seen.append((kind, name, asked, self.headers.get("If-Range")))
-        if kind in ("dead", "gone") or name not in server.files:
+        self.server.seen.append((kind, name))
+        if kind in ("dead", "gone") or name not in self.server.files:
             return self.send_error(404)
+        data = self.server.files[name] if kind != "html" else b"<!DOCTYPE html><p>too many downloads</p>"
+        self.send_response(302 if kind.startswith("redirect") else 200)
         if kind.startswith("redirect"):
-            where = {"redirect": f"/ok/{name}", "redirect-ftp": f"ftp://127.0.0.1/{name}"}[kind]
-            self.send_response(302)
-            self.send_header("Location", where)
-            self.send_header("Content-Length", "0")
-            return self.end_headers()
-        data = server.files[name] if kind != "html" else b"<!DOCTYPE html><p>too many downloads</p>"
-        version = self.headers.get("If-Range")
-        if asked and "norange" not in kind and version in (None, server.version):
-            begin = int(asked.removeprefix("bytes=").removesuffix("-"))
-            if begin >= len(data):
-                return self.send_error(416)
-        self.send_response(206 if begin else 200)
-        if begin:
-            self.send_header("Content-Range", f"bytes {begin + (kind == 'shifted')}-{len(data) - 1}/{len(data)}")
-        if "noversion" not in kind:
-            self.send_header("ETag", server.version)
-        self._send(kind, data[begin:], server)
-
-    def _send(self, kind, data, server):
-        if kind == "chunked":
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            for i in range(0, len(data), 100_000):
-                block = data[i : i + 100_000]
-                self.wfile.write(b"%x\r\n" % len(block) + block + b"\r\n")
-            return self.wfile.write(b"0\r\n\r\n")
-        if kind == "nolength":
-            self.send_header("Connection", "close")
-        else:
+            self.send_header("Location", {"redirect": f"/ok/{name}", "redirect-ftp": f"ftp://127.0.0.1/{name}"}[kind])
+            data = b""
+        if kind != "nolength":
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if "cut" in kind and server.cuts:
-            server.cuts -= 1
-            data, self.close_connection = data[:CUT], True
-        try:
-            self.wfile.write(data)
-        except ConnectionError:  # the client gave up, as in the test of a full disk
-            self.close_connection = True
+        with contextlib.suppress(ConnectionError):  # who asks for the length alone hangs up
+            self.wfile.write(data[:CUT] if kind == "cut" else data)
         return None
 
 
@@ -91,7 +58,7 @@ def running():
 @pytest.fixture
 def server(running, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    running.files, running.version, running.cuts, running.seen = {NAME: DATA}, '"1"', 0, []
+    running.files, running.seen = {NAME: DATA}, []
     return running
 
 
@@ -104,7 +71,7 @@ def url(server):
 def asset(monkeypatch):
     """`toy`, one file at the locations given; its sha256 is known unless said."""
 
-    def make(*locations, sha256=SHA, starts=module._TORCH):
+    def make(*locations, sha256=SHA, starts=(b"PK\x03\x04",)):
         monkeypatch.setitem(ASSETS, "toy", Asset("a toy", (AssetFile(NAME, locations, sha256, starts),), ""))
         return "toy"
 
@@ -123,86 +90,44 @@ def test_a_whole_download(url, asset, server, tmp_path, capsys):
     (path,) = _get(asset(url("ok")), tmp_path / "w")
     assert path == tmp_path / "w" / NAME and path.read_bytes() == DATA and _names(tmp_path / "w") == [NAME]
     assert f"sha256 {SHA}" in capsys.readouterr().out
+    asked = len(server.seen)
     _get("toy", tmp_path / "w")
-    assert server.seen == [("ok", NAME, None, None)], "what is there and right is not fetched again"
-
-
-@pytest.mark.parametrize("kind", ["chunked", "redirect", "noversion"])
-def test_other_ways_of_sending(url, asset, tmp_path, kind):
-    assert _get(asset(url(kind)), tmp_path)[0].read_bytes() == DATA
-
-
-@pytest.mark.parametrize(("kind", "versions"), [("cut", ['"1"', '"1"']), ("cut-noversion", [None, None])])
-def test_a_cut_connection_is_resumed_at_once(url, asset, server, tmp_path, kind, versions):
-    server.cuts = 2
-    assert _get(asset(url(kind)), tmp_path)[0].read_bytes() == DATA
-    assert [seen[2] for seen in server.seen] == [None, f"bytes={CUT}-", f"bytes={2 * CUT}-"]
-    assert [seen[3] for seen in server.seen[1:]] == versions and _names(tmp_path) == [NAME]
-
-
-def test_a_download_is_resumed_later(url, asset, server, tmp_path):
-    server.cuts = 99
-    server.files[NAME] = DATA + bytes(3_000_000)
-    name = asset(url("cut"), sha256=hashlib.sha256(server.files[NAME]).hexdigest())
-    with pytest.raises(VcworkError, match=rf"{NAME}: could not be fetched.*\n.*ended after {3 * CUT} of \d+ bytes"):
-        _get(name, tmp_path)
-    assert _names(tmp_path) == [f"{NAME}.part", f"{NAME}.part.json"]
-    server.cuts, server.seen = 0, []
-    assert _get(name, tmp_path)[0].read_bytes() == server.files[NAME] and _names(tmp_path) == [NAME]
-    assert server.seen == [("cut", NAME, f"bytes={3 * CUT}-", '"1"')]
-
-
-@pytest.mark.parametrize("kind", ["cut-norange", "shifted"])
-def test_a_server_that_ignores_ranges_is_started_anew(url, asset, server, tmp_path, kind):
-    server.cuts = 1
-    _leave_part(tmp_path, url(kind), b"x" * 1000, version='"1"', total=len(DATA))
-    assert _get(asset(url(kind)), tmp_path)[0].read_bytes() == DATA
-    assert server.seen[0][2] == "bytes=1000-" and len(server.seen) == 2
-
-
-def _leave_part(folder, url, data, **about):
-    (folder / f"{NAME}.part").write_bytes(data)
-    (folder / f"{NAME}.part.json").write_text(json.dumps({"url": url, **about}))
-
-
-@pytest.mark.parametrize(
-    "about",
-    [
-        {"version": '"0"', "total": len(DATA)},  # If-Range: the server sends the whole of its other version
-        {"version": None, "total": len(DATA) - 7},  # no version to ask for, but another length
-        {"version": None, "total": 2_000_000},
-        {"version": None, "total": None},  # nothing known: not resumed
-    ],
-)
-def test_bytes_of_an_older_file_are_never_joined_to_a_newer(url, asset, tmp_path, about):
-    _leave_part(tmp_path, url("ok"), b"x" * 1000, **about)
-    assert _get(asset(url("ok"), sha256=None), tmp_path)[0].read_bytes() == DATA
-
-
-def test_a_part_longer_than_the_file_now(url, asset, server, tmp_path):
-    _leave_part(tmp_path, url("ok"), b"x" * (len(DATA) + 9), version='"1"', total=len(DATA) + 99)
-    assert _get(asset(url("ok")), tmp_path)[0].read_bytes() == DATA
-    assert [seen[2] for seen in server.seen] == [f"bytes={len(DATA) + 9}-", None]
-
-
-def test_bytes_of_another_location_are_not_resumed(url, asset, tmp_path):
-    _leave_part(tmp_path, url("gone"), b"x" * 1000, version='"1"', total=len(DATA))
-    assert _get(asset(url("gone"), url("ok"), sha256=None), tmp_path)[0].read_bytes() == DATA
-
-
-def test_a_download_that_was_whole_but_not_moved(url, asset, server, tmp_path):
-    _leave_part(tmp_path, url("ok"), DATA, version='"1"', total=len(DATA))
-    assert _get(asset(url("ok")), tmp_path)[0].read_bytes() == DATA and not server.seen
-    (tmp_path / NAME).unlink()
-    (tmp_path / f"{NAME}.part.json").write_text("{")
-    (tmp_path / f"{NAME}.part").write_bytes(b"x")
-    assert _get("toy", tmp_path)[0].read_bytes() == DATA and len(server.seen) == 1
+    assert len(server.seen) == asked, "what is there and right is not fetched again"
 
 
 def test_the_first_location_that_works(url, asset, server, tmp_path):
-    name = asset("http://127.0.0.1:1/refused", url("dead"), url("html"), url("ok"), url("chunked"))
-    assert _get(name, tmp_path)[0].read_bytes() == DATA
-    assert [seen[0] for seen in server.seen] == ["dead", "html", "ok"]
+    name = asset("http://127.0.0.1:1/refused", url("dead"), url("html"), url("cut"), url("redirect"), url("gone"))
+    assert _get(name, tmp_path)[0].read_bytes() == DATA and _names(tmp_path) == [NAME]
+    assert {seen[0] for seen in server.seen} == {"dead", "html", "cut", "redirect", "ok"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("cut", f"ended after {CUT} of {len(DATA)} bytes"),
+        ("nolength", "does not say how long the file is"),
+        ("html", "not the file, but something that begins with b'<!DOCTYPE html>"),
+        ("redirect-ftp", "ftp"),
+    ],
+)
+def test_without_a_checksum_nothing_doubtful_is_kept(url, asset, tmp_path, kind, why):
+    with pytest.raises(VcworkError, match=why):
+        _get(asset(url(kind), sha256=None), tmp_path)
+    assert _names(tmp_path) == []
+
+
+def test_the_hub_s_own_client_fetches_from_the_hub(asset, tmp_path, monkeypatch):
+    def download(repository, name, revision):
+        if revision != "main":
+            raise ConnectionError("no such revision")
+        (tmp_path / "cached").write_bytes(DATA)
+        return tmp_path / "cached" if (repository, name) == ("owner/model", NAME) else None
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    name = asset(*(f"https://huggingface.co/owner/model/resolve/{revision}/{NAME}" for revision in ("abc", "main")))
+    assert _get(name, tmp_path / "w")[0].read_bytes() == DATA
+    with pytest.raises(VcworkError, match=r"resolve/abc/weights\.pth: ConnectionError: no such revision"):
+        _get(asset(f"https://huggingface.co/owner/model/resolve/abc/{NAME}"), tmp_path / "none")
 
 
 def test_a_wrong_checksum_keeps_nothing(url, asset, server, tmp_path):
@@ -213,18 +138,6 @@ def test_a_wrong_checksum_keeps_nothing(url, asset, server, tmp_path):
     server.files["good.pth"] = DATA + b"good"
     name = asset(url("ok"), url("ok", "good.pth"), sha256=hashlib.sha256(DATA + b"good").hexdigest())
     assert _get(name, tmp_path)[0].read_bytes() == DATA + b"good"
-
-
-def test_an_answer_that_is_another_thing(url, asset, tmp_path):
-    with pytest.raises(VcworkError, match="not the file, but something that begins with b'<!DOCTYPE html>"):
-        _get(asset(url("html"), sha256=None), tmp_path)
-    assert _names(tmp_path) == []
-
-
-def test_without_a_length_a_cut_could_not_be_told(url, asset, tmp_path):
-    with pytest.raises(VcworkError, match="does not say how long the file is"):
-        _get(asset(url("nolength"), sha256=None), tmp_path)
-    assert _names(tmp_path) == []
 
 
 def test_an_unknown_checksum_is_written_down_and_held_to(url, asset, server, tmp_path, capsys):
@@ -263,9 +176,9 @@ def test_locations_of_ones_own_come_first(url, asset, server, tmp_path):
     base = url("ok", "")
     for i, own in enumerate([store, f"{store}/", tmp_path / "other.bin", store.as_uri(), base, url("ok")]):
         assert _get(name, tmp_path / str(i), own)[0].read_bytes() == DATA
-    assert [seen[:2] for seen in server.seen] == [("ok", NAME)] * 2
+    assert set(server.seen) == {("ok", NAME)}
     assert fetch(name, tmp_path / "text", str(store), progress=False)[0].read_bytes() == DATA
-    with pytest.raises(VcworkError, match=r"nowhere.*: No such file.*\n.*HTTP 404"):
+    with pytest.raises(VcworkError, match=r"nowhere.*: no such file.*\n.*HTTP 404"):
         _get(name, tmp_path / "none", tmp_path / "nowhere")
 
 
@@ -273,24 +186,6 @@ def test_locations_of_ones_own_come_first(url, asset, server, tmp_path):
 def test_only_http_and_paths(asset, tmp_path, location):
     with pytest.raises(VcworkError, match="expected http, https, or a path"):
         _get(asset(), tmp_path, location)
-
-
-def test_redirects_stay_with_http(url, asset, tmp_path):
-    with pytest.raises(VcworkError, match=r"redirect to ftp://127\.0\.0\.1/weights\.pth refused"):
-        _get(asset(url("redirect-ftp")), tmp_path)
-
-
-def test_redirects_do_not_leave_https():
-    request = module.urllib.request.Request("https://host/a")
-    with pytest.raises(module.urllib.error.HTTPError, match="redirect to http://host/a refused"):
-        module._Redirects().redirect_request(request, None, 302, "", {}, "http://host/a")
-
-
-def test_the_unfinished_download_is_no_location(asset, tmp_path):
-    (tmp_path / f"{NAME}.part").write_bytes(DATA)
-    with pytest.raises(VcworkError, match="the unfinished download itself"):
-        _get(asset(), tmp_path, tmp_path / f"{NAME}.part")
-    assert (tmp_path / f"{NAME}.part").read_bytes() == DATA
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "/x", "..", "", ".hidden"])
@@ -303,12 +198,6 @@ def test_a_full_disk(url, asset, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    name = asset(url("ok"))
-    monkeypatch.setattr(module.os, "fsync", full)
-    with pytest.raises(VcworkError, match=rf"{NAME}.* could not be written.*\(No space left on device\)"):
-        _get(name, tmp_path)
-    assert NAME not in _names(tmp_path)
-    monkeypatch.undo()
     monkeypatch.setattr(module.os, "replace", full)
     with pytest.raises(VcworkError, match=r"could not be written.*\(No space left on device\)"):
         _get(asset(url("ok")), tmp_path)
