@@ -16,8 +16,6 @@ import numpy as np
 
 import vcwork
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_yaml
-from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.extract import chunks_of
 from vcwork.data.keyframes import keyframes_corpus
@@ -25,6 +23,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.measure.intervals import bootstrap_by_video
 from vcwork.measure.metrics import chance_recall_at_k, place
 from vcwork.search.index import VideoIndex
+from vcwork.training.recipe import read_recipe
 from vcwork.training.run import train
 
 QUERIES = {
@@ -42,14 +41,8 @@ QUERIES = {
 def keyframes_model(real: Path, folder: Path) -> Encoder:
     """The model of profile `keyframes`."""
     corpus, store = keyframes_corpus(real / "youcook2_keyframes", folder / "corpus", folder / "features")
-    given = read_yaml(Path(__file__).parents[1] / "params/keyframes/20_pretraining.yaml")
-    sizes = {"heads": 4, "ffn": 256} | {k: v for k, v in given.items() if k in ModelConfig.model_fields}
-    config = TrainConfig(
-        **{k: v for k, v in given.items() if k in TrainConfig.model_fields},
-        pairs=OverlapConfig(rule=given["pair_rule"]),
-        clusters=ClusterConfig(videos_per_batch=given["videos_per_batch"], retrieve=given["retrieve"]),
-    )
-    return train(corpus, store, folder / "checkpoint", sizes, config)
+    recipe = read_recipe("params/keyframes/recipes/pretraining.yaml")
+    return train(corpus, store, folder / "checkpoint", recipe.sizes, recipe.train)
 
 
 def main() -> None:

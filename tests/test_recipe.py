@@ -7,11 +7,13 @@ import torch
 from transformers import BertConfig, BertModel
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_yaml
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
-from vcwork.training.recipe import read_recipe
+from vcwork.training.recipe import Recipe, read_recipe
+from vcwork.training.workspace import TINY_SIZES, tiny_recipe, tiny_training
 
 
 def test_the_papers_recipe_is_the_published_one(root):
@@ -21,6 +23,25 @@ def test_the_papers_recipe_is_the_published_one(root):
     assert (train.epochs, train.lr, train.warmup, train.clip_norm, train.temperature) == (25, 5e-5, 1000, 2.0, 1.0)
     assert train.clusters.videos_per_batch * train.clusters.clips_per_video == 512
     assert read_recipe(root / "params" / "paper" / "recipes" / "pretraining.yaml", seed=3).train.seed == 3
+
+
+@pytest.mark.parametrize("profile", ["lab", "lab-large", "keyframes", "clips", "paper"])
+def test_notebook_20s_recipe_of_every_profile_can_be_read(root, profile):
+    [path] = (root / "params" / profile).glob("20_pretraining*.yaml")
+    recipe = read_recipe(read_yaml(path)["recipe"], seed=3)
+    assert recipe.train.seed == 3 and recipe.unlike_paper()
+
+
+def test_switches_change_what_they_name_and_nothing_else():
+    tiny = tiny_recipe(seed=2)
+    assert (tiny.sizes, tiny.train) == (TINY_SIZES, tiny_training(2)) and tiny.but() == tiny
+    rows = dict((name, here) for name, here, _ in tiny.but(5, 1e-2, 7, "strict", False, True).unlike_paper())
+    switched = {"epochs": 5, "lr": 1e-2, "clusters.videos_per_batch": 7, "pairs.rule": "strict"}
+    switched |= {"clusters.retrieve": False, "shuffle_captions": True}
+    assert rows == {name: here for name, here, _ in tiny.unlike_paper()} | switched
+    assert Recipe().unlike_paper() == []
+    with pytest.raises(VcworkError, match=r"rule: .*'any'"):
+        tiny.but(pair_rule="any")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ _WHERE = {
     "train": "run",
     "TINY_SIZES": "workspace",
     "prepare": "workspace",
+    "tiny_recipe": "workspace",
     "tiny_training": "workspace",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

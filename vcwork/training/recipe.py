@@ -1,7 +1,8 @@
 """A training recipe in one YAML file: sizes of the model, settings of the training, weights to begin with.
 
 Notebook 20 and `python -m vcwork pretrain` (alone or under torchrun) read the same file. Every key is a field of
-ModelConfig or TrainConfig, whose defaults are the paper's; feature width and vocabulary come from the data.
+ModelConfig or TrainConfig, whose defaults are the paper's; feature width and vocabulary come from the data. Notebook 20
+has a few switches on top (`Recipe.but`).
 """
 
 from pathlib import Path
@@ -35,6 +36,31 @@ class Recipe(Strict):
         """What differs from ModelConfig's defaults, so that a field added later changes no stored identity."""
         fields = ModelConfig.model_fields
         return {name: value for name, value in self.model.items() if value != fields[name].default}
+
+    def but(
+        self, epochs: int = 0, lr: float = 0.0, videos_per_batch: int = 0, pair_rule: str = "", retrieve: bool = True,
+        shuffle_captions: bool = False,
+    ) -> "Recipe":  # fmt: skip
+        """This recipe with notebook 20's switches set; each default leaves what is written. Raises VcworkError."""
+        train = self.train.model_dump()
+        train |= {name: value for name, value in {"epochs": epochs, "lr": lr}.items() if value}
+        train["shuffle_captions"] |= shuffle_captions
+        train["pairs"]["rule"] = pair_rule or train["pairs"]["rule"]
+        train["clusters"]["videos_per_batch"] = videos_per_batch or train["clusters"]["videos_per_batch"]
+        train["clusters"]["retrieve"] &= retrieve
+        return self.model_copy(update={"train": TrainConfig.checked(**train)})
+
+    def unlike_paper(self) -> list[tuple[str, Any, Any]]:
+        """(setting, here, in the paper) of all that differs from the paper's recipe."""
+        here, paper = self._flat(), Recipe()._flat()
+        return [(name, value, paper[name]) for name, value in here.items() if value != paper[name] and name != "seed"]
+
+    def _flat(self) -> dict[str, Any]:
+        """Every setting by its name, as `hidden` and `pairs.rule`."""
+        out = ModelConfig(**self.model).model_dump()
+        for name, value in self.train.model_dump().items():
+            out |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+        return out
 
 
 def read_recipe(path: str | Path, seed: int | None = None) -> Recipe:

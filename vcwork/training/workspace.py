@@ -18,6 +18,7 @@ from vcwork.data.lab.make import LabConfig, make_corpus
 from vcwork.data.store import FeatureStore, open_store
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
+from vcwork.training.recipe import Recipe
 from vcwork.training.run import train
 
 
@@ -88,3 +89,8 @@ def tiny_training(seed: int = 0) -> TrainConfig:
         pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=12),
         clusters=ClusterConfig(videos_per_batch=16, clips_per_video=6, clips_for_vector=4),
     )
+
+
+def tiny_recipe(seed: int = 0) -> Recipe:
+    """Both as one recipe."""
+    return Recipe(model=TINY_SIZES, train=tiny_training(seed))
