@@ -1,6 +1,5 @@
 """Captions: every format, what real files do to them, and rolling repeats removed word by word."""
 
-import json
 import math
 import random
 
@@ -11,15 +10,14 @@ from vcwork.base.errors import VcworkError
 from vcwork.data.captions import (
     Caption,
     CaptionReport,
-    CharacterDamage,
+    captions_of_entry,
     deduplicate,
-    deduplicate_characters,
     deduplicate_indexed,
     read_captions,
-    read_raw_caption_json,
     repeated_word_share,
     write_vtt,
 )
+from vcwork.data.howto100m.characters import deduplicate_characters
 
 VTT = """WEBVTT
 Kind: captions
@@ -75,25 +73,20 @@ def test_csv_and_txt(tmp_path):
     ]
 
 
-def test_raw_caption_json(tmp_path):
-    raw = {"x": {"start": [2, 0], "end": [3, 1], "text": ["b\nb", "a"]}, "y": {"start": [], "end": [], "text": []}}
-    report = CaptionReport()
-    captions = read_raw_caption_json(_file(tmp_path, "raw.json", json.dumps(raw)), report)
-    assert captions == {"x": [Caption(0, 1, "a"), Caption(2, 3, "b b")], "y": []}
+def test_an_entry_of_raw_caption_json():
+    report, entry = CaptionReport(), {"start": [2, 0], "end": [3, 1], "text": ["b\nb", "a"]}
+    assert captions_of_entry("raw.json: x", entry, report) == [Caption(0, 1, "a"), Caption(2, 3, "b b")]
     assert report == CaptionReport(reordered=1)
-    raw["x"]["end"] = [3]
-    with pytest.raises(VcworkError, match=r"raw\.json: x: expected .* lists of one length"):
-        read_raw_caption_json(_file(tmp_path, "raw.json", json.dumps(raw)))
+    for wrong in (entry | {"end": [3]}, {"start": []}, []):
+        with pytest.raises(VcworkError, match=r"raw\.json: x: expected .* lists of one length"):
+            captions_of_entry("raw.json: x", wrong, report)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"WEBVTT", b"WEBVTT\n\nNOTE nothing\n"])
-def test_empty_vtt_is_an_empty_list(tmp_path, content):
+def test_files_without_captions_are_empty_lists(tmp_path, content):
     assert read_captions(_file(tmp_path, "a.vtt", content)) == []
-
-
-@pytest.mark.parametrize("suffix", ["srt", "csv", "txt"])
-def test_other_empty_files(tmp_path, suffix):
-    assert read_captions(_file(tmp_path, f"a.{suffix}", b"")) == []
+    for suffix in ("srt", "csv", "txt"):
+        assert read_captions(_file(tmp_path, f"a.{suffix}", b"")) == []
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -145,9 +138,6 @@ def test_unreadable_files_are_named(tmp_path, name, content, message):
     with pytest.raises(VcworkError, match=message) as caught:
         read_captions(_file(tmp_path, name, content))
     assert str(tmp_path / name) in str(caught.value)
-
-
-def test_missing_file_is_named(tmp_path):
     with pytest.raises(VcworkError, match=r"none\.vtt: could not be read"):
         read_captions(tmp_path / "none.vtt")
 
@@ -166,12 +156,15 @@ def test_rolling_lines_keep_each_word_once():
     assert repeated_word_share(rolled) == pytest.approx(7 / 14)
 
 
-def test_words_are_never_cut():
-    assert _texts(deduplicate(_spoken("put the sauce", "everything in"))) == ["put the sauce", "everything in"]
-
-
-def test_longest_overlap_wins():
-    assert _texts(deduplicate(_spoken("go on go on", "go on go on now"))) == ["go on go on", "now"]
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [
+        (("put the sauce", "everything in"), ["put the sauce", "everything in"]),  # words are never cut
+        (("go on go on", "go on go on now"), ["go on go on", "now"]),  # the longest overlap wins
+    ],
+)
+def test_what_counts_as_a_repeat(shown, kept):
+    assert _texts(deduplicate(_spoken(*shown))) == kept
 
 
 def test_a_repeat_after_silence_is_speech():
@@ -196,62 +189,36 @@ def test_deduplicate_on_generated_rolls_returns_the_speech():
 
 
 class Coin:
-    """A generator whose coin always falls the same way, and which counts its throws."""
+    """A generator whose coin always falls the same way."""
 
     def __init__(self, heads: bool):
-        self.value, self.throws = (0.9 if heads else 0.1), 0
+        self.value = 0.9 if heads else 0.1
 
     def random(self) -> float:
-        self.throws += 1
         return self.value
 
 
+HALVES = [Caption(0, 4, "put the sauce in"), Caption(3, 6, "in the pot")]
+LONGER = [Caption(0, 3, "cut the carrot"), Caption(1, 5, "carrot"), Caption(2, 4, "cut the carrot and stir")]
+TWICE = _spoken("now that we chop that", "that we chop that onion")
+
+
 @pytest.mark.parametrize(
-    ("heads", "texts", "times"),
+    ("heads", "rows", "kept", "lacking"),
     [
-        (True, ["put the sauce", "verything in"], [(0, 1), (1, 2)]),
-        (False, ["put the sauc", "everything in"], [(0, 1), (1, 2)]),
+        (True, _spoken("put the sauce", "everything in"), _spoken("put the sauce", "verything in"), 1),
+        (False, _spoken("put the sauce", "everything in"), _spoken("put the sauc", "everything in"), 1),
+        (True, HALVES, [Caption(0, 4, "put the sauce in"), Caption(4, 6, "the pot")], 0),
+        (False, HALVES, [Caption(0, 3, "put the sauce"), Caption(3, 6, "in the pot")], 0),
+        (True, TWICE, _spoken("now that we chop that", "hat we chop that onion"), 1),  # a t, not a sentence
+        (None, LONGER, [Caption(0, 5, "cut the carrot and stir")], 0),  # None: no coin is thrown
+        (None, _spoken("take the pan", "an", "take the pancake"), [Caption(0, 3, "take the pancake")], 0),
+        (None, [], [], 0),
     ],
 )
-def test_character_rule_loses_a_letter(heads, texts, times):
-    kept, damage = deduplicate_characters(_spoken("put the sauce", "everything in"), Coin(heads))
-    assert _texts(kept) == texts and [(c.start_s, c.end_s) for c in kept] == times
-    assert (damage.overlaps, damage.truncated, damage.words_out) == (1, 1, 5)
-    assert damage.truncated_share == 0.2, "one word of five lacks its e"
-
-
-def test_character_rule_one_and_two_need_no_coin():
-    coin = Coin(True)
-    rows = [Caption(0, 3, "cut the carrot"), Caption(1, 5, "carrot"), Caption(2, 4, "cut the carrot and stir")]
-    kept, damage = deduplicate_characters(rows, coin)
-    assert kept == [Caption(0, 5, "cut the carrot and stir")], "min of the starts, max of the ends"
-    assert (coin.throws, damage.dropped, damage.replaced, damage.truncated, damage.swallowed) == (0, 1, 1, 0, 0)
-    kept, damage = deduplicate_characters(_spoken("take the pan", "an", "take the pancake"), coin)
-    assert _texts(kept) == ["take the pancake"] and damage.swallowed == 2, "'an' and 'pan' were words of their own"
-
-
-def test_character_rule_overlap_of_whole_words_and_its_times():
-    rows = [Caption(0, 4, "put the sauce in"), Caption(3, 6, "in the pot")]
-    kept, damage = deduplicate_characters(rows, Coin(True))
-    assert kept == [Caption(0, 4, "put the sauce in"), Caption(4, 6, "the pot")] and damage.truncated == 0
-    kept, _ = deduplicate_characters(rows, Coin(False))
-    assert kept == [Caption(0, 3, "put the sauce"), Caption(3, 6, "in the pot")]
-
-
-def test_character_rule_takes_the_shortest_overlap_and_so_misses_the_true_one():
-    rows = _spoken("now that we chop that", "that we chop that onion")
-    kept, damage = deduplicate_characters(rows, Coin(True))
-    assert _texts(kept) == ["now that we chop that", "hat we chop that onion"], "a t, not a sentence"
-    assert damage.missed == 1 and damage.truncated == 1
-    assert _texts(deduplicate(rows)) == ["now that we chop that", "onion"], "ours sees the words"
-
-
-def test_character_rule_on_what_broke_the_reference():
-    empty = CharacterDamage(captions_in=3, empty=3)
-    assert deduplicate_characters(_spoken("", " \n", math.nan), Coin(True)) == ([], empty)
-    assert deduplicate_characters([], Coin(True)) == ([], CharacterDamage()) and CharacterDamage().truncated_share == 0
-    kept, damage = deduplicate_characters(_spoken("", " a\nb ", ""), Coin(True))
-    assert _texts(kept) == ["a b"] and (damage.captions_in, damage.empty, damage.captions_out) == (3, 2, 1)
+def test_the_reference_s_rule_on_characters(heads, rows, kept, lacking):
+    assert deduplicate_characters(rows, None if heads is None else Coin(heads)) == (kept, lacking)
+    assert _texts(deduplicate(TWICE)) == ["now that we chop that", "onion"], "ours sees the words"
 
 
 def test_character_rule_depends_on_the_generator_alone():
@@ -284,19 +251,6 @@ def test_real_howto100m_files(real):
         kept = deduplicate(rows)
         assert repeated_word_share(kept) < 0.03 and len(kept) <= len(rows)
         assert set(" ".join(_texts(kept)).split()) == set(" ".join(_texts(rows)).split())
-
-
-def test_character_rule_on_real_files(real):
-    damage, unheard = CharacterDamage(), 0
-    for number, path in enumerate(sorted((real / "howto100m_asr").glob("*.csv"))):
-        rows = read_captions(path)
-        kept, one = deduplicate_characters(rows, np.random.default_rng([0, number]))
-        damage += one
-        said = {word for caption in rows for word in caption.text.split()}
-        unheard += sum(word not in said for caption in kept for word in caption.text.split())
-    assert damage.captions_in == 8006 and damage.words_out > 21_000
-    assert 0.014 < damage.truncated_share < 0.018, "1.6 % of the words lack letters"
-    assert 0.5 * damage.truncated < unheard <= damage.truncated, "words nobody said; some stumps are words by chance"
 
 
 def test_real_clips(real):

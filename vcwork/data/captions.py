@@ -1,12 +1,11 @@
-"""Timed captions: read VTT, SRT, HowTo100M csv and raw_caption.json, remove rolling repeats, write VTT.
+"""Timed captions: read VTT, SRT, csv and entries of HowTo100M's raw_caption.json, remove rolling repeats, write VTT.
 
 webvtt-py splits the cues and strips their tags; times are checked here, because it drops a malformed cue silently and
 we want its line number. A bad cue is dropped and counted and the file goes on; only a file of which nothing can be
 read is an error. Cues come back sorted by time, so the n-th cue is the n-th in time, not in the file.
-Rolling captions show a line twice; de-duplication works on words, so no word is ever cut. The reference code's rule,
-which works on characters and does cut words, is here too, by name, and counts its damage.
-Known gaps: `read_raw_caption_json` holds the file in memory (`vcwork.data.howto100m.convert` streams it); speaker names
-and cue positions are lost.
+Rolling captions show a line twice; de-duplication works on words, so no word is ever cut (the reference code's rule,
+which does cut words, is `vcwork.data.howto100m.characters`).
+Known gap: speaker names and cue positions are lost.
 """
 
 import csv
@@ -20,11 +19,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import webvtt
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json
+from vcwork.base.files import atomic_write
 
 CAPTION_SUFFIXES = (".vtt", ".srt", ".csv", ".txt")  # in order of preference when a video has several
 
@@ -85,17 +83,6 @@ def read_captions(path: str | Path, report: CaptionReport | None = None) -> list
     return captions
 
 
-def read_raw_caption_json(path: str | Path, report: CaptionReport | None = None) -> dict[str, list[Caption]]:
-    """HowTo100M's raw_caption.json, {id: {start: [], end: [], text: []}} -> captions of each id, as `read_captions`."""
-    raw, captions, found = read_json(path), {}, CaptionReport()
-    if not isinstance(raw, dict):
-        raise VcworkError(f"{path}: expected {{id: {{start, end, text}}}}, got a {type(raw).__name__}")
-    for key, entry in raw.items():
-        captions[key] = captions_of_entry(f"{path}: {key}", entry, found)
-    _tell(path, found, report)
-    return captions
-
-
 def captions_of_entry(where: str, entry: object, report: CaptionReport) -> list[Caption]:
     """One video's entry of raw_caption.json, {start: [], end: [], text: []}, as `read_captions`.
 
@@ -136,125 +123,6 @@ def repeated_word_share(captions: Iterable[Caption], max_gap_s: float = 3.0) -> 
     words = sum(len(caption.text.split()) for caption in captions)
     fresh = sum(len(fresh) for _, _, fresh in _fresh_words(captions, max_gap_s))
     return 1 - fresh / words if words else 0.0
-
-
-@dataclass
-class CharacterDamage:
-    """What `deduplicate_characters` did to the words. Counts add up over videos: `total += one`.
-
-    `truncated` words are in the result with letters missing at one end; `swallowed` words are gone, because their
-    letters happened to end, or begin, another word; `missed` counts overlaps cut shorter than they are, so that a
-    repeat stays.
-    """
-
-    captions_in: int = 0
-    captions_out: int = 0
-    empty: int = 0  # captions without text, left out
-    dropped: int = 0  # rule 1: the caption before ends with this one
-    replaced: int = 0  # rule 2: this one starts with the caption before
-    overlaps: int = 0  # rule 3: a coin decides who keeps the shared characters
-    words_out: int = 0
-    truncated: int = 0
-    swallowed: int = 0
-    missed: int = 0
-
-    @property
-    def truncated_share(self) -> float:
-        """Share of the words in the result that are truncated, in [0, 1]; 0 without words."""
-        return self.truncated / self.words_out if self.words_out else 0.0
-
-    def __iadd__(self, other: "CharacterDamage") -> "CharacterDamage":
-        for key, value in vars(other).items():
-            setattr(self, key, getattr(self, key) + value)
-        return self
-
-
-@dataclass
-class _Kept:
-    """A caption under the character rule; a cut end is one that lost letters of its outermost word."""
-
-    start_s: float
-    end_s: float
-    text: str
-    cut_head: bool = False
-    cut_tail: bool = False
-
-    def truncated(self) -> int:
-        return min(self.cut_head + self.cut_tail, len(self.text.split()))
-
-
-def deduplicate_characters(
-    captions: Iterable[Caption], rng: np.random.Generator
-) -> tuple[list[Caption], CharacterDamage]:
-    """The reference code's rule, by characters: for comparison with its published runs, not for use.
-
-    Of each caption and the last one kept: what that one ends with is dropped; what starts with that one replaces it;
-    else the *shortest* start of the caption that ends the one before counts as repeated, were it a single letter, and
-    a coin decides which of the two loses it. Without any caption that has text the result is empty, and `damage` says
-    so (the reference code fails there). An `end_s` before its `start_s` can come out, as it can there.
-    Source: VideoCLIP's reference code, described in its pre-processing. Departs: the coin is `rng`, not a global one;
-    captions arrive cleaned and sorted when they come from this module's readers.
-    """
-    kept: list[_Kept] = []
-    damage = CharacterDamage()
-    for caption in captions:
-        damage.captions_in += 1
-        text = caption.text.replace("\n", " ").strip() if isinstance(caption.text, str) else ""
-        if text:
-            _meet(kept, _Kept(caption.start_s, caption.end_s, text), rng, damage)
-        else:
-            damage.empty += 1
-    damage.captions_out = len(kept)
-    damage.words_out = sum(len(k.text.split()) for k in kept)
-    damage.truncated = sum(k.truncated() for k in kept)
-    return [Caption(k.start_s, k.end_s, k.text) for k in kept], damage
-
-
-def _meet(kept: list[_Kept], now: _Kept, rng: np.random.Generator, damage: CharacterDamage) -> None:
-    """The next caption meets the last one kept."""
-    if not kept:
-        kept.append(now)
-        return
-    last = kept[-1]
-    if last.text.endswith(now.text):
-        damage.dropped += 1
-        damage.swallowed += _inside_word(last.text, len(last.text) - len(now.text))
-        last.end_s = max(last.end_s, now.end_s)
-    elif now.text.startswith(last.text):
-        damage.replaced += 1
-        damage.swallowed += _inside_word(now.text, len(last.text))
-        kept[-1] = _Kept(min(last.start_s, now.start_s), max(last.end_s, now.end_s), now.text)
-    elif shared := _shared_lengths(last.text, now.text):
-        damage.overlaps += 1
-        damage.missed += len(shared) > 1
-        kept.append(_split_overlap(last, now, shared[0], heads=rng.random() > 0.5))
-    else:
-        kept.append(now)
-
-
-def _shared_lengths(last: str, now: str) -> list[int]:
-    """Every n for which the first n characters of `now` end `last`, shortest first."""
-    return [n for n in range(1, min(len(last), len(now))) if last.endswith(now[:n])]
-
-
-def _split_overlap(last: _Kept, now: _Kept, n: int, heads: bool) -> _Kept:
-    """The `n` shared characters stay in `last` (heads) or in `now` (tails); returns what follows `last`.
-
-    Both stay non-empty: texts are stripped, and neither holds the whole of the other here.
-    """
-    if heads:
-        last.end_s = max(last.end_s, now.start_s)
-        start_s = max(last.end_s, now.start_s)
-        return _Kept(start_s, max(now.end_s, start_s), now.text[n:].strip(), cut_head=_inside_word(now.text, n))
-    last.cut_tail = _inside_word(last.text, len(last.text) - n)
-    last.text = last.text[:-n].strip()
-    last.end_s = min(last.end_s, now.start_s)
-    return now
-
-
-def _inside_word(text: str, at: int) -> bool:
-    """Whether a cut before character `at` goes through a word."""
-    return 0 < at < len(text) and not text[at - 1].isspace() and not text[at].isspace()
 
 
 def write_vtt(path: str | Path, captions: Iterable[Caption]) -> None:
@@ -307,18 +175,18 @@ def _vtt_cues(path: Path, text: str) -> Iterator[_Cue]:
     first = text.split("\n", 1)[0]
     if text.strip() and not first.startswith("WEBVTT"):
         raise VcworkError(f"{path}, line 1: expected WEBVTT, got {first[:40]!r}")
-    return _subtitle_cues(path, text.split("\n"), "vtt")
+    return _subtitle_cues(path, text, "vtt")
 
 
 def _srt_cues(path: Path, text: str) -> Iterator[_Cue]:
-    return _subtitle_cues(path, text.split("\n"), "srt")
+    return _subtitle_cues(path, text, "srt")
 
 
-def _subtitle_cues(path: Path, lines: list[str], form: str) -> Iterator[_Cue]:
+def _subtitle_cues(path: Path, text: str, form: str) -> Iterator[_Cue]:
     """webvtt-py reads the file with each cue's number, in ms, in place of its time: we keep lines and check times."""
     timings: list[tuple[int, str]] = []
     numbered: list[str] = []
-    for line_number, line in enumerate(lines, 1):
+    for line_number, line in enumerate(text.split("\n"), 1):
         if _LIKE_TIMING.match(line):
             if form == "srt" and not (numbered and numbered[-1].strip().isdigit()):
                 numbered.append("0")  # a cue without its number; webvtt-py wants one

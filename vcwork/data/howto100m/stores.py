@@ -18,7 +18,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, sha256_file, write_json
 from vcwork.core.text import Tokenizer
 from vcwork.data import store as feature_store
-from vcwork.data.captions import Caption, deduplicate, deduplicate_characters
+from vcwork.data.captions import Caption, deduplicate
 from vcwork.data.howto100m.captions import (
     CaptionRule,
     CaptionStore,
@@ -31,6 +31,7 @@ from vcwork.data.howto100m.captions import (
     open_part,
     write_part,
 )
+from vcwork.data.howto100m.characters import deduplicate_characters
 from vcwork.data.howto100m.parts import Expected, Group, Parts
 from vcwork.data.howto100m.sources import Item
 from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store
@@ -100,9 +101,10 @@ def _as_tokens(
     if rule.dedup == "words":
         timed = deduplicate(timed)
     elif rule.dedup == "characters":
-        timed, damage = deduplicate_characters(timed, np.random.default_rng([rule.seed, zlib.crc32(item.id.encode())]))
-        for key in ("words_out", "truncated", "swallowed", "missed"):
-            item.counts[f"characters_{key}"] += getattr(damage, key)
+        coin = np.random.default_rng([rule.seed, zlib.crc32(item.id.encode())])
+        timed, truncated = deduplicate_characters(timed, coin)
+        item.counts["characters_words_out"] += sum(len(c.text.split()) for c in timed)
+        item.counts["characters_truncated"] += truncated
     tokens = cut_tokens([c.text for c in timed], tokenizer, rule.cut)
     return [c.start_s for c in timed], [c.end_s for c in timed], tokens
 
