@@ -174,9 +174,10 @@ def test_published_numbers_alone_settle_some() -> None:
 def test_a_number_of_the_same_protocol_confirms_and_another_pool_does_not() -> None:
     claim = next(c for c in CLAIMS if c.id == "T1 MSR-VTT zero-shot R@1")
     key = claim.measured[1]
+    way = {"benchmark": "MSR-VTT", "right": "own pair", "windows": "first", "cls": "attended"}
 
     def with_run(value: float, split: str, model: str = "abcdef12", **card) -> ledger.Entry:
-        found = {key: [result("t2v_R@1", value, split, model="abcdef1234567890", **card)]}
+        found = {key: [result("t2v_R@1", value, split, model="abcdef1234567890", **way | card)]}
         return ledger.ledger(ledger.gather(results=found, model=model), [claim])[0]
 
     same = {"pool": 1000, "captions": 1}
@@ -186,6 +187,8 @@ def test_a_number_of_the_same_protocol_confirms_and_another_pool_does_not() -> N
     assert other.verdict.word == "not testable here" and "split, pool differ: MSR-VTT 1k-A 968" in other.measured
     tricked = with_run(0.105, "MSR-VTT 1k-A 1,000", tricks=("dual softmax",), **same)
     assert tricked.verdict.word == "not testable here" and "tricks differ" in tricked.measured
+    cut = with_run(0.105, "MSR-VTT 1k-A 1,000", **same, windows="overlapping", right="same group")
+    assert cut.verdict.word == "not testable here" and "right, windows differ" in cut.measured
     for model in ("", "12345678"):
         somebodys = with_run(0.105, "MSR-VTT 1k-A 1,000", model, **same)
         assert somebodys.verdict.word == "not testable here" and "model differ" in somebodys.measured
@@ -193,9 +196,11 @@ def test_a_number_of_the_same_protocol_confirms_and_another_pool_does_not() -> N
         with_run(0.1, "MSR-VTT 1k-A 1,000", "abc")
 
 
-def test_the_lab_world_has_a_column_of_its_own_and_decides_nothing() -> None:
+@pytest.mark.parametrize("split", ["lab test", "MSR-VTT 1k-A 1,000"])
+def test_numbers_of_no_benchmark_have_a_column_of_their_own_and_decide_nothing(split: str) -> None:
+    """Whatever a corpus calls its split: the card says whether it is a published one."""
     notebook = "30_text_video_retrieval"
-    lab = {notebook: [result("t2v_R@1", 0.9, "lab test", pool=1000, captions=1)]}
+    lab = {notebook: [result("t2v_R@1", 0.9, split, pool=1000, captions=1)]}
     before, after = judged(ledger.gather()), judged(ledger.gather(results=lab))
     assert {k: e.verdict for k, e in before.items()} == {k: e.verdict for k, e in after.items()}
     changed = [k for k in before if before[k] != after[k]]
@@ -206,7 +211,7 @@ def test_the_lab_world_has_a_column_of_its_own_and_decides_nothing() -> None:
             "T1 YouCook2 zero-shot R@1"
         ]
         assert entry.lab.startswith(word)
-    at = [ledger.COLUMNS.index(name) for name in ("published or stated", "measured here", "lab world: direction")]
+    at = [ledger.COLUMNS.index(name) for name in ("published or stated", "measured here", "elsewhere: direction")]
     assert len(set(at)) == 3
 
 

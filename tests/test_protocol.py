@@ -51,13 +51,15 @@ def test_but_adds_to_the_rule_and_replaces_the_rest():
     ("missing", (3, 2), r"missing to be \(absent, expected\) counts"),
     ("truncation", ("cut", 1.5), r"truncation to be \(rule, share from 0 to 1\)"),
     ("ties", "lucky", "ties to be one of expected, optimistic, pessimistic, reference, got 'lucky'"),
+    ("cls", "masked", "cls to be one of attended, hidden, got 'masked'"),
+    ("windows", "last", "windows to be one of overlapping, first, got 'last'"),
     ("tricks", "dsl", "tricks to be a tuple of names"),
     ("split", None, "split to be a text, got None"),
 ])  # fmt: skip
 def test_a_field_that_cannot_be_is_named(field, value, message):
     with pytest.raises(VcworkError, match=f"protocol card: expected {message}"):
         Card(**{field: value})
-    with pytest.raises(VcworkError, match="expected the fields captions, features"):
+    with pytest.raises(VcworkError, match="expected the fields benchmark, captions"):
         as_card({"galery": 3})
 
 
@@ -132,6 +134,6 @@ def test_a_papers_number_stands_only_beside_its_own_protocol():
     same = replace(FULL, pool=1000, tricks=())
     assert "22.7 %" in result_tables.results_table([_result(same, paper=0.227, paper_protocol=published)])
     other = result_tables.results_table([_result(FULL.but(tricks=()), paper=0.227, paper_protocol=published)])
-    assert "22.7 %" not in other and "not comparable (pool)" in other
+    assert "22.7 %" not in other and "not comparable (there pool 1,000)" in other
     stored = _result(same, paper=0.227, paper_protocol=published).as_dict()
     assert stored["paper"] == 0.227 and as_result(stored).paper_protocol == published

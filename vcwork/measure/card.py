@@ -13,7 +13,14 @@ from typing import Any
 
 from vcwork.base.errors import VcworkError
 
-TIES = ("expected", "optimistic", "pessimistic", "reference")
+CHOICES: dict[str, tuple[str, ...]] = {  # fields that programs compare word by word, and what they may say
+    "ties": ("expected", "optimistic", "pessimistic", "reference"),
+    "right": ("own pair", "same group"),  # retrieval: which items count as right where several show the same
+    "cls": ("attended", "hidden"),  # may the seconds of a video look at its CLS?
+    "windows": ("overlapping", "first"),  # clips longer than the model's window: averaged windows, or the first alone
+    "gamma": ("chosen on val", "repeats dropped", "repeats kept"),  # background: labels of one text once, or as many
+}
+TIES = CHOICES["ties"]
 
 # what a table demands of a card, by task; a task that is not listed needs a split and a rule
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -28,7 +35,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "neighbours": ("pool", "rule"),
 }
 MODELLED = frozenset(NEEDS) - {"neighbours"}  # of these a record also names the model and the features
-COMPARED = ("split", "pool", "captions", "ties", "tricks")  # where a published number has to agree
+COMPARED = ("split", "pool", "captions", *CHOICES, "tricks")  # where a published number has to agree
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ class Card:
     a reader must know, as text; pool: items to choose from (a mean where it differs); captions: texts for one video or
     clip; missing: (absent, expected) items; truncation: (rule, share of the items it touches); ties: one of `TIES`;
     tricks: what the test saw beyond the model, empty for none; model, features: hashes, or a name where there is none;
-    interval: what is drawn again; tied: how many of the items had a tie that the rule decided. Raises VcworkError where
-    a field cannot be what it says.
+    interval: what is drawn again; tied: how many of the items had a tie that the rule decided; benchmark: its name,
+    where the corpus is a published one; right, cls, windows, gamma: one of their `CHOICES`, empty where the task has no
+    such thing. Raises VcworkError where a field cannot be what it says.
     """
 
     task: str = ""
@@ -56,12 +64,17 @@ class Card:
     features: str = ""
     interval: str = ""
     tied: int | None = None
+    benchmark: str = ""
+    right: str = ""
+    cls: str = ""
+    windows: str = ""
+    gamma: str = ""
 
     def __post_init__(self) -> None:
         for name in ("missing", "truncation", "tricks"):  # JSON knows lists only
             if isinstance(getattr(self, name), list):
                 object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("task", "split", "rule", "ties", "model", "features", "interval"):
+        for name in ("task", "split", "rule", "model", "features", "interval", "benchmark"):
             self._check(name, isinstance(getattr(self, name), str), "a text")
         for name in ("pool", "captions"):
             value = getattr(self, name)
@@ -69,7 +82,8 @@ class Card:
         self._check("missing", self.missing is None or _is_missing(self.missing), "(absent, expected) counts")
         self._check("truncation", self.truncation is None or _is_cut(self.truncation), "(rule, share from 0 to 1)")
         self._check("tied", self.tied is None or (isinstance(self.tied, int) and self.tied >= 0), "a count")
-        self._check("ties", self.ties in ("", *TIES), f"one of {', '.join(TIES)}")
+        for name, choices in CHOICES.items():
+            self._check(name, getattr(self, name) in ("", *choices), f"one of {', '.join(choices)}")
         named = isinstance(self.tricks, tuple) and all(isinstance(t, str) and t for t in self.tricks)
         self._check("tricks", named, "a tuple of names")
 
@@ -82,6 +96,7 @@ class Card:
         return join(
             self.split, self.rule, _pool(self.pool), _captions(self.captions), _missing(self.missing),
             f"{self.truncation[0]} ({self.truncation[1]:.0%})" if self.truncation else "",
+            f"CLS {self.cls}" if self.cls else "", f"gamma {self.gamma}" if self.gamma else "",
             _ties(self.ties, self.tied),
             f"TEST-TIME TRICK: {', '.join(self.tricks)}" if self.tricks else "",
             f"95 % interval over {self.interval}" if self.interval else "",
@@ -102,8 +117,13 @@ class Card:
         return [name for name in needed if not getattr(self, name)]
 
     def differs(self, other: "Card") -> list[str]:
-        """Names of the `COMPARED` fields in which `other` states something else than this card."""
-        return [name for name in COMPARED if getattr(other, name) not in ("", None, getattr(self, name))]
+        """Names of the `COMPARED` fields in which `other` states something else than this card.
+
+        How long clips are read makes no difference where none is longer than the window.
+        """
+        alike = ("windows",) if self.truncation is not None and not self.truncation[1] else ()
+        return [name for name in COMPARED
+                if name not in alike and getattr(other, name) not in ("", None, getattr(self, name))]  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that are not empty, for JSON."""

@@ -247,8 +247,13 @@ def paper_cell(result: Result) -> str:
     """The published number where its protocol is this one's, else in what the two differ."""
     if result.paper is None:
         return ""
-    other = result.protocol.differs(result.paper_protocol)
-    return f"not comparable ({', '.join(other)})" if other else result.show("paper")
+    there = result.paper_protocol
+    other = [_said(name, getattr(there, name)) for name in result.protocol.differs(there)]
+    return f"not comparable (there {', '.join(other)})" if other else result.show("paper")
+
+
+def _said(name: str, value: Any) -> str:
+    return f"{name} {value:,g}" if isinstance(value, int | float) else f"{name} {value or 'none'}"
 
 
 def _named(best: tuple[str, float] | None, unit: str) -> str:

@@ -43,12 +43,20 @@ class Claim:
 
 PAPER, FOUND = "paper", "found"
 SILENCE = "COIN background from its averages"
-YC2 = Card("retrieval", "YouCook2 val 3,305 (paper)", pool=3305, captions=1)
-VTT = Card("retrieval", "MSR-VTT 1k-A 1,000", pool=1000, captions=1)
-MOMENTS = Card("didemo", "DiDeMo test 4,021 sentences (moments, not paragraphs)", pool=21)
-QA = Card("videoqa", "MSR-VTT-QA multiple choice 2,990", pool=5)
-COIN = Card("segmentation", "COIN testing 2,797 videos", pool=778)
-STEPS = Card("localization", "CrossTask test 1,690 videos of 18 tasks (30 a task to train, RandomState(0))")
+_READ = {"windows": "first", "cls": "attended"}  # as the reference code reads clips
+_SECONDS = {"windows": "overlapping", "cls": "hidden"}  # and videos, second by second
+_PAIRS = {"captions": 1, "right": "own pair", **_READ}
+YC2 = Card("retrieval", "YouCook2 val 3,305 (paper)", pool=3305, benchmark="YouCook2", **_PAIRS)
+VTT = Card("retrieval", "MSR-VTT 1k-A 1,000", pool=1000, benchmark="MSR-VTT", **_PAIRS)
+MOMENTS = Card("didemo", "DiDeMo test 4,021 sentences (moments, not paragraphs)", pool=21, benchmark="DiDeMo")
+QA = Card("videoqa", "MSR-VTT-QA multiple choice 2,990", pool=5, benchmark="MSR-VTT-QA", **_READ)
+COIN = Card("segmentation", "COIN testing 2,797 videos", pool=778, gamma="repeats kept", benchmark="COIN", **_SECONDS)
+STEPS = Card(
+    "localization",
+    "CrossTask test 1,690 videos of 18 tasks (30 a task to train, RandomState(0))",
+    benchmark="CrossTask",
+    **_SECONDS,
+)
 RETRIEVAL, CHOICE, WHERE, NAMED, MOMENT, LABEL, PAIRS = (
     "30_text_video_retrieval", "31_video_qa", "32_action_localization", "33_action_segmentation", "35_moment_search",
     "34_zero_shot_classification", "11_overlapped_pairs",

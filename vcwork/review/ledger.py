@@ -3,7 +3,8 @@
 `judge` is the rule, a pure function. What it is given: the published number with its binomial interval, the best score
 of something that never looked, and what was measured here under the published protocol (split, gallery) with the
 paper's model. Annotations give the blind scores (`vcwork.review.blind`), `checks` closed forms, a finished run its
-metrics. Numbers of the generated lab world decide nothing: a column of their own says in which direction they point.
+metrics. Numbers of no published benchmark (the generated lab world, own corpora) decide nothing: a column of their own
+says in which direction they point.
 Gap: a paper's number comes without per-query results and from one training seed, so its interval is too narrow.
 """
 
@@ -25,7 +26,6 @@ from vcwork.review import blind
 from vcwork.review.claims import CLAIMS, Claim
 
 VERDICTS = ("confirmed", "within noise", "not testable here", "contradicted")
-LAB = "lab"  # name of the generated corpus, with which its splits begin
 Z_CLEAR = 1.96
 
 
@@ -159,7 +159,8 @@ def gather(
 ) -> Evidence:
     """Evidence from `blind.everything` (made-up results are none, and are left out) and from results by notebook.
 
-    Results of the lab world go where only their direction is read. model: see `Evidence`; VcworkError if too short.
+    Results of the lab world, and of any corpus that is no published benchmark, go where only their direction is read.
+    model: see `Evidence`; VcworkError if too short.
     """
     if 0 < len(model) < 8:
         raise VcworkError(f"model: expected a hash or its first 8 digits, got {model!r}")
@@ -167,8 +168,8 @@ def gather(
     sides: tuple[dict, dict] = {}, {}
     for notebook, rows in (results or {}).items():
         for r in rows:
-            of_lab = r.protocol.split.split(" ")[0] == LAB
-            sides[of_lab].setdefault((notebook, r.name), r)
+            elsewhere = not r.protocol.benchmark
+            sides[elsewhere].setdefault((notebook, r.name), r)
     return Evidence(found, *sides, model)
 
 
@@ -227,7 +228,7 @@ class Entry:
         return (*claim, self.published, self.trivial, self.measured, self.lab, self.verdict.word, why)
 
 
-COLUMNS = ("id", "claim", "published or stated", "trivial", "measured here", "lab world: direction", "verdict", "why")
+COLUMNS = ("id", "claim", "published or stated", "trivial", "measured here", "elsewhere: direction", "verdict", "why")
 
 
 def ledger(evidence: Evidence, claims: Sequence[Claim] = CLAIMS) -> list[Entry]:
@@ -343,7 +344,7 @@ def ledger_text(entries: Sequence[Entry]) -> str:
     for e in entries:
         _, claim, published, trivial, measured, lab, word, why = e.cells()
         lines.append(f"{e.claim.id.ljust(width)}  {word.upper() if word == 'contradicted' else word}: {claim}")
-        held = {"published": published, "trivial": trivial, "measured here": measured, "lab world": lab, "why": why}
+        held = {"published": published, "trivial": trivial, "measured here": measured, "elsewhere": lab, "why": why}
         lines += [f"{'':{width}}    {name}: {text}" for name, text in held.items() if text]
     return "\n".join(lines)
 

@@ -1,16 +1,12 @@
 """The paper's zero-shot numbers beside ours: on the benchmark they were measured on, and on nothing else.
 
 Values and protocol cards are those of `vcwork.review.claims`; here stands which metric of which notebook they belong
-to. How names of splits are compared: "YouCook2 val 3,350 (HowTo100M csv)" and "YouCook2 val 3,305 (paper)" are one
-*part* of one benchmark (`part_of`: without numbers and what is in brackets), so that the paper's number stands in the
-table, as "not comparable (pool)" while the galleries differ. Where they differ in something else than a field of the
-card, the number stands in the protocol's words, with the difference, and not in the column. Another part, and a corpus
-that is no benchmark, get nothing.
+to. A paper's number stands in the table for the benchmark's test split, as "not comparable (there pool 3,305)" while a
+field of the two cards differs. Where they differ in something that is no field, the number stands in the protocol's
+words, with the difference, and not in the column. Another split, and a corpus that is no benchmark, get nothing.
 Gap: of two lists of one part and one length nobody can say here whether they hold the same items.
 """
 
-import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -18,8 +14,6 @@ from vcwork.data.corpus import Corpus
 from vcwork.measure.card import Card
 from vcwork.measure.result import Result, show
 from vcwork.review.claims import MOMENTS, TABLES, Claim
-
-_NUMBERS = re.compile(r"(?<!\S)[\d,]+( of [\d,]+)?(?!\S)")  # "3,305", and "3,260 of 3,350" where items were lost
 
 
 @dataclass(frozen=True)
@@ -48,25 +42,21 @@ _METRICS = {  # claim: the metrics of ours that count as it counts
     "T5 CrossTask zero-shot": ("recall",),
 }
 ROWS: dict[tuple[str, str], Row] = {
-    (claim.card.split.split(" ")[0], metric): _row(claim)
+    (claim.card.benchmark, metric): _row(claim)
     for claim in TABLES for metric in _METRICS.get(claim.id, ())
 }  # fmt: skip
 """{(benchmark, metric): the paper's zero-shot row}; benchmarks as `corpus.meta["benchmark"]["name"]` has them."""
 
 
 def with_paper(results: Iterable[Result], corpus: Corpus) -> list[Result]:
-    """The results, those of a benchmark with the paper's number for the same part of it; never an error."""
-    benchmark = corpus.meta.get("benchmark", {}).get("name", "")
-    return [_with(result, ROWS.get((benchmark, result.name))) for result in results]
-
-
-def part_of(split: str) -> str:
-    """Benchmark and part of a split's full name: "YouCook2 val 3,305 (paper)" -> "YouCook2 val"."""
-    return " ".join(_NUMBERS.sub("", split.split(" (")[0]).split())
+    """The results, those of a benchmark's test split with the paper's number for it; never an error."""
+    known = corpus.meta.get("benchmark", {"name": "", "splits": {}})
+    tested = known["splits"].get("test")
+    return [_with(r, ROWS.get((known["name"], r.name)) if r.protocol.split == tested else None) for r in results]
 
 
 def _with(result: Result, row: Row | None) -> Result:
-    if row is None or part_of(row.card.split) != part_of(result.protocol.split):
+    if row is None:
         return result
     if other := _unlike(result, row):
         said = f"the paper's zero-shot {show(row.value)} is not comparable: {other}"
@@ -77,23 +67,16 @@ def _with(result: Result, row: Row | None) -> Result:
 
 def _unlike(result: Result, row: Row) -> str:
     """What is not the paper's way, where the cards' fields alone would not say so; "" otherwise."""
-    card, pool = result.protocol, result.protocol.pool
-    if row.card.pool not in (None, pool):
+    card = result.protocol
+    if row.card.pool not in (None, card.pool):
         return ""  # the card says it
     if card.tricks:
         return f"there without {', '.join(card.tricks)}"
-    if _count(card.split) != _count(row.card.split):
-        return f"measured on {row.card.split}"
-    if row.card.task in ("videoqa", "didemo") and result.n != row.n:
-        return f"measured on {row.n:,} items"
-    if row.card.task == "retrieval" and "only its own pair counts" not in card.rule:
-        k = int(result.name.rpartition("@")[2])
-        if not math.isclose(result.chance, k / pool):  # somewhere two items are right
-            return "there only the very pair counts (ties: reference, and instance_R@1)"
+    absent, expected = card.missing or (0, 0)
+    what, n = _COUNTED.get(row.card.task, "videos"), result.n if row.card.task in _COUNTED else expected - absent
+    if row.card.task != "retrieval" and n != row.n:  # of a gallery the pool says it
+        return f"measured on {row.n:,} {what}"
     return ""
 
 
-def _count(split: str) -> str:
-    """How many the split has, as its name says: the first number of it."""
-    found = _NUMBERS.search(split)
-    return found[0].split(" ")[0] if found else ""
+_COUNTED = {"videoqa": "clips", "didemo": "sentences"}  # what was averaged; elsewhere the paper counts videos

@@ -66,7 +66,8 @@ def setting_of(
     store: hash of the features, and how many of the split's videos have none; encoder: hash of the model; with both the
     share of videos, or of `clips` where given, that do not fit its window at once (they are read in windows, not cut).
     """
-    card = Card(split=_full_name(corpus, split), rule=_distance(corpus, split))
+    benchmark = corpus.meta.get("benchmark", {}).get("name", "")
+    card = Card(split=_full_name(corpus, split), rule=_distance(corpus, split), benchmark=benchmark)
     if store is None:
         return card if encoder is None else card.but(model=encoder.digest)
     videos = corpus.split(split)
@@ -77,7 +78,7 @@ def setting_of(
     lengths = [store.lengths[v.id] for v in videos if v.id in store] if clips is None else [*map(len, clips.features)]
     share = float(np.mean(np.array(lengths) > encoder.window)) if lengths else 0.0
     rule = f"{'videos' if clips is None else 'clips'} over {encoder.window} s read in half-overlapping windows"
-    return card.but(model=encoder.digest, truncation=(rule, share))
+    return card.but(model=encoder.digest, truncation=(rule, share), windows="overlapping", cls="attended")
 
 
 def _full_name(corpus: Corpus, split: str) -> str:

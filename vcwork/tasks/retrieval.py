@@ -109,7 +109,8 @@ def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: Card, optio
     if not keep.any():
         raise VcworkError(f"{side.prefix}: no query shares a group with any of {side.scores.shape[1]} items")
     kept = side if keep.all() else side.rows(keep)
-    protocol = _protocol(side, int((~keep).sum()), ties, setting)
+    alone = "own pair" if (side.relevant.sum(1) == 1).all() and side.paired else "same group"  # one text a group
+    protocol = _protocol(side, int((~keep).sum()), ties, setting, right=alone)
     results = _ranked(kept, kept.relevant, ks, ties, protocol, options)
     if side.paired:
         results.append(_instance(side, ties, setting, options))
@@ -164,7 +165,7 @@ def _collapsed(places: metrics.Places) -> metrics.Places:
 
 def _instance(side: _Side, ties: str, setting: Card, options: dict) -> Result:
     places, others = _places(side, np.eye(len(side.scores), dtype=bool))
-    protocol = _protocol(side, 0, ties, setting, "only its own pair counts")
+    protocol = _protocol(side, 0, ties, setting, "only its own pair counts", right="own pair")
     found = _at_k(side, places, others, 1, ties, protocol, options)
     return replace(found, name=f"{side.prefix}instance_R@1")
 
@@ -207,7 +208,7 @@ def _reference(side: _Side, ks: tuple[int, ...], setting: Card, options: dict) -
     places, others = _places(side, np.eye(len(side.scores), dtype=bool))
     known = {name: each for name, each in others.items() if name == "constant score"}
     rule = f"only its own pair counts, {int(places.tied.sum())} entries counted"
-    card = _protocol(side, 0, REFERENCE, setting, rule).but(tied=places.n_ties)
+    card = _protocol(side, 0, REFERENCE, setting, rule, right="own pair").but(tied=places.n_ties)
     results = []
     for k in [k for k in ks if k < places.n_items]:
         parts = [sum_by_video(each, side.groups) for each in places.entries(k)]
@@ -225,7 +226,7 @@ def _reference(side: _Side, ks: tuple[int, ...], setting: Card, options: dict) -
 
 def _protocol(
     side: _Side, left_out: int, ties: str, setting: Card,
-    rule: str = "any item of the same group counts", pool: float | None = None,
+    rule: str = "any item of the same group counts", pool: float | None = None, right: str = "same group",
 ) -> Card:  # fmt: skip
     way = "text to video" if side.prefix == "t2v_" else "video to text"
     lost = f", {left_out} left out without a right (or wrong) item" if left_out else ""
@@ -233,6 +234,7 @@ def _protocol(
     return setting.but(
         f"{way}, {len(side.scores) - left_out} queries{lost}; {rule}",
         task="retrieval", pool=side.scores.shape[1] if pool is None else pool, captions=texts / clips, ties=ties,
+        right=right,
         interval="queries, gallery fixed" if side.query_video is None else "videos, gallery fixed",
     )  # fmt: skip
 
