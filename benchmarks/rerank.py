@@ -86,7 +86,7 @@ def one(folder: Path, options: argparse.Namespace) -> dict:
 def seconds_a_query(scorer, encoder, clips: Clips, top: int, repeats: int) -> dict[str, list[float]]:
     """Milliseconds a sentence [median, least, most] of several passes over all sentences, one sentence at a time."""
     vectors = np.random.default_rng(0).standard_normal((len(clips.sentences), encoder.model.config.embedding))
-    video, mask = rerank._video_states(encoder, clips.features, 256)
+    video, mask = rerank.video_states(encoder, clips.features, 256)
     took: dict[str, list[float]] = {"encoding": [], "dot product": [], "cross-attention": []}
     some = range(0, len(clips.sentences), max(1, len(clips.sentences) // 50))
     for _ in range(repeats):
@@ -97,7 +97,7 @@ def seconds_a_query(scorer, encoder, clips: Clips, top: int, repeats: int) -> di
             spent["encoding"] += (now := time.perf_counter()) - clock
             order = np.argsort(-(vectors @ text))[:top]
             spent["dot product"] += (later := time.perf_counter()) - now
-            states, words = rerank._text_states(encoder, [clips.sentences[q]], 1)
+            states, words = rerank.text_states(encoder, [clips.sentences[q]], 1)
             with torch.inference_mode():
                 rows = torch.from_numpy(order.copy())
                 scorer.pairs(video[rows], mask[rows], states.expand(top, -1, -1), words.expand(top, -1))

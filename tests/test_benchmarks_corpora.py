@@ -16,8 +16,8 @@ from vcwork.data.benchmarks.coin import read_coin
 from vcwork.data.benchmarks.corpora import SOURCES, benchmark_corpus, questions, read_benchmark, splits_table
 from vcwork.data.benchmarks.features import FeatureFolder, carve_val, contract_beside, with_features
 from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
-from vcwork.data.contracts import S3D_FEATURES
 from vcwork.data.coverage import coverage_of
+from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.encoder import Encoder
 from vcwork.review.corpus_numbers import describe
 from vcwork.tasks import cases as evaluation

@@ -66,7 +66,7 @@ def test_another_contract_is_refused_naming_both(folder):
 
 
 def test_absent_or_unfinished_is_refused(folder, tmp_path):
-    with pytest.raises(VcworkError, match=r"expected a checkpoint \(checkpoint.json\), found none"):
+    with pytest.raises(VcworkError, match=r"expected a finished checkpoint \(checkpoint.json\), found none; train one"):
         load_encoder(tmp_path / "nowhere")
     (folder / "checkpoint.json").unlink()
     with pytest.raises(VcworkError, match="found none"):
@@ -104,7 +104,7 @@ def test_another_vocabulary_is_refused(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": "other"}, "expected format vcwork-checkpoint-1, got 'other'"),
+        ({"format": "other"}, "expected format 'vcwork-checkpoint-1', got 'other'"),
         ({"model": {"hidden": "wide"}}, "ModelConfig: .*hidden"),
         ({"contract": {"backbone": "toy"}}, "checkpoint.json: expected another structure"),
         ({"digest": None}, "damaged or swapped"),

@@ -35,7 +35,7 @@ def small(reference, tmp_path_factory):
 @pytest.fixture
 def ours(tmp_path):
     """A small file in the released layout, exported from an untrained model of ours."""
-    from vcwork.data.contracts import S3D_FEATURES
+    from vcwork.data.store import S3D_FEATURES
     from vcwork.encoders.checkpoint import save_encoder
     from vcwork.encoders.encoder import Encoder
 
@@ -189,8 +189,8 @@ def test_heads_must_be_said_and_vocabulary_must_fit(ours, tmp_path):
 def test_contract_is_that_of_our_s3d(tmp_path, ours):
     """Features of S3D under its defaults open an imported checkpoint, if it was told the same weights."""
     from vcwork.data.backbones.s3d import S3DBackbone, write_untrained
-    from vcwork.data.contracts import S3D_FEATURES
     from vcwork.data.extract import contract_of
+    from vcwork.data.store import S3D_FEATURES
 
     weights = write_untrained(tmp_path / "s3d.pth")
     found = contract_of(S3DBackbone(weights))

@@ -16,9 +16,7 @@ from vcwork.encoders.rerank import (
     CrossConfig,
     CrossScorer,
     cross_scores,
-    load_scorer,
     rerank,
-    save_scorer,
     train_scorer,
 )
 
@@ -136,21 +134,6 @@ def test_it_learns_where_the_dual_encoder_knows_nothing():
     assert (found == np.arange(12)).mean() >= 0.6, "by chance a twelfth"
 
 
-def test_saved_and_refused(tmp_path):
-    enc, made = encoder(), scorer(layers=2)
-    save_scorer(tmp_path, made, enc)
-    again = load_scorer(tmp_path, enc)
-    with torch.no_grad():
-        given = *states(3, 7, 0), *states(4, 5, 1)
-        assert torch.equal(again(*given), made(*given)) and again.config == made.config
-    other = encoder()
-    other.digest = "def"
-    with pytest.raises(VcworkError, match="made for encoder abc, got def"):
-        load_scorer(tmp_path, other)
-    (tmp_path / "scorer.safetensors").write_bytes((tmp_path / "scorer.safetensors").read_bytes()[:-1] + b"x")
-    with pytest.raises(VcworkError, match="damaged"):
-        load_scorer(tmp_path, enc)
-    with pytest.raises(VcworkError, match="holds no scorer"):
-        load_scorer(tmp_path / "none", enc)
+def test_heads_must_divide_the_width():
     with pytest.raises(VcworkError, match="do not divide"):
         CrossScorer(30, CrossConfig(heads=4))

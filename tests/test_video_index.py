@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 import pytest
 
-import vcwork.base.sealed as index_files
+import vcwork.base.sealed as sealed
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file, sha256_json
 from vcwork.search.approximate import IndexSettings
@@ -567,7 +567,7 @@ def test_a_full_disk_while_saving_keeps_the_old_index(index, tmp_path, monkeypat
     def full(path, value):
         raise VcworkError(f"{path}: could not be written (No space left on device)")
 
-    monkeypatch.setattr(index_files, "write_json", full)
+    monkeypatch.setattr(sealed, "write_json", full)
     with pytest.raises(VcworkError, match="No space left"):
         index.save(tmp_path)
     assert len(VideoIndex.open(tmp_path)) == 200
@@ -590,10 +590,10 @@ def test_a_full_disk_within_faiss_is_named(many, tmp_path, monkeypatch):
 
 
 def test_a_save_that_never_finished_is_not_an_index(index, tmp_path, monkeypatch):
-    monkeypatch.setattr(index_files, "write_json", lambda path, value: 1 / 0)
+    monkeypatch.setattr(sealed, "write_json", lambda path, value: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         index.save(tmp_path)
-    with pytest.raises(VcworkError, match="no index here"):
+    with pytest.raises(VcworkError, match="expected a finished index"):
         VideoIndex.open(tmp_path)
 
 
@@ -621,14 +621,14 @@ def test_a_changed_byte_anywhere_is_refused(name, many, tmp_path):
                     VideoIndex.open(tmp_path, verify=False)
         path.write_bytes(good[:-1])
         if path.name != "manifest.json":
-            with pytest.raises(VcworkError, match=r"missing, or not the file the manifest describes"):
+            with pytest.raises(VcworkError, match=r"missing, or not the file of manifest.json"):
                 VideoIndex.open(tmp_path, verify=False)
         path.write_bytes(good)
     assert len(VideoIndex.open(tmp_path)) == MANY
 
 
 def test_wrong_and_foreign_indexes_are_refused(index, tmp_path):
-    with pytest.raises(VcworkError, match="no index here"):
+    with pytest.raises(VcworkError, match="expected a finished index"):
         VideoIndex.open(tmp_path / "nothing")
     index.save(tmp_path)
     with pytest.raises(VcworkError, match="made by encoder 'enc-1', asked for 'enc-2'"):
@@ -636,12 +636,13 @@ def test_wrong_and_foreign_indexes_are_refused(index, tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     files = manifest["files"]
     for change, message in (
-        ({"format": "vcwork-index-1"}, "expected format vcwork-index-2, got 'vcwork-index-1'"),
+        ({"format": "vcwork-index-1"}, "expected format 'vcwork-index-2', got 'vcwork-index-1'"),
         ({"count": "200"}, "count should be int"),
         ({"count": True}, "count should be int"),
-        ({"files": files | {"vectors": "../../etc/passwd"}}, "no plain file name for vectors"),
-        ({"files": files | {"vectors": 3}}, "no plain file name for vectors"),
-        ({"files": files | {"vectors": files["entries"]}}, "no plain file name for vectors"),
+        ({"files": files | {"vectors": "../../etc/passwd"}}, "expected a plain file name"),
+        ({"files": files | {"vectors": ".."}}, "expected a plain file name"),
+        ({"files": files | {"vectors": 3}}, "expected a plain file name"),
+        ({"files": files | {"vectors": files["entries"]}}, "as file name of vectors"),
         ({"files": {}}, "of the same names"),
         ({"dimension": 5}, "expected vectors"),
         ({"places": 199}, "expected vectors"),
@@ -718,6 +719,6 @@ def test_a_folder_with_other_things_is_left_alone(index, tmp_path):
         index.save(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.mp4"]
     (tmp_path / "manifest.json").write_text('{"format": "vcwork-features-1"}')
-    with pytest.raises(VcworkError, match="expected format vcwork-index-2"):
+    with pytest.raises(VcworkError, match="expected format 'vcwork-index-2'"):
         index.save(tmp_path)
     assert "features" in (tmp_path / "manifest.json").read_text()

@@ -1,82 +1,177 @@
-"""A folder of files that change together: each under a name of its own, and a manifest, replaced last, that names them.
+"""One way to write and open a folder of files that belong together: the files first, last a manifest that seals them.
 
-The manifest holds every file's sha256 and a digest of itself. A save that dies at any moment leaves what the folder
-held before; its leftovers are cleaned by the next save. One process may write a folder at a time; readers are safe,
-except one that opens while a save ends: it may be told that a file is missing, and opens it the second time.
+A folder without its manifest is unfinished, whatever lies in it. The manifest says its format and the files' digests,
+and a file other than the one described is refused. A `Kind` tells what all folders of one kind have in common.
+What is written once has plain names (`write_manifest`, `read_manifest`, `seal`, `check`, and for weights
+`write_tensors`, `load_weights`). What changes in place (`write_sealed`, `open_sealed`) has a new name for every file of
+every save and a digest of the manifest itself: a save that dies at any moment leaves what the folder held before, and
+its leftovers are cleaned by the next. One process may write a folder at a time; readers are safe, except one that
+opens while a save ends: it may be told that a file is missing, and opens it the second time.
 """
 
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 
-MANIFEST = "manifest.json"
 Writer = Callable[[Any], None]
 
 
-def write_folder(folder: Path, format: str, header: dict[str, Any], writers: dict[str, tuple[str, Writer]]) -> None:
-    """Write the files, {name: (suffix, function of an open binary file)}, then the manifest with `header`.
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder, and of its manifest."""
+
+    what: str  # as messages call it
+    format: str  # what the manifest's `format` must say
+    manifest: str = "manifest.json"
+    make: str = ""  # how to get one, for whoever has none
+    resume: str = "do the same again to go on"  # what finishes an unfinished one
+    begun: tuple[str, ...] = ()  # patterns of what lies in such a folder
+    fields: Mapping[str, type] = field(default_factory=dict)  # that the manifest must have
+    files: Mapping[str, str] = field(default_factory=dict)  # {name: suffix} of what changes in place
+
+
+# ------------------------------------------------------------------------------------------------------- manifests
+
+
+def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
+    """The manifest of a folder whose other files are written: from now on it is whole."""
+    _flush(folder)  # the files' names must be on disk before a manifest that speaks of them
+    write_json(folder / kind.manifest, {"format": kind.format, **fields})
+    _flush(folder)
+
+
+def read_manifest(folder: Path, kind: Kind) -> dict[str, Any]:
+    """The manifest; VcworkError where it is absent, unfinished, unreadable, of another format or lacks a field."""
+    path = folder / kind.manifest
+    if not path.is_file():
+        if any(next(folder.glob(pattern), None) for pattern in kind.begun):
+            raise VcworkError(f"{folder}: incomplete {kind.what}: {kind.resume} (no {kind.manifest} yet)")
+        hint = f"; {kind.make}" if kind.make else ""
+        raise VcworkError(f"{folder}: expected a finished {kind.what} ({kind.manifest}), found none{hint}")
+    stored = read_json(path)
+    came = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
+    if came != kind.format:
+        raise VcworkError(f"{path}: expected format {kind.format!r}, got {came!r}")
+    for key, wanted in kind.fields.items():
+        if type(stored.get(key)) is not wanted:
+            raise VcworkError(f"{path}: {key} should be {wanted.__name__}, got {stored.get(key)!r}")
+    return stored
+
+
+@contextlib.contextmanager
+def well_formed(path: Path) -> Iterator[None]:
+    """What is read of a manifest inside: whatever is not where it should be is a VcworkError that names `path`."""
+    try:
+        yield
+    except VcworkError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
+
+
+# ----------------------------------------------------------------------------------------------------------- files
+
+
+def member(folder: Path, name: Any) -> Path:
+    """A file that a manifest names, which must lie in its folder; VcworkError for any other name."""
+    if not isinstance(name, str) or Path(name).name != name or name == "..":
+        raise VcworkError(f"{folder}: expected a plain file name in its manifest, got {name!r}")
+    return folder / name
+
+
+def seal(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: {bytes, sha256}."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+def differs(path: Path, sealed: Mapping[str, Any], verify: bool = True) -> str:
+    """Why this is not the file that was sealed, "" if it is; only `verify` reads it for its sha256."""
+    if not path.is_file():
+        return "no such file"
+    size = path.stat().st_size
+    if size != sealed.get("bytes", size):
+        return f"{size} bytes, expected {sealed['bytes']}"
+    return "its sha256 differs" if verify and sha256_file(path) != sealed["sha256"] else ""
+
+
+def check(path: Path, sealed: Mapping[str, Any], manifest: str = "manifest.json", verify: bool = True) -> None:
+    """VcworkError unless this is the file that was sealed."""
+    if why := differs(path, sealed, verify):
+        raise VcworkError(f"{path}: missing, or not the file of {manifest} ({why}); damaged or swapped, make it again")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> str:
+    """Named tensors as safetensors, whole or not at all; the file's sha256."""
+    from safetensors.torch import save  # imports torch, which most folders do without
+
+    with atomic_write(path, "wb") as file:
+        file.write(save({name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}, metadata))
+    return sha256_file(path)
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """What `write_tensors` wrote."""
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
+def load_weights(module: Any, path: Path, sha256: str, manifest: str) -> None:
+    """A torch module's weights from the file that `manifest` seals; VcworkError: another file, or other shapes."""
+    check(path, {"sha256": sha256}, manifest)
+    try:
+        module.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        raise VcworkError(f"{path}: the weights do not fit the configuration in {manifest}") from error
+
+
+# ------------------------------------------------------------------------------------- folders that change in place
+
+
+def write_sealed(folder: Path, kind: Kind, fields: Mapping[str, Any], writers: Mapping[str, Writer]) -> None:
+    """Write the files, {name of kind.files: function of an open binary file}, then the manifest with `fields`.
 
     Raises VcworkError on a folder that another program's manifest describes, or that holds other files.
     """
-    names = {key: f"{key}-{uuid.uuid4().hex[:12]}{suffix}" for key, (suffix, _) in writers.items()}
-    if (folder / MANIFEST).exists():
-        _read_manifest(folder, format)
-    elif folder.is_dir() and not all(_ours(p) or p.name.startswith(".") for p in folder.iterdir()):
-        raise VcworkError(f"{folder}: holds other files and no index; choose an empty or a new folder")
-    for key, (_, writer) in writers.items():
+    if (folder / kind.manifest).exists():
+        _read_sealed(folder, kind)
+    elif folder.is_dir() and not all(_ours(p, kind) or p.name.startswith(".") for p in folder.iterdir()):
+        raise VcworkError(f"{folder}: holds other files and no {kind.what}; choose an empty or a new folder")
+    names = {key: f"{key}-{uuid.uuid4().hex[:12]}{kind.files[key]}" for key in writers}
+    for key, writer in writers.items():
         with atomic_write(folder / names[key], "wb") as file:
             writer(file)
-    stored = {"format": format, **header, "files": names}
-    stored["bytes"] = {key: (folder / name).stat().st_size for key, name in names.items()}
-    stored["sha256"] = {key: sha256_file(folder / name) for key, name in names.items()}
-    _flush(folder)  # the files' names must be on disk before a manifest that speaks of them
-    write_json(folder / MANIFEST, stored | {"digest": sha256_json(stored)})
-    _flush(folder)
+    seals = {key: seal(folder / name) for key, name in names.items()}
+    stored = {"format": kind.format, **fields, "files": names}
+    stored |= {what: {key: sealed[what] for key, sealed in seals.items()} for what in ("bytes", "sha256")}
+    write_manifest(folder, kind, stored | {"digest": sha256_json(stored)})
     for path in folder.iterdir():  # what an older manifest named, or a save that never came to its end
-        if _ours(path) and path.name not in (MANIFEST, *names.values()):
+        if _ours(path, kind) and path.name not in (kind.manifest, *names.values()):
             path.unlink(missing_ok=True)
 
 
-def read_folder(folder: Path, format: str, types: dict[str, type], verify: bool = True) -> tuple[dict, dict[str, Path]]:
-    """The header and the files by name, sizes compared, and with `verify` every digest (for one file: `check`).
+def open_sealed(folder: Path, kind: Kind, verify: bool = True) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The manifest and the files by name, sizes compared, and with `verify` every digest.
 
-    Raises VcworkError where the folder is absent, unfinished, foreign, damaged, or lacks a header key of `types`.
+    Raises VcworkError where the folder is absent, unfinished, foreign, damaged, or lacks a field.
     """
-    stored = _read_manifest(folder, format)
-    for key, kind in types.items():
-        if type(stored.get(key)) is not kind:
-            raise VcworkError(f"{folder / MANIFEST}: {key} should be {kind.__name__}, got {stored.get(key)!r}")
+    stored = _read_sealed(folder, kind)
     files = {key: folder / name for key, name in stored["files"].items()}
     for key, path in files.items():
-        size = path.stat().st_size if path.is_file() else None
-        if size != stored["bytes"][key]:
-            raise VcworkError(f"{path}: missing, or not the file the manifest describes ({size} bytes)")
-        if verify:
-            check(path, stored["sha256"][key])
+        check(path, {what: stored[what][key] for what in ("bytes", "sha256")}, kind.manifest, verify)
     return stored, files
 
 
-def check(path: Path, sha256: str) -> None:
-    """Raises VcworkError unless the file's bytes have that digest."""
-    if sha256_file(path) != sha256:
-        raise VcworkError(f"{path}: not the file the manifest describes (its sha256 differs)")
-
-
-def _read_manifest(folder: Path, format: str) -> dict[str, Any]:
-    """The manifest of a complete folder of this format; every wrong one is named."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise VcworkError(f"{folder}: no index here (no {MANIFEST}), or its saving never finished")
-    stored = read_json(path)
-    came = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-    if came != format:
-        raise VcworkError(f"{path}: expected format {format}, got {came!r}")
+def _read_sealed(folder: Path, kind: Kind) -> dict[str, Any]:
+    """The manifest of a folder that changes in place; every wrong one is named."""
+    stored, path = read_manifest(folder, kind), folder / kind.manifest
     digest = stored.pop("digest", None)
     if digest != sha256_json(stored):
         raise VcworkError(f"{path}: its digest does not fit its content; it was altered, or is damaged")
@@ -84,15 +179,15 @@ def _read_manifest(folder: Path, format: str) -> dict[str, Any]:
     if not all(isinstance(table, dict) and table.keys() == tables[0].keys() for table in tables):
         raise VcworkError(f"{path}: expected files, bytes and sha256 of the same names")
     for key, name in stored["files"].items():
-        if not isinstance(name, str) or Path(name).name != name or not name.startswith(f"{key}-"):
-            raise VcworkError(f"{path}: no plain file name for {key}, got {name!r}")
+        if not member(folder, name).name.startswith(f"{key}-"):
+            raise VcworkError(f"{path}: expected {key}-... as file name of {key}, got {name!r}")
     return stored
 
 
-def _ours(path: Path) -> bool:
+def _ours(path: Path, kind: Kind) -> bool:
     """Is this a file, or the unfinished part of one, that only we would write?"""
-    patterns = ("vectors-*.npy", "entries-*.jsonl", "index-*.faiss", MANIFEST)
-    return any(path.match(p) or path.match(f".{p}.*.part") for p in patterns)
+    patterns = (*(f"{key}-*{suffix}" for key, suffix in kind.files.items()), kind.manifest)
+    return any(path.match(pattern) or path.match(f".{pattern}.*.part") for pattern in patterns)
 
 
 def _flush(folder: Path) -> None:

@@ -2,9 +2,10 @@
 
 Extraction keeps one part per video, named by the video's content, so an interrupted run resumes and an edited video is
 done again; shards are joined in corpus order, so neither the number of workers nor an interruption changes a byte.
-The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`; both are offered here too.
+The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`.
 """
 
+import contextlib
 import multiprocessing
 import os
 import shutil
@@ -13,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -33,7 +33,7 @@ from vcwork.data.store import (
 )
 from vcwork.data.video import iter_seconds
 
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def contract_of(backbone: Backbone) -> Contract:
@@ -90,8 +90,7 @@ def carry_over(store: FeatureStore, folder: str | Path) -> int:
     for id, source in store.manifest.get("sources", {}).items():
         part = _part(resolve(folder), store.contract, id, source)
         if id in store and not part.exists():
-            with atomic_write(part, "wb") as file:
-                save_npy(file, store[id])
+            _save_part(part, store[id])
         count += id in store
     return count
 
@@ -130,7 +129,7 @@ def _run(jobs: list, backbone: Backbone, workers: int, progress: bool, total: in
 def _in_pool(jobs: list, backbone: Backbone, workers: int) -> Iterator[tuple[str, str]]:
     context = multiprocessing.get_context("spawn")
     with (
-        mock.patch.dict(os.environ, _ONE_THREAD),  # workers read it when they start
+        _one_thread_each(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(backbone,)) as pool,
     ):
         try:
@@ -141,6 +140,19 @@ def _in_pool(jobs: list, backbone: Backbone, workers: int) -> Iterator[tuple[str
             raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes that start inside compute with one thread each: their libraries ask the environment when loaded."""
+    before = {name: os.environ[name] for name in THREADS if name in os.environ}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name in THREADS:
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 _worker_backbone: Backbone | None = None
@@ -174,6 +186,10 @@ def _one(backbone: Backbone, video: Video, part: Path) -> tuple[str, str]:
             break
         features.append(backbone(frames))
     array = as_float16(np.stack(features), backbone.width, f"{video.video}: features of {backbone.name}")
+    _save_part(part, array)
+    return video.id, ""
+
+
+def _save_part(part: Path, array: np.ndarray) -> None:
     with atomic_write(part, "wb") as file:
         save_npy(file, array)
-    return video.id, ""

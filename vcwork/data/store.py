@@ -8,7 +8,7 @@ Known gaps: ids and lengths are JSON, comfortable to about a million videos; a s
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.base.files import atomic_write, resolve, sha256_json
+from vcwork.base.sealed import Kind, check, member, read_manifest, seal, well_formed, write_manifest
 
-FORMAT = "vcwork-features-1"
+STORE = Kind(
+    "feature store", "vcwork-features-1", resume="run the extraction again to resume", begun=(".parts", "shard-*.npy")
+)
 SHARD_ROWS = 1 << 17  # 134 MB at width 512
 
 
@@ -36,6 +39,18 @@ class Contract:
     def digest(self) -> str:
         """sha256 over all fields."""
         return sha256_json(asdict(self))
+
+
+# what the release was trained on; whose S3D weights, is known once somebody has the file (`--s3d`)
+S3D_FEATURES = Contract(
+    "s3d",
+    "unknown",
+    30.0,
+    224,
+    "30 fps, short side 224 (long side rounded down, bicubic), centre crop 224, RGB / 255, "
+    "30 frames a feature (the last padded with black), video_embedding 512, unit length, float16",
+    512,
+)
 
 
 class FeatureStore:
@@ -98,63 +113,27 @@ def write_store(
     return write_shards(folder, contract, arrays.items(), {"failed": dict(failed or {})}, shard_rows)
 
 
-def store_from_npy(
-    npy_folder: str | Path, contract: Contract, folder: str | Path, skip_bad: bool = False
-) -> FeatureStore:
-    """A store from a folder of <video id>.npy, each (T, width): the layout of the original code.
-
-    A bad file (NaN, other width, not an array, pickled) is an error that names it; with `skip_bad` it is counted in
-    `failed` instead, and only a folder without any good file is an error.
-    """
-    npy_folder, good, failed = resolve(npy_folder), {}, {}
-    files = sorted(npy_folder.glob("*.npy"))
-    if not files:
-        raise VcworkError(f"{npy_folder}: expected features as <video id>.npy, found none")
-    for path in files:
-        try:
-            good[path.stem] = as_float16(load_npy(path), contract.width, str(path))
-        except VcworkError as error:
-            if not skip_bad:
-                raise
-            failed[path.stem] = str(error)
-    if not good:
-        raise VcworkError(f"{npy_folder}: none of {len(files)} feature files can be used; {failed[files[0].stem]}")
-    return write_store(folder, contract, good, failed)
-
-
 def open_store(folder: str | Path, contract: Contract | None = None, verify: bool = True) -> FeatureStore:
     """Open a finished store; `verify` reads it once and compares sha256 (sizes and shapes are compared always).
 
     VcworkError: no manifest (unfinished), another contract than the one asked for, a shard that is not the one written.
     """
     folder = resolve(folder)
-    path = folder / "manifest.json"
-    if not path.is_file():
-        hint = "incomplete: run the extraction again to resume" if _has_remains(folder) else "no such feature store"
-        raise VcworkError(f"{folder}: {hint} (expected manifest.json)")
-    manifest = read_json(path)
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise VcworkError(f"{path}: expected format {FORMAT!r}, got {manifest.get('format')!r}")
-    try:
+    manifest = read_manifest(folder, STORE)
+    with well_formed(folder / STORE.manifest):
         store = FeatureStore(folder, manifest)
         for shard in manifest["shards"]:
-            _check_shard(folder / shard["file"], shard, store.contract.width, verify)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, VcworkError):
-            raise
-        raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
-    if contract is not None and contract != store.contract:
-        raise VcworkError(f"{folder}: features of another contract: {_difference(contract, store.contract)}")
+            _check_shard(member(folder, shard["file"]), shard, store.contract.width, verify)
+    check_same(folder, contract, store.contract)
     return store
 
 
-def _difference(asked: Contract, found: Contract) -> str:
-    pairs = [(f.name, getattr(asked, f.name), getattr(found, f.name)) for f in fields(Contract)]
-    return "; ".join(f"{name}: asked for {a!r}, found {b!r}" for name, a, b in pairs if a != b)
-
-
-def _has_remains(folder: Path) -> bool:
-    return (folder / ".parts").exists() or any(folder.glob("shard-*.npy"))
+def check_same(folder: Path, asked: Any, found: Any) -> None:
+    """VcworkError naming every field in which what was made differs from what is asked for (None: anything)."""
+    if asked is not None and asked != found:
+        pairs = [(f.name, getattr(asked, f.name), getattr(found, f.name)) for f in fields(found)]
+        differ = "; ".join(f"{name}: asked for {a!r}, found {b!r}" for name, a, b in pairs if a != b)
+        raise VcworkError(f"{folder}: made under another {type(found).__name__}: {differ}")
 
 
 def as_float16(array: np.ndarray, width: int, where: str) -> np.ndarray:
@@ -171,11 +150,16 @@ def as_float16(array: np.ndarray, width: int, where: str) -> np.ndarray:
     return half
 
 
-def save_npy(file: Any, array: np.ndarray) -> None:
-    """`np.save` for an open file, but a full disk says so: NumPy's own writing only tells how many items it wrote."""
-    header = np.lib.format.header_data_from_array_1_0(array)
+def save_npy(file: Any, *arrays: np.ndarray) -> None:
+    """Arrays (n_i, ...) of one type, one behind the other, as one .npy into an open file.
+
+    As `np.save`, but a full disk says so: NumPy's own writing only tells how many items it wrote.
+    """
+    shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+    header = np.lib.format.header_data_from_array_1_0(arrays[0]) | {"shape": shape, "fortran_order": False}
     np.lib.format.write_array_header_1_0(file, header)
-    file.write(np.ascontiguousarray(array).data)
+    for array in arrays:
+        file.write(np.ascontiguousarray(array).data)
 
 
 def load_npy(path: Path) -> np.ndarray:
@@ -186,61 +170,82 @@ def load_npy(path: Path) -> np.ndarray:
         raise VcworkError(f"{path}: not readable as a plain .npy array ({error})") from error
 
 
+class ShardWriter:
+    """Writes a store shard by shard, whole videos up to `shard_rows` rows each (one longer video alone).
+
+    `finish` writes the manifest, last. The digest is fed video by video, so it does not depend on the sharding.
+    """
+
+    def __init__(self, folder: Path, contract: Contract, shard_rows: int = SHARD_ROWS) -> None:
+        self.folder, self.contract, self.shard_rows = folder, contract, shard_rows
+        self._digest = hashlib.sha256(contract.digest().encode())
+        self._ids: list[str] = []
+        self._lengths: list[int] = []
+        self._shards: list[dict[str, Any]] = []
+        self._held: dict[str, np.ndarray] = {}  # of the next shard
+        self._rows = 0
+
+    def fits(self, array: np.ndarray) -> bool:
+        """Whether the next shard has room for these rows."""
+        return not self._held or self._rows + len(array) <= self.shard_rows
+
+    def add(self, id: str, array: np.ndarray) -> None:
+        """A video of the next shard, float16 (T, width)."""
+        self._held[id] = array
+        self._rows += len(array)
+
+    def flush(self) -> tuple[dict[str, Any] | None, list[np.ndarray]]:
+        """Write what is held as one shard, without a second copy in memory; its record and arrays (none held: None)."""
+        ids, arrays, rows = [*self._held], [*self._held.values()], self._rows
+        self._held, self._rows = {}, 0
+        if not ids:
+            return None, []
+        path = self.folder / f"shard-{len(self._shards):05d}.npy"
+        with atomic_write(path, "wb") as file:
+            save_npy(file, *arrays)
+        shard = {"file": path.name, "videos": len(ids), "rows": rows, **seal(path)}
+        self.take(shard, ids, arrays)
+        return shard, arrays
+
+    def take(self, shard: dict[str, Any], ids: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
+        """A shard that is written."""
+        for id, array in zip(ids, arrays, strict=True):
+            self._digest.update(f"|{id}|{len(array)}|".encode())
+            self._digest.update(np.ascontiguousarray(array).tobytes())
+        self._ids += ids
+        self._lengths += map(len, arrays)
+        self._shards.append(shard)
+
+    def finish(self, more: Mapping[str, Any]) -> FeatureStore:
+        """The manifest, with `more` in it, and the store."""
+        self.flush()
+        if not self._ids:
+            raise VcworkError(f"{self.folder}: no features to store")
+        made = {"contract": asdict(self.contract), "digest": self._digest.hexdigest(), "dtype": "float16"}
+        made |= {"shards": self._shards, "ids": self._ids, "lengths": self._lengths}
+        write_manifest(self.folder, STORE, made | dict(more))
+        return open_store(self.folder, self.contract, verify=False)
+
+
 def write_shards(
     folder: Path,
     contract: Contract,
     arrays: Iterable[tuple[str, np.ndarray]],
-    more: dict[str, Any],
+    more: Mapping[str, Any],
     shard_rows: int = SHARD_ROWS,
 ) -> FeatureStore:
-    """Shards first, manifest last. The digest is fed video by video, so it does not depend on the sharding."""
-    digest = hashlib.sha256(contract.digest().encode())
-    ids, lengths, shards = [], [], []
-    for group in _grouped(arrays, contract.width, shard_rows):
-        for id, array in group:
-            digest.update(f"|{id}|{len(array)}|".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        ids += [id for id, _ in group]
-        lengths += [len(array) for _, array in group]
-        shards.append(_write_shard(folder / f"shard-{len(shards):05d}.npy", [array for _, array in group]))
-    if not ids:
-        raise VcworkError(f"{folder}: no features to store")
-    manifest = {"format": FORMAT, "contract": asdict(contract), "digest": digest.hexdigest(), "dtype": "float16"}
-    manifest |= {"shards": shards, "ids": ids, "lengths": lengths, **more}
-    write_json(folder / "manifest.json", manifest)
-    return open_store(folder, contract)
-
-
-def _grouped(arrays: Iterable[tuple[str, np.ndarray]], width: int, rows: int) -> Iterator[list[tuple[str, np.ndarray]]]:
-    """Whole videos, up to `rows` rows a group (one longer video makes a group of its own)."""
-    group: list[tuple[str, np.ndarray]] = []
-    held = 0
+    """A store of (id, array (T, width)) in this order."""
+    writer = ShardWriter(folder, contract, shard_rows)
     for id, array in arrays:
-        array = as_float16(np.asarray(array), width, f"features of video {id!r}")
-        if group and held + len(array) > rows:
-            yield group
-            group, held = [], 0
-        group.append((id, array))
-        held += len(array)
-    if group:
-        yield group
+        array = as_float16(np.asarray(array), contract.width, f"features of video {id!r}")
+        if not writer.fits(array):
+            writer.flush()
+        writer.add(id, array)
+    return writer.finish(more)
 
 
-def _write_shard(path: Path, arrays: list[np.ndarray]) -> dict[str, Any]:
-    with atomic_write(path, "wb") as file:
-        save_npy(file, np.concatenate(arrays))
-    shape = {"videos": len(arrays), "rows": sum(map(len, arrays))}
-    return {"file": path.name, **shape, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
-
-
-def _check_shard(path: Path, shard: dict[str, Any], width: int, verify: bool) -> None:
-    if path.name != shard["file"] or not path.is_file():
-        raise VcworkError(f"{path}: this shard of the feature store is missing")
-    size = path.stat().st_size
-    if size != shard["bytes"]:
-        raise VcworkError(f"{path}: expected {shard['bytes']} bytes, got {size}; the store is damaged, extract again")
+def _check_shard(path: Path, shard: Mapping[str, Any], width: int, verify: bool) -> None:
+    check(path, shard, verify=verify)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.shape != (shard["rows"], width) or array.dtype != np.float16:
         raise VcworkError(f"{path}: expected float16 {(shard['rows'], width)}, got {array.dtype} {array.shape}")
-    if verify and sha256_file(path) != shard["sha256"]:
-        raise VcworkError(f"{path}: its sha256 is not the one in manifest.json; the store is damaged, extract again")

@@ -9,16 +9,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save
-
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.base.files import resolve, sha256_json
+from vcwork.base.sealed import Kind, load_weights, read_manifest, well_formed, write_manifest, write_tensors
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
+from vcwork.core.text import Tokenizer
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
 
-FORMAT = "vcwork-checkpoint-1"
+CHECKPOINT = Kind("checkpoint", "vcwork-checkpoint-1", "checkpoint.json", "train one with notebook 20")
+WEIGHTS = "model.safetensors"
 
 
 def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
@@ -26,46 +27,53 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
     if not isinstance(encoder.model, VideoCLIP):
         raise VcworkError(f"{folder}: a peer is not written as a checkpoint; copy its own folder instead")
     folder = resolve(folder)
-    weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.model.state_dict().items()}
-    with atomic_write(folder / "model.safetensors", "wb") as file:
-        file.write(save(weights))
+    encoder.digest = write_tensors(folder / WEIGHTS, encoder.model.state_dict())
     if encoder.tokenizer:
         encoder.tokenizer.save(folder)
-    encoder.digest = sha256_file(folder / "model.safetensors")
-    write_json(folder / "checkpoint.json", {
-        "format": FORMAT, "digest": encoder.digest, "model": encoder.model.config.model_dump(),
+    write_manifest(folder, CHECKPOINT, {
+        "digest": encoder.digest, "model": encoder.model.config.model_dump(),
         "vocabulary": sha256_json(encoder.tokenizer.vocabulary) if encoder.tokenizer else None,
         "contract": asdict(encoder.contract), "card": json.loads(json.dumps(encoder.card, default=str)),
     })  # fmt: skip
     return encoder
 
 
-def load_model(folder: str | Path) -> VideoCLIP:
-    """The model alone, in evaluation mode; VcworkError as `load_encoder`, which also wants the vocabulary."""
+def load_card(folder: str | Path) -> dict[str, Any]:
+    """checkpoint.json, its format and structure checked."""
     folder = resolve(folder)
-    card, weights = load_card(folder), folder / "model.safetensors"
-    if not weights.is_file() or sha256_file(weights) != card.get("digest"):
-        raise VcworkError(f"{weights}: missing, or not the weights of checkpoint.json; damaged or swapped")
+    card = read_manifest(folder, CHECKPOINT)
+    with well_formed(folder / CHECKPOINT.manifest):
+        Contract(**card["contract"]), ModelConfig.checked(**card["model"])
+    return card
+
+
+def load_model(folder: str | Path) -> VideoCLIP:
+    """The model alone, in evaluation mode; VcworkError as `load_checkpoint`, which also wants the vocabulary."""
+    folder = resolve(folder)
+    card = load_card(folder)
     model = VideoCLIP(ModelConfig.checked(**card["model"]))
-    try:
-        model.load_state_dict(load_file(weights))
-    except RuntimeError as error:
-        raise VcworkError(f"{weights}: the weights do not fit the configuration in checkpoint.json") from error
+    load_weights(model, folder / WEIGHTS, card.get("digest"), CHECKPOINT.manifest)
     return model.eval()
 
 
-def load_card(folder: str | Path) -> dict[str, Any]:
-    """checkpoint.json, its format and structure checked."""
-    where = resolve(folder) / "checkpoint.json"
-    if not where.exists():
-        raise VcworkError(
-            f"{where.parent}: expected a checkpoint ({where.name}), found none; train one with notebook 20"
-        )
-    card = read_json(where)
-    if card.get("format") != FORMAT:
-        raise VcworkError(f"{where}: expected format {FORMAT}, got {card.get('format')!r}")
-    try:
-        Contract(**card["contract"]), ModelConfig.checked(**card["model"])
-    except (KeyError, TypeError) as error:
-        raise VcworkError(f"{where}: expected another structure ({type(error).__name__}: {error})") from error
-    return card
+def load_checkpoint(folder: str | Path, contract: Contract | None = None) -> Encoder:
+    """The encoder of a checkpoint, in evaluation mode.
+
+    VcworkError when it is absent, incomplete, damaged, put together from several, or trained on features of another
+    contract than `contract`.
+    """
+    folder = resolve(folder)
+    card = load_card(folder)
+    trained_on = Contract(**card["contract"])
+    if contract is not None and contract != trained_on:
+        raise VcworkError(f"{folder}: trained on features of {trained_on}, asked to read features of {contract}")
+    model, tokenizer = load_model(folder), Tokenizer.load(folder)
+    check_vocabulary(folder, tokenizer, card.get("vocabulary"), model.config.vocab_size)
+    return Encoder(model, tokenizer, trained_on, card["digest"], card.get("card", {}))
+
+
+def check_vocabulary(folder: Path, tokenizer: Any, written: str | None, size: int) -> None:
+    """VcworkError unless the pieces are those the encoder was saved with (None: only their number is known)."""
+    if len(tokenizer) != size or written not in (None, sha256_json(tokenizer.vocabulary)):
+        expected = f"the {size} pieces it was trained with"
+        raise VcworkError(f"{folder / 'vocab.txt'}: expected {expected}, got {len(tokenizer)} that differ")

@@ -20,13 +20,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTextConfig, CLIPTextModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.base.files import read_json, resolve, sha256_json
+from vcwork.base.sealed import Kind, load_weights, read_manifest, write_manifest, write_tensors
 from vcwork.core.batches import pad_clips
 from vcwork.core.config import ModelConfig, Strict
 from vcwork.core.model import Encoded, Projection, VideoCLIP, init_bert
@@ -35,12 +35,13 @@ from vcwork.data.backbones.dual import as_error, peer_folder, quiet
 from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
+from vcwork.encoders.checkpoint import WEIGHTS, check_vocabulary
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.peers import PeerTokenizer
 from vcwork.encoders.pixels import Span, View, load_spans
 
-FORMAT = "vcwork-frames-1"
+FRAMES = Kind("encoder from frames", "vcwork-frames-1", "frames.json")
 AT_ONCE = 256  # frames that go through the backbone together where no gradient is taken
 KINDS = {"vit": (ViTModel, ViTConfig), "resnet": (ResNetModel, ResNetConfig)}
 
@@ -371,21 +372,14 @@ def _encoder(model: FrameCLIP, tokenizer: Any, view: View, workers: int, digest:
 def save_frames(folder: str | Path, encoder: FrameEncoder) -> FrameEncoder:
     """Weights (safetensors), tokenizer, then frames.json with the weights' hash; returns it with its digest."""
     folder, model = resolve(folder), encoder.model
-    weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    with atomic_write(folder / "model.safetensors", "wb") as file:
-        file.write(save(weights))
-    own = isinstance(encoder.tokenizer, Tokenizer)
-    if own:
-        encoder.tokenizer.save(folder)
-    else:
-        encoder.tokenizer._inner.save_pretrained(folder / "tokenizer")
-    encoder.digest = sha256_file(folder / "model.safetensors")
-    card = json.loads(json.dumps(encoder.card, default=str))
+    encoder.digest = write_tensors(folder / WEIGHTS, model.state_dict())
+    encoder.tokenizer.save(folder)
     clip = model.text_bert.config.to_dict() if isinstance(model.text_bert, CLIPTextModel) else None
-    write_json(folder / "frames.json", {
-        "format": FORMAT, "digest": encoder.digest, "config": json.loads(model.frame_config.model_dump_json()),
+    write_manifest(folder, FRAMES, {
+        "digest": encoder.digest, "config": json.loads(model.frame_config.model_dump_json()),
         "view": asdict(encoder.view), "backbone": model.backbone.config.to_dict(), "text": clip,
-        "vocabulary": sha256_json(encoder.tokenizer.vocabulary), "card": card,
+        "vocabulary": sha256_json(encoder.tokenizer.vocabulary),
+        "card": json.loads(json.dumps(encoder.card, default=str)),
     })  # fmt: skip
     return encoder
 
@@ -396,32 +390,16 @@ def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:
     VcworkError when it is absent, of another structure, damaged, or put together from several.
     """
     folder = resolve(folder)
-    where, weights = folder / "frames.json", folder / "model.safetensors"
-    if not where.is_file():
-        raise VcworkError(f"{folder}: expected an encoder from frames (frames.json), found none")
-    card = read_json(where)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise VcworkError(f"{where}: expected format {FORMAT}")
-    if not weights.is_file() or sha256_file(weights) != card.get("digest"):
-        raise VcworkError(f"{weights}: missing, or not the weights of frames.json; damaged or swapped")
-    with as_error(f"{where}: expected another structure"), quiet():
+    card = read_manifest(folder, FRAMES)
+    with as_error(f"{folder / FRAMES.manifest}: expected another structure"), quiet():
         config, view = FrameConfig.checked(**card["config"]), View(**card["view"])
         model_kind, config_kind = KINDS[config.backbone]
         options = {"add_pooling_layer": False} if config.backbone == "vit" else {}
         backbone = model_kind(config_kind.from_dict(card["backbone"]), **options)
         text = CLIPTextModel(CLIPTextConfig.from_dict(card["text"])) if card["text"] else None
-        if (folder / "tokenizer").is_dir():
-            tokenizer = PeerTokenizer(folder / "tokenizer", "clip", text.config)
-        else:
-            tokenizer = Tokenizer.load(folder)
-    if sha256_json(tokenizer.vocabulary) != card["vocabulary"]:
-        raise VcworkError(f"{folder}: the vocabulary is not the one this encoder was trained with")
-    model = FrameCLIP(config, backbone, len(tokenizer), text)
-    try:
-        model.load_state_dict(load_file(weights))
-    except RuntimeError as error:
-        raise VcworkError(f"{weights}: the weights do not fit the configuration in frames.json") from error
+        own = not (folder / "tokenizer").is_dir()
+        tokenizer = Tokenizer.load(folder) if own else PeerTokenizer(folder / "tokenizer", "clip", text.config)
+        model = FrameCLIP(config, backbone, len(tokenizer), text)
+    load_weights(model, folder / WEIGHTS, card.get("digest"), FRAMES.manifest)
+    check_vocabulary(folder, tokenizer, card["vocabulary"], len(tokenizer))
     return _encoder(model.eval(), tokenizer, view, workers, card["digest"], card.get("card", {}))
-
-
-# ------------------------------------------------------------------------------------------------------- training

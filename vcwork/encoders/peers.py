@@ -193,6 +193,10 @@ class PeerTokenizer:
         """Tokens of a sentence that fit between what stands before and after it."""
         return self.length - len(self._before) - len(self._after)
 
+    def save(self, folder: Path) -> None:
+        """Into `folder`/tokenizer, to be read by this class."""
+        self._inner.save_pretrained(folder / "tokenizer")
+
     def _frame(self) -> tuple[list[int], list[int]]:
         """Ids that the tokenizer puts before and after a sentence."""
         plain, whole = (self._inner("a", add_special_tokens=special)["input_ids"] for special in (False, True))

@@ -16,17 +16,17 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, resolve
+from vcwork.base.sealed import read_tensors, write_tensors
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.image import get_backbone
-from vcwork.data.contracts import S3D_FEATURES
 from vcwork.data.extract import contract_of
+from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.checkpoint import load_card, load_model, save_encoder
 from vcwork.encoders.encoder import Encoder
 
@@ -81,7 +81,7 @@ def read_released(path: str | Path) -> dict[str, Tensor]:
         raise VcworkError(f"{path}: no such checkpoint")
     try:
         if path.suffix == ".safetensors":
-            found = load_file(path)
+            found = read_tensors(path)
         else:
             with torch.serialization.safe_globals([argparse.Namespace]):
                 found = torch.load(path, map_location="cpu", weights_only=True)
@@ -172,8 +172,7 @@ def import_released(
         raise VcworkError(f"{vocabulary}: expected {config.vocab_size} pieces as in {path}, got {len(tokenizer)}")
     dtype = str(next(iter(state.values())).dtype if not report.mapped else state[report.mapped[0]].dtype)
     card = {"imported": resolve(path).name, "dtype": dtype.removeprefix("torch."), "order": list(state)}
-    with atomic_write(folder / KEPT, "wb") as file:
-        file.write(save({name: tensor.contiguous() for name, tensor in kept.items()}))
+    write_tensors(folder / KEPT, kept)
     encoder = save_encoder(folder, Encoder(model.eval(), tokenizer, contract, card=card))
     return (encoder if tokenizer else encoder.model), report
 
@@ -192,7 +191,7 @@ def export_released(folder: str | Path, path: str | Path) -> list[str]:
     config = model.config
     if config.shared or config.input_transform != "none" or config.learn_temperature:
         raise VcworkError(f"{folder}: the released layout has no place for shared, input_transform, learn_temperature")
-    kept = load_file(folder / KEPT) if (folder / KEPT).is_file() else {}
+    kept = read_tensors(folder / KEPT) if (folder / KEPT).is_file() else {}
     state = {released_name(name): tensor for name, tensor in model.state_dict().items()}
     made_up = [name for name in _blank(config) if name not in kept]
     table = kept.get(VIDEO_WORDS, torch.zeros(max(config.vocab_size, SEP + 1), config.hidden)).float()

@@ -10,24 +10,19 @@ Known gaps: the encoders are not trained along; one process.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, write_json
 from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips
 from vcwork.core.clusters import random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig, Strict, TrainConfig
 from vcwork.encoders.encode import windows
 from vcwork.encoders.encoder import Encoder
-
-FORMAT = "vcwork-scorer-1"
 
 
 class CrossConfig(Strict):
@@ -127,7 +122,7 @@ def cross_scores(
     Without the dot product, whatever `add_dot` says. A clip longer than the window is read by its first window.
     """
     which = np.ones((len(sentences), len(clips)), bool) if which is None else which
-    video, text = _video_states(encoder, clips, block), _text_states(encoder, sentences, block)
+    video, text = video_states(encoder, clips, block), text_states(encoder, sentences, block)
     out, asked = np.zeros(which.shape, np.float32), np.argwhere(which)
     for first in range(0, len(asked), block):
         q, n = asked[first : first + block].T
@@ -158,41 +153,14 @@ def rerank(
     return out
 
 
-def save_scorer(folder: str | Path, scorer: CrossScorer, encoder: Encoder) -> None:
-    """`scorer.safetensors`, and `scorer.json` that names the encoder it belongs to."""
-    folder = resolve(folder)
-    with atomic_write(folder / "scorer.safetensors", "wb") as file:
-        file.write(save({name: t.contiguous() for name, t in scorer.state_dict().items()}))
-    card = {"format": FORMAT, "encoder": encoder.digest, "width": scorer.head.in_features}
-    card |= {"weights": sha256_file(folder / "scorer.safetensors"), "config": scorer.config.model_dump(mode="json")}
-    write_json(folder / "scorer.json", card)
-
-
-def load_scorer(folder: str | Path, encoder: Encoder) -> CrossScorer:
-    """Read a scorer, in evaluation mode. VcworkError: none there, damaged, or made for another encoder."""
-    folder = resolve(folder)
-    if not (folder / "scorer.json").is_file():
-        raise VcworkError(f"{folder}: holds no scorer (expected scorer.json)")
-    card = read_json(folder / "scorer.json")
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise VcworkError(f"{folder / 'scorer.json'}: expected format {FORMAT!r}")
-    if card["encoder"] != encoder.digest:
-        raise VcworkError(f"{folder}: made for encoder {card['encoder'][:8]}, got {encoder.digest[:8]}")
-    if sha256_file(folder / "scorer.safetensors") != card["weights"]:
-        raise VcworkError(f"{folder / 'scorer.safetensors'}: damaged, its sha256 is not that of scorer.json")
-    scorer = CrossScorer(card["width"], CrossConfig.checked(**card["config"]))
-    scorer.load_state_dict(load_file(folder / "scorer.safetensors"))
-    return scorer.eval()
-
-
-def _video_states(encoder: Encoder, clips: Sequence[np.ndarray], block: int) -> tuple[Tensor, Tensor]:
+def video_states(encoder: Encoder, clips: Sequence[np.ndarray], block: int) -> tuple[Tensor, Tensor]:
     """States (N, T, D) and mask (N, T) of every clip's first window, padded to the window."""
     first = [np.asarray(c)[windows(len(c), encoder.window)[0] :][: encoder.window] for c in clips]
     return _padded([encoder.model.encode_video(*pad_clips(first[i : i + block], encoder.window))
                     for i in range(0, len(first), block)], encoder.window)  # fmt: skip
 
 
-def _text_states(encoder: Encoder, sentences: Sequence[str], block: int) -> tuple[Tensor, Tensor]:
+def text_states(encoder: Encoder, sentences: Sequence[str], block: int) -> tuple[Tensor, Tensor]:
     tokens, longest = encoder.tokenizer.tokens(list(sentences)), encoder.model.config.max_text_tokens
     return _padded([encoder.model.encode_text(*encoder.tokenizer.batch(tokens[i : i + block], longest))
                     for i in range(0, len(tokens), block)], longest + 1)  # fmt: skip

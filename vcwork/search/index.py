@@ -1,6 +1,6 @@
 """A vector database: build, add, delete, query, save, open; exact or approximate by one setting.
 
-`VideoIndex` is exact unless `settings` names another kind (`vector_index`: ivf, pq, hnsw). Scores are raw dot products,
+`VideoIndex` is exact unless `settings` names another kind (`approximate`: ivf, pq, hnsw). Scores are raw dot products,
 as VideoCLIP uses them, or cosines with `unit`; the manifest says which. Items live in places that are never given to
 another item: an added one gets a new place, a deleted one's place is passed over in every kind. What was added since
 an approximate index was built is compared exactly; once more than `rebuild_share` of it has changed, the next query or
@@ -17,16 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base import sealed as index_files
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import Kind, check, open_sealed, write_sealed
 from vcwork.measure.metrics import check_scores
-from vcwork.search import approximate as vector_index
+from vcwork.search import approximate
 from vcwork.search.approximate import IndexSettings
 from vcwork.search.exact import BLOCK, Rows, exact, join, products
 
-FORMAT = "vcwork-index-2"
-_HEADER = {"dimension": int, "count": int, "places": int, "covered": int, "longest": float, "encoder": str,
-           "settings": dict, "built": dict}  # fmt: skip
+INDEX = Kind(
+    "index", "vcwork-index-2", make="build it, or save it again",
+    fields={"dimension": int, "count": int, "places": int, "covered": int, "longest": float, "encoder": str,
+            "settings": dict, "built": dict},
+    files={"vectors": ".npy", "entries": ".jsonl", "index": ".faiss"},
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ class VideoIndex:
             self._place = {id: place for place, id in enumerate(self._place)}
             self._alive = np.ones(len(self._rows), dtype=bool)
         if self.settings.kind != "flat" and len(self):
-            self._faiss = vector_index.train(self._rows, built)
+            self._faiss = approximate.train(self._rows, built)
 
     def _settle(self) -> None:
         """Build again where too much has changed; where too little is left for that, compare exactly."""
@@ -225,7 +228,7 @@ class VideoIndex:
         found = [exact(self._rows, vectors, k, self._alive, self.covered)]
         if self._faiss is not None:
             options = (k, self.built, self._alive, effort)
-            found.append(vector_index.approximate(self._faiss, self._rows, vectors, *options))
+            found.append(approximate.approximate(self._faiss, self._rows, vectors, *options))
         scores, places = join(found, k)
         return [self._hits(s[p >= 0], p[p >= 0]) for s, p in zip(scores, places, strict=True)]
 
@@ -265,13 +268,10 @@ class VideoIndex:
         header = {"dimension": self.dimension, "count": len(self), "places": len(lines), "covered": self.covered}
         header |= {"longest": float(rows.longest), "encoder": self.encoder}
         header |= {"settings": asdict(self.settings), "built": asdict(self.built)}
-        writers = {
-            "vectors": (".npy", rows.write),
-            "entries": (".jsonl", lambda file: _write_lines(file, lines)),
-        }
+        writers = {"vectors": rows.write, "entries": lambda file: _write_lines(file, lines)}
         if self._faiss is not None:
-            writers["index"] = (".faiss", lambda file: vector_index.write_index(self._faiss, file))
-        index_files.write_folder(folder, FORMAT, header, writers)
+            writers["index"] = lambda file: approximate.write_index(self._faiss, file)
+        write_sealed(folder, INDEX, header, writers)
         return folder
 
     @classmethod
@@ -283,7 +283,7 @@ class VideoIndex:
         incomplete, altered, or another encoder's.
         """
         folder = Path(folder)
-        stored, files = index_files.read_folder(folder, FORMAT, _HEADER, verify)
+        stored, files = open_sealed(folder, INDEX, verify)
         if encoder is not None and stored["encoder"] != encoder:
             came = stored["encoder"]
             raise VcworkError(f"{folder}: made by encoder {came!r}, asked for {encoder!r}; build it again")
@@ -297,9 +297,9 @@ class VideoIndex:
         index._read_lines(files["entries"], stored)
         if "index" in files:
             if not verify:
-                index_files.check(files["index"], stored["sha256"]["index"])
+                check(files["index"], {"sha256": stored["sha256"]["index"]})
             shape = (stored["covered"], stored["dimension"])
-            index._faiss = vector_index.read_index(files["index"], index.built, *shape)
+            index._faiss = approximate.read_index(files["index"], index.built, *shape)
         return index
 
     def _read_lines(self, path: Path, stored: dict[str, Any]) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import NoData, VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, write_json
+from vcwork.base.files import read_json, resolve, write_json
+from vcwork.base.sealed import read_tensors, write_tensors
 from vcwork.core.batches import PairData, caption_track, collate, draw_pairs
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.engine import Engine
@@ -205,9 +205,7 @@ class _Best:
             raise VcworkError("keep: best needs validation videos, annotated or with captions; there are none")
         score = numbers.get(VALIDATION, -numbers.get(VALIDATION_NCE, math.inf))
         if not self.path.exists() or score > self.score():
-            weights = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-            with atomic_write(self.path, "wb") as file:
-                file.write(save(weights, {"score": repr(score)}))
+            write_tensors(self.path, model.state_dict(), {"score": repr(score)})
 
     def score(self) -> float:
         with safe_open(self.path, "pt") as file:
@@ -215,7 +213,7 @@ class _Best:
 
     def put_back(self, model: VideoCLIP) -> None:
         if self.wanted:
-            model.load_state_dict(load_file(self.path))
+            model.load_state_dict(read_tensors(self.path))
 
 
 def _as_now(identity: dict) -> dict:

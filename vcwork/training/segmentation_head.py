@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, resolve, sha256_file
+from vcwork.base.files import resolve
+from vcwork.base.sealed import load_weights, write_tensors
 from vcwork.core.batches import pad_clips
 from vcwork.core.engine import Engine
 from vcwork.core.loop import make_optimizer
@@ -27,6 +27,7 @@ from vcwork.encoders.encode import windows
 from vcwork.encoders.encoder import Encoder
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, loss_update, n_updates, save_finetuned
 
+HEAD = "head.safetensors"
 IGNORED = -100
 TIME_COLUMNS = 3
 
@@ -246,20 +247,18 @@ def save_classifier(
     """
     if len(labels) != classifier.head.out_features:
         raise VcworkError(f"expected {classifier.head.out_features} label names, got {len(labels)}")
-    path = resolve(folder) / "head.safetensors"
-    with atomic_write(path, "wb") as file:
-        file.write(save({k: v.detach().contiguous().cpu() for k, v in classifier.head.state_dict().items()}))
-    return save_finetuned(folder, encoder, recipe, labels=list(labels), head=sha256_file(path))
+    head = write_tensors(resolve(folder) / HEAD, classifier.head.state_dict())
+    return save_finetuned(folder, encoder, recipe, labels=list(labels), head=head)
 
 
 def load_classifier(folder: str | Path) -> tuple[TokenClassifier, list[str], FinetuneRecipe]:
     """Tower and head, label names, and the recipe, whose windows predicting needs. VcworkError where one is missing."""
     folder = resolve(folder)
-    card, path = load_card(folder).get("card", {}).get("finetuned", {}), folder / "head.safetensors"
-    if "head" not in card or not path.is_file() or sha256_file(path) != card["head"]:
-        raise VcworkError(f"{path}: missing, or not the head of checkpoint.json; fine-tune for segmentation first")
+    card = load_card(folder).get("card", {}).get("finetuned", {})
+    if "head" not in card:
+        raise VcworkError(f"{folder}: has no segmentation head; fine-tune for segmentation first")
     classifier = TokenClassifier(load_model(folder), len(card["labels"]))
-    classifier.head.load_state_dict(load_file(path))
+    load_weights(classifier.head, folder / HEAD, card["head"], "checkpoint.json")
     return classifier.eval(), card["labels"], FinetuneRecipe.checked(**card["recipe"])
 
 

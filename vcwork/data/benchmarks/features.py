@@ -63,7 +63,7 @@ def contract_beside(folder: Path) -> Contract:
     """What `contract.json` in the features' folder says, or the contract of the released VideoCLIP's features."""
     path = folder / "contract.json"
     if not path.is_file():
-        from vcwork.data.contracts import S3D_FEATURES
+        from vcwork.data.store import S3D_FEATURES
 
         return S3D_FEATURES
     kinds = {"backbone": str, "weights": str, "fps": (int, float), "size": int, "normalisation": str, "width": int}

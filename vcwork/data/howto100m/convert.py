@@ -24,14 +24,13 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, resolve, sha256_json, write_json
 from vcwork.core.batches import PairData
 from vcwork.core.text import Tokenizer
-from vcwork.data.contracts import S3D_FEATURES
 from vcwork.data.corpus import SPLITS
 from vcwork.data.coverage import Count, Coverage
 from vcwork.data.howto100m.captions import VIDEOS_PER_PART, CaptionRule, CaptionStore, open_caption_store
 from vcwork.data.howto100m.parts import Expected
 from vcwork.data.howto100m.sources import HowTo100M, Sources
 from vcwork.data.howto100m.stores import convert_captions, convert_features
-from vcwork.data.store import SHARD_ROWS, Contract, FeatureStore, open_store
+from vcwork.data.store import S3D_FEATURES, SHARD_ROWS, Contract, FeatureStore, open_store
 
 FORMAT = "vcwork-howto100m-1"
 

@@ -148,7 +148,7 @@ def convert_features(
         raise VcworkError(f"{folder}: none of {len(expected.ids)} videos has features; {_first(failed)}")
     report = {"counts": parts.counts(), "norms": _sum_norms(parts.records), "contract": asdict(contract)}
     if not (folder / "manifest.json").exists():
-        manifest = {"format": feature_store.FORMAT, "contract": asdict(contract), "digest": digest.hexdigest()}
+        manifest = {"format": feature_store.STORE.format, "contract": asdict(contract), "digest": digest.hexdigest()}
         manifest |= {"dtype": "float16", "shards": parts.written}
         manifest |= {key: [value for record in parts.records for value in record[key]] for key in ("ids", "lengths")}
         write_json(folder / "manifest.json", manifest | {"failed": failed})
