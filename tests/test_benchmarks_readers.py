@@ -10,7 +10,7 @@ import pytest
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
-from vcwork.data.benchmarks.common import check_no_leak, same_split
+from vcwork.data.benchmarks.common import check_no_leak
 from vcwork.data.benchmarks.crosstask import read_crosstask, read_tasks, split_as_reference
 from vcwork.data.benchmarks.didemo import read_didemo
 from vcwork.data.benchmarks.msrvtt import read_msrvtt_1ka, read_msrvtt_ids, read_msrvtt_json
@@ -53,7 +53,7 @@ def test_youcook2_csv(youcook2):
     ("5,-2,100,fry,v0", "line 6: video v0: start: expected seconds, got '-2'"),
     ("nan,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'nan'"),
     ("5,2,1.5,fry,v0", "line 6: video v0: task: expected a whole number, got '1.5'"),
-    ("5,2,101,fry,v0", "line 6: video v0: task 101, but 100 in an earlier line"),
+    ("5,2,101,fry,v0", "line 6: video v0: task 101, and another one"),
     ("5,2,100,fry,../v0", "line 6: expected a video id without /"),
     ("5,2,100,fry,", "line 6: expected a video id"),
     ("5,2,100,fry, v0", "line 6: expected a video id without / or .* and without blanks around it, got ' v0'"),
@@ -105,7 +105,7 @@ def test_youcook2_json(youcook2):
     )
     assert val.clips[1].end_s == 60 and val.clips[0].text == "Cut  the onion" and val.texts[0] == "cut the onion"
     check_no_leak(train, val)
-    with pytest.raises(VcworkError, match="subset: expected training or validation, got 'testing'"):
+    with pytest.raises(VcworkError, match="subset: expected one of training, validation, got 'testing'"):
         read_youcook2_json(json_of(youcook2), "testing")
 
 
@@ -123,7 +123,7 @@ def test_annotations_and_the_end_of_the_video(youcook2):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda v: v.update(subset="train"), "video v0: subset: expected training, validation or testing, got 'train'"),
+    (lambda v: v.update(subset="train"), "v0: subset: expected one of training, validation, testing, got 'train'"),
     (lambda v: v.pop("duration"), "video v0: 'duration' is missing"),
     (lambda v: v.update(duration=True), "video v0: duration: expected int or float, got True"),
     (lambda v: v.pop("annotations"), "video v0: 'annotations' is missing"),
@@ -193,9 +193,6 @@ def test_msrvtt_splits_have_names_and_do_not_leak(msrvtt):
     check_no_leak(read["9k"], test)
     with pytest.raises(VcworkError, match=r"full test 3 videos and MSR-VTT 1k-A 2 share 2 videos: video7, video9"):
         check_no_leak(read["full test"], test)
-    with pytest.raises(VcworkError, match=r"different splits cannot be compared: 'MSR-VTT 7k .*' and 'MSR-VTT 9k"):
-        same_split(read["7k"], read["9k"])
-    assert same_split(test, "MSR-VTT 1k-A 2") == test.split
 
 
 def test_msrvtt_published_lists(msrvtt):
@@ -231,7 +228,7 @@ def test_msrvtt_halves_are_read_together(msrvtt):
 
 @pytest.mark.parametrize("change, message", [
     (lambda r: r["videos"].append(r["videos"][0]), "videos entry 10: video video0: listed twice"),
-    (lambda r: r["videos"][1].update(split="valid"), "videos entry 1: video video1: split: expected train, validate"),
+    (lambda r: r["videos"][1].update(split="valid"), "entry 1: video video1: split: expected one of train, validate"),
     (lambda r: r["videos"][1].pop("split"), "videos entry 1: 'split' is missing"),
     (lambda r: r["videos"][1].update({"end time": 3}), "video video1: ends before it starts, 10 to 3 s"),
     (lambda r: r["videos"][1].pop("end time"), "video video1: end time: expected seconds, got None"),
@@ -264,7 +261,7 @@ def test_msrvtt_wrong_questions(msrvtt):
 
 
 @pytest.mark.parametrize("line, message", [
-    ("ret2,msr7,video7,again", "line 4: video video7: listed twice; every video has one caption here"),
+    ("ret2,msr7,video7,again", "line 4: video video7: listed twice"),
     ("ret2,msr8,video1,again", "line 4: video video1: vid_key: expected msr1, got 'msr8'"),
     ("ret2,8,video8,again", "line 4: video video8: vid_key: expected msr and a number, got '8'"),
 ])  # fmt: skip
@@ -336,7 +333,7 @@ def test_didemo_choices_made_equally_often_go_to_the_first(tmp_path):
     (lambda e: e.update(times=[[0, 1.5]]), "times: expected a whole number, got 1.5"),
     (lambda e: e.update(times=[]), "video a2.mov: times: no annotator chose anything"),
     (lambda e: e.update(num_segments=5), "entry 0: video a2.mov: times: expected 0 to 4, got 5"),
-    (lambda e: e.update(num_segments=7), "entry 1: video a2.mov: num_segments 6, another number in an earlier entry"),
+    (lambda e: e.update(num_segments=7), "entry 1: video a2.mov: num_segments 6, and another one in an earlier"),
     (lambda e: e.update(annotation_id=21), "entry 1: video a2.mov: annotation_id 21 is given twice"),
     (lambda e: e.pop("description"), "entry 0: 'description' is missing"),
     (lambda e: e.update(video="a/b.mov"), "entry 0: expected a video id without /"),
@@ -394,12 +391,12 @@ def test_coin_taxonomy(tmp_path):
 
 @pytest.mark.parametrize("change, message", [
     (lambda v: v["annotation"][0].update(id="779"), "annotation 0: video c6: label id: expected 1 to 778, got 779"),
-    (lambda v: v["annotation"][0].update(id="0"), "annotation 0: video c6: label id: expected 1 or more, got 0"),
+    (lambda v: v["annotation"][0].update(id="0"), "annotation 0: video c6: label id: expected 1 to 778, got 0"),
     (lambda v: v["annotation"][0].update(id="x"), "annotation 0: video c6: label id: expected a whole number"),
     (lambda v: v["annotation"][0].update(label="boil"), "video c6: label id 7 is 'stir' elsewhere, got 'boil'"),
     (lambda v: v["annotation"][0].update(segment=[9, 1]), "annotation 0: video c6: ends before it starts, 9 to 1 s"),
     (lambda v: v["annotation"][0].pop("segment"), "annotation 0: video c6: 'segment' is missing"),
-    (lambda v: v.update(subset="validation"), "video c6: subset: expected training or testing, got 'validation'"),
+    (lambda v: v.update(subset="validation"), "video c6: subset: expected one of training, testing, got 'validation'"),
     (lambda v: v.update(duration="long"), "video c6: duration: expected int or float, got 'long'"),
 ])  # fmt: skip
 def test_coin_with_a_bad_video(tmp_path, change, message):
@@ -558,7 +555,7 @@ def test_crosstask_a_task_in_both_lists_or_no_annotations(crosstask):
         read_crosstask(crosstask)
     with pytest.raises(VcworkError, match="annotations: no such folder"):
         read_crosstask(crosstask / "features")
-    with pytest.raises(VcworkError, match="part: expected train, val or test, got 'valid'"):
+    with pytest.raises(VcworkError, match="part: expected one of train, val, test, got 'valid'"):
         read_crosstask(crosstask, "valid")
 
 

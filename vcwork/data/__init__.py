@@ -6,7 +6,7 @@ _WHERE = {
     "get_backbone": "backbones.image",
     "preprocessing_effects": "backbones.s3d",
     "plain": "benchmarks.common",
-    "SOURCES": "benchmarks.corpora",
+    "SOURCES": "benchmarks.sources",
     "benchmark_corpus": "benchmarks.corpora",
     "splits_table": "benchmarks.corpora",
     "gather": "corpus",

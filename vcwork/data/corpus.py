@@ -10,7 +10,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -162,6 +162,19 @@ def save_corpus(corpus: Corpus) -> None:
     head = {"format": FORMAT, "name": corpus.name, "complete": True, **corpus.meta}
     head |= {"missing_videos": corpus.missing_videos, "missing_captions": corpus.missing_captions}
     write_json(corpus.folder / "corpus.json", head | {"steps": corpus.steps, "recipes": recipes, "videos": videos})
+
+
+def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
+    """The corpus in `folder`, which `make` writes where there is none; VcworkError when it came from other data.
+
+    `digest` of the data stands in the corpus's meta as source_digest.
+    """
+    if not (folder / "corpus.json").exists():
+        make()
+    corpus = open_corpus(folder)
+    if corpus.meta.get("source_digest") != digest:
+        raise VcworkError(f"{folder}: holds another corpus ({corpus.name}); choose another folder")
+    return corpus
 
 
 def scan_folder(folder: str | Path, split: str = "test") -> Corpus:

@@ -249,3 +249,16 @@ def _check_shard(path: Path, shard: Mapping[str, Any], width: int, verify: bool)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
     if array.shape != (shard["rows"], width) or array.dtype != np.float16:
         raise VcworkError(f"{path}: expected float16 {(shard['rows'], width)}, got {array.dtype} {array.shape}")
+
+
+def store_once(
+    folder: str | Path, contract: Contract, arrays: Mapping[str, np.ndarray], failed: Mapping[str, str] | None = None
+) -> FeatureStore:
+    """The features as a store, written or, when one is there, compared; VcworkError when it holds others."""
+    folder = resolve(folder)
+    if not (folder / "manifest.json").exists():
+        return write_store(folder, contract, arrays, failed)
+    store = open_store(folder, contract)
+    if store.ids != list(arrays) or any(not np.array_equal(store[id], array) for id, array in arrays.items()):
+        raise VcworkError(f"{folder}: holds other features; choose another folder")
+    return store

@@ -10,11 +10,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
+from vcwork.data.benchmarks.common import Benchmark
+from vcwork.data.benchmarks.sources import SOURCES, read_splits
 
 SHORT_VIDEO = "the files give no video lengths: a video is taken to end with its last annotated step"
 
@@ -84,73 +87,54 @@ BENCHMARKS = ("youcook2", "msrvtt", "didemo", "coin", "crosstask")
 
 
 def read_annotations(folder: str | Path) -> Annotations:
-    """Everything known in `folder`: YouCook2's csv (HowTo100M) or json, MSR-VTT 1k-A's csv, COIN.json (or
-    COIN_sample.json), `didemo/{val,test}_data.json`, `crosstask/` as released. VcworkError where the folder or all of
+    """Everything known in `folder`, or in `<folder>/<benchmark>/`: YouCook2, MSR-VTT 1k-A, DiDeMo (val and test), COIN,
+    CrossTask, whatever files `vcwork.data.benchmarks.sources` knows of them. VcworkError where the folder or all of
     them are missing, or a file is wrong.
     """
     folder = resolve(folder)
     if not folder.is_dir():
         raise VcworkError(f"{folder}: no such folder of annotations")
     found, splits = {}, {}
-    for name, (read, places) in _READERS.items():
-        path = next((folder / place for place in places if (folder / place).exists()), None)
-        if path is not None:
-            found[name], splits[name] = read(path)
+    for name, arrays in _ARRAYS.items():
+        places = (folder / name, folder / f"{name}_release", folder)
+        parts = next((parts for place in places if "test" in (parts := read_splits(name, place))), None)
+        if parts:
+            found[name], splits[name] = arrays(parts), parts["test"].split
     if not found:
-        looked = ", ".join(place for _, places in _READERS.values() for place in places)
-        raise VcworkError(f"{folder}: none of {looked} is there")
+        raise VcworkError(f"{folder}: none of {'; '.join(SOURCES[name] for name in _ARRAYS)} is there")
     return Annotations(**found, splits=splits)
 
 
-def _clips(benchmark) -> tuple[Clips, str]:
-    clips = benchmark.clips
-    lengths = [clip.end_s - clip.start_s for clip in clips]
+def _clips(parts: dict[str, Benchmark]) -> Clips:
+    test = parts["test"]
+    lengths = [clip.end_s - clip.start_s for clip in test.clips]
     known = lengths if all(map(math.isfinite, lengths)) else ()
-    recipes = [clip.recipe for clip in clips] if all(clip.recipe for clip in clips) else ()
-    return Clips(benchmark.texts, [clip.video for clip in clips], recipes, known), benchmark.split
+    recipes = [clip.recipe for clip in test.clips] if all(clip.recipe for clip in test.clips) else ()
+    return Clips(test.texts, [clip.video for clip in test.clips], recipes, known)
 
 
-def _youcook2(path: Path) -> tuple[Clips, str]:
-    from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
-
-    return _clips(read_youcook2_csv(path) if path.suffix == ".csv" else read_youcook2_json(path))
-
-
-def _msrvtt(path: Path) -> tuple[Clips, str]:
-    from vcwork.data.benchmarks.msrvtt import read_msrvtt_1ka
-
-    return _clips(read_msrvtt_1ka(path))
+def _didemo(parts: dict[str, Benchmark]) -> Moments:
+    if "val" not in parts:
+        raise VcworkError(
+            "DiDeMo: expected val_data.json beside test_data.json, whose moments the priors are fitted on"
+        )
+    times = ([clip.chunks for clip in parts[role].clips] for role in ("val", "test"))
+    return Moments(*times, [clip.video for clip in parts["test"].clips])
 
 
-def _didemo(path: Path) -> tuple[Moments, str]:
-    from vcwork.data.benchmarks.didemo import read_didemo
-
-    fit, test = (read_didemo(path.with_name(f"{split}_data.json")) for split in ("val", "test"))
-    times = ([clip.chunks for clip in part.clips] for part in (fit, test))
-    return Moments(*times, [clip.video for clip in test.clips]), test.split
-
-
-def _coin(path: Path) -> tuple[Segmented, str]:
-    from vcwork.data.benchmarks.coin import read_coin
-
-    parts = {subset: read_coin(path, subset) for subset in ("training", "testing")}
-    rows = [(id, part, listed, subset == "training")
-            for subset, part in parts.items() for id, listed in part.videos.items()]  # fmt: skip
+def _coin(parts: dict[str, Benchmark]) -> Segmented:
+    rows = [(id, listed, role == "train") for role in ("train", "test") for id, listed in parts[role].videos.items()]
     segments: dict[str, list] = {}
-    for part in parts.values():
-        for clip in part.clips:
-            segments.setdefault(clip.video, []).append((clip.start_s, clip.end_s, clip.step))
-    ids = [id for id, _, _, _ in rows]
+    for clip in (*parts["train"].clips, *parts["test"].clips):
+        segments.setdefault(clip.video, []).append((clip.start_s, clip.end_s, clip.step))
     return Segmented(
-        ids, [segments[id] for id in ids], [listed.duration_s for _, _, listed, _ in rows],
-        [listed.recipe for _, _, listed, _ in rows], [train for _, _, _, train in rows], parts["testing"].steps,
-    ), parts["testing"].split  # fmt: skip
+        [id for id, _, _ in rows], [segments[id] for id, _, _ in rows], [listed.duration_s for _, listed, _ in rows],
+        [listed.recipe for _, listed, _ in rows], [train for _, _, train in rows], parts["test"].steps,
+    )  # fmt: skip
 
 
-def _crosstask(path: Path) -> tuple[Located, str]:
-    from vcwork.data.benchmarks.crosstask import read_crosstask
-
-    part = read_crosstask(path)
+def _crosstask(parts: dict[str, Benchmark]) -> Located:
+    part = parts["test"]
     spans: dict[tuple[str, str], list] = {}
     ends: dict[str, float] = {}
     for clip in part.clips:
@@ -160,15 +144,15 @@ def _crosstask(path: Path) -> tuple[Located, str]:
     tasks = [part.videos[id].recipe for id in ids]
     intervals = [[spans.get((id, step), []) for step in part.tasks[task].steps]
                  for id, task in zip(ids, tasks, strict=True)]  # fmt: skip
-    return Located(ids, intervals, [ends[id] for id in ids], tasks, SHORT_VIDEO), part.split
+    return Located(ids, intervals, [ends[id] for id in ids], tasks, SHORT_VIDEO)
 
 
-_READERS: dict[str, tuple[Callable, tuple[str, ...]]] = {
-    "youcook2": (_youcook2, ("validation_youcook.csv", "youcookii_annotations_trainval.json")),
-    "msrvtt": (_msrvtt, ("msrvtt_test.csv", "MSRVTT_JSFUSION_test.csv")),
-    "didemo": (_didemo, ("didemo/test_data.json", "test_data.json")),
-    "coin": (_coin, ("COIN.json", "COIN_sample.json")),
-    "crosstask": (_crosstask, ("crosstask", "crosstask_release")),
+_ARRAYS: dict[str, Callable[[dict[str, Benchmark]], Any]] = {
+    "youcook2": _clips,
+    "msrvtt": _clips,
+    "didemo": _didemo,
+    "coin": _coin,
+    "crosstask": _crosstask,
 }
 
 # ---------------------------------------------------------------------------------------------------- made up

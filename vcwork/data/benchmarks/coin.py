@@ -8,11 +8,12 @@ is; a val split must be carved out of training, because whoever selects on testi
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, Task, plain
-from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
+from vcwork.data.benchmarks.reading import At, read_database, read_rows
 
 NAME, LABELS = "COIN", 778
 SUBSETS = {"training": "train", "testing": "test"}
@@ -38,29 +39,26 @@ def read_coin(path: str | Path, subset: str = "testing", taxonomy: Mapping[str, 
     labels in that order. VcworkError besides the common ones: a label id that the taxonomy lacks, or without one is not
     1 to 778; an id with two different labels; another subset.
     """
-    if subset not in SUBSETS:
-        raise VcworkError(f"subset: expected training or testing, got {subset!r}")
-    top = At(resolve(path))
-    tally, videos, labels = Tally(), {}, _Labels(taxonomy)
+    At(resolve(path)).choice(subset, "subset", SUBSETS)
+    tally, known = Tally(), dict(taxonomy or {})
     members: dict[str, set[str]] = {}
-    for key, found in top.entry(read_strict_json(path), database=dict)["database"].items():
-        at = top.id(key)
-        found = at.entry(found, annotation=list, duration=(int, float), subset=str, **{"class": str})
-        if found["subset"] not in SUBSETS:
-            at.fail(f"subset: expected training or testing, got {found['subset']!r}")
+    for at, found in read_database(path, annotation=list, duration=(int, float), subset=str, **{"class": str}):
+        at.choice(found["subset"], "subset", SUBSETS)
         listed = Listed(at.seconds(found["duration"], "duration"), found["class"])
-        clips = [labels.clip(At(at.path, f"annotation {n}", at.video), a, listed.recipe)
-                 for n, a in enumerate(found["annotation"])]  # fmt: skip
-        members.setdefault(listed.recipe, set()).update(clip.step for _, clip in clips)
+        own = members.setdefault(listed.recipe, set())
         if found["subset"] == subset:
-            videos[at.video] = listed
-            for place, clip in clips:
+            tally.video(at, listed)
+        for place, told in at.entries(found["annotation"], "annotation", id=(str, int), segment=list, label=str):
+            step = _step(place, told, known, taxonomy)
+            clip = Clip(at.video, *place.span(told["segment"]), known[step], listed.recipe, step)
+            own.add(step)
+            if found["subset"] == subset:
                 tally.add(place, clip, listed.duration_s)
-    steps = {id: labels.known[id] for id in sorted(labels.known, key=int)}
+    steps = {id: known[id] for id in sorted(known, key=int)}
     tally.compare(len(steps), LABELS, "labels")
     tally.notes.append(f"different label texts: {len(set(map(plain, steps.values())))} of {len(steps)} labels")
     tasks = {name: Task(in_words(name), tuple(sorted(own, key=int))) for name, own in members.items()}
-    return tally.close(NAME, f"COIN {subset} {{n}} videos", SUBSETS[subset], "videos", videos, steps, tasks)
+    return tally.close(NAME, f"COIN {subset} {{n}} videos", SUBSETS[subset], "videos", steps, tasks)
 
 
 def in_words(name: str) -> str:
@@ -68,19 +66,11 @@ def in_words(name: str) -> str:
     return " ".join(re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", name)).lower() or name
 
 
-class _Labels:
-    """Labels by id, from the taxonomy or as they occur, checked against each other."""
-
-    def __init__(self, taxonomy: Mapping[str, str] | None) -> None:
-        self.known, self.given = dict(taxonomy or {}), taxonomy is not None
-
-    def clip(self, at: At, found: object, recipe: str) -> tuple[At, Clip]:
-        found = at.entry(found, id=(str, int), segment=list, label=str)
-        step, label = str(at.whole(found["id"], "label id", 1)), found["label"].strip()
-        if self.given and step not in self.known:
-            at.fail(f"label id: expected one of {len(self.known)} in the taxonomy, got {step} ({label!r})")
-        if not self.given:
-            at.whole(found["id"], "label id", 1, LABELS)
-        if plain(self.known.setdefault(step, label)) != plain(label):
-            at.fail(f"label id {step} is {self.known[step]!r} elsewhere, got {label!r}")
-        return at, Clip(at.video, *at.span(found["segment"]), self.known[step], recipe, step)
+def _step(at: At, told: dict[str, Any], known: dict[str, str], taxonomy: Mapping[str, str] | None) -> str:
+    """The annotation's label id, checked against the taxonomy, or against the labels that were met before."""
+    step, label = str(at.whole(told["id"], "label id", 1, None if taxonomy else LABELS)), told["label"].strip()
+    if taxonomy and step not in taxonomy:
+        at.fail(f"label id: expected one of {len(taxonomy)} in the taxonomy, got {step} ({label!r})")
+    if plain(known.setdefault(step, label)) != plain(label):
+        at.fail(f"label id {step} is {known[step]!r} elsewhere, got {label!r}")
+    return step

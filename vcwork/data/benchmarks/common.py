@@ -10,7 +10,7 @@ A split's name holds how many it has, so that a gallery which lost videos cannot
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -125,24 +125,25 @@ def check_no_leak(train: Benchmark | Iterable[str], test: Benchmark | Iterable[s
         raise VcworkError(f"{where} share {len(both)} videos: {', '.join(both[:most])}{more}")
 
 
-def same_split(a: Benchmark | str, b: Benchmark | str) -> str:
-    """The name both have; VcworkError where they differ, because numbers of different splits are not comparable."""
-    names = [part.split if isinstance(part, Benchmark) else part for part in (a, b)]
-    if names[0] != names[1]:
-        raise VcworkError(f"numbers of different splits cannot be compared: {names[0]!r} and {names[1]!r}")
-    return names[0]
-
-
 class Tally:
     """Collects the clips of one split of one file by the rules above, and closes the account."""
 
     def __init__(self) -> None:
         self.clips: list[Clip] = []
+        self.videos: dict[str, Listed] = {}
         self.expected = 0
         self.missing: dict[str, str] = {}  # clips
         self.lost: dict[str, str] = {}  # videos
         self.changed: Counter[str] = Counter()
         self.notes: list[str] = []
+
+    def video(self, at: At, listed: Listed, what: str = "") -> None:
+        """Take a video, once, or as often as `what` is told of it that was told before."""
+        if self.videos.get(at.video, listed) != listed:
+            at.fail(f"{what}, and another one in an earlier place")
+        if at.video in self.videos and not what:
+            at.fail("listed twice")
+        self.videos[at.video] = listed
 
     def add(self, at: At, clip: Clip, duration_s: float = 0.0) -> None:
         """Take a clip, cut it at its video's end (0: unknown), or say why not."""
@@ -162,20 +163,24 @@ class Tally:
             self.notes.append(f"{what}: {found:,} here, {published:,} published")
 
     def close(
-        self, name: str, title: str, role: str, unit: str, videos: Mapping[str, Listed],
-        steps: Mapping[str, str] | None = None, tasks: Mapping[str, Task] | None = None,
+        self, name: str, title: str, role: str, unit: str,
+        steps: Mapping[str, str] | None = None, tasks: Mapping[str, Task] | str = "",
     ) -> Benchmark:  # fmt: skip
-        """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos."""
+        """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos.
+
+        `tasks`: a word instead of them says what the recipes of the videos are, when they have a number and no name.
+        """
         there = {clip.video for clip in self.clips}
         if not there:
             raise VcworkError(f"{title.format(n='').strip()}: no usable annotation among {self.expected}")
-        lost = self.lost | {id: "no usable annotation" for id in videos if id not in there and id not in self.lost}
-        counts = {"videos": Count(len({*videos, *lost}), lost), "clips": Count(self.expected, self.missing)}
-        account = Accounting(counts, changed={what: n for what, n in self.changed.items() if n}, notes=self.notes)
-        account.duplicates, account.over_32_s = duplicates(self.clips), over_window(self.clips)
-        videos = {id: listed for id, listed in videos.items() if id not in lost}
-        clips = tuple(self.clips)
-        return Benchmark(name, title, role, unit, clips, videos, account, dict(steps or {}), dict(tasks or {}))
+        lost = dict.fromkeys((id for id in self.videos if id not in there), "no usable annotation") | self.lost
+        counts = {"videos": Count(len({*self.videos, *lost}), lost), "clips": Count(self.expected, self.missing)}
+        account = account_of(self.clips, counts, self.notes, {what: n for what, n in self.changed.items() if n})
+        if isinstance(tasks, str):
+            recipes = (listed.recipe for listed in self.videos.values() if tasks and listed.recipe)
+            tasks = {recipe: Task(f"{tasks} {recipe}") for recipe in recipes}
+        videos = {id: listed for id, listed in self.videos.items() if id not in lost}
+        return Benchmark(name, title, role, unit, tuple(self.clips), videos, account, dict(steps or {}), dict(tasks))
 
 
 def _unusable(clip: Clip, duration_s: float) -> str:
@@ -188,20 +193,19 @@ def _unusable(clip: Clip, duration_s: float) -> str:
     return ""
 
 
-def duplicates(clips: Iterable[Clip]) -> dict[str, int]:
-    """Rows that repeat another one exactly; clips whose text another clip has too; texts beyond the distinct ones."""
-    clips = list(clips)
+def account_of(
+    clips: Sequence[Clip], counts: dict[str, Count], notes: Sequence[str], changed: Mapping[str, int],
+    denominators: dict[str, tuple[int, int]] | None = None,
+) -> Accounting:  # fmt: skip
+    """The account, with what the clips themselves tell: repeats, and how many are longer than the window."""
     texts = Counter(plain(clip.text) for clip in clips)
     rows = Counter((c.video, c.start_s, c.end_s, plain(c.text)) for c in clips)
-    shared = sum(n for n in texts.values() if n > 1)
-    return {
+    duplicates = {
         "repeated rows": len(clips) - len(rows),
-        "clips that share their text": shared,
+        "clips that share their text": sum(n for n in texts.values() if n > 1),
         "texts beyond the distinct ones": len(clips) - len(texts),
     }
-
-
-def over_window(clips: Iterable[Clip], window_s: float = WINDOW_S) -> float | None:
-    """Share of clips longer than the window; None where a clip's length is unknown."""
     lengths = [clip.end_s - clip.start_s for clip in clips]
-    return None if not lengths or math.inf in lengths else sum(s > window_s for s in lengths) / len(lengths)
+    known = lengths and math.inf not in lengths
+    over = sum(s > WINDOW_S for s in lengths) / len(lengths) if known else None
+    return Accounting(counts, denominators or {}, list(notes), dict(changed), duplicates, over)

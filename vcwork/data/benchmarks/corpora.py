@@ -1,40 +1,26 @@
 """A published benchmark as our corpus and feature store, so that the notebooks run on it unchanged.
 
-A source folder holds the release's own annotation files and `features/`; which files, says `SOURCES`. Splits become
+A source folder holds the release's own annotation files (`sources`) and `features/` beside them. Splits become
 train, val and test by their role; where the release has no val apart from what is tested on, a tenth of the training
 videos is carved out. In retrieval, clips of one text share a step, so that each counts as right for the others.
 No subtitles are written: an annotator's sentence is truth, not narration.
-Known gap: full MSR-VTT (20 captions a test video) has a reader and no kind here.
 """
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Collection
+from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_json, write_json
-from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
 from vcwork.data.benchmarks.common import Benchmark, Clip, check_no_leak, plain
-from vcwork.data.benchmarks.crosstask import read_crosstask
-from vcwork.data.benchmarks.didemo import Moment, read_didemo
-from vcwork.data.benchmarks.features import FeatureFolder, carve_val, contract_beside, have, store_once, with_features
-from vcwork.data.benchmarks.msrvtt import described, read_msrvtt_1ka, read_msrvtt_ids, read_msrvtt_json
-from vcwork.data.benchmarks.msrvtt_qa import Question, read_msrvtt_qa
-from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
-from vcwork.data.corpus import Corpus, Recipe, Video, open_corpus, save_corpus
+from vcwork.data.benchmarks.features import FeatureFolder, carve_val, contract_beside, have, with_features
+from vcwork.data.benchmarks.msrvtt_qa import Question
+from vcwork.data.benchmarks.sources import SOURCES, read_splits
+from vcwork.data.corpus import Corpus, Recipe, Video, corpus_once, save_corpus
 from vcwork.data.coverage import Count
-from vcwork.data.store import FeatureStore
-
-SOURCES = {  # benchmark: its files, optional ones in brackets
-    "youcook2": "validation_youcook.csv, youcookii_annotations_trainval.json (one of them is enough)",
-    "msrvtt": "MSRVTT_JSFUSION_test.csv or msrvtt_test.csv [MSRVTT_data.json, or train_val_videodatainfo.json and "
-    "test_videodatainfo.json] [MSRVTT_train.9k.csv or MSRVTT_train.7k.csv]",
-    "msrvtt_qa": "one .tsv [the json files of msrvtt]",
-    "didemo": "test_data.json, val_data.json, train_data.json (one of them is enough)",
-    "coin": "COIN.json or COIN_sample.json [taxonomy.csv]",
-    "crosstask": "tasks_primary.txt, videos.csv, annotations/ [tasks_related.txt, videos_val.csv]",
-}
+from vcwork.data.store import FeatureStore, store_once
 
 
 def read_benchmark(name: str, source: str | Path, have: Collection[str] | None = None) -> dict[str, Benchmark]:
@@ -48,7 +34,7 @@ def read_benchmark(name: str, source: str | Path, have: Collection[str] | None =
     source = resolve(source)
     if not source.is_dir():
         raise VcworkError(f"{source}: no such folder; {name} needs {SOURCES[name]}")
-    parts = {part.role: part for part in _READERS[name](source, have)}
+    parts = read_splits(name, source, have)
     if not parts:
         raise VcworkError(f"{source}: found no file of {name}, which needs {SOURCES[name]}")
     if "train" in parts and "val" not in parts and len(parts["train"].videos) > 1:
@@ -81,12 +67,8 @@ def benchmark_corpus(
         note = f"feature files of no listed video: {len(found.unlisted)}, first {found.unlisted[0]}.npy"
         next(iter(measured.values())).accounting.notes.append(note)
     digest = sha256_json([[part.split, part.clips] for part in parts.values()] + [found.lengths])
-    if not (folder / "corpus.json").exists():
-        _write(folder, parts, measured, found, digest)
-    corpus = open_corpus(folder)
-    if corpus.meta.get("source_digest") != digest:
-        raise VcworkError(f"{folder}: holds another corpus ({corpus.name}); choose another folder")
-    return corpus, store_once(resolve(features), found)
+    corpus = corpus_once(folder, digest, lambda: _write(folder, parts, measured, found, digest))
+    return corpus, store_once(features, found.contract, found, found.lost)
 
 
 def questions(corpus: Corpus, split: str = "test") -> list[Question]:
@@ -142,8 +124,10 @@ def _add_video(
     for clip in clips:
         step = clip.step or plain(clip.text)
         corpus.steps.setdefault(step, clip.text)
+        own = fields(clip)[len(fields(Clip)) :]  # what only this benchmark's clips have
         end_s = float(seconds) if math.isinf(clip.end_s) else clip.end_s
-        segments.append({"start_s": clip.start_s, "end_s": end_s, "step": step, "caption": clip.text} | _more(clip))
+        segments.append({"start_s": clip.start_s, "end_s": end_s, "step": step, "caption": clip.text})
+        segments[-1] |= {field.name: getattr(clip, field.name) for field in own}
     recipe = listed.recipe or (f"{part.name} {role}" if part.name == "DiDeMo" else None)
     if recipe:
         members.setdefault(recipe, []).extend(s["step"] for s in segments)
@@ -153,84 +137,7 @@ def _add_video(
     corpus.videos[id] = Video(id, None, None, duration_s, role, recipe, truth=path)
 
 
-def _more(clip: Clip) -> dict:
-    """What only this benchmark's clips have."""
-    if isinstance(clip, Moment):
-        return {"chunks": clip.chunks, "n_chunks": clip.n_chunks, "annotation": clip.annotation}
-    return {"choices": clip.choices, "answer": clip.answer} if isinstance(clip, Question) else {}
-
-
 def _too_short(part: Benchmark, lengths: dict[str, int]) -> dict[str, str]:
     """Videos with fewer seconds of features than their task has steps: no order of steps fits into them."""
     steps = {id: len(part.tasks[listed.recipe].steps) for id, listed in part.videos.items()}
     return {id: f"{lengths[id]} s of features, {n} steps in order" for id, n in steps.items() if lengths.get(id, n) < n}
-
-
-# ------------------------------------------------------------------------------------- which file is which split
-
-
-def _youcook2(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    csv, json = source / "validation_youcook.csv", source / "youcookii_annotations_trainval.json"
-    parts = [read_youcook2_json(json, "training")] if json.is_file() else []
-    if csv.is_file():
-        return [*parts, read_youcook2_csv(csv)]
-    return [*parts, read_youcook2_json(json, "validation")] if json.is_file() else []
-
-
-def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    found, jsons = _first(source, "MSRVTT_JSFUSION_test.csv", "msrvtt_test.csv"), _videodatainfo(source)
-    if found is None:
-        return []
-    if not jsons:
-        return [read_msrvtt_1ka(found)]
-    listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
-    halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
-    split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
-    test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), read_msrvtt_json(jsons, "full test"))
-    return [read_msrvtt_json(jsons, split, test.videos, read_msrvtt_ids(listed) if listed else None), test]
-
-
-def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    tables, jsons = sorted(source.glob("*.tsv")), _videodatainfo(source)
-    if len(tables) > 1:
-        raise VcworkError(f"{source}: expected one .tsv, got {', '.join(path.name for path in tables)}")
-    tests = [read_msrvtt_qa(path) for path in tables]
-    return [read_msrvtt_json(jsons, "7k", tests[0].videos), *tests] if jsons and tests else tests
-
-
-def _videodatainfo(source: Path) -> list[Path]:
-    one = source / "MSRVTT_data.json"
-    halves = [source / f"{half}_videodatainfo.json" for half in ("train_val", "test")]
-    return [one] if one.is_file() else [path for path in halves if path.is_file()]
-
-
-def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    paths = [source / f"{split}_data.json" for split in ("train", "val", "test")]
-    return [read_didemo(path) for path in paths if path.is_file()]
-
-
-def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    found, sheet = _first(source, "COIN.json", "COIN_sample.json"), source / "taxonomy.csv"
-    taxonomy = read_coin_taxonomy(sheet) if sheet.is_file() else None
-    return [read_coin(found, subset, taxonomy) for subset in ("training", "testing")] if found else []
-
-
-def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    if not (source / "tasks_primary.txt").is_file():
-        return []
-    names = ["train", "test", *(["val"] if (source / "videos_val.csv").is_file() else [])]
-    return [read_crosstask(source, part, have) for part in names]
-
-
-def _first(source: Path, *names: str) -> Path | None:
-    return next((source / name for name in names if (source / name).is_file()), None)
-
-
-_READERS: dict[str, Callable[[Path, Collection[str] | None], list[Benchmark]]] = {
-    "youcook2": _youcook2,
-    "msrvtt": _msrvtt,
-    "msrvtt_qa": _msrvtt_qa,
-    "didemo": _didemo,
-    "coin": _coin,
-    "crosstask": _crosstask,
-}

@@ -36,58 +36,64 @@ def read_crosstask(
     ones: a step number that the task does not have, a task's number of steps that is not its steps', a task or a
     (task, video) listed twice.
     """
-    if part not in ("train", "val", "test"):
-        raise VcworkError(f"part: expected train, val or test, got {part!r}")
-    folder = resolve(folder)
-    primary, tasks, tally = *_tasks(folder), Tally()
-    val = _optional(folder, "videos_val.csv", tally)
-    listed = val if part == "val" else [pair for pair in read_videos(folder / "videos.csv") if pair not in set(val)]
+    folder, tally = resolve(folder), Tally()
+    At(folder).choice(part, "part", ("train", "val", "test"))
+    primary, tasks = _tasks(folder)
+    val, every = (_videos(folder, name, tally) for name in ("videos_val.csv", "videos.csv"))
+    if not (folder / "tasks_related.txt").is_file():
+        tally.notes.append("tasks_related.txt is absent")
+    rest = [pair for pair in every if pair not in set(val)]
+    listed = val if part == "val" else rest
     unusable = {f"{task}_{video}": why for task, video in listed if (why := _why_not(folder, task, video, tasks, have))}
     usable = [pair for pair in listed if "_".join(pair) not in unusable]
-    parts = dict.fromkeys(usable, "val") if part == "val" else split_as_reference(usable, primary, n_train)
-    chosen = _once({pair: parts[pair] for pair in usable}, part, tally.lost)
     if part == "val":
-        chosen = _held_out(chosen, folder, tally.lost)
-    for task, video in chosen:
-        _add_steps(folder / "annotations" / f"{task}_{video}.csv", task, video, tasks[task], tally)
-    _optional(folder, "tasks_related.txt", tally, read=False)
+        pairs, taken = usable, {video: f"in videos.csv under task {task}" for task, video in rest}
+    else:
+        drawn = split_as_reference(usable, primary, n_train)
+        pairs = [pair for pair in usable if drawn[pair] == part]
+        test = [video for (_, video), own in drawn.items() if own == "test" and part == "train"]
+        taken = dict.fromkeys(test, "a test video under another task")
+    for task, video in _once(pairs, taken, tally.lost):
+        tally.videos[video] = Listed(recipe=task)
+        _add_steps(folder / "annotations" / f"{task}_{video}.csv", task, video, tasks[task].steps, tally)
+    n_tasks = len({own.recipe for own in tally.videos.values()})
     rule = "videos_val.csv" if part == "val" else f"{n_train} a task to train, RandomState(0)"
-    title = f"CrossTask {part} {{n}} videos of {len({task for task, _ in chosen})} tasks ({rule})"
-    steps = {step: name for task in tasks for step, name in _steps(task, tasks[task][1]).items()}
-    named = {task: Task(name, tuple(_steps(task, own))) for task, (name, own) in tasks.items()}
-    videos = {video: Listed(recipe=task) for task, video in chosen}
-    read = tally.close(NAME, title, part, "videos", videos, steps, named)
+    steps = {step: name for task, own in tasks.items() for step, name in _steps(task, own.steps).items()}
+    named = {task: Task(own.name, tuple(_steps(task, own.steps))) for task, own in tasks.items()}
+    title = f"CrossTask {part} {{n}} videos of {n_tasks} tasks ({rule})"
+    read = tally.close(NAME, title, part, "videos", steps, named)
     read.accounting.counts["listed"] = Count(len(listed), unusable)
     return read
 
 
-def read_tasks(path: str | Path) -> dict[str, tuple[str, list[str]]]:
-    """{task id: (title, steps in canonical order)} of a tasks file."""
+def read_tasks(path: str | Path) -> dict[str, Task]:
+    """{task id: title, and steps as they are written, in canonical order} of a tasks file."""
     path, found, at = resolve(path), {}, 0
     lines = [line.strip() for line in read_text(path).splitlines()]
     while at < len(lines):
         if not lines[at]:
             at += 1
             continue
-        block = [*lines[at : at + 5], *[""] * 5][:5]
-        task, title, _, number, text = block
-        steps = [step.strip() for step in text.split(",")]
+        task, title, _, number, text = [*lines[at : at + 5], *[""] * 5][:5]
+        steps = tuple(step.strip() for step in text.split(","))
         wanted = At(path, f"line {at + 4}").whole(number, f"task {task}: number of steps", 1)
         if len(steps) != wanted or not all(steps):
             At(path, f"line {at + 5}").fail(f"task {task}: expected {wanted} steps, got {len(steps)}: {text!r}")
         if task in found:
             At(path, f"line {at + 1}").fail(f"task {task} is given twice")
-        found[task], at = (title, steps), at + 5
+        found[task], at = Task(title, steps), at + 5
     if not found:
         raise VcworkError(f"{path}: holds no task")
     return found
 
 
-def read_videos(path: str | Path) -> list[Pair]:
-    """(task, video) in the file's order."""
+def _videos(folder: Path, name: str, tally: Tally) -> list[Pair]:
+    """(task, video) in the file's order; the held-out videos' file may be absent."""
+    if name == "videos_val.csv" and not (folder / name).is_file():
+        tally.notes.append(f"{name} is absent")
+        return []
     found: dict[Pair, None] = {}
-    for at, row in read_rows(path, ("task", "video", "url"), header=False):
-        at = at.id(row["video"])
+    for at, row in read_rows(folder / name, ("task", "video", "url"), "video", header=False):
         pair = (row["task"].strip(), at.video)
         if pair in found:
             at.fail(f"listed twice for task {pair[0]}")
@@ -106,7 +112,7 @@ def split_as_reference(pairs: Sequence[Pair], primary: Collection[str], n_train:
     return out
 
 
-def _tasks(folder: Path) -> tuple[set[str], dict[str, tuple[str, list[str]]]]:
+def _tasks(folder: Path) -> tuple[set[str], dict[str, Task]]:
     """Ids of the primary tasks; all tasks."""
     if not (folder / "annotations").is_dir():
         raise VcworkError(f"{folder / 'annotations'}: no such folder")
@@ -117,13 +123,6 @@ def _tasks(folder: Path) -> tuple[set[str], dict[str, tuple[str, list[str]]]]:
     return set(primary), primary | related
 
 
-def _optional(folder: Path, name: str, tally: Tally, read: bool = True) -> list[Pair]:
-    if not (folder / name).is_file():
-        tally.notes.append(f"{name} is absent")
-        return []
-    return read_videos(folder / name) if read else []
-
-
 def _why_not(folder: Path, task: str, video: str, tasks: dict, have: Collection[str] | None) -> str:
     if task not in tasks:
         return f"task {task} is in no list of tasks"
@@ -132,33 +131,25 @@ def _why_not(folder: Path, task: str, video: str, tasks: dict, have: Collection[
     return f"{video}.npy is missing" if have is not None and video not in have else ""
 
 
-def _once(parts: dict[Pair, str], part: str, lost: dict[str, str]) -> list[Pair]:
-    """The pairs of a part, each video under one task, the first; no test video trains under another task."""
-    test, first, kept = {video for (_, video), own in parts.items() if own == "test"}, {}, []
-    for task, video in (pair for pair, own in parts.items() if own == part):
-        if part == "train" and video in test:
-            lost[f"{task}_{video}"] = "a test video under another task"
-        elif first.setdefault(video, task) != task:
-            lost[f"{task}_{video}"] = f"under task {first[video]} already"
+def _once(pairs: list[Pair], taken: dict[str, str], lost: dict[str, str]) -> list[Pair]:
+    """Each video under one task, the first, and none that is `taken`, {video: by what}; the others into `lost`."""
+    first, kept = {}, []
+    for task, video in pairs:
+        other = "" if first.setdefault(video, task) == task else f"under task {first[video]} already"
+        if why := taken.get(video) or other:
+            lost[f"{task}_{video}"] = why
         else:
             kept.append((task, video))
     return kept
 
 
-def _held_out(val: list[Pair], folder: Path, lost: dict[str, str]) -> list[Pair]:
-    """Without the videos that train or test under another task."""
-    used = {video: task for task, video in read_videos(folder / "videos.csv") if (task, video) not in set(val)}
-    lost |= {f"{task}_{video}": f"in videos.csv under task {used[video]}" for task, video in val if video in used}
-    return [(task, video) for task, video in val if video not in used]
-
-
-def _steps(task: str, names: list[str]) -> dict[str, str]:
+def _steps(task: str, names: Sequence[str]) -> dict[str, str]:
     return {f"{task}:{number}": name for number, name in enumerate(names, 1)}
 
 
-def _add_steps(path: Path, task: str, video: str, own: tuple[str, list[str]], tally: Tally) -> None:
-    steps = list(_steps(task, own[1]).items())
+def _add_steps(path: Path, task: str, video: str, names: Sequence[str], tally: Tally) -> None:
+    steps = list(_steps(task, names).items())
     for at, row in read_rows(path, ("step", "start", "end"), header=False):
         at = at.id(video)
         step, name = steps[at.whole(row["step"], f"step of task {task}", 1, len(steps)) - 1]
-        tally.add(at, Clip(video, at.seconds(row["start"], "start"), at.seconds(row["end"], "end"), name, task, step))
+        tally.add(at, Clip(video, *at.span([row["start"], row["end"]]), name, task, step))

@@ -7,8 +7,8 @@ and paragraph retrieval, all sentences of a video joined. Their numbers share no
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally
 from vcwork.data.benchmarks.reading import At, read_strict_json
@@ -37,31 +37,29 @@ def read_didemo(path: str | Path, split: str = "") -> Benchmark:
     number of chunks changes.
     """
     path = resolve(path)
-    split = split or path.name.partition("_")[0]
-    if split not in PUBLISHED:
-        raise VcworkError(f"{path}: split: expected one of {', '.join(PUBLISHED)}, got {split!r}")
+    split = At(path).choice(split or path.name.partition("_")[0], "split", PUBLISHED)
     raw = read_strict_json(path)
     if not isinstance(raw, list):
-        raise VcworkError(f"{path}: expected a list of descriptions, got {type(raw).__name__}")
-    tally, videos, seen = Tally(), {}, set()
-    for number, found in enumerate(raw):
-        at, moment = _moment(At(path, f"entry {number}"), found)
+        At(path).fail(f"expected a list of descriptions, got {type(raw).__name__}")
+    tally, seen = Tally(), set()
+    for at, found in At(path).entries(raw, "entry", **_KINDS):
+        moment = _moment(at := at.id(found["video"]), found)
         if moment.annotation in seen:
             at.fail(f"annotation_id {moment.annotation} is given twice")
         seen.add(moment.annotation)
         listed = Listed(float(CHUNK_S * moment.n_chunks))
-        if videos.setdefault(at.video, listed) != listed:
-            at.fail(f"num_segments {moment.n_chunks}, another number in an earlier entry")
+        tally.video(at, listed, f"num_segments {moment.n_chunks}")
         tally.add(at, moment, listed.duration_s)
     tally.compare(tally.expected, PUBLISHED[split], f"{split} sentences")
     tally.notes.append(f"a video's length is known to {CHUNK_S} s: the last chunk may be shorter")
-    return tally.close(NAME, f"DiDeMo {split} {{n}} sentences (moments, not paragraphs)", split, "clips", videos)
+    return tally.close(NAME, f"DiDeMo {split} {{n}} sentences (moments, not paragraphs)", split, "clips")
 
 
-def _moment(at: At, found: object) -> tuple[At, Moment]:
-    found = at.entry(found, video=str, description=str, times=list, num_segments=int, annotation_id=int)
-    at, chunks = at.id(found["video"]), []
-    n_chunks = at.whole(found["num_segments"], "num_segments", 1)
+_KINDS = {"video": str, "description": str, "times": list, "num_segments": int, "annotation_id": int}
+
+
+def _moment(at: At, found: dict[str, Any]) -> Moment:
+    n_chunks, chunks = at.whole(found["num_segments"], "num_segments", 1), []
     for pair in found["times"]:
         if not isinstance(pair, list) or len(pair) != 2:
             at.fail(f"times: expected [first, last] chunks, got {pair!r}")
@@ -70,7 +68,6 @@ def _moment(at: At, found: object) -> tuple[At, Moment]:
     if not chunks:
         at.fail("times: no annotator chose anything")
     first, last = Counter(chunks).most_common(1)[0][0]
-    return at, Moment(
-        at.video, float(CHUNK_S * first), float(CHUNK_S * (last + 1)), found["description"].strip(),
-        chunks=tuple(chunks), n_chunks=n_chunks, annotation=found["annotation_id"],
-    )  # fmt: skip
+    span = float(CHUNK_S * first), float(CHUNK_S * (last + 1))
+    more = {"chunks": tuple(chunks), "n_chunks": n_chunks, "annotation": found["annotation_id"]}
+    return Moment(at.video, *span, found["description"].strip(), **more)

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.benchmarks.common import Accounting, Benchmark, Listed, duplicates, over_window
+from vcwork.data.benchmarks.common import Benchmark, account_of
 from vcwork.data.benchmarks.reading import At, read_strict_json
 from vcwork.data.coverage import Count
-from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store, write_store
+from vcwork.data.store import Contract, as_float16, load_npy
 
 
 class FeatureFolder(Mapping[str, np.ndarray]):
@@ -98,7 +98,7 @@ def with_features(read: Benchmark, lengths: Mapping[str, int], lost: Mapping[str
     counts["features"] = Count(len(read.videos), {id: account["videos"][id] for id in read.videos if id not in lengths})
     changed = before.changed | ({"clips that end after their features": longer} if longer else {})
     pools = {"videos": (len(read.videos), len(there)), "clips": (len(read.clips), len(kept))}
-    now = Accounting(counts, pools, list(before.notes), changed, duplicates(kept), over_window(kept))
+    now = account_of(kept, counts, before.notes, changed, pools)
     videos = {id: listed for id, listed in read.videos.items() if id in there}
     return replace(read, clips=tuple(kept), videos=videos, accounting=now)
 
@@ -118,23 +118,14 @@ def carve_val(train: Benchmark, share: float = 0.1) -> tuple[Benchmark, Benchmar
 
 
 def _part(whole: Benchmark, ids: set[str], title: str, role: str, note: str) -> Benchmark:
-    videos: dict[str, Listed] = {id: listed for id, listed in whole.videos.items() if id in ids}
-    clips, old = tuple(clip for clip in whole.clips if clip.video in ids), whole.accounting
-    missing = {k: c.missing if role == "train" else {} for k, c in old.counts.items()}
+    """The clips and videos of `ids`; training keeps the account of what is missing and was changed."""
+    videos = {id: listed for id, listed in whole.videos.items() if id in ids}
+    clips, old, trains = tuple(clip for clip in whole.clips if clip.video in ids), whole.accounting, role == "train"
     present = {"videos": len(videos), "clips": len(clips)}
-    counts = {k: Count(present[k] + len(missing[k]), missing[k]) for k in present}
-    counts |= {k: c for k, c in old.counts.items() if k not in present and role == "train"}
-    notes = [*old.notes, note] if role == "train" else [note, "what is missing is counted under train"]
-    changed = old.changed if role == "train" else {}
-    account = Accounting(counts, {}, notes, dict(changed), duplicates(clips), over_window(clips))
+    counts = {kind: Count(n, {}) for kind, n in present.items()}
+    if trains:
+        counts = {k: Count(present[k] + len(c.missing), c.missing) if k in present else c
+                  for k, c in old.counts.items()}  # fmt: skip
+    notes = [*old.notes, note] if trains else [note, "what is missing is counted under train"]
+    account = account_of(clips, counts, notes, old.changed if trains else {})
     return replace(whole, title=title, role=role, clips=clips, videos=videos, accounting=account)
-
-
-def store_once(folder: Path, features: FeatureFolder) -> FeatureStore:
-    """The features as a store, written or, when it is there, compared; VcworkError when it holds others."""
-    if not (folder / "manifest.json").exists():
-        return write_store(folder, features.contract, features, features.lost)
-    store = open_store(folder, features.contract)
-    if store.ids != list(features) or any(not np.array_equal(store[id], array) for id, array in features.items()):
-        raise VcworkError(f"{folder}: holds other features; choose another folder")
-    return store

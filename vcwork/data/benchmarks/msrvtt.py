@@ -7,13 +7,14 @@ The official json is `videodatainfo` ({videos: [...], sentences: [...]}), as one
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, Task, check_no_leak
+from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, check_no_leak
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
 
 NAME = "MSR-VTT"
@@ -28,17 +29,14 @@ SPLITS = {  # split: role, official splits in it (9k: all), published number of 
 
 def read_msrvtt_1ka(path: str | Path) -> Benchmark:
     """JSFusion's 1k-A csv, role test: one caption a video, all of the video. VcworkError: a video listed twice."""
-    tally, videos = Tally(), {}
-    for at, row in read_rows(path, ("key", "vid_key", "video_id", "sentence")):
-        at = at.id(row["video_id"])
-        if at.video in videos:
-            at.fail("listed twice; every video has one caption here")
+    tally = Tally()
+    for at, row in read_rows(path, ("key", "vid_key", "video_id", "sentence"), "video_id"):
+        tally.video(at, Listed())
         if of_key(at, row["vid_key"]) != at.video:
             at.fail(f"vid_key: expected {at.video.replace('video', 'msr')}, got {row['vid_key']!r}")
-        videos[at.video] = Listed()
         tally.add(at, Clip(at.video, 0.0, math.inf, row["sentence"].strip()))
     tally.compare(tally.expected, 1000, "rows in the csv")
-    return tally.close(NAME, "MSR-VTT 1k-A {n}", "test", "clips", videos)
+    return tally.close(NAME, "MSR-VTT 1k-A {n}", "test", "clips")
 
 
 def described(test: Benchmark, full: Benchmark) -> Benchmark:
@@ -57,15 +55,12 @@ def of_key(at: At, key: str) -> str:
 
 def read_msrvtt_ids(path: str | Path) -> list[str]:
     """Video ids of a training list (`MSRVTT_train.7k.csv`, `.9k.csv`: column video_id); VcworkError: one twice."""
-    found: dict[str, None] = {}
-    for at, row in read_rows(path, ("video_id",)):
-        at = at.id(row["video_id"])
-        if at.video in found:
-            at.fail("listed twice")
-        found[at.video] = None
-    if not found:
+    listed = Tally()
+    for at, _ in read_rows(path, ("video_id",), "video_id"):
+        listed.video(at, Listed())
+    if not listed.videos:
         raise VcworkError(f"{resolve(path)}: lists no video")
-    return list(found)
+    return list(listed.videos)
 
 
 def read_msrvtt_json(
@@ -80,42 +75,44 @@ def read_msrvtt_json(
     """
     if split not in SPLITS or (ids is not None and split not in ("7k", "9k")):
         raise VcworkError(f"split: expected one of {', '.join(SPLITS)} (a list only for 7k and 9k), got {split!r}")
-    role, official, published = SPLITS[split]
-    test_ids = set(test_ids)
-    if split == "9k" and not test_ids:
-        raise VcworkError("split 9k: is everything but 1k-A, so it needs the video ids of 1k-A as test_ids")
     known, captions = _read([paths] if isinstance(paths, str | Path) else paths)
-    worked_out = [id for id, (own, _) in known.items() if own in official and not (split == "9k" and id in test_ids)]
-    chosen = dict.fromkeys(worked_out if ids is None else ids)
-    if split == "9k" and not any(own == "test" for own, _ in known.values()):
-        raise VcworkError("split 9k: takes in official test videos, and the json holds none; give both halves of it")
+    worked_out = _worked_out(split, known, set(test_ids))
+    chosen, (role, _, published) = dict.fromkeys(worked_out if ids is None else ids), SPLITS[split]
     if role == "train":
         check_no_leak(chosen, test_ids)
-    tally, videos = Tally(), {id: known[id][1] for id in chosen if id in known}
+    tally = Tally()
+    tally.videos = {id: known[id][1] for id in chosen if id in known}
     tally.lost = {id: "in the list, not in the json" for id in chosen if id not in known}
     for at, text in captions:
-        if at.video in videos:
-            listed = videos[at.video]
+        if listed := tally.videos.get(at.video):
             tally.add(at, Clip(at.video, 0.0, listed.duration_s or math.inf, text, listed.recipe))
     tally.compare(len(chosen), published, f"videos of {split}")
-    tasks = {v.recipe: Task(f"category {v.recipe}") for v in videos.values() if v.recipe}
     words = split if split.startswith("full") else f"{split} train"
-    return tally.close(NAME, f"MSR-VTT {words} {{n}} videos", role, "videos", videos, tasks=tasks)
+    return tally.close(NAME, f"MSR-VTT {words} {{n}} videos", role, "videos", tasks="category")
+
+
+def _worked_out(split: str, known: dict[str, tuple[str, Listed]], test_ids: set[str]) -> list[str]:
+    """The videos of a split by what the json says of each; 9k is everything but 1k-A."""
+    if split == "9k" and not test_ids:
+        raise VcworkError("split 9k: is everything but 1k-A, so it needs the video ids of 1k-A as test_ids")
+    if split == "9k" and not any(own == "test" for own, _ in known.values()):
+        raise VcworkError("split 9k: takes in official test videos, and the json holds none; give both halves of it")
+    left_out = test_ids if split == "9k" else ()
+    return [id for id, (own, _) in known.items() if own in SPLITS[split][1] and id not in left_out]
 
 
 def _read(paths: Iterable[str | Path]) -> tuple[dict[str, tuple[str, Listed]], list[tuple[At, str]]]:
     """{video: (official split, Listed)}, and place and text of every caption."""
     known: dict[str, tuple[str, Listed]] = {}
     captions: list[tuple[At, str]] = []
-    for path in map(resolve, paths):
-        raw = At(path).entry(read_strict_json(path), videos=list, sentences=list)
-        for at, split, listed in _videos(path, raw["videos"]):
+    for top in map(At, map(resolve, paths)):
+        raw = top.entry(read_strict_json(top.path), videos=list, sentences=list)
+        for at, found in top.entries(raw["videos"], "videos entry", video_id=str, split=str):
+            at = at.id(found["video_id"])
             if at.video in known:
                 at.fail("listed twice")
-            known[at.video] = (split, listed)
-        for number, found in enumerate(raw["sentences"]):
-            at = At(path, f"sentences entry {number}")
-            found = at.entry(found, video_id=str, caption=str)
+            known[at.video] = (at.choice(found["split"], "split", ("train", "validate", "test")), _listed(at, found))
+        for at, found in top.entries(raw["sentences"], "sentences entry", video_id=str, caption=str):
             captions.append((at.id(found["video_id"]), found["caption"].strip()))
     for at, _ in captions:
         if at.video not in known:
@@ -123,18 +120,12 @@ def _read(paths: Iterable[str | Path]) -> tuple[dict[str, tuple[str, Listed]], l
     return known, captions
 
 
-def _videos(path: Path, raw: list) -> Iterator[tuple[At, str, Listed]]:
-    """Place, official split, length (the json's times on the web video) and category of every video."""
-    for number, found in enumerate(raw):
-        at, duration_s, recipe = At(path, f"videos entry {number}"), 0.0, ""
-        at = at.id(at.entry(found, video_id=str, split=str)["video_id"])
-        if found["split"] not in ("train", "validate", "test"):
-            at.fail(f"split: expected train, validate or test, got {found['split']!r}")
-        if "start time" in found or "end time" in found:
-            start_s, end_s = (at.seconds(found.get(key), key) for key in ("start time", "end time"))
-            if end_s <= start_s:
-                at.fail(f"ends before it starts, {start_s:g} to {end_s:g} s")
-            duration_s = end_s - start_s
-        if "category" in found:
-            recipe = str(at.whole(found["category"], "category"))
-        yield at, found["split"], Listed(duration_s, recipe)
+def _listed(at: At, found: dict[str, Any]) -> Listed:
+    """Length (the json's times are those of the web video) and category."""
+    duration_s = 0.0
+    if "start time" in found or "end time" in found:
+        start_s, end_s = (at.seconds(found.get(key), key) for key in ("start time", "end time"))
+        if end_s <= start_s:
+            at.fail(f"ends before it starts, {start_s:g} to {end_s:g} s")
+        duration_s = end_s - start_s
+    return Listed(duration_s, str(at.whole(found["category"], "category")) if "category" in found else "")

@@ -29,16 +29,16 @@ def read_msrvtt_qa(path: str | Path) -> Benchmark:
     Counted: questions in which a wrong choice has the same text as the right one (they stay, as published). VcworkError
     besides the common ones: an answer that is not 0 to 4, an empty choice.
     """
-    tally, videos = Tally(), {}
+    tally = Tally()
     for at, row in read_rows(path, ("vid_key", *CHOICES, "answer"), delimiter="\t"):
         at = at.id(of_key(at, row["vid_key"].strip()))
         choices = tuple(row[name].strip() for name in CHOICES)
         answer = at.whole(row["answer"], "answer", 0, len(CHOICES) - 1)
         if not all(choices):
             at.fail(f"{CHOICES[choices.index('')]}: expected a caption, got none")
-        videos[at.video] = Listed()
+        tally.video(at, Listed(), "a question")
         same = [plain(choice) for choice in choices].count(plain(choices[answer]))
         tally.changed["questions whose right caption is also a wrong one"] += same > 1
         tally.add(at, Question(at.video, 0.0, math.inf, choices[answer], choices=choices, answer=answer))
     tally.compare(tally.expected, 2990, "questions in the TSV")
-    return tally.close(NAME, "MSR-VTT-QA multiple choice {n}", "test", "clips", videos)
+    return tally.close(NAME, "MSR-VTT-QA multiple choice {n}", "test", "clips")

@@ -49,6 +49,12 @@ class At:
             self.fail(f"segment: expected [start, end], got {raw!r}")
         return self.seconds(raw[0], "start"), self.seconds(raw[1], "end")
 
+    def choice(self, value: Any, name: str, options: Iterable[str]) -> str:
+        """One of the options."""
+        if value not in (options := list(options)):
+            self.fail(f"{name}: expected one of {', '.join(options)}, got {value!r}")
+        return value
+
     def whole(self, value: Any, name: str, low: int = 0, high: int | None = None) -> int:
         """A whole number of at least `low` and at most `high`, from a cell or a JSON value."""
         digits = str(value).strip()
@@ -76,6 +82,12 @@ class At:
             if not isinstance(raw[key], kind) or isinstance(raw[key], bool):
                 self.fail(f"{key}: expected {names}, got {raw[key]!r}")
         return raw
+
+    def entries(self, raw: list, what: str, **kinds: type | tuple[type, ...]) -> Iterator[tuple["At", dict[str, Any]]]:
+        """(place, object) of each of a list's objects, which have these keys; `what` and its number name the place."""
+        for number, found in enumerate(raw):
+            at = replace(self, where=f"{what} {number}")
+            yield at, at.entry(found, **kinds)
 
 
 def read_text(path: str | Path) -> str:
@@ -110,12 +122,21 @@ def read_strict_json(path: str | Path) -> Any:
     return raw
 
 
+def read_database(path: str | Path, **kinds: type | tuple[type, ...]) -> Iterator[tuple[At, dict[str, Any]]]:
+    """(place, entry) of every video of a JSON {database: {video id: entry}}; an entry has these keys."""
+    top = At(resolve(path))
+    for key, found in top.entry(read_strict_json(path), database=dict)["database"].items():
+        at = top.id(key)
+        yield at, at.entry(found, **kinds)
+
+
 def read_rows(
-    path: str | Path, columns: Iterable[str], header: bool = True, delimiter: str = ","
+    path: str | Path, columns: Iterable[str], id: str = "", header: bool = True, delimiter: str = ","
 ) -> Iterator[tuple[At, dict[str, str]]]:
     """(place, {column: cell}) of every row of a csv; blank lines are passed over, other columns than asked for kept.
 
-    Without a header the columns are those named, in order. VcworkError: a column missing, a row of another width.
+    `id`: the column that names the video, so that the place does too. Without a header the columns are those named, in
+    order. VcworkError: a column missing, a row of another width.
     """
     path, columns = resolve(path), list(columns)
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
@@ -127,6 +148,7 @@ def read_rows(
             if row and len(row) != len(names):
                 raise VcworkError(f"{path}: line {reader.line_num}: expected {len(names)} cells, got {len(row)}: {row}")
             if row:
-                yield At(path, f"line {reader.line_num}"), dict(zip(names, row, strict=True))
+                at, cells = At(path, f"line {reader.line_num}"), dict(zip(names, row, strict=True))
+                yield at.id(cells[id]) if id else at, cells
     except csv.Error as error:
         raise VcworkError(f"{path}: line {reader.line_num}: not readable as csv ({error})") from error

@@ -7,12 +7,10 @@ tests on: their role here is test, and whoever needs a val split carves it out o
 """
 
 from pathlib import Path
-from typing import Any
 
-from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, Task
-from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
+from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally
+from vcwork.data.benchmarks.reading import At, read_database, read_rows
 
 NAME = "YouCook2"
 PUBLISHED = {"csv": 3350, "training": 10337, "validation": 3492}  # clips
@@ -23,49 +21,32 @@ def read_youcook2_csv(path: str | Path) -> Benchmark:
 
     VcworkError besides the common ones: a video with two recipe types.
     """
-    tally, videos = Tally(), {}
-    for at, row in read_rows(path, ("video_id", "start", "end", "task", "text")):
-        at = at.id(row["video_id"])
+    tally = Tally()
+    for at, row in read_rows(path, ("video_id", "start", "end", "task", "text"), "video_id"):
         recipe = str(at.whole(row["task"], "task"))
-        if videos.setdefault(at.video, Listed(recipe=recipe)).recipe != recipe:
-            at.fail(f"task {recipe}, but {videos[at.video].recipe} in an earlier line")
-        start_s, end_s = at.seconds(row["start"], "start"), at.seconds(row["end"], "end")
-        tally.add(at, Clip(at.video, start_s, end_s, row["text"].strip(), recipe))
+        tally.video(at, Listed(recipe=recipe), f"task {recipe}")
+        tally.add(at, Clip(at.video, *at.span([row["start"], row["end"]]), row["text"].strip(), recipe))
     tally.compare(tally.expected, PUBLISHED["csv"], "clips in the csv")
-    return tally.close(NAME, "YouCook2 val {n} (HowTo100M csv)", "test", "clips", videos, tasks=_tasks(videos))
+    return tally.close(NAME, "YouCook2 val {n} (HowTo100M csv)", "test", "clips", tasks="recipe type")
 
 
 def read_youcook2_json(path: str | Path, subset: str = "validation") -> Benchmark:
     """One subset of the official json: training (role train) or validation (role test).
 
     Counted: a clip that reaches beyond its video's `duration` is cut, one that begins there is left out. VcworkError
-    besides the common ones: a subset that is neither training, validation nor testing.
+    besides the common ones: a subset that is neither training, validation nor testing, which has no annotations.
     """
-    if subset not in ("training", "validation"):
-        raise VcworkError(f"subset: expected training or validation, got {subset!r}; testing has no annotations")
-    top = At(resolve(path))
-    tally, videos = Tally(), {}
-    for key, found in top.entry(read_strict_json(path), database=dict)["database"].items():
-        at = top.id(key)
-        found = at.entry(found, subset=str, duration=(int, float), recipe_type=(str, int))
-        if found["subset"] not in ("training", "validation", "testing"):
-            at.fail(f"subset: expected training, validation or testing, got {found['subset']!r}")
-        if found["subset"] == subset:
-            videos[at.video] = _add_video(at, found, tally)
+    At(resolve(path)).choice(subset, "subset", ("training", "validation"))
+    tally = Tally()
+    for at, found in read_database(path, subset=str, duration=(int, float), recipe_type=(str, int)):
+        if at.choice(found["subset"], "subset", ("training", "validation", "testing")) == subset:
+            recipe = str(at.whole(found["recipe_type"], "recipe_type"))
+            listed = Listed(at.seconds(found["duration"], "duration"), recipe)
+            tally.video(at, listed)
+            annotations = at.entry(found, annotations=list)["annotations"]
+            for place, told in at.entries(annotations, "annotation", segment=list, sentence=str):
+                clip = Clip(at.video, *place.span(told["segment"]), told["sentence"].strip(), recipe)
+                tally.add(place, clip, listed.duration_s)
     tally.compare(tally.expected, PUBLISHED[subset], f"{subset} clips in the json")
     role, part = ("train", "train") if subset == "training" else ("test", "val")
-    return tally.close(NAME, f"YouCook2 {part} {{n}} (official json)", role, "clips", videos, tasks=_tasks(videos))
-
-
-def _add_video(at: At, found: dict[str, Any], tally: Tally) -> Listed:
-    duration_s, recipe = at.seconds(found["duration"], "duration"), str(at.whole(found["recipe_type"], "recipe_type"))
-    for number, annotation in enumerate(at.entry(found, annotations=list)["annotations"]):
-        place = At(at.path, f"annotation {number}", at.video)
-        annotation = place.entry(annotation, segment=list, sentence=str)
-        span = place.span(annotation["segment"])
-        tally.add(place, Clip(at.video, *span, annotation["sentence"].strip(), recipe), duration_s)
-    return Listed(duration_s, recipe)
-
-
-def _tasks(videos: dict[str, Listed]) -> dict[str, Task]:
-    return {listed.recipe: Task(f"recipe type {listed.recipe}") for listed in videos.values()}
+    return tally.close(NAME, f"YouCook2 {part} {{n}} (official json)", role, "clips", tasks="recipe type")

@@ -1,0 +1,102 @@
+"""Which file of a release is which split: the one registry of the published benchmarks.
+
+A source folder holds the release's own annotation files under their own names. Known gap: full MSR-VTT (20 captions a
+test video) has a reader and no kind here.
+"""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
+from vcwork.data.benchmarks.common import Benchmark
+from vcwork.data.benchmarks.crosstask import read_crosstask
+from vcwork.data.benchmarks.didemo import read_didemo
+from vcwork.data.benchmarks.msrvtt import described, read_msrvtt_1ka, read_msrvtt_ids, read_msrvtt_json
+from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
+from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_json
+
+SOURCES = {  # benchmark: its files, optional ones in brackets
+    "youcook2": "validation_youcook.csv, youcookii_annotations_trainval.json (one of them is enough)",
+    "msrvtt": "MSRVTT_JSFUSION_test.csv or msrvtt_test.csv [MSRVTT_data.json, or train_val_videodatainfo.json and "
+    "test_videodatainfo.json] [MSRVTT_train.9k.csv or MSRVTT_train.7k.csv]",
+    "msrvtt_qa": "one .tsv [the json files of msrvtt]",
+    "didemo": "test_data.json, val_data.json, train_data.json (one of them is enough)",
+    "coin": "COIN.json or COIN_sample.json [taxonomy.csv]",
+    "crosstask": "tasks_primary.txt, videos.csv, annotations/ [tasks_related.txt, videos_val.csv]",
+}
+
+
+def read_splits(name: str, source: Path, have: Collection[str] | None = None) -> dict[str, Benchmark]:
+    """{role: split} of what the files of benchmark `name` in a folder hold; {} where none of them is there.
+
+    `have`: the videos that have features, for a draw that depends on them (CrossTask). VcworkError: a file is wrong.
+    """
+    return {part.role: part for part in _READERS[name](source, have)}
+
+
+def _youcook2(source: Path, have: Collection[str] | None) -> list[Benchmark]:
+    csv, json = source / "validation_youcook.csv", source / "youcookii_annotations_trainval.json"
+    parts = [read_youcook2_json(json, "training")] if json.is_file() else []
+    if csv.is_file():
+        return [*parts, read_youcook2_csv(csv)]
+    return [*parts, read_youcook2_json(json, "validation")] if json.is_file() else []
+
+
+def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
+    found, jsons = _first(source, "MSRVTT_JSFUSION_test.csv", "msrvtt_test.csv"), _videodatainfo(source)
+    if found is None:
+        return []
+    if not jsons:
+        return [read_msrvtt_1ka(found)]
+    listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
+    halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
+    split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
+    test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), read_msrvtt_json(jsons, "full test"))
+    return [read_msrvtt_json(jsons, split, test.videos, read_msrvtt_ids(listed) if listed else None), test]
+
+
+def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
+    tables, jsons = sorted(source.glob("*.tsv")), _videodatainfo(source)
+    if len(tables) > 1:
+        raise VcworkError(f"{source}: expected one .tsv, got {', '.join(path.name for path in tables)}")
+    tests = [read_msrvtt_qa(path) for path in tables]
+    return [read_msrvtt_json(jsons, "7k", tests[0].videos), *tests] if jsons and tests else tests
+
+
+def _videodatainfo(source: Path) -> list[Path]:
+    one = source / "MSRVTT_data.json"
+    halves = [source / f"{half}_videodatainfo.json" for half in ("train_val", "test")]
+    return [one] if one.is_file() else [path for path in halves if path.is_file()]
+
+
+def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
+    paths = [source / f"{split}_data.json" for split in ("train", "val", "test")]
+    return [read_didemo(path) for path in paths if path.is_file()]
+
+
+def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
+    found, sheet = _first(source, "COIN.json", "COIN_sample.json"), source / "taxonomy.csv"
+    taxonomy = read_coin_taxonomy(sheet) if sheet.is_file() else None
+    return [read_coin(found, subset, taxonomy) for subset in ("training", "testing")] if found else []
+
+
+def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
+    if not (source / "tasks_primary.txt").is_file():
+        return []
+    names = ["train", "test", *(["val"] if (source / "videos_val.csv").is_file() else [])]
+    return [read_crosstask(source, part, have) for part in names]
+
+
+def _first(source: Path, *names: str) -> Path | None:
+    return next((source / name for name in names if (source / name).is_file()), None)
+
+
+_READERS: dict[str, Callable[[Path, Collection[str] | None], list[Benchmark]]] = {
+    "youcook2": _youcook2,
+    "msrvtt": _msrvtt,
+    "msrvtt_qa": _msrvtt_qa,
+    "didemo": _didemo,
+    "coin": _coin,
+    "crosstask": _crosstask,
+}
