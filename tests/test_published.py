@@ -45,7 +45,7 @@ def test_every_row_is_a_number_of_the_papers_tables():
         ("CrossTask", "recall"): 0.339, ("DiDeMo", "moment_rank1"): 0.166, ("DiDeMo", "moment_rank5"): 0.469,
         ("DiDeMo", "reference_moment_rank1"): 0.166, ("DiDeMo", "reference_moment_rank5"): 0.469,
     }  # fmt: skip
-    assert {key: row.value for key, row in ROWS.items()} == typed
+    assert {key: claim.published for key, claim in ROWS.items()} == typed
 
 
 def test_the_papers_number_stands_where_the_protocol_is_its_own():

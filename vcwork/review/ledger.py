@@ -8,15 +8,16 @@ says in which direction they point.
 Gap: a paper's number comes without per-query results and from one training seed, so its interval is too narrow.
 """
 
-import html
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jinja2 import Environment
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
@@ -349,36 +350,8 @@ def ledger_text(entries: Sequence[Entry]) -> str:
     return "\n".join(lines)
 
 
-_STYLE = """<style>
-.vcwork-ledger { border-collapse: collapse; font-size: 85%; }
-.vcwork-ledger td, .vcwork-ledger th { text-align: left; vertical-align: top; padding: .2em .6em; max-width: 22em; }
-.vcwork-ledger tr { border-top: 1px solid #8884; } .vcwork-ledger td:nth-child(7) { font-weight: bold; }
-.vcwork-ledger .confirmed td:nth-child(7) { color: #009E73; }
-.vcwork-ledger .contradicted td:nth-child(7) { color: #D55E00; }
-</style>"""
-
-
 def ledger_html(entries: Sequence[Entry]) -> str:
-    """A self-contained HTML table, texts escaped; the lab world has a column of its own."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in COLUMNS)
-    body = "".join(
-        f'<tr class="{e.verdict.word.replace(" ", "-")}">'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in e.cells()) + "</tr>" for e in entries
-    )  # fmt: skip
-    return f'{_STYLE}<table class="vcwork-ledger"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-
-
-def ledger_latex(entries: Sequence[Entry]) -> str:
-    """A `longtable` (package longtable, rules of booktabs) without the last column, special characters escaped."""
-    shown, column = COLUMNS[:-1], r"p{0.12\linewidth}"
-    lines = [rf"\begin{{longtable}}{{{column * len(shown)}}}", r"\toprule"]
-    lines += [" & ".join(map(_escape, shown)) + r" \\", r"\midrule", r"\endhead"]
-    lines += [" & ".join(map(_escape, e.cells()[:-1])) + r" \\" for e in entries]
-    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}"])
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(c, rf"\{c}" if c in "&%$#_{}" else c) for c in text)
+    """A self-contained HTML table (`ledger.html`), texts escaped, a column for each of `COLUMNS`."""
+    template = (files(__package__) / "ledger.html").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
+    return page.render(columns=COLUMNS, rows=[(e.verdict.word.replace(" ", "-"), e.cells()) for e in entries])
