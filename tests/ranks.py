@@ -10,17 +10,16 @@ from test_train import CONFIG, new_model, toy
 from vcwork.core.batches import epoch_batches, pairs_of, video_vectors
 from vcwork.core.config import TrainConfig
 from vcwork.core.engine import Engine
-from vcwork.core.loop import make_optimizer, pretrain
-from vcwork.core.step import apply_update
+from vcwork.core.loop import pretrain
+from vcwork.core.step import Learner
 
 
 def gradient(config: TrainConfig, batches: list[np.ndarray]) -> torch.Tensor:
     """All gradients of one update, after clipping, in one vector."""
     data, tokenizer = toy()
     model, engine = new_model(dropout=0.0), Engine()
-    optimizer, schedule = make_optimizer(model, config, 10)
     batch = pairs_of(data, batches, 0, 0, config, engine)
-    apply_update(model, optimizer, schedule, batch(model, tokenizer), config, engine, batch.total)
+    Learner(model, config, 10, engine).update(batch(model, tokenizer), total=len(batch.all_pairs))
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 

@@ -11,11 +11,12 @@ import torch
 from vcwork.base.errors import VcworkError
 from vcwork.core import clusters
 from vcwork.core.batches import PairData, collate, draw_pairs, epoch_batches, video_vectors
-from vcwork.core.clusters import cell_candidates, cluster_batches, nearest, rank_videos, recall_of_exact, summarize
+from vcwork.core.clusters import cell_candidates, cluster_batches, nearest, rank_videos
 from vcwork.core.config import ClusterConfig, ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
 from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.tasks.clustering import recall_of_exact, summarize
 
 CELLS = ClusterConfig(search="reference cell", videos_per_batch=8, nlist=5, ranks=3)
 

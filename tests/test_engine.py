@@ -11,8 +11,7 @@ import torch
 from ranks import everything, gradient
 from test_train import CONFIG, digest, new_model, run, toy
 
-from vcwork.core.loop import make_optimizer
-from vcwork.core.step import apply_update
+from vcwork.core.step import Learner
 
 HERE = Path(__file__).parent
 
@@ -22,7 +21,7 @@ def two(tmp_path_factory) -> list[dict]:
     """What each of two ranks found."""
     out = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
     done = subprocess.run(
         [*command, str(HERE / "ranks.py"), str(out)], env=environment, capture_output=True, text=True, timeout=280
     )
@@ -61,7 +60,7 @@ def _gradient_of(config, batches, i: int) -> torch.Tensor:
     model = new_model(dropout=0.0)
     pairs = draw_pairs(data, batches[i], config, np.random.default_rng([config.seed, 10, 0, i]))
     batch = collate(pairs, data, batches[i], model, tokenizer, config)
-    apply_update(model, *make_optimizer(model, config, 10), batch, config)
+    Learner(model, config, 10).update(batch)
     return torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
@@ -99,8 +98,7 @@ def test_parts_repeat_their_own_dropout():
         with torch.no_grad():
             model.video_mlp.linear2.bias[0] += shift
         torch.manual_seed(3)
-        optimizer, schedule = make_optimizer(model, config, 10)
-        numbers = apply_update(model, optimizer, schedule, (features.double(), mask, ids, text_mask), config)
+        numbers = Learner(model, config, 10).update((features.double(), mask, ids, text_mask))
         losses.append(numbers["loss"])
         if not shift:
             slope = model.video_mlp.linear2.bias.grad[0].item()

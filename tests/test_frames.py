@@ -27,8 +27,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.batches import derange, pairs_of, video_vectors
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.engine import Engine
-from vcwork.core.loop import make_optimizer
-from vcwork.core.step import apply_update
+from vcwork.core.step import Learner
 from vcwork.data.captions import Caption, write_vtt
 from vcwork.data.corpus import Corpus, Recipe, Segment, Video
 from vcwork.data.store import Contract
@@ -213,7 +212,7 @@ def test_only_the_next_update_is_decoded_ahead(world):
     batches = [np.arange(6)] * 8
     for i in range(8):
         batch = pairs_of(data, batches, i, 0, TRAIN, Engine())
-        assert len(data.clips(batch.spans())) == 18 and len(data._coming) <= 2
+        assert len(data.clips(batch.spans)) == 18 and len(data._coming) <= 2
     assert not data._coming, "all that was announced was asked for"
 
 
@@ -223,7 +222,7 @@ def test_what_was_not_expected_is_read_all_the_same(world):
     batches = [np.arange(6), np.arange(6, 12)]
     first = pairs_of(data, batches, 0, 0, TRAIN, Engine())
     other = [(3, 1, 4), (0, 0, 2)]
-    for spans in (other, first.spans(), other):
+    for spans in (other, first.spans, other):
         for clip, (v, start, end) in zip(data.clips(spans), spans, strict=True):
             np.testing.assert_array_equal(clip, data.features[v][start:end])
     assert isinstance(derange(data, 0), PixelPairs) and derange(data, 0).workers == 1
@@ -311,10 +310,10 @@ def test_frozen_parts_stay_as_they_were_and_others_move(world, kind, frozen):
     encoder = new_frames(world, config(kind, frozen=frozen))
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     settings = TRAIN.model_copy(update={"first_update": "warm", "weight_decay": 0.1})
-    optimizer, schedule = make_optimizer(encoder.model, settings, 10)
+    learner = Learner(encoder.model, settings, 10)
     encoder.model.train()
     for batch in batch_of(encoder, world, n=2):
-        apply_update(encoder.model, optimizer, schedule, batch, settings)
+        learner.update(batch)
     assert all((p.grad is None) == frozen == (not p.requires_grad) for p in encoder.model.backbone.parameters())
     moved = {name for name, tensor in encoder.model.state_dict().items() if not torch.equal(tensor, before[name])}
     inside = {name for name in before if name.startswith("backbone.")}
@@ -369,8 +368,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(world):
     for parts in (0, 5):
         encoder = new_frames(world, config(), seed=1)
         settings = TRAIN.model_copy(update={"first_update": "warm", "micro_batch": parts})
-        optimizer, schedule = make_optimizer(encoder.model, settings, 10)
-        apply_update(encoder.model, optimizer, schedule, batch_of(encoder, world)[0], settings)
+        Learner(encoder.model, settings, 10).update(batch_of(encoder, world)[0])
         after.append({name: p.grad for name, p in encoder.model.named_parameters()})
     for name, gradient in after[0].items():
         torch.testing.assert_close(after[1][name], gradient, atol=1e-6, rtol=1e-3, msg=name)
@@ -379,9 +377,9 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(world):
 def test_bfloat16_trains(world, kind):
     encoder = new_frames(world, config(kind, checkpointing=True))
     settings = TRAIN.model_copy(update={"precision": "bf16", "first_update": "warm"})
-    optimizer, schedule = make_optimizer(encoder.model, settings, 10)
+    learner = Learner(encoder.model, settings, 10)
     encoder.model.train()
-    numbers = apply_update(encoder.model, optimizer, schedule, batch_of(encoder, world)[0], settings)
+    numbers = learner.update(batch_of(encoder, world)[0])
     assert np.isfinite(numbers["loss"]) and numbers["grad_norm"] > 0
 
 

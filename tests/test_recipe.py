@@ -139,16 +139,15 @@ def test_a_learned_temperature_learns():
     from test_train import CONFIG, toy
 
     from vcwork.core.batches import collate, draw_pairs
-    from vcwork.core.loop import make_optimizer
-    from vcwork.core.step import apply_update as update
+    from vcwork.core.step import Learner
 
     data, tokenizer = toy()
     model = VideoCLIP(ModelConfig(**SIZES | {"feature_dim": 12, "vocab_size": 17, "learn_temperature": True}))
-    optimizer, schedule = make_optimizer(model, TrainConfig(lr=1e-2, warmup=0), 10)
+    learner = Learner(model, TrainConfig(lr=1e-2, warmup=0), 10)
     videos = np.arange(4)
     batch = collate(draw_pairs(data, videos, CONFIG, np.random.default_rng(0)), data, videos, model, tokenizer, CONFIG)
     before = model.temperature().item()
-    update(model, optimizer, schedule, batch, CONFIG)
+    learner.update(batch)
     assert before == 1.0 != model.temperature().item()
     assert json.loads(model.config.model_dump_json())["learn_temperature"]
 

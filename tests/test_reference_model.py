@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from transformers.models.bert import modeling_bert
 
 from vcwork.core.config import TrainConfig
-from vcwork.core.loop import make_optimizer
 from vcwork.core.loss import reference_nce, t2v_nce, v2t_nce
 from vcwork.core.model import VideoCLIP
-from vcwork.core.step import apply_update
+from vcwork.core.step import Learner
 from vcwork.encoders.released import CLS, SEP, config_of, map_released, our_name
 
 
@@ -119,12 +118,12 @@ def test_losses_and_gradients(model, vectors):
 
 def _three_updates(model, vectors) -> torch.nn.Module:
     config = TrainConfig(lr=1e-3, warmup=0, schedule="constant", clip_norm=2.0, loss="reference", adam="fairseq")
-    optimizer, schedule = make_optimizer(model, config, 3)
+    learner = Learner(model, config, 3)
     dtype = next(model.parameters()).dtype
     for i, (loss, norm, lr) in enumerate(vectors["steps_loss_gnorm_lr"]):
         b = _batch(vectors, f"step{i}_in_")
         batch = (b.features.to(dtype), b.mask, b.ids, b.text_mask)
-        numbers = apply_update(model, optimizer, schedule, batch, config)
+        numbers = learner.update(batch)
         assert numbers["loss"] == pytest.approx(loss, rel=1e-5)
         assert numbers["grad_norm"] == pytest.approx(norm, rel=1e-5)
         assert numbers["lr"] == pytest.approx(lr)
@@ -188,10 +187,10 @@ def test_torchs_own_epsilon_is_not_the_references(model, vectors):
 
 def _with_torch_epsilon(model, vectors) -> None:
     config = TrainConfig(lr=1e-3, warmup=0, schedule="constant", clip_norm=2.0, loss="reference", adam="torch")
-    optimizer, schedule = make_optimizer(model, config, 3)
+    learner = Learner(model, config, 3)
     for i, (_, norm, _) in enumerate(vectors["steps_loss_gnorm_lr"]):
         b = _batch(vectors, f"step{i}_in_")
-        numbers = apply_update(model, optimizer, schedule, (b.features, b.mask, b.ids, b.text_mask), config)
+        numbers = learner.update((b.features, b.mask, b.ids, b.text_mask))
         assert numbers["grad_norm"] == pytest.approx(norm, rel=1e-5)
 
 
@@ -204,7 +203,6 @@ def test_learning_rates(vectors):
     """Warm-up and polynomial decay over 1,000,000 updates; update n has the rate of n - 1, so the first has 0."""
     model = torch.nn.Linear(1, 1)
     config = TrainConfig(lr=5e-5, warmup=1000, schedule="linear", decay_updates=1_000_000)
-    _, schedule = make_optimizer(model, config, 100)
-    factor = schedule.lr_lambdas[0]
+    factor = Learner(model, config, 100).schedule.lr_lambdas[0]
     for n, rate in zip(vectors["lr_table_n"], vectors["lr_table"], strict=True):
         assert config.lr * factor(int(n)) == pytest.approx(rate, rel=1e-9, abs=1e-15), n

@@ -5,7 +5,7 @@ import pytest
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.batches import pad_clips
-from vcwork.core.clusters import cluster_batches, kmeans, nearest, random_batches
+from vcwork.core.clusters import cluster_batches, nearest, random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig
 from vcwork.core.sampling import (
     Track,
@@ -19,6 +19,7 @@ from vcwork.core.sampling import (
     windows_of,
 )
 from vcwork.tasks import clustering
+from vcwork.tasks.clustering import kmeans
 
 
 def make_track(n: int = 40, seconds: int = 160) -> Track:

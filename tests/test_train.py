@@ -8,9 +8,10 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_arrays
 from vcwork.core.batches import PairData, video_vectors
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
-from vcwork.core.loop import make_optimizer, pretrain, updates
+from vcwork.core.loop import pretrain, updates
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
+from vcwork.core.step import make_optimizer
 from vcwork.core.text import SPECIAL, Tokenizer
 
 WORDS = [f"w{i}" for i in range(12)]

@@ -28,6 +28,8 @@ from vcwork.core.sampling import (
 )
 from vcwork.core.text import Tokenizer
 
+Span = tuple[int, int, int]  # track, first second, end
+
 
 @dataclass
 class PairData:
@@ -44,8 +46,8 @@ class PairData:
         if not len(self.tracks) or len(self.tracks) != len(self.features):
             raise VcworkError(f"expected one feature array a track and at least one, got {len(self.tracks)} tracks")
 
-    def clips(self, spans: list[tuple[int, int, int]]) -> list[np.ndarray]:
-        """Features (T_i, W) of each (track, first second, end); `vcwork.encoders.pixels` decodes frames here."""
+    def clips(self, spans: list[Span]) -> list[np.ndarray]:
+        """Features (T_i, W) of each span; data from pixels decode their frames here."""
         of = {v: self.features[v] for v in dict.fromkeys(v for v, _, _ in spans)}
         return [of[v][start:end] for v, start, end in spans]
 
@@ -53,61 +55,29 @@ class PairData:
         """`batch` is wanted now, and these after it: a hint for data that take time to read. Here nothing."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Batch:
-    """This rank's pairs of an update, `pairs` of `all_pairs`, which are in one contrast."""
+    """This rank's share of an update, drawn but not read: `pairs`, of `all_pairs` that are in one contrast.
+
+    `spans`: the clips to read, (track, first second, end); `texts`: tokens; `of`: whom clips (N,) and texts (B,) belong
+    to, candidates of each other where the numbers are equal. For pairs the number is the video's; with rule bag, the
+    clip's.
+    """
 
     pairs: list[Pair]
     all_pairs: list[Pair]
-    videos: np.ndarray
+    spans: list[Span]
+    texts: list[Sequence[int]]
+    of: tuple[np.ndarray, np.ndarray]
     data: PairData
     config: TrainConfig
 
-    @property
-    def total(self) -> int:
-        return len(self.all_pairs)
-
     def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if not self.config.candidates:
-            return collate(self.pairs, self.data, self.videos, model, tokenizer, self.config)
-        spans, texts, _ = self._candidates()
-        return tensors(self.data.clips(spans), texts, model, tokenizer, self.config)
-
-    def spans(self) -> list[tuple[int, int, int]]:
-        """(track, first second, end) of every clip that `__call__` will ask the data for, in order."""
-        if self.config.candidates:
-            return self._candidates()[0]
-        return _spans(self.pairs, self.data, self.videos)
+        return tensors(self.data.clips(self.spans), self.texts, model, tokenizer, self.config)
 
     def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Whom clips (N,) and texts (B,) belong to: clip n is a candidate of text b where the numbers are equal.
-
-        For pairs the number is the video's; with rule bag, the clip's.
-        """
-        if self.config.candidates:
-            return tuple(torch.from_numpy(g).to(device) for g in self._candidates()[2])
-        row = {self.data.tracks[v].video_id: int(v) for v in self.videos}
-        of = torch.tensor([row[p.video_id] for p in self.pairs], device=device)
-        return of, of
-
-    def _candidates(self) -> tuple[list[tuple[int, int, int]], list, tuple[np.ndarray, np.ndarray]]:
-        """Clips as spans, texts as tokens, and their groups: all windows of each video, or a bag for each clip."""
-        row = {self.data.tracks[v].video_id: int(v) for v in self.videos}
-        rule, at = self.config.pairs, [row[p.video_id] for p in self.pairs]
-        if rule.rule == "bag":
-            clips = _spans(self.pairs, self.data, self.videos)
-            tracks = [self.data.tracks[v] for v in at]
-            texts = [
-                list(t.tokens[i]) for t, p in zip(tracks, self.pairs, strict=True) for i in bag_of(t, p.first, rule.bag)
-            ]
-            return clips, texts, (np.arange(len(clips)), np.repeat(np.arange(len(clips)), rule.bag))
-        videos = list(dict.fromkeys(at))
-        spans = [
-            (v, *s)
-            for v in videos
-            for s in sliding_windows(self.data.tracks[v].seconds, rule.max_video_s, rule.stride_s)
-        ]
-        return spans, [p.tokens for p in self.pairs], (np.array([v for v, _, _ in spans]), np.array(at))
+        """`of` as tensors."""
+        return tuple(torch.from_numpy(numbers).to(device) for numbers in self.of)
 
 
 def pairs_of(
@@ -118,13 +88,30 @@ def pairs_of(
 
     def drawn(i: int) -> Batch:
         i = i * engine.world + engine.rank if local else i
-        videos = batches[i]
-        pairs = draw_pairs(data, videos, config, np.random.default_rng([config.seed, 10, epoch, i]))
-        return Batch(pairs if local else engine.share(pairs), pairs, videos, data, config)
+        pairs = draw_pairs(data, batches[i], config, np.random.default_rng([config.seed, 10, epoch, i]))
+        mine = pairs if local else engine.share(pairs)
+        return Batch(mine, pairs, *_contrasted(mine, data, batches[i], config), data, config)
 
     batch, per_epoch = drawn(i), len(batches) // (engine.world if local else 1)
     data.expect(batch, (drawn(j) for j in range(i + 1, per_epoch)))
     return batch
+
+
+def _contrasted(
+    pairs: list[Pair], data: PairData, videos: np.ndarray, config: TrainConfig
+) -> tuple[list[Span], list[Sequence[int]], tuple[np.ndarray, np.ndarray]]:
+    """`spans`, `texts` and `of` of a Batch: the pairs' own, all windows of each video, or a bag for each clip."""
+    spans, rule = _spans(pairs, data, videos), config.pairs
+    at = np.array([v for v, _, _ in spans])
+    if not config.candidates:
+        return spans, [p.tokens for p in pairs], (at, at)
+    if rule.rule == "bag":
+        bags = [(data.tracks[v], bag_of(data.tracks[v], p.first, rule.bag)) for v, p in zip(at, pairs, strict=True)]
+        clips = np.arange(len(spans))
+        return spans, [track.tokens[i] for track, bag in bags for i in bag], (clips, np.repeat(clips, rule.bag))
+    spans = [(v, *span) for v in dict.fromkeys(at.tolist())
+             for span in sliding_windows(data.tracks[v].seconds, rule.max_video_s, rule.stride_s)]  # fmt: skip
+    return spans, [p.tokens for p in pairs], (np.array([v for v, _, _ in spans]), at)
 
 
 def epoch_batches(
@@ -191,7 +178,7 @@ def collate(
     return tensors(clips, [p.tokens for p in pairs], model, tokenizer, config)
 
 
-def _spans(pairs: list[Pair], data: PairData, videos: np.ndarray) -> list[tuple[int, int, int]]:
+def _spans(pairs: list[Pair], data: PairData, videos: np.ndarray) -> list[Span]:
     row = {data.tracks[v].video_id: int(v) for v in videos}
     return [(row[p.video_id], p.video_start, p.video_end) for p in pairs]
 
@@ -203,9 +190,8 @@ def tensors(
     features, mask = pad_clips(clips, model.config.max_video_tokens)
     if config.word_dropout:
         texts = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in texts]
-    batch = features, mask, *tokenizer.batch(texts, model.config.max_text_tokens)
     device = next(model.parameters()).device
-    return tuple(tensor.to(device) for tensor in batch)
+    return tuple(x.to(device) for x in (features, mask, *tokenizer.batch(texts, model.config.max_text_tokens)))
 
 
 def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,12 @@
 
 Once an epoch every training video gets a vector, the mean over its clips of (video + text) / 2, and each batch is a
 random k of the 2k videos nearest to a drawn centre (paper, Algorithm 1). We search all videos exactly; the reference
-code searches one cell of an eighth of them, which `search: "reference cell"` does too, and `recall_of_exact` and
-`summarize` say what that loses.
+code searches one cell of an eighth of them, which `search: "reference cell"` does too.
 Known gap: the exact search asks for the neighbours of every video, not only of the drawn centres.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import faiss
 import numpy as np
@@ -27,16 +25,6 @@ def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     index.add(vectors)
     distance, ids = index.search(vectors, min(k, len(vectors)))
     return ids, distance
-
-
-def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
-    """Cluster of each vector (N, D) -> (N,) int: Lloyd's algorithm by faiss, best of five starts from `seed`."""
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if not 1 <= k <= len(vectors):
-        raise VcworkError(f"k-means: expected 1 to {len(vectors)} clusters for {len(vectors)} vectors, got {k}")
-    means = faiss.Kmeans(vectors.shape[1], k, niter=30, nredo=5, seed=seed, min_points_per_centroid=1)
-    means.train(vectors)
-    return means.index.search(vectors, 1)[1][:, 0]
 
 
 def cluster_batches(
@@ -138,43 +126,6 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def recall_of_exact(candidates: Sequence[np.ndarray], vectors: np.ndarray, n: int) -> np.ndarray:
-    """Share of each video's `n` exact neighbours, itself left out, that are among its candidates: (V,) in [0, 1]."""
-    if len(candidates) != len(vectors) or not 1 <= n < len(vectors):
-        raise VcworkError(f"expected {len(vectors)} candidate lists and n below, got {len(candidates)} and {n}")
-    exact, _ = nearest(vectors, n + 1)  # (V, n + 1)
-    exact = [ids[ids != v][:n] for v, ids in enumerate(exact)]
-    return np.array([np.isin(e, found).mean() for e, found in zip(exact, candidates, strict=True)])
-
-
-@dataclass(frozen=True)
-class BatchSummary:
-    """An epoch's batches: `sizes` (n,) in videos, `seen` (V,) how often each video is in a batch, `k` asked for."""
-
-    sizes: np.ndarray
-    seen: np.ndarray
-    k: int
-
-    @property
-    def coverage(self) -> float:
-        """Share of the videos that are in a batch at all."""
-        return float((self.seen > 0).mean())
-
-    @property
-    def full(self) -> float:
-        """Share of the batches that have all k videos."""
-        return float((self.sizes >= self.k).mean())
-
-
-def summarize(batches: Sequence[np.ndarray], videos: int, k: int) -> BatchSummary:
-    """Sizes of the batches and how often each of `videos` videos is seen; VcworkError without a batch."""
-    if not len(batches):
-        raise VcworkError("expected at least one batch")
-    return BatchSummary(
-        np.array([len(b) for b in batches]), np.bincount(np.concatenate(batches).astype(int), minlength=videos), k
-    )
 
 
 def _checked(vectors: np.ndarray) -> np.ndarray:

@@ -5,27 +5,9 @@ Paper values are the defaults unless a line says otherwise.
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from vcwork.base.errors import VcworkError
-
-
-class Strict(BaseModel):
-    """Unknown keys and wrong types are refused; instances do not change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @classmethod
-    def checked(cls, **values: object) -> "Strict":
-        """Build from a person's values; all mistakes come back in one VcworkError."""
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            lines = [
-                f"{'.'.join(map(str, e['loc'])) or cls.__name__}: {e['msg']}, got {e['input']!r}"
-                for e in error.errors()
-            ]
-            raise VcworkError(f"{cls.__name__}: " + "; ".join(lines)) from None
+from vcwork.base.settings import Strict
 
 
 class ModelConfig(Strict):
@@ -126,12 +108,10 @@ class TrainConfig(Strict):
     negative_ratio: float = Field(0.5, gt=0, le=1)  # at most this share of the batch
     seed: int = 0
     word_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: tokens replaced by [UNK]
-    start: Literal["random", "closed form"] = "random"  # our choice, for small data: vcwork.training.closed_form
+    start: Literal["random", "closed form"] = "random"  # our choice, for small data: a solution from captions
     freeze_text: bool = False  # our choice, for small data: the text tower stays as it started
     shuffle_captions: bool = False  # control: captions of another video; everything must fall to chance
-    negatives: Literal["global", "local"] = (
-        "global"  # local: each rank contrasts its own batch (code); global: one batch
-    )
+    negatives: Literal["global", "local"] = "global"  # local: each rank contrasts its own batch (code)
     precision: Literal["float32", "bf16"] = "float32"  # of the forward passes (code: fp16)
     micro_batch: int = Field(0, ge=0)  # pairs encoded at once, the gradient being that of the whole batch; 0: all
     save_every: int = Field(0, ge=0)  # updates between states to resume from; 0: after each epoch

@@ -8,7 +8,6 @@ Known gap: a run resumed on another number of ranks goes on, but not as the firs
 """
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,17 +17,11 @@ import torch
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
-from vcwork.core.batches import (
-    PairData,
-    derange,
-    epoch_batches,
-    false_negatives,
-    pairs_of,
-)
+from vcwork.core.batches import PairData, derange, epoch_batches, false_negatives, pairs_of
 from vcwork.core.config import TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
-from vcwork.core.step import apply_update
+from vcwork.core.step import Learner
 from vcwork.core.text import Tokenizer
 
 
@@ -69,49 +62,41 @@ def pretrain(
     data = derange(data, config.seed) if config.shuffle_captions else data
     model.text_bert.requires_grad_(not config.freeze_text)
     per_epoch = updates(data, config, engine.world) // config.epochs
-    optimizer, schedule = make_optimizer(model, config, config.epochs * per_epoch)
-    log = _Log(folder if engine.main else None)
-    state = _restore(folder, model, optimizer, schedule, config, engine.device) if folder else {"epoch": 0}
-    log.cut(state["epoch"] * per_epoch + state.get("done", 0))
-    for epoch in range(state["epoch"], config.epochs):
-        done = state.get("done", 0) if epoch == state["epoch"] else 0
+    learner = Learner(model, config, config.epochs * per_epoch, engine)
+    kept = _Folder(folder, learner)
+    place = kept.open(per_epoch)
+    for epoch in range(place["epoch"], config.epochs):
+        done = place.pop("done", 0)
         if done:
-            batches, retrieved = [videos.numpy() for videos in state["batches"]], state["retrieved"]
-            engine.restore_random(state["random"])
+            engine.restore_random(place["random"])
+            place = {name: place[name] for name in ("epoch", "retrieved", "batches")}
         else:  # dropout follows the epoch and the rank, not the process
             torch.manual_seed(_mix(config.seed, epoch, *([engine.rank] if engine.rank else [])))
             batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch, engine)
+            place = {"epoch": epoch, "retrieved": retrieved, "batches": [torch.tensor(b) for b in batches]}
+        batches = [videos.cpu().numpy() for videos in place["batches"]]
         model.train()
         model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
-
-        def keep(done: int, epoch: int = epoch, batches: list = batches, retrieved: bool = retrieved) -> None:
-            place = {"epoch": epoch, "done": done, "retrieved": retrieved}
-            place["batches"] = [torch.from_numpy(np.array(videos)) for videos in batches]
-            _save_state(folder, model, optimizer, schedule, config, engine, place)
-
         stopping = False
         for i in range(done, per_epoch):
             batch = pairs_of(data, batches, i, epoch, config, engine)
-            groups = batch.groups(engine.device)
-            given = batch(model, tokenizer)
-            numbers = apply_update(model, optimizer, schedule, given, config, engine, batch.total, groups)
+            numbers = learner.update(batch(model, tokenizer), batch.groups(engine.device), len(batch.all_pairs))
             numbers["false_negatives"] = false_negatives(batch.all_pairs, data)
-            record = StepRecord(epoch, epoch * per_epoch + i, retrieved=retrieved, **numbers)
-            log.write(asdict(record))
+            record = StepRecord(epoch, epoch * per_epoch + i, retrieved=place["retrieved"], **numbers)
+            kept.write(asdict(record))
             inside = i + 1 < per_epoch
-            if folder and inside and config.save_every and (i + 1) % config.save_every == 0:
-                keep(i + 1)
+            if inside and config.save_every and (i + 1) % config.save_every == 0:
+                kept.save(place | {"done": i + 1})
             yield record
             stopping = stop is not None and stop()
             if stopping and inside:
-                if folder:
-                    keep(i + 1)
+                kept.save(place | {"done": i + 1})
                 return
         model.eval()
         if on_epoch and engine.main:
-            log.write({"epoch": epoch, "step": (epoch + 1) * per_epoch - 1, **on_epoch(epoch, model)})
-        if folder:
-            _save_state(folder, model, optimizer, schedule, config, engine, {"epoch": epoch + 1})
+            kept.write({"epoch": epoch, "step": (epoch + 1) * per_epoch - 1, **on_epoch(epoch, model)})
+        place = {"epoch": epoch + 1}
+        kept.save(place)
         engine.wait()
         if stopping:
             return
@@ -126,83 +111,54 @@ def updates(data: PairData, config: TrainConfig, world: int = 1) -> int:
     return config.epochs * max(1, config.passes_per_epoch * len(data.tracks) // k)
 
 
-def make_optimizer(model: VideoCLIP, config: TrainConfig, steps: int):
-    """Adam (0.9, 0.98, eps 1e-8), weight decay decoupled, and its rate: warm-up from 0, then, if asked, linear decay.
-
-    Decay ends after `steps` updates, or `config.decay_updates`. Source: reference code, whose update n has the rate of
-    n - 1, so that the first changes nothing; `first_update="warm"` starts one later. `adam="fairseq"` adds epsilon
-    before the bias correction, as that code does; gradients near epsilon then move less in the first updates.
-    """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
-    )
-    if config.adam == "fairseq":
-        optimizer.register_step_pre_hook(_fairseq_epsilon)
-    steps = config.decay_updates or steps
-
-    def factor(n: int) -> float:
-        n += config.first_update == "warm"
-        if n < config.warmup:
-            return n / config.warmup
-        left = max(0.0, (steps - n) / max(1, steps - config.warmup))
-        return left if config.schedule == "linear" else 1.0
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def _fairseq_epsilon(optimizer: torch.optim.Optimizer, *_: object) -> None:
-    """(sqrt(v) + eps) / c = sqrt(v) / c + eps / c, with c = sqrt(1 - b2^n): the last term is ours to set."""
-    for group in optimizer.param_groups:
-        done = (optimizer.state[p]["step"].item() for p in group["params"] if p in optimizer.state)
-        group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** (1 + next(done, 0)))
-
-
 def _mix(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-class _Log:
-    """JSON lines, one an update; lines of updates that will be done again are cut on resuming."""
+class _Folder:
+    """What a run leaves where it has a folder: `log.jsonl`, a line an update, and `state.pt`, from which it goes on."""
 
-    def __init__(self, folder: str | Path | None):
-        self.path = Path(folder) / "log.jsonl" if folder else None
+    def __init__(self, folder: str | Path | None, learner: Learner) -> None:
+        self.folder, self.learner = Path(folder) if folder else None, learner
+        self.log = self.folder / "log.jsonl" if folder and learner.engine.main else None
 
-    def cut(self, step: int) -> None:
-        if self.path:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.path.read_text().splitlines() if self.path.exists() else []
+    def open(self, per_epoch: int) -> dict:
+        """Where to go on, the state already in the learner; log lines of updates that will be done again are cut."""
+        place = self._restore() if self.folder and (self.folder / "state.pt").exists() else {"epoch": 0}
+        if self.log:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            lines = self.log.read_text().splitlines() if self.log.exists() else []
+            step = place["epoch"] * per_epoch + place.get("done", 0)
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
-            with atomic_write(self.path) as file:
+            with atomic_write(self.log) as file:
                 file.write("".join(line + "\n" for line in kept))
+        return place
 
     def write(self, record: dict) -> None:
-        if self.path:
-            with self.path.open("a") as file:
+        """A line of the log."""
+        if self.log:
+            with self.log.open("a") as file:
                 file.write(json.dumps(record) + "\n")
 
+    def save(self, place: dict) -> None:
+        """`place`: epoch to go on with, and inside it how many updates are done, of which batches."""
+        if not self.folder:
+            return
+        learner = self.learner
+        state = {"model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict(),
+                 "schedule": learner.schedule.state_dict(), "config": learner.config.model_dump_json(),
+                 "random": learner.engine.random_states(), **place}  # fmt: skip
+        if learner.engine.main:
+            with atomic_write(self.folder / "state.pt", "wb") as file:
+                torch.save(state, file)
 
-def _save_state(
-    folder: str | Path, model: VideoCLIP, optimizer, schedule, config: TrainConfig, engine: Engine, place: dict
-) -> None:
-    """`place`: epoch to go on with, and inside it how many updates are done, of which batches."""
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-             "config": config.model_dump_json(), "random": engine.random_states(), **place}  # fmt: skip
-    if engine.main:
-        with atomic_write(Path(folder) / "state.pt", "wb") as file:
-            torch.save(state, file)
-
-
-def _restore(
-    folder: str | Path, model: VideoCLIP, optimizer, schedule, config: TrainConfig, device: torch.device
-) -> dict:
-    """What `_save_state` wrote, already put into model and optimizer; a state of another configuration is refused."""
-    path = Path(folder) / "state.pt"
-    if not path.exists():
-        return {"epoch": 0}
-    state = torch.load(path, weights_only=True, map_location=device)
-    if TrainConfig.model_validate_json(state["config"]) != config:  # a setting newer than the state has its default
-        raise VcworkError(f"{path}: was trained with another configuration; choose another folder")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return state
+    def _restore(self) -> dict:
+        path, learner = self.folder / "state.pt", self.learner
+        state = torch.load(path, weights_only=True, map_location=learner.engine.device)
+        known = TrainConfig.model_validate_json(state["config"])  # a setting newer than the state has its default
+        if known != learner.config:
+            raise VcworkError(f"{path}: was trained with another configuration; choose another folder")
+        learner.model.load_state_dict(state.pop("model"))
+        learner.optimizer.load_state_dict(state.pop("optimizer"))
+        learner.schedule.load_state_dict(state.pop("schedule"))
+        return state

@@ -1,18 +1,22 @@
 """Contrastive objectives on pooled embeddings: raw dot products, nothing normalised here, in nats.
 
 Pairs: row i of `video` and row i of `text` belong together, every other row of the batch is a negative, other clips of
-the same video included; `keep` (B, B) takes some of the negatives out. `LOSSES` names these for configuration.
+the same video included; `keep` (B, B) takes some of the negatives out.
 Candidates: of several clips for a text, or texts for a clip, nobody knows which is right; `own` says which belong.
 All divide scores by `temperature`. A value may not be compared across batch sizes, nor between two objectives.
+`objective_of` chooses what a configuration asks for.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from vcwork.base.errors import VcworkError
+from vcwork.core.config import TrainConfig
 
 # -------------------------------------------------------------------------------------------------------- pairs
 
@@ -107,19 +111,15 @@ def nearest_negatives(video: Tensor, threshold: float, ratio: float) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- candidates
 
 
-def mil_nce(
-    video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, bag: int | None = None, own: Tensor | None = None
-) -> Tensor:
+def mil_nce(video: Tensor, text: Tensor, own: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
     """MIL-NCE: a clip has candidate texts, of which some may be right; video (N, D), text (B, D), own (N, B) bool.
 
     Mean over clips of -log(sum over its candidates / (these + all its other texts + the other clips of these texts)),
-    scores as exponents. Without `own`, texts i K to (i + 1) K - 1 are the bag of clip i, K = `bag` or by the shapes;
-    then equal scores give log(2 N - 1). A clip without candidates is left out. With the roles of video and text
-    exchanged it chooses among clips for a text. Source: Miech et al., CVPR 2020, eq. 1.
+    scores as exponents; log(2 N - 1) when all are equal and every clip has a bag of its own. A clip without candidates
+    is left out. With the roles of video and text exchanged it chooses among clips for a text.
+    Source: Miech et al., CVPR 2020, eq. 1.
     """
-    if video.ndim != 2 or text.ndim != 2 or video.shape[1] != text.shape[1] or not len(video):
-        raise VcworkError(f"expected video (N, D) and text (B, D), got {tuple(video.shape)}, {tuple(text.shape)}")
-    own = _bags(video, text, bag) if own is None else _checked_own(own, video, text)
+    own = _checked_own(own, video, text)
     scores = video @ text.T / temperature  # (N, B)
     positive = scores.masked_fill(~own, float("-inf")).logsumexp(1)  # (N,)
     by_clip = scores.logsumexp(1)  # (N,): this clip against all texts, its own included
@@ -156,16 +156,61 @@ def chosen(video: Tensor, text: Tensor, own: Tensor) -> Tensor:
     return (text @ video.T).masked_fill(~own, float("-inf")).argmax(1)  # (B,)
 
 
-def _bags(video: Tensor, text: Tensor, bag: int | None) -> Tensor:
-    if len(text) % len(video):
-        raise VcworkError(f"expected video (N, D) and text (N * K, D), got {tuple(video.shape)}, {tuple(text.shape)}")
-    k = len(text) // len(video)
-    if bag is not None and bag != k:
-        raise VcworkError(f"expected bags of {bag} texts, got {len(text)} texts for {len(video)} clips")
-    return torch.eye(len(video), dtype=torch.bool, device=video.device).repeat_interleave(k, 1)  # (N, N * K)
-
-
 def _checked_own(own: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     if own.shape != (len(rows), len(columns)) or own.dtype != torch.bool or not own.any():
         raise VcworkError(f"own: expected bool ({len(rows)}, {len(columns)}) with a candidate, got {tuple(own.shape)}")
     return own
+
+
+# ------------------------------------------------------------------------------------- what a configuration asks for
+
+
+class Contrast(NamedTuple):
+    """`loss`, `flat` (that of equal scores), and what was contrasted pair by pair: partners (B, D) of each side."""
+
+    loss: Tensor
+    flat: Tensor
+    video: Tensor
+    text: Tensor
+
+
+Groups = tuple[Tensor, Tensor]  # whom clips (N,) and texts (B,) belong to: candidates of each other where equal
+Objective = Callable[[Tensor, Tensor, Groups | None, Tensor | float], Contrast]  # pooled (N, D), (B, D), temperature
+
+
+def objective_of(config: TrainConfig) -> Objective:
+    """What `config` asks for, chosen once for a run: a loss of pairs with its negatives, or one of candidates."""
+    if config.loss == "best fit":
+        return partial(_of_candidates, partial(best_fit, own_negatives=config.own_negatives))
+    if config.loss == "mil":
+        if config.pairs.rule == "bag":  # texts for a clip
+            return partial(_of_candidates, lambda video, text, own, t: mil_nce(video, text, own.T, t))
+        return partial(_of_candidates, lambda video, text, own, t: mil_nce(text, video, own, t))  # clips for a text
+    return partial(_of_pairs, LOSSES[config.loss], config)
+
+
+def _of_pairs(
+    loss: Callable[..., Tensor], config: TrainConfig, video: Tensor, text: Tensor, groups: Groups | None,
+    temperature: Tensor | float,
+) -> Contrast:  # fmt: skip
+    keep = None
+    if config.mining == "nearest":
+        keep = nearest_negatives(video.detach(), config.mining_threshold, config.negative_ratio)
+    if config.same_video == "left out":
+        others = other_videos(groups[0])
+        keep = others if keep is None else keep & others
+    return _contrasted(partial(loss, temperature=temperature, keep=keep), video, text, video)
+
+
+def _of_candidates(
+    loss: Callable[..., Tensor], video: Tensor, text: Tensor, groups: Groups, temperature: Tensor | float
+) -> Contrast:
+    """The pairs are each text and the clip it scores highest."""
+    own = groups[1][:, None] == groups[0]  # (B, N)
+    return _contrasted(lambda v, t: loss(v, t, own, temperature), video, text, video[chosen(video, text, own)])
+
+
+def _contrasted(loss: Callable[..., Tensor], video: Tensor, text: Tensor, partners: Tensor) -> Contrast:
+    with torch.no_grad():
+        flat = loss(torch.zeros_like(video), torch.zeros_like(text))
+    return Contrast(loss(video, text), flat, partners.detach(), text.detach())

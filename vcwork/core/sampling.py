@@ -1,8 +1,9 @@
 """Clip-pair rules: which seconds of a video go with which words.
 
-*Overlapped* (paper, and the reference code's draws in their order): a text clip grows around a random caption to a
-random length, a moment inside its time range becomes the centre, and a video clip of a random length grows around
-that centre. Text and video share that moment and little else is promised. *Strict*: the video clip is the text
+*Overlapped* (paper): a text clip grows around a random caption to a random length, a moment inside its time range
+becomes the centre, and a video clip of a random length grows around that centre. Text and video share that moment and
+little else is promised. What is drawn, and in which order, is the reference code's; see `grow_text` for two draws that
+decide nothing. *Strict*: the video clip is the text
 clip's own time range. *Each*: caption by caption, strict, nothing drawn. *IoU*: two ranges drawn apart from each
 other and kept when they overlap enough. *Windows*: a caption and a sliding window that touches it. *Bag*: a caption
 and a clip of fixed length around it, the nearest captions being candidates, too. *Varied* is no training rule: the
@@ -175,7 +176,8 @@ def sliding_windows(seconds: int, length: int, stride: int) -> list[tuple[int, i
 def grow_text(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> tuple[int, int]:
     """A contiguous run of captions around a random one, until a random number of tokens is reached.
 
-    The last caption is kept whole, so the run may exceed that number.
+    The last caption is kept whole, so the run may exceed that number. The reference code draws once more after each
+    neighbour (whether to skip it, which it never does); we draw once more when the transcript is used up.
     """
     n = len(track.tokens)
     first = last = int(rng.integers(n))

@@ -1,56 +1,142 @@
 """One update of the weights: encode a batch, contrast it, take the gradient, and say what happened.
 
-The batch may be encoded whole or in parts, alone or as one rank's share; the gradient is the same. The diagnostics are
-those that users of contrastive training ask for when a loss stands still.
+The batch may be encoded whole or in parts, alone or as one rank's share; the gradient is the same. Adam, its rate and
+the clipping follow the reference code, gradients are averaged over ranks by hand as there. The diagnostics are those
+that users of contrastive training ask for when a loss stands still.
 """
 
-from functools import partial
+import math
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import TrainConfig
 from vcwork.core.engine import Engine
-from vcwork.core.loss import LOSSES, best_fit, chosen, mil_nce, nearest_negatives, other_videos
-from vcwork.core.model import VideoCLIP
+from vcwork.core.loss import Contrast, Groups, objective_of
 
 
-def apply_update(
-    model: VideoCLIP, optimizer, schedule, batch: tuple, config: TrainConfig, engine: Engine | None = None,
-    total: int | None = None, groups: tuple[Tensor, Tensor] | None = None,
-) -> dict[str, float]:  # fmt: skip
-    """One update of `model` on a collated batch, this rank's share of `total` pairs; returns what `StepRecord` says.
+class Learner:
+    """A model and what trains it, chosen once for a run of `steps` updates: optimizer, rate, objective."""
 
-    groups: whom clips (N,) and texts (B,) belong to (`Batch.groups`), for the objectives that ask. A loss of candidates
-    contrasts each rank's own batch.
+    def __init__(self, model: nn.Module, config: TrainConfig, steps: int, engine: Engine | None = None) -> None:
+        self.model, self.config, self.engine = model, config, engine or Engine(config.precision)
+        self.optimizer, self.schedule = make_optimizer(model, config, steps)
+        self.objective = objective_of(config)
 
-    Local negatives: each rank's loss of its own batch, gradients averaged (reference code). Global: one loss of all
-    pairs. With `config.micro_batch` pairs are encoded in parts, twice, and the gradient is still that of the whole.
+    def update(self, batch: tuple, groups: Groups | None = None, total: int | None = None) -> dict[str, float]:
+        """One update on a collated batch, this rank's share of `total` pairs; returns what `StepRecord` says.
+
+        groups: whom clips and texts belong to (`Batch.groups`), for the objectives that ask. A loss of candidates
+        contrasts each rank's own batch. Local negatives: each rank's loss of its own batch, gradients averaged
+        (reference code). Global: one loss of all pairs. With `config.micro_batch` pairs are encoded in parts, twice,
+        and the gradient is still that of the whole.
+        """
+        config, total = self.config, None if self.config.negatives == "local" else total
+        if self.engine.world > 1 and total and config.candidates:
+            raise VcworkError(f"loss {config.loss} contrasts each rank's own batch: set negatives to local")
+
+        def contrast(video: Tensor, text: Tensor) -> Contrast:
+            return self._contrast(video, text, groups, None if config.candidates else total)
+
+        self.optimizer.zero_grad(set_to_none=True)
+        in_parts = 0 < config.micro_batch < len(batch[0])
+        found = (self._backward_in_parts if in_parts else self._backward)(batch, contrast)
+        temperature = float(torch.as_tensor(self.model.temperature(config.temperature)).detach())  # of this update
+        moved = self._move(found.loss.detach())
+        told = {"log_batch": found.flat.item(), "temperature": temperature}
+        return diagnose(found.video, found.text) | moved | told
+
+    def learn(self, loss: Tensor) -> dict[str, float]:
+        """One update from this rank's mean loss, whatever it is of: its value, the rate, the gradient's norm."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        return self._move(loss.detach())
+
+    def _move(self, loss: Tensor) -> dict[str, float]:
+        if not torch.isfinite(loss):
+            raise VcworkError(f"the loss became {loss.item()}; lower lr ({self.config.lr}) or look for bad features")
+        self.engine.average_gradients(self.model.parameters())
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        lr = self.schedule.get_last_lr()[0]  # the rate of this update, not of the next
+        self.optimizer.step()
+        self.schedule.step()
+        return {"loss": loss.item(), "lr": lr, "grad_norm": norm.item()}
+
+    def _contrast(self, video: Tensor, text: Tensor, groups: Groups | None, total: int | None) -> Contrast:
+        """Pooled (N, D) and (B, D), or with `total` those of all ranks."""
+        video, text = video.float(), text.float()
+        if total:
+            video, text = self.engine.gather(video, total), self.engine.gather(text, total)  # (total, D)
+            if groups:
+                groups = (
+                    self.engine.gather(groups[0][:, None].float(), total)[:, 0],
+                ) * 2  # (total,); pairs: one of each
+        return self.objective(video, text, groups, self.model.temperature(self.config.temperature))
+
+    def _backward(self, batch: tuple, contrast: Callable[[Tensor, Tensor], Contrast]) -> Contrast:
+        with self.engine.autocast():
+            video, text = self.model(*batch)
+        found = contrast(video.pooled, text.pooled)
+        found.loss.backward()
+        return found
+
+    def _backward_in_parts(self, batch: tuple, contrast: Callable[[Tensor, Tensor], Contrast]) -> Contrast:
+        """Encode without graph, take the loss's gradient at the embeddings, encode again part by part with it.
+
+        The second pass repeats the first one's dropout. Source: Gao et al., 2021 (GradCache).
+        """
+        size, engine = self.config.micro_batch, self.engine
+        parts = list(zip(*(tensor.split(size) for tensor in batch), strict=True))
+        randoms, encoded = [], []
+        with torch.no_grad():
+            for part in parts:
+                randoms.append(engine.local_random())
+                with engine.autocast():
+                    encoded.append([side.pooled.float() for side in self.model(*part)])
+        leaves = [torch.cat(side).requires_grad_() for side in zip(*encoded, strict=True)]  # (B, D) each
+        found = contrast(*leaves)
+        found.loss.backward()
+        grads = [leaf.grad.split(size) for leaf in leaves]
+        for part, random, video_grad, text_grad in zip(parts, randoms, *grads, strict=True):
+            engine.set_local_random(random)
+            with engine.autocast():
+                again = [side.pooled for side in self.model(*part)]
+            torch.autograd.backward(again, [video_grad.to(again[0]), text_grad.to(again[1])])
+        return found
+
+
+def make_optimizer(model: nn.Module, config: TrainConfig, steps: int):
+    """Adam (0.9, 0.98, eps 1e-8), weight decay decoupled, and its rate: warm-up from 0, then, if asked, linear decay.
+
+    Decay ends after `steps` updates, or `config.decay_updates`. Source: reference code, whose update n has the rate of
+    n - 1, so that the first changes nothing; `first_update="warm"` starts one later. `adam="fairseq"` adds epsilon
+    before the bias correction, as that code does; gradients near epsilon then move less in the first updates.
     """
-    engine = engine or Engine(config.precision)
-    optimizer.zero_grad(set_to_none=True)
-    total = None if config.negatives == "local" else total
-    if engine.world > 1 and total and config.candidates:
-        raise VcworkError(f"loss {config.loss} contrasts each rank's own batch: set negatives to local")
-    backward = _backward_in_parts if 0 < config.micro_batch < len(batch[0]) else _backward
-    contrast = partial(
-        _contrast, model=model, config=config, engine=engine, total=total or len(batch[0]),
-        gathered=total is not None and not config.candidates, groups=groups,
-    )  # fmt: skip
-    loss, flat, video, text = backward(model, batch, config, engine, contrast)
-    if not torch.isfinite(loss):
-        raise VcworkError(f"the loss became {loss.item()}; lower lr ({config.lr}) or look for bad features")
-    engine.average_gradients(model.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-    temperature = float(torch.as_tensor(model.temperature(config.temperature)).detach())  # the one this update used
-    lr = schedule.get_last_lr()[0]  # the rate of this update, not of the next
-    optimizer.step()
-    schedule.step()
-    return diagnose(video, text) | {
-        "loss": loss.item(), "log_batch": flat.item(), "lr": lr, "grad_norm": norm.item(), "temperature": temperature
-    }  # fmt: skip
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
+    )
+    if config.adam == "fairseq":
+        optimizer.register_step_pre_hook(_fairseq_epsilon)
+    steps = config.decay_updates or steps
+
+    def factor(n: int) -> float:
+        n += config.first_update == "warm"
+        if n < config.warmup:
+            return n / config.warmup
+        left = max(0.0, (steps - n) / max(1, steps - config.warmup))
+        return left if config.schedule == "linear" else 1.0
+
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _fairseq_epsilon(optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """(sqrt(v) + eps) / c = sqrt(v) / c + eps / c, with c = sqrt(1 - b2^n): the last term is ours to set."""
+    for group in optimizer.param_groups:
+        done = (optimizer.state[p]["step"].item() for p in group["params"] if p in optimizer.state)
+        group["eps"] = 1e-8 / math.sqrt(1 - group["betas"][1] ** (1 + next(done, 0)))
 
 
 @torch.no_grad()
@@ -78,83 +164,3 @@ def _uniformity(x: Tensor) -> float:
     distance = (2 - 2 * x @ x.T).clamp(min=0)  # (B, B), squared
     other = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
     return distance[other].mul(-2).exp().mean().log().item()
-
-
-def _contrast(
-    video: Tensor, text: Tensor, model: VideoCLIP, config: TrainConfig, engine: Engine, total: int, gathered: bool,
-    groups: tuple[Tensor, Tensor] | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
-    """Loss of pooled (N, D) and (B, D), that of equal scores, and what was contrasted, pair by pair, gathered if asked.
-
-    Of candidates the pairs are each text and the clip it scores highest.
-    """
-    temperature = model.temperature(config.temperature)
-    if config.candidates:
-        video, text = video.float(), text.float()
-        own = groups[1][:, None] == groups[0]  # (B, N)
-        objective = partial(_of_candidates, own=own, temperature=temperature, config=config)
-        pairs = video[chosen(video, text, own)].detach()  # (B, D)
-    else:
-        if gathered:
-            video, text = engine.gather(video.float(), total), engine.gather(text.float(), total)  # (total, D)
-        video, text = video.float(), text.float()
-        keep = _kept(video, config, engine, total, gathered, groups)
-        objective = partial(LOSSES[config.loss], temperature=temperature, keep=keep)
-        pairs = video.detach()
-    with torch.no_grad():
-        flat = objective(torch.zeros_like(video), torch.zeros_like(text))
-    return objective(video, text), flat, pairs, text.detach()
-
-
-def _of_candidates(
-    video: Tensor, text: Tensor, own: Tensor, temperature: Tensor | float, config: TrainConfig
-) -> Tensor:
-    if config.loss == "best fit":
-        return best_fit(video, text, own, temperature, config.own_negatives)
-    if config.pairs.rule == "bag":  # texts for a clip
-        return mil_nce(video, text, temperature, own=own.T)
-    return mil_nce(text, video, temperature, own=own)  # clips for a text
-
-
-def _kept(video: Tensor, config: TrainConfig, engine: Engine, total: int, gathered: bool, groups) -> Tensor | None:
-    """Which negatives count (B, B), or None for all."""
-    keep = None
-    if config.mining == "nearest":
-        keep = nearest_negatives(video.detach(), config.mining_threshold, config.negative_ratio)
-    if config.same_video == "left out":
-        of = groups[0].to(video.device)
-        of = engine.gather(of[:, None].float(), total)[:, 0] if gathered else of  # (B,)
-        keep = other_videos(of) if keep is None else keep & other_videos(of)
-    return keep
-
-
-def _backward(model, batch, config, engine, contrast):
-    with engine.autocast():
-        video, text = model(*batch)
-    loss, flat, video, text = contrast(video.pooled, text.pooled)
-    loss.backward()
-    return loss.detach(), flat, video, text
-
-
-def _backward_in_parts(model, batch, config, engine, contrast):
-    """Encode without graph, take the loss's gradient at the embeddings, encode again part by part with it.
-
-    The second pass repeats the first one's dropout. Source: Gao et al., 2021 (GradCache).
-    """
-    parts = list(zip(*(tensor.split(config.micro_batch) for tensor in batch), strict=True))
-    randoms, encoded = [], []
-    with torch.no_grad():
-        for part in parts:
-            randoms.append(engine.local_random())
-            with engine.autocast():
-                encoded.append([side.pooled.float() for side in model(*part)])
-    leaves = [torch.cat(side).requires_grad_() for side in zip(*encoded, strict=True)]  # (B, D) each
-    loss, flat, video, text = contrast(*leaves)
-    loss.backward()
-    grads = [leaf.grad.split(config.micro_batch) for leaf in leaves]
-    for part, random, video_grad, text_grad in zip(parts, randoms, *grads, strict=True):
-        engine.set_local_random(random)
-        with engine.autocast():
-            again = [side.pooled for side in model(*part)]
-        torch.autograd.backward(again, [video_grad.to(again[0]), text_grad.to(again[1])])
-    return loss.detach(), flat, video, text

@@ -27,8 +27,9 @@ from transformers import CLIPTextConfig, CLIPTextModel, ResNetConfig, ResNetMode
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json
 from vcwork.base.sealed import Kind, load_weights, read_manifest, write_manifest, write_tensors
+from vcwork.base.settings import Strict
 from vcwork.core.batches import pad_clips
-from vcwork.core.config import ModelConfig, Strict
+from vcwork.core.config import ModelConfig
 from vcwork.core.model import Encoded, Projection, VideoCLIP, init_bert
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.dual import as_error, peer_folder, quiet

@@ -29,6 +29,9 @@ _WHERE = {
     "task_labels": "cases",
     "videos_of": "cases",
     "kin_share": "clustering",
+    "kmeans": "clustering",
+    "recall_of_exact": "clustering",
+    "summarize": "clustering",
     "mean_result": "common",
     "best_moments": "moments",
 }

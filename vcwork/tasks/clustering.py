@@ -1,13 +1,19 @@
 """Do groups found without labels agree with the truth? Purity and NMI of clusters, shares of kin among neighbours.
 
+And what an epoch's batches of neighbours hold: their sizes, which videos are seen, which exact neighbours are missed.
+
 Purity grows with the number of clusters and NMI is above zero by luck, so both stand beside the same clusters with
 their labels shuffled.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import faiss
 import numpy as np
 
+from vcwork.base.errors import VcworkError
+from vcwork.core.clusters import nearest
 from vcwork.measure import metrics
 from vcwork.measure.card import Card, as_card
 from vcwork.measure.result import Result
@@ -83,3 +89,50 @@ def kin_share(
     rule = f"{len(batches)} batches of {len(batches[0])} videos"
     protocol = as_card(setting).but(rule, task="neighbours", pool=len(kin), interval="batches")
     return mean_result(name, np.array(shares), batch, chance, protocol, n_boot=n_boot, seed=seed)
+
+
+def recall_of_exact(candidates: Sequence[np.ndarray], vectors: np.ndarray, n: int) -> np.ndarray:
+    """Share of each video's `n` exact neighbours, itself left out, that are among its candidates: (V,) in [0, 1]."""
+    if len(candidates) != len(vectors) or not 1 <= n < len(vectors):
+        raise VcworkError(f"expected {len(vectors)} candidate lists and n below, got {len(candidates)} and {n}")
+    exact, _ = nearest(vectors, n + 1)  # (V, n + 1)
+    exact = [ids[ids != v][:n] for v, ids in enumerate(exact)]
+    return np.array([np.isin(e, found).mean() for e, found in zip(exact, candidates, strict=True)])
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """An epoch's batches: `sizes` (n,) in videos, `seen` (V,) how often each video is in a batch, `k` asked for."""
+
+    sizes: np.ndarray
+    seen: np.ndarray
+    k: int
+
+    @property
+    def coverage(self) -> float:
+        """Share of the videos that are in a batch at all."""
+        return float((self.seen > 0).mean())
+
+    @property
+    def full(self) -> float:
+        """Share of the batches that have all k videos."""
+        return float((self.sizes >= self.k).mean())
+
+
+def summarize(batches: Sequence[np.ndarray], videos: int, k: int) -> BatchSummary:
+    """Sizes of the batches and how often each of `videos` videos is seen; VcworkError without a batch."""
+    if not len(batches):
+        raise VcworkError("expected at least one batch")
+    return BatchSummary(
+        np.array([len(b) for b in batches]), np.bincount(np.concatenate(batches).astype(int), minlength=videos), k
+    )
+
+
+def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+    """Cluster of each vector (N, D) -> (N,) int: Lloyd's algorithm by faiss, best of five starts from `seed`."""
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not 1 <= k <= len(vectors):
+        raise VcworkError(f"k-means: expected 1 to {len(vectors)} clusters for {len(vectors)} vectors, got {k}")
+    means = faiss.Kmeans(vectors.shape[1], k, niter=30, nredo=5, seed=seed, min_points_per_centroid=1)
+    means.train(vectors)
+    return means.index.search(vectors, 1)[1][:, 0]

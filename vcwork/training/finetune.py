@@ -17,15 +17,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml, resolve
+from vcwork.base.settings import Strict
 from vcwork.core.batches import pad_clips
-from vcwork.core.config import ModelConfig, Strict, TrainConfig
+from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.engine import Engine
-from vcwork.core.loop import make_optimizer
-from vcwork.core.step import apply_update
+from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
 from vcwork.training.recipe import FROM_DATA
@@ -168,22 +168,6 @@ def n_updates(n_items: int, recipe: FinetuneRecipe, world: int = 1) -> int:
     return recipe.epochs * len(chunks_of(n_items, recipe, world, 0))
 
 
-def loss_update(
-    model: nn.Module, optimizer, schedule, loss: Tensor, recipe: FinetuneRecipe, engine: Engine
-) -> dict[str, float]:
-    """One update from this rank's mean loss; gradients are averaged over ranks. Source: reference code."""
-    if not torch.isfinite(loss):
-        raise VcworkError(f"the loss became {loss.item()}; lower lr ({recipe.lr}) or look for bad features")
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    engine.average_gradients(model.parameters())
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-    lr = schedule.get_last_lr()[0]
-    optimizer.step()
-    schedule.step()
-    return {"loss": loss.item(), "lr": lr, "grad_norm": norm.item()}
-
-
 # ------------------------------------------------------------------------------------------ retrieval and VideoQA
 
 
@@ -218,7 +202,7 @@ def finetune_pairs(
         raise VcworkError(f"task: expected retrieval or videoqa, got {recipe.task!r}")
     engine, config = Engine(recipe.precision), recipe.train_config()
     model = encoder.model.to(engine.device)
-    optimizer, schedule = make_optimizer(model, config, n_updates(len(data.clips), recipe, engine.world))
+    learner = Learner(model, config, n_updates(len(data.clips), recipe, engine.world), engine)
 
     def update(items: np.ndarray, epoch: int, step: int) -> dict[str, float]:
         rng = np.random.default_rng([recipe.seed, 22, step])
@@ -228,7 +212,7 @@ def finetune_pairs(
         words = encoder.tokenizer.encode([text for _, text in own], model.config.max_text_tokens)
         batch = tuple(tensor.to(engine.device) for tensor in (*clips, *words))
         total = len(own) if config.negatives == "local" else len(items)
-        numbers = apply_update(model, optimizer, schedule, batch, config, engine, total)
+        numbers = learner.update(batch, total=total)
         own_names = {"log_batch": "flat", "in_batch_accuracy": "accuracy"}
         return {own_names.get(k, k): numbers[k] for k in ("loss", "lr", "grad_norm", *own_names)}
 

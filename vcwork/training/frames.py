@@ -119,7 +119,7 @@ class PixelPairs(PairData):
 
     def expect(self, batch: Batch, following: Iterator[Batch]) -> None:
         """Has workers decode what `clips` will be asked for; right whatever is asked for then."""
-        spans = batch.spans() if self.workers else []
+        spans = batch.spans if self.workers else []
         if not spans or (self._coming and self._coming[0] == spans):
             return
         self._coming = coming = deque([spans])
@@ -127,7 +127,7 @@ class PixelPairs(PairData):
         def announced() -> Iterator[Span]:
             yield from map(self._span, spans)
             for later in following:
-                coming.append(later.spans())
+                coming.append(later.spans)
                 yield from map(self._span, coming[-1])
 
         self._stream = load_spans(announced(), self.view, self.workers, len(spans))

@@ -12,7 +12,8 @@ from pydantic import Field, model_validator
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml, resolve
-from vcwork.core.config import ModelConfig, Strict, TrainConfig
+from vcwork.base.settings import Strict
+from vcwork.core.config import ModelConfig, TrainConfig
 
 FROM_DATA = ("feature_dim", "vocab_size", "cls_id", "sep_id")
 

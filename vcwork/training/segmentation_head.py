@@ -20,12 +20,12 @@ from vcwork.base.files import resolve
 from vcwork.base.sealed import load_weights, write_tensors
 from vcwork.core.batches import pad_clips
 from vcwork.core.engine import Engine
-from vcwork.core.loop import make_optimizer
 from vcwork.core.model import VideoCLIP
+from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import load_card, load_model
 from vcwork.encoders.encode import windows
 from vcwork.encoders.encoder import Encoder
-from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, loss_update, n_updates, save_finetuned
+from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates, save_finetuned
 
 HEAD = "head.safetensors"
 IGNORED = -100
@@ -106,9 +106,7 @@ def finetune_segmentation(
             raise VcworkError(f"video {video.video_id}: expected labels 0..{classes - 1}, got {np.unique(known)}")
     engine = Engine(recipe.precision)
     classifier.to(engine.device)
-    optimizer, schedule = make_optimizer(
-        classifier, recipe.train_config(), n_updates(len(videos), recipe, engine.world)
-    )
+    learner = Learner(classifier, recipe.train_config(), n_updates(len(videos), recipe, engine.world), engine)
 
     def update(items: np.ndarray, epoch: int, step: int) -> dict[str, float]:
         pieces, labels = [], []
@@ -128,7 +126,7 @@ def finetune_segmentation(
             logits.float().flatten(0, 1), target.flatten(), ignore_index=IGNORED, label_smoothing=recipe.label_smoothing
         )
         right = (logits.argmax(-1) == target)[target != IGNORED].float().mean().item()
-        numbers = loss_update(classifier, optimizer, schedule, loss, recipe, engine)
+        numbers = learner.learn(loss)
         return {**numbers, "flat": float(np.log(classes)), "accuracy": right}
 
     yield from fit(classifier, len(videos), recipe, update, engine, validate)

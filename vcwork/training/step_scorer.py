@@ -17,11 +17,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from vcwork.base.errors import VcworkError
 from vcwork.core.batches import pad_clips
 from vcwork.core.engine import Engine
-from vcwork.core.loop import make_optimizer
+from vcwork.core.step import Learner
 from vcwork.encoders.encode import encode_text
 from vcwork.encoders.encoder import Encoder
 from vcwork.tasks.common import Intervals, inside
-from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, loss_update, n_updates
+from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates
 from vcwork.training.segmentation_head import check_task, train_starts, window_mean
 
 
@@ -55,7 +55,7 @@ def finetune_localization(
     check_task(recipe, "localization", videos)
     engine = Engine(recipe.precision)
     model = encoder.model.to(engine.device)
-    optimizer, schedule = make_optimizer(model, recipe.train_config(), n_updates(len(videos), recipe, engine.world))
+    learner = Learner(model, recipe.train_config(), n_updates(len(videos), recipe, engine.world), engine)
     targets = [video.targets() for video in videos]
 
     def update(items: np.ndarray, epoch: int, step: int) -> dict[str, float]:
@@ -66,7 +66,7 @@ def finetune_localization(
                 logits, target = _step_logits(encoder, videos[item], targets[item], recipe, rng)  # (N, K) each
             losses.append(binary_cross_entropy_with_logits(logits.float(), target))
             right.append(((logits > 0) == (target > 0)).float().mean())
-        numbers = loss_update(model, optimizer, schedule, torch.stack(losses).mean(), recipe, engine)
+        numbers = learner.learn(torch.stack(losses).mean())
         return {**numbers, "flat": log(2), "accuracy": torch.stack(right).mean().item()}
 
     yield from fit(model, len(videos), recipe, update, engine, validate)

@@ -1,0 +1,23 @@
+"""What can be set: strict and frozen models, whose mistakes come back to a person in one sentence."""
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vcwork.base.errors import VcworkError
+
+
+class Strict(BaseModel):
+    """Unknown keys and wrong types are refused; instances do not change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def checked(cls, **values: object) -> "Strict":
+        """Build from a person's values; all mistakes come back in one VcworkError."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = [
+                f"{'.'.join(map(str, e['loc'])) or cls.__name__}: {e['msg']}, got {e['input']!r}"
+                for e in error.errors()
+            ]
+            raise VcworkError(f"{cls.__name__}: " + "; ".join(lines)) from None
