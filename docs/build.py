@@ -33,13 +33,23 @@ STORED = re.compile(r"^```\{stored\} (?P<path>\S+) (?P<heading>#.*?) \| (?P<star
 MODULES, DISAGREEMENTS, CHOICES = (f"```{{{name}}}\n```" for name in ("modules", "disagreements", "choices"))
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".js": "javascript"}
 IMAGES = {".png", ".jpg", ".svg"}
-GROUPS = {
-    "vcwork": "Library",
-    "vcwork.tasks": "Tasks",
-    "vcwork.data.benchmarks": "Published benchmarks",
-    "vcwork.data.lab": "The generated world",
-    "vcwork.panels": "Panels",
-}
+ROOMS = (
+    "base",
+    "core",
+    "measure",
+    "data",
+    "data.backbones",
+    "data.benchmarks",
+    "data.howto100m",
+    "data.lab",
+    "encoders",
+    "tasks",
+    "search",
+    "training",
+    "review",
+    "panels",
+    "workbench",
+)  # as the imports go, bottom first
 
 
 def main(arguments: list[str]) -> int:
@@ -159,17 +169,15 @@ def modules(root: Path) -> dict[str, str]:
     return found
 
 
-def group(name: str, packages: object = GROUPS) -> str:
-    """The package a module belongs to: itself, if it is one."""
-    return name if name in packages else name.rpartition(".")[0]
-
-
 def _module_list(found: dict[str, str]) -> str:
-    """All modules by package, as Markdown."""
+    """All modules by room, as Markdown: a room's own docstring, then its files."""
     out = []
-    for package, heading in GROUPS.items():
-        names = [name for name in found if group(name) == package]
-        out += ["", f"## {heading}", "", *(f"- [{name}](reference/{name}.md): {_plain(found[name])}" for name in names)]
+    for room in ("vcwork", *(f"vcwork.{name}" for name in ROOMS)):
+        files = [
+            name for name in found if name.rpartition(".")[0] == room and name.removeprefix("vcwork.") not in ROOMS
+        ]
+        out += ["", f"## {room}", "", f"[{room}](reference/{room}.md): {_plain(found[room])}", ""]
+        out += [f"- [{name}](reference/{name}.md): {_plain(found[name])}" for name in files]
     return "\n".join(out)
 
 

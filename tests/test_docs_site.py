@@ -139,7 +139,7 @@ def test_panels_and_outputs_arrive_whole(site):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for folder in ("docs", "notebooks", "vcwork/tasks", "params", "benchmarks"):
+    for folder in ("docs", "notebooks", "vcwork/core", "vcwork/tasks", "params", "benchmarks"):
         (tmp_path / folder).mkdir(parents=True)
     for name in ("docs/a.md", "docs/b.md", "notebooks/10_x.ipynb", "vcwork/core/model.py", "vcwork/tasks/__init__.py",
                  "params/x.yaml", "benchmarks/README.md", "docs/p.png", "README.md"):  # fmt: skip

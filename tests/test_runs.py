@@ -214,7 +214,7 @@ def test_check_and_list_show_what_would_run(
 def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from vcwork import __main__ as m, machine; "
+        "from vcwork import __main__ as m; from vcwork.workbench import machine; "
         "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())"
     )
     command = [sys.executable, "-c", code, *["run", "tiny", "--only", "20,50", "--out", "outputs/stopped"]]
