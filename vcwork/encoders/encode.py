@@ -4,12 +4,13 @@ A video needs no caption and a caption no video. A clip longer than the video to
 windows and averaged, never cut silently.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.batches import pad_clips
@@ -53,27 +54,42 @@ def encode_text(encoder: Encoder, sentences: Sequence[str], batch_size: int = 64
     return _batched(list(sentences), batch_size, lambda part: _sentences(encoder, part))  # (N, D)
 
 
-def encode_seconds(encoder: Encoder, clip: Clip, stride: int | None = None, batch_size: int = 16) -> np.ndarray:
+def encode_seconds(
+    encoder: Encoder, clip: Clip, stride: int | None = None, batch_size: int = 16, hide_cls: bool = False
+) -> np.ndarray:
     """One vector a second, (T, D) float32: token states, averaged where windows overlap.
 
-    `stride` seconds between windows, half a window unless said (paper: 32 and 16).
+    `stride` seconds between windows, half a window unless said (paper: 32 and 16). `hide_cls`: nothing attends to CLS,
+    as in the reference code's segmentation and localization.
     """
     if isinstance(encoder, ReadsClips):
         raise VcworkError("an encoder from frames gives one vector a clip, none a second; give spans to encode_video")
-    clip = _features(encoder, clip, 0)
-    starts = windows(len(clip), encoder.window, stride)
-    pieces = [clip[s : s + encoder.window] for s in starts]
-    total = np.zeros((len(clip), encoder.model.config.embedding), np.float32)
-    count = np.zeros((len(clip), 1), np.float32)
-    for first in range(0, len(pieces), batch_size):
+
+    def states(features: Tensor, mask: Tensor) -> Tensor:
+        return encoder.model.encode_video(*_to(encoder, (features, mask)), hide_cls=hide_cls).states
+
+    return window_mean(_features(encoder, clip, 0), encoder.window, stride, states, batch_size)  # (T, D)
+
+
+def window_mean(
+    tokens: np.ndarray, window: int, stride: int | None, run: Callable[[Tensor, Tensor], Tensor], batch_size: int = 16
+) -> np.ndarray:
+    """`run` on overlapping windows of (N, W), its outputs (B, T, C) averaged where windows overlap -> (N, C) float32.
+
+    `run` takes a batch as `pad_clips` gives it.
+    """
+    starts = windows(len(tokens), window, stride)
+    total, count = None, np.zeros((len(tokens), 1))
+    for first in range(0, len(starts), batch_size):
+        part = starts[first : first + batch_size]
         with torch.inference_mode():
-            states = encoder.model.encode_video(
-                *_to(encoder, pad_clips(pieces[first : first + batch_size], encoder.window))
-            )
-        for start, piece, row in zip(starts[first:], pieces[first:], states.states.float().cpu().numpy(), strict=False):
-            total[start : start + len(piece)] += row[: len(piece)]
-            count[start : start + len(piece)] += 1
-    return total / count  # (T, D)
+            rows = run(*pad_clips([tokens[s : s + window] for s in part], window)).float().cpu().numpy()  # (B, T, C)
+        total = np.zeros((len(tokens), rows.shape[-1])) if total is None else total
+        for s, row in zip(part, rows, strict=True):
+            n = min(window, len(tokens) - s)
+            total[s : s + n] += row[:n]
+            count[s : s + n] += 1
+    return (total / count).astype(np.float32)
 
 
 def score(text: np.ndarray, video: np.ndarray) -> np.ndarray:

@@ -104,6 +104,11 @@ def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
     return videos
 
 
+def labels_of(video: Video, index: dict[str, int], seconds: int) -> np.ndarray:
+    """What each second of a video truly shows, (T,) int: step k of `index` as k + 1, 0 = background."""
+    return segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds)
+
+
 def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
     """Every true segment of the split's videos as a clip; seconds [floor(start), ceil(end)).
 
@@ -240,8 +245,7 @@ def seconds_of_split(encoder: Encoder, corpus: Corpus, store: FeatureStore, spli
     videos, steps = videos_of(corpus, store, split), split_steps(corpus, split)
     scores = second_scores(encoder, store, videos, encode_text(encoder, [corpus.steps[s] for s in steps]))
     index = {step: k for k, step in enumerate(steps)}
-    truths = [segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
-              for v in videos]  # fmt: skip
+    truths = [labels_of(v, index, store.lengths[v.id]) for v in videos]
     return Seconds(videos, steps, [scores[v.id] for v in videos], truths)
 
 
@@ -271,8 +275,7 @@ def fitted_truths(
     videos = [v for v in corpus.split(split) if v.id in store and v.segments]
     others = sorted({s.step for v in videos for s in v.segments} - set(steps))
     index = {step: k for k, step in enumerate([*steps, *others])}
-    truths = [segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
-              for v in videos]  # fmt: skip
+    truths = [labels_of(v, index, store.lengths[v.id]) for v in videos]
     return truths, [v.recipe or "" for v in videos]
 
 

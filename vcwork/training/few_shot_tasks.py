@@ -13,7 +13,7 @@ import torch
 from vcwork.base.errors import NoData
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encode import encode_text, window_mean
 from vcwork.encoders.encoder import Encoder
 from vcwork.measure import trivial
 from vcwork.measure.card import Card
@@ -24,6 +24,7 @@ from vcwork.tasks.cases import (
     Seconds,
     annotated_clips,
     clip_scores,
+    labels_of,
     localization_cases,
     split_steps,
     step_centres,
@@ -32,7 +33,7 @@ from vcwork.tasks.cases import (
 from vcwork.tasks.common import inside
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.finetune_corpus import labelled_videos
-from vcwork.training.segmentation_head import TokenClassifier, label_logits, window_mean
+from vcwork.training.segmentation_head import TokenClassifier, label_logits
 
 OBJECTIVE = "frame accuracy and foreground recall"  # what gamma maximises on val, as in notebook 33
 FORMS = {"raw": lambda scores: scores, "centred": segmentation.centred}
@@ -153,8 +154,7 @@ def annotated(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
 
 def _truths(videos: list[Video], steps: list[str], store: FeatureStore) -> list[np.ndarray]:
     index = {step: k for k, step in enumerate(steps)}
-    return [segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
-            for v in videos]  # fmt: skip
+    return [labels_of(v, index, store.lengths[v.id]) for v in videos]
 
 
 def seconds_by_text(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str, stride: int) -> Seconds:

@@ -22,9 +22,8 @@ from vcwork.encoders.encode import encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
-from vcwork.tasks.cases import annotated_clips, videos_of
+from vcwork.tasks.cases import annotated_clips, labels_of, videos_of
 from vcwork.tasks.localization import localize
-from vcwork.tasks.segmentation import truth_labels
 from vcwork.training.finetune import ClipSet, FinetuneRecipe, FinetuneRecord, finetune_pairs, save_finetuned
 from vcwork.training.segmentation_head import (
     LabelledVideo,
@@ -89,7 +88,7 @@ def labelled_videos(corpus: Corpus, store: FeatureStore, split: str, steps: list
     index = {step: k for k, step in enumerate([*steps, *sorted(corpus.steps.keys() - set(steps))])}
     out = []
     for v in videos_of(corpus, store, split):
-        truth = truth_labels([(s.start_s, s.end_s, s.step) for s in v.segments], index, store.lengths[v.id])
+        truth = labels_of(v, index, store.lengths[v.id])
         if v.segments:
             out.append(LabelledVideo(v.id, np.asarray(store[v.id], np.float32), truth))
     return out

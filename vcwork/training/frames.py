@@ -25,9 +25,8 @@ from vcwork.data.corpus import Corpus
 from vcwork.encoders.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames
 from vcwork.encoders.pixels import LazyFrames, Span, View, load_spans, read_span, sample_times, seconds_of_video
 from vcwork.measure.metrics import recall_at_k
-from vcwork.tasks.cases import Clips, as_clips, clip_scores
+from vcwork.tasks.cases import Clips, as_clips, clip_scores, labels_of
 from vcwork.tasks.common import seconds_of
-from vcwork.tasks.segmentation import truth_labels
 from vcwork.training.run import VALIDATION, Watch, train_into
 
 
@@ -179,7 +178,7 @@ def frame_pairs(corpus: Corpus, tokenizer: Tokenizer, view: View, split: str = "
             seconds = seconds_of_video(video)
             tracks.append(caption_track(video.id, captions, tokenizer, seconds))
             features.append(LazyFrames(video.video, seconds, view))
-            steps.append(truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds))
+            steps.append(labels_of(video, index, seconds))
     if not tracks:
         raise NoData(f"{corpus.folder}: no {split} video has both a file and captions")
     return PixelPairs(tracks, features, steps if index else None, view=view, workers=workers)

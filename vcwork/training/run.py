@@ -34,8 +34,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import recall_at_k
-from vcwork.tasks.cases import annotated_clips, clip_scores
-from vcwork.tasks.segmentation import truth_labels
+from vcwork.tasks.cases import annotated_clips, clip_scores, labels_of
 from vcwork.training import window_choice as choices
 from vcwork.training.closed_form import start_from_captions
 from vcwork.training.watch import Stopped, Watcher, as_watcher, interrupts
@@ -298,8 +297,7 @@ def pair_data(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, split: 
         if video.id in store and captions:
             tracks.append(caption_track(video.id, captions, tokenizer, store.lengths[video.id]))
             features.append(store[video.id])
-            truth = [(s.start_s, s.end_s, s.step) for s in video.segments]
-            steps.append(truth_labels(truth, index, store.lengths[video.id]))
+            steps.append(labels_of(video, index, store.lengths[video.id]))
     if not tracks:
         raise NoData(f"{corpus.folder}: no {split} video has both captions and features in {store.folder}")
     return PairData(tracks, features, steps if index else None)

@@ -23,7 +23,7 @@ from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import load_card, load_model
-from vcwork.encoders.encode import windows
+from vcwork.encoders.encode import window_mean, windows
 from vcwork.encoders.encoder import Encoder
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates, save_finetuned
 
@@ -175,24 +175,6 @@ def train_starts(tokens: int, window: int, stride: int, offset: int = 0) -> list
 
 
 # ---------------------------------------------------------------------------------------------------- predicting
-
-
-def window_mean(
-    tokens: np.ndarray, window: int, stride: int, run: Callable[[Tensor, Tensor], Tensor], batch_size: int = 16
-) -> np.ndarray:
-    """`run` on overlapping windows of (N, W), its outputs (B, T, C) averaged where windows overlap -> (N, C)."""
-    starts = windows(len(tokens), window, stride)
-    total, count = None, np.zeros((len(tokens), 1))
-    for first in range(0, len(starts), batch_size):
-        part = starts[first : first + batch_size]
-        with torch.inference_mode():
-            rows = run(*pad_clips([tokens[s : s + window] for s in part], window)).float().cpu().numpy()  # (B, T, C)
-        total = np.zeros((len(tokens), rows.shape[-1])) if total is None else total
-        for s, row in zip(part, rows, strict=True):
-            n = min(window, len(tokens) - s)
-            total[s : s + n] += row[:n]
-            count[s : s + n] += 1
-    return (total / count).astype(np.float32)
 
 
 def label_logits(classifier: TokenClassifier, features: np.ndarray, recipe: FinetuneRecipe) -> np.ndarray:

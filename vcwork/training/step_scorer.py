@@ -18,11 +18,11 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.batches import pad_clips
 from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
-from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
 from vcwork.tasks.common import Intervals, inside
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates
-from vcwork.training.segmentation_head import check_task, train_starts, window_mean
+from vcwork.training.segmentation_head import check_task, train_starts
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,5 @@ def _step_logits(
 
 def step_scores(encoder: Encoder, features: np.ndarray, steps: Sequence[str], recipe: FinetuneRecipe) -> np.ndarray:
     """Logits of every second for every step, (T, W), K texts -> (T, K), averaged over windows every `test_stride`."""
-    model = encoder.model.eval()
-    device = next(model.parameters()).device
-    texts = torch.from_numpy(encode_text(encoder, list(steps))).to(device)  # (K, D)
-
-    def run(clips: Tensor, mask: Tensor) -> Tensor:
-        return model.encode_video(clips.to(device), mask.to(device), hide_cls=True).states @ texts.T  # (B, T, K)
-
-    return window_mean(np.asarray(features, np.float32), encoder.window, recipe.test_stride, run)
+    encoder.model.eval()
+    return encode_seconds(encoder, features, recipe.test_stride, hide_cls=True) @ encode_text(encoder, list(steps)).T
