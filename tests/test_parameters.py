@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import papermill
 import pytest
 
+from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml
-from vcwork.workbench.parameters import Parameter, fill, from_text, parse_parameters, read_parameters
+from vcwork.workbench.parameters import Parameter, annotated_type, fill, from_text, parse_parameters, read_parameters
 from vcwork.workbench.profiles import find_notebook, plan_notebook, plan_profile
 
 CELL = """seed: int = 0            # feeds everything
@@ -57,6 +59,33 @@ def test_cell_with_anything_but_annotated_literals_is_refused(line: str) -> None
         parse_parameters(f"seed: int = 0\n{line}\n", "a.ipynb")
 
 
+OUTSIDE = "[c for c in ().__class__.__base__.__subclasses__() if c.__name__ == 'Popen'][0](['touch', {0!r}]).wait()"
+
+
+@pytest.mark.parametrize(
+    "annotation", [OUTSIDE, "list[" + OUTSIDE + "]", "int | " + OUTSIDE, "dict[str, " + OUTSIDE + "]"]
+)
+def test_a_strangers_notebook_runs_nothing_when_it_is_looked_at(
+    project: Path, annotation: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Reading, listing, checking, and papermill's own look at a notebook; `Popen` is there, as subprocess is loaded."""
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    touched, notebook = project / "touched", project / "notebooks" / "10_first.ipynb"
+    notebook.write_text(json.dumps(notebook_json(f"seed: {annotation.format(str(touched))} = 0  # x\n")))
+    assert cli.main(["list", "10"]) == cli.main(["check", "lab"]) == 2
+    assert capsys.readouterr().err.count("10_first.ipynb: parameters cell: expected") == 2
+    papermill.inspect_notebook(notebook)
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    "annotation", ["x", "int.real", "int()", "str & int", "list[3]", "int[str]", "'int'", "9**9", ""]
+)
+def test_other_annotations_are_refused(annotation: str) -> None:
+    with pytest.raises(VcworkError, match="expected built-in types"):
+        annotated_type(annotation)
+
+
 def test_cell_that_is_no_python_is_refused_with_its_line() -> None:
     with pytest.raises(VcworkError, match=r"a\.ipynb: parameters cell: line 2"):
         parse_parameters("seed: int = 0\n%pip install x\n", "a.ipynb")
@@ -64,7 +93,16 @@ def test_cell_that_is_no_python_is_refused_with_its_line() -> None:
 
 @pytest.mark.parametrize(
     "annotation, value, kept",
-    [("float", 3, 3.0), ("int | None", None, None), ("list[str]", ["a"], ["a"]), ("bool", True, True), ("str", "", "")],
+    [
+        ("float", 3, 3.0),
+        ("int | None", None, None),
+        ("list[str]", ["a"], ["a"]),
+        ("bool", True, True),
+        ("str", "", ""),
+        ("dict[str, list[str]]", {"a": ["b"]}, {"a": ["b"]}),
+        ("tuple[int, int]", (1, 2), (1, 2)),
+        ("list", [1], [1]),
+    ],
 )
 def test_fitting_values_are_kept(annotation: str, value: object, kept: object) -> None:
     assert Parameter("x", annotation, None, "").check(value) == kept

@@ -5,6 +5,7 @@ A comment that begins with `folder:` or `file:` marks an input path, `out:` an o
 about an unknown parameter and takes any type. The cell is read with `ast`, because papermill's own reading drops a
 line that holds a second `=`, even in its comment.
 
+Nothing of a cell is executed, neither to read it nor to check it: a notebook may be a stranger's.
 Values may hold `{root}` (the project) and `{run}` (the run's own folder, unknown until it starts).
 """
 
@@ -24,7 +25,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json
 
-TYPES = {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
+TYPES = {"None": None} | {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
 PLACEHOLDERS = ("run", "root")
 
 
@@ -89,6 +90,8 @@ def parse_parameters(source: str, where: str) -> dict[str, Parameter]:
         body, tokens = ast.parse(source).body, list(tokenize.generate_tokens(io.StringIO(source).readline))
     except SyntaxError as error:
         raise VcworkError(f"{where}: parameters cell: line {error.lineno}: {error.msg}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # bytes that are no text, or nested without end
+        raise VcworkError(f"{where}: parameters cell: {error or 'nested too deeply'}") from None
     comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
     found = {}
     for node in body:
@@ -105,9 +108,22 @@ def parse_parameters(source: str, where: str) -> dict[str, Parameter]:
 def annotated_type(annotation: str) -> Any:
     """The Python type of an annotation made of plain built-in types: `int`, `list[str]`, `float | None`."""
     try:
-        return eval(annotation, {"__builtins__": {}}, TYPES)  # names other than TYPES do not exist here
-    except Exception:
+        return _type_of(ast.parse(annotation, mode="eval").body)
+    except (SyntaxError, TypeError, KeyError, RecursionError):
         raise VcworkError(f"annotation {annotation!r}: expected built-in types such as int or list[str]") from None
+
+
+def _type_of(node: ast.AST) -> Any:
+    """The type that a node of an annotation names; KeyError or TypeError for all but names of TYPES, `|` and `[]`."""
+    match node:
+        case ast.Name(id=name) | ast.Constant(value=None as name):
+            return TYPES[str(name)]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _type_of(left) | _type_of(right)
+        case ast.Subscript(value=ast.Name(id="list" | "dict" | "tuple" as name), slice=inside):
+            items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+            return TYPES[name][tuple(_type_of(item) for item in items)]
+    raise TypeError
 
 
 def from_text(text: str, annotation: str) -> Any:
