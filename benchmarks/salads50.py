@@ -23,7 +23,7 @@ import torch
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
-from vcwork.data.keyframes import FrameLabels, read_frame_labels
+from vcwork.data.salads50 import FrameLabels, read_frame_labels
 from vcwork.measure.metrics import edit_score, frame_accuracy, segment_f1
 from vcwork.training.finetune import FinetuneRecipe, read_finetune_recipe
 from vcwork.training.segmentation_head import (

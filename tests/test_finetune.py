@@ -17,7 +17,7 @@ from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe, Segment, Video
-from vcwork.data.keyframes import read_frame_labels
+from vcwork.data.salads50 import read_frame_labels
 from vcwork.data.store import Contract, FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encode import encode_text, encode_video, score
@@ -390,9 +390,13 @@ def test_frame_labels_are_read(tmp_path):
         ("split1_test.txt", "b\n", "b is listed twice"),
         ("split1_test.txt", "", r"split1_test\.txt: empty"),
         ("split1_train.txt", "a\nz\n", r"z\.npy: not readable"),
-        ("groundTruth/b.txt", "cut\nfry\n", r"b\.txt: line 2: expected a label of mapping\.txt, got 'fry'"),
+        (
+            "groundTruth/b.txt",
+            "cut\nfry\n",
+            r"b\.txt: line 2: label of mapping\.txt: expected one of .*, got 'fry'",
+        ),
         ("groundTruth/b.txt", "cut\n" * 5, r"b\.txt: expected a label for each of 6 rows, got 5"),
-        ("groundTruth/b.txt", "cut\n\ncut\n", "line 2: expected a label"),
+        ("groundTruth/b.txt", "cut\n\ncut\n", "line 2: label of mapping"),
     ],
 )
 def test_frame_labels_that_do_not_fit_are_named(tmp_path, file, content, message):
@@ -404,10 +408,10 @@ def test_frame_labels_that_do_not_fit_are_named(tmp_path, file, content, message
 
 def test_frame_features_that_do_not_fit_are_named(tmp_path):
     write_layout(tmp_path)
-    with pytest.raises(VcworkError, match=r"a\.npy: expected floats \(K, 128\), got float16 \(6, 4\)"):
+    with pytest.raises(VcworkError, match=r"a\.npy: expected numbers \(T, 128\), T > 0, got float16 \(6, 4\)"):
         read_frame_labels(tmp_path, width=128)
     np.save(tmp_path / "features" / "b.npy", np.zeros((6, 5), np.float32))
-    with pytest.raises(VcworkError, match=r"b\.npy: expected floats \(K, 4\)"):
+    with pytest.raises(VcworkError, match=r"b\.npy: expected numbers \(T, 4\)"):
         read_frame_labels(tmp_path)
 
 
