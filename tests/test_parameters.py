@@ -11,6 +11,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml
 from vcwork.workbench.parameters import Parameter, annotated_type, fill, from_text, parse_parameters, read_parameters
 from vcwork.workbench.profiles import find_notebook, plan_notebook, plan_profile
+from vcwork.workbench.stored_notebooks import KERNEL
 
 CELL = """seed: int = 0            # feeds everything
 lr: float = 1.0e-3       # peak rate; lr = 0 freezes
@@ -29,7 +30,7 @@ def notebook_json(source: str) -> dict:
         "execution_count": None,
         "outputs": [],
     }
-    return {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}
+    return {"cells": [cell], "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 4}
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_a_strangers_notebook_runs_nothing_when_it_is_looked_at(
     notebook.write_text(json.dumps(notebook_json(f"seed: {annotation.format(str(touched))} = 0  # x\n")))
     assert cli.main(["list", "10"]) == cli.main(["check", "lab"]) == 2
     assert capsys.readouterr().err.count("10_first.ipynb: parameters cell: expected") == 2
-    papermill.inspect_notebook(notebook)
+    papermill.inspect_notebook(notebook)  # reads the cell by regular expressions
     assert not touched.exists()
 
 
