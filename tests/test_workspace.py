@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -150,3 +152,24 @@ def test_a_run_of_an_older_version_is_known_again(world, tmp_path):
     del stored["config"]["save_every"]
     (tmp_path / "train.json").write_text(json.dumps(stored))
     assert train(corpus, store, tmp_path, SIZES, config).digest == first.digest
+
+
+ALONE = """
+import sys, time
+from pathlib import Path
+from vcwork.base.files import alone
+folder = Path(sys.argv[1])
+with alone(folder):
+    if not folder.exists():
+        time.sleep(1)
+        folder.mkdir()  # fails where the other one made it meanwhile
+        print("made")
+"""
+
+
+def test_what_two_processes_want_is_made_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "world")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert sorted(p.communicate(timeout=60)[0] for p in both) == ["", "made\n"]
+    assert [p.returncode for p in both] == [0, 0]

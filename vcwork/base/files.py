@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from filelock import FileLock
 
 from vcwork.base.errors import VcworkError
 
@@ -51,6 +52,21 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
         raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes `folder`; others wait here until it is done, and then find it made.
+
+    The lock is a file beside the folder, free again when its process ends, however it ends. Ranks of one run share
+    their folder and are not kept apart; where no lock can be written (a read-only place) nothing can be made either.
+    """
+    with contextlib.ExitStack() as stack:
+        if os.environ.get("WORLD_SIZE", "1") == "1":
+            with contextlib.suppress(OSError):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(folder.with_name(f".{folder.name}.lock")))
+        yield
 
 
 def write_json(path: str | Path, value: Any) -> None:

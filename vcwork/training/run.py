@@ -18,7 +18,7 @@ from safetensors import safe_open
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import NoData, VcworkError
-from vcwork.base.files import read_json, resolve, write_json
+from vcwork.base.files import alone, read_json, resolve, write_json
 from vcwork.base.sealed import read_tensors, write_tensors
 from vcwork.core.batches import PairData, caption_track, collate, draw_pairs
 from vcwork.core.config import ModelConfig, TrainConfig
@@ -74,7 +74,9 @@ def train(
         found = validate(encoder, corpus, store) or validation_nce(encoder, _val_pairs(corpus, store, encoder), config)
         return found | ({} if alignment is None else choices.numbers(encoder, corpus, store, "val", **alignment))
 
-    return train_into(resolve(folder), identity, config, start, check, progress, watch, Ours(store.contract))
+    folder = resolve(folder)
+    with alone(folder):
+        return train_into(folder, identity, config, start, check, progress, watch, Ours(store.contract))
 
 
 def train_converted(

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import project_root, resolve
+from vcwork.base.files import alone, project_root, resolve
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import Corpus, open_corpus
@@ -42,7 +42,8 @@ class Workspace:
         if self.corpus_path:
             corpus = open_corpus(resolve(self.corpus_path))
         else:
-            corpus = make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
+            with alone(self.tiny / "corpus"):
+                corpus = make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
         return corpus
 
     @cached_property
@@ -52,7 +53,9 @@ class Workspace:
         elif self.corpus_path:
             raise VcworkError("features: a corpus was given without its features; give both, or neither")
         else:
-            store = extract(self.corpus, get_backbone("motion"), self.tiny / "features", progress=self.progress)
+            corpus, folder = self.corpus, self.tiny / "features"
+            with alone(folder):
+                store = extract(corpus, get_backbone("motion"), folder, progress=self.progress)
         self.hashes["features"] = store.digest()
         return store
 
