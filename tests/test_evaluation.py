@@ -17,7 +17,7 @@ from vcwork.data.extract import contract_of, extract
 from vcwork.data.store import Contract, write_store
 from vcwork.data.video import write_mp4
 from vcwork.encoders import encode
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, windows
 from vcwork.search import verbs as apply
 from vcwork.search.index import VideoIndex
 from vcwork.tasks import cases as evaluation
@@ -92,8 +92,8 @@ def test_neighbours_in_a_batch_do_not_matter(encoder):
 
 def test_a_long_clip_is_the_mean_of_its_windows(encoder):
     clip = _clips([21])[0]
-    assert encode.windows(21, WINDOW) == [0, 4, 8, 12, 16] and encode.windows(WINDOW, WINDOW) == [0]
-    assert encode.windows(40, 32, 16) == [0, 16] and encode.windows(1, 32) == [0]
+    assert windows(21, WINDOW) == [0, 4, 8, 12, 16] and windows(WINDOW, WINDOW) == [0]
+    assert windows(40, 32, 16) == [0, 16] and windows(1, 32) == [0]
     parts = [clip[s : s + WINDOW] for s in (0, 4, 8, 12, 16)]
     by_hand = encode.encode_video(encoder, parts).mean(0)
     np.testing.assert_allclose(encode.encode_video(encoder, [clip])[0], by_hand, rtol=1e-4, atol=1e-5)
@@ -156,7 +156,7 @@ def test_other_bad_input_is_named(encoder, tmp_path):
             nothing(encoder, [])
     write_mp4(tmp_path / "a.mp4", [np.zeros((32, 32, 3), np.uint8)] * 10, 10)
     with pytest.raises(VcworkError, match=r"a.mp4: encoder wants features of .*'toy'.*backbone gives .*'motion"):
-        encode.features_of(encoder, tmp_path / "a.mp4", get_backbone("motion"))
+        encoder.features_of(tmp_path / "a.mp4", get_backbone("motion"))
 
 
 # ------------------------------------------------------------------------------------------------------ apply

@@ -31,9 +31,10 @@ from vcwork.data.extract import contract_of, extract
 from vcwork.data.lab.make import LabConfig, make_corpus
 from vcwork.data.video import iter_seconds, write_mp4
 from vcwork.encoders.checkpoint import save_encoder
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video, features_of
+from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
-from vcwork.encoders.peers import Peer, is_peer, load_peer
+from vcwork.encoders.peers import is_peer, load_peer
 from vcwork.search import verbs as apply
 from vcwork.search.index import VideoIndex
 from vcwork.tasks import retrieval
@@ -113,7 +114,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def peers(folders) -> dict[str, Peer]:
+def peers(folders) -> dict[str, Encoder]:
     return {kind: load_peer(folder) for kind, folder in folders.items()}
 
 
@@ -269,7 +270,7 @@ def test_any_batch_size_gives_the_same_answer(peers, stores, kind):
 
 def test_file_stored_feature_and_array_give_the_same_answer(peers, stores, videos, kind):
     peer, stored = peers[kind], stores[kind]["c"]
-    assert peer.contract == stores[kind].contract and np.array_equal(features_of(peer, videos / "c.mp4"), stored)
+    assert peer.contract == stores[kind].contract and np.array_equal(peer.features_of(videos / "c.mp4"), stored)
     expected = encode_video(peer, [stored])
     for clip in (videos / "c.mp4", str(videos / "c.mp4"), np.array(stored, np.float32)):
         np.testing.assert_allclose(encode_video(peer, [clip]), expected, atol=1e-6)
@@ -378,7 +379,7 @@ def test_a_folder_is_recognised(folders, peers, stores, monkeypatch, tmp_path, k
     for name in (folders[kind], f"peer:{folders[kind]}"):
         assert is_peer(name)
         encoder = load_encoder(name, stores[kind].contract)
-        assert isinstance(encoder, Peer) and encoder.digest == peers[kind].digest == encoder.contract.weights
+        assert encoder.backbone and encoder.digest == peers[kind].digest == encoder.contract.weights
     monkeypatch.setenv("VCWORK_ROOT", str(folders[kind].parent))
     workspace = Workspace(features_path=str(stores[kind].folder), checkpoint_path=f"peer:{kind}")
     assert workspace.encoder.digest == peers[kind].digest == workspace.hashes["checkpoint"]
@@ -524,7 +525,7 @@ def world(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("world") / "c", LabConfig(**sizes, **short), workers=1, progress=False)
 
 
-def _fitted(peer: Peer, sentences: list[str], vectors: np.ndarray) -> np.ndarray:
+def _fitted(peer: Encoder, sentences: list[str], vectors: np.ndarray) -> np.ndarray:
     """(N, D) of sentences, by least squares as near to these clips as a linear layer on the text tower comes."""
     words = encode_text(peer, sentences)
     return words @ np.linalg.lstsq(words, vectors, rcond=None)[0]

@@ -7,7 +7,7 @@ _WHERE = {
     "encode_text": "encode",
     "encode_video": "encode",
     "score": "encode",
-    "windows": "encode",
+    "windows": "encoder",
     "load_encoder": "load",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

@@ -24,8 +24,11 @@ WEIGHTS = "model.safetensors"
 
 def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
     """Write the checkpoint; returns the encoder with its digest filled in."""
-    if not isinstance(encoder.model, VideoCLIP):
-        raise VcworkError(f"{folder}: a peer is not written as a checkpoint; copy its own folder instead")
+    if type(encoder.model) is not VideoCLIP:
+        came = type(encoder.model).__name__
+        raise VcworkError(
+            f"{folder}: only VideoCLIP is written as a checkpoint, got {came}; copy its own folder instead"
+        )
     folder = resolve(folder)
     encoder.digest = write_tensors(folder / WEIGHTS, encoder.model.state_dict())
     if encoder.tokenizer:

@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -314,6 +314,8 @@ class FrameEncoder(Encoder):
     view: View = field(default_factory=lambda: View(16, 224, 224))
     workers: int = 0
 
+    per_second: ClassVar[bool] = False
+
     @torch.inference_mode()
     def encode_clips(self, clips: Iterable[Span | str | Path | np.ndarray], batch_size: int = 32) -> np.ndarray:
         """One vector a clip, (N, D) float32; a path is the whole file, an array uint8 frames (n, 3, S, S).
@@ -328,6 +330,10 @@ class FrameEncoder(Encoder):
         if not out:
             raise VcworkError("expected at least one clip, got none")
         return np.concatenate(out)  # (N, D)
+
+    def encode_seconds(self, clip: Span | str | Path | np.ndarray, *options: Any) -> np.ndarray:
+        """Refused."""
+        raise VcworkError("an encoder from frames gives one vector a clip, none a second; give spans to encode_video")
 
     def _frames(self, clips: list) -> Iterator[np.ndarray]:
         for is_array, group in itertools.groupby(enumerate(clips), lambda item: isinstance(item[1], np.ndarray)):
@@ -367,7 +373,7 @@ def _encoder(model: FrameCLIP, tokenizer: Any, view: View, workers: int, digest:
     config, std = model.frame_config, model.pixel_std.flatten().tolist()
     what = f"{config.frames} frames a clip, mean {model.pixel_mean.flatten().tolist()}, std {std}"
     contract = Contract(f"frames:{config.backbone}", config.source or "random", 0.0, view.crop, what, 3 * view.crop**2)
-    return FrameEncoder(model, tokenizer, contract, digest, card or {}, view, workers)
+    return FrameEncoder(model, tokenizer, contract, digest, card or {}, view=view, workers=workers)
 
 
 def save_frames(folder: str | Path, encoder: FrameEncoder) -> FrameEncoder:

@@ -2,8 +2,8 @@
 
 A peer's features (`vcwork.data.backbones.dual`) are already in the joint space, one row a second, so one store serves
 everything. Its video tower only averages seconds; its text tower is the model's own, with its own padding and end
-rules. `load_peer`, and `load_encoder` with such a folder or with `peer:<hub name>`, give a `Peer`, which goes wherever
-an Encoder goes: encoding, search, segment, localize, classify, the task notebooks, the vector database.
+rules. `load_peer`, and `load_encoder` with such a folder or with `peer:<hub name>`, give an Encoder,
+which goes wherever one goes: encoding, search, segment, localize, classify, the task notebooks, the vector database.
 Known gaps: X-CLIP's own score changes each sentence for the video it meets, which no index can hold: its sentences
 here are those of `get_text_features`. A SigLIP folder needs tokenizer.json (a spiece.model alone is not read). Peers
 are not trained here.
@@ -28,13 +28,6 @@ from vcwork.encoders.encoder import Encoder
 
 WINDOW_S = 7200  # nothing limits a mean of seconds; longer videos are read in windows like everybody's
 Scale = Literal["cosine", "mean", "raw"]
-
-
-@dataclass
-class Peer(Encoder):
-    """An Encoder whose model, tokenizer and features come from one Hugging Face folder; `backbone` makes the latter."""
-
-    backbone: PeerBackbone | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +56,7 @@ def is_peer(source: str | Path) -> bool:
 
 def load_peer(
     source: str | Path, contract: Contract | None = None, scale: Scale = "cosine", fps: float | None = None
-) -> Peer:
+) -> Encoder:
     """The peer of a folder, or of a hub name such as `openai/clip-vit-base-patch32`, in evaluation mode.
 
     scale: `cosine`, seconds and sentences of length 1, a clip the mean of its seconds scaled to length 1 again (what
@@ -89,7 +82,7 @@ def load_peer(
     usual = {"scale": "cosine", "fps": backbone.frames}
     digest = backbone.weights if options == usual else sha256_json([backbone.weights, options])
     card = {"peer": backbone.kind, "folder": backbone.folder.name, **options}
-    return Peer(model, tokenizer, mine, digest, card, backbone)
+    return Encoder(model, tokenizer, mine, digest, card, backbone)
 
 
 def _peer_model(backbone: PeerBackbone, scale: Scale) -> tuple["PeerModel", "PeerTokenizer"]:

@@ -22,8 +22,7 @@ from vcwork.base.settings import Strict
 from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips
 from vcwork.core.clusters import random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
-from vcwork.encoders.encode import windows
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, windows
 
 
 class CrossConfig(Strict):

@@ -13,8 +13,8 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import Clip, encode_seconds, encode_text, encode_video, features_of, windows
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import Clip, Encoder, windows
 from vcwork.search.approximate import IndexSettings
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.tasks import moments
@@ -56,7 +56,7 @@ def add_video(
 ) -> None:
     """One more video, cut as `build_library` cuts; VcworkError for an index of another encoder."""
     _same_encoder(index, encoder)
-    clip = features_of(encoder, clip) if not isinstance(clip, np.ndarray) else clip
+    clip = encoder.features_of(clip) if not isinstance(clip, np.ndarray) else clip
     spans = [(0, len(clip))]
     if per == "second":
         spans, vectors = [(t, t + 1) for t in range(len(clip))], encode_seconds(encoder, clip)  # (T, D)

@@ -10,8 +10,8 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import Clip, encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import Clip, Encoder
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.tasks import classification, localization, segmentation
 from vcwork.tasks.cases import prompt_vectors

@@ -13,8 +13,8 @@ import torch
 from vcwork.base.errors import NoData
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text, window_mean
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import Encoder, window_mean
 from vcwork.measure import trivial
 from vcwork.measure.card import Card
 from vcwork.measure.metrics import place

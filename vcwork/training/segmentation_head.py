@@ -23,8 +23,7 @@ from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import load_card, load_model
-from vcwork.encoders.encode import window_mean, windows
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, window_mean, windows
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates, save_finetuned
 
 HEAD = "head.safetensors"

@@ -23,7 +23,7 @@ from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import Corpus, Video, open_corpus
 from vcwork.data.extract import carry_over, contract_of, extract
 from vcwork.data.store import Contract, FeatureStore, open_store
-from vcwork.encoders.encode import ReadsClips, encode_seconds
+from vcwork.encoders.encode import encode_seconds
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
 from vcwork.panels.make_alignment import Ask
@@ -167,11 +167,11 @@ def backbone_for(encoder: Encoder | None, name: str = "", checkpoint: str = "") 
     name: motion, s3d, s3d:FILE of weights, the folder or hub name of an image model, or `peer:` and a dual encoder's.
     VcworkError where it cannot be found out or had, saying what to give.
     """
-    if isinstance(encoder, ReadsClips):
+    if encoder is not None and not encoder.per_second:
         raise VcworkError(f"{checkpoint}: reads whole clips and gives no vector a second, which this needs")
     if encoder is None:
         return _named(name or "motion")
-    if not name and getattr(encoder, "backbone", None) is not None:
+    if not name and encoder.backbone is not None:
         return encoder.backbone
     made = encoder.contract.backbone
     fps = int(encoder.contract.fps)
