@@ -420,6 +420,30 @@ def matrix(
     return _finish(ax, title)
 
 
+def score_matrix(ax: Axes, scores: np.ndarray, videos: Sequence, title: str = "") -> Axes:
+    """Scores (N, N) of every sentence with every clip, lines where the next video begins (up to 30 videos)."""
+    image = ax.imshow(check_scores(scores), cmap=MAP, interpolation="nearest")
+    videos = np.asarray(videos)
+    edges = np.flatnonzero(videos[1:] != videos[:-1]) + 0.5
+    for edge in edges if len(edges) < 30 else ():
+        ax.axhline(edge, color="white", lw=0.5)
+        ax.axvline(edge, color="white", lw=0.5)
+    ax.figure.colorbar(image, ax=ax, label="score (dot product)")
+    return _finish(ax, title, "clip n", "sentence q")
+
+
+def recall_curves(ax: Axes, curves: Mapping[str, np.ndarray], title: str = "") -> Axes:
+    """R@k in percent over k = 1 .. N - 1, on a log scale, by name; from `tasks.retrieval.recall_curves`."""
+    n = len(next(iter(curves.values()))) + 1
+    percent = {name: 100 * values for name, values in curves.items()}
+    loss_curve(ax, np.arange(1, n), percent, title=title, ylabel="R@k (percent)", xlabel=f"k of {n} clips, log scale")
+    ax.set_xscale("log")
+    ticks = [k for k in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if k < n]
+    ax.set_xticks(ticks, ticks, minor=False)
+    ax.minorticks_off()
+    return ax
+
+
 def draw_curve(ax: Axes, results: Sequence[Result], title: str = "") -> Axes:
     """A curve of shares in percent, its range over seeds shaded; lines: zero-shot, and the best score without looking.
 

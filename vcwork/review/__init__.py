@@ -3,10 +3,11 @@
 from vcwork.base.doors import door
 
 _WHERE = {
-    "OrderFromWords": "baselines",
-    "TfidfRidge": "baselines",
-    "order_columns": "baselines",
     "ABLATIONS": "claims",
     "with_paper": "published",
+    "ClipRidge": "rivals",
+    "beside_ridge": "rivals",
+    "gains_table": "rivals",
+    "whole_video_results": "rivals",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

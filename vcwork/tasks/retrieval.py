@@ -239,6 +239,15 @@ def _protocol(
     )  # fmt: skip
 
 
+def recall_curves(scores: np.ndarray, relevant: np.ndarray, ties: str = "expected") -> dict[str, np.ndarray]:
+    """R@k of both directions, and of chance, for each k below the gallery's size, (N - 1,); scores, relevant (N, N)."""
+    ks = range(1, len(scores))
+    ways = {"text to video": metrics.place(scores, relevant), "video to text": metrics.place(scores.T, relevant.T)}
+    curves = {name: np.array([places.hit(k, ties).mean() for k in ks]) for name, places in ways.items()}
+    chance = [metrics.chance_recall_at_k(len(scores), k, relevant.sum(1)) for k in ks]
+    return curves | {"chance": np.array(chance)}
+
+
 def errors(
     scores: np.ndarray,
     relevant: np.ndarray,

@@ -1,0 +1,130 @@
+"""Retrieval beside ridge regression, on the same queries: clip by clip, and with the whole video in view.
+
+Ridge is fitted on the annotated clips of the train split. Read as a whole, a video tells which of its clips comes
+first, and a sentence often gives its place away; so there the opponents know the place, too, or the words alone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+
+from vcwork.data.corpus import Corpus
+from vcwork.data.store import FeatureStore
+from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import Encoder
+from vcwork.measure import metrics
+from vcwork.measure.card import Card
+from vcwork.measure.intervals import paired_bootstrap, paired_randomisation
+from vcwork.measure.result import Result, show, text_table
+from vcwork.review.baselines import OrderFromWords, TfidfRidge, order_columns
+from vcwork.tasks import retrieval
+from vcwork.tasks.cases import Clips, annotated_clips, places, whole_video_vectors
+
+
+class ClipRidge:
+    """Ridge from the mean feature of a clip to the tf-idf vector of its sentence, fitted on the train split's clips."""
+
+    def __init__(self, corpus: Corpus, store: FeatureStore):
+        self.clips = annotated_clips(corpus, store, "train")
+        self.features = _means(self.clips)
+        self.ridge = TfidfRidge().fit(self.features, self.clips.sentences)
+
+    def score(self, clips: Clips) -> np.ndarray:
+        """scores[q, n] of every sentence with every clip, (N, N)."""
+        return self.ridge.score(clips.sentences, _means(clips))
+
+    def readings(self, clips: Clips) -> dict[str, np.ndarray]:
+        """Scores (N, N) of ridge, of ridge that knows each clip's place, and of the place guessed from the words."""
+        slots, fitted = places(clips), places(self.clips)
+        n = int(fitted.max()) + 1
+        ordered = TfidfRidge().fit(self.features, self.clips.sentences, order_columns(fitted, n))
+        words = OrderFromWords(self.clips.sentences, fitted)
+        return {
+            "ridge": self.score(clips),
+            "ridge_order": ordered.score(clips.sentences, _means(clips), order_columns(slots, n)),
+            "order_alone": words.score(clips.sentences, slots),
+        }
+
+
+def beside_ridge(
+    ridge: ClipRidge, clips: Clips, scores: np.ndarray, results: Sequence[Result], setting: Card,
+    ties: str = "expected", seed: int = 0,
+) -> list[Result]:  # fmt: skip
+    """Ridge's own results, `ridge_...`, on the clips whose scores (N, N) gave `results`, measured in `setting`.
+
+    What the model is ahead, paired by query with whole videos drawn again, goes into the model's results: `extra`,
+    `minus_ridge`.
+    """
+    theirs, named = ridge.score(clips), {r.name: r for r in results}
+    card = setting.but("ridge baseline", model="ridge fitted on train")
+    found = _evaluated(theirs, clips, card, ties, seed)
+    hits = {f"t2v_R@{k}": [metrics.place(s, _same(clips)).hit(k, ties) for s in (scores, theirs)] for k in (1, 10)}
+    hits["t2v_within_video_R@1"] = [within_video_hits(s, clips, ties) for s in (scores, theirs)]
+    for name in hits.keys() & named.keys():
+        named[name].extra["minus_ridge"] = _gain(*hits[name], clips, seed, [setting, card])
+    kept = [r for r in found if r.name.endswith(("R@1", "R@10", "MdR")) and "instance" not in r.name]
+    return [replace(r, name=f"ridge_{r.name}") for r in kept]
+
+
+def whole_video_results(
+    encoder: Encoder, store: FeatureStore, clips: Clips, setting: Card, ridge: ClipRidge | None = None,
+    ties: str = "expected", seed: int = 0,
+) -> list[Result]:  # fmt: skip
+    """`whole_video_R@1`: the clip found among its own video's, the model reading each video as a whole.
+
+    With `ridge` its `readings` follow, and the model's result holds what it is ahead of each. Empty where no video has
+    two different steps.
+    """
+    readings = {"": encode_text(encoder, clips.sentences) @ whole_video_vectors(encoder, store, clips).T}
+    readings |= ridge.readings(clips) if ridge else {}
+    rows = []
+    for name, scores in readings.items():
+        reader = {"model": name.replace("_", " ")} if name else {}
+        card = setting.but("the whole video in view", truncation=None, **reader)
+        within = [r for r in _evaluated(scores, clips, card, ties, seed) if r.name == "t2v_within_video_R@1"]
+        rows += [replace(r, name=f"{name}_whole_video_R@1".lstrip("_")) for r in within]
+    hits = {name: within_video_hits(scores, clips, ties) for name, scores in readings.items()}
+    for name in readings if rows else ():
+        if name:
+            rows[0].extra[f"minus_{name}"] = _gain(hits[""], hits[name], clips, seed)
+    if rows and "order_alone" in hits:
+        rows[0].trivial["order from the words alone"] = float(hits["order_alone"].mean())
+    return rows
+
+
+def gains_table(results: Sequence[Result]) -> str:
+    """What results are ahead of their opponents, in points, with the 95 % interval over videos and two p-values."""
+    rows = []
+    for r in results:
+        for key, gain in r.extra.items():
+            if key.startswith("minus_"):
+                clear = "clear" if gain["low"] > 0 or gain["high"] < 0 else "not clear"
+                points = [f"{100 * gain[end]:+.1f}" for end in ("difference", "low", "high")]
+                rows.append((r.name, show(r.value), key.removeprefix("minus_").replace("_", " "), points[0],
+                             f"{points[1]} .. {points[2]}", clear, f"{gain['randomisation_p']:.3f}"))  # fmt: skip
+    return text_table(("metric", "model", "beside", "points ahead", "95 % interval", "", "p by randomisation"), rows)
+
+
+def within_video_hits(scores: np.ndarray, clips: Clips, ties: str = "expected") -> np.ndarray:
+    """Is the clip ranked first among those of the query's own video a right one? (N,) for scores (N, N)."""
+    own = clips.videos[:, None] == clips.videos
+    return metrics.place(np.where(own, scores, -np.inf), _same(clips) & own).hit(1, ties)
+
+
+def _evaluated(scores: np.ndarray, clips: Clips, card: Card, ties: str, seed: int) -> list[Result]:
+    labels = clips.steps, clips.steps, clips.videos, clips.videos
+    return retrieval.evaluate(scores, *labels, ties=ties, setting=card, seed=seed)
+
+
+def _gain(a: np.ndarray, b: np.ndarray, clips: Clips, seed: int, cards: Sequence[Card] = ()) -> dict[str, float]:
+    gain = paired_bootstrap(a, b, clips.videos, seed=seed, cards=cards)
+    return asdict(gain) | {"randomisation_p": paired_randomisation(a, b, clips.videos, seed=seed)}
+
+
+def _same(clips: Clips) -> np.ndarray:
+    return clips.steps[:, None] == clips.steps
+
+
+def _means(clips: Clips) -> np.ndarray:
+    return np.stack([np.asarray(f, dtype=np.float32).mean(0) for f in clips.features])
