@@ -9,7 +9,7 @@ from vcwork.data.captions import repeated_word_share
 from vcwork.data.corpus import open_corpus
 from vcwork.data.lab.make import LabConfig, make_corpus, plan
 from vcwork.data.lab.render import hand_path
-from vcwork.data.lab.world import ACTION, ACTIONS, THING, THINGS, combination_split, make_recipes
+from vcwork.data.lab.world import ACTION, THING, combination_split, make_recipes
 from vcwork.data.video import iter_seconds, probe
 
 SMALL = LabConfig(train_families=1, val_families=1, test_families=1, train_videos=1, val_videos=1, test_videos=1)
@@ -35,9 +35,9 @@ def test_test_recipes_show_only_unseen_combinations(stories):
 
 def test_every_combination_belongs_to_one_split():
     deal = combination_split(0)
-    assert len(deal) == len(ACTIONS) * len(THINGS)
-    for thing in THINGS:
-        splits = [deal[a.name, thing.name] for a in ACTIONS]
+    assert len(deal) == len(ACTION) * len(THING)
+    for thing in THING:
+        splits = [deal[action, thing] for action in ACTION]
         assert (splits.count("train"), splits.count("val"), splits.count("test")) == (7, 2, 3)
 
 
@@ -75,7 +75,7 @@ def test_opposite_actions_are_the_same_picture_played_backwards():
     t = np.linspace(0, 1, 50, endpoint=False)
     stir, fold = (hand_path(ACTION[name].path, 1.0, t, 0.0) for name in ("stir", "fold"))
     np.testing.assert_allclose(stir[1:][::-1], fold[1:], atol=1e-12)
-    assert all(np.abs(hand_path(a.path, a.hz, t, 0.3)).max() <= 1 + 1e-9 for a in ACTIONS), "within reach"
+    assert all(np.abs(hand_path(a.path, a.hz, t, 0.3)).max() <= 1 + 1e-9 for a in ACTION.values()), "within reach"
 
 
 def test_files_are_what_a_browser_plays_and_truth_fits_them(corpus):

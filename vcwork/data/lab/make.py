@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
 from vcwork.data.captions import Caption, write_vtt
-from vcwork.data.corpus import Corpus, open_corpus
+from vcwork.data.corpus import FORMAT, Corpus, open_corpus
 from vcwork.data.lab.render import film
 from vcwork.data.lab.story import Story, write_story
 from vcwork.data.lab.world import SPLITS, LabRecipe, make_recipes
@@ -59,29 +59,19 @@ class LabConfig(BaseModel):
     @classmethod
     def named(cls, size: str, seed: int = 0) -> "LabConfig":
         """`tiny` (a notebook's default), `lab` (the main job) or `large` (ten times lab)."""
-        sizes = {
-            "tiny": {
-                "train_families": 10,
-                "val_families": 2,
-                "test_families": 4,
-                "train_videos": 2,
-                "val_videos": 1,
-                "test_videos": 1,
-                "steps": 4,
-            },
-            "lab": {},
-            "large": {
-                "train_families": 80,
-                "train_videos": 15,
-                "val_families": 12,
-                "val_videos": 5,
-                "test_families": 30,
-                "test_videos": 8,
-            },
-        }
-        if size not in sizes:
-            raise VcworkError(f"lab corpus size: expected one of {', '.join(sizes)}, got {size!r}")
-        return cls(seed=seed, **sizes[size])
+        if size not in _SIZES:
+            raise VcworkError(f"lab corpus size: expected one of {', '.join(_SIZES)}, got {size!r}")
+        families, videos, steps = _SIZES[size]
+        counts = {f"{split}_families": n for split, n in zip(SPLITS, families, strict=True)}
+        counts |= {f"{split}_videos": n for split, n in zip(SPLITS, videos, strict=True)}
+        return cls(seed=seed, steps=steps, **counts)
+
+
+_SIZES = {  # families of train, val, test; videos of each recipe there; steps
+    "tiny": ((10, 2, 4), (2, 1, 1), 4),
+    "lab": ((40, 6, 10), (3, 2, 3), 6),
+    "large": ((80, 12, 30), (15, 5, 8), 6),
+}
 
 
 def make_corpus(folder: str | Path, config: LabConfig | None = None, workers: int = 2, progress: bool = True) -> Corpus:
@@ -145,43 +135,29 @@ def shoot(folder: Path, story: Story, config: LabConfig) -> None:
     rng = np.random.default_rng([config.seed, 4, *index])
     write_mp4(folder / "videos" / f"{story.id}.mp4", film(story, config.size, config.fps, rng), config.fps)
     write_vtt(folder / "captions" / f"{story.id}.vtt", [Caption(c.start_s, c.end_s, c.text) for c in story.cues])
-    write_json(
-        folder / "truth" / f"{story.id}.json",
-        {
-            "segments": [
-                {"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
-                for h in story.happenings
-            ],
-            "caption_segment": [c.segment for c in story.cues],
-            "mentions": story.mentions,
-        },
-    )
+    segments = [{"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
+                for h in story.happenings]  # fmt: skip
+    truth = {"segments": segments, "caption_segment": [c.segment for c in story.cues], "mentions": story.mentions}
+    write_json(folder / "truth" / f"{story.id}.json", truth)
 
 
 def _describe(stories: list[Story], config: LabConfig) -> dict:
     recipes: dict[str, LabRecipe] = {s.recipe.id: s.recipe for s in stories}
-    steps = {step.id: step for recipe in recipes.values() for step in recipe.steps}
+    steps = dict(sorted((step.id, step) for recipe in recipes.values() for step in recipe.steps))
+    paths = {"video": "videos/{}.mp4", "captions": "captions/{}.vtt", "truth": "truth/{}.json"}
     return {
-        "format": "vcwork-corpus-1",
+        "format": FORMAT,
         "name": "lab",
         "complete": True,
         "config": config.model_dump(),
-        "steps": {id: step.sentence for id, step in sorted(steps.items())},
-        "step_parts": {id: asdict(step) for id, step in sorted(steps.items())},
+        "steps": {id: step.sentence for id, step in steps.items()},
+        "step_parts": {id: asdict(step) for id, step in steps.items()},
         "recipes": {
             r.id: {"name": r.name, "steps": [s.id for s in r.steps], "lookalike": r.lookalike, "split": r.split}
             for r in recipes.values()
         },
         "videos": [
-            {
-                "id": s.id,
-                "video": f"videos/{s.id}.mp4",
-                "captions": f"captions/{s.id}.vtt",
-                "truth": f"truth/{s.id}.json",
-                "duration_s": s.duration_s,
-                "split": s.recipe.split,
-                "recipe": s.recipe.id,
-            }
-            for s in stories
+            {"id": s.id, **{key: path.format(s.id) for key, path in paths.items()}, "duration_s": s.duration_s,
+             "split": s.recipe.split, "recipe": s.recipe.id} for s in stories
         ],
-    }
+    }  # fmt: skip

@@ -5,12 +5,12 @@ last two show objects without any action, so that seeing the object is not enoug
 noise and the hand's resting offset vary; a single frame says next to nothing about the action.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from vcwork.data.lab.story import Story
-from vcwork.data.lab.world import ACTION, THING, TOOLS, Thing
+from vcwork.data.lab.world import ACTION, THING, TOOL, Thing
 
 SKINS = ((238, 196, 164), (206, 154, 116), (150, 100, 70), (98, 66, 48))
 Sprite = tuple[np.ndarray, np.ndarray]  # colour (h, w, 3) float32, alpha (h, w, 1) float32
@@ -65,7 +65,7 @@ class _Scene:
         self.noise = rng.normal(0, 3, (size + 64, size + 64, 1)).astype(np.float32)
         names = sorted({s.thing for s in story.recipe.steps})
         self.things = {name: draw_thing(THING[name], 17 * self.scale, rng) for name in names}
-        self.tools = {name: draw_tool(colour, self.skin, 12 * self.scale) for name, (_, colour) in TOOLS.items()}
+        self.tools = {name: draw_tool(tool.colour, self.skin, 12 * self.scale) for name, tool in TOOL.items()}
 
     def action(self, step, t: np.ndarray) -> Iterator[np.ndarray]:
         """The hand works on the object; another ingredient may lie at the edge."""
@@ -179,7 +179,7 @@ def draw_thing(thing: Thing, radius: float, rng: np.random.Generator) -> Sprite:
     return np.where(dark[..., None], colour * 0.55, colour).astype(np.float32), _alpha(edge)
 
 
-def draw_tool(colour: tuple[int, int, int], skin: tuple[int, int, int], radius: float) -> Sprite:
+def draw_tool(colour: Sequence[int], skin: tuple[int, int, int], radius: float) -> Sprite:
     """A hand (disc) that holds a tool (a slanted bar towards the object)."""
     u, v = _grid(radius * 1.3, angle=0.7)
     bar = np.maximum(np.abs(u + 0.4 * radius) - 1.1 * radius, np.abs(v) - 0.24 * radius)

@@ -9,52 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vcwork.data.lab.world import ACTION, THING, THINGS, TOOLS, LabRecipe, Step
-
-STEP_SENTENCES = (
-    "so now we {verb} the {noun}",
-    "go ahead and {verb} the {noun} with the {tool}",
-    "next you want to {verb} your {noun} using a {tool}",
-    "i am going to take the {tool} and {verb} the {noun}",
-    "then {verb} the {noun}",
-    "with a {tool} we just {verb} the {noun} a little",
-    "okay time to {verb} that {noun}",
-    "now grab your {tool} and {verb} the {noun} like so",
-)
-FOLLOW_UPS = (
-    "just {verb} it like that until it looks right",
-    "keep going with the {tool}",
-    "you see how the {noun} is coming along",
-    "{verb} the {noun} as long as you like",
-)
-ANNOTATIONS = (
-    "{verb} the {noun} with the {tool}",
-    "take a {tool} and {verb} the {noun}",
-    "using the {tool} {verb} the {noun}",
-    "{verb} the {noun} using a {tool}",
-)
-CHATTER = (
-    "hi everybody and welcome back to my kitchen",
-    "today we are making {recipe}",
-    "this {recipe} is something my grandmother used to make",
-    "if you like this video please subscribe",
-    "i got this {noun} at the market yesterday",
-    "some people use {other} instead but i never do",
-    "the {noun} is really good for you",
-    "let me know in the comments what you think",
-    "it already smells so good in here",
-    "do not worry if it is not perfect",
-    "i always make a little more than i need",
-    "we will come back to the {noun} later",
-    "my kids love this one",
-    "give that a minute or two",
-    "make sure the pan is not too hot",
-    "and that is really all there is to it",
-    "you can find the list down below",
-    "i clean my {tool} before i go on",
-    "a friend of mine does it with {other}",
-    "let us move on to the next part",
-)
+from vcwork.data.lab.world import ACTION, THING, TOOL, WORDS, LabRecipe, Step
 
 
 @dataclass(frozen=True)
@@ -111,7 +66,7 @@ def _perform(recipe: LabRecipe, rng: np.random.Generator, world: dict) -> tuple[
     for step in kept:
         end = t + float(rng.uniform(world["step_min_s"], world["step_max_s"]))
         happenings.append(
-            Happening(round(t, 2), round(end, 2), step, _fill(rng.choice(ANNOTATIONS), step, recipe, rng))
+            Happening(round(t, 2), round(end, 2), step, _fill(rng.choice(WORDS["annotations"]), step, recipe, rng))
         )
         t = end + float(rng.uniform(world["gap_min_s"], world["gap_max_s"]))
     return happenings, int(np.ceil(t))
@@ -123,9 +78,9 @@ def _narrate(recipe: LabRecipe, happenings: list[Happening], duration: int, rng:
     for i, h in enumerate(happenings):
         if rng.random() < world["mention_prob"]:
             offset = float(np.clip(rng.normal(world["offset_mean_s"], world["offset_sd_s"]), -8, 8))
-            text = _fill(rng.choice(STEP_SENTENCES), h.step, recipe, rng)
+            text = _fill(rng.choice(WORDS["step_sentences"]), h.step, recipe, rng)
             if rng.random() < world["follow_prob"]:
-                text += " " + _fill(rng.choice(FOLLOW_UPS), h.step, recipe, rng)
+                text += " " + _fill(rng.choice(WORDS["follow_ups"]), h.step, recipe, rng)
             planned.append((max(0.0, h.start_s + offset), text, i))
     planned.sort()
     utterances, mentions, t, speed = [], [], 0.0, world["speech_words_per_s"]
@@ -137,7 +92,7 @@ def _narrate(recipe: LabRecipe, happenings: list[Happening], duration: int, rng:
                 {"segment": segment, "start_s": round(t, 2), "offset_s": round(t - happenings[segment].start_s, 2)}
             )
         else:
-            text, segment = _fill(rng.choice(CHATTER), rng.choice(recipe.steps), recipe, rng), -1
+            text, segment = _fill(rng.choice(WORDS["chatter"]), rng.choice(recipe.steps), recipe, rng), -1
             if t + len(text.split()) / speed > until + 1.0:  # no room before the next mention: stay silent
                 t = until
                 continue
@@ -152,9 +107,9 @@ def _fill(template: str, step: Step, recipe: LabRecipe, rng: np.random.Generator
     return str(template).format(
         verb=rng.choice(ACTION[step.action].verbs),
         noun=rng.choice(THING[step.thing].nouns),
-        tool=rng.choice(TOOLS[step.tool][0]),
+        tool=rng.choice(TOOL[step.tool].nouns),
         recipe=recipe.name,
-        other=rng.choice([t.name for t in THINGS]),
+        other=rng.choice(list(THING)),
     )
 
 

@@ -3,12 +3,17 @@
 A *step* is an action x object x tool. Actions are motions of a hand, so one frame shows the object and not the
 action; every object has a look-alike. Action-object combinations are dealt to train, val and test once, so a test
 recipe never shows a combination seen in training: zero-shot means zero-shot. Recipes come in look-alike pairs that
-share half of their steps, which makes hard negatives by construction.
+share half of their steps, which makes hard negatives by construction. The words and colours stand in world.yaml.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
+
+from vcwork.base.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,7 @@ class Action:
     """A motion of the hand around the object: `path` names the curve, `hz` how often a second it is traced."""
 
     name: str
-    verbs: tuple[str, ...]  # paraphrases, the canonical verb first
+    verbs: Sequence[str]  # paraphrases, the canonical verb first
     path: str  # vertical, horizontal, rising, falling, clockwise, counter, slash, backslash, eight
     hz: float
 
@@ -26,56 +31,26 @@ class Thing:
     """An object as drawn and as named; `twin` is its look-alike."""
 
     name: str
-    nouns: tuple[str, ...]
+    nouns: Sequence[str]
     shape: str  # disc, long, square, wedge, egg
-    colour: tuple[int, int, int]
+    colour: Sequence[int]
     mark: str  # none, stem, stripes, rings, spots
     twin: str
 
 
-ACTIONS = (
-    Action("chop", ("chop", "dice", "mince"), "vertical", 2.0),
-    Action("press", ("press", "squash", "flatten"), "vertical", 0.6),
-    Action("slice", ("slice", "cut", "carve"), "horizontal", 2.0),
-    Action("roll", ("roll", "rub", "smooth"), "horizontal", 0.6),
-    Action("stir", ("stir", "mix", "combine"), "clockwise", 1.0),
-    Action("fold", ("fold", "turn", "swirl"), "counter", 1.0),  # stir played backwards
-    Action("whisk", ("whisk", "beat", "whip"), "clockwise", 2.4),
-    Action("peel", ("peel", "skin", "scrape"), "slash", 1.4),
-    Action("grate", ("grate", "shred", "zest"), "backslash", 1.4),
-    Action("toss", ("toss", "flip", "lift"), "rising", 1.1),
-    Action("mash", ("mash", "crush", "pound"), "falling", 1.1),  # toss played backwards
-    Action("spread", ("spread", "brush", "coat"), "eight", 0.7),
-)
+@dataclass(frozen=True)
+class Tool:
+    """What the hand holds."""
 
-THINGS = (
-    Thing("tomato", ("tomato", "tomatoes"), "disc", (206, 52, 40), "none", "apple"),
-    Thing("apple", ("apple", "apples"), "disc", (214, 66, 58), "stem", "tomato"),
-    Thing("cucumber", ("cucumber", "gherkin"), "long", (62, 138, 58), "none", "zucchini"),
-    Thing("zucchini", ("zucchini", "courgette"), "long", (70, 146, 66), "stripes", "cucumber"),
-    Thing("onion", ("onion", "shallot"), "disc", (146, 72, 138), "rings", "beet"),
-    Thing("beet", ("beet", "beetroot"), "disc", (132, 58, 122), "none", "onion"),
-    Thing("carrot", ("carrot", "carrots"), "long", (236, 132, 36), "none", "pumpkin"),
-    Thing("pumpkin", ("pumpkin", "squash gourd"), "disc", (230, 124, 34), "stripes", "carrot"),
-    Thing("potato", ("potato", "spud"), "egg", (164, 122, 74), "spots", "ginger"),
-    Thing("ginger", ("ginger", "ginger root"), "long", (172, 130, 84), "rings", "potato"),
-    Thing("cheese", ("cheese", "cheddar"), "wedge", (240, 206, 70), "spots", "butter"),
-    Thing("butter", ("butter", "margarine"), "square", (244, 214, 92), "none", "cheese"),
-    Thing("egg", ("egg", "eggs"), "egg", (240, 234, 220), "none", "garlic"),
-    Thing("garlic", ("garlic", "garlic bulb"), "disc", (234, 226, 214), "stripes", "egg"),
-    Thing("bread", ("bread", "loaf"), "square", (200, 152, 96), "stripes", "dough"),
-    Thing("dough", ("dough", "pastry"), "disc", (214, 176, 128), "none", "bread"),
-)
+    name: str
+    nouns: Sequence[str]
+    colour: Sequence[int]
 
-TOOLS = {
-    "knife": (("knife", "blade"), (196, 202, 212)),
-    "spoon": (("spoon", "ladle"), (124, 76, 40)),
-    "fork": (("fork", "prongs"), (48, 96, 190)),
-    "spatula": (("spatula", "turner"), (34, 34, 38)),
-}
-DISHES = ("salad", "soup", "stew", "pie", "curry", "bake", "toast", "dip", "hash", "tart", "wrap", "bowl")
-THING = {thing.name: thing for thing in THINGS}
-ACTION = {action.name: action for action in ACTIONS}
+
+WORDS = read_yaml(Path(str(files(__package__) / "world.yaml")))
+ACTION = {name: Action(name, **told) for name, told in WORDS["actions"].items()}
+THING = {name: Thing(name, **told) for name, told in WORDS["things"].items()}
+TOOL = {name: Tool(name, **told) for name, told in WORDS["tools"].items()}
 SPLITS = ("train", "val", "test")
 
 
@@ -115,22 +90,19 @@ def combination_split(seed: int) -> dict[tuple[str, str], str]:
     the objects every action meets every split.
     """
     rng = np.random.default_rng([seed, 1])
-    order = rng.permutation(len(ACTIONS))
-    pairs = sorted({tuple(sorted((thing.name, thing.twin))) for thing in THINGS})
+    order = rng.permutation(len(ACTION))
+    pairs = sorted({tuple(sorted((thing.name, thing.twin))) for thing in THING.values()})
     shifts = {name: 3 * k // 2 for k, pair in enumerate(pairs) for name in pair}
     deal = ["test"] * 3 + ["val"] * 2 + ["train"] * 7
-    return {
-        (action.name, thing.name): deal[(order[a] + shifts[thing.name]) % len(ACTIONS)]
-        for a, action in enumerate(ACTIONS)
-        for thing in THINGS
-    }
+    at = dict(zip(ACTION, order, strict=True))
+    return {(action, thing): deal[(at[action] + shifts[thing]) % len(ACTION)] for action in ACTION for thing in THING}
 
 
 def make_recipes(split: str, families: int, steps: int, seed: int) -> list[LabRecipe]:
     """`families` look-alike pairs of recipes of `steps` steps each, all combinations belonging to `split`."""
     rng = np.random.default_rng([seed, 2, SPLITS.index(split)])
     deal = combination_split(seed)
-    by_thing = {t.name: [a.name for a in ACTIONS if deal[a.name, t.name] == split] for t in THINGS}
+    by_thing = {thing: [action for action in ACTION if deal[action, thing] == split] for thing in THING}
     recipes, names = [], set()
     while len(recipes) < 2 * families:
         base = _draw_steps(by_thing, steps, rng)
@@ -156,7 +128,7 @@ def _draw_steps(by_thing: dict[str, list[str]], steps: int, rng: np.random.Gener
         thing = things[len(drawn) % 3]
         action = str(rng.choice(by_thing[thing]))
         if not any((s.action, s.thing) == (action, thing) for s in drawn):
-            drawn.append(Step(action, thing, str(rng.choice(sorted(TOOLS)))))
+            drawn.append(Step(action, thing, str(rng.choice(sorted(TOOL)))))
     return tuple(drawn[i] for i in rng.permutation(steps))
 
 
@@ -165,11 +137,11 @@ def _draw_lookalike(base: tuple[Step, ...], rng: np.random.Generator) -> tuple[S
     swapped = str(rng.choice(sorted({s.thing for s in base})))
     steps = [Step(s.action, THING[s.thing].twin, s.tool) if s.thing == swapped else s for s in base]
     k = int(rng.choice([i for i, s in enumerate(base) if s.thing != swapped]))
-    others = [tool for tool in sorted(TOOLS) if tool != steps[k].tool]
+    others = [tool for tool in sorted(TOOL) if tool != steps[k].tool]
     steps[k] = Step(steps[k].action, steps[k].thing, str(rng.choice(others)))
     return tuple(steps)
 
 
 def _name(steps: tuple[Step, ...], rng: np.random.Generator) -> str:
     first, second, third = dict.fromkeys(s.thing for s in steps)
-    return f"{first} {second} and {third} {rng.choice(DISHES)}"
+    return f"{first} {second} and {third} {rng.choice(WORDS['dishes'])}"
