@@ -9,7 +9,8 @@ Gap: intervals over videos describe the sample of videos, not how another team w
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,12 +18,11 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import sum_by_video
-from vcwork.measure.metrics import BACKGROUND
 from vcwork.measure.result import Result
 from vcwork.review.annotated import Annotations, Clips, Located, Moments, Segmented
 from vcwork.tasks import didemo
 from vcwork.tasks.common import check_lengths, inside, mean_result, ratio_result
-from vcwork.tasks.segmentation import text_gamma, truth_labels
+from vcwork.tasks.segmentation import frame_results, text_gamma, truth_labels
 
 TASK = "annotations"
 
@@ -113,8 +113,7 @@ def moments(
 
 
 def _renamed(r: Result, name: str) -> Result:
-    card = r.protocol.but(task=TASK)
-    return Result(name, r.value, r.low, r.high, r.chance, card, r.n, dict(r.trivial), extra=dict(r.extra))
+    return replace(r, name=name, protocol=r.protocol.but(task=TASK))
 
 
 # ---------------------------------------------------------------------------------------------- segmentation
@@ -137,85 +136,39 @@ def segmentation(
 
     Named `<name>_all_background` (extra: labels, distinct_labels_share), `<name>_all_background_floor` (video lengths
     rounded down), `<name>_relative_time`, `<name>_task_and_time`, and of the last `..._foreground_recall` and
-    `..._class_mean_recall`. The priors are fitted
-    on `training` videos and scored on the others; background is counted on the others too.
+    `..._class_mean_recall`. The priors are fitted on `training` videos and scored on the others.
     """
     n = check_lengths(segments=videos.segments, durations_s=videos.durations_s, training=videos.training)
-    test = [i for i in range(n) if not videos.training[i]]
-    if len(test) < 2 or len(test) == n:
-        raise VcworkError(
-            f"{name}: expected videos to fit on and at least 2 others, got {n - len(test)} and {len(test)}"
-        )
-    labels, ids = truths(videos), [videos.ids[i] for i in test]
-    truth, fit = [labels[i] for i in test], [i for i in range(n) if videos.training[i]]
-    predicted = {
-        "all_background": [trivial.all_background(len(t)) for t in truth],
-        "relative_time": _by_time(labels, fit, test),
-        "task_and_time": _by_task(labels, fit, test, videos.tasks),
+    fit, test = ([i for i in range(n) if bool(videos.training[i]) is trained] for trained in (True, False))
+    if len(test) < 2 or not fit:
+        raise VcworkError(f"{name}: expected videos to fit on and at least 2 others, got {len(fit)} and {len(test)}")
+    labels, shorter = truths(videos), truths(videos, round_up=False)
+    truth, short, ids = ([each[i] for i in test] for each in (labels, shorter, videos.ids))
+    priors = trivial.fit_task_and_time([labels[i] for i in fit], [videos.tasks[i] for i in fit])
+    by_task = [priors.get(videos.tasks[i], priors[None]) for i in test]
+    guesses = {  # predicted, truth, what else the card says
+        "all_background": (_silence(truth), truth, ""),
+        "all_background_floor": (_silence(short), short, "lengths cut"),
+        "relative_time": ([trivial.relative_time(priors[None], len(t)) for t in truth], truth, ""),
+        "task_and_time": ([trivial.relative_time(p, len(t)) for p, t in zip(by_task, truth, strict=True)], truth, ""),
     }
-    card = Card(TASK, setting or name, f"{len(test)} videos", interval="videos")
-    options = {"n_boot": n_boot, "seed": seed}
-    results = [_frames(f"{name}_{key}", each, truth, ids, card, options) for key, each in predicted.items()]
-    short = [truths(videos, round_up=False)[i] for i in test]
-    silent = [trivial.all_background(len(t)) for t in short]
-    results.insert(1, _frames(f"{name}_all_background_floor", silent, short, ids, card.but("lengths cut"), options))
-    known = {"all background": 0.0}
-    for metric, count in (("foreground_recall", _steps), ("class_mean_recall", _classes)):
-        key = f"{name}_task_and_time_{metric}"
-        results.append(_frames(key, predicted["task_and_time"], truth, ids, card, options, count, known))
+    results, options = [], {"n_boot": n_boot, "seed": seed}
+    for key, (predicted, true, more) in guesses.items():
+        card = Card(TASK, setting or name, f"{len(test)} videos", interval="videos").but(more)
+        card = card.but(f"{sum(map(len, true))} seconds; chance: the same labels at random seconds")
+        rows = frame_results(predicted, true, ids, {"all background": _silence(true)}, card, options)
+        found = {r.name: r for r in rows}
+        results.append(_renamed(found["frame_accuracy"], f"{name}_{key}"))
+    for metric in ("foreground_recall", "class_mean_recall"):
+        results.append(_renamed(found[metric], f"{name}_task_and_time_{metric}"))
     if videos.labels:
-        results[0].extra.update(labels=len(videos.labels), distinct_labels_share=_distinct(videos.labels.values()))
+        texts = list(videos.labels.values())
+        results[0].extra.update(labels=len(texts), distinct_labels_share=len(set(texts)) / len(texts))
     return results
 
 
-def _distinct(texts: Iterable[str]) -> float:
-    texts = list(texts)
-    return len(set(texts)) / len(texts)
-
-
-def _by_time(labels: list[np.ndarray], fit: Sequence[int], test: Sequence[int]) -> list[np.ndarray]:
-    prior = trivial.fit_relative_time([labels[i] for i in fit])
-    return [trivial.relative_time(prior, len(labels[i])) for i in test]
-
-
-def _by_task(labels: list[np.ndarray], fit: Sequence[int], test: Sequence[int], tasks: Sequence) -> list[np.ndarray]:
-    """Relative time, fitted task by task; a task without a training video gets the prior of all tasks."""
-    by_task: dict = {}
-    for i in fit:
-        by_task.setdefault(tasks[i], []).append(labels[i])
-    every = trivial.fit_relative_time([labels[i] for i in fit])
-    priors = {task: trivial.fit_relative_time(each) for task, each in by_task.items()}
-    return [trivial.relative_time(priors.get(tasks[i], every), len(labels[i])) for i in test]
-
-
-# each: predicted and true labels of one video, number of labels -> (hits, totals), numbers or one for each label
-def _all(p: np.ndarray, t: np.ndarray, size: int):
-    return (p == t).sum(), len(t)
-
-
-def _steps(p: np.ndarray, t: np.ndarray, size: int):
-    return ((p == t) & (t != BACKGROUND)).sum(), (t != BACKGROUND).sum()
-
-
-def _classes(p: np.ndarray, t: np.ndarray, size: int):
-    return np.bincount(t[p == t], minlength=size)[1:], np.bincount(t, minlength=size)[1:]
-
-
-def _frames(
-    name: str, predicted: list, truth: list, ids: Sequence, card: Card, options: dict, count: Callable = _all,
-    known: dict | None = None,
-) -> Result:  # fmt: skip
-    """One frame metric; chance deals the predicted labels out to the seconds at random."""
-    size = 1 + max(int(max(p.max(), t.max())) for p, t in zip(predicted, truth, strict=True))
-    pairs = [count(p, t, size) for p, t in zip(predicted, truth, strict=True)]
-    hits, totals = (np.array([pair[i] for pair in pairs], dtype=float) for i in (0, 1))
-    mine, true = (np.bincount(np.concatenate(each), minlength=size) for each in (predicted, truth))
-    mine, true = mine / mine.sum(), true / true.sum()
-    luck = {_all: mine @ true, _steps: mine[1:] @ true[1:] / true[1:].sum(), _classes: mine[1:][true[1:] > 0].mean()}
-    known = {"all background": float(true[0])} if known is None else known
-    parts = sum_by_video(hits, ids), sum_by_video(totals, ids)
-    rule = f"{len(np.concatenate(truth))} seconds; chance: the same labels at random seconds"
-    return ratio_result(name, *parts, float(luck[count]), card.but(rule), trivial=known, **options)
+def _silence(truth: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [trivial.all_background(len(t)) for t in truth]
 
 
 def repeated(labels: dict[str, str]) -> dict[str, int]:

@@ -233,7 +233,7 @@ def evaluate(
     protocol = card.but("chance: the predicted labels dealt out to seconds at random")
     means = card.but("mean over videos, background ignored; chance: labels of another video")
     options = {"n_boot": n_boot, "seed": seed}
-    results = _frame_results(predicted, truths, video_ids, known, protocol, options)
+    results = frame_results(predicted, truths, video_ids, known, protocol, options)
     results += _segment_results(predicted, truths, video_ids, known, means, options)
     results[0].extra.update(
         gamma=float(gamma),
@@ -300,7 +300,14 @@ def _counts(count: Callable, predicted, truths, classes: np.ndarray) -> tuple[np
     return np.array([h for h, _ in pairs], dtype=float), np.array([n for _, n in pairs], dtype=float)
 
 
-def _frame_results(predicted, truths, video_ids, known, protocol: Card, options: dict) -> list[Result]:
+def frame_results(
+    predicted: Sequence[np.ndarray], truths: Sequence[np.ndarray], video_ids: Sequence,
+    known: Mapping[str, Sequence[np.ndarray]], protocol: Card, options: dict,
+) -> list[Result]:  # fmt: skip
+    """`_FRAME_METRICS` of predicted labels, per video (T,); known: labels of predictors that never look, by name.
+
+    Chance deals the predicted labels out to the seconds at random.
+    """
     p, t = np.concatenate(predicted), np.concatenate(truths)
     classes = np.unique(t[t != BACKGROUND])
     labels = np.unique(np.concatenate([p, t]))
