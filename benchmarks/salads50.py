@@ -24,7 +24,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.data.salads50 import FrameLabels, read_frame_labels
-from vcwork.measure.metrics import edit_score, frame_accuracy, segment_f1
+from vcwork.measure.metrics import frame_accuracy, segment_scores
 from vcwork.training.finetune import FinetuneRecipe, read_finetune_recipe
 from vcwork.training.segmentation_head import (
     TIME_COLUMNS,
@@ -48,9 +48,9 @@ def videos_of(read: FrameLabels, ids: list[str], fitted_on: list[str]) -> list[L
 def scores(predicted: list[np.ndarray], videos: list[LabelledVideo]) -> dict[str, float]:
     """Per cent; means over videos, and accuracy over all frames."""
     pairs = [(p, v.labels) for p, v in zip(predicted, videos, strict=True)]
-    metrics = {"accuracy": frame_accuracy, "edit": edit_score}
-    metrics |= {f"F1@{k}": lambda p, t, k=k: segment_f1(p, t, k / 100) for k in (10, 25, 50)}
-    out = {name: 100 * float(np.mean([metric(p, t) for p, t in pairs])) for name, metric in metrics.items()}
+    rows = [[frame_accuracy(p, t), *segment_scores(p, t, (0.10, 0.25, 0.50))] for p, t in pairs]
+    names = ("accuracy", "edit", "F1@10", "F1@25", "F1@50")
+    out = {name: 100 * float(mean) for name, mean in zip(names, np.mean(rows, axis=0), strict=True)}
     return {**out, "accuracy over frames": 100 * frame_accuracy(*(np.concatenate(x) for x in zip(*pairs, strict=True)))}
 
 

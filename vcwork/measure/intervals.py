@@ -1,7 +1,10 @@
 """How sure is a number: intervals over videos, paired tests of two systems, and the t interval over seeds.
 
 Items of one video (clips, seconds, queries) are not independent, so whole videos are drawn again, or change sides.
-Every bootstrap of one seed and number of videos uses the same draws, so that differences stay paired. NumPy alone.
+Every bootstrap of one seed and number of videos uses the same draws, so that differences stay paired.
+A paper gives a share and a number of queries, and nothing else: `wilson`, `half_width` and `unpaired_z` know the spread
+of that *one* test set; they take clips of a video as independent (too narrow) and two systems as tested on different
+queries (too wide for a difference).
 Gap: the intervals speak of another sample of videos with the gallery as it is, not of another training run.
 """
 
@@ -12,6 +15,7 @@ from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
+from scipy.special import stdtrit
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure.card import Card, one_split
@@ -51,21 +55,13 @@ def bootstrap_ratio(
     if np.array_equal(hits, totals):
         return exact, 1.0
     if hits.shape[1] == 1 and totals.all() and np.ptp(hits / totals) < 1e-12:
-        return _wilson(float(hits.sum() / totals.sum()), len(hits), alpha)
+        return wilson(float(hits.sum() / totals.sum()), len(hits), confidence)
     draws = _draws(len(hits), n_boot, seed)  # (n_boot, V)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = (draws @ hits) / (draws @ totals)  # (n_boot, G)
     seen = np.isfinite(ratios)
     means = np.where(seen, ratios, 0).sum(1)[seen.any(1)] / seen.sum(1)[seen.any(1)]
     return _ends(means, alpha, len(hits))
-
-
-def _wilson(share: float, n: int, alpha: float) -> tuple[float, float]:
-    """Score interval of a share of n."""
-    z2 = NormalDist().inv_cdf(1 - alpha) ** 2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
-    return middle - reach, middle + reach
 
 
 def bootstrap_median(
@@ -195,29 +191,36 @@ def t_half_width(values: Sequence[float], confidence: float = 0.95) -> float:
     values = np.asarray(values, dtype=float)
     if len(values) < 2 or np.isnan(values).any():
         raise VcworkError(f"a t interval needs at least 2 numbers, got {values}")
-    return t_quantile(len(values) - 1, confidence) * float(values.std(ddof=1)) / math.sqrt(len(values))
+    t = stdtrit(len(values) - 1, (1 + confidence) / 2)
+    return float(t * values.std(ddof=1) / math.sqrt(len(values)))
 
 
-@lru_cache
-def t_quantile(freedom: int, confidence: float = 0.95) -> float:
-    """t with P(|T| < t) = confidence at whole degrees of freedom, by bisection on the closed form of that probability.
-
-    Source: Abramowitz and Stegun 26.7.3 and 26.7.4.
-    """
-    low, high = 0.0, 1e4
-    for _ in range(200):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _t_inside(middle, freedom) < confidence else (low, middle)
-    return high
+# ------------------------------------------------------------------- shares that come without per-query results
 
 
-def _t_inside(t: float, freedom: int) -> float:
-    """P(|T| < t): a finite sum over powers of cos(atan(t / sqrt(freedom)))."""
-    angle = math.atan(t / math.sqrt(freedom))
-    odd, cosine = freedom % 2, math.cos(angle)
-    term = cosine if odd else 1.0
-    total = 0.0
-    for i in range(freedom // 2):
-        total += term
-        term *= cosine**2 * (2 * i + 1 + odd) / (2 * i + 2 + odd)
-    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
+def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of n queries; unlike share +- `half_width` it is sound near 0 and 1."""
+    _check(share, n)
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def half_width(share: float, n: int) -> float:
+    """Half of the 95 % binomial interval (normal approximation) of a share of n queries: 0.227 of 3305 -> 0.0143."""
+    _check(share, n)
+    return NormalDist().inv_cdf(0.975) * math.sqrt(share * (1 - share) / n)
+
+
+def unpaired_z(a: float, b: float, n: int) -> float:
+    """z of a - b for two shares of n queries each, variances apart; within noise below 1.96."""
+    _check(a, n)
+    _check(b, n)
+    spread = math.sqrt((a * (1 - a) + b * (1 - b)) / n)
+    return (a - b) / spread if spread else math.copysign(math.inf, a - b) if a != b else 0.0
+
+
+def _check(share: float, n: int) -> None:
+    if not 0 <= share <= 1 or n < 1:
+        raise VcworkError(f"expected a share from 0 to 1 of at least 1 query, got {share} of {n}")

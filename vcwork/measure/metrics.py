@@ -5,7 +5,8 @@ Ties: a query's best relevant item may share its score with others. `expected` (
 of the tied items, in closed form; `optimistic` puts the relevant one first, `pessimistic` last. A constant score
 therefore gives exactly chance. NaN is refused everywhere. NumPy alone.
 `reference` is the reference code's counting, wrong under ties and for comparison only: R@k and median rank where each
-query has one relevant item; every other metric refuses it. `retrieval_reference` gives its four numbers at once.
+query has one relevant item; every other metric refuses it. Under ties it counts every position whose score equals the
+relevant item's as a query of its own, so the denominator grows and R@k can be below the pessimistic policy.
 Gap: a metric says nothing without chance, interval and protocol; `vcwork.measure.result` puts them beside it.
 """
 
@@ -148,24 +149,6 @@ def position_counts(places: Places, groups: np.ndarray | None = None) -> np.ndar
     return steps.cumsum(1)[:, :-1]
 
 
-def mrr(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "expected") -> float:
-    """Mean over queries of 1 / rank of the best relevant item."""
-    return float(place(scores, relevant).reciprocal(ties).mean())
-
-
-def retrieval_reference(scores: np.ndarray) -> tuple[float, float, float, float]:
-    """R@1, R@5, R@10 and median rank of a square (Q, Q) as the reference code reports them. Not for results.
-
-    Warning: under ties it counts every position whose score equals the diagonal's as a query of its own, so the
-    denominator grows and the value can be below the pessimistic policy (constant scores: Q * Q "queries"). Without
-    ties it is `recall_at_k` and `median_rank`. Raises VcworkError on NaN or infinity, which there drop rows in silence.
-    """
-    if np.isinf(check_scores(scores)).any():
-        raise VcworkError("expected finite scores, got infinity")
-    r1, r5, r10 = (recall_at_k(scores, k, ties=REFERENCE) for k in (1, 5, 10))
-    return r1, r5, r10, median_rank(scores, ties=REFERENCE)
-
-
 def chance_recall_at_k(n_items: int, k: int, n_relevant: int | np.ndarray = 1) -> float:
     """R@k of a random order: 1 - C(N-r, k) / C(N, k), averaged over queries when r is an array."""
     values, counts = np.unique(np.atleast_1d(n_relevant), return_counts=True)
@@ -249,13 +232,6 @@ def foreground_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
     return _share(predicted[claimed] == truth[claimed])
 
 
-def class_mean_recall(predicted: np.ndarray, truth: np.ndarray) -> float:
-    """Recall per step that occurs in the truth, averaged over steps; background is not a step."""
-    predicted, truth = _check_labels(predicted, truth)
-    recalls = [np.mean(predicted[truth == c] == c) for c in np.unique(truth) if c != BACKGROUND]
-    return float(np.mean(recalls)) if recalls else 0.0
-
-
 def predicted_background_share(predicted: np.ndarray) -> float:
     """Share of seconds labelled background; 1.0 means the predictor never says anything."""
     return _share(np.asarray(predicted) == BACKGROUND)
@@ -288,25 +264,15 @@ def runs(labels: np.ndarray, background: int | None = BACKGROUND) -> tuple[np.nd
     return labels[starts], starts, ends
 
 
-def edit_score(predicted: np.ndarray, truth: np.ndarray, background: int | None = BACKGROUND) -> float:
-    """Segmental edit score of one video: 1 - edit distance of the two orders of segments / the longer one.
-
-    1.0 if both are empty. Source: Lea et al., Temporal Convolutional Networks (CVPR 2017); mean over videos.
-    """
-    return float(segment_scores(predicted, truth, (), background)[0])
-
-
-def segment_f1(predicted: np.ndarray, truth: np.ndarray, overlap: float, background: int | None = BACKGROUND) -> float:
-    """Segmental F1@overlap of one video: a predicted segment hits when its tIoU with the best true segment of the
-    same label is at least `overlap`, each true segment counting once; 1.0 if both are empty. Source: Lea et al.
-    """
-    return float(segment_scores(predicted, truth, (overlap,), background)[1])
-
-
 def segment_scores(
     predicted: np.ndarray, truth: np.ndarray, overlaps: tuple[float, ...], background: int | None = BACKGROUND
 ) -> np.ndarray:
-    """`edit_score` and `segment_f1` at each overlap, (1 + O,): the segments of both are found once."""
+    """Segmental edit score and F1 at each overlap of one video, (1 + O,); all 1.0 if both are empty; mean over videos.
+
+    Edit score: 1 - edit distance of the two orders of segments / the longer one. F1@overlap: a predicted segment hits
+    when its tIoU with the best true segment of the same label is at least `overlap`, each true segment counting once.
+    Source: Lea et al., Temporal Convolutional Networks (CVPR 2017).
+    """
     predicted, truth = _check_labels(predicted, truth)
     a, b = runs(predicted, background), runs(truth, background)
     if not len(a[0]) or not len(b[0]):
@@ -354,32 +320,20 @@ def tiou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def purity(clusters: np.ndarray, classes: np.ndarray) -> float:
     """Share of items that belong to the most frequent class of their cluster; grows with the number of clusters."""
-    table = _contingency(clusters, classes)
-    return float(table.max(1).sum() / table.sum())
+    from sklearn.metrics.cluster import contingency_matrix  # a second to import, and few need it
+
+    return float(contingency_matrix(*_groupings(classes, clusters)).max(0).sum() / len(clusters))
 
 
 def nmi(clusters: np.ndarray, classes: np.ndarray) -> float:
     """Mutual information over the arithmetic mean of the two entropies; 1.0 if both hold one group only."""
-    joint = _contingency(clusters, classes)
-    joint = joint / joint.sum()
-    rows, columns = joint.sum(1), joint.sum(0)
-    entropies = _entropy(rows) + _entropy(columns)
-    if entropies < 1e-12:
-        return 1.0
-    return float(np.clip(2 * (entropies - _entropy(joint)) / entropies, 0, 1))
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(*_groupings(classes, clusters)))
 
 
-def _contingency(clusters: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    clusters, classes = np.asarray(clusters), np.asarray(classes)
+def _groupings(classes: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    classes, clusters = np.asarray(classes), np.asarray(clusters)
     if clusters.shape != classes.shape or clusters.ndim != 1 or not len(clusters):
         raise VcworkError(f"expected clusters and classes (N,), got {clusters.shape} and {classes.shape}")
-    rows, i = np.unique(clusters, return_inverse=True)
-    columns, j = np.unique(classes, return_inverse=True)
-    table = np.zeros((len(rows), len(columns)))
-    np.add.at(table, (i, j), 1)
-    return table
-
-
-def _entropy(shares: np.ndarray) -> float:
-    shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())
+    return classes, clusters

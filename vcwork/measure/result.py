@@ -214,7 +214,7 @@ def check_company(results: Iterable[Result], recorded: bool = False) -> None:
 
 
 def row(result: Result) -> dict[str, str]:
-    """A result as the texts of one line, by column; the same in notebooks, on the page, in HTML and in LaTeX."""
+    """A result as the texts of one line, by column; the same in notebooks and on the page."""
     return {
         "metric": " ".join([result.name, *_badge(result)]),
         "value": result.show(),
@@ -264,44 +264,18 @@ def _range(low: float, high: float, unit: str) -> str:
     return f"{show(low, unit)} .. {show(high, unit)}"
 
 
-def _numbered(results: Sequence[Result]) -> tuple[list[dict[str, str]], list[str]]:
-    """The rows with a number in place of each protocol, and the protocols in that order."""
-    check_company(results)
-    made = rows(results)
-    protocols = list(dict.fromkeys(line["protocol"] for line in made))
-    return [line | {"protocol": f"[{protocols.index(line['protocol']) + 1}]"} for line in made], protocols
-
-
 def results_table(results: Sequence[Result]) -> str:
     """Aligned text: value, interval, chance, best trivial score, n; protocols as numbered notes below.
 
     VcworkError where a result stands without its company (`check_company`)."""
     if not results:
         return "no results"
-    lines, protocols = _numbered(results)
+    check_company(results)
+    lines = rows(results)
+    protocols = list(dict.fromkeys(line["protocol"] for line in lines))
+    cells = [tuple((line | {"protocol": f"[{protocols.index(line['protocol']) + 1}]"}).values()) for line in lines]
     notes = [f"[{i}] {protocol}" for i, protocol in enumerate(protocols, 1)]
-    return "\n".join([_align([tuple(lines[0]), *(tuple(line.values()) for line in lines)]), "", *notes])
-
-
-def results_latex(results: Sequence[Result]) -> str:
-    """The same table as LaTeX without any package: a tabular, and below it the protocols as numbered notes."""
-    lines, protocols = _numbered(results)
-    if not lines:
-        return "% no results"
-    cells = [tuple(lines[0]), *(tuple(line.values()) for line in lines)]
-    head, *body = (" & ".join(map(latex, line)) + r" \\" for line in cells)
-    table = [rf"\begin{{tabular}}{{l{'r' * (len(lines[0]) - 1)}}}", r"\hline", head, r"\hline", *body, r"\hline"]
-    notes = [rf"\par{{\footnotesize [{i}] {latex(protocol)}}}" for i, protocol in enumerate(protocols, 1)]
-    return "\n".join([*table, r"\end{tabular}", *notes])
-
-
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-          ">": r"\textgreater{}", "|": r"\textbar{}", "\n": " "} | {c: f"\\{c}" for c in "{}$&#_%"}  # fmt: skip
-
-
-def latex(text: str) -> str:
-    """Text with everything escaped that LaTeX would take for a command."""
-    return "".join(_LATEX.get(c, c) for c in text)
+    return "\n".join([_align([tuple(lines[0]), *cells]), "", *notes])
 
 
 def seeds_table(summaries: Sequence[SeedSummary]) -> str:

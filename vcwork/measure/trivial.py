@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import gammaln
 
 from vcwork.base.errors import VcworkError
 
@@ -196,11 +197,7 @@ def random_in_order_hits(inside: np.ndarray) -> np.ndarray:
 
 def log_choose(n: np.ndarray | int, k: np.ndarray | int) -> np.ndarray:
     """log C(n, k), -inf where k > n or k < 0; elementwise."""
-    n, k = np.broadcast_arrays(n, k)
-    log_factorial = np.append(0, np.cumsum(np.log(np.arange(1, n.max() + 1))))
-    inside = (k >= 0) & (k <= n)
-    chosen = np.where(inside, k, 0)
-    return np.where(inside, log_factorial[n] - log_factorial[chosen] - log_factorial[n - chosen], -np.inf)
+    return gammaln(np.add(n, 1)) - gammaln(np.add(k, 1)) - gammaln(np.subtract(n, k) + 1)
 
 
 # ------------------------------------------------------------------------- segmentation: one label for a second

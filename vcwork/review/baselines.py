@@ -1,4 +1,4 @@
-"""What a learned model must beat on real data: ridge regression from features to tf-idf text. NumPy alone.
+"""What a learned model must beat on real data: ridge regression from features to tf-idf text.
 
 Features are standardised with the training mean and spread, sentences become tf-idf vectors of words and word pairs,
 one closed-form solution maps the first onto the second, and a text is scored by its dot product with the prediction.
@@ -6,12 +6,11 @@ Features with a spread of zero are only centred. The penalty is on standardised 
 `order_columns` let the regression know a clip's place in its video; `OrderFromWords` sees no picture at all.
 """
 
-import itertools
-import re
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import Ridge
 
 from vcwork.base.errors import VcworkError
 
@@ -22,7 +21,7 @@ _STOP = """
     before after while when until till once also again more some any all both each every other another
     is are was were be been being do does have has had will can may should you your we our
 """
-STOP_WORDS = frozenset(_STOP.split())
+STOP_WORDS = sorted(_STOP.split())
 
 
 class Tfidf:
@@ -32,32 +31,23 @@ class Tfidf:
     Words have two letters or digits at least; pairs are neighbours once stop words are out.
     """
 
-    def __init__(
-        self, sentences: Iterable[str], min_df: int = 2, pairs: bool = True, stop: frozenset[str] = STOP_WORDS
-    ):
-        self.pairs, self.stop = pairs, stop
-        rows = [set(self.terms(sentence)) for sentence in sentences]
-        found = Counter(term for row in rows for term in row)
-        self.terms_known = sorted(term for term, df in found.items() if df >= min_df)
-        if not self.terms_known:
-            raise VcworkError(f"tf-idf: no word occurs in {min_df} of {len(rows)} sentences")
-        self._column = {term: i for i, term in enumerate(self.terms_known)}
-        self.idf = np.array([np.log((1 + len(rows)) / (1 + found[term])) + 1 for term in self.terms_known])  # (V,)
+    def __init__(self, sentences: Sequence[str], min_df: int = 2, pairs: bool = True, stop: Sequence[str] = STOP_WORDS):
+        self.vectors = TfidfVectorizer(
+            token_pattern=r"[a-z0-9]{2,}", ngram_range=(1, 1 + pairs), stop_words=list(stop) or None, min_df=min_df
+        )
+        try:
+            self.vectors.fit(sentences)
+        except ValueError:
+            raise VcworkError(f"tf-idf: no word occurs in {min_df} of {len(sentences)} sentences") from None
 
-    def terms(self, sentence: str) -> list[str]:
-        """The words and pairs of one sentence."""
-        words = [w for w in re.findall(r"[a-z0-9]{2,}", sentence.lower()) if w not in self.stop]
-        return words + [f"{a} {b}" for a, b in itertools.pairwise(words)] if self.pairs else words
-
-    def __call__(self, sentences: Iterable[str]) -> np.ndarray:
+    def __call__(self, sentences: Sequence[str]) -> np.ndarray:
         """Sentences -> (N, V) float64."""
-        counts = [Counter(term for term in self.terms(s) if term in self._column) for s in sentences]
-        out = np.zeros((len(counts), len(self.idf)))
-        for row, terms in zip(out, counts, strict=True):
-            for term, count in terms.items():
-                row[self._column[term]] = count
-        out *= self.idf
-        return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
+        return self.vectors.transform(sentences).toarray()
+
+
+def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
+    """Weights (W, V) of the least squares from x (N, W) to y (N, V) with `penalty` times their squared length."""
+    return Ridge(alpha=penalty, fit_intercept=False).fit(x, y).coef_.T
 
 
 class TfidfRidge:
@@ -79,10 +69,9 @@ class TfidfRidge:
         self.text = Tfidf(sentences, self.min_df, self.pairs)
         self.mean, spread = features.mean(0), features.std(0)
         self.spread = np.where(spread > 0, spread, 1)
-        x, y = self._columns(features, extra), self.text(sentences)
+        y = self.text(sentences)
         self.offset = y.mean(0)  # (V,)
-        gram = x @ x.T + self.penalty * np.eye(len(x))  # the N x N form: the same weights, often the smaller system
-        self.weights = x.T @ np.linalg.solve(gram, y - self.offset)  # (W + E, V)
+        self.weights = ridge(self._columns(features, extra), y - self.offset, self.penalty)  # (W + E, V)
         return self
 
     def predict(self, features: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
@@ -109,10 +98,8 @@ class OrderFromWords:
     """The place of a step guessed from its words alone (stop words count): ridge from tf-idf to the place."""
 
     def __init__(self, sentences: list[str], slots: np.ndarray, penalty: float = 3.0):
-        self.text, self.n_slots = Tfidf(sentences, stop=frozenset()), int(slots.max()) + 1
-        y = self.text(sentences)
-        target = order_columns(slots, self.n_slots, 1.0)
-        self.weights = np.linalg.solve(y.T @ y + penalty * np.eye(y.shape[1]), y.T @ target)  # (V, S)
+        self.text, self.n_slots = Tfidf(sentences, stop=()), int(slots.max()) + 1
+        self.weights = ridge(self.text(sentences), order_columns(slots, self.n_slots, 1.0), penalty)  # (V, S)
 
     def score(self, sentences: list[str], slots: np.ndarray) -> np.ndarray:
         """`scores[q, n]` of Q sentences and N clips at these places, (Q, N)."""

@@ -1,9 +1,8 @@
 """What a benchmark pays to someone who never looks at a video: ceilings, priors and shares from its annotations alone.
 
-Each function takes plain lists (see `vcwork.review.annotated` for where they come from) and returns `audit.Result`s
+Each function takes plain lists (see `vcwork.review.annotated` for where they come from) and returns `Result`s
 whose card names the task "annotations": the value is what a rule without any content scores, chance what a random one
-does. A system's number on that benchmark means what it adds to these. `noise` says how small a difference may be.
-Nothing here needs a model or a feature. NumPy alone.
+does. A system's number on that benchmark means what it adds to these. Nothing here needs a model or a feature.
 Gap: intervals over videos describe the sample of videos, not how another team would have annotated them.
 """
 
@@ -78,7 +77,7 @@ def tie_rules(scores: np.ndarray) -> dict[str, float]:
     Without ties all are one number and the denominator is Q; constant scores make Q * Q "queries" of Q.
     """
     found = {ties: metrics.recall_at_k(scores, 1, ties=ties) for ties in metrics.TIES}
-    found["reference"] = metrics.retrieval_reference(scores)[0]
+    found["reference"] = metrics.recall_at_k(scores, 1, ties=metrics.REFERENCE)
     return found | {"denominator": int(metrics.place(scores).tied.sum()), "queries": len(scores)}
 
 
@@ -169,11 +168,6 @@ def segmentation(
 
 def _silence(truth: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [trivial.all_background(len(t)) for t in truth]
-
-
-def repeated(labels: dict[str, str]) -> dict[str, int]:
-    """Texts that several label ids share: text -> how many; labels: id -> text. COIN: 778 ids, 749 texts."""
-    return {text: n for text, n in Counter(labels.values()).items() if n > 1}
 
 
 def gamma_with_repeats(labels: dict[str, str], width: int = 64, seed: int = 0) -> tuple[float, float, float]:

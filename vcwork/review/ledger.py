@@ -21,7 +21,8 @@ from jinja2 import Environment
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
-from vcwork.measure import metrics, noise
+from vcwork.measure import metrics
+from vcwork.measure.intervals import unpaired_z, wilson
 from vcwork.measure.result import Result, as_result, show, text_table
 from vcwork.review import blind
 from vcwork.review.claims import CLAIMS, Claim
@@ -104,7 +105,7 @@ def published_span(claim: Claim) -> Span | None:
         return None
     value = claim.published
     if claim.n is not None:
-        return Span(value, *noise.interval(value, claim.n))
+        return Span(value, *wilson(value, claim.n))
     half = 0.0 if claim.digits is None else 0.5 * 10.0 ** -(claim.digits + 2) + 1e-12
     return Span(value, value - half, value + half)
 
@@ -242,7 +243,7 @@ def _entry(claim: Claim, evidence: Evidence) -> Entry:
     measured, same, where = _measured(claim, evidence)
     z = None
     if claim.than is not None and claim.published is not None and claim.n is not None:
-        z = noise.unpaired_z(claim.published, claim.than[1], claim.n)
+        z = unpaired_z(claim.published, claim.than[1], claim.n)
     verdict = judge(published, trivial=trivial, z=z, measured=measured, same_protocol=same, agrees=claim.agrees)
     return Entry(
         claim, _published_text(claim, published), _trivial_text(claim, evidence, trivial),

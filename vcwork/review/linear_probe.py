@@ -1,4 +1,4 @@
-"""What do one second's features know? A linear probe: ridge regression to one-hot labels, arg-max, NumPy alone.
+"""What do one second's features know? A linear probe: ridge regression to one-hot labels, arg-max.
 
 Fitted on the true seconds of training videos and tested on held-out ones, it tells what a frozen backbone lets through,
 before any model is trained. `OneFrame` hides the motion from a backbone, so that what is lost shows what motion gave.
@@ -17,6 +17,7 @@ from vcwork.data.store import FeatureStore
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import bootstrap_by_video
 from vcwork.measure.result import Result
+from vcwork.review.baselines import ridge
 
 PARTS = {"object": "thing", "action": "action", "tool": "tool"}  # as shown, and as the lab corpus names them
 
@@ -81,7 +82,7 @@ def ridge_labels(train: np.ndarray, labels: np.ndarray, test: np.ndarray, penalt
     names, index = np.unique(labels, return_inverse=True)
     mean, spread = train.mean(0), np.maximum(train.std(0), 1e-6)
     x, y = (train - mean) / spread, np.eye(len(names))[index]
-    weights = np.linalg.solve(x.T @ x + penalty * np.eye(x.shape[1]), x.T @ (y - y.mean(0)))  # (W, C)
+    weights = ridge(x, y - y.mean(0), penalty)  # (W, C)
     return names[((test - mean) / spread @ weights + y.mean(0)).argmax(1)]
 
 
