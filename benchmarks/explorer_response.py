@@ -32,8 +32,8 @@ from vcwork.base.files import project_root, write_json
 from vcwork.data.video import write_mp4
 from vcwork.encoders.encode import encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Row
-from vcwork.panels.base import as_script, script
-from vcwork.panels.make_alignment import Ask, explore
+from vcwork.panels.base import Narrated, as_script, script
+from vcwork.panels.make_alignment import asking, explore
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import build_library, find_moments
 from vcwork.tasks.cases import videos_of
@@ -108,8 +108,8 @@ def long_panel(options: argparse.Namespace, ws: Workspace) -> AlignmentExplorer:
     said = [(float(s), s + 5.0, text) for s, text in zip(starts, texts, strict=True)]
     truth = [(s + 1.0, s + 7.0, text) for s, text in list(zip(starts, texts, strict=True))[::8]]
     vectors = rng.normal(size=(t, ws.encoder.model.config.embedding)).astype(np.float32)
-    about = {"title": f"{t} seconds", "video_id": "long", "video": film(t), "ask": Ask(ws.encoder, vectors)}
-    return AlignmentExplorer(scores, rows, captions=said, truth=truth, **about)
+    seen = Narrated("long", t, said, truth, clip=film(t))
+    return AlignmentExplorer(seen, rows, scores, title=f"{t} seconds", ask=asking(ws.encoder, vectors))
 
 
 def library_panel(options: argparse.Namespace, ws: Workspace) -> tuple[AlignmentExplorer, dict[str, Any]]:
@@ -134,8 +134,9 @@ def library_panel(options: argparse.Namespace, ws: Workspace) -> tuple[Alignment
         vectors = kept[video]
         found = [tuple((f.video, f.moment) for f in find_moments(index, text)) for text in texts]
         rows = [Row(s, "steps", elsewhere=there) for s, there in zip(sentences, found, strict=True)]
-        return AlignmentExplorer(texts @ vectors.T, rows, video=clip, title=video, video_id=video, videos=list(kept),
-                                 opener=opener, ask=Ask(ws.encoder, vectors, index))  # fmt: skip
+        ask = asking(ws.encoder, vectors, index)
+        seen = Narrated(video, len(vectors), clip=clip)
+        return AlignmentExplorer(seen, rows, texts @ vectors.T, title=video, videos=list(kept), opener=opener, ask=ask)
 
     begun = time.perf_counter()
     panel = opener("video-0000")
@@ -241,7 +242,7 @@ def measure(browser: Browser, panel: AlignmentExplorer, options: argparse.Namesp
     rng = np.random.default_rng(options.seed)
     begun = time.perf_counter()
     page = open_live(browser, panel)
-    out: dict[str, Any] = {"seconds": panel.seconds, "rows": len(panel.rows), "videos": len(panel.videos),
+    out: dict[str, Any] = {"seconds": panel.video.seconds, "rows": len(panel.rows), "videos": len(panel.videos),
                            "open_ms": round(1000 * (time.perf_counter() - begun))}  # fmt: skip
     clicks(page, 5, rng)
     out["click"] = spread(clicks(page, options.clicks, rng))

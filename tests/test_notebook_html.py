@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from vcwork.panels.alignment import AlignmentExplorer
+from vcwork.panels.alignment import AlignmentExplorer, Row
+from vcwork.panels.base import Narrated
 from vcwork.workbench.notebook_html import draw_formulas, settle, title, widget_text, write_figures, write_html
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -69,7 +70,9 @@ def test_page_and_figures_of_a_notebook(tmp_path: Path) -> None:
 
 
 def test_a_panel_arrives_whole_and_follows_the_theme(tmp_path: Path) -> None:
-    panel = AlignmentExplorer(np.arange(6.0).reshape(2, 3), ["stir", "</script><b>"], title="kitchen")
+    panel = AlignmentExplorer(
+        Narrated("v", 3), [Row("stir"), Row("</script><b>")], np.arange(6.0).reshape(2, 3), title="kitchen"
+    )
     output = new_output("display_data", {"text/html": panel.html(), "image/png": "eA==", "text/plain": "Panel"})
     path = tmp_path / "40_any.ipynb"
     nbformat.write(new_notebook(cells=[new_markdown_cell("# Far?"), new_code_cell("1", outputs=[output])]), path)

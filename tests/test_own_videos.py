@@ -232,7 +232,9 @@ def test_the_best_moment_is_the_best_second_of_all_videos(run):
     hits, _ = ask_all(own, sentence, top=3)
     text = encode_text(own.encoder, [sentence])[0]
     best = {id: float((encode_seconds(own.encoder, own.store[id]) @ text).max()) for id in own.ids}
-    assert hits[0][0] == max(best, key=best.get) and hits[0][1].score == pytest.approx(max(best.values()), rel=1e-4)
+    assert hits[0].video == max(best, key=best.get) and hits[0].moment.score == pytest.approx(
+        max(best.values()), rel=1e-4
+    )
     lines, answered = answers(own, [sentence, "xqzt wkvv", "  "])
     assert not answered and sum("nothing found" in line for line in lines) == 2
     assert any("none of these words" in line for line in lines) and any("no words" in line for line in lines)

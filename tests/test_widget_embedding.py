@@ -66,9 +66,9 @@ def test_without_steps_only_the_partner_is_right():
 def test_hubs_and_gap_are_those_of_the_library(panel):
     scores = TEXT @ VIDEO.T
     # the best two clips of the sentences: {0, 2}, {0, 2}, {1, 2}
-    assert panel.hub_counts[:3].tolist() == [2, 1, 3] == hubness(scores, 2).counts.tolist()
-    assert panel.hub_counts[3:].tolist() == hubness(scores.T, 2).counts.tolist()
-    assert panel.update(2)["hub"] == 3 and panel.hubs[0] == 2 and 0 not in panel.hubs, (
+    assert panel.meeting.hub_counts[:3].tolist() == [2, 1, 3] == hubness(scores, 2).counts.tolist()
+    assert panel.meeting.hub_counts[3:].tolist() == hubness(scores.T, 2).counts.tolist()
+    assert panel.update(2)["hub"] == 3 and panel.meeting.hubs[0] == 2 and 0 not in panel.meeting.hubs, (
         "two of three is no more than usual"
     )
     gap = modality_gap(VIDEO, TEXT)
@@ -84,11 +84,6 @@ def test_hubs_and_gap_are_those_of_the_library(panel):
 def test_the_second_map_has_no_gap(panel):
     xy = panel.layouts[1].xy
     assert np.allclose(xy[:3].mean(0), xy[3:].mean(0)) and not np.allclose(*np.split(panel.layouts[0].xy, 2))
-
-
-def test_words_are_found_in_sentence_step_and_recipe(panel):
-    assert panel.find(" ONION cut ") == [0, 1], "the second by its step"
-    assert panel.find("stew") == [2] and panel.find("fry") == [] and panel.find("  ") == []
 
 
 def test_the_page_holds_what_update_says():
@@ -116,7 +111,7 @@ def test_empty_and_tiny_maps_say_so():
         with pytest.raises(VcworkError, match="point"):
             panel.update(0)
     same = EmbeddingMap(np.ones((4, 3)), np.ones((4, 3)), [CLIPS[0]] * 4, k=9)
-    assert same.k == 4 and same.update(0)["own_rank"] == 2.5 and same.hubs == []
+    assert same.k == 4 and same.update(0)["own_rank"] == 2.5 and same.meeting.hubs == []
     json.dumps(same.panel(), allow_nan=False)
 
 
@@ -128,7 +123,7 @@ def test_shapes_that_do_not_fit_are_refused(panel):
         (VIDEO, TEXT, {"k": 0}, "k: expected"),
         (VIDEO, TEXT, {"labels": {"object": ["one"]}}, "'object'"),
         (VIDEO, TEXT, {"labels": {"modality": [""] * 3}}, "modality"),
-        (VIDEO, TEXT, {"layouts": [Layout("odd", np.zeros((3, 2)))]}, r"odd: expected xy \(6, 2\)"),
+        (VIDEO, TEXT, {"more": [Layout("odd", np.zeros((3, 2)))]}, r"odd: expected xy \(6, 2\)"),
     ):
         with pytest.raises(VcworkError, match=told):
             EmbeddingMap(video, text, CLIPS, **more)
@@ -171,7 +166,7 @@ def vectors(ws, clips):
 def test_the_map_of_a_corpus(ws, clips, vectors):
     panel = map_clips(ws.corpus, clips, *vectors, labels=step_parts(ws.corpus, clips.steps))
     assert [c.text for c in panel.clips] == clips.sentences and panel.notes == [] and len(panel.pictures) == len(clips)
-    assert list(panel.labels) == ["recipe", "step", "object", "action"]
+    assert list(panel.colourings) == ["recipe", "step", "object", "action"]
     video, text = vectors
     best = np.argsort(-(text @ video.T), axis=1)[:, 0]
     assert [panel.update(len(clips) + i)["neighbours"][0]["point"] for i in range(len(clips))] == best.tolist()
@@ -179,14 +174,11 @@ def test_the_map_of_a_corpus(ws, clips, vectors):
     assert list(some.pictures) == [0, 1, 2] and any("Only the first 3 of" in note for note in some.notes)
 
 
-def test_each_clip_has_its_own_frames(ws, clips, vectors, monkeypatch):
-    seen = {}
-    monkeypatch.setattr("vcwork.panels.make_embedding.EmbeddingMap", lambda *_, pictures, **__: seen.update(pictures))
-    map_clips(ws.corpus, clips, *vectors, pictures=len(clips))
+def test_each_clip_has_its_own_frames(ws, clips, vectors):
+    panel = map_clips(ws.corpus, clips, *vectors, pictures=len(clips))
     for i in (0, 1, len(clips) - 1):
         middle = sum(clips.spans[i]) / 2
-        expected = frames_at(ws.corpus[clips.videos[i]].video, [middle], 64)[0]
-        assert np.array_equal(seen[i][0], expected)
+        assert np.array_equal(panel.pictures[i][0], frames_at(ws.corpus[clips.videos[i]].video, [middle], 64)[0])
 
 
 def test_what_is_missing_is_said(ws, clips, vectors):

@@ -44,7 +44,7 @@ def browser(scores: np.ndarray = SCORES, texts: list = TEXTS, **more) -> Failure
 
 
 def test_cases_by_hand():
-    cases = {c["query"]: c for c in browser().sides["text to video"].cases}
+    cases = {c["query"]: c for c in browser().cases["text to video"]}
     # query 0 likes clip 1 of its own video (4); the best right clip is clip 3 (2), its own stands third (1)
     first = cases[0]
     assert (first["kind"], first["winner"], first["best"], first["truth"]) == ("wrong clip", 1, 3, 0)
@@ -57,7 +57,7 @@ def test_cases_by_hand():
 
 
 def test_counts_chance_and_ranks_by_hand():
-    side = browser().sides["text to video"]
+    side = browser().directions["text to video"]
     assert {k["name"]: k["count"] for k in side.counts} == {
         "wrong recipe": 1, "wrong video": 0, "wrong clip": 1, "elsewhere": 1, "own": 1
     }  # fmt: skip
@@ -69,43 +69,50 @@ def test_counts_chance_and_ranks_by_hand():
     assert [b["chance"] for b in side.bars] == pytest.approx([1.5, 2 / 3 + 0.5, 1 / 3 + 0.5, 0.5], abs=1e-4)
 
 
-def test_update_lists_and_changes_nothing():
+CHOICES = [  # of kind, words, rank and order, and which queries are listed
+    ({}, [2, 0]),  # errors, the one furthest ahead first
+    ({"kind": "right"}, [1, 3]),
+    ({"kind": "all"}, [2, 0, 1, 3]),
+    ({"kind": "elsewhere"}, [3]),
+    ({"kind": "wrong video"}, []),
+    ({"kind": "all", "by": "rank"}, [2, 0, 1, 3]),
+    ({"kind": "all", "ranks": 1}, [0]),
+    ({"kind": "all", "ranks": 0}, [1, 3]),
+    ({"kind": "all", "find": "FRY onion"}, [0, 1]),  # the winner's text counts as well
+    ({"kind": "all", "find": "leek b"}, [2]),
+]
+
+
+def test_the_page_lists_what_is_asked_for(tmp_path):
     panel = browser()
-    before = json.dumps(panel.panel())
+    states = [{"direction": 0, "kind": "errors", "find": "", "ranks": None, "by": "margin"} | c for c, _ in CHOICES]
+    source = f"{script('failures.js')}\nconst panel = {json.dumps(panel.panel())};\n"
+    source += f"console.log(JSON.stringify({json.dumps(states)}.map((state) => listed(panel, state))));"
+    found = [
+        [panel.cases["text to video"][i]["query"] for i in listed] for listed in json.loads(node(source, tmp_path))
+    ]
+    assert found == [queries for _, queries in CHOICES]
 
-    def queries(**choice):
-        return [panel.sides["text to video"].cases[i]["query"] for i in panel.update(**choice)["listed"]]
 
-    assert queries() == [2, 0], "errors, the one furthest ahead first"
-    assert queries(kind="right") == [1, 3] and queries(kind="all") == [2, 0, 1, 3]
-    assert queries(kind="elsewhere") == [3] and queries(kind="wrong video") == []
-    assert queries(kind="all", by="rank") == [2, 0, 1, 3] and queries(kind="all", ranks=1) == [0]
-    assert queries(kind="all", find="FRY onion") == [0, 1], "the winner's text counts as well"
-    assert queries(kind="all", find="leek b") == [2]
-    answer = panel.update(place=99)
-    assert answer["place"] == 1 and answer["case"]["query"] == 0
-    assert answer["case"]["common"] == ["onion", "the"] and answer["case"]["agrees"] == {"object": True}
-    nothing = panel.update(kind="wrong video")
-    assert nothing["case"] is None and "Nothing fits" in nothing["note"]
-    assert json.dumps(panel.panel()) == before
-    for choice in ({"direction": "up"}, {"kind": "odd"}, {"ranks": 9}, {"by": "name"}):
-        with pytest.raises(VcworkError, match="expected"):
-            panel.update(**choice)
+def test_a_case_tells_what_query_and_winner_share():
+    case = browser().cases["text to video"][1]
+    assert case["query"] == 0 and case["common"] == ["onion", "the"] and case["agrees"] == {"object": True}
 
 
 def test_equal_scores_are_never_counted_right_in_the_list():
     panel = browser(np.zeros((4, 4)))
-    side = panel.sides["text to video"]
-    assert {c["kind"] for c in side.cases} == {"wrong recipe"} and all(c["tied"] == 4 for c in side.cases)
-    assert all(k["count"] == k["chance"] for k in side.counts), "a constant score is chance"
-    assert any("equal answers in the first place" in note for note in panel.notes)
+    cases = panel.cases["text to video"]
+    assert {c["kind"] for c in cases} == {"wrong recipe"} and all(c["tied"] == 4 for c in cases)
+    counts = panel.directions["text to video"].counts
+    assert all(k["count"] == k["chance"] for k in counts), "a constant score is chance"
+    assert any("equal answers in the first place" in note for note in panel.panel()["notes"])
 
 
 def test_where_nothing_can_be_wrong_there_is_no_margin():
     masks = {"wrong": np.zeros((1, 2), bool), "right": np.ones((1, 2), bool)}
     way = Direction(np.array([[1.0, 2]]), masks, ["right"], [0], [1, 2])
     panel = FailureBrowser([Entry("q"), Entry("x"), Entry("y")], {"one": way})
-    assert panel.update(kind="right")["case"]["margin"] is None and panel.update()["case"] is None
+    assert [(case["kind"], case["margin"]) for case in panel.cases["one"]] == [("right", None)]
     json.dumps(panel.panel(), allow_nan=False)
     assert panel.png().startswith(b"\x89PNG")
 
@@ -115,11 +122,11 @@ def test_of_many_some_are_listed_and_all_are_counted():
     scores, own = rng.normal(size=(n, n)) + np.eye(n), np.eye(n, dtype=bool)
     way = Direction(scores, {"wrong": ~own, "own": own}, ["own"], range(n), range(n), range(n))
     panel = FailureBrowser([Entry(str(i)) for i in range(n)], {"one": way}, most=3)
-    side = panel.sides["one"]
+    cases = panel.cases["one"]
     margins = np.array([np.delete(scores[q], q).max() - scores[q, q] for q in range(n)])
-    assert sum(k["count"] for k in side.counts) == n and len(side.cases) == 3 + min(3, (margins < 0).sum())
-    assert [c["margin"] for c in side.cases[:3]] == pytest.approx(sorted(margins)[::-1][:3], abs=1e-4)
-    assert any("3 sentences at most" in note for note in panel.notes)
+    assert sum(k["count"] for k in way.counts) == n and len(cases) == 3 + min(3, (margins < 0).sum())
+    assert [c["margin"] for c in cases[:3]] == pytest.approx(sorted(margins)[::-1][:3], abs=1e-4)
+    assert any("3 sentences at most" in note for note in panel.panel()["notes"])
 
 
 @pytest.mark.parametrize(
@@ -145,33 +152,10 @@ def test_what_does_not_fit_is_refused(change, told):
 
 def test_data_never_becomes_code_and_nothing_is_loaded(tmp_path):
     frames = {i: [np.zeros((8, 8, 3), np.uint8)] for i in range(2)}
-    panel = browser(texts=[NASTY, *TEXTS[1:]], title=NASTY, notes=[NASTY], frames=frames)
+    panel = browser(texts=[NASTY, *TEXTS[1:]], title=NASTY, notes=[NASTY], pictures=frames)
     check_text_stays_text(panel)
-    assert panel.panel()["sheet"] == {"side": 8, "columns": 2, "n": 2} and panel.media()["frames"][:2] == b"\xff\xd8"
+    assert panel.panel()["sheet"] == {"side": 96, "columns": 2, "n": 2} and panel.media()["sheet"][:2] == b"\xff\xd8"
     check_page(browser(), tmp_path)
-
-
-def test_the_page_lists_what_python_lists(tmp_path):
-    rng, n = np.random.default_rng(1), 30
-    scores, step = rng.normal(size=(n, n)).round(1), np.arange(n) // 2  # rounded: some are tied
-    own, same = np.eye(n, dtype=bool), step[:, None] == step
-    masks = {"far": ~same & (np.arange(n) % 3 > 0), "near": ~same & (np.arange(n) % 3 == 0), "kin": same & ~own,
-             "own": own}  # fmt: skip
-    way = Direction(scores, masks, ["kin", "own"], range(n), range(n), range(n))
-    entries = [Entry(f"Word{i % 7} and word{i % 4}", f"v{i % 5}") for i in range(n)]
-    panel = FailureBrowser(entries, {"one": way})
-    choices = [
-        {"kind": kind, "find": find, "ranks": ranks, "by": by}
-        for kind in ("errors", "right", "all", "near", "kin")
-        for find in ("", "word3", "WORD1 v2")
-        for ranks in (None, 0, 3)
-        for by in ("margin", "rank")
-    ]
-    states = [choice | {"direction": 0} for choice in choices]
-    source = f"{script('failures.js')}\nconst panel = {json.dumps(panel.panel())};\n"
-    source += f"console.log(JSON.stringify({json.dumps(states)}.map((state) => listed(panel, state))));"
-    expected = [panel.update("one", **choice)["listed"] for choice in choices]
-    assert json.loads(node(source, tmp_path)) == expected and len({tuple(e) for e in expected}) > 15
 
 
 # -------------------------------------------------------------------------------------------- from a corpus
@@ -190,35 +174,29 @@ def test_counts_agree_with_the_metrics(found):
     same = clips.steps[:, None] == clips.steps
     who = clips.videos, clips.videos, clips.recipes, clips.recipes
     for name, way, right in (("text to video", scores, same), ("video to text", scores.T, same.T)):
-        counts = {k["name"]: k["count"] for k in panel.sides[name].counts}
+        counts = {k["name"]: k["count"] for k in panel.directions[name].counts}
         errors = retrieval.errors(way, right, *who)
         assert counts.pop(SAME) + counts.pop(OWN) == pytest.approx(errors.pop("right"), abs=1e-3)
         assert counts == pytest.approx(errors, abs=1e-3)
         blind = retrieval.errors(np.zeros_like(scores), right, *who)
-        chance = {k["name"]: k["chance"] for k in panel.sides[name].counts}
+        chance = {k["name"]: k["chance"] for k in panel.directions[name].counts}
         assert chance["wrong recipe"] == pytest.approx(blind["wrong recipe"], abs=1e-3)
-        assert sum(b["n"] for b in panel.sides[name].bars) == len(clips)
-        assert sum(b["chance"] for b in panel.sides[name].bars) == pytest.approx(len(clips), abs=1e-3)
+        assert sum(b["n"] for b in panel.directions[name].bars) == len(clips)
+        assert sum(b["chance"] for b in panel.directions[name].bars) == pytest.approx(len(clips), abs=1e-3)
     assert sum(retrieval_kinds(clips).values()).tolist() == np.ones((len(clips),) * 2).tolist()
-    winner = panel.update()["case"]["winner"]
-    assert len(panel.frames[winner]) == 4 and panel.frames[winner][0].shape == (96, 96, 3)
+    winner = panel.cases["text to video"][0]["winner"]
+    assert len(panel.pictures[winner]) == 4 and panel.pictures[winner][0].shape == (96, 96, 3)
     with pytest.raises(VcworkError, match="of these clips"):
         browse_retrieval(ws.corpus, clips, scores[:, 1:])
 
 
-def test_frames_that_do_not_fit_or_cannot_be_read_are_said(found, tmp_path, monkeypatch):
+def test_frames_that_cannot_be_had_are_said(found):
     ws, clips, scores = found
     few = browse_retrieval(ws.corpus, clips, scores, pictures=5)
-    assert len(few.frames) == 5 and any("Frames of the first 5 clips only" in note for note in few.notes)
-    (tmp_path / "broken.mp4").write_bytes(b"no video")
-    first = str(clips.videos[0])
-    videos = dict(ws.corpus.videos)
-    videos[first] = replace(videos[first], video=tmp_path / "broken.mp4")
-    panel = browse_retrieval(replace(ws.corpus, videos=videos), clips, scores)
-    note = next(note for note in panel.notes if note.startswith("No frames of 1 videos"))
-    assert "broken.mp4" in note and str(tmp_path) not in note and 0 not in panel.frames and len(panel.frames) > 1
-    silent = replace(ws.corpus, videos={v: replace(one, video=None) for v, one in videos.items()})
-    assert any("no video files" in note for note in browse_retrieval(silent, clips, scores).notes)
+    assert len(few.pictures) == 5 and any("Only the first 5 of" in note for note in few.notes)
+    silent = replace(ws.corpus, videos={v: replace(one, video=None) for v, one in ws.corpus.videos.items()})
+    panel = browse_retrieval(silent, clips, scores)
+    assert panel.pictures == {} and any("No pictures of" in note for note in panel.notes)
 
 
 def test_moments_are_browsed_as_well(found):
@@ -227,15 +205,14 @@ def test_moments_are_browsed_as_well(found):
     steps = sorted({s.step for v in ws.corpus.split("test") for s in v.segments})
     vectors = encode_text(ws.encoder, [ws.corpus.steps[s] for s in steps])
     panel = browse_moments(ws.corpus, library, steps, vectors)
-    side = panel.sides["text to moment"]
-    meta = library.metadata
-    for case in side.cases:
+    way, meta = panel.directions["text to moment"], library.metadata
+    for case in panel.cases["text to moment"]:
         step = next(s for s in steps if ws.corpus.steps[s] == panel.entries[case["query"]].text)
         video, (start_s, end_s) = panel.entries[case["winner"]].video, panel.entries[case["winner"]].span
         inside = any(s.step == step and s.start_s <= (start_s + end_s) / 2 < s.end_s for s in ws.corpus[video].segments)
         assert (case["kind"] == THIS) == inside
         if case["kind"] == HERE:
             assert any(s.step == step for s in ws.corpus[video].segments)
-    assert side.n_items == len(meta) and side.n <= len(steps)
+    assert len(way.items) == len(meta) and way.n <= len(steps)
     with pytest.raises(VcworkError, match="none of 1 steps"):
         browse_moments(ws.corpus, library, ["no such step"], vectors[:1])

@@ -10,9 +10,9 @@ from panel_checks import NASTY, check_page, check_text_stays_text, opened, seen
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, Track, iou_pair, span_iou, uniform_range
-from vcwork.panels.base import as_script, script
+from vcwork.panels.base import Narrated, as_script, script
 from vcwork.panels.make_pairs import RULES, counted, pair_explorer, rule_of
-from vcwork.panels.pairs import Drawing, Narrated, PairExplorer
+from vcwork.panels.pairs import Drawing, PairExplorer
 from vcwork.review import judged_pairs as pairs
 from vcwork.training.workspace import prepare
 
@@ -81,7 +81,7 @@ def test_what_is_not_there_is_refused(panel):
         with pytest.raises(VcworkError, match=told):
             PairExplorer([video], {"overlapped": wrong})
     with pytest.raises(VcworkError, match="expected 3 names"):
-        PairExplorer([replace(video, names=["cut"])], {})
+        replace(video, names=["cut"])
     with pytest.raises(VcworkError, match="at least one video"):
         PairExplorer([], {})
 
@@ -93,7 +93,7 @@ def test_new_draws_are_asked_and_faults_become_notes(panel):
         asked.append((rule, limits, seed))
         return replace(drawing(rule), pairs=[THREE[:1]], shows=[SHOWS[:1]])
 
-    panel.again, before = again, panel.panel()["drawings"]
+    panel, before = replace(panel, again=again), panel.panel()["drawings"]
     answer = panel.answer({"draw": {"rule": "iou", "seed": 3, "min_iou": 0.25, "max_video_s": 8.0}})
     assert asked == [("iou", {"max_video_s": 8, "min_iou": 0.25}, 3)] and len(answer["drawing"]["pairs"][0]) == 1
     assert panel.panel()["drawings"] == before, "nothing of the panel changes"
@@ -157,7 +157,7 @@ def test_live_the_kernel_draws_anew(browser, made, tmp_path):
     file.write_text(f'<meta charset="utf-8"><main></main><script type="module">{code}</script>', encoding="utf-8")
     page = browser.new_page()
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.expose_function("kernel", made.answer)
+    page.expose_function("kernel", lambda message: made.answer(message))
     page.goto(file.as_uri())
     page.click("button:text-is('windows')")
     page.fill("input[aria-label='seconds up to']", "6")
@@ -239,7 +239,8 @@ def test_acceptance_is_the_share_of_tries_kept():
     assert counted([track], rule_of("strict"), 5, seed=0)[1] is None
     silent = Track("v", np.array([29.9]), np.array([30.0]), ((1,),), 30)
     never = rule_of("iou", max_video_s=30, min_iou=1.0)
-    assert counted([silent], never, 2, seed=0)[1] == 0 and len(iou_pair(silent, never, np.random.default_rng(0)).tokens)
+    assert counted([silent], never, 2, seed=0)[1] == 0
+    assert iou_pair(silent, never, np.random.default_rng(0), tries=7)[1:] == (7, False)
 
 
 def test_what_is_missing_is_said(ws):
@@ -259,8 +260,12 @@ def test_what_is_missing_is_said(ws):
 
 def test_only_so_many_videos_make_the_distribution(ws, monkeypatch):
     monkeypatch.setattr("vcwork.panels.make_pairs.MOST_TRACKS", 4)
-    panel = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, draws=2, many=8, rules=("strict",))
-    assert [t.video_id for t in panel.again.tracks] == [v.id for v in ws.corpus.split("train")[:4]]
-    far = ws.corpus.split("train")[9].id
-    named = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=[far], draws=2, many=8, rules=("strict",))
-    assert [v.id for v in named.videos] == [far] and len(named.again.tracks) == 5
+    asked, drawing = [], pairs.draw
+    monkeypatch.setattr(pairs, "draw", lambda tracks, *more: asked.append(tracks) or drawing(tracks, *more))
+    first = [v.id for v in ws.corpus.split("train")[:10]]
+    few = {"draws": 2, "many": 8, "rules": ["strict"]}
+    for videos, wanted in ((2, first[:4]), ([first[9]], [*first[:4], first[9]])):
+        made = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=videos, **few)
+        assert [v.id for v in made.videos] == (first[:2] if videos == 2 else videos)
+        assert [t.video_id for t in max(asked, key=len)] == wanted
+        asked.clear()

@@ -25,7 +25,9 @@ B = np.array([[0, 2, 1], [6, 0, 0.0]])  # best: 2 with 2, 1 with 6
 def panel():
     videos = [Watched("a", np.array([1, 1, 2, 0])), Watched("b", np.array([0, 3]))]
     readings = {(4, 2): [A, B], (2, 1): [A[::-1], B]}
-    return SegmentationStudio(videos, STEPS, readings, paper=(2.5, 9.0), marks={"by hand": 1.5}, title="toy", levels=9)
+    return SegmentationStudio(
+        videos, STEPS, readings, paper={"removed": 2.5, "kept": 9.0}, marks={"by hand": 1.5}, title="toy", levels=9
+    )
 
 
 def test_labels_and_metrics_by_hand(panel):

@@ -18,7 +18,7 @@ from vcwork.core.loop import StepRecord, pretrain
 from vcwork.core.sampling import Pair
 from vcwork.core.step import diagnose
 from vcwork.panels.base import script
-from vcwork.panels.training import CURVES, TrainingPanel
+from vcwork.panels.training import TrainingPanel
 from vcwork.training.run import train
 from vcwork.training.watch import Stopped
 from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
@@ -86,7 +86,6 @@ def test_unknown_is_said():
     plt.close(figure)
     empty = TrainingPanel()
     assert empty.png().startswith(b"\x89PNG") and empty.words() == "no update yet"
-    assert empty.update() == {"point": None, "values": {}, "told": "no update yet"}
     json.dumps(empty.panel(), allow_nan=False)
     odd = TrainingPanel([asdict(record(0, loss=float("nan"))), asdict(record(1))])
     assert odd.panel()["points"]["loss"] == [None, 1.0]
@@ -99,11 +98,6 @@ def test_long_runs_are_thinned_by_means():
     assert points["loss"] == [1, 4, 7, 9] and points["grad_norm"] == [2, 8, 14, 18]
     assert points["similar"] == [False, True, True, True], "of 3, 4, 5 two are"
     assert points["false_negatives"] == [None] * 4
-    before = json.dumps(panel.panel())
-    assert panel.update(4) == {"point": 1, "values": {key: points[key][1] for key in CURVES},
-                               "told": "updates 4 to 6, epoch 2, batches of similar videos"}  # fmt: skip
-    assert panel.update()["told"] == "update 10, epoch 3, batches of similar videos"
-    assert panel.update(99)["point"] == 3 and json.dumps(panel.panel()) == before
     assert panel.panel()["smooth"] == 3 and panel.panel()["done"] == 10
 
 
@@ -136,13 +130,14 @@ def test_data_never_becomes_code_and_nothing_is_loaded(tmp_path):
     check_page(TrainingPanel(lines(3)), tmp_path)
 
 
-def test_the_page_reads_what_python_reads(tmp_path):
-    panel, steps = TrainingPanel(lines(50), most=12), [None, 0, 3, 4, 5, 30, 49, 80]
+def test_the_page_reads_the_point_that_holds_an_update(tmp_path):
+    panel = TrainingPanel(lines(50), most=12)  # five updates a point
+    read = {None: 9, 0: 0, 3: 0, 4: 0, 5: 1, 30: 6, 49: 9, 80: 9}
     source = f"{script('training.js')}\nconst panel = {json.dumps(panel.panel())};\n"
-    source += f"console.log(JSON.stringify([{json.dumps(steps)}.map((step) => pointAt(panel.points, step)),"
+    source += f"console.log(JSON.stringify([{json.dumps(list(read))}.map((step) => pointAt(panel.points, step)),"
     source += " pointAt({ to: [] }, 1), smoothed([1, 2, 6, null, 4, 4, 4], 3)]));"
     assert json.loads(node(source, tmp_path)) == [
-        [panel.update(step)["point"] for step in steps], None, [None, 3, None, None, None, 4, None]
+        list(read.values()), None, [None, 3, None, None, None, 4, None]
     ]  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from browsing import Explorer, contrast, luminance, watched
 
-from vcwork.panels.alignment import AlignmentExplorer
+from vcwork.panels.alignment import AlignmentExplorer, Row
+from vcwork.panels.base import Narrated
 from vcwork.workbench.notebook_html import write_html
 
 STEP = "button[aria-label='show less time, larger']"
@@ -79,12 +81,12 @@ def test_a_stored_sentence_shows_its_curve_and_moments(open_page, panel):
 def test_other_videos_do_not_open_from_disk_and_the_page_says_so(open_page, panel):
     one = open_page()
     explorer = Explorer(one.page)
-    row = next(r for r in panel.rows if {v for v, _ in r.elsewhere} > {panel.video_id})
+    row = next(r for r in panel.rows if {v for v, _ in r.elsewhere} > {panel.video.id})
     explorer.ask(row.text)
     other = explorer.root.locator(".lists ol").last
     assert "the others open where the notebook runs" in explorer.root.locator(".lists").inner_text()
     assert other.get_by_role("listitem").count() == len(row.elsewhere)
-    own = [m for v, m in row.elsewhere if v == panel.video_id]
+    own = [m for v, m in row.elsewhere if v == panel.video.id]
     assert other.get_by_role("button").count() == len(own), "only this video's moments can be clicked"
     other.get_by_role("button").last.click()
     explorer.until_time(int(own[-1].peak_s))
@@ -92,14 +94,14 @@ def test_other_videos_do_not_open_from_disk_and_the_page_says_so(open_page, pane
 
 
 def test_pages_that_lie_together_lead_to_each_others_moments(open_page, panel, tmp_path):
-    row = next(r for r in panel.rows if any(v != panel.video_id for v, _ in r.elsewhere))
-    video, moment = next((v, m) for v, m in row.elsewhere if v != panel.video_id)
-    for id in (panel.video_id, video):
+    row = next(r for r in panel.rows if any(v != panel.video.id for v, _ in r.elsewhere))
+    video, moment = next((v, m) for v, m in row.elsewhere if v != panel.video.id)
+    for id in (panel.video.id, video):
         one = panel.opener(id)
-        names = {v: f"page-{v}.html" for v in (panel.video_id, video)}
-        both = AlignmentExplorer(one.scores, one.rows, video=one.video, title=id, video_id=id, pages=names)
+        names = {v: f"page-{v}.html" for v in (panel.video.id, video)}
+        both = replace(one, opener=None, ask=None, pages=names)
         (tmp_path / names[id]).write_text(both.page(), encoding="utf-8")
-    one = open_page(tmp_path / f"page-{panel.video_id}.html")
+    one = open_page(tmp_path / f"page-{panel.video.id}.html")
     Explorer(one.page).ask(row.text)
     one.page.get_by_role("link", name=f"{video} at").first.click()
     explorer = Explorer(one.page)
@@ -144,7 +146,7 @@ def test_keys_move_jump_and_play(open_page, panel):
     one.page.keyboard.press(" ")
     assert explorer.root.locator("video").evaluate("v => v.paused")
     wide = explorer.heat.bounding_box()["width"]
-    assert moved - start > 0.5 * wide / panel.seconds, "the playhead follows"
+    assert moved - start > 0.5 * wide / panel.video.seconds, "the playhead follows"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -169,7 +171,8 @@ def test_nothing_is_wider_than_the_page_and_words_can_be_read(open_page, scheme,
 def test_twenty_minutes_are_enlarged_until_a_second_can_be_hit(open_page, tmp_path):
     rng = np.random.default_rng(0)
     scores = rng.normal(size=(100, 1200))
-    panel = AlignmentExplorer(scores, [f"sentence {i}" for i in range(100)], title="twenty minutes")
+    rows = [Row(f"sentence {i}") for i in range(100)]
+    panel = AlignmentExplorer(Narrated("long", scores.shape[1]), rows, scores, title="twenty minutes")
     (tmp_path / "long.html").write_text(panel.page(), encoding="utf-8")
     one = open_page(tmp_path / "long.html", viewport={"width": 900, "height": 1000})
     explorer = Explorer(one.page)
@@ -192,13 +195,14 @@ def test_twenty_minutes_are_enlarged_until_a_second_can_be_hit(open_page, tmp_pa
 
 
 def test_nothing_to_show_is_said_in_place(open_page, tmp_path):
-    empty = AlignmentExplorer(np.zeros((0, 9)), [], title="no model", notes=["No checkpoint."])
+    empty = AlignmentExplorer(Narrated("a", 9), [], np.zeros((0, 9)), title="no model", notes=["No checkpoint."])
     (tmp_path / "empty.html").write_text(empty.page(), encoding="utf-8")
     one = open_page(tmp_path / "empty.html")
     told = one.page.locator("body").inner_text()
     for words in ("No checkpoint.", "No video to show here.", "No captions."):
         assert words in told
-    broken = AlignmentExplorer(np.eye(2, 9), ["a", "b"], title="broken", video=b"this is no mp4")
+    video = Narrated("a", 9, clip=b"this is no mp4")
+    broken = AlignmentExplorer(video, [Row("a"), Row("b")], np.eye(2, 9), title="broken")
     (tmp_path / "broken.html").write_text(broken.page(), encoding="utf-8")
     two = open_page(tmp_path / "broken.html")
     two.page.get_by_text("This browser cannot play the clip").wait_for()

@@ -73,8 +73,8 @@ def test_the_kernel_answers_a_new_sentence(lab, panel):
 
 def test_a_hit_in_another_video_opens_there_and_leads_back(lab, panel):
     explorer = Explorer(lab.page)
-    row = next(r for r in panel.rows if any(v != panel.video_id for v, _ in r.elsewhere))
-    video, moment = next((v, m) for v, m in row.elsewhere if v != panel.video_id)
+    row = next(r for r in panel.rows if any(v != panel.video.id for v, _ in r.elsewhere))
+    video, moment = next((v, m) for v, m in row.elsewhere if v != panel.video.id)
     explorer.ask(row.text)
     explorer.root.locator(".lists ol").last.get_by_role("button", name=f"{video} at").first.click()
     explorer.until_title(video)
@@ -100,7 +100,7 @@ def test_a_video_is_chosen_from_the_list(lab, panel):
     choice.select_option(panel.videos[-1])
     explorer.until_title(panel.videos[-1])
     explorer.until_time(0)
-    explorer.root.get_by_label("video", exact=True).select_option(panel.video_id)
+    explorer.root.get_by_label("video", exact=True).select_option(panel.video.id)
     explorer.until_title(panel.title)
 
 

@@ -57,7 +57,7 @@ def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> 
             f"{track.video_id}: expected captions and features, got {len(track.tokens)} and {track.seconds}"
         )
     if rule.rule == "iou":
-        return iou_pair(track, rule, rng)
+        return iou_pair(track, rule, rng)[0]
     if rule.rule == "windows":
         return window_pair(track, rule, rng)
     if rule.rule == "bag":
@@ -106,16 +106,18 @@ def first_seconds(track: Track, seconds: int) -> Track:
     )  # fmt: skip
 
 
-def iou_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator, tries: int = 1000) -> Pair:
+def iou_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator, tries: int = 1000) -> tuple[Pair, int, bool]:
     """Two ranges drawn apart from each other, until the two clips' times have an IoU of at least `rule.min_iou`.
+
+    The pair, how many tries it took, and whether the last of them was kept.
 
     Both lie on one axis of up to `max_video_s` seconds at a random place in the video; the captions spoken in the
     text's range are the text clip, whole, and their own time is what the IoU counts. After `tries` draws in vain a
-    random caption with its own seconds is given. Source: a pseudo-code that compares word places with frame places and
-    takes no notice of time; 12.4 % of its draws pass. How many of ours do depends on the captions.
+    random caption with its own seconds is given instead. Source: a pseudo-code that compares word places with frame
+    places and takes no notice of time; 12.4 % of its draws pass. How many of ours do depends on the captions.
     """
     axis = min(rule.max_video_s, track.seconds)
-    for _ in range(tries):
+    for tried in range(1, tries + 1):
         offset = int(rng.integers(track.seconds - axis + 1))
         start, end = uniform_range(axis, rng)
         text_start, text_end = uniform_range(axis, rng)
@@ -123,8 +125,8 @@ def iou_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator, tries:
         if len(spoken):
             pair = _pair(track, int(spoken[0]), int(spoken[-1]), (offset + start, offset + end))
             if span_iou(pair) >= rule.min_iou:
-                return pair
-    return caption_pair(track, int(rng.integers(len(track.tokens))), rule)
+                return pair, tried, True
+    return caption_pair(track, int(rng.integers(len(track.tokens))), rule), tries, False
 
 
 def uniform_range(length: int, rng: np.random.Generator) -> tuple[int, int]:

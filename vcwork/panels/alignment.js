@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.alignment: video, lanes, heat map, curve, query. Computes no score or moment itself.
+// The panel of vcwork.panels.alignment: video, lanes, heat map, curve, query. Computes no score or moment itself.
 //
 // `view` draws one video; `render` puts another one's in its place when the kernel has sent it, and knows the way back.
 

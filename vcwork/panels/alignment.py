@@ -10,7 +10,7 @@ picture after a restart of the kernel only when it is run again; sound is not ke
 import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,9 @@ from matplotlib.figure import Figure
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.panels import plots
-from vcwork.panels.base import Panel
+from vcwork.panels.base import Narrated, Panel, Span, check_spans
 from vcwork.tasks.moments import Moment, best_moments
 
-Span = tuple[float, float, str]  # start_s, end_s, label
 PAGE = re.compile(r"\w[\w.-]*\.html", re.ASCII)  # of another video, beside this one's
 DRAWN_ROWS = 24  # of the static figure
 
@@ -47,56 +46,42 @@ class Asked:
     note: str = ""
 
 
+@dataclass(frozen=True, eq=False)
 class AlignmentExplorer(Panel):
-    """Scores (S, T) of S sentences over T seconds beside the video: lanes, heat map, curve, query.
+    """Scores (S, T) of S sentences over the T seconds of a video: lanes, heat map, curve, query.
 
-    rows: S texts or `Row`s; captions, truth, prediction: (start_s, end_s, label); video: an mp4 that browsers play, or
-    None; notes: what is missing and why, shown in the panel; unit: what one column is; ask: sentence -> `Asked` (None:
-    only stored sentences can be asked); video_id: which of `videos`, the ids that can be opened, this one is; opener:
-    id -> that video's panel, VcworkError where there is none (None: no other can be opened); pages: id -> the file of
-    that video's page where it lies beside this one's, for links. VcworkError where shapes do not fit; S = 0 is allowed,
-    T = 0 is not.
+    prediction: what a model calls each stretch; notes: what is missing and why; unit: what one column is; ask: sentence
+    -> `Asked` (None: only stored sentences can be asked); videos: ids that can be opened by `opener`, id -> that
+    video's panel, VcworkError where there is none (None: no other can be opened); pages: id -> the file of that video's
+    page where it lies beside this one's, for links; first: the row it opens at, None: the first whose truth is known.
+    VcworkError where shapes do not fit; S = 0 is allowed, T = 0 is not.
     """
 
     module = "alignment.js"
+    video: Narrated
+    rows: Sequence[Row]
+    scores: np.ndarray
+    _: KW_ONLY
+    prediction: Sequence[Span] = ()
+    title: str = ""
+    notes: Sequence[str] = ()
+    unit: str = "second"
+    ask: Callable[[str], Asked] | None = None
+    top: int = 5
+    videos: Sequence[str] = ()
+    opener: "Callable[[str], AlignmentExplorer] | None" = None
+    pages: Mapping[str, str] = field(default_factory=dict)
+    first: int | None = None
 
-    def __init__(
-        self,
-        scores: np.ndarray,
-        rows: Sequence[Row | str],
-        *,
-        captions: Sequence[Span] = (),
-        truth: Sequence[Span] = (),
-        prediction: Sequence[Span] = (),
-        video: bytes | None = None,
-        title: str = "",
-        notes: Sequence[str] = (),
-        unit: str = "second",
-        ask: Callable[[str], Asked] | None = None,
-        top: int = 5,
-        video_id: str = "",
-        videos: Sequence[str] = (),
-        opener: "Callable[[str], AlignmentExplorer] | None" = None,
-        pages: Mapping[str, str] | None = None,
-    ) -> None:
-        self.rows = [row if isinstance(row, Row) else Row(row) for row in rows]
-        scores = np.asarray(scores, dtype=np.float64)
-        if scores.ndim != 2 or len(scores) != len(self.rows) or not scores.shape[1]:
-            raise VcworkError(f"expected scores (S, T), T >= 1, of {len(self.rows)} sentences, got {scores.shape}")
-        self.scores = check_scores(scores) if len(scores) else scores
-        self.captions, self.truth, self.prediction = list(captions), list(truth), list(prediction)
-        for start, end, label in [*self.captions, *self.truth, *self.prediction]:
-            if not 0 <= start <= end or not np.isfinite(end):
-                raise VcworkError(f"{label!r}: expected times in seconds, start <= end, got {start} to {end}")
-        self.video, self.title, self.unit = video, title, unit
-        self.notes, self.ask, self.top = list(notes), ask, top
-        self.video_id, self.videos, self.opener = video_id, list(videos), opener
-        self.pages = dict(pages or {})
-        self.first: int | None = None  # the row it opens at; None: the first whose truth is known
-
-    @property
-    def seconds(self) -> int:
-        return self.scores.shape[1]
+    def __post_init__(self) -> None:
+        scores, fitting = np.asarray(self.scores, dtype=np.float64), (len(self.rows), self.video.seconds)
+        if scores.shape != fitting or not self.video.seconds:
+            raise VcworkError(f"expected scores {fitting} of sentences and seconds, T >= 1, got {scores.shape}")
+        object.__setattr__(self, "scores", check_scores(scores) if len(scores) else scores)
+        check_spans(self.prediction)
+        for page in self.pages.values():
+            if not PAGE.fullmatch(page):
+                raise VcworkError(f"expected pages as plain file names such as soup-1.html, got {page!r}")
 
     def update(self, sentence: str) -> dict[str, Any]:
         """What the panel shows for a sentence; nothing is changed. Faults become the `note` of the answer.
@@ -115,36 +100,13 @@ class AlignmentExplorer(Panel):
         if self.ask is None:
             return answer | {"note": "Without a model only the stored sentences can be asked."}
         try:
-            asked = self.ask(sentence)
+            asked, seconds = self.ask(sentence), self.video.seconds
             scores = check_scores(asked.scores, "the answer's scores", ndim=1)
-            if scores.shape != (self.seconds,):
-                raise VcworkError(f"expected scores ({self.seconds},) for a sentence, got {scores.shape}")
+            if scores.shape != (seconds,):
+                raise VcworkError(f"expected scores ({seconds},) for a sentence, got {scores.shape}")
         except VcworkError as error:
             return answer | {"note": str(error)}
         return answer | self._found(scores, asked.elsewhere) | {"note": asked.note}
-
-    def open(self, video_id: str, second: float = 0, sentence: str = "") -> dict[str, Any]:
-        """Another video's whole panel, at a second and asked a sentence; nothing of this one is changed.
-
-        `panel` and `media` are that panel's, None and {} where it cannot be opened and `note` says why; `answer` is its
-        `update` of the sentence, None without one; `second` lies inside the video.
-        """
-        shut = {"video": video_id, "second": 0, "panel": None, "media": {}, "answer": None, "note": ""}
-        try:
-            panel = self._of(video_id)
-        except (VcworkError, OSError, ValueError) as error:
-            return shut | {"note": _cannot(video_id, error)}
-        second = float(np.clip(second, 0, panel.seconds - 1)) if np.isfinite(second) else 0.0
-        answer = panel.update(sentence) if sentence.strip() else None
-        return shut | {"second": second, "panel": panel.panel(), "media": panel.media(), "answer": answer}
-
-    def _of(self, video_id: str) -> "AlignmentExplorer":
-        """The panel of a video: this one for its own id."""
-        if video_id == self.video_id:
-            return self
-        if self.opener is None:
-            raise VcworkError("this panel knows no other video")
-        return self.opener(video_id)
 
     def _found(self, scores: np.ndarray, elsewhere: Sequence[tuple[str, Moment]]) -> dict[str, Any]:
         """The parts of an answer that come from scores (T,); no moments where every second scores the same."""
@@ -156,68 +118,36 @@ class AlignmentExplorer(Panel):
             "note": f"Every {self.unit} scores the same: nothing stands out." if flat else "",
         }
 
-    def panel(self) -> dict[str, Any]:
-        """All that `alignment.js` draws, as JSON values; scores as 16-bit steps between `low` and `high`.
+    def open(self, video_id: str, second: float = 0, sentence: str = "") -> dict[str, Any]:
+        """Another video's whole panel, at a second and asked a sentence; nothing of this one is changed.
 
-        VcworkError for a page that is no plain file name.
+        `panel` and `media` are that panel's, None and {} where it cannot be opened and `note` says why; `answer` is its
+        `update` of the sentence, None without one; `second` lies inside the video.
         """
-        low, high = (float(self.scores.min()), float(self.scores.max())) if len(self.scores) else (0.0, 0.0)
-        steps = np.rint((self.scores - low) / ((high - low) or 1.0) * 65535).astype("<u2")  # (S, T)
-        rows = []
-        for row, scores in zip(self.rows, self.scores, strict=True):
-            found = self._found(scores, row.elsewhere)
-            kept = {key: found[key] for key in ("moments", "elsewhere", "note")}
-            rows.append({"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth, **kept})
-        for page in self.pages.values():
-            if not PAGE.fullmatch(page):
-                raise VcworkError(f"expected pages as plain file names such as soup-1.html, got {page!r}")
-        named = dict.fromkeys(video for row in self.rows for video, _ in row.elsewhere)
-        lanes = [("truth", self.truth, True), ("predicted", self.prediction, True), ("said", self.captions, False)]
-        return self.common() | {
-            "video": self.video_id,
-            "videos": self.videos if self.opener is not None else [],
-            "first": self.first,
-            "pages": {video: self.pages[video] for video in named if video in self.pages},
-            "unit": self.unit,
-            "seconds": self.seconds,
-            "rows": rows,
-            "scores": base64.b64encode(steps.tobytes()).decode(),
-            "low": low,
-            "high": high,
-            "lanes": [{"name": name, "spans": spans, "coloured": coloured} for name, spans, coloured in lanes],
-        }
+        panel, note = self._of(video_id)
+        if panel is None:
+            return {"video": video_id, "second": 0, "panel": None, "media": {}, "answer": None, "note": note}
+        second = float(np.clip(second, 0, panel.video.seconds - 1)) if np.isfinite(second) else 0.0
+        answer = panel.update(sentence) if sentence.strip() else None
+        told = {"panel": panel.panel(), "media": panel.media(), "answer": answer, "note": ""}
+        return {"video": video_id, "second": second, **told}
 
-    def figure(self) -> Figure:
-        """The same without a browser: lanes above the map of the first rows; its title says how many are left out."""
-        known = {"truth": self.truth, "predicted": self.prediction}
-        n = min(len(self.rows), DRAWN_ROWS)
-        heights = [0.9, 0.7 + 0.22 * max(n, 2)]
-        fig, (above, ax) = plots.figure(9, 1 + sum(heights), rows=2, height_ratios=heights)
-        plots.timeline(above, known, self.seconds, plots.short(self.title, 90))
-        above.set_xlabel("")
-        handles, labels = above.get_legend_handles_labels()
-        if handles:
-            above.get_legend().remove()
-            fig.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=plots.SMALL, frameon=False)
-        if not n:
-            ax.set_axis_off()
-            ax.text(0.5, 0.5, "\n".join(self.notes) or "no sentence to compare", ha="center", va="center")
-            return fig
-        scores = self.scores[:n] - self.scores[:n].mean(1, keepdims=True)
-        truth = [(start, end, i) for i, row in enumerate(self.rows[:n]) for start, end in row.truth]
-        some = f"the first {n} of {len(self.rows)} sentences" if n < len(self.rows) else ""
-        names = [plots.short(row.text, 48) for row in self.rows[:n]]
-        plots.similarity_heatmap(ax, scores, names, truth, scores.argmax(1), some, "score above its mean")
-        ax.set_xlabel(f"time in the video ({'s' if self.unit == 'second' else self.unit + 's'})")
-        return fig
+    def _of(self, video_id: str) -> "tuple[AlignmentExplorer | None, str]":
+        """The panel of a video, this one for its own id; or None, and why it does not open.
 
-    def media(self) -> dict[str, bytes]:
-        """The clip."""
-        return {"video": self.video} if self.video else {}
-
-    def words(self) -> str:
-        """What the picture shows."""
-        return f"similarity of {len(self.rows)} sentences with {self.seconds} {self.unit}s, and lanes of {self.title}"
+        The system's own words name whole paths, which are nobody's business.
+        """
+        try:
+            if video_id == self.video.id:
+                return self, ""
+            if self.opener is None:
+                raise VcworkError("this panel knows no other video")
+            return self.opener(video_id), ""
+        except OSError as error:
+            why = f"{error.strerror or 'not readable'}; was the corpus moved?"
+        except (VcworkError, ValueError) as error:
+            why = str(error)
+        return None, f"{video_id} cannot be opened: {why.rstrip('.')}."
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """`{"ask": sentence}` is answered by `update`, `{"open": id}` by `open`, with its `second` and `sentence`.
@@ -230,24 +160,71 @@ class AlignmentExplorer(Panel):
             return self.open(message["open"], second, sentence if isinstance(sentence, str) else "")
         if not isinstance(message.get("ask"), str):
             return None
-        video_id = message.get("video", self.video_id)
-        try:
-            panel = self._of(video_id if isinstance(video_id, str) else self.video_id)
-        except (VcworkError, OSError, ValueError) as error:
-            return _nothing(message["ask"], _cannot(video_id, error))
-        return panel.update(message["ask"])
+        video_id = message.get("video", self.video.id)
+        panel, note = self._of(video_id if isinstance(video_id, str) else self.video.id)
+        return panel.update(message["ask"]) if panel else _nothing(message["ask"], note)
+
+    def panel(self) -> dict[str, Any]:
+        """All that `alignment.js` draws, as JSON values; scores as 16-bit steps between `low` and `high`."""
+        low, high = (float(self.scores.min()), float(self.scores.max())) if len(self.scores) else (0.0, 0.0)
+        steps = np.rint((self.scores - low) / ((high - low) or 1.0) * 65535).astype("<u2")  # (S, T)
+        found = [self._found(scores, row.elsewhere) for row, scores in zip(self.rows, self.scores, strict=True)]
+        named = dict.fromkeys(video for row in self.rows for video, _ in row.elsewhere)
+        lanes = {"truth": self.video.truth, "predicted": self.prediction, "said": self.video.captions}
+        return self.common() | {
+            "video": self.video.id,
+            "videos": list(self.videos) if self.opener is not None else [],
+            "first": self.first,
+            "pages": {video: self.pages[video] for video in named if video in self.pages},
+            "unit": self.unit,
+            "seconds": self.video.seconds,
+            "rows": [
+                {"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth}
+                | {key: told[key] for key in ("moments", "elsewhere", "note")}
+                for row, told in zip(self.rows, found, strict=True)
+            ],
+            "scores": base64.b64encode(steps.tobytes()).decode(),
+            "low": low,
+            "high": high,
+            "lanes": [{"name": name, "spans": spans, "coloured": name != "said"} for name, spans in lanes.items()],
+        }
+
+    def media(self) -> dict[str, bytes]:
+        """The clip."""
+        return {"video": self.video.clip} if self.video.clip else {}
+
+    def words(self) -> str:
+        """What the picture shows."""
+        sentences = f"{len(self.rows)} sentences with {self.video.seconds} {self.unit}s"
+        return f"similarity of {sentences}, and lanes of {self.title}"
+
+    def figure(self) -> Figure:
+        """The same without a browser: lanes above the map of the first rows; its title says how many are left out."""
+        n = min(len(self.rows), DRAWN_ROWS)
+        heights = [0.9, 0.7 + 0.22 * max(n, 2)]
+        fig, (above, ax) = plots.figure(9, 1 + sum(heights), rows=2, height_ratios=heights)
+        lanes = {"truth": self.video.truth, "predicted": self.prediction}
+        plots.timeline(above, lanes, self.video.seconds, plots.short(self.title, 90))
+        above.set_xlabel("")
+        handles, labels = above.get_legend_handles_labels()
+        if handles:
+            above.get_legend().remove()
+            fig.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=plots.SMALL, frameon=False)
+        if not n:
+            plots.blank(ax, "\n".join(self.notes) or "no sentence to compare")
+            return fig
+        scores = self.scores[:n] - self.scores[:n].mean(1, keepdims=True)
+        truth = [(start, end, i) for i, row in enumerate(self.rows[:n]) for start, end in row.truth]
+        some = f"the first {n} of {len(self.rows)} sentences" if n < len(self.rows) else ""
+        names = [plots.short(row.text, 48) for row in self.rows[:n]]
+        plots.similarity_heatmap(ax, scores, names, truth, scores.argmax(1), some, "score above its mean")
+        ax.set_xlabel(f"time in the video ({'s' if self.unit == 'second' else self.unit + 's'})")
+        return fig
 
 
 def _nothing(sentence: str, note: str = "") -> dict[str, Any]:
     """The answer that knows no score."""
     return {"sentence": sentence, "row": None, "scores": [], "moments": [], "elsewhere": [], "note": note}
-
-
-def _cannot(video_id: str, error: Exception) -> str:
-    """Why a video does not open; the system's own words name whole paths, which are nobody's business."""
-    moved = isinstance(error, OSError)
-    why = f"{error.strerror or 'not readable'}; was the corpus moved?" if moved else str(error)
-    return f"{video_id} cannot be opened: {why.rstrip('.')}."
 
 
 def _plain(moment: Moment) -> dict[str, float]:

@@ -3,21 +3,26 @@
 A panel says what it shows (`panel`, `media`, `figure`); this file brings it into a page. `common.js` and the panel's
 own module are one text, run by anywidget beside a live kernel, or inside a standalone HTML text that needs neither
 kernel nor network. Data reaches the page as JSON or bytes, never as HTML or code.
+Most panels are frozen dataclasses, checked once when they are made; `dataclasses.replace` makes another one.
 """
 
 import base64
 import hashlib
-import html
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib.resources import files
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -25,22 +30,62 @@ from vcwork.base.errors import VcworkError
 from vcwork.panels import plots
 
 COMMON = "common.js"
+Span = tuple[float, float, str]  # start_s, end_s, label
+Pictures = Mapping[int, Sequence[np.ndarray]]  # frames (H, W, 3) uint8 by the place of what they show
+
+
+@dataclass(frozen=True)
+class Narrated:
+    """A video of a panel: captions and true segments (start_s, end_s, text) over its `seconds`.
+
+    names: the step each caption speaks of, "" for none; empty where nobody knows. clip: an mp4 that browsers play.
+    VcworkError for times that run backwards or never end, and another number of names.
+    """
+
+    id: str
+    seconds: int
+    captions: Sequence[Span] = ()
+    truth: Sequence[Span] = ()
+    names: Sequence[str] = ()
+    clip: bytes | None = None
+
+    def __post_init__(self) -> None:
+        check_spans([*self.captions, *self.truth])
+        if self.names and len(self.names) != len(self.captions):
+            raise VcworkError(f"{self.id}: expected {len(self.captions)} names, got {len(self.names)}")
+
+
+def check_spans(spans: Sequence[Span]) -> None:
+    """VcworkError for times that run backwards or never end."""
+    for start, end, label in spans:
+        if not 0 <= start <= end or not np.isfinite(end):
+            raise VcworkError(f"{label!r}: expected times in seconds, start <= end, got {start} to {end}")
 
 
 class Panel:
-    """One panel: `module` names its JavaScript file, `title` stands above it, `notes` say what is missing and why."""
+    """One panel: `module` names its JavaScript file, `title` stands above it, `notes` say what is missing and why.
 
-    module = ""
-    title = ""
+    pictures: thumbnails, which travel as one sheet, `side` pixels each.
+    """
+
+    module: ClassVar[str] = ""
+    side: ClassVar[int] = 64
+    title: str = ""
     notes: Sequence[str] = ()
+    pictures: Pictures = MappingProxyType({})
 
     def panel(self) -> dict[str, Any]:
         """All that the module draws, as JSON values without NaN; begins with `self.common()`."""
         raise NotImplementedError
 
     def media(self) -> dict[str, bytes]:
-        """Files of the page by name: a clip, a sheet of thumbnails."""
-        return {}
+        """Files of the page by name: the sheet of thumbnails, and in some panels a clip."""
+        return {"sheet": self.sheet.jpeg} if self.sheet else {}
+
+    @cached_property
+    def sheet(self) -> "Sheet | None":
+        """All pictures on one, or None without any."""
+        return sheet(self.pictures, self.side) if any(map(len, self.pictures.values())) else None
 
     def figure(self) -> Figure:
         """The same without a browser."""
@@ -58,13 +103,15 @@ class Panel:
         return None
 
     def common(self) -> dict[str, Any]:
-        """Title, notes and colours."""
+        """Title, notes, colours, and where on the sheet the pictures of each place are."""
         colours = matplotlib.colormaps[plots.MAP](np.linspace(0, 1, 64))
         return {
             "title": self.title,
             "notes": list(self.notes),
             "palette": list(plots.COLOURS),
             "map": [matplotlib.colors.to_hex(c) for c in colours],
+            "sheet": self.sheet.measures if self.sheet else None,
+            "pictures": {str(place): where for place, where in self.sheet.where.items()} if self.sheet else {},
         }
 
     def png(self, dpi: int = 80) -> bytes:
@@ -79,20 +126,18 @@ class Panel:
         state = as_script({"panel": self.panel(), "live": False})
         media = as_script({name: base64.b64encode(data).decode() for name, data in self.media().items()})
         digest = hashlib.sha256((state + media).encode()).hexdigest()[:12]
-        picture = base64.b64encode(self.png()).decode()
-        image = f'<img style="max-width:100%" alt="{html.escape(self.words())}" src="data:image/png;base64,{picture}">'
         start = f"standalone({json.dumps(digest)}, {state}, {media});"
-        return (
-            f'<div class="vcwork-panel" data-panel="{digest}">{image}</div>\n'
-            f'<script type="module">\n{script(self.module)}\n{start}\n</script>'
+        return template("panel.html.jinja").render(
+            digest=digest,
+            words=self.words(),
+            picture=base64.b64encode(self.png()).decode(),
+            code=Markup(f"{script(self.module)}\n{start}"),
         )
 
-    def page(self) -> str:
-        """A whole HTML document with the panel alone."""
-        head = '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        head += '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        style = "<style>:root { color-scheme: light dark; } body { margin: 1rem; }</style>"
-        return f"{head}<title>{html.escape(self.title)}</title>{style}</head>\n<body>\n{self.html()}\n</body></html>\n"
+    def page(self, above: str = "", below: str = "") -> str:
+        """A whole HTML document with the panel; above, below: what stands around it, escaped unless it is Markup."""
+        parts = {"title": self.title, "panel": Markup(self.html()), "above": above, "below": below}
+        return template("page.html.jinja").render(parts)
 
     def widget(self) -> Any:
         """The live panel, an anywidget; its messages are answered by `answer`."""
@@ -143,25 +188,51 @@ class Panel:
         return shown | ((made[0] if isinstance(made, tuple) else made) or {})
 
 
-def sheet(pictures: Sequence[np.ndarray], side: int = 64, quality: int = 70) -> tuple[bytes, dict[str, int]]:
-    """Thumbnails on one JPEG, row by row: (bytes, {"side", "columns", "n"}); pictures (H, W, 3) uint8, made square.
+@dataclass(frozen=True)
+class Sheet:
+    """Pictures on one JPEG, row by row: its `measures` {"side", "columns", "n"}, and which are those of a place.
 
-    JavaScript's `thumbnail` cuts the i-th out. VcworkError for something else than pictures.
+    JavaScript's `thumbnail` cuts the i-th out.
     """
-    columns = max(1, min(32, len(pictures)))
-    rows = max(1, -(-len(pictures) // columns))
-    whole = Image.new("RGB", (columns * side, rows * side))
-    for i, picture in enumerate(pictures):
-        picture = np.asarray(picture)
-        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-            raise VcworkError(f"expected pictures (H, W, 3) uint8, got {picture.dtype} {picture.shape}")
-        short = min(picture.shape[:2])
-        top, left = ((n - short) // 2 for n in picture.shape[:2])
-        square = Image.fromarray(picture[top : top + short, left : left + short]).resize((side, side))
-        whole.paste(square, (i % columns * side, i // columns * side))
+
+    jpeg: bytes
+    measures: dict[str, int]
+    where: dict[int, list[int]]
+
+
+def sheet(pictures: Pictures, side: int = 64, quality: int = 70) -> Sheet:
+    """All pictures, made square, in order of their places. VcworkError for something else than (H, W, 3) uint8."""
+    where, flat = {}, []
+    for place, some in sorted(pictures.items()):
+        where[int(place)] = list(range(len(flat), len(flat) + len(some)))
+        flat += [_square(np.asarray(picture), side) for picture in some]
+    columns = max(1, min(32, len(flat)))
+    whole = Image.new("RGB", (columns * side, max(1, -(-len(flat) // columns)) * side))
+    for i, picture in enumerate(flat):
+        whole.paste(picture, (i % columns * side, i // columns * side))
     out = io.BytesIO()
     whole.save(out, "JPEG", quality=quality)
-    return out.getvalue(), {"side": side, "columns": columns, "n": len(pictures)}
+    return Sheet(out.getvalue(), {"side": side, "columns": columns, "n": len(flat)}, where)
+
+
+def _square(picture: np.ndarray, side: int) -> Image.Image:
+    """The middle of a picture (H, W, 3), `side` pixels wide and high."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise VcworkError(f"expected pictures (H, W, 3) uint8, got {picture.dtype} {picture.shape}")
+    short = min(picture.shape[:2])
+    top, left = ((n - short) // 2 for n in picture.shape[:2])
+    return Image.fromarray(picture[top : top + short, left : left + short]).resize((side, side))
+
+
+@cache
+def template(name: str) -> Any:
+    """A Jinja2 template of this folder; what is put into it is escaped, unless it is Markup."""
+    return Environment(
+        loader=PackageLoader("vcwork.panels", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    ).get_template(name)
 
 
 def script(module: str) -> str:

@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.clusters: a batch as tiles, its numbers, what moved between epochs. Numbers come from
+// The panel of vcwork.panels.clusters: a batch as tiles, its numbers, what moved between epochs. Numbers come from
 // Python; here only labels are compared, to say which tiles share a step, and pools, to say who stayed.
 
 const STYLE = `
@@ -36,8 +36,7 @@ const percent = (share) => `${(100 * share).toFixed(share && share < 0.1 ? 1 : 0
 
 function render({ model, el }) {
   const { panel, root, on, blob, end } = begin({ model, el }, "clusters", STYLE);
-  const bytes = fileOf(model, "sheet");
-  const url = bytes && panel.sheet ? blob(bytes, "image/jpeg") : null;
+  const url = sheetUrl(model, panel, blob);
   const last = panel.epochs.length - 1;
   const state = { query: 0, draw: 0, epoch: last, since: 0, tile: 0, hover: null };
   let tiles = []; // what is drawn, in order: {video, group, rank, distance, cosine, drawn, past}
@@ -147,7 +146,7 @@ function render({ model, el }) {
   function card(tile, i) {
     const video = panel.videos[tile.video], frames = node("div", { className: "frames" });
     const where = panel.pictures[String(tile.video)];
-    if (url && where) for (const at of where) frames.append(picture(at));
+    if (url && where) for (const at of where) frames.append(stretched(url, panel.sheet, at));
     else frames.append(node("span", { className: "none", textContent: "no picture" }));
     const far = tile.group === "query" ? (tile.drawn ? "query, in its batch" : "query, dropped from its batch")
       : tile.past ? `was rank ${tile.rank} · ${tile.distance.toFixed(2)} away`
@@ -160,15 +159,6 @@ function render({ model, el }) {
     one.onmouseenter = () => { state.hover = i; tell(); };
     one.onmouseleave = () => { state.hover = null; tell(); };
     return one;
-  }
-
-  // stretches with its tile: sizes in shares of the element, not in pixels
-  function picture(i) {
-    const { side, columns, n } = panel.sheet, rows = Math.max(1, Math.ceil(n / columns));
-    const made = thumbnail(url, panel.sheet, i, side), x = i % columns, y = Math.floor(i / columns);
-    made.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
-    made.style.backgroundPosition = `${columns > 1 ? (100 * x) / (columns - 1) : 0}% ${rows > 1 ? (100 * y) / (rows - 1) : 0}%`;
-    return made;
   }
 
   // marks and badges of all tiles, and the readout: for the tile under the pointer, or else the chosen one

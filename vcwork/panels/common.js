@@ -1,4 +1,4 @@
-// What the panels of vcwork.widgets share: looks, the document, drawing, and the host without a kernel.
+// What the panels of vcwork.panels share: looks, the document, drawing, and the host without a kernel.
 //
 // One text, two hosts: a panel's own module follows this one and defines `render`; anywidget calls it with a live model,
 // a standalone page through `standalone`. Modules draw what Python computed. Data reaches the document through
@@ -118,10 +118,40 @@ function tick(seconds, width) {
   return steps.find((step) => (step / seconds) * width >= 44) || 7200;
 }
 
+// an empty lane of a time axis from `left` to `right`, its name before it
+function lane(p, name, left, right, top, h, { ink, card }) {
+  p.fillStyle = card;
+  p.fillRect(left, top, right - left, h);
+  p.fillStyle = ink;
+  p.textAlign = "right";
+  p.fillText(name, left - 6, top + h / 2);
+}
+
+// marks and times below lanes; x: place of a second
+function timeAxis(p, x, seconds, base, unit, { soft }) {
+  const step = tick(Math.max(1, seconds), x(seconds) - x(0));
+  p.fillStyle = soft;
+  p.textAlign = "center";
+  for (let t = 0; t <= seconds; t += step) {
+    p.fillRect(x(t), base, 1, 4);
+    p.fillText(unit === "second" ? clock(t) : String(t), x(t), base + 13);
+  }
+}
+
 // bytes of a media file as the host gives them
 function fileOf(model, name) {
   const data = (model.get("media") || {})[name];
   return data && data.byteLength ? data : null;
+}
+
+// where the sheet of thumbnails can be had, null where there is none
+function sheetUrl(model, panel, blob) {
+  const bytes = fileOf(model, "sheet");
+  return bytes && panel.sheet ? blob(bytes, "image/jpeg") : null;
+}
+
+function wordsOf(text) {
+  return text.toLowerCase().split(/\s+/).filter(Boolean);
 }
 
 // what a panel begins with: its root below title and notes, its listeners, its colours, redrawing when looks change
@@ -137,6 +167,7 @@ function begin({ model, el }, name, style = "") {
     undo.push(() => target.removeEventListener(name, act, options));
   };
   const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  const looks = () => Object.fromEntries(["ink", "soft", "card", "line", "mark", "ground"].map((name) => [name, colour(name)]));
   const blob = (file, type) => {
     const made = URL.createObjectURL(new Blob([file], { type }));
     undo.push(() => URL.revokeObjectURL(made));
@@ -153,16 +184,25 @@ function begin({ model, el }, name, style = "") {
     draw();
   };
   const end = () => undo.splice(0).forEach((act) => act());
-  return { panel, live, root, on, undo, colour, blob, redraw, end };
+  return { panel, live, root, on, undo, colour, looks, blob, redraw, end };
 }
 
-// the i-th thumbnail of a sheet made by vcwork.widgets.base.sheet, as an element; `where` is its {side, columns, n}
+// the i-th thumbnail of a sheet made by vcwork.panels.base.sheet, as an element; `where` is its {side, columns, n}
 function thumbnail(url, where, i, size = where.side) {
   const scale = size / where.side, rows = Math.max(1, Math.ceil(where.n / where.columns));
   const made = node("span", { className: "thumbnail", role: "img" });
   Object.assign(made.style, { display: "inline-block", width: `${size}px`, height: `${size}px`,
     backgroundImage: `url("${url}")`, backgroundSize: `${where.columns * size}px ${rows * size}px`,
     backgroundPosition: `-${(i % where.columns) * where.side * scale}px -${Math.floor(i / where.columns) * where.side * scale}px` });
+  return made;
+}
+
+// the same, stretching with its element: sizes in shares of it, not in pixels
+function stretched(url, where, i) {
+  const made = thumbnail(url, where, i), rows = Math.max(1, Math.ceil(where.n / where.columns));
+  const x = i % where.columns, y = Math.floor(i / where.columns), share = (at, n) => (n > 1 ? (100 * at) / (n - 1) : 0);
+  made.style.backgroundSize = `${where.columns * 100}% ${rows * 100}%`;
+  made.style.backgroundPosition = `${share(x, where.columns)}% ${share(y, rows)}%`;
   return made;
 }
 

@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.embedding: a map of points on canvas, what a point is, and lines to its neighbours.
+// The panel of vcwork.panels.embedding: a map of points on canvas, what a point is, and lines to its neighbours.
 // Neighbours, ranks, hubs and gap come from Python; here is only where things are drawn, and what is hit or found.
 
 const STYLE = `
@@ -59,8 +59,7 @@ function gridOf(xy, n) {
 function render({ model, el }) {
   const { panel, root, on, colour, blob, redraw, end } = begin({ model, el }, "embedding", STYLE);
   if (!panel.layouts.length) return end; // a note above says why
-  const n = panel.n, points = 2 * n, bytes = fileOf(model, "sheet");
-  const url = bytes && panel.sheet ? blob(bytes, "image/jpeg") : null;
+  const n = panel.n, points = 2 * n, url = sheetUrl(model, panel, blob);
   const nearest = numbersOf(panel.nearest, Uint16Array), scores = numbersOf(panel.scores, Float32Array);
   const ownRank = numbersOf(panel.own_rank, Float32Array), ownScore = numbersOf(panel.own_score, Float32Array);
   const hubCounts = numbersOf(panel.hub_counts, Float32Array);
@@ -374,10 +373,7 @@ function render({ model, el }) {
   const when = (one) => `${clock(one.start_s, panel.unit)} to ${clock(one.end_s, panel.unit)}`;
 
   function picture(i, at) {
-    const { side, columns, n: all } = panel.sheet, rows = Math.max(1, Math.ceil(all / columns));
-    const made = thumbnail(url, panel.sheet, at, side), x = at % columns, y = Math.floor(at / columns);
-    made.style.backgroundSize = `${columns * 100}% ${rows * 100}%`;
-    made.style.backgroundPosition = `${columns > 1 ? (100 * x) / (columns - 1) : 0}% ${rows > 1 ? (100 * y) / (rows - 1) : 0}%`;
+    const made = stretched(url, panel.sheet, at);
     made.setAttribute("aria-label", `frame of ${clip(i).video}`);
     return made;
   }
@@ -518,7 +514,7 @@ function render({ model, el }) {
   }
 
   function search() {
-    const words = finder.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const words = wordsOf(finder.value);
     const found = panel.clips.map((one, i) => [`${one.text} ${one.step} ${one.recipe}`.toLowerCase(), i])
       .filter(([text]) => words.every((word) => text.includes(word))).map(([, i]) => i);
     state.found = words.length ? new Set(found) : null;

@@ -10,7 +10,8 @@ it.
 import base64
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,11 @@ from matplotlib.figure import Figure
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores, ranks
 from vcwork.panels import plots
-from vcwork.panels.base import Panel, sheet
-from vcwork.review.geometry import hubness, modality_gap
+from vcwork.panels.base import Panel, Pictures
+from vcwork.review.geometry import Gap, hubness, modality_gap
 
 HUBS = 5  # of each modality that are ringed
+CLOSED = "Each modality is moved to its own centre, for the picture alone: scores are those of the vectors as they are."
 
 
 @dataclass(frozen=True)
@@ -52,73 +54,87 @@ class Layout:
     gap: bool = True
 
 
+@dataclass(frozen=True)
+class Meeting:
+    """Of each of 2N points: the k `nearest` of the other modality and their `scores` (2N, k), rank and score of its
+    partner (2N,), among the k best of how many it is (2N,); `hubs`: points that more than usual are near to."""
+
+    nearest: np.ndarray
+    scores: np.ndarray
+    own_rank: np.ndarray
+    own_score: np.ndarray
+    hub_counts: np.ndarray
+    hubs: list[int]
+
+
+@dataclass(frozen=True, eq=False)
 class EmbeddingMap(Panel):
     """Vectors of N clips, video (N, D) and text (N, D), row i a pair, with neighbours of the other modality.
 
     clips: N; labels: further colourings {name: N labels} beside modality, recipe and step; k: neighbours shown, and the
-    k of the hubs; layouts: more of them after PCA; pictures: {i: frames (H, W, 3) uint8}; unit: what times count.
-    VcworkError where shapes do not fit; fewer than two clips make an empty map that says so.
+    k of the hubs; more: layouts after PCA; pictures: frames of some clips; unit: what times count. VcworkError where
+    shapes do not fit; fewer than two clips make an empty map that says so.
     """
 
     module = "embedding.js"
+    video: np.ndarray
+    text: np.ndarray
+    clips: Sequence[MapClip]
+    _: KW_ONLY
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    k: int = 5
+    more: Sequence[Layout] = ()
+    pictures: Pictures = field(default_factory=dict)
+    title: str = ""
+    notes: Sequence[str] = ()
+    unit: str = "second"
 
-    def __init__(
-        self,
-        video: np.ndarray,
-        text: np.ndarray,
-        clips: Sequence[MapClip],
-        *,
-        labels: Mapping[str, Sequence[str]] | None = None,
-        k: int = 5,
-        layouts: Sequence[Layout] = (),
-        pictures: Mapping[int, Sequence[np.ndarray]] | None = None,
-        title: str = "",
-        notes: Sequence[str] = (),
-        unit: str = "second",
-    ) -> None:
-        self.clips, self.title, self.notes, self.unit = list(clips), title, list(notes), unit
-        video, text = (np.asarray(v, dtype=float) for v in (video, text))
-        _check(video, text, self.clips, labels or {}, k)
-        self.labels = _colourings(self.clips, labels or {})
-        frames = {int(i): list(some) for i, some in sorted((pictures or {}).items()) if len(some)}
-        self.sheet = sheet([frame for some in frames.values() for frame in some]) if frames else None
-        self.pictures = _places(frames)
-        self.layouts: list[Layout] = []
-        self.gap = None
-        if self.n < 2:
-            self.k = 0
-            self.notes.append(f"A map needs at least two clips, there are {self.n}.")
-            return
-        self.k = min(k, self.n)
-        self.gap = modality_gap(video, text)
-        self.layouts = [*_pca_layouts(video, text), *layouts]
-        for layout in layouts:
-            if np.shape(layout.xy) != (2 * self.n, 2) or not np.isfinite(layout.xy).all():
-                raise VcworkError(f"{layout.name}: expected xy ({2 * self.n}, 2), got {np.shape(layout.xy)}")
-        self._meet(text @ video.T)
+    def __post_init__(self) -> None:
+        video, text, n = np.asarray(self.video, float), np.asarray(self.text, float), self.n
+        if video.shape != text.shape or video.ndim != 2 or len(video) != n or n > 32_000:
+            got = f"{video.shape} and {text.shape}"
+            raise VcworkError(f"expected video and text ({n}, D), at most 32000 pairs, got {got}")
+        if self.k < 1:
+            raise VcworkError(f"k: expected at least 1, got {self.k}")
+        for name, some in self.labels.items():
+            if len(some) != n or name == "modality":
+                raise VcworkError(f"labels {name!r}: expected {n} under another name than modality, got {len(some)}")
+        for layout in self.more:
+            if np.shape(layout.xy) != (2 * n, 2) or not np.isfinite(layout.xy).all():
+                raise VcworkError(f"{layout.name}: expected xy ({2 * n}, 2), got {np.shape(layout.xy)}")
+        checked = {name: check_scores(some, name) if n else some for name, some in (("video", video), ("text", text))}
+        few = [f"A map needs at least two clips, there are {n}."] if n < 2 else []
+        for name, value in (checked | {"k": min(self.k, n), "notes": [*self.notes, *few]}).items():
+            object.__setattr__(self, name, value)
 
     @property
     def n(self) -> int:
         return len(self.clips)
 
-    def _meet(self, scores: np.ndarray) -> None:
-        """Neighbours (2N, k) of the other modality with their scores, own ranks and hub counts (2N,); scores (N, N),
-        rows are sentences."""
-        sides = (scores.T, scores)  # of clips, of sentences
-        orders = [np.argsort(-side, axis=1, kind="stable")[:, : self.k] for side in sides]
-        self.nearest = np.concatenate(orders)
-        self.near_scores = np.concatenate([np.take_along_axis(s, o, 1) for s, o in zip(sides, orders, strict=True)])
-        self.nearest[: self.n] += self.n
-        self.own_rank = np.concatenate([ranks(s) for s in sides])  # (2N,)
-        self.own_score = np.tile(np.diag(scores), 2)
-        found = [hubness(s, self.k) for s in (scores, scores.T)]  # clips are found by sentences, and the other way
-        self.hub_counts = np.concatenate([one.counts for one in found])  # (2N,)
-        self.skew = tuple(one.skew for one in found)
-        tops = [
-            [i + at for i, count in one.top[:HUBS] if count > self.k]
-            for one, at in zip(found, (0, self.n), strict=True)
-        ]
-        self.hubs = tops[0] + tops[1]
+    @cached_property
+    def colourings(self) -> dict[str, list[str]]:
+        """Recipe and step where any is known, then the other labels."""
+        own = {name: [getattr(clip, name) for clip in self.clips] for name in ("recipe", "step")}
+        return {name: list(map(str, some)) for name, some in (own | dict(self.labels)).items() if any(some)}
+
+    @cached_property
+    def layouts(self) -> list[Layout]:
+        """PCA, PCA of each modality around its own centre, and what else was given; none for fewer than two clips."""
+        if self.n < 2:
+            return []
+        xy, shares = plots.pca_2d(np.concatenate([self.video, self.text]))
+        closed, closed_shares = plots.pca_2d(np.concatenate([v - v.mean(0) for v in (self.video, self.text)]))
+        pca = Layout("PCA", xy, tuple(shares))
+        return [pca, Layout("PCA, gap taken out", closed, tuple(closed_shares), CLOSED, gap=False), *self.more]
+
+    @cached_property
+    def gap(self) -> Gap:
+        return modality_gap(self.video, self.text)
+
+    @cached_property
+    def meeting(self) -> Meeting:
+        """Who is near whom, in the whole space."""
+        return _meeting(self.text @ self.video.T, self.k)
 
     # -------------------------------------------------------------------------------------------------- questions
 
@@ -131,32 +147,26 @@ class EmbeddingMap(Panel):
         """
         if not 0 <= point < 2 * self.n or self.n < 2:
             raise VcworkError(f"point: expected 0 to {2 * self.n - 1}, got {point}")
-        partner = (point + self.n) % (2 * self.n)
-        near = zip(self.nearest[point].tolist(), self.near_scores[point].tolist(), strict=True)
+        partner, found = (point + self.n) % (2 * self.n), self.meeting
+        near = zip(found.nearest[point].tolist(), found.scores[point].tolist(), strict=True)
         return {
             "point": point,
             "modality": "clip" if point < self.n else "sentence",
             **asdict(self.clips[point % self.n]),
             "partner": partner,
-            "own_rank": float(self.own_rank[point]),
-            "own_score": float(self.own_score[point]),
-            "hub": float(self.hub_counts[point]),
+            "own_rank": float(found.own_rank[point]),
+            "own_score": float(found.own_score[point]),
+            "hub": float(found.hub_counts[point]),
             "neighbours": [
-                {"point": other, "score": score, "own": other == partner, "right": self.right(point, other)}
+                {"point": other, "score": score, "own": other == partner, "right": self._right(point, other)}
                 for other, score in near
             ],
         }
 
-    def right(self, point: int, other: int) -> bool:
+    def _right(self, point: int, other: int) -> bool:
         """Do two points belong together: a pair, or of one step where steps are known."""
         a, b = point % self.n, other % self.n
         return a == b or self.clips[a].step == self.clips[b].step != ""
-
-    def find(self, words: str) -> list[int]:
-        """The clips whose sentence, step or recipe holds all the words, in order; none for no word."""
-        wanted = words.casefold().split()
-        texts = [f"{c.text} {c.step} {c.recipe}".casefold() for c in self.clips]
-        return [i for i, text in enumerate(texts) if wanted and all(word in text for word in wanted)]
 
     # ----------------------------------------------------------------------------------------------- the hosts
 
@@ -167,21 +177,19 @@ class EmbeddingMap(Panel):
             "k": self.k,
             "unit": self.unit,
             "clips": [asdict(c) for c in self.clips],
-            "colourings": [_coded(name, labels) for name, labels in self.labels.items()],
-            "pictures": {str(i): where for i, where in self.pictures.items()},
-            "sheet": self.sheet[1] if self.sheet else None,
-            "layouts": [],
-        }
-        if self.gap is None:
-            return state
-        return state | {
+            "colourings": [_coded(name, labels) for name, labels in self.colourings.items()],
             "layouts": [self._layout(layout) for layout in self.layouts],
-            "nearest": _packed(self.nearest, "<u2"),
-            "scores": _packed(self.near_scores, "<f4"),
-            "own_rank": _packed(self.own_rank, "<f4"),
-            "own_score": _packed(self.own_score, "<f4"),
-            "hub_counts": _packed(self.hub_counts, "<f4"),
-            "hubs": self.hubs,
+        }
+        if self.n < 2:
+            return state
+        found = self.meeting
+        return state | {
+            "nearest": _packed(found.nearest, "<u2"),
+            "scores": _packed(found.scores, "<f4"),
+            "own_rank": _packed(found.own_rank, "<f4"),
+            "own_score": _packed(found.own_score, "<f4"),
+            "hub_counts": _packed(found.hub_counts, "<f4"),
+            "hubs": found.hubs,
             "gap": {"length": round(self.gap.length, 4), "spread": round(self.gap.spread, 4)},
         }
 
@@ -192,10 +200,6 @@ class EmbeddingMap(Panel):
             out["gap"] = [layout.xy[side].mean(0).round(4).tolist() for side in (slice(self.n), slice(self.n, None))]
         return out
 
-    def media(self) -> dict[str, bytes]:
-        """The sheet of thumbnails."""
-        return {"sheet": self.sheet[0]} if self.sheet else {}
-
     def words(self) -> str:
         """What the picture shows."""
         return f"map of {self.n} clips and their sentences"
@@ -203,45 +207,47 @@ class EmbeddingMap(Panel):
     def figure(self) -> Figure:
         """The same without a browser: both modalities with gap and hubs, and the clips by recipe or step."""
         fig, axes = plots.figure(11, 3.8, columns=2)
-        if self.gap is None:
-            for ax in axes:
-                ax.set_axis_off()
-            axes[0].text(0.5, 0.5, "\n".join(self.notes), ha="center", va="center", wrap=True)
+        if self.n < 2:
+            plots.blank(axes[0], "\n".join(self.notes), wrap=True)
+            plots.blank(axes[1], "")
             return fig
-        layout = self.layouts[0]
-        shares = None if layout.shares is None else np.array(layout.shares)
+        layout, shares = self.layouts[0], np.array(self.layouts[0].shares)
         sides = ["clip"] * self.n + ["sentence"] * self.n
-        _mark(
-            plots.embedding_scatter(axes[0], layout.xy, sides, shares=shares, title="gap, and hubs ringed"),
-            layout,
-            self,
-        )
-        name = next((name for name in ("recipe", "step", *self.labels) if name in self.labels), None)
-        if name is None:
-            axes[1].set_axis_off()
+        plots.embedding_scatter(axes[0], layout.xy, sides, shares=shares, title="gap, and hubs ringed")
+        self._mark(axes[0], layout.xy)
+        if not self.colourings:
+            plots.blank(axes[1], "")
             return fig
-        labels = [label or "unknown" for label in self.labels[name]]
+        name, labels = next(iter(self.colourings.items()))
+        labels = [label or "unknown" for label in labels]
         plots.embedding_scatter(axes[1], layout.xy[: self.n], labels, shares=shares, title=f"the clips by {name}")
         return fig
 
-
-def _check(video: np.ndarray, text: np.ndarray, clips: list, labels: Mapping[str, Sequence[str]], k: int) -> None:
-    n = len(clips)
-    if video.shape != text.shape or video.ndim != 2 or len(video) != n or n > 32_000:
-        raise VcworkError(f"expected video and text ({n}, D), at most 32000 pairs, got {video.shape} and {text.shape}")
-    if n:
-        check_scores(video, "video"), check_scores(text, "text")
-    if k < 1:
-        raise VcworkError(f"k: expected at least 1, got {k}")
-    for name, some in labels.items():
-        if len(some) != n or name == "modality":
-            raise VcworkError(f"labels {name!r}: expected {n} under another name than modality, got {len(some)}")
+    def _mark(self, ax: Axes, xy: np.ndarray) -> None:
+        """Centres joined, hubs ringed with their counts; xy (2N, 2)."""
+        centres = np.stack([xy[: self.n].mean(0), xy[self.n :].mean(0)])
+        told = f"gap {self.gap.length:.3g}\n(spread {self.gap.spread:.3g})"
+        ax.plot(*centres.T, "k--", lw=1.2, marker="P", ms=7, label=told)
+        for hub in self.meeting.hubs:
+            ax.scatter(*xy[hub], s=90, facecolor="none", edgecolor="black", lw=1)
+            count = f"{self.meeting.hub_counts[hub]:.0f}"
+            ax.annotate(count, xy[hub], (5, 5), textcoords="offset points", fontsize=plots.SMALL)
+        plots.legend(ax)
 
 
-def _colourings(clips: list[MapClip], labels: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Recipe and step where any is known, then the others."""
-    own = {name: [getattr(clip, name) for clip in clips] for name in ("recipe", "step")}
-    return {name: list(map(str, some)) for name, some in (own | dict(labels)).items() if any(some)}
+def _meeting(scores: np.ndarray, k: int) -> Meeting:
+    """Who is near whom by scores (N, N), rows are sentences; ties come in order of place."""
+    n, sides = len(scores), (scores.T, scores)  # of clips, of sentences
+    orders = [np.argsort(-side, axis=1, kind="stable")[:, :k] for side in sides]
+    found = [hubness(s, k, HUBS) for s in (scores, scores.T)]  # clips are found by sentences, and the other way
+    return Meeting(
+        nearest=np.concatenate([orders[0] + n, orders[1]]),
+        scores=np.concatenate([np.take_along_axis(s, o, 1) for s, o in zip(sides, orders, strict=True)]),
+        own_rank=np.concatenate([ranks(s) for s in sides]),
+        own_score=np.tile(np.diag(scores), 2),
+        hub_counts=np.concatenate([one.counts for one in found]),
+        hubs=[i + at for one, at in zip(found, (0, n), strict=True) for i, count in one.top if count > k],
+    )
 
 
 def _coded(name: str, labels: Sequence[str]) -> dict[str, Any]:
@@ -259,42 +265,3 @@ def _coded(name: str, labels: Sequence[str]) -> dict[str, Any]:
 
 def _packed(values: np.ndarray, kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
-
-
-def _places(frames: Mapping[int, list]) -> dict[int, list[int]]:
-    """Where on the sheet the frames of each clip are."""
-    out, at = {}, 0
-    for i, some in frames.items():
-        out[i], at = list(range(at, at + len(some))), at + len(some)
-    return out
-
-
-def _pca_layouts(video: np.ndarray, text: np.ndarray) -> list[Layout]:
-    xy, shares = plots.pca_2d(np.concatenate([video, text]))
-    closed, closed_shares = plots.pca_2d(np.concatenate([video - video.mean(0), text - text.mean(0)]))
-    note = (
-        "Each modality is moved to its own centre, for the picture alone: scores are those of the vectors as they are."
-    )
-    return [
-        Layout("PCA", xy, tuple(shares)),
-        Layout("PCA, gap taken out", closed, tuple(closed_shares), note, gap=False),
-    ]
-
-
-def _mark(ax: Axes, layout: Layout, panel: EmbeddingMap) -> None:
-    """Centres joined, hubs ringed with their counts."""
-    centres = np.stack([layout.xy[: panel.n].mean(0), layout.xy[panel.n :].mean(0)])
-    ax.plot(
-        *centres.T,
-        "k--",
-        lw=1.2,
-        marker="P",
-        ms=7,
-        label=f"gap {panel.gap.length:.3g}\n(spread {panel.gap.spread:.3g})",
-    )
-    for hub in panel.hubs:
-        ax.scatter(*layout.xy[hub], s=90, facecolor="none", edgecolor="black", lw=1)
-        ax.annotate(
-            f"{panel.hub_counts[hub]:.0f}", layout.xy[hub], (5, 5), textcoords="offset points", fontsize=plots.SMALL
-        )
-    ax.legend(fontsize=plots.SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02))

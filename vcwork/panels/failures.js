@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.failures: kinds of errors, ranks, a list of cases, one case in full. Computes no score.
+// The panel of vcwork.panels.failures: kinds of errors, ranks, a list of cases, one case in full. Computes no score.
 
 const STYLE = `
 .vcwork-failures .body { display: grid; gap: .8rem 1.2rem; grid-template-columns: minmax(13rem, 19rem) minmax(0, 1fr); }
@@ -47,13 +47,13 @@ const STYLE = `
 
 const RIGHT_ONES = "right";
 
-// which cases fit the choices, as places in the direction's cases; the same as Python's update()
+// which cases fit the choices, as places in the direction's cases
 function listed(panel, state) {
   const side = panel.directions[state.direction];
   const wanted = new Set(side.kinds.filter((kind) => state.kind === "all" || kind.name === state.kind
     || (state.kind === "errors" && !kind.right) || (state.kind === RIGHT_ONES && kind.right)).map((kind) => kind.name));
   const bar = state.ranks === null ? { low: 0, high: Infinity } : side.bars[state.ranks];
-  const words = state.find.toLowerCase().split(/\s+/).filter(Boolean);
+  const words = wordsOf(state.find);
   const told = (one) => [one.kind, ...["query", "truth", "winner"].map((role) => {
     const entry = panel.entries[one[role]];
     return `${entry.text} ${entry.video}`;
@@ -70,7 +70,7 @@ function listed(panel, state) {
 function render({ model, el }) {
   const { panel, root, on, blob, redraw, end } = begin({ model, el }, "failures", STYLE);
   const state = { direction: 0, kind: "errors", find: "", ranks: null, by: "margin", place: 0 };
-  const bytes = fileOf(model, "frames"), url = bytes && panel.sheet ? blob(bytes, "image/jpeg") : null;
+  const url = sheetUrl(model, panel, blob);
   const side = () => panel.directions[state.direction];
   const percent = (share) => `${Math.round(100 * share)} %`;
   const colourOf = (kind) => panel.palette[side().kinds.findIndex((k) => k.name === kind) % panel.palette.length];

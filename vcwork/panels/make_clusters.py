@@ -6,6 +6,7 @@ Known gap: for large corpora only some queries and pictures travel, since the pa
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from vcwork.core.config import TrainConfig
 from vcwork.core.loop import pretrain
 from vcwork.data.corpus import Corpus
 from vcwork.encoders.encoder import Encoder
+from vcwork.panels.clips import thumbnails
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
-from vcwork.panels.thumbnails import thumbnails
 from vcwork.tasks.cases import pair_steps
 
 FRAMES = 3  # of a video, where there is room
@@ -47,17 +48,23 @@ def inspect_clusters(
     taken = [_clips(corpus, data, config, draw, clips) for draw in range(draws)]
     notes = []
     if not any(v.recipe for v in videos) and not any(v.steps for v in videos):
-        notes.append(
-            "No truth: this corpus knows neither recipes nor steps, so purity and false negatives are unknown."
-        )
+        notes.append("No truth: this corpus knows neither recipes nor steps; purity and false negatives are unknown.")
     if len(asked) < len(ids):
         notes.append(f"{len(asked)} of {len(ids)} videos can be asked for here, spread evenly over the list.")
-    options = {"k": config.clusters.videos_per_batch, "pool_factor": config.clusters.pool_factor, "draws": draws}
-    options |= {"clips": taken, "queries": asked, "seed": config.seed, "title": f"hard-negative batches, {corpus.name}"}
-    shown = _most_shown(ClusterInspector(epochs, videos, **options), pictures)
-    frames, failed = thumbnails(corpus, _moments(corpus, ids, shown, pictures))
-    some = {v: frames[ids[v]] for v in shown if ids[v] in frames}
-    return ClusterInspector(epochs, videos, pictures=some, notes=[*notes, *failed], **options)
+    panel = ClusterInspector(
+        epochs,
+        videos,
+        k=config.clusters.videos_per_batch,
+        pool_factor=config.clusters.pool_factor,
+        draws=draws,
+        clips=taken,
+        queries=asked,
+        seed=config.seed,
+        title=f"hard-negative batches, {corpus.name}",
+    )
+    spans = {v: (ids[v], 0.0, corpus[ids[v]].duration_s) for v in _most_shown(panel, pictures)}
+    frames, failed = thumbnails(corpus, spans, pictures, FRAMES)
+    return replace(panel, pictures=frames, notes=[*notes, *failed])
 
 
 def epoch_vectors(
@@ -110,10 +117,3 @@ def _most_shown(panel: ClusterInspector, room: int) -> list[int]:
         for query in panel.queries:
             count.update(space.pool[query].tolist())
     return [v for v, _ in count.most_common(room)]
-
-
-def _moments(corpus: Corpus, ids: list[str], shown: list[int], room: int) -> dict[str, list[float]]:
-    """Evenly spaced seconds of each video: three, or fewer where there is no room."""
-    n = max(1, min(FRAMES, room // max(1, len(shown))))
-    shares = (np.arange(n) + 0.5) / n
-    return {ids[v]: [float(corpus[ids[v]].duration_s * share) for share in shares] for v in shown}

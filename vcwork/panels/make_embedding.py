@@ -10,11 +10,9 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus
+from vcwork.panels.clips import thumbnails
 from vcwork.panels.embedding import EmbeddingMap, Layout, MapClip
-from vcwork.panels.thumbnails import thumbnails
 from vcwork.tasks.cases import Clips
-
-FRAMES = 4  # of a clip, where there is room
 
 
 def map_clips(
@@ -45,12 +43,13 @@ def map_clips(
     shown = [_clip(corpus, clips, i) for i in kept]
     if not any(clip.step for clip in shown):
         notes.append("No steps are known: only a clip's own sentence counts as right.")
-    frames, failed = _frames(corpus, shown, pictures)
+    spans = {i: (clip.video, clip.start_s, clip.end_s) for i, clip in enumerate(shown)}
+    frames, failed = thumbnails(corpus, spans, pictures)
     video, text = np.asarray(video)[kept], np.asarray(text)[kept]
     layouts, about = _tsne(np.concatenate([video, text]), seed) if tsne and len(kept) > 1 else ([], [])
     return EmbeddingMap(
         video, text, shown, labels={name: np.asarray(some)[kept].tolist() for name, some in labels.items()}, k=k,
-        layouts=layouts, pictures=frames, title=f"embedding map, {corpus.name}", notes=[*notes, *failed, *about],
+        more=layouts, pictures=frames, title=f"embedding map, {corpus.name}", notes=[*notes, *failed, *about],
         unit=corpus.meta.get("second_is", "second"),
     )  # fmt: skip
 
@@ -60,23 +59,6 @@ def _clip(corpus: Corpus, clips: Clips, i: int) -> MapClip:
     name = corpus.recipes[recipe].name if recipe in corpus.recipes else recipe
     start_s, end_s = (round(float(t), 2) for t in clips.spans[i])
     return MapClip(clips.sentences[i], str(clips.videos[i]), start_s, end_s, name, corpus.steps.get(step, step))
-
-
-def _frames(corpus: Corpus, clips: Sequence[MapClip], room: int) -> tuple[dict[int, list[np.ndarray]], list[str]]:
-    """Frames of each clip, evenly spaced; of the first clips only where there is no room for all."""
-    each = max(1, min(FRAMES, room // max(1, len(clips))))
-    some = range(min(len(clips), room))
-    shares = (np.arange(each) + 0.5) / each
-    wanted: dict[str, list[float]] = {}
-    for i in some:
-        at = clips[i].start_s + shares * (clips[i].end_s - clips[i].start_s)
-        wanted.setdefault(clips[i].video, []).extend(at.tolist())
-    found, notes = thumbnails(corpus, wanted)
-    given = {video: iter(frames) for video, frames in found.items()}
-    out = {i: [next(given[clips[i].video]) for _ in shares] for i in some if clips[i].video in given}
-    if len(some) < len(clips):
-        notes.append(f"Only the first {len(some)} of {len(clips)} clips have a picture here.")
-    return out, notes
 
 
 def _tsne(vectors: np.ndarray, seed: int) -> tuple[list[Layout], list[str]]:

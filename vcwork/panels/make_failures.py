@@ -6,13 +6,14 @@ Known gap: frames are decoded from the start of each video, so for long films th
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus, Segment
-from vcwork.data.video import frames_at
 from vcwork.measure.metrics import check_scores
+from vcwork.panels.clips import thumbnails
 from vcwork.panels.failures import Direction, Entry, FailureBrowser
 from vcwork.search.index import VideoIndex
 from vcwork.tasks.cases import Clips, step_parts
@@ -24,11 +25,11 @@ SAID, AWAY = "step is in its recipe, not its video", "another recipe"
 
 
 def browse_retrieval(
-    corpus: Corpus, clips: Clips, scores: np.ndarray, *, pictures: int = 480, side: int = 96, **more: int
+    corpus: Corpus, clips: Clips, scores: np.ndarray, *, pictures: int = 480, **more: int
 ) -> FailureBrowser:
     """The failures of scores (N, N), sentences against clips, in both directions; kinds as `retrieval.errors` has them.
 
-    Another clip of the query's own step is right. pictures: frames kept at most, at most four a clip, `side` pixels.
+    Another clip of the query's own step is right. pictures: frames kept at most, at most four a clip.
     more: `most` and `top` of the panel. VcworkError where scores are not those of these clips.
     """
     scores = check_scores(scores)
@@ -46,7 +47,7 @@ def browse_retrieval(
         "video to text": Direction(scores.T, turned, (SAME, OWN), own, own, own, "clip"),
     }
     title = f"{corpus.name}: {len(clips)} sentences and {len(clips)} clips"
-    return with_frames(FailureBrowser(entries, ways, title=title, **more), corpus, pictures, side)
+    return with_frames(FailureBrowser(entries, ways, title=title, **more), corpus, pictures)
 
 
 def retrieval_kinds(clips: Clips) -> dict[str, np.ndarray]:
@@ -59,7 +60,7 @@ def retrieval_kinds(clips: Clips) -> dict[str, np.ndarray]:
 
 def browse_moments(
     corpus: Corpus, library: VideoIndex, steps: Sequence[str], vectors: np.ndarray, *, pictures: int = 480,
-    side: int = 96, **more: int,
+    **more: int,
 ) -> FailureBrowser:  # fmt: skip
     """The failures of a search for steps (Q ids, vectors (Q, D)) among the library's stretches of video.
 
@@ -83,8 +84,8 @@ def browse_moments(
     way = Direction(scores, kinds, (THIS,), range(n), range(n, n + len(metadata)), None, "step")
     lost = [f"{len(vectors) - n} steps have no stretch of video with them in its middle."] if n < len(vectors) else []
     title = f"{corpus.name}: {n} steps looked for in {len(metadata)} stretches of video"
-    return with_frames(FailureBrowser(entries, {"text to moment": way}, title=title, notes=lost, **more), corpus,
-                       pictures, side)  # fmt: skip
+    panel = FailureBrowser(entries, {"text to moment": way}, title=title, notes=lost, **more)
+    return with_frames(panel, corpus, pictures)
 
 
 def _in_the_middle(segments: Sequence[Segment], start_s: float, end_s: float) -> list[Segment]:
@@ -100,29 +101,9 @@ def _moment_kinds(corpus: Corpus, steps: Sequence[str], videos: Sequence[str], r
     return {AWAY: ~right & ~here & ~said, SAID: ~right & ~here & said, HERE: ~right & here, THIS: right}
 
 
-def with_frames(panel: FailureBrowser, corpus: Corpus, pictures: int, side: int) -> FailureBrowser:
-    """The panel with frames of the entries that it shows, and notes of what failed.
-
-    As many of each as `pictures` in all allow, one to four; where that is not enough, those that a reader meets first.
-    """
-    if corpus.meta.get("second_is", "second") != "second":
-        return panel
-    shown = [i for i in panel.shown() if corpus[panel.entries[i].video].video]
-    each = max(1, min(4, pictures // max(1, len(shown))))
-    kept, faults = shown[: pictures // each], {}
-    for video in dict.fromkeys(panel.entries[i].video for i in kept):
-        own = [i for i in kept if panel.entries[i].video == video]
-        times = [np.linspace(*panel.entries[i].span, 2 * each + 1)[1::2] for i in own]
-        try:
-            found = frames_at(corpus[video].video, np.concatenate(times).tolist(), side)
-        except VcworkError as error:
-            faults[video] = str(error).replace(str(corpus[video].video), corpus[video].video.name)
-            continue
-        panel.frames |= {i: found[k * each : (k + 1) * each] for k, i in enumerate(own)}
-    if len(kept) < len(shown):
-        panel.notes.append(f"Frames of the first {len(kept)} clips only, so that the panel stays small.")
-    if faults:
-        panel.notes.append(f"No frames of {len(faults)} videos, the first: {next(iter(faults.values()))}.")
-    if not shown:
-        panel.notes.append("This corpus has no video files, so there are no frames to show.")
-    return panel
+def with_frames(panel: FailureBrowser, corpus: Corpus, pictures: int) -> FailureBrowser:
+    """The panel with frames of the entries that it shows, at most four of each, and notes of what failed."""
+    entries = {i: panel.entries[i] for i in panel.shown() if panel.entries[i].span}
+    spans = {i: (entry.video, *entry.span) for i, entry in entries.items()}
+    frames, notes = thumbnails(corpus, spans, pictures, size=panel.side)
+    return replace(panel, pictures=frames, notes=[*panel.notes, *notes])

@@ -6,7 +6,6 @@ Known gap: acceptance is counted from outside, by how many numbers the IoU rule 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -15,15 +14,16 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.core.batches import caption_track
 from vcwork.core.config import OverlapConfig
-from vcwork.core.sampling import Pair, Track, sample_pair, span_iou
+from vcwork.core.sampling import Pair, Track, iou_pair, span_iou
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.panels.pairs import Drawing, Narrated, PairExplorer
+from vcwork.panels.base import Narrated
+from vcwork.panels.clips import truth_of
+from vcwork.panels.pairs import Again, Drawing, PairExplorer
 from vcwork.review import judged_pairs as pairs
 
 RULES = ("overlapped", "strict", "iou", "windows")
-NUMBERS_A_TRY = 5  # where the axis lies, and both ends of two ranges
 MOST_TRACKS = 200  # the split's first videos, whose pairs make the distribution behind
 
 
@@ -61,33 +61,31 @@ def pair_explorer(
     told = [_narrated(corpus, corpus[id], tracks[id]) for id in shown]
     if not all(video.names for video in told):
         notes.append("Nobody knows which step a caption speaks of, so no pair can be judged.")
-    again = Again(corpus, store, [tracks[id] for id in shown], list(tracks.values()), draws, many, limits)
+    again = again_from(corpus, store, [tracks[id] for id in shown], list(tracks.values()), draws, many, limits)
     drawings = {rule: again(rule, {}, seed) for rule in rules}
     unit = corpus.meta.get("second_is", "second")
     return PairExplorer(told, drawings, title=f"{corpus.name}, {split}", notes=notes, unit=unit, again=again)
 
 
-@dataclass(frozen=True)
-class Again:
-    """Draws by a rule: pairs of each shown track, and many of all tracks."""
+def again_from(
+    corpus: Corpus, store: FeatureStore, shown: Sequence[Track], tracks: Sequence[Track], draws: int, many: int,
+    limits: dict[str, Any],
+) -> Again:  # fmt: skip
+    """What draws by a rule: `draws` pairs of each shown track, and `many` of all tracks.
 
-    corpus: Corpus
-    store: FeatureStore
-    shown: Sequence[Track]
-    tracks: Sequence[Track]
-    draws: int
-    many: int
-    limits: dict[str, Any]
+    Its own limits go before those given here. It raises VcworkError where a rule cannot have them.
+    """
 
-    def __call__(self, rule: str, limits: dict[str, Any], seed: int) -> Drawing:
-        """`limits` go before those the panel was made with. VcworkError where a rule cannot have them."""
-        config = rule_of(rule, **(self.limits | limits))
-        own = [pairs.draw([track], config, self.draws, seed) for track in self.shown]
-        many, accepted = counted(self.tracks, config, self.many, seed)
-        judged = [j for j in judge(self.corpus, self.store, many) if j is not None]
+    def again(rule: str, changed: dict[str, Any], seed: int) -> Drawing:
+        config = rule_of(rule, **(limits | changed))
+        own = [pairs.draw([track], config, draws, seed) for track in shown]
+        drawn, accepted = counted(tracks, config, many, seed)
+        judged = [j for j in judge(corpus, store, drawn) if j is not None]
         share = float(np.mean(judged)) if judged else None
-        shows = [judge(self.corpus, self.store, some) for some in own]
-        return Drawing(config, own, shows, np.array([span_iou(p) for p in many]), share, accepted)
+        shows = [judge(corpus, store, some) for some in own]
+        return Drawing(config, own, shows, np.array([span_iou(p) for p in drawn]), share, accepted)
+
+    return again
 
 
 def rule_of(rule: str, **limits: Any) -> OverlapConfig:
@@ -104,25 +102,11 @@ def rule_of(rule: str, **limits: Any) -> OverlapConfig:
 
 def counted(tracks: Sequence[Track], rule: OverlapConfig, count: int, seed: int) -> tuple[list[Pair], float | None]:
     """The pairs of `pairs.draw`, and for the rule "iou" the share of tries that it kept, else None."""
-    rng = _Counting(np.random.PCG64(seed))
-    drawn, tries, kept = [], 0, 0
-    for i in range(count):
-        before = rng.taken
-        drawn.append(sample_pair(tracks[i % len(tracks)], rule, rng))
-        taken = rng.taken - before
-        tries += taken // NUMBERS_A_TRY
-        kept += taken % NUMBERS_A_TRY == 0  # one more is taken where it gives up
-    return drawn, kept / tries if rule.rule == "iou" and tries else None
-
-
-class _Counting(np.random.Generator):
-    """A generator that knows how many whole numbers were asked of it."""
-
-    taken = 0
-
-    def integers(self, *args: Any, **more: Any) -> Any:
-        self.taken += 1
-        return super().integers(*args, **more)
+    if rule.rule != "iou" or not count:
+        return pairs.draw(tracks, rule, count, seed), None
+    rng = np.random.default_rng(seed)
+    drawn, tries, kept = zip(*(iou_pair(tracks[i % len(tracks)], rule, rng) for i in range(count)), strict=True)
+    return list(drawn), sum(kept) / sum(tries)
 
 
 def judge(corpus: Corpus, store: FeatureStore, drawn: Sequence[Pair]) -> list[bool | None]:
@@ -160,10 +144,5 @@ def _narrated(corpus: Corpus, video: Video, track: Track) -> Narrated:
     names: list[str] = []
     if about:
         names = [corpus.steps[video.segments[about[raw]].step] if about[raw] >= 0 else "" for raw, _ in said]
-    return Narrated(
-        video.id,
-        track.seconds,
-        [(c.start_s, c.end_s, c.text) for _, c in said],
-        [(s.start_s, s.end_s, corpus.steps[s.step]) for s in video.segments],
-        names,
-    )
+    captions = [(c.start_s, c.end_s, c.text) for _, c in said]
+    return Narrated(video.id, track.seconds, captions, truth_of(corpus, video), names)

@@ -15,7 +15,7 @@ from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
-from vcwork.panels.segmentation import Reading, SegmentationStudio, Watched
+from vcwork.panels.segmentation import REPEATS, Reading, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
 from vcwork.tasks.cases import split_steps, videos_of
 
@@ -46,17 +46,17 @@ def segmentation_studio(
     watched = [Watched(v.id, _truth(v, steps, store.lengths[v.id])) for v in chosen]
     notes = _notes(encoder, steps, watched, again)
     names = [corpus.steps[s] for s in [*steps, *again]]
-    about: dict[str, Any] = {"title": f"{corpus.name}, {split}", "notes": notes, "marks": marks,
-                             "unit": corpus.meta.get("second_is", "second")}  # fmt: skip
+    unit = corpus.meta.get("second_is", "second")
+    about: dict[str, Any] = {"title": f"{corpus.name}, {split}", "notes": notes, "unit": unit}
     if encoder is None or not steps:
-        return SegmentationStudio(watched, names, {}, **(about | {"marks": None}))
+        return SegmentationStudio(watched, names, {}, **about)
     texts = encode_text(encoder, names)  # (K, D)
     texts = texts[segmentation.first_of_same(names)]  # equal to the last bit, as one sentence's vectors should be
     scores = {
-        (window, stride): [encode_seconds(_Shorter(encoder, window), store[v.id], stride) @ texts.T for v in chosen]
+        (window, stride): [encode_seconds(encoder, store[v.id], stride, window=window) @ texts.T for v in chosen]
         for window, stride in _readings(encoder.window, windows, strides)
     }
-    return SegmentationStudio(watched, names, scores, paper=_paper(texts, names), **about)
+    return SegmentationStudio(watched, names, scores, paper=_paper(texts, names), marks=marks or {}, **about)
 
 
 def _videos(corpus: Corpus, store: FeatureStore, split: str, videos: int | Sequence[str]) -> list[Video]:
@@ -107,18 +107,10 @@ def _readings(tower: int, windows: Sequence[int], strides: Sequence[int]) -> lis
     return sorted(pairs, key=lambda pair: pair != (tower, max(1, tower // 2)))
 
 
-class _Shorter:
-    """An encoder that reads fewer seconds at once than its tower could; all else is the encoder's own."""
-
-    def __init__(self, encoder: Encoder, window: int) -> None:
-        self.encoder, self.window = encoder, window
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.encoder, name)
-
-
-def _paper(texts: np.ndarray, names: Sequence[str]) -> tuple[float, float] | None:
+def _paper(texts: np.ndarray, names: Sequence[str]) -> dict[str, float] | None:
+    """The paper's gamma of texts (K, D), repeats removed and kept; None where fewer than two are left."""
     try:
-        return segmentation.text_gamma(texts, names), segmentation.text_gamma(texts, naive=True)
+        gammas = segmentation.text_gamma(texts, names), segmentation.text_gamma(texts, naive=True)
     except VcworkError:
         return None
+    return dict(zip(REPEATS, gammas, strict=True))

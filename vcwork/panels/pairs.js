@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.pairs: steps through pairs that Python drew, and counts what was seen. Draws no pair itself.
+// The panel of vcwork.panels.pairs: steps through pairs that Python drew, and counts what was seen. Draws no pair itself.
 
 const STYLE = `
 .vcwork-pairs .tools { gap: .3rem .6rem; }
@@ -32,7 +32,7 @@ function summary(steps) {
 }
 
 function render({ model, el }) {
-  const { panel, live, root, on, undo, colour, redraw, end } = begin({ model, el }, "pairs", STYLE);
+  const { panel, live, root, on, undo, looks, redraw, end } = begin({ model, el }, "pairs", STYLE);
   const drawings = { ...panel.drawings }, rules = Object.keys(drawings);
   const state = { video: 0, rule: rules[0], draw: 0, seed: 0 };
   let waiting = null;
@@ -177,15 +177,15 @@ function render({ model, el }) {
 
   function draw() {
     if (!root.isConnected || width() < 60 || !root.shown) return;
-    const look = Object.fromEntries(["ink", "soft", "card", "line", "mark"].map((name) => [name, colour(name)]));
+    const look = looks();
     drawLanes(look);
     drawChart(look);
   }
 
-  function drawLanes({ ink, soft, card, line }) {
-    const video = panel.videos[state.video], { pair } = root.shown, tall = 4 * BAND + EARLIER * THIN + 36;
+  function drawLanes(look) {
+    const { ink, soft, line } = look, video = panel.videos[state.video], { pair } = root.shown, tall = 4 * BAND + EARLIER * THIN + 36;
     const p = canvasPen(lanes, width(), tall), steps = [...new Set(video.truth.map((span) => span[2]))];
-    ["said", "step", "text", "clip"].forEach((name, i) => lane(p, name, i * BAND + 3, BAND - 6, ink, card));
+    ["said", "step", "text", "clip"].forEach((name, i) => lane(p, name, x(0), x(seconds()), i * BAND + 3, BAND - 6, look));
     for (const [start, stop, text] of video.captions) said(p, start, stop, text, line, ink);
     for (const [start, stop, text] of video.truth) bar(p, start, stop, BAND + 3, BAND - 6, stepColour(steps.indexOf(text)), String(steps.indexOf(text) + 1), ink);
     for (const [ends, fill, top] of [[pair.text, TEXT, 2], [pair.clip, CLIP, 3]]) {
@@ -195,15 +195,7 @@ function render({ model, el }) {
     bar(p, ...pair.text, 2 * BAND + 3, BAND - 6, TEXT, `${pair.tokens} tokens`, ink);
     bar(p, ...pair.clip, 3 * BAND + 3, BAND - 6, CLIP, `${pair.clip[1] - pair.clip[0]} s`, ink);
     earlier(p, soft, ink);
-    axis(p, 4 * BAND + EARLIER * THIN + 6, soft);
-  }
-
-  function lane(p, name, top, h, ink, card) {
-    p.fillStyle = card;
-    p.fillRect(x(0), top, x(seconds()) - x(0), h);
-    p.fillStyle = ink;
-    p.textAlign = "right";
-    p.fillText(name, GUTTER - 6, top + h / 2);
+    timeAxis(p, x, seconds(), 4 * BAND + EARLIER * THIN + 6, panel.unit, look);
   }
 
   function said(p, start, stop, text, line, ink) {
@@ -241,16 +233,6 @@ function render({ model, el }) {
       p.fillRect(x(start), top + 5, Math.max(1, x(stop) - x(start)), 4);
     }
     p.globalAlpha = 1;
-  }
-
-  function axis(p, base, soft) {
-    const step = tick(seconds(), x(seconds()) - x(0));
-    p.fillStyle = soft;
-    p.textAlign = "center";
-    for (let t = 0; t <= seconds(); t += step) {
-      p.fillRect(x(t), base, 1, 4);
-      p.fillText(panel.unit === "second" ? clock(t) : String(t), x(t), base + 14);
-    }
   }
 
   // what is drawn so far (bars) before the shares of many (grey)

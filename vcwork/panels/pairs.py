@@ -6,7 +6,7 @@ Known gaps: captions without times are not drawn as pairs; IoU is kept in steps 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,26 +16,11 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, span_iou
 from vcwork.panels import plots
-from vcwork.panels.base import Panel
+from vcwork.panels.base import Narrated, Panel, Span
 
-Span = tuple[float, float, str]  # start_s, end_s, label
 BINS, STEPS = 20, 10_000  # of the histogram; of an IoU of 1
 LIMITS = {"max_text_tokens": int, "max_video_s": int, "min_iou": float}  # what a page may ask to change
 DRAWN_PAIRS = 6  # of the static figure
-
-
-@dataclass(frozen=True)
-class Narrated:
-    """A video of the panel: its captions and true segments (start_s, end_s, text) over `seconds`.
-
-    names: the step each caption speaks of, "" for none; empty where nobody knows.
-    """
-
-    id: str
-    seconds: int
-    captions: Sequence[Span]
-    truth: Sequence[Span] = ()
-    names: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -57,6 +42,7 @@ class Drawing:
 Again = Callable[[str, dict[str, Any], int], Drawing]
 
 
+@dataclass(frozen=True, eq=False)
 class PairExplorer(Panel):
     """Pairs of some videos by rule, one after the other, with the histogram of their IoU growing.
 
@@ -66,24 +52,17 @@ class PairExplorer(Panel):
     """
 
     module = "pairs.js"
+    videos: Sequence[Narrated]
+    drawings: Mapping[str, Drawing]
+    _: KW_ONLY
+    title: str = ""
+    notes: Sequence[str] = ()
+    unit: str = "second"
+    again: Again | None = None
 
-    def __init__(
-        self,
-        videos: Sequence[Narrated],
-        drawings: Mapping[str, Drawing],
-        *,
-        title: str = "",
-        notes: Sequence[str] = (),
-        unit: str = "second",
-        again: Again | None = None,
-    ) -> None:
-        if not videos:
+    def __post_init__(self) -> None:
+        if not self.videos:
             raise VcworkError("expected at least one video, got none")
-        self.videos, self.drawings = list(videos), dict(drawings)
-        self.title, self.notes, self.unit, self.again = title, list(notes), unit, again
-        for video in self.videos:
-            if video.names and len(video.names) != len(video.captions):
-                raise VcworkError(f"{video.id}: expected {len(video.captions)} names, got {len(video.names)}")
         for name, drawing in self.drawings.items():
             self._check(name, drawing)
 
@@ -105,9 +84,8 @@ class PairExplorer(Panel):
         """
         at = {v.id: i for i, v in enumerate(self.videos)}
         if video not in at or rule not in self.drawings:
-            raise VcworkError(
-                f"nothing drawn for {video!r} by {rule!r}; there are {', '.join(at)} and {', '.join(self.drawings)}"
-            )
+            known = f"{', '.join(at)} and {', '.join(self.drawings)}"
+            raise VcworkError(f"nothing drawn for {video!r} by {rule!r}; there are {known}")
         told, drawing = self.videos[at[video]], self.drawings[rule]
         pairs, shows = drawing.pairs[at[video]], drawing.shows[at[video]]
         if not 0 <= draw < len(pairs):
@@ -130,18 +108,13 @@ class PairExplorer(Panel):
         return self.common() | {
             "unit": self.unit,
             "videos": [
-                {
-                    "id": v.id,
-                    "seconds": v.seconds,
-                    "captions": [(_time(a), _time(b), text) for a, b, text in v.captions],
-                    "truth": [(_time(a), _time(b), text) for a, b, text in v.truth],
-                    "names": list(v.names),
-                }
+                {"id": v.id, "seconds": v.seconds, "captions": _timed(v.captions), "truth": _timed(v.truth),
+                 "names": list(v.names)}
                 for v in self.videos
             ],
             "drawings": {name: self._plain(drawing) for name, drawing in self.drawings.items()},
             "asks": self.again is not None,
-        }
+        }  # fmt: skip
 
     @staticmethod
     def _plain(drawing: Drawing) -> dict[str, Any]:
@@ -179,9 +152,8 @@ class PairExplorer(Panel):
         fig, (above, below) = plots.figure(9, 5.4, rows=2, height_ratios=[1.3, 1])
         video = self.videos[0]
         if not self.drawings:
-            above.text(0.5, 0.5, "\n".join(self.notes) or "nothing to draw", ha="center", va="center")
-            for ax in (above, below):
-                ax.set_axis_off()
+            plots.blank(above, "\n".join(self.notes) or "nothing to draw")
+            plots.blank(below, "")
             return fig
         name, drawing = next(iter(self.drawings.items()))
         steps = [(start, end, str(i)) for i, (start, end, _) in enumerate(video.truth, 1)]
@@ -224,6 +196,10 @@ def _steps(iou: float) -> int:
 
 def _time(seconds: float) -> float:
     return round(float(seconds), 2)
+
+
+def _timed(spans: Sequence[Span]) -> list[Span]:
+    return [(_time(start), _time(end), text) for start, end, text in spans]
 
 
 def _histogram(steps: Sequence[int]) -> list[int]:

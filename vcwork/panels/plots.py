@@ -37,7 +37,7 @@ def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
 
 
-def _finish(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
+def finish(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
     ax.set_title(title, fontsize=SMALL + 2)
     ax.set_xlabel(xlabel, fontsize=SMALL + 1)
     ax.set_ylabel(ylabel, fontsize=SMALL + 1)
@@ -45,17 +45,24 @@ def _finish(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Ax
     return ax
 
 
-def _shape(ax: Axes, keep: Sequence[str] = ("left", "bottom")) -> None:
+def shape(ax: Axes, keep: Sequence[str] = ("left", "bottom")) -> None:
     for side, spine in ax.spines.items():
         spine.set_visible(side in keep)
 
 
-def _legend(ax: Axes, below: bool = False, columns: int = 1) -> None:
+def legend(ax: Axes, below: bool = False, columns: int = 1) -> None:
     """A legend outside the data: right of it, or below."""
     if ax.get_legend_handles_labels()[0]:
         at = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.3), "ncols": columns} if below else {}
         at = at or {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
         ax.legend(fontsize=SMALL, frameon=False, handlelength=1.5, borderaxespad=0, **at)
+
+
+def blank(ax: Axes, text: str, **more: Any) -> Axes:
+    """An Axes with nothing to draw, and why."""
+    ax.set_axis_off()
+    ax.text(0.5, 0.5, text, ha="center", va="center", **more)
+    return ax
 
 
 def short(text: str, width: int = 36) -> str:
@@ -91,7 +98,7 @@ def similarity_heatmap(
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL - 1)
     ax.set_xlim(0, t)
-    return _finish(ax, title, "time in the video (s)")
+    return finish(ax, title, "time in the video (s)")
 
 
 def timeline(
@@ -116,9 +123,9 @@ def timeline(
     ax.set_yticks(range(len(lanes)), list(lanes))
     ax.set_ylim(len(lanes) - 0.5, -0.5)
     ax.set_xlim(0, end_s)
-    _shape(ax, ("bottom",))
-    _legend(ax)
-    return _finish(ax, title, "time in the video (s)")
+    shape(ax, ("bottom",))
+    legend(ax)
+    return finish(ax, title, "time in the video (s)")
 
 
 def pair_spans(
@@ -140,9 +147,9 @@ def pair_spans(
     ax.set_yticks(range(len(pairs)), [f"pair {row + 1}" for row in range(len(pairs))])
     ax.set_ylim(len(pairs) - 0.4, -0.95)
     ax.set_xlim(0, end_s)
-    _shape(ax, ("bottom",))
-    _legend(ax)
-    return _finish(ax, title, "time in the video (s)")
+    shape(ax, ("bottom",))
+    legend(ax)
+    return finish(ax, title, "time in the video (s)")
 
 
 def _first(ax: Axes, i: int, label: str) -> str:
@@ -174,9 +181,9 @@ def score_curve(
         ax.text((moment.start_s + moment.end_s) / 2, top + room / 3, str(i + 1), ha="center", fontsize=SMALL)
     ax.set_xlim(0, len(scores))
     ax.set_ylim(low - room, high + (2.6 if len(moments) else 1) * room)
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, "time in the video (s)", label)
+    shape(ax)
+    legend(ax)
+    return finish(ax, title, "time in the video (s)", label)
 
 
 def frame_strip(ax: Axes, frames: Sequence[np.ndarray], captions: Sequence[str] = (), title: str = "") -> Axes:
@@ -205,10 +212,10 @@ def frame_strip(ax: Axes, frames: Sequence[np.ndarray], captions: Sequence[str] 
     ax.set_aspect("equal")
     ax.set_xticks([])
     ax.set_yticks([])
-    _shape(ax, ())
+    shape(ax, ())
     if alone:
         ax.figure.set_figheight(deep / inch + (0.35 if title else 0.1))
-    return _finish(ax, title)
+    return finish(ax, title)
 
 
 # ------------------------------------------------------------------------------------- training and numbers
@@ -235,9 +242,9 @@ def loss_curve(
         ax.plot(at, values, color=colour(i), lw=1.6, label=name)
     for i, (name, value) in enumerate((references or {}).items()):
         ax.axhline(value, color=GREY, lw=1.1, ls=("--", ":", "-.")[i % 3], label=f"{name} = {value:.3g}")
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, xlabel, ylabel)
+    shape(ax)
+    legend(ax)
+    return finish(ax, title, xlabel, ylabel)
 
 
 def bars_with_intervals(ax: Axes, results: Sequence[Result], title: str = "") -> Axes:
@@ -262,9 +269,9 @@ def bars_with_intervals(ax: Axes, results: Sequence[Result], title: str = "") ->
     ax.set_ylim(len(results) - 0.5, -0.5)
     ax.set_xlim(0, 108)
     ax.set_xticks(range(0, 101, 20))
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, "percent")
+    shape(ax)
+    legend(ax)
+    return finish(ax, title, "percent")
 
 
 def stacked_bars(ax: Axes, rows: Mapping[str, Mapping[str, float]], title: str = "", xlabel: str = "percent") -> Axes:
@@ -283,9 +290,9 @@ def stacked_bars(ax: Axes, rows: Mapping[str, Mapping[str, float]], title: str =
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, 100)
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, xlabel)
+    shape(ax)
+    legend(ax)
+    return finish(ax, title, xlabel)
 
 
 def gamma_curve(
@@ -298,20 +305,29 @@ def gamma_curve(
         "foreground precision": np.where(curve.predicted_background < 1, curve.foreground_precision, np.nan),
         "predicted background": curve.predicted_background,
     }
-    spread = np.ptp(curve.gamma) or 1.0
-    low, high = curve.gamma.min(), curve.gamma.max()
-    for i, (name, values) in enumerate(lines.items()):
-        ax.plot(curve.gamma, 100 * values, color=colour(i), lw=1.5, ls=("-", "-", "--", ":")[i], label=name)
     if background is not None:
         ax.axhline(100 * background, color=GREY, lw=1, ls="--", label="all background (frame accuracy)")
-    for i, (name, value) in enumerate((marks or {}).items()):
-        ax.axvline(value, color="black", lw=1.2, ls=("-", "--", ":")[i % 3], label=f"gamma {name} = {value:.3g}")
-        low, high = min(low, value), max(high, value)
-    ax.set_xlim(low - 0.02 * spread, high + 0.02 * spread)
+    over_gamma(ax, curve.gamma, lines, {f"gamma {name}": value for name, value in (marks or {}).items()})
+    return finish(ax, title, "gamma (a second is background unless its best score is above)", "percent of seconds")
+
+
+def over_gamma(ax: Axes, gammas: np.ndarray, lines: Mapping[str, np.ndarray], marks: Mapping[str, float]) -> Axes:
+    """Shares (G,) over gammas (G,) in percent, by name; marks: named gammas, inside or outside of these."""
+    for i, (name, values) in enumerate(lines.items()):
+        ax.plot(gammas, 100 * values, color=colour(i), lw=1.5, ls=("-", "-", "--", ":")[i], label=name)
+    upright(ax, marks)
+    spread, ends = np.ptp(gammas) or 1.0, [*gammas, *marks.values()]
+    ax.set_xlim(min(ends) - 0.02 * spread, max(ends) + 0.02 * spread)
     ax.set_ylim(0, 102)
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, "gamma (a second is background unless its best score is above)", "percent of seconds")
+    shape(ax)
+    legend(ax)
+    return ax
+
+
+def upright(ax: Axes, marks: Mapping[str, float]) -> None:
+    """Named vertical lines."""
+    for i, (name, x) in enumerate(marks.items()):
+        ax.axvline(x, color="black", lw=1.2, ls=("-", "--", ":")[i % 3], label=f"{name} = {x:.3g}")
 
 
 def histogram(
@@ -331,11 +347,10 @@ def histogram(
         share = np.histogram(v, edges)[0] / len(v)
         ax.stairs(share, edges, fill=True, color=colour(i), alpha=0.35)
         ax.stairs(share, edges, color=colour(i), lw=1.3, label=f"{name} (n = {len(v)})" if name else None)
-    for i, (name, x) in enumerate((references or {}).items()):
-        ax.axvline(x, color="black", lw=1.2, ls=("--", ":", "-.")[i % 3], label=f"{name}: {x:.3g}")
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, xlabel, ylabel)
+    upright(ax, references or {})
+    shape(ax)
+    legend(ax)
+    return finish(ax, title, xlabel, ylabel)
 
 
 # ---------------------------------------------------------------------------------------- maps and matrices
@@ -382,9 +397,9 @@ def embedding_scatter(
         name = f"{len(names) - len(shown)} others (n = {rest.sum()})"
         ax.scatter(*xy[rest].T, s=12, color=LIGHT, lw=0, label=name, zorder=0.5)
     percent = ["", ""] if shares is None else [f" ({100 * s:.0f} % of variance)" for s in shares]
-    _shape(ax)
-    _legend(ax)
-    return _finish(ax, title, f"component 1{percent[0]}", f"component 2{percent[1]}")
+    shape(ax)
+    legend(ax)
+    return finish(ax, title, f"component 1{percent[0]}", f"component 2{percent[1]}")
 
 
 def matrix(
@@ -417,7 +432,7 @@ def matrix(
     bar = ax.figure.colorbar(image, ax=ax, pad=0.01, fraction=0.04)
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL - 1)
-    return _finish(ax, title)
+    return finish(ax, title)
 
 
 def score_matrix(ax: Axes, scores: np.ndarray, videos: Sequence, title: str = "") -> Axes:

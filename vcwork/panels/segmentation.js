@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.segmentation: compares stored scores with gamma, looks metrics up, draws. Scores nothing.
+// The panel of vcwork.panels.segmentation: compares stored scores with gamma, looks metrics up, draws. Scores nothing.
 
 const STYLE = `
 .vcwork-segmentation .body { display: grid; gap: .6rem 1.4rem; grid-template-columns: minmax(0, 1fr); }
@@ -36,7 +36,7 @@ function runs(labels) {
 }
 
 function render({ model, el }) {
-  const { panel, root, on, undo, colour, redraw, end } = begin({ model, el }, "segmentation", STYLE);
+  const { panel, root, on, undo, looks, redraw, end } = begin({ model, el }, "segmentation", STYLE);
   const tables = {}, silent = {};
   for (const [kind, rows] of Object.entries(panel.tables)) tables[kind] = rows.map(unpackTable);
   for (const [kind, rows] of Object.entries(panel.silent)) silent[kind] = unpackTable(rows);
@@ -238,37 +238,24 @@ function render({ model, el }) {
 
   function draw() {
     if (!root.isConnected || width() < 60) return;
-    const look = Object.fromEntries(["ink", "soft", "card", "line", "mark", "ground"].map((name) => [name, colour(name)]));
+    const look = looks();
     drawLanes(look);
     drawCurve(look);
     if (some) drawSweep(look);
   }
 
-  function drawLanes({ ink, soft, card }) {
+  function drawLanes(look) {
+    const { ink, soft } = look;
     const { truth, predicted } = root.shown, band = 26, p = canvasPen(lanes, width(), 3 * band + 26), known = numbers();
     [["truth", truth], ["predicted", predicted]].forEach(([name, labels], i) => {
-      lane(p, name, i * band + 3, band - 6, ink, card);
+      lane(p, name, x(0), x(seconds()), i * band + 3, band - 6, look);
       if (!labels || !labels.length) empty(p, i * band + 3, band - 6, soft, name === "truth" ? "nobody knows" : "nothing");
       else for (const run of runs(labels)) bar(p, run, known.get(run.label), i * band + 3, band - 6, ink);
     });
-    lane(p, "hit or miss", 2 * band + 3, 10, ink, card);
+    lane(p, "hit or miss", x(0), x(seconds()), 2 * band + 3, 10, look);
     if (truth && predicted.length) hits(p, truth, predicted, 2 * band + 3, soft);
-    const base = 2 * band + 20, step = tick(Math.max(1, seconds()), x(seconds()) - x(0));
-    p.fillStyle = soft;
-    p.textAlign = "center";
-    for (let t = 0; t <= seconds(); t += step) {
-      p.fillRect(x(t), base, 1, 4);
-      p.fillText(panel.unit === "second" ? clock(t) : String(t), x(t), base + 12);
-    }
+    timeAxis(p, x, seconds(), 2 * band + 20, panel.unit, look);
     cursor(p, 2 * band + 14);
-  }
-
-  function lane(p, name, top, h, ink, card) {
-    p.fillStyle = card;
-    p.fillRect(x(0), top, x(seconds()) - x(0), h);
-    p.fillStyle = ink;
-    p.textAlign = "right";
-    p.fillText(name, GUTTER - 6, top + h / 2);
   }
 
   function empty(p, top, h, soft, text) {

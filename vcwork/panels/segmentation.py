@@ -10,7 +10,7 @@ take a second for minutes of video, half a minute for two hours.
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -42,71 +42,79 @@ class Watched:
     truth: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
 class SegmentationStudio(Panel):
     """The best of K steps at every second of some videos, under (window, stride), gamma, repeated labels or not.
 
-    scores: {(window, stride): per video (T, K)}; paper: the paper's gamma with repeated texts (removed, kept), None
-    where fewer than two texts are left; marks: more gammas with a name, such as one chosen on validation videos, of
-    raw scores. The first reading is the one shown first. VcworkError where shapes do not fit. Without scores the panel
-    shows truth and notes.
+    readings: {(window, stride): per video scores (T, K)}, the first one shown first; paper: the paper's gamma with
+    repeated texts removed and kept, None where fewer than two texts are left; marks: more gammas with a name, such as
+    one chosen on validation videos, of raw scores; levels: of the grid of gammas. VcworkError where shapes do not fit.
+    Without readings the panel shows truth and notes.
     """
 
     module = "segmentation.js"
+    videos: Sequence[Watched]
+    steps: Sequence[str]
+    scores: Mapping[Reading, Sequence[np.ndarray]]
+    _: KW_ONLY
+    paper: Mapping[str, float] | None = None
+    marks: Mapping[str, float] = field(default_factory=dict)
+    title: str = ""
+    notes: Sequence[str] = ()
+    unit: str = "second"
+    levels: int = 49
 
-    def __init__(
-        self,
-        videos: Sequence[Watched],
-        steps: Sequence[str],
-        scores: Mapping[Reading, Sequence[np.ndarray]],
-        *,
-        paper: tuple[float, float] | None = None,
-        marks: Mapping[str, float] | None = None,
-        title: str = "",
-        notes: Sequence[str] = (),
-        unit: str = "second",
-        levels: int = 49,
-    ) -> None:
-        if not videos:
+    def __post_init__(self) -> None:
+        if not self.videos:
             raise VcworkError("expected at least one video, got none")
-        self.videos, self.steps = list(videos), list(steps)
-        self.same = segmentation.first_of_same(self.steps)  # (K,)
-        self.title, self.notes, self.unit = title, list(notes), unit
-        self.paper = None if paper is None else {r: round(g, DECIMALS) for r, g in zip(REPEATS, paper, strict=True)}
-        self.marks = {name: round(float(gamma), DECIMALS) for name, gamma in (marks or {}).items()}
-        self.best: dict[Reading, list[np.ndarray]] = {}  # (T,) score of the best step
-        self.step: dict[Reading, list[np.ndarray]] = {}  # (T,) which of the K
-        for reading, rows in scores.items():
-            rows = [self._fitting(reading, video, s) for video, s in zip(self.videos, rows, strict=True)]
-            self.step[reading] = [s.argmax(1) for s in rows]
-            self.best[reading] = [np.round(s.max(1).astype(float), DECIMALS) for s in rows]
         for video in self.videos:
             if video.truth is not None and (video.truth.min() < 0 or video.truth.max() > len(self.steps)):
                 raise VcworkError(f"{video.id}: expected truth from 0 to {len(self.steps)}, got {video.truth.max()}")
-        self.gammas = self._grid(levels)
+        for (window, stride), rows in self.scores.items():
+            if not 1 <= stride <= window:
+                raise VcworkError(f"windows of {window} every {stride} seconds: expected a stride from 1 to the window")
+            for video, scores in zip(self.videos, rows, strict=True):
+                seconds = len(check_scores(scores, f"{video.id}: scores")) if video.truth is None else len(video.truth)
+                if scores.shape != (seconds, len(self.steps)) or not seconds:
+                    raise VcworkError(f"{video.id}: expected scores ({seconds}, {len(self.steps)}), got {scores.shape}")
+                check_scores(scores, f"{video.id}: scores")
+        for name in ("paper", "marks"):
+            named = getattr(self, name)
+            rounded = None if named is None else {text: round(float(gamma), DECIMALS) for text, gamma in named.items()}
+            object.__setattr__(self, name, rounded)
 
-    def _fitting(self, reading: Reading, video: Watched, scores: np.ndarray) -> np.ndarray:
-        window, stride = reading
-        scores = check_scores(scores, f"{video.id}: scores")
-        if not 1 <= stride <= window:
-            raise VcworkError(f"windows of {window} every {stride} seconds: expected a stride from 1 to the window")
-        seconds = len(scores) if video.truth is None else len(video.truth)
-        if scores.shape != (seconds, len(self.steps)) or not seconds:
-            raise VcworkError(f"{video.id}: expected scores ({seconds}, {len(self.steps)}), got {scores.shape}")
-        return scores
+    @cached_property
+    def same(self) -> np.ndarray:
+        """(K,) the first step with the same text."""
+        return segmentation.first_of_same(self.steps)
 
-    def _grid(self, levels: int) -> np.ndarray:
-        """Gammas (G,) from all foreground to all background, the named ones among them, increasing."""
+    @cached_property
+    def step(self) -> dict[Reading, list[np.ndarray]]:
+        """(T,) the best step at every second, by reading and video."""
+        return {reading: [scores.argmax(1) for scores in rows] for reading, rows in self.scores.items()}
+
+    @cached_property
+    def best(self) -> dict[Reading, list[np.ndarray]]:
+        """(T,) its score."""
+        return {
+            reading: [np.round(scores.max(1).astype(float), DECIMALS) for scores in rows]
+            for reading, rows in self.scores.items()
+        }
+
+    @cached_property
+    def gammas(self) -> np.ndarray:
+        """(G,) from all foreground to all background, the named ones among them, increasing."""
         named = [*(self.paper or {}).values(), *self.marks.values()]
         known = np.concatenate([*(b for rows in self.best.values() for b in rows), named])
         if not len(known):
             return np.zeros(0)
         low, high = known.min(), known.max()
         edge = 0.02 * max(high - low, 0.1)
-        return np.unique(np.round([*np.linspace(low - edge, high + edge, levels), *named], DECIMALS))
+        return np.unique(np.round([*np.linspace(low - edge, high + edge, self.levels), *named], DECIMALS))
 
     @property
     def readings(self) -> list[Reading]:
-        return list(self.best)
+        return list(self.scores)
 
     @property
     def repeated(self) -> int:
@@ -116,11 +124,11 @@ class SegmentationStudio(Panel):
     @property
     def start(self) -> dict[str, Any]:
         """What is shown first: the first video and reading, repeats removed, the paper's gamma."""
-        first = self.readings[0] if self.best else (0, 0)
+        window, stride = self.readings[0] if self.scores else (0, 0)
         middle = float(self.gammas[len(self.gammas) // 2]) if len(self.gammas) else 0.0
         gamma = middle if self.paper is None else self.paper["removed"]
-        return {"video": self.videos[0].id, "gamma": gamma, "window": first[0], "stride": first[1],
-                "duplicates": "removed"}  # fmt: skip
+        chosen = {"gamma": gamma, "window": window, "stride": stride, "duplicates": "removed"}
+        return {"video": self.videos[0].id} | chosen
 
     def update(self, video: str, gamma: float, window: int, stride: int, duplicates: str = "removed") -> dict[str, Any]:
         """What the panel shows for a choice; nothing is changed.
@@ -133,7 +141,7 @@ class SegmentationStudio(Panel):
         at = {v.id: i for i, v in enumerate(self.videos)}
         if video not in at:
             raise VcworkError(f"no video {video!r}; expected one of {', '.join(at)}")
-        if (window, stride) not in self.best:
+        if (window, stride) not in self.scores:
             known = ", ".join(f"{w}/{s}" for w, s in self.readings) or "none"
             raise VcworkError(f"windows of {window} every {stride} seconds are not stored; stored: {known}")
         if duplicates not in REPEATS:
@@ -221,7 +229,7 @@ class SegmentationStudio(Panel):
     @cached_property
     def _tables(self) -> dict[str, list[str]]:
         """Metrics at every gamma, by what is done with repeats and by reading; worked out once."""
-        if not self.best:
+        if not self.scores:
             return {}
         kinds = REPEATS if self.repeated else REPEATS[:1]  # without repeats both are the same
         return {
@@ -231,7 +239,7 @@ class SegmentationStudio(Panel):
 
     def _length(self, i: int) -> int:
         truth = self.videos[i].truth
-        return len(self.best[self.readings[0]][i]) if self.best else 0 if truth is None else len(truth)
+        return len(self.best[self.readings[0]][i]) if self.scores else 0 if truth is None else len(truth)
 
     @staticmethod
     def _table(values: Sequence[np.ndarray]) -> str:
@@ -243,11 +251,10 @@ class SegmentationStudio(Panel):
         """The first view without a browser: lanes, the best score with gamma, and every gamma over all videos."""
         fig, (lanes, curve, sweep) = plots.figure(9, 6.2, rows=3, height_ratios=[1, 1.1, 1.7])
         start = self.start
-        if not self.best:
+        if not self.scores:
             plots.timeline(lanes, {"truth": self._spans(self.truth(0, "removed"))}, self._length(0) or None, self.title)
-            curve.set_axis_off()
-            sweep.set_axis_off()
-            curve.text(0.5, 0.5, "\n".join(self.notes) or "no scores to compare", ha="center", va="center")
+            plots.blank(curve, "\n".join(self.notes) or "no scores to compare")
+            plots.blank(sweep, "")
             return fig
         reading, gamma = self.readings[0], start["gamma"]
         predicted = self.labels(0, gamma, reading, "removed")
@@ -260,25 +267,20 @@ class SegmentationStudio(Panel):
         curve.axhline(gamma, color=plots.COLOURS[5], lw=1.3, label=f"gamma = {gamma:.3g}")
         low, high = curve.get_ylim()
         curve.set_ylim(min(low, gamma - 1), max(high, gamma + 1))
-        curve.legend(fontsize=plots.SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02))
+        plots.legend(curve)
         self._draw_sweep(sweep, reading)
         return fig
 
     def _draw_sweep(self, ax: Any, reading: Reading) -> None:
         values = np.array([self.measure(g, reading, "removed")[-1] for g in self.gammas])  # (G, M)
         if np.isnan(values).all():
-            ax.set_axis_off()
-            ax.text(0.5, 0.5, "truth is unknown: nothing can be scored", ha="center", va="center")
+            plots.blank(ax, "truth is unknown: nothing can be scored")
             return
-        for k, name in enumerate(("frame accuracy", "foreground recall", "predicted background", "F1@10")):
-            ax.plot(self.gammas, 100 * values[:, METRICS.index(name)], color=plots.colour(k), lw=1.4, label=name)
-        named = {**({} if self.paper is None else {"paper's rule": self.paper["removed"]}), **self.marks}
-        for k, (name, gamma) in enumerate(named.items()):
-            ax.axvline(gamma, color="black", lw=1.1, ls=("-", "--", ":")[k % 3], label=f"{name}: {gamma:.3g}")
-        ax.set_ylim(0, 102)
-        ax.set_xlabel("gamma", fontsize=plots.SMALL + 1)
-        ax.set_ylabel("percent, all videos", fontsize=plots.SMALL + 1)
-        ax.legend(fontsize=plots.SMALL, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.02))
+        names = ("frame accuracy", "foreground recall", "predicted background", "F1@10")
+        marks = {} if self.paper is None else {"paper's rule": self.paper["removed"]}
+        lines = {name: values[:, METRICS.index(name)] for name in names}
+        plots.over_gamma(ax, self.gammas, lines, marks | dict(self.marks))
+        plots.finish(ax, "", "gamma", "percent, all videos")
 
     def _spans(self, labels: np.ndarray | None) -> list[tuple[float, float, str]]:
         if labels is None:

@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.training: small curves over updates, all read at the same one.
+// The panel of vcwork.panels.training: small curves over updates, all read at the same one.
 
 const STYLE = `
 .vcwork-training .plots { display: grid; gap: .6rem .9rem; grid-template-columns: repeat(3, minmax(0, 1fr));
@@ -45,7 +45,7 @@ function brief(value) {
 }
 
 function render({ model, el }) {
-  const { live, root, on, colour, redraw, end } = begin({ model, el }, "training", STYLE);
+  const { live, root, on, looks, redraw, end } = begin({ model, el }, "training", STYLE);
   let panel = model.get("panel");
   const state = { step: null }; // the update that is read; null: the last
 
@@ -85,7 +85,7 @@ function render({ model, el }) {
   function draw() {
     wide = cells[0].root.clientWidth;
     if (!root.isConnected || wide < 40) return;
-    look = Object.fromEntries(["soft", "card", "line", "mark"].map((name) => [name, colour(name)]));
+    look = looks();
     panel.plots.forEach((plot, i) => drawPlot(plot, cells[i]));
     drawChecks();
     tell();

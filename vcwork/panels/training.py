@@ -144,22 +144,6 @@ class TrainingPanel(Panel, Watcher):
             "similar": [2 * sum(bool(r["retrieved"]) for r in g) > len(g) for g in groups],
         } | {key: [_mean(r.get(key) for r in g) for g in groups] for key in CURVES}
 
-    def update(self, step: int | None = None) -> dict[str, Any]:
-        """What is read at an update: the point that holds it, or else the last; nothing is changed.
-
-        `point`: its place, None before the first record; `values` by curve, None where unknown; `told`: its updates.
-        """
-        points = self.points()
-        if not self.records:
-            return {"point": None, "values": {}, "told": "no update yet"}
-        after = [i for i, end in enumerate(points["to"]) if step is not None and end >= step]
-        i = after[0] if after else len(points["to"]) - 1
-        first, last = points["from"][i] + 1, points["to"][i] + 1
-        which = f"update {first}" if first == last else f"updates {first} to {last}"
-        batches = "similar videos" if points["similar"][i] else "random videos"
-        told = f"{which}, epoch {points['epoch'][i] + 1}, batches of {batches}"
-        return {"point": i, "values": {key: points[key][i] for key in CURVES}, "told": told}
-
     def panel(self) -> dict[str, Any]:
         """All that `training.js` draws, as JSON values."""
         lines = self._lines()
@@ -196,8 +180,7 @@ class TrainingPanel(Panel, Watcher):
         """The same without a browser."""
         if len(self.records) < 2:
             fig, ax = plots.figure(6, 1)
-            ax.set_axis_off()
-            ax.text(0.5, 0.5, self.status or "no curve yet: fewer than two updates", ha="center", va="center")
+            plots.blank(ax, self.status or "no curve yet: fewer than two updates")
             return fig
         fig, axes = plots.figure(9.5, 6.4, rows=3, columns=3)
         x = np.array([r["step"] for r in self.records]) + 1
@@ -213,8 +196,7 @@ class TrainingPanel(Panel, Watcher):
         known = [i for i, r in enumerate(self.records) if all(_known(r.get(key)) for key in curves.values())]
         if not known:
             why = "truth unknown" if "false_negatives" in curves.values() else "not recorded"
-            ax.set_axis_off()
-            ax.text(0.5, 0.5, f"{title}:\n{why}", ha="center", va="center", color=plots.GREY)
+            plots.blank(ax, f"{title}:\n{why}", color=plots.GREY)
             return
         values = {name: np.array([float(self.records[i][key]) for i in known]) for name, key in curves.items()}
         lines = self._lines().get(title, {})
@@ -226,15 +208,12 @@ class TrainingPanel(Panel, Watcher):
     def _draw_checks(self, ax: Any) -> None:
         names = self.panel()["checks"]["names"]
         if not names:
-            ax.set_axis_off()
-            ax.text(0.5, 0.5, "no validation yet", ha="center", va="center", color=plots.GREY)
+            plots.blank(ax, "no validation yet", color=plots.GREY)
             return
         told = [(check["step"] + 1, check[names[0]]) for check in self.checks if names[0] in check]
         ax.plot(*zip(*told, strict=True), marker="o", ms=4, color=plots.colour(0))
-        ax.set_title(f"{names[0]}, after each epoch", fontsize=plots.SMALL + 2)
-        ax.set_xlabel("update", fontsize=plots.SMALL + 1)
-        ax.tick_params(labelsize=plots.SMALL)
-        ax.spines[["top", "right"]].set_visible(False)
+        plots.shape(ax)
+        plots.finish(ax, f"{names[0]}, after each epoch", "update")
 
 
 def read_log(path: Path) -> tuple[list[dict], list[dict]]:

@@ -1,4 +1,4 @@
-// The panel of vcwork.widgets.wall: a card for each video, and a search over the stored sentences. Computes no score.
+// The panel of vcwork.panels.wall: a card for each video, and a search over the stored sentences. Computes no score.
 
 const STYLE = `
 .vcwork-wall .cards { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
@@ -19,11 +19,15 @@ const STYLE = `
 .vcwork-wall .hits { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .92em; }
 `;
 
+// places of the stored sentences that hold all the words, in their order; none for no word
+function placesOf(panel, words) {
+  if (!words.length) return [];
+  return panel.said.flatMap(([text], i) => (words.every((word) => text.toLowerCase().includes(word)) ? [i] : []));
+}
+
 function render({ model, el }) {
   const { panel, root, on, undo, blob, end } = begin({ model, el }, "wall", STYLE);
-  const sheet = fileOf(model, "thumbs");
-  const thumbs = sheet ? blob(sheet, "image/jpeg") : "";
-  const folded = panel.said.map((one) => one[0].toLowerCase());
+  const thumbs = sheetUrl(model, panel, blob);
   const cards = [];
 
   // a link to a video's own page, at a second where one is meant; plain text where it has no page
@@ -41,7 +45,7 @@ function render({ model, el }) {
 
   function cardOf(card, place) {
     const made = node("div", { className: "card" });
-    made.append(thumbnail(thumbs, panel.thumbs, place, 72));
+    made.append(thumbnail(thumbs, panel.sheet, place, 72));
     made.append(node("div", { className: "name" }, link(place, null, card.id)));
     const captions = card.captions === 1 ? "1 caption" : `${card.captions} captions`;
     made.append(node("div", { className: "soft", textContent: `${time(card.seconds)} · ${card.captions ? captions : "no captions"}` }));
@@ -49,7 +53,7 @@ function render({ model, el }) {
     if (card.near.length) {
       const near = node("div", { className: "near" }, node("span", { className: "soft", textContent: "like it" }));
       for (const [other, cosine] of card.near) {
-        const one = link(other, null, thumbnail(thumbs, panel.thumbs, other, 28), cosine.toFixed(2));
+        const one = link(other, null, thumbnail(thumbs, panel.sheet, other, 28), cosine.toFixed(2));
         one.title = panel.cards[other].id;
         one.setAttribute("aria-label", `${panel.cards[other].id}, ${cosine.toFixed(2)}`);
         near.append(one);
@@ -83,8 +87,7 @@ function render({ model, el }) {
   const found = node("ol");
 
   function search() {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const places = words.length ? folded.flatMap((text, i) => (words.every((word) => text.includes(word)) ? [i] : [])) : [];
+    const words = wordsOf(input.value), places = placesOf(panel, words);
     found.replaceChildren(...places.slice(0, panel.most).map(sentence));
     const meant = new Set(places.map((i) => panel.said[i][1]));
     cards.forEach((card, place) => card.classList.toggle("meant", meant.has(place)));

@@ -7,7 +7,8 @@ Known gaps: only stored sentences can be found here; another one needs the model
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 
 from vcwork.base.errors import VcworkError
 from vcwork.panels import plots
-from vcwork.panels.base import Panel, sheet
+from vcwork.panels.base import Panel, Pictures
 
 MOST_SHOWN = 60  # sentences listed at once
 SIDE = 96  # pixels of a thumbnail
@@ -33,6 +34,10 @@ class Card:
     notes: tuple[str, ...] = ()
     near: tuple[tuple[int, float], ...] = ()
 
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\w./-]*", self.page, re.ASCII):
+            raise VcworkError(f"{self.id}: expected a plain relative address, got {self.page!r}")
+
 
 @dataclass(frozen=True)
 class Said:
@@ -47,67 +52,42 @@ class Said:
     hits: tuple[tuple[int, float, float, float, float], ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
 class VideoWall(Panel):
-    """Cards and thumbnails, one for one, and stored sentences; pictures (H, W, 3) uint8, or None for a grey one.
+    """Cards and thumbnails, one for one, and stored sentences; thumbs (H, W, 3) uint8, or None for a grey one.
 
-    VcworkError where a card or sentence names a video that is not there, for another number of pictures, and for a
-    page that is not a plain relative address.
+    VcworkError where a card or sentence names a video that is not there, and for another number of thumbs.
     """
 
     module = "wall.js"
+    side = SIDE
+    cards: Sequence[Card]
+    thumbs: Sequence[np.ndarray | None]
+    said: Sequence[Said] = ()
+    _: KW_ONLY
+    title: str = ""
+    notes: Sequence[str] = ()
 
-    def __init__(
-        self,
-        cards: Sequence[Card],
-        pictures: Sequence[np.ndarray | None],
-        said: Sequence[Said] = (),
-        *,
-        title: str = "",
-        notes: Sequence[str] = (),
-    ) -> None:
-        self.cards, self.said, self.title, self.notes = list(cards), list(said), title, list(notes)
-        if len(pictures) != len(self.cards):
-            raise VcworkError(f"expected a picture or None for each of {len(self.cards)} videos, got {len(pictures)}")
-        grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
-        self.pictures = [grey if picture is None else np.asarray(picture) for picture in pictures]
+    def __post_init__(self) -> None:
+        if len(self.thumbs) != len(self.cards):
+            raise VcworkError(
+                f"expected a picture or None for each of {len(self.cards)} videos, got {len(self.thumbs)}"
+            )
         named = [j for card in self.cards for j, _ in card.near]
         named += [place for one in self.said for place in (one.video, *(hit[0] for hit in one.hits))]
-        for card in self.cards:
-            if not re.fullmatch(r"[\w./-]*", card.page, re.ASCII):
-                raise VcworkError(f"{card.id}: expected a plain relative address, got {card.page!r}")
-        for place in named:
-            if not 0 <= place < len(self.cards):
-                raise VcworkError(f"expected places of {len(self.cards)} videos, got {place}")
+        if wrong := [place for place in named if not 0 <= place < len(self.cards)]:
+            raise VcworkError(f"expected places of {len(self.cards)} videos, got {wrong[0]}")
 
-    def update(self, query: str) -> dict[str, Any]:
-        """Places of the stored sentences that hold every word of the query, in their order; nothing is changed.
-
-        `found` are at most MOST_SHOWN of them, `count` how many there are, `note` what has to be said instead.
-        """
-        words = query.lower().split()
-        answer = {"found": [], "count": 0, "note": ""}
-        if not words:
-            return answer
-        if not self.said:
-            return answer | {"note": "Nothing is said in these videos: no captions were found."}
-        found = [i for i, one in enumerate(self.said) if all(word in one.text.lower() for word in words)]
-        note = "" if found else f"None of {len(self.said)} stored sentences has these words."
-        return {"found": found[:MOST_SHOWN], "count": len(found), "note": note}
+    @cached_property
+    def pictures(self) -> Pictures:
+        """One of each card."""
+        grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
+        return {i: [grey if thumb is None else np.asarray(thumb)] for i, thumb in enumerate(self.thumbs)}
 
     def panel(self) -> dict[str, Any]:
-        """All that `wall.js` draws."""
-        _, where = sheet(self.pictures, SIDE)
+        """All that `wall.js` draws and searches."""
         said = [[one.text, one.video, one.start_s, one.hits] for one in self.said]
-        return self.common() | {
-            "cards": [asdict(card) for card in self.cards],
-            "said": said,
-            "thumbs": where,
-            "most": MOST_SHOWN,
-        }
-
-    def media(self) -> dict[str, bytes]:
-        """The thumbnails on one picture."""
-        return {"thumbs": sheet(self.pictures, SIDE)[0]} if self.cards else {}
+        return self.common() | {"cards": [asdict(card) for card in self.cards], "said": said, "most": MOST_SHOWN}
 
     def figure(self) -> Figure:
         """The first videos' thumbnails with their names."""
@@ -117,11 +97,11 @@ class VideoWall(Panel):
         fig, axes = plots.figure(9, 1.9 * rows + 0.4, rows, columns, squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
-        for ax, card, picture in zip(axes.flat, self.cards[:n], self.pictures, strict=False):
-            ax.imshow(picture)
-            ax.set_title(card.id if len(card.id) <= 22 else f"{card.id[:21]}…", fontsize=plots.SMALL)
+        for i, ax in zip(range(n), axes.flat, strict=False):
+            ax.imshow(self.pictures[i][0])
+            ax.set_title(plots.short(self.cards[i].id, 22), fontsize=plots.SMALL)
         if not n:
-            axes.flat[0].text(0.5, 0.5, "\n".join(self.notes) or "no video", ha="center", va="center")
+            plots.blank(axes.flat[0], "\n".join(self.notes) or "no video")
         return fig
 
     def words(self) -> str:

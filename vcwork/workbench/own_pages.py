@@ -2,12 +2,11 @@
 
 Each is one HTML file that needs neither kernel nor network, written in one step and only when something in it has
 changed. A clip is encoded once, small and in a codec that browsers play, and kept in the cache with its thumbnail.
-Known gaps: as of the clips (`vcwork.panels.make_alignment`): no sound, the middle square, nothing over half an hour.
+Known gaps: as of the clips (`vcwork.panels.clips`): no sound, the middle square, nothing over half an hour.
 Beyond MOST_SENTENCES the wall's search knows only the first sentences of each video. The wall finds stored sentences by
 their words, not by their meaning: that needs the model.
 """
 
-import html
 import io
 import os
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from PIL import Image
 from tqdm.auto import tqdm
 
@@ -27,7 +27,8 @@ from vcwork.data.corpus import Video
 from vcwork.data.video import codec_of, frames_at
 from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
-from vcwork.panels.make_alignment import clip_of, explore
+from vcwork.panels.clips import clip_of
+from vcwork.panels.make_alignment import explore
 from vcwork.panels.wall import SIDE, Card, Said, VideoWall
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
@@ -191,12 +192,16 @@ def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int
     video = own.corpus[id]
     alone = replace(own.corpus, videos={id: replace(video, video=None)})  # the clip is there already
     panel = explore(alone, own.store, own.encoder, id, video.split, library=own.library, top=top)
-    panel.notes = [*_about(own, id), *(n for n in panel.notes if not n.startswith("No video: ")), *clip.notes]
-    panel.video, panel.opener = clip.mp4, None  # no kernel opens another video here: its page does
-    panel.pages = {other: f"{plain_name(other)}.html" for other in own.ids}
+    panel = replace(
+        panel,
+        video=replace(panel.video, clip=clip.mp4),
+        notes=[*_about(own, id), *(n for n in panel.notes if not n.startswith("No video: ")), *clip.notes],
+        opener=None,  # no kernel opens another video here: its page does
+        pages={other: f"{plain_name(other)}.html" for other in own.ids},
+    )
     with atomic_write(page) as file:
         file.write(_with_links(panel, near))
-    found = {"key": key, "seconds": panel.seconds, "notes": panel.notes, "said": list(_said(own, id, panel))}
+    found = {"key": key, "seconds": panel.video.seconds, "notes": panel.notes, "said": list(_said(own, id, panel))}
     write_json(record, found)
     return found
 
@@ -231,12 +236,12 @@ def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
 
 def _with_links(panel: AlignmentExplorer, near: list[tuple[str, float]]) -> str:
     """The panel's page, with a way to the others above it, and a jump to the second that a link names."""
-    links = ['<a href="../index.html">all videos</a>']
+    links = [Markup('<a href="../index.html">all videos</a>')]
     if near:
-        links.append("<span>most like it:</span>")
-    links += [f'<a href="{plain_name(id)}.html">{html.escape(id)} ({cosine:.2f})</a>' for id, cosine in near]
-    above = f'<nav style="{_STYLE}">{" ".join(links)}</nav>\n<script type="module">{_JUMP}</script>\n'
-    return panel.page().replace("<body>\n", f"<body>\n{above}", 1)
+        links.append(Markup("<span>most like it:</span>"))
+    links += [Markup('<a href="{}.html">{} ({:.2f})</a>').format(plain_name(id), id, cosine) for id, cosine in near]
+    above = Markup('<nav style="{}">{}</nav>\n').format(_STYLE, Markup(" ").join(links))
+    return panel.page(above + Markup(f'<script type="module">{_JUMP}</script>\n'))
 
 
 def _remove_others(own: Own) -> None:

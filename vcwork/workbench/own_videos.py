@@ -26,9 +26,9 @@ from vcwork.data.store import Contract, FeatureStore, open_store
 from vcwork.encoders.encode import encode_seconds
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
-from vcwork.panels.make_alignment import Ask
 from vcwork.search.index import VideoIndex
-from vcwork.tasks.moments import Moment
+from vcwork.search.library import Found, find_moments
+from vcwork.search.sentence import understood
 from vcwork.training.workspace import prepare
 from vcwork.workbench.own_folder import digests, listed, look_at, place_of
 
@@ -316,7 +316,7 @@ def nearest(vectors: np.ndarray, k: int = 4) -> list[list[tuple[int, float]]]:
 # ----------------------------------------------------------------------------------------------------------- asking
 
 
-def ask_all(own: Own, sentence: str, top: int = 5) -> tuple[list[tuple[str, Moment]], str]:
+def ask_all(own: Own, sentence: str, top: int = 5) -> tuple[list[Found], str]:
     """The best moments of all videos for a sentence, best first, and what has to be said of the answer.
 
     VcworkError without words or checkpoint, and where the model knows none of the words.
@@ -325,9 +325,8 @@ def ask_all(own: Own, sentence: str, top: int = 5) -> tuple[list[tuple[str, Mome
         raise VcworkError("the query has no words")
     if own.library is None:
         raise VcworkError(NO_CHECKPOINT)
-    nothing = np.zeros((1, own.encoder.model.config.embedding), np.float32)
-    asked = Ask(own.encoder, nothing, own.library, top)(" ".join(sentence.split()))
-    return list(asked.elsewhere), asked.note
+    text, note = understood(own.encoder, " ".join(sentence.split()))  # (D,)
+    return find_moments(own.library, text, top, videos=top), note
 
 
 def said_in(own: Own, sentence: str, top: int = 5) -> list[tuple[str, float, str]]:
@@ -355,7 +354,8 @@ def answers(own: Own, queries: Sequence[str], top: int = 5) -> tuple[list[str], 
                 hits, note = ask_all(own, query, top)
             except VcworkError as error:
                 hits, note = [], str(error)
-            found = [f"{clock(m.start_s):>7} to {clock(m.end_s)}  {id}  (score {m.score:.2f})" for id, m in hits]
+            moments = [(hit.video, hit.moment) for hit in hits]
+            found = [f"{clock(m.start_s):>7} to {clock(m.end_s)}  {id}  (score {m.score:.2f})" for id, m in moments]
         lines += [f"  {i}. {line}" for i, line in enumerate(found, 1)] or ["  nothing found"]
         lines += [f"  {note}"] if note else []
         all_answered &= bool(found)

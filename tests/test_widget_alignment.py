@@ -14,23 +14,24 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import open_corpus
 from vcwork.data.store import open_store
-from vcwork.data.video import write_mp4
+from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
-from vcwork.panels.base import as_script, someone_watches
-from vcwork.panels.make_alignment import Ask, clip_of, explore, steps_of, unknown_words
+from vcwork.panels.base import Narrated, as_script, someone_watches
+from vcwork.panels.make_alignment import asking, explore, explore_query, steps_of
 from vcwork.search.library import build_library
+from vcwork.search.sentence import unknown_words
 from vcwork.tasks.moments import Moment
 from vcwork.training.workspace import prepare
 
 SCORES = np.array([[0, 0, 4, 3, 0, 0], [1, 1, 1, 1, 1, 1.0]])
+VIDEO = Narrated("a", 6, [(0, 2, "hello again")], [(2, 4, "cut the onion")])
+HELLO = Row("hello again")
 
 
 @pytest.fixture
 def panel():
-    rows = [Row("cut the onion", "steps", truth=((2, 4),), elsewhere=(("b", Moment(7, 9, 7.5, 5)),)), "hello again"]
-    return AlignmentExplorer(
-        SCORES, rows, captions=[(0, 2, "hello again")], truth=[(2, 4, "cut the onion")], title="kitchen", top=2
-    )
+    rows = [Row("cut the onion", "steps", truth=((2, 4),), elsewhere=(("b", Moment(7, 9, 7.5, 5)),)), HELLO]
+    return AlignmentExplorer(VIDEO, rows, SCORES, title="kitchen", top=2)
 
 
 def test_stored_sentence_answers_with_its_row_and_moments(panel):
@@ -62,7 +63,7 @@ def test_new_sentence_is_asked_and_faults_become_notes(panel):
             raise VcworkError("no known word")
         return Asked(np.arange(3 if sentence == "short" else 6.0), note="one word left out")
 
-    panel.ask = ask
+    panel = replace(panel, ask=ask)
     before = panel.panel()
     answer = panel.update("fry it")
     assert answer["scores"] == [0, 1, 2, 3, 4, 5] and answer["moments"][0]["peak_s"] == 5.5
@@ -80,9 +81,9 @@ def test_messages_of_the_page(panel):
 
 
 def test_another_video_is_opened_whole(panel):
-    other = AlignmentExplorer(np.array([[0, 9, 0.0]]), ["pour the tea"], title="b", video_id="b", video=b"clip",
+    other = AlignmentExplorer(Narrated("b", 3, clip=b"clip"), [Row("pour the tea")], np.array([[0, 9, 0.0]]), title="b",
                               ask=lambda sentence: Asked(np.array([5, 0, 1.0])))  # fmt: skip
-    panel.opener, panel.videos, panel.video_id = {"b": other}.__getitem__, ["a", "b"], "a"
+    panel = replace(panel, opener={"b": other}.__getitem__, videos=["a", "b"])
     assert panel.panel()["videos"] == ["a", "b"] and panel.panel()["video"] == "a"
     opened = panel.open("b", 7.5, "pour the TEA")
     assert opened["panel"] == other.panel() and opened["media"] == {"video": b"clip"} and opened["note"] == ""
@@ -101,12 +102,11 @@ def test_another_video_is_opened_whole(panel):
 
 
 def test_pages_of_other_videos_are_plain_names(panel):
-    panel.pages = {"b": "b-1.html", "never found": "c.html"}
-    assert panel.panel()["pages"] == {"b": "b-1.html"}
+    pages = {"b": "b-1.html", "never found": "c.html"}
+    assert replace(panel, pages=pages).panel()["pages"] == {"b": "b-1.html"}
     for page in ("javascript:alert(1)//.html", "../b.html", "https://b.html", "b.html#x", ".html"):
-        panel.pages = {"b": page}
         with pytest.raises(VcworkError, match="plain file names"):
-            panel.panel()
+            replace(panel, pages={"b": page})
 
 
 def test_a_video_that_does_not_open_is_said(panel):
@@ -116,7 +116,7 @@ def test_a_video_that_does_not_open_is_said(panel):
         raise VcworkError(f"no video {video_id!r} among 2")
 
     assert "knows no other video" in panel.open("b")["note"] and panel.panel()["videos"] == []
-    panel.opener = opener
+    panel = replace(panel, opener=opener)
     gone = panel.open("gone", 3, "hello again")
     assert gone["panel"] is None and gone["media"] == {} and gone["answer"] is None
     assert "gone cannot be opened: No such file" in gone["note"] and "moved" in gone["note"]
@@ -136,34 +136,39 @@ def test_scores_travel_as_sixteen_bit_steps(panel):
 
 
 def test_data_never_becomes_code():
-    panel = AlignmentExplorer(SCORES[:1], [NASTY], captions=[(0, 1, NASTY)], truth=[(0, 1, NASTY)], title=NASTY,
-                              notes=[NASTY])  # fmt: skip
+    video = Narrated(NASTY, 6, [(0, 1, NASTY)], [(0, 1, NASTY)])
+    panel = AlignmentExplorer(video, [Row(NASTY)], SCORES[:1], title=NASTY, notes=[NASTY])
     check_text_stays_text(panel)
     literal = as_script({"text": NASTY})
     assert json.loads(literal) == {"text": NASTY} and not re.search(r"[<>&\u2028]", literal)
 
 
 def test_page_needs_no_network_and_its_module_is_valid(panel, tmp_path):
-    panel.video = b"not really an mp4"
+    panel = replace(panel, video=replace(VIDEO, clip=b"not really an mp4"))
     assert base64.b64encode(b"not really an mp4").decode() in panel.page()
     check_page(panel, tmp_path)
 
 
 def test_shapes_and_times_that_do_not_fit_are_refused():
-    for scores, rows, more, told in (
-        (SCORES, ["one"], {}, "of 1 sentences"),
-        (SCORES[0], ["one"], {}, "expected scores"),
-        (np.zeros((0, 0)), [], {}, "T >= 1"),
-        (SCORES * np.nan, ["a", "b"], {}, "NaN|finite"),
-        (SCORES, ["a", "b"], {"truth": [(3, 2, "back")]}, "'back'"),
-        (SCORES, ["a", "b"], {"captions": [(0, np.inf, "for ever")]}, "for ever"),
+    for seconds, rows, scores, told in (
+        (6, [HELLO], SCORES, r"\(1, 6\) of .* got \(2, 6\)"),
+        (6, [HELLO], SCORES[0], "expected scores"),
+        (0, [], np.zeros((0, 0)), "T >= 1"),
+        (6, [HELLO, HELLO], SCORES * np.nan, "NaN|finite"),
     ):
         with pytest.raises(VcworkError, match=told):
-            AlignmentExplorer(scores, rows, **more)
+            AlignmentExplorer(Narrated("a", seconds), rows, scores)
+    for spans, told in (([(3, 2, "back")], "'back'"), ([(0, np.inf, "for ever")], "for ever")):
+        with pytest.raises(VcworkError, match=told):
+            Narrated("a", 6, spans)
+        with pytest.raises(VcworkError, match=told):
+            Narrated("a", 6, truth=spans)
+        with pytest.raises(VcworkError, match=told):
+            AlignmentExplorer(VIDEO, [HELLO], SCORES[:1], prediction=spans)
 
 
 def test_a_panel_without_sentences_still_shows(panel):
-    empty = AlignmentExplorer(np.zeros((0, 9)), [], notes=["No checkpoint."])
+    empty = AlignmentExplorer(Narrated("a", 9), [], np.zeros((0, 9)), notes=["No checkpoint."])
     assert empty.panel()["rows"] == [] and empty.png().startswith(b"\x89PNG") and "No checkpoint." in empty.html()
     assert panel.png().startswith(b"\x89PNG")
 
@@ -192,11 +197,16 @@ def ws():
     return prepare()
 
 
-def test_explore_makes_the_arrays_of_a_video(ws):
-    library = build_library(ws.encoder, {v.id: ws.store[v.id] for v in ws.corpus.split("test")}, per="second")
+@pytest.fixture(scope="module")
+def held(ws):
+    return {v.id: ws.store[v.id] for v in ws.corpus.split("test")}
+
+
+def test_explore_makes_the_arrays_of_a_video(ws, held):
+    library = build_library(ws.encoder, held, per="second")
     panel = explore(ws.corpus, ws.store, ws.encoder, library=library, top=3)
     video = ws.corpus.split("test")[0]
-    assert panel.title == video.id and panel.seconds == ws.store.lengths[video.id] and panel.unit == "second"
+    assert panel.title == video.id and panel.video.seconds == ws.store.lengths[video.id] and panel.unit == "second"
     assert [r.text for r in panel.rows if r.kind == "what is said"] == [c.text for c in ws.corpus.captions(video.id)]
     segment_of = dict(enumerate(ws.corpus.truth(video.id)["caption_segment"]))
     raw = [i for i, _ in ws.corpus.indexed_captions(video.id)]
@@ -209,36 +219,32 @@ def test_explore_makes_the_arrays_of_a_video(ws):
     best = max(m.score for _, m in steps[0].elsewhere)
     assert best >= panel.scores[panel.rows.index(steps[0])].max() - 1e-4, "the library holds this video, too"
     asked = panel.update(steps[0].text.upper() + " now")
-    assert len(asked["scores"]) == panel.seconds and asked["row"] is None and len(asked["elsewhere"]) == 3
+    assert len(asked["scores"]) == panel.video.seconds and asked["row"] is None and len(asked["elsewhere"]) == 3
 
 
 def test_gamma_decides_what_is_predicted(ws):
     low, high = (explore(ws.corpus, ws.store, ws.encoder, gamma=g, max_kb=1) for g in (-1e9, 1e9))
-    assert high.prediction == [] and sum(end - start for start, end, _ in low.prediction) == low.seconds
-    assert any("does not fit" in note for note in low.notes) and low.video is None
+    assert high.prediction == [] and sum(end - start for start, end, _ in low.prediction) == low.video.seconds
+    assert any("does not fit" in note for note in low.notes) and low.video.clip is None
 
 
-def test_what_is_missing_is_said_in_the_panel(ws, tmp_path):
+def test_what_is_missing_is_said_in_the_panel(ws):
     video = ws.corpus.split("test")[0]
     for change, told in (({"video": None}, "No video"), ({"captions": None}, "No captions")):
         corpus = replace(ws.corpus, videos={video.id: replace(video, **change)}, _raw={})
         assert any(told in note for note in explore(corpus, ws.store, ws.encoder, video.id).notes)
-    (tmp_path / "broken.mp4").write_bytes(b"no video at all")
-    corpus = replace(ws.corpus, videos={video.id: replace(video, video=tmp_path / "broken.mp4")})
-    clip, notes = clip_of(corpus, corpus[video.id])
-    assert clip is None and "broken.mp4" in notes[0] and str(tmp_path) not in notes[0]
     blind = explore(ws.corpus, ws.store, None, video.id)
-    assert blind.rows == [] and any("No checkpoint" in note for note in blind.notes) and blind.captions
+    assert blind.rows == [] and any("No checkpoint" in note for note in blind.notes) and blind.video.captions
     with pytest.raises(VcworkError, match="no video 'nobody'"):
         explore(ws.corpus, ws.store, ws.encoder, "nobody")
 
 
-def test_a_moment_of_another_video_opens(ws):
-    library = build_library(ws.encoder, {v.id: ws.store[v.id] for v in ws.corpus.split("test")}, per="second")
+def test_a_moment_of_another_video_opens(ws, held):
+    library = build_library(ws.encoder, held, per="second")
     panel = explore(ws.corpus, ws.store, ws.encoder, library=library)
-    assert panel.videos == [v.id for v in ws.corpus.split("test")] and panel.video_id == panel.videos[0]
+    assert panel.videos == [v.id for v in ws.corpus.split("test")] and panel.video.id == panel.videos[0]
     row = panel.rows[0]
-    video, moment = next((video, moment) for video, moment in row.elsewhere if video != panel.video_id)
+    video, moment = next((video, moment) for video, moment in row.elsewhere if video != panel.video.id)
     opened = panel.open(video, moment.peak_s, row.text)
     assert opened["panel"]["title"] == video and opened["media"]["video"][4:8] == b"ftyp"
     scores = opened["answer"]["scores"]
@@ -262,14 +268,6 @@ def test_a_corpus_that_moved_is_said_in_the_panel(ws, tmp_path):
     assert shut["panel"] is None and "was the corpus moved?" in shut["note"] and str(tmp_path) not in shut["note"]
 
 
-def test_another_shape_becomes_a_small_square_clip(ws, tmp_path):
-    rng = np.random.default_rng(0)
-    write_mp4(tmp_path / "wide.mp4", rng.integers(0, 255, (40, 128, 256, 3), dtype=np.uint8), 20)
-    video = replace(ws.corpus.split("test")[0], video=tmp_path / "wide.mp4")
-    clip, notes = clip_of(ws.corpus, video)
-    assert clip[4:8] == b"ftyp" and "middle square: 128 pixels, 10 frames" in notes[0]
-
-
 def test_words_that_the_model_does_not_know():
     tokenizer = Tokenizer.train(["cut the onion", "cut the onion with a knife", "a knife"])
     assert unknown_words(tokenizer, ["cut", "fou", "a", "onion", "%"]) == ["fou", "%"]
@@ -277,8 +275,39 @@ def test_words_that_the_model_does_not_know():
 
 
 def test_a_query_of_no_known_words_is_refused_with_a_reason(ws):
-    ask = Ask(ws.encoder, np.ones((4, ws.encoder.model.config.embedding), np.float32))
+    ask = asking(ws.encoder, np.ones((4, ws.encoder.model.config.embedding), np.float32))
     with pytest.raises(VcworkError, match="none of these words"):
         ask("xqzt wkvv")
     known = ws.corpus.captions(ws.corpus.split("train")[0].id)[0].text.split()[0]
     assert "xqzt" in ask(f"{known} xqzt").note and ask(f"{known} xqzt").scores.shape == (4,)
+
+
+def test_a_query_opens_at_the_best_second_of_all_videos(ws, held):
+    library = build_library(ws.encoder, held, per="second")
+    for video in list(held)[:4]:
+        step = ws.corpus[video].segments[0].step
+        sentence = ws.corpus.steps[step]
+        panel = explore_query(ws.corpus, ws.store, ws.encoder, f"  {sentence} ", library)
+        text = encode_text(ws.encoder, [sentence])[0]
+        curves = {v: encode_seconds(ws.encoder, held[v]) @ text for v in held}
+        best = max(curves, key=lambda v: curves[v].max())
+        assert panel.title == best and panel.rows[0].text == sentence
+        np.testing.assert_allclose(panel.scores[0], curves[best], rtol=1e-4, atol=1e-4)
+        spans = [(s.start_s, s.end_s) for s in ws.corpus[best].segments if s.step == step]
+        assert list(panel.rows[0].truth) == spans
+        assert [row.text for row in panel.rows].count(sentence) == 1
+        assert panel.panel()["first"] == 0
+        answer = panel.update(sentence)
+        assert answer["row"] == 0 and answer["elsewhere"][0]["video"] == best
+
+
+def test_other_sentences_and_what_cannot_be_asked(ws, held):
+    library = build_library(ws.encoder, held, per="second")
+    panel = explore_query(ws.corpus, ws.store, ws.encoder, "Open the window", library)
+    assert panel.rows[0].truth == () and any(row.truth for row in panel.rows) and panel.panel()["first"] == 0
+    assert any("does not show what was asked for" in note for note in panel.notes)
+    with pytest.raises(VcworkError, match="expected a sentence"):
+        explore_query(ws.corpus, ws.store, ws.encoder, "  ", library)
+    windows = build_library(ws.encoder, held, per="window", window_s=8)
+    with pytest.raises(VcworkError, match="one vector a second"):
+        explore_query(ws.corpus, ws.store, ws.encoder, "Open the window", windows)
