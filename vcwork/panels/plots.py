@@ -444,7 +444,7 @@ def score_matrix(ax: Axes, scores: np.ndarray, videos: Sequence, title: str = ""
         ax.axhline(edge, color="white", lw=0.5)
         ax.axvline(edge, color="white", lw=0.5)
     ax.figure.colorbar(image, ax=ax, label="score (dot product)")
-    return _finish(ax, title, "clip n", "sentence q")
+    return finish(ax, title, "clip n", "sentence q")
 
 
 def recall_curves(ax: Axes, curves: Mapping[str, np.ndarray], title: str = "") -> Axes:
