@@ -124,7 +124,14 @@ def test_tracked_files_are_small_and_no_output(root: Path) -> None:
             root / "tests" / "data" / "reference"
         )  # floats of the original system: 3.3 MB in all
         assert path.stat().st_size < (1_700_000 if recorded else 1_500_000), f"{path.relative_to(root)} is large"
-        assert path.relative_to(root).parts[0] not in ("outputs", ".venv")
+        assert path.relative_to(root).parts[0] not in ("outputs", ".venv") or path == root / "outputs/README.md"
+
+
+def test_runs_have_a_place_that_git_leaves_alone(root: Path) -> None:
+    """A clone has `outputs/` with a word of what comes there; runs themselves are ignored."""
+    assert root / "outputs/README.md" in tracked(root)
+    ignored = subprocess.run(["git", "check-ignore", "-q", "outputs/lab-1/run.json"], cwd=root)
+    assert ignored.returncode == 0
 
 
 def test_code_and_notebooks_are_lint_free(root: Path) -> None:

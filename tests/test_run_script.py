@@ -1,8 +1,10 @@
 """The `run` script with a pretended Python and uv: what is set up when, and what a failure leaves behind."""
 
 import os
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ class Copy:
     """A copy of the project's set-up files beside pretended programs."""
 
     def __init__(self, root: Path, folder: Path, uv: bool = True) -> None:
-        self.folder, self.calls = folder / "a project", folder / "calls"
+        self.root, self.folder, self.calls = root, folder / "a project", folder / "calls"
         self.programs = folder / "programs"
         self.programs.mkdir(parents=True)
         (self.folder / "notebooks").mkdir(parents=True)
@@ -118,7 +120,9 @@ def test_an_old_python_is_named(copy: Copy) -> None:
 
 def test_tests_run_library_and_notebooks_or_what_is_named(copy: Copy) -> None:
     copy.run("test")
-    assert copy.called("python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests notebooks")
+    assert copy.called(
+        "python -m pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 300 tests notebooks"
+    )
     copy.run("test", "tests/test_x.py", "-k", "a b")
     assert copy.called("python -m pytest tests/test_x.py -k a b")
 
@@ -136,11 +140,44 @@ def test_exit_codes_reach_the_caller(copy: Copy) -> None:
     assert copy.run("workbench").returncode == 130
 
 
-def test_help_needs_no_set_up_and_an_unknown_command_is_refused(copy: Copy) -> None:
+def test_help_needs_no_set_up_and_an_unknown_command_is_one_sentence(copy: Copy) -> None:
     done = copy.run("help")
     assert done.returncode == 0 and "workbench" in done.stdout and not (copy.folder / ".venv").exists()
     wrong = copy.run("wrokbench")
-    assert wrong.returncode == 2 and "unknown command: wrokbench" in wrong.stderr
+    assert wrong.returncode == 2 and wrong.stderr == "run: unknown command: wrokbench (./run help lists them)\n"
+
+
+def test_every_command_of_the_library_is_one_of_the_script(copy: Copy) -> None:
+    told = subprocess.run([sys.executable, "-m", "vcwork", "--help"], cwd=copy.root, capture_output=True, text=True)
+    commands = re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE)
+    assert {"list", "check", "explore", "convert", "pretrain", "run"} <= set(commands)
+    listed = copy.run("help").stdout
+    for command in commands:
+        if command != "run":  # `workbench` and `profile` are
+            assert copy.run(command, "a b").returncode == 0
+            assert copy.called(f"python -m vcwork {command} a b")
+            assert re.search(rf"\b{command}\b", listed), f"./run help leaves out {command}"
+
+
+def test_lint_looks_at_everything_and_fails_with_any(copy: Copy) -> None:
+    copy.run("setup")
+    contracts = copy.folder / ".venv" / "bin" / "lint-imports"
+    for code in (0, 1):
+        contracts.write_text(f"#!/bin/sh\nexit {code}\n")
+        contracts.chmod(0o755)
+        assert copy.run("lint").returncode == code
+        for what in ("ruff check", "ruff format --check", "mypy"):
+            assert copy.called(f"python -m {what}"), what
+
+
+@pytest.mark.parametrize("flag", ["-S", "-I"])
+def test_outside_the_environment_one_sentence_says_what_to_do(root: Path, flag: str, tmp_path: Path) -> None:
+    """`-S`: no site packages at all; `-I` with a made path: an isolated Python that has the source and nothing else."""
+    start = f"import sys, runpy; sys.path[:] = [p for p in sys.path if 'site-packages' not in p] + [{str(root)!r}]; "
+    start += "sys.argv = ['vcwork', 'list']; runpy.run_module('vcwork', run_name='__main__', alter_sys=True)"
+    done = subprocess.run([sys.executable, flag, "-c", start], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and "./run setup" in done.stderr and "no package" in done.stderr
 
 
 def test_scripts_are_executable(root: Path) -> None:

@@ -8,11 +8,26 @@ import signal
 import sys
 from pathlib import Path
 
-from vcwork.base.errors import VcworkError
-from vcwork.base.files import project_root, resolve
-from vcwork.data.backbones import weights as fetch
-from vcwork.workbench import profiles
-from vcwork.workbench.parameters import read_parameters
+
+def outside(error: ModuleNotFoundError) -> str:
+    """What to do about a missing package; the error itself where the package is our own."""
+    if not error.name or error.name.partition(".")[0] == "vcwork":
+        raise error
+    return (
+        f"vcwork: {sys.executable} has no package {error.name!r}; use the project's environment: ./run COMMAND, or "
+        ".venv/bin/python -m vcwork COMMAND after ./run setup"
+    )
+
+
+try:
+    from vcwork.base.errors import VcworkError
+    from vcwork.base.files import project_root, resolve
+    from vcwork.data.backbones import weights as fetch
+    from vcwork.workbench import profiles
+    from vcwork.workbench.parameters import read_parameters
+except ModuleNotFoundError as error:
+    print(outside(error), file=sys.stderr)
+    sys.exit(2)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         return options.do(options)
     except VcworkError as error:
         print(f"vcwork: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:  # what only one command needs
+        print(outside(error), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vcwork: interrupted", file=sys.stderr)
