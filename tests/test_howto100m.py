@@ -14,22 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import sha256_arrays
 from vcwork.core.batches import PairData, caption_track
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.loop import pretrain
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.captions import deduplicate, read_captions
-from vcwork.data.howto100m import stores as howto100m_stores
-from vcwork.data.howto100m.captions import open_caption_store
+from vcwork.data.howto100m.captions import CaptionWriter, open_caption_store
 from vcwork.data.howto100m.convert import add_arguments, convert_howto100m, main, open_converted, stored_pairs
 from vcwork.data.howto100m.json_stream import stream_object
 from vcwork.data.howto100m.packed import PackedSplit, RaggedFile, packed_split, read_meta
 from vcwork.data.howto100m.sources import HowTo100M, read_id_list
-from vcwork.data.store import Contract, open_store, write_store
+from vcwork.data.store import Contract, ShardWriter, open_store, write_store
 from vcwork.training.run import train_converted, validation_nce
 
 WORDS = ["salt", "stir", "cut", "the", "carrot", "onion", "pan", "heat", "then", "now", "fry", "add"]
@@ -170,24 +169,22 @@ def test_killed_anywhere_ends_with_the_same_bytes(world, tmp_path, monkeypatch, 
         pack(world.folder / "packed", "val", [world.val], world)
     source = world.source(*{"json": (), "csv": ("csv",), "packed": ("packed/text.", "packed")}[form])
     convert_howto100m(source, tmp_path / "whole", **SMALL)
-    wanted, real_part, real_shard = tree(tmp_path / "whole"), howto100m_stores.write_part, howto100m_stores._write_shard
-    left = 0
+    wanted, left = tree(tmp_path / "whole"), 0
 
     def counted(real):
-        def write(folder, *args):
+        def flush(writer):
             nonlocal left
             if left == 0:
-                near = folder if real is real_part else folder.parent
-                near.mkdir(parents=True, exist_ok=True)
-                (near / ".half.npy.1.part").write_text("half")
+                writer.folder.mkdir(parents=True, exist_ok=True)
+                (writer.folder / ".half.npy.1.part").write_text("half")
                 raise Killed
             left -= 1
-            return real(folder, *args)
+            return real(writer)
 
-        return write
+        return flush
 
-    monkeypatch.setattr(howto100m_stores, "write_part", counted(real_part))
-    monkeypatch.setattr(howto100m_stores, "_write_shard", counted(real_shard))
+    for writer in (CaptionWriter, ShardWriter):
+        monkeypatch.setattr(writer, "flush", counted(writer.flush))
     kills = 0
     for steps in (0, 1, 3, 2, 1, 99):
         left = steps
@@ -195,7 +192,7 @@ def test_killed_anywhere_ends_with_the_same_bytes(world, tmp_path, monkeypatch, 
             convert_howto100m(source, tmp_path / "out", **SMALL)
         except Killed:
             kills += 1
-            with pytest.raises(VcworkError, match="incomplete: run the conversion again"):
+            with pytest.raises(VcworkError, match="incomplete HowTo100M conversion: run the conversion again"):
                 open_converted(tmp_path / "out")
     assert kills == 5 and 99 - left < 10, "the last run must not have started anew"
     assert tree(tmp_path / "out") == wanted
@@ -206,7 +203,7 @@ def test_killed_anywhere_ends_with_the_same_bytes(world, tmp_path, monkeypatch, 
 
 def test_a_damaged_part_is_made_again(world, tmp_path, monkeypatch):
     convert_howto100m(world.source(), tmp_path / "whole", **SMALL)
-    monkeypatch.setattr(howto100m_stores, "_write_shard", lambda *_: (_ for _ in ()).throw(Killed))
+    monkeypatch.setattr(ShardWriter, "flush", lambda _: (_ for _ in ()).throw(Killed))
     with pytest.raises(Killed):
         convert_howto100m(world.source(), tmp_path / "out", **SMALL)
     monkeypatch.undo()
@@ -372,7 +369,7 @@ def test_training_from_the_stores_is_training_from_memory(world, tmp_path, rule)
         sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1}
         model = VideoCLIP(ModelConfig(feature_dim=WIDTH, vocab_size=len(TOKENIZER), **sizes))
         lost.append([record.loss for record in pretrain(model, TOKENIZER, data, config)])
-        return sha256_arrays({k: v.numpy() for k, v in model.state_dict().items()})
+        return save(model.state_dict())
 
     assert train(stored) == train(memory) and lost[0] == lost[1] and len(lost[0]) == 10
 

@@ -162,12 +162,15 @@ def save_npy(file: Any, *arrays: np.ndarray) -> None:
         file.write(np.ascontiguousarray(array).data)
 
 
-def load_npy(path: Path) -> np.ndarray:
-    """A plain array from a .npy file; pickles and anything else are a VcworkError that names the file."""
+def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
+    """A whole, plain array from a .npy file, read or mapped; anything else is a VcworkError that names the file."""
     try:
-        return np.load(path, allow_pickle=False)
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise VcworkError(f"{path}: not readable as a plain .npy array ({error})") from error
+        raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({error})") from error
+    if not isinstance(array, np.ndarray):
+        raise VcworkError(f"{path}: expected one plain .npy array, got an archive of some")
+    return array
 
 
 class ShardWriter:
@@ -246,7 +249,7 @@ def write_shards(
 
 def _check_shard(path: Path, shard: Mapping[str, Any], width: int, verify: bool) -> None:
     check(path, shard, verify=verify)
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = load_npy(path, mmap=True)
     if array.shape != (shard["rows"], width) or array.dtype != np.float16:
         raise VcworkError(f"{path}: expected float16 {(shard['rows'], width)}, got {array.dtype} {array.shape}")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.store import load_npy
 
 BLOCK = 1 << 15  # rows looked at together: 64 MB at width 512
 PAIRS = 1 << 13  # pairs multiplied together: twice 16 MB at width 512
@@ -36,12 +37,9 @@ class Rows:
         rows = cls(shape[1], dtype)
         if not shape[0]:
             return rows
-        try:
-            base = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise VcworkError(f"{path}: not a plain array ({error})") from None
-        if getattr(base, "shape", None) != shape or base.dtype != rows.dtype:
-            raise VcworkError(f"{path}: expected vectors {shape} {dtype}, got {getattr(base, 'shape', base)}")
+        base = load_npy(path, mmap=True)
+        if base.shape != shape or base.dtype != rows.dtype:
+            raise VcworkError(f"{path}: expected vectors {shape} {dtype}, got {base.shape} {base.dtype}")
         rows._blocks, rows._mapped = [base], 1
         return rows
 

@@ -11,20 +11,23 @@ import bisect
 import hashlib
 import itertools
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, write_json
+from vcwork.base.files import atomic_write, read_json, resolve, write_json
+from vcwork.base.sealed import Kind, check, member, read_manifest, seal, well_formed, write_manifest
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
-from vcwork.data.store import save_npy
+from vcwork.data.store import check_same, load_npy, save_npy
 
-FORMAT = "vcwork-captions-1"
+CAPTIONS = Kind(
+    "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts", "part-*")
+)
 VIDEOS_PER_PART = 4096
 REFERENCE_CHARACTERS, REFERENCE_TOKENS = 96, 32  # the reference code's cut of each caption
 
@@ -135,74 +138,110 @@ class CaptionStore:
         index = self._index[video_id]
         part = bisect.bisect_right(self._first, index) - 1
         if part not in self._maps:
-            self._maps[part] = open_part(self.folder, self.parts[part], mmap=True)
+            self._maps[part] = read_part(self.folder, self.parts[part])
         return self._maps[part], index - self._first[part]
 
 
-@dataclass
-class PartBuilder:
-    """Videos collected for one part, in compact arrays."""
+class CaptionWriter:
+    """Writes a caption store part by part; `finish` writes vocabulary and manifest, last.
 
-    rule: CaptionRule
-    ids: list[str] = field(default_factory=list)
-    start_s: array = field(default_factory=lambda: array("f"))
-    end_s: array = field(default_factory=lambda: array("f"))
-    tokens: array = field(default_factory=lambda: array("i"))
-    token_offsets: array = field(default_factory=lambda: array("q", [0]))
-    clip_offsets: array = field(default_factory=lambda: array("q", [0]))
+    The digest is fed video by video, so it does not depend on the parts.
+    """
+
+    def __init__(self, folder: Path, rule: CaptionRule) -> None:
+        self.folder, self.rule = folder, rule
+        self._digest = hashlib.sha256(repr(sorted(asdict(rule).items())).encode())
+        self._parts: list[dict[str, Any]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        """A new part, in compact arrays."""
+        self._ids: list[str] = []
+        self._start_s, self._end_s, self._tokens = array("f"), array("f"), array("i")
+        self._token_offsets, self._clip_offsets = array("q", [0]), array("q", [0])
 
     def add(
         self, video_id: str, start_s: Iterable[float], end_s: Iterable[float], tokens: Iterable[Sequence[int]]
     ) -> None:
         """One video: as many starts as ends as token lists, at least one; tokens within the vocabulary."""
-        before = len(self.start_s)
+        before, size = len(self._start_s), self.rule.vocab_size
         for row in tokens:
-            if len(row) and not 0 <= min(row) <= max(row) < self.rule.vocab_size:
-                raise VcworkError(
-                    f"{video_id}: expected tokens below {self.rule.vocab_size}, got {min(row)}..{max(row)}"
-                )
-            self.tokens.extend(row)
-            self.token_offsets.append(len(self.tokens))
-        self.start_s.extend(start_s)
-        self.end_s.extend(end_s)
-        counts = {len(self.start_s), len(self.end_s), len(self.token_offsets) - 1}
+            if len(row) and not 0 <= min(row) <= max(row) < size:
+                raise VcworkError(f"{video_id}: expected tokens below {size}, got {min(row)}..{max(row)}")
+            self._tokens.extend(row)
+            self._token_offsets.append(len(self._tokens))
+        self._start_s.extend(start_s)
+        self._end_s.extend(end_s)
+        counts = {len(self._start_s), len(self._end_s), len(self._token_offsets) - 1}
         if len(counts) > 1 or before in counts:
             raise VcworkError(f"{video_id}: expected captions, as many starts as ends and token lists")
-        self.clip_offsets.append(len(self.start_s))
-        self.ids.append(video_id)
+        self._clip_offsets.append(len(self._start_s))
+        self._ids.append(video_id)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The part's arrays in their stored types."""
-        return {
-            "start_s": np.array(self.start_s, np.float32),
-            "end_s": np.array(self.end_s, np.float32),
-            "tokens": np.array(self.tokens, self.rule.dtype),
-            "token_offsets": np.array(self.token_offsets, np.int64),
-            "clip_offsets": np.array(self.clip_offsets, np.int64),
-        }
+    def flush(self) -> dict[str, Any] | None:
+        """Write what was added as one part, each file whole or not at all; its record (nothing added: None)."""
+        if not self._ids:
+            return None
+        ids, arrays = self._ids, {
+            "start_s": np.array(self._start_s, np.float32),
+            "end_s": np.array(self._end_s, np.float32),
+            "tokens": np.array(self._tokens, self.rule.dtype),
+            "token_offsets": np.array(self._token_offsets, np.int64),
+            "clip_offsets": np.array(self._clip_offsets, np.int64),
+        }  # fmt: skip
+        self._begin()
+        name = f"part-{len(self._parts):05d}"
+        for key, values in arrays.items():
+            with atomic_write(self.folder / name / f"{key}.npy", "wb") as file:
+                save_npy(file, values)
+        write_json(self.folder / name / "ids.json", ids)
+        files = {file: seal(self.folder / name / file) for file in ("ids.json", *(f"{key}.npy" for key in arrays))}
+        counts = {"videos": len(ids), "clips": len(arrays["start_s"]), "tokens": len(arrays["tokens"])}
+        part = {"name": name, **counts, "files": files}
+        self.take(part, ids, arrays)
+        return part
+
+    def take(self, part: dict[str, Any], ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
+        """A part that is written."""
+        clips, ends = arrays["clip_offsets"], arrays["token_offsets"]
+        for id, first, last in zip(ids, clips[:-1], clips[1:], strict=True):
+            self._digest.update(f"|{id}|{last - first}|".encode())
+            self._digest.update(arrays["start_s"][first:last].tobytes() + arrays["end_s"][first:last].tobytes())
+            self._digest.update((ends[first : last + 1] - ends[first]).tobytes())
+            self._digest.update(arrays["tokens"][ends[first] : ends[last]].astype(np.int32).tobytes())
+        self._parts.append(part)
+
+    def finish(self, tokenizer: Tokenizer, failed: Mapping[str, str]) -> CaptionStore:
+        """Vocabulary, then the manifest, last of all. VcworkError without a part, or for another vocabulary."""
+        self.flush()
+        if not self._parts:
+            raise VcworkError(f"{self.folder}: no captions to store")
+        if vocabulary_hash(tokenizer) != self.rule.vocabulary:
+            raise VcworkError("tokenizer: expected the one whose vocabulary the rule names")
+        tokenizer.save(self.folder)
+        made = {"rule": asdict(self.rule), "digest": self._digest.hexdigest(), "parts": self._parts}
+        write_manifest(self.folder, CAPTIONS, made | {"failed": dict(failed)})
+        return open_caption_store(self.folder, self.rule, verify=False)
 
 
-def write_part(folder: Path, number: int, part: PartBuilder) -> dict[str, Any]:
-    """Write one part's files, each whole or not at all; returns its record for the manifest."""
-    name, arrays = f"part-{number:05d}", part.arrays()
-    for key, values in arrays.items():
-        with atomic_write(folder / name / f"{key}.npy", "wb") as file:
-            save_npy(file, values)
-    write_json(folder / name / "ids.json", part.ids)
-    files = {}
-    for key in ("ids.json", *(f"{key}.npy" for key in arrays)):
-        path = folder / name / key
-        files[key] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-    return {
-        "name": name,
-        "videos": len(part.ids),
-        "clips": len(part.start_s),
-        "tokens": len(part.tokens),
-        "files": files,
-    }
+def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, verify: bool = True) -> CaptionStore:
+    """Open a finished store; `verify` reads it once and compares sha256 (sizes and shapes are compared always).
+
+    VcworkError: no manifest (unfinished), another rule than the one asked for, a file that is not the one written.
+    """
+    folder = resolve(folder)
+    manifest = read_manifest(folder, CAPTIONS)
+    with well_formed(folder / CAPTIONS.manifest):
+        for part in manifest["parts"]:
+            for name, sealed in part["files"].items():
+                check(member(member(folder, part["name"]), name), sealed, verify=verify)
+            read_part(folder, part)
+        store = CaptionStore(folder, manifest)
+    check_same(folder, rule, store.rule)
+    return store
 
 
-def open_part(folder: Path, record: Mapping[str, Any], mmap: bool) -> dict[str, np.ndarray]:
+def read_part(folder: Path, record: Mapping[str, Any], mmap: bool = True) -> dict[str, np.ndarray]:
     """The arrays of a part, as memory maps or read; VcworkError for types or lengths other than the record's."""
     videos, clips, tokens = record["videos"], record["clips"], record["tokens"]
     expected = {
@@ -215,116 +254,14 @@ def open_part(folder: Path, record: Mapping[str, Any], mmap: bool) -> dict[str, 
     arrays = {}
     for key, (kinds, length) in expected.items():
         path = folder / record["name"] / f"{key}.npy"
-        try:
-            values = np.load(path, mmap_mode="r" if mmap and length else None, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise VcworkError(f"{path}: not readable as a plain .npy array ({error})") from error
+        values = arrays[key] = load_npy(path, mmap=mmap and length > 0)
         if values.shape != (length,) or values.dtype.str[1:] not in kinds:
             raise VcworkError(f"{path}: expected {kinds} ({length},), got {values.dtype} {values.shape}")
-        arrays[key] = values
     for key, length in (("token_offsets", tokens), ("clip_offsets", clips)):
         if arrays[key][-1] != length:
-            raise VcworkError(
-                f"{folder / record['name'] / key}.npy: expected to end at {length}, got {arrays[key][-1]}"
-            )
+            path = folder / record["name"] / f"{key}.npy"
+            raise VcworkError(f"{path}: expected to end at {length}, got {arrays[key][-1]}")
     return arrays
-
-
-def new_digest(rule: CaptionRule) -> "hashlib._Hash":
-    """The running digest of a store, before its first video."""
-    return hashlib.sha256(repr(sorted(asdict(rule).items())).encode())
-
-
-def feed_digest(digest: "hashlib._Hash", ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
-    """Feed a part video by video, so that the digest does not depend on the parts."""
-    clips, ends = arrays["clip_offsets"], arrays["token_offsets"]
-    for id, first, last in zip(ids, clips[:-1], clips[1:], strict=True):
-        digest.update(f"|{id}|{last - first}|".encode())
-        digest.update(arrays["start_s"][first:last].tobytes() + arrays["end_s"][first:last].tobytes())
-        digest.update((ends[first : last + 1] - ends[first]).tobytes())
-        digest.update(arrays["tokens"][ends[first] : ends[last]].astype(np.int32).tobytes())
-
-
-def finish_store(
-    folder: Path, rule: CaptionRule, tokenizer: Tokenizer, parts: list[dict[str, Any]], digest: str,
-    failed: Mapping[str, str],
-) -> CaptionStore:  # fmt: skip
-    """Vocabulary, then the manifest, last of all."""
-    if not parts:
-        raise VcworkError(f"{folder}: no captions to store")
-    tokenizer.save(folder)
-    manifest = {"format": FORMAT, "rule": asdict(rule), "digest": digest, "parts": parts, "failed": dict(failed)}
-    write_json(folder / "manifest.json", manifest)
-    return open_caption_store(folder, rule, verify=False)
-
-
-def write_caption_store(
-    folder: str | Path,
-    rule: CaptionRule,
-    tokenizer: Tokenizer,
-    tracks: Iterable[Track],
-    failed: Mapping[str, str] | None = None,
-    videos_per_part: int = VIDEOS_PER_PART,
-) -> CaptionStore:
-    """Store the captions of `tracks` in the order given; their `seconds` is not stored.
-
-    VcworkError: a track without captions or with tokens outside the vocabulary; a folder that already holds a store.
-    """
-    folder = resolve(folder)
-    if (folder / "manifest.json").exists():
-        raise VcworkError(f"{folder}: already holds a store; choose another folder")
-    if vocabulary_hash(tokenizer) != rule.vocabulary:
-        raise VcworkError("tokenizer: expected the one whose vocabulary the rule names")
-    digest, parts = new_digest(rule), []
-    for group in _groups(tracks, videos_per_part):
-        part = PartBuilder(rule)
-        for track in group:
-            part.add(track.video_id, track.start_s, track.end_s, track.tokens)
-        feed_digest(digest, part.ids, part.arrays())
-        parts.append(write_part(folder, len(parts), part))
-    return finish_store(folder, rule, tokenizer, parts, digest.hexdigest(), failed or {})
-
-
-def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, verify: bool = True) -> CaptionStore:
-    """Open a finished store; `verify` reads it once and compares sha256 (sizes and shapes are compared always).
-
-    VcworkError: no manifest (unfinished), another rule than the one asked for, a file that is not the one written.
-    """
-    folder = resolve(folder)
-    path = folder / "manifest.json"
-    if not path.is_file():
-        remains = (folder / ".parts").exists() or any(folder.glob("part-*"))
-        hint = "incomplete: run the conversion again to resume" if remains else "no such caption store"
-        raise VcworkError(f"{folder}: {hint} (expected manifest.json)")
-    manifest = read_json(path)
-    found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-    if found != FORMAT:
-        raise VcworkError(f"{path}: expected format {FORMAT!r}, got {found!r}")
-    try:
-        for part in manifest["parts"]:
-            check_part(folder, part, verify)
-        store = CaptionStore(folder, manifest)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
-    if rule is not None and rule != store.rule:
-        raise VcworkError(f"{folder}: captions under another rule: {_difference(rule, store.rule)}")
-    return store
-
-
-def check_part(folder: Path, record: Mapping[str, Any], verify: bool) -> None:
-    """Every file of a part is there, of its size, of its type and, with `verify`, of its sha256."""
-    for name, written in record["files"].items():
-        path = folder / record["name"] / name
-        if path.name != name or path.parent.parent != folder or not path.is_file():
-            raise VcworkError(f"{path}: this file of the caption store is missing")
-        if path.stat().st_size != written["bytes"]:
-            size = path.stat().st_size
-            raise VcworkError(
-                f"{path}: expected {written['bytes']} bytes, got {size}; the store is damaged, convert again"
-            )
-        if verify and sha256_file(path) != written["sha256"]:
-            raise VcworkError(f"{path}: its sha256 is not the one in its manifest; the store is damaged, convert again")
-    open_part(folder, record, mmap=True)
 
 
 def _part_ids(folder: Path, part: Mapping[str, Any]) -> list[str]:
@@ -333,14 +270,3 @@ def _part_ids(folder: Path, part: Mapping[str, Any]) -> list[str]:
     if not isinstance(ids, list) or len(ids) != part["videos"] or not all(isinstance(id, str) for id in ids):
         raise VcworkError(f"{path}: expected a list of {part['videos']} ids")
     return ids
-
-
-def _groups(tracks: Iterable[Track], size: int) -> Iterator[list[Track]]:
-    rest = iter(tracks)
-    while group := list(itertools.islice(rest, size)):
-        yield group
-
-
-def _difference(asked: CaptionRule, found: CaptionRule) -> str:
-    pairs = [(f.name, getattr(asked, f.name), getattr(found, f.name)) for f in fields(CaptionRule)]
-    return "; ".join(f"{name}: asked for {a!r}, found {b!r}" for name, a, b in pairs if a != b)

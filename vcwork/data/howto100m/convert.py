@@ -22,6 +22,7 @@ from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, resolve, sha256_json, write_json
+from vcwork.base.sealed import Kind, read_manifest, write_manifest
 from vcwork.core.batches import PairData
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import SPLITS
@@ -32,7 +33,10 @@ from vcwork.data.howto100m.sources import HowTo100M, Sources
 from vcwork.data.howto100m.stores import convert_captions, convert_features
 from vcwork.data.store import S3D_FEATURES, SHARD_ROWS, Contract, FeatureStore, open_store
 
-FORMAT = "vcwork-howto100m-1"
+CONVERSION = Kind(
+    "HowTo100M conversion", "vcwork-howto100m-1", "conversion.json", resume="run the conversion again to resume",
+    begun=(".conversion.json",),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,7 @@ def convert_howto100m(
     if sources.video:
         items = functools.partial(sources.feature_items, expected.ids)
         features = convert_features(out / "features", items, expected, contract, shard_rows, progress)
-    report = {
-        "format": FORMAT,
-        "identity": sha256_json(identity),
-        "sources": {"captions": sources.text, "features": sources.video},
-    }
+    report = {"identity": sha256_json(identity), "sources": {"captions": sources.text, "features": sources.video}}
     report |= {"captions": texts[1] if texts else None, "features": features[1] if features else None}
     for split, ids in sources.ids.items():
         with atomic_write(out / "splits" / f"{split}.txt") as file:
@@ -103,7 +103,7 @@ def convert_howto100m(
     stores = texts and texts[0], features and features[0]
     coverage = _coverage(sources.ids, *stores, _notes(sources.ids, report, contract))
     write_json(out / "coverage.json", coverage.as_dict())
-    write_json(out / "conversion.json", report)
+    write_manifest(out, CONVERSION, report)
     _tidy(out)
     return open_converted(out)
 
@@ -111,14 +111,7 @@ def convert_howto100m(
 def open_converted(folder: str | Path, verify: bool = False) -> Converted:
     """Open a finished conversion; `verify` reads both stores once. VcworkError: unfinished, or not one."""
     folder = resolve(folder)
-    path = folder / "conversion.json"
-    if not path.is_file():
-        begun = (folder / ".conversion.json").exists()
-        hint = "incomplete: run the conversion again to resume" if begun else "no such conversion"
-        raise VcworkError(f"{folder}: {hint} (expected conversion.json)")
-    report = read_json(path)
-    if not isinstance(report, dict) or report.get("format") != FORMAT:
-        raise VcworkError(f"{path}: expected format {FORMAT!r}")
+    report = read_manifest(folder, CONVERSION)
     texts = open_caption_store(folder / "captions", verify=verify) if report["captions"] else None
     features = open_store(folder / "features", verify=verify) if report["features"] else None
     ids = {p.stem: p.read_text(encoding="utf-8").splitlines() for p in (folder / "splits").glob("*.txt")}

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.store import load_npy
 
 _PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\s/\\\0]+")
 
@@ -156,22 +157,16 @@ def _as_prefix(text_prefix: str) -> str:
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
     """Shape, type and the byte at which the numbers begin; the file must be as long as they say."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({error})") from error
-    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+    array = load_npy(path, mmap=True)
+    if not array.flags.c_contiguous:
         raise VcworkError(f"{path}: expected a plain array of rows")
     return array.shape, array.dtype, array.offset
 
 
 def _read_starts(path: Path, rows: int) -> np.ndarray:
-    try:
-        starts = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({error})") from error
-    if not isinstance(starts, np.ndarray) or starts.ndim != 1 or starts.dtype.kind not in "iu" or len(starts) < 1:
-        raise VcworkError(f"{path}: expected whole numbers (videos + 1,), got {getattr(starts, 'dtype', 'an archive')}")
+    starts = load_npy(path)
+    if starts.ndim != 1 or starts.dtype.kind not in "iu" or len(starts) < 1:
+        raise VcworkError(f"{path}: expected whole numbers (videos + 1,), got {starts.dtype} {starts.shape}")
     starts = starts.astype(np.int64)
     falls = np.flatnonzero(np.diff(starts) < 0)
     if len(falls):

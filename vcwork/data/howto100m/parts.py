@@ -1,18 +1,42 @@
 """A store made in parts that survive a kill: what is finished is known by its record, what is not is made again.
 
 A part's files are written first, its record (ids, reasons, counts, sha256 of the files, where the source goes on)
-last. A new run believes only records whose files are as written, and removes every other file of ours.
+last. A new run believes only records whose files are as written, and removes every other file of ours. `write_parts`
+is the one loop: items of a source in, a store's parts and their records out.
 """
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from tqdm.auto import tqdm
 
 from vcwork.base.files import read_json, sha256_file, write_json
+from vcwork.base.sealed import differs
 from vcwork.data.howto100m.sources import Item
+
+
+class Writer(Protocol):
+    """What a store is written by, part after part."""
+
+    what: str
+
+    def read(self, item: Item) -> Any:
+        """What is to be stored of an item; None, with the reason in the item, where nothing is."""
+
+    def fits(self, value: Any, videos: int) -> bool:
+        """Whether the part being collected, of so many videos already, has room for this one."""
+
+    def add(self, id: str, value: Any) -> None:
+        """A video of that part."""
+
+    def flush(self) -> tuple[dict[str, Any] | None, list[Path], dict[str, Any]]:
+        """Write the part: its record in the store's manifest (None: it has no video), its files, more to remember."""
+
+    def resume(self, record: Mapping[str, Any]) -> None:
+        """A part that an earlier run finished."""
 
 
 class Expected:
@@ -38,37 +62,11 @@ class Expected:
             yield Item(position, None, counts=passed)
 
 
-@dataclass
-class Group:
-    """Videos that become one part, and what its record says of them beside."""
-
-    position: int = 0
-    ids: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-    counts: Counter = field(default_factory=Counter)
-    note: str = ""
-
-    def take(self, item: Item) -> None:
-        """The item is part of this group: goes on after it when resumed."""
-        self.position = item.position
-        self.counts.update(item.counts)
-        self.note = self.note or item.note
-        if item.id is not None:
-            if item.why:
-                self.failed[item.id] = item.why
-            else:
-                self.ids.append(item.id)
-
-    def record(self) -> dict[str, Any]:
-        counts = {key: self.counts[key] for key in sorted(self.counts) if self.counts[key]}
-        return {"position": self.position, "ids": self.ids, "failed": self.failed, "counts": counts, "note": self.note}
-
-
 class Parts:
     """The records of a store's finished parts, one small file each in `.parts`; what no record knows is removed."""
 
     def __init__(self, folder: Path, expected: Expected) -> None:
-        self.folder, self.seen = folder, bytearray(len(expected.ids))
+        self.folder, self.expected, self.seen = folder, expected, bytearray(len(expected.ids))
         self.records: list[dict[str, Any]] = []
         while (record := self._whole(len(self.records))) is not None:
             self.records.append(record)
@@ -78,35 +76,36 @@ class Parts:
 
     @property
     def position(self) -> int:
+        """Where the source goes on."""
         return self.records[-1]["position"] if self.records else 0
 
-    @property
-    def videos(self) -> int:
-        return sum(len(record["ids"]) + len(record["failed"]) for record in self.records)
-
-    @property
-    def written(self) -> list[dict[str, Any]]:
-        """What the stores' manifests say of their parts."""
-        return [record["part"] for record in self.records if record["part"]]
-
-    def add(self, group: Group, part: dict[str, Any] | None, files: Iterable[Path], more: dict[str, Any]) -> None:
-        """Called when the part's files are whole: from now on the part is finished."""
-        names = {str(path.relative_to(self.folder)): sha256_file(path) for path in files}
-        record = group.record() | {"part": part, "files": names} | more
-        write_json(self._path(len(self.records)), record)
-        self.records.append(record)
+    def add(self, items: list[Item], part: dict | None, files: Iterable[Path], more: Mapping[str, Any]) -> None:
+        """Called when the files of the part that these items became are whole: from now on it is finished."""
+        counts = sum((item.counts for item in items), Counter())
+        record = {
+            "position": items[-1].position,
+            "ids": [item.id for item in items if item.id is not None and not item.why],
+            "failed": {item.id: item.why for item in items if item.why},
+            "counts": dict(sorted(counts.items())),
+            "note": next((item.note for item in items if item.note), ""),
+            "part": part,
+            "files": {str(path.relative_to(self.folder)): sha256_file(path) for path in files},
+        }
+        write_json(self._path(len(self.records)), record | more)
+        self.records.append(record | more)
 
     def counts(self) -> dict[str, int]:
-        total = Counter()
-        for record in self.records:
-            total.update(record["counts"])
-        return dict(sorted(total.items()))
+        """What was met in all parts."""
+        return dict(sorted(sum((Counter(record["counts"]) for record in self.records), Counter()).items()))
 
     def note(self) -> str:
+        """The first cue that was dropped, and why."""
         return next((record["note"] for record in self.records if record["note"]), "")
 
-    def failed(self) -> dict[str, str]:
-        return {id: why for record in self.records for id, why in record["failed"].items()}
+    def failed(self, absent: str) -> dict[str, str]:
+        """{id: reason} of every expected video that is not in the store; `absent` where the source has it not."""
+        known = {id: why for record in self.records for id, why in record["failed"].items()}
+        return known | {id: absent for id, n in self.expected.index.items() if not self.seen[n]}
 
     def _path(self, number: int) -> Path:
         return self.folder / ".parts" / f"{number:05d}.json"
@@ -116,8 +115,8 @@ class Parts:
         if not self._path(number).is_file():
             return None
         record = read_json(self._path(number))
-        paths = [(self.folder / name, sha) for name, sha in record["files"].items()]
-        return record if all(path.is_file() and sha256_file(path) == sha for path, sha in paths) else None
+        files = record["files"].items()
+        return None if any(differs(self.folder / name, {"sha256": sha256}) for name, sha256 in files) else record
 
     def _clear(self) -> None:
         """Remove what a killed run left behind: files of ours that no finished part has."""
@@ -126,3 +125,25 @@ class Parts:
         ours = ("shard-*.npy", "part-*/*", ".parts/*", ".*.part", "*/.*.part")
         for path in {path for pattern in ours for path in self.folder.glob(pattern)} - keep:
             path.unlink()
+
+
+def write_parts(parts: Parts, items: Callable[[int], Iterator[Item]], writer: Writer, progress: bool) -> None:
+    """Every expected item into a part, from where an earlier run stopped; `items(position)` reads the source."""
+    for record in parts.records:
+        if record["part"]:
+            writer.resume(record)
+    expected, taken = parts.expected, []
+    done = sum(len(record["ids"]) + len(record["failed"]) for record in parts.records)
+    with tqdm(total=len(expected.ids), initial=done, desc=writer.what, unit="video", disable=not progress) as bar:
+        for item in expected.only(items(parts.position), parts.seen):
+            value = writer.read(item) if item.id is not None and not item.why else None
+            if item.id is not None and not writer.fits(value, len(taken)):
+                parts.add(taken, *writer.flush())
+                taken = []
+            taken.append(item)
+            item.value = None  # memory holds what is stored of a part, not what it was made of
+            if value is not None:
+                writer.add(item.id, value)
+            bar.update(item.id is not None)
+    if taken:  # the last of them is the source's end
+        parts.add(taken, *writer.flush())
