@@ -324,6 +324,15 @@ def test_a_split_without_anything_is_named(world):
         evaluation.annotated_clips(bare, store, "test")
 
 
+def test_a_corpus_that_is_not_didemo_plays_it(encoder, world):
+    corpus, store = world
+    told = evaluation.didemo_sentences(corpus, "test")
+    assert ("a", "dice the onion", [(0, 0)]) in told and ("b", "mince the onion", [(0, 1)]) in told
+    assert not any(text == "beyond the features" for _, text, _ in told)  # after 30 s
+    cases = evaluation.didemo_cases(encoder, corpus, store, "test")
+    assert {case.video for case in cases} == {"a", "b", "c"} and all(case.scores.shape == (21,) for case in cases)
+
+
 def test_clips_inside_their_whole_video(encoder, world):
     corpus, store = world
     clips = evaluation.annotated_clips(corpus, store, "test")

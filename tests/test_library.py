@@ -8,11 +8,13 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
+from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import Contract, write_store
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
 from vcwork.search import library
 from vcwork.search.index import VideoIndex
+from vcwork.search.quality import EFFORTS, kinds_table
 from vcwork.tasks import moments
 
 WIDTH, WINDOW = 6, 8
@@ -135,3 +137,33 @@ def test_a_library_of_any_kind_finds_the_video_itself(encoder, clips, kind, tmp_
         hits = index.query(seconds[2], 5, effort=100)[0]
         others = {h.id: h.score for h in hits}
         assert f"{video}@2" in others or min(others.values()) >= seconds[2] @ seconds[2]
+
+
+def test_windows_of_some_videos_with_and_without_an_encoder(encoder, clips, tmp_path):
+    store, some = write_store(tmp_path, encoder.contract, clips), ["m2", "m3"]
+    ours = library.window_library(store, some, 10, encoder)
+    known = library.build_library(encoder, {v: store[v] for v in some}, "window", 10)
+    assert (ours.ids, ours.metadata, ours.encoder) == (known.ids, known.metadata, known.encoder)
+    np.testing.assert_allclose(ours.vectors, known.vectors, atol=1e-6)
+    plain = library.window_library(store, some, 10)
+    assert plain.ids == known.ids and plain.encoder == f"mean features {store.digest()}"
+    np.testing.assert_allclose(np.linalg.norm(plain.vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_an_item_is_right_where_its_middle_lies_in_the_step(encoder, clips, tmp_path):
+    videos = {id: Video(id, None, None, 40.0, "test", None, (Segment(7, 12, "s1"),)) for id in ("m2", "m3")}
+    index = library.window_library(write_store(tmp_path, encoder.contract, clips), ["m2", "m3"], 10, encoder)
+    right = library.right_items(Corpus(tmp_path, "toy", videos, {"s1": "chop"}, {}), index)
+    assert right == {"s1": ["m2@5", "m3@5"]}  # 5 to 15 s: the middle is at 10
+    hits = index.query(index.vectors[:1], k=len(index))[0]
+    table = library.hits_table(hits, right["s1"]).splitlines()
+    assert sum(line.endswith("right") for line in table) == 2 and len(table) == 2 + len(index)
+    assert not any(word in library.hits_table(hits) for word in ("right", "wrong"))
+
+
+def test_every_kind_of_index_beside_the_exact_one(encoder, clips):
+    index = library.build_library(encoder, clips, "second")
+    table = kinds_table(index, index.vectors[:3], 5, [["m0@0"], ["m0@1"], ["m0@2"]])
+    kinds = [line.split()[0] for line in table.splitlines()[2:]]
+    assert set(kinds) == set(EFFORTS) and "exact R@5" in table and "flat  all     100.0 %" in table
+    assert "R@5" not in kinds_table(index, index.vectors[:3], 5)

@@ -248,3 +248,27 @@ def test_rank_correlation():
 def test_numpy_alone(module):
     code = f"import sys, {module}; print([m for m in ('torch', 'faiss', 'matplotlib', 'av') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_curves_over_k_are_the_metric_at_each_k():
+    rng, steps = np.random.default_rng(0), np.arange(6) % 4
+    scores, right = rng.normal(size=(6, 6)), steps[:, None] == steps
+    curves = retrieval.recall_curves(scores, right)
+    assert {name: len(curve) for name, curve in curves.items()} == dict.fromkeys(curves, 5)
+    assert curves["text to video"][1] == metrics.recall_at_k(scores, 2, right)
+    assert curves["video to text"][2] == metrics.recall_at_k(scores.T, 3, right.T)
+    assert curves["chance"][0] == pytest.approx(right.sum(1).mean() / 6)
+
+
+@pytest.mark.parametrize(("scores", "value"), [(np.eye(4), 1.0), (np.zeros((4, 4)), 0.25)])
+def test_each_finds_its_own(scores, value):
+    found = retrieval.find_own(scores, list("abcd"), "own_R@1", Card("any", "toy test"), "halves find halves")
+    assert (found.value, found.chance, found.trivial) == (value, 0.25, {"constant score": 0.25})
+    assert found.protocol.pool == 4 and "halves find halves" in str(found.protocol)
+
+
+def test_centred_units_have_no_common_part():
+    vectors = np.array([[10, 1.0], [10, -1], [12, 0], [8, 0]])
+    units = geometry.centred_units(vectors)
+    np.testing.assert_allclose(np.linalg.norm(units, axis=1), 1)
+    np.testing.assert_allclose(units @ units[0], [1, -1, 0, 0], atol=1e-12)

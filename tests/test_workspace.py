@@ -4,7 +4,9 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import TrainConfig
 from vcwork.data.keyframes import keyframes_corpus
+from vcwork.data.store import Contract
 from vcwork.encoders.load import load_encoder
 from vcwork.training.run import VALIDATION, train
+from vcwork.training.workspace import prepare
 
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
 TRAIN = {
@@ -173,3 +177,16 @@ def test_what_two_processes_want_is_made_once(tmp_path, monkeypatch):
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert sorted(p.communicate(timeout=60)[0] for p in both) == ["", "made\n"]
     assert [p.returncode for p in both] == [0, 0]
+
+
+def test_features_of_another_contract_are_named_or_refused():
+    ws = prepare("corpus", "features", "checkpoint", contract="accept")
+    trained = Contract("motion-1", "none", 1.0, 8, "none", 6)
+    ws.__dict__["encoder"] = SimpleNamespace(contract=trained)
+    for here, told in ((trained, "this very contract"), (replace(trained, width=7), "width: trained on '6', here '7'")):
+        ws.__dict__["store"] = SimpleNamespace(contract=here)
+        assert told in ws.contract_note()
+    bare = prepare("corpus", "features")
+    assert bare.encoder_if_any is None and "mean of its features" in bare.contract_note()
+    with pytest.raises(VcworkError, match="expected strict or accept, got 'any'"):
+        prepare(contract="any")

@@ -105,3 +105,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     if not np.ptp(a) or not np.ptp(b):
         return 0.0
     return float(stats.spearmanr(a, b).statistic)
+
+
+def centred_units(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (N, D) less their common mean, scaled to length 1, so that dot products are cosines of what differs."""
+    return unit(vectors - vectors.mean(0))

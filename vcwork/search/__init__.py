@@ -12,7 +12,12 @@ _WHERE = {
     "PER": "library",
     "ask": "library",
     "build_library": "library",
+    "embed": "library",
     "find_moments": "library",
+    "hits_table": "library",
+    "right_items": "library",
+    "window_library": "library",
+    "kinds_table": "quality",
     "recall_of": "quality",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

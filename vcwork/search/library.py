@@ -8,16 +8,20 @@ Known gap: MaxSim takes the best of a video's vectors for one query vector; quer
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Clip, Encoder, windows
+from vcwork.measure.result import text_table
 from vcwork.search.approximate import IndexSettings
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.tasks import moments
+from vcwork.tasks.cases import mean_vectors
 from vcwork.tasks.moments import Moment
 
 PER = ("video", "window", "second")
@@ -66,6 +70,45 @@ def add_video(
         vectors = encode_video(encoder, [clip[start:end] for start, end in spans])  # (S, D)
     ids = [video] if per == "video" else [f"{video}@{start}" for start, _ in spans]
     index.add(vectors, ids, [{"video": video, "start_s": start, "end_s": end} for start, end in spans])
+
+
+def embed(encoder: Encoder | None, clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Features (T, W) of clips -> (N, D) by the encoder; without one their mean features, scaled to length 1."""
+    return mean_vectors(clips) if encoder is None else encode_video(encoder, clips)
+
+
+def window_library(
+    store: FeatureStore, videos: Sequence[str], window_s: int, encoder: Encoder | None = None
+) -> VideoIndex:
+    """As `build_library` with one vector a window, of some of a store's videos, and with or without an encoder."""
+    spans = [(v, start, min(start + window_s, store.lengths[v])) for v in videos
+             for start in windows(store.lengths[v], window_s)]  # fmt: skip
+    vectors = embed(encoder, [store[v][start:end] for v, start, end in spans])
+    maker = encoder.digest if encoder is not None else f"mean features {store.digest()}"
+    entries = [{"video": v, "start_s": start, "end_s": end} for v, start, end in spans]
+    return VideoIndex.build(vectors, [f"{v}@{start}" for v, start, _ in spans], entries, maker)
+
+
+def middle_s(entry: Mapping[str, Any]) -> float:
+    """Middle of an item's stretch of video, in seconds."""
+    return (entry["start_s"] + entry["end_s"]) / 2
+
+
+def right_items(corpus: Corpus, index: VideoIndex) -> dict[str, list[str]]:
+    """Step -> ids of the items whose middle lies in it: the right answers to the step's sentence. Truth is read."""
+    found: dict[str, list[str]] = {}
+    for id, entry in zip(index.ids, index.metadata, strict=True):
+        shown = {s.step for s in corpus[entry["video"]].segments if s.start_s <= middle_s(entry) < s.end_s}
+        for step in sorted(shown):
+            found.setdefault(step, []).append(id)
+    return found
+
+
+def hits_table(hits: Sequence[Hit], right: Sequence[str] | None = None) -> str:
+    """Hits as text: rank, video, seconds, score, and with `right` (ids) whether each is among them."""
+    rows = [(h.rank, h.metadata["video"], f"{h.metadata['start_s']}-{h.metadata['end_s']} s", f"{h.score:.2f}",
+             "" if right is None else "right" if h.id in right else "wrong") for h in hits]  # fmt: skip
+    return text_table(("rank", "video", "where", "score", "step"), rows)
 
 
 def delete_video(index: VideoIndex, video: str) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.measure.result import show, text_table
 from vcwork.search.index import Hit, VideoIndex
 
 
@@ -57,6 +58,27 @@ def recall_of(
     shares = [np.mean([any(h.id in r for h in hits) for hits, r in zip(lists, right, strict=True)])
               for lists in (best, found)]  # fmt: skip
     return Recall(k, float(each.mean()), each, *map(float, shares))
+
+
+EFFORTS = {"flat": (0,), "ivf": (1, 2, 4, 8), "hnsw": (20, 100)}
+
+
+def kinds_table(
+    exact: VideoIndex, queries: np.ndarray, k: int = 10, truth: Sequence[Iterable[str]] | None = None
+) -> str:
+    """`recall_of` indexes of the same vectors, of each kind and effort, as text; why, where a kind cannot be had."""
+    rows, head = [], ("kind", "effort", f"found of {k}", f"R@{k}", f"exact R@{k}")
+    for kind, efforts in EFFORTS.items():
+        try:
+            index = VideoIndex.build(exact.vectors, exact.ids, settings=kind)
+        except VcworkError as error:
+            rows.append((kind, str(error), *[""] * (1 if truth is None else 3)))
+            continue
+        for effort in efforts:
+            found = recall_of(exact, index, queries, k, truth, effort)
+            shares = [show(x) for x in (found.recall, found.approximate_R, found.exact_R) if x is not None]
+            rows.append((kind, effort or "all", *shares))
+    return text_table(head[: len(rows[0])], rows)
 
 
 def _found(exact: VideoIndex, query: np.ndarray, best: list[Hit], found: list[Hit]) -> float:

@@ -5,6 +5,7 @@ Truth is read here to cut clips and to score, never to train.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -314,10 +315,19 @@ def moment_cases(seconds: Seconds) -> list[moments.Case]:
 
 
 def didemo_sentences(corpus: Corpus, split: str) -> list[tuple[str, str, list[tuple[int, int]]]]:
-    """Every sentence of a DiDeMo split: its video, its text, each annotator's (first, last) chunk; [] where there is
-    none. Features are not needed: `didemo.fit_moment_frequency` takes the third of each."""
-    return [(v.id, s["caption"], [(first, last) for first, last in s["chunks"]])
-            for v in corpus.split(split) for s in corpus.truth(v.id).get("segments", []) if "chunks" in s]  # fmt: skip
+    """Every sentence of a DiDeMo split: its video, its text, each annotator's (first, last) chunk.
+
+    A corpus that is not DiDeMo plays it: each annotated segment of the first 30 s is a sentence, and the chunks that it
+    touches are what one annotator chose. [] where there is none. Features are not needed:
+    `didemo.fit_moment_frequency` takes the third of each.
+    """
+    found = [(v.id, s["caption"], [(first, last) for first, last in s["chunks"]])
+             for v in corpus.split(split) for s in corpus.truth(v.id).get("segments", []) if "chunks" in s]  # fmt: skip
+    chunk_s, last = didemo.CHUNK_S, didemo.N_CHUNKS * didemo.CHUNK_S
+    return found or [
+        (v.id, s.sentence or corpus.steps[s.step], [(int(s.start_s // chunk_s), ceil(s.end_s / chunk_s) - 1)])
+        for v in corpus.split(split) for s in v.segments if s.start_s < s.end_s <= last
+    ]  # fmt: skip
 
 
 def didemo_cases(

@@ -13,7 +13,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card, as_card
-from vcwork.measure.intervals import bootstrap_median, bootstrap_median_counts, sum_by_video
+from vcwork.measure.intervals import bootstrap_by_video, bootstrap_median, bootstrap_median_counts, sum_by_video
 from vcwork.measure.metrics import REFERENCE
 from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result, ratio_result
@@ -237,6 +237,15 @@ def _protocol(
         right=right,
         interval="queries, gallery fixed" if side.query_video is None else "videos, gallery fixed",
     )  # fmt: skip
+
+
+def find_own(scores: np.ndarray, ids: Sequence, name: str, setting: Card, what: str, seed: int = 0) -> Result:
+    """R@1 of N queries of which each wants the item of its own video, (N, N), ties at their expected share."""
+    found, n = metrics.place(scores), len(ids)
+    card = setting.but(what, task="retrieval", pool=n, captions=1, ties="expected", interval="videos")
+    own = found.hit(1)
+    ends = bootstrap_by_video(own, ids, seed=seed)
+    return Result(name, own.mean(), *ends, 1 / n, card.but(tied=found.n_ties), n, {"constant score": 1 / n})
 
 
 def recall_curves(scores: np.ndarray, relevant: np.ndarray, ties: str = "expected") -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ An empty path means the tiny lab corpus, built once under `outputs/tiny-seed<see
 that is given is opened, never built: a run must not quietly measure something else.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Workspace:
     checkpoint_path: str = ""
     seed: int = 0
     progress: bool = False
+    any_contract: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -62,7 +63,7 @@ class Workspace:
     @cached_property
     def encoder(self) -> Encoder:
         if self.checkpoint_path:
-            encoder = load_encoder(resolve(self.checkpoint_path), self.store.contract)
+            encoder = load_encoder(resolve(self.checkpoint_path), None if self.any_contract else self.store.contract)
         elif self.corpus_path:
             raise VcworkError("checkpoint: a corpus was given without a checkpoint; train one with notebook 20")
         else:
@@ -70,12 +71,36 @@ class Workspace:
         self.hashes["checkpoint"] = encoder.digest
         return encoder
 
+    @property
+    def encoder_if_any(self) -> Encoder | None:
+        """The encoder; None where a corpus was given without one."""
+        return None if self.corpus_path and not self.checkpoint_path else self.encoder
+
+    def contract_note(self) -> str:
+        """Whether the encoder was trained on features such as these, and else what differs."""
+        if self.encoder_if_any is None:
+            return "no checkpoint: a clip is the mean of its features, scaled to length 1"
+        ours, here = self.encoder.contract, self.store.contract
+        if ours == here:
+            return "the model was trained on features of this very contract"
+        differing = [
+            f"  {name}: trained on {str(value)[:40]!r}, here {str(getattr(here, name))[:40]!r}"
+            for name, value in asdict(ours).items() if value != getattr(here, name)
+        ]  # fmt: skip
+        return "\n".join(["trained on features of another contract, and used on these knowingly:", *differing])
+
 
 def prepare(
-    corpus: str = "", features: str = "", checkpoint: str = "", seed: int = 0, progress: bool = False
-) -> Workspace:
-    """Workspace for these paths; nothing is opened or built before it is used."""
-    return Workspace(corpus, features, checkpoint, seed, progress)
+    corpus: str = "", features: str = "", checkpoint: str = "", seed: int = 0, progress: bool = False,
+    contract: str = "strict",
+) -> Workspace:  # fmt: skip
+    """Workspace for these paths; nothing is opened or built before it is used.
+
+    contract: "accept" uses an encoder that was trained on features of another contract; "strict" refuses it.
+    """
+    if contract not in ("strict", "accept"):
+        raise VcworkError(f"checkpoint_contract: expected strict or accept, got {contract!r}")
+    return Workspace(corpus, features, checkpoint, seed, progress, contract == "accept")
 
 
 TINY_SIZES = {"hidden": 128, "heads": 4, "ffn": 256, "video_layers": 1, "text_layers": 1}  # notebook 20's defaults
