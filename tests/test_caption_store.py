@@ -124,7 +124,7 @@ def test_cuts_by_name():
 
 def test_refuses_what_is_not_whole(store, tmp_path):
     folder = store.folder
-    with pytest.raises(VcworkError, match="another CaptionRule: dedup: asked for 'none', found 'words'"):
+    with pytest.raises(VcworkError, match="another rule: dedup: asked for 'none', found 'words'"):
         open_caption_store(folder, CaptionRule.of(TOKENIZER, dedup="none"))
     path = folder / "part-00001" / "tokens.npy"
     data = path.read_bytes()

@@ -124,16 +124,16 @@ def open_store(folder: str | Path, contract: Contract | None = None, verify: boo
         store = FeatureStore(folder, manifest)
         for shard in manifest["shards"]:
             _check_shard(member(folder, shard["file"]), shard, store.contract.width, verify)
-    check_same(folder, contract, store.contract)
+    check_same(f"{folder}: features of another contract", contract, store.contract)
     return store
 
 
-def check_same(folder: Path, asked: Any, found: Any) -> None:
-    """VcworkError naming every field in which what was made differs from what is asked for (None: anything)."""
+def check_same(complaint: str, asked: Any, found: Any) -> None:
+    """VcworkError, `complaint` and every field in which what was found differs from what is asked for (None: any)."""
     if asked is not None and asked != found:
         pairs = [(f.name, getattr(asked, f.name), getattr(found, f.name)) for f in fields(found)]
         differ = "; ".join(f"{name}: asked for {a!r}, found {b!r}" for name, a, b in pairs if a != b)
-        raise VcworkError(f"{folder}: made under another {type(found).__name__}: {differ}")
+        raise VcworkError(f"{complaint}: {differ}")
 
 
 def as_float16(array: np.ndarray, width: int, where: str) -> np.ndarray:

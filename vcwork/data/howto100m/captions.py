@@ -237,7 +237,7 @@ def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, veri
                 check(member(member(folder, part["name"]), name), sealed, verify=verify)
             read_part(folder, part)
         store = CaptionStore(folder, manifest)
-    check_same(folder, rule, store.rule)
+    check_same(f"{folder}: captions under another rule", rule, store.rule)
     return store
 
 
