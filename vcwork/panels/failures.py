@@ -272,9 +272,8 @@ def _draw_bars(ax: Any, bars: list[dict[str, Any]], name: str) -> None:
     ax.hlines(chance, at - 0.45, at + 0.45, color=plots.COLOURS[5], lw=2, label="by chance")
     ax.set_ylim(0, 1.45 * max(*chance, *(bar["n"] for bar in bars)))
     ax.set_xticks(at, [str(b["low"]) if b["low"] == b["high"] else f"{b['low']}–{b['high']}" for b in bars])
-    plots.shape(ax)
-    ax.legend(fontsize=plots.SMALL, frameon=False)
     plots.finish(ax, f"{name}: rank of the best right answer")
+    ax.legend(fontsize=plots.SMALL, frameon=False)  # there is room inside
 
 
 def _number(value: float) -> float | None:

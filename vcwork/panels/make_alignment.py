@@ -5,7 +5,6 @@ that has no features, or is not in the corpus at all, is an error. The panel ope
 function. Truth is shown and used to score, for nothing else.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -19,6 +18,7 @@ from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
+from vcwork.measure.metrics import runs
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
 from vcwork.panels.base import Narrated, Span
 from vcwork.panels.clips import clip_of, truth_of
@@ -165,9 +165,7 @@ def _prediction(names: Sequence[str], texts: np.ndarray, scores: np.ndarray, gam
         return []
     gamma = segmentation.text_gamma(texts, list(names)) if gamma is None else gamma
     labels = segmentation.segment(scores.T, gamma, segmentation.first_of_same(names))  # (T,)
-    cuts = [0, *(np.flatnonzero(np.diff(labels)) + 1).tolist(), len(labels)]
-    runs = [(a, b, int(labels[a])) for a, b in itertools.pairwise(cuts)]
-    return [(float(a), float(b), names[label - 1]) for a, b, label in runs if label]
+    return [(float(a), float(b), names[label - 1]) for label, a, b in zip(*runs(labels), strict=True)]
 
 
 def _elsewhere(library: VideoIndex, text: np.ndarray, top: int) -> tuple[tuple[str, Moment], ...]:

@@ -25,6 +25,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8
 MARKERS = "osD^vPX*"
 GREY, LIGHT, SMALL = "#7f7f7f", "#d9d9d9", 8
 MAP = "cividis"
+SIDES = ("left", "right", "top", "bottom")
 
 
 def figure(width: float = 6.5, height: float = 3.0, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, Any]:
@@ -37,7 +38,13 @@ def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
 
 
-def finish(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axes:
+def finish(
+    ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "", keep: Sequence[str] = ("left", "bottom")
+) -> Axes:
+    """Title, labels and a legend outside the data, where something is named; `keep`: the sides of the frame to draw."""
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in keep)
+    legend(ax)
     ax.set_title(title, fontsize=SMALL + 2)
     ax.set_xlabel(xlabel, fontsize=SMALL + 1)
     ax.set_ylabel(ylabel, fontsize=SMALL + 1)
@@ -45,17 +52,23 @@ def finish(ax: Axes, title: str = "", xlabel: str = "", ylabel: str = "") -> Axe
     return ax
 
 
-def shape(ax: Axes, keep: Sequence[str] = ("left", "bottom")) -> None:
-    for side, spine in ax.spines.items():
-        spine.set_visible(side in keep)
-
-
-def legend(ax: Axes, below: bool = False, columns: int = 1) -> None:
-    """A legend outside the data: right of it, or below."""
+def legend(ax: Axes) -> None:
+    """A legend outside the data, right of it."""
     if ax.get_legend_handles_labels()[0]:
-        at = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.3), "ncols": columns} if below else {}
-        at = at or {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02)}
-        ax.legend(fontsize=SMALL, frameon=False, handlelength=1.5, borderaxespad=0, **at)
+        at = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "borderaxespad": 0}
+        ax.legend(fontsize=SMALL, frameon=False, handlelength=1.5, **at)
+
+
+def scale(ax: Axes, image: Any, label: str) -> None:
+    """What the colours of an image mean."""
+    bar = ax.figure.colorbar(image, ax=ax, pad=0.01, fraction=0.04)
+    bar.set_label(label, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL - 1)
+
+
+def ink_on(i: int) -> str:
+    """What can be read on the i-th colour."""
+    return "black" if sum(to_rgb(colour(i))) > 1.4 else "white"
 
 
 def blank(ax: Axes, text: str, **more: Any) -> Axes:
@@ -94,11 +107,9 @@ def similarity_heatmap(
     if chosen is not None:
         ax.scatter(np.asarray(chosen) + 0.5, range(k), s=26, color=COLOURS[5], edgecolor="white", lw=0.8, zorder=3)
     ax.set_yticks(range(k), [short(name) for name in names])
-    bar = ax.figure.colorbar(image, ax=ax, pad=0.01, fraction=0.04)
-    bar.set_label(label, fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL - 1)
+    scale(ax, image, label)
     ax.set_xlim(0, t)
-    return finish(ax, title, "time in the video (s)")
+    return finish(ax, title, "time in the video (s)", keep=SIDES)
 
 
 def timeline(
@@ -118,14 +129,11 @@ def timeline(
                 row, end - start, 0.76, start, color=colour(i), edgecolor="white", lw=0.8, label=_first(ax, i, label)
             )
             if end - start > 0.03 * end_s:
-                ink = "black" if sum(to_rgb(colour(i))) > 1.4 else "white"
-                ax.text((start + end) / 2, row, str(i + 1), ha="center", va="center", fontsize=SMALL, color=ink)
+                ax.text((start + end) / 2, row, str(i + 1), ha="center", va="center", fontsize=SMALL, color=ink_on(i))
     ax.set_yticks(range(len(lanes)), list(lanes))
     ax.set_ylim(len(lanes) - 0.5, -0.5)
     ax.set_xlim(0, end_s)
-    shape(ax, ("bottom",))
-    legend(ax)
-    return finish(ax, title, "time in the video (s)")
+    return finish(ax, title, "time in the video (s)", keep=("bottom",))
 
 
 def pair_spans(
@@ -147,9 +155,7 @@ def pair_spans(
     ax.set_yticks(range(len(pairs)), [f"pair {row + 1}" for row in range(len(pairs))])
     ax.set_ylim(len(pairs) - 0.4, -0.95)
     ax.set_xlim(0, end_s)
-    shape(ax, ("bottom",))
-    legend(ax)
-    return finish(ax, title, "time in the video (s)")
+    return finish(ax, title, "time in the video (s)", keep=("bottom",))
 
 
 def _first(ax: Axes, i: int, label: str) -> str:
@@ -181,8 +187,6 @@ def score_curve(
         ax.text((moment.start_s + moment.end_s) / 2, top + room / 3, str(i + 1), ha="center", fontsize=SMALL)
     ax.set_xlim(0, len(scores))
     ax.set_ylim(low - room, high + (2.6 if len(moments) else 1) * room)
-    shape(ax)
-    legend(ax)
     return finish(ax, title, "time in the video (s)", label)
 
 
@@ -212,10 +216,9 @@ def frame_strip(ax: Axes, frames: Sequence[np.ndarray], captions: Sequence[str] 
     ax.set_aspect("equal")
     ax.set_xticks([])
     ax.set_yticks([])
-    shape(ax, ())
     if alone:
         ax.figure.set_figheight(deep / inch + (0.35 if title else 0.1))
-    return finish(ax, title)
+    return finish(ax, title, keep=())
 
 
 # ------------------------------------------------------------------------------------- training and numbers
@@ -242,8 +245,6 @@ def loss_curve(
         ax.plot(at, values, color=colour(i), lw=1.6, label=name)
     for i, (name, value) in enumerate((references or {}).items()):
         ax.axhline(value, color=GREY, lw=1.1, ls=("--", ":", "-.")[i % 3], label=f"{name} = {value:.3g}")
-    shape(ax)
-    legend(ax)
     return finish(ax, title, xlabel, ylabel)
 
 
@@ -269,8 +270,6 @@ def bars_with_intervals(ax: Axes, results: Sequence[Result], title: str = "") ->
     ax.set_ylim(len(results) - 0.5, -0.5)
     ax.set_xlim(0, 108)
     ax.set_xticks(range(0, 101, 20))
-    shape(ax)
-    legend(ax)
     return finish(ax, title, "percent")
 
 
@@ -283,15 +282,14 @@ def stacked_bars(ax: Axes, rows: Mapping[str, Mapping[str, float]], title: str =
     for i, part in enumerate(parts):
         share = np.array([100 * row.get(part, 0) / sum(row.values()) for row in rows.values()])
         ax.barh(range(len(rows)), share, 0.6, left, color=colour(i), edgecolor="white", lw=0.8, label=part)
-        ink = "black" if sum(to_rgb(colour(i))) > 1.4 else "white"
         for y in np.flatnonzero(share > 6):
-            ax.text(left[y] + share[y] / 2, y, f"{share[y]:.0f}", ha="center", va="center", fontsize=SMALL, color=ink)
+            ax.text(
+                left[y] + share[y] / 2, y, f"{share[y]:.0f}", ha="center", va="center", fontsize=SMALL, color=ink_on(i)
+            )
         left += share
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, 100)
-    shape(ax)
-    legend(ax)
     return finish(ax, title, xlabel)
 
 
@@ -319,9 +317,7 @@ def over_gamma(ax: Axes, gammas: np.ndarray, lines: Mapping[str, np.ndarray], ma
     spread, ends = np.ptp(gammas) or 1.0, [*gammas, *marks.values()]
     ax.set_xlim(min(ends) - 0.02 * spread, max(ends) + 0.02 * spread)
     ax.set_ylim(0, 102)
-    shape(ax)
-    legend(ax)
-    return ax
+    return finish(ax)
 
 
 def upright(ax: Axes, marks: Mapping[str, float]) -> None:
@@ -348,8 +344,6 @@ def histogram(
         ax.stairs(share, edges, fill=True, color=colour(i), alpha=0.35)
         ax.stairs(share, edges, color=colour(i), lw=1.3, label=f"{name} (n = {len(v)})" if name else None)
     upright(ax, references or {})
-    shape(ax)
-    legend(ax)
     return finish(ax, title, xlabel, ylabel)
 
 
@@ -397,8 +391,6 @@ def embedding_scatter(
         name = f"{len(names) - len(shown)} others (n = {rest.sum()})"
         ax.scatter(*xy[rest].T, s=12, color=LIGHT, lw=0, label=name, zorder=0.5)
     percent = ["", ""] if shares is None else [f" ({100 * s:.0f} % of variance)" for s in shares]
-    shape(ax)
-    legend(ax)
     return finish(ax, title, f"component 1{percent[0]}", f"component 2{percent[1]}")
 
 
@@ -429,10 +421,8 @@ def matrix(
     ax.set_xticks(range(len(columns)), names, rotation=40 if turn else 0, ha="right" if turn else "center",
                   rotation_mode="anchor")  # fmt: skip
     ax.set_yticks(range(len(rows)), [short(r) for r in rows])
-    bar = ax.figure.colorbar(image, ax=ax, pad=0.01, fraction=0.04)
-    bar.set_label(label, fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL - 1)
-    return finish(ax, title)
+    scale(ax, image, label)
+    return finish(ax, title, keep=SIDES)
 
 
 def score_matrix(ax: Axes, scores: np.ndarray, videos: Sequence, title: str = "") -> Axes:
@@ -443,8 +433,8 @@ def score_matrix(ax: Axes, scores: np.ndarray, videos: Sequence, title: str = ""
     for edge in edges if len(edges) < 30 else ():
         ax.axhline(edge, color="white", lw=0.5)
         ax.axvline(edge, color="white", lw=0.5)
-    ax.figure.colorbar(image, ax=ax, label="score (dot product)")
-    return finish(ax, title, "clip n", "sentence q")
+    scale(ax, image, "score (dot product)")
+    return finish(ax, title, "clip n", "sentence q", keep=SIDES)
 
 
 def recall_curves(ax: Axes, curves: Mapping[str, np.ndarray], title: str = "") -> Axes:

@@ -212,7 +212,6 @@ class TrainingPanel(Panel, Watcher):
             return
         told = [(check["step"] + 1, check[names[0]]) for check in self.checks if names[0] in check]
         ax.plot(*zip(*told, strict=True), marker="o", ms=4, color=plots.colour(0))
-        plots.shape(ax)
         plots.finish(ax, f"{names[0]}, after each epoch", "update")
 
 
