@@ -254,7 +254,8 @@ def test_a_blind_score_of_another_split_decides_nothing() -> None:
 def test_read_run(tmp_path: Path) -> None:
     found = result("t2v_R@1", 0.3, "lab test").as_dict()
     old = {key: value for key, value in found.items() if key != "card"} | {"name": "t2v_R@5"}
-    payload = {"format": "vcwork-metrics-1", "notebooks": {"30_text_video_retrieval": [found, old]}, "results": []}
+    rows = [{"notebook": "30_text_video_retrieval"} | row for row in (found, old)]
+    payload = {"format": "vcwork-metrics-2", "results": rows}
     (tmp_path / "metrics.json").write_text(json.dumps(payload))
     rows = ledger.read_run(tmp_path)["30_text_video_retrieval"]
     assert [r.name for r in rows] == ["t2v_R@1"], "a record without a card has no split"

@@ -132,9 +132,9 @@ def test_run_json_tells_what_ran_on_what(finished: tuple, entries: dict) -> None
     assert works["wall_s"] > 0 and works["figures"] == ["10_works-1.png"]
 
 
-def test_metrics_json_holds_the_same_numbers_flat_and_by_notebook(finished: tuple) -> None:
+def test_metrics_json_holds_each_number_once(finished: tuple) -> None:
     metrics = json.loads((finished[1] / "metrics.json").read_text())
-    assert metrics["notebooks"]["10_works"][0]["value"] == 0.652 and metrics["notebooks"]["20_fails"] == []
+    assert (finished[1] / "run.json").read_text().count("t2v_R@1") == 0, "numbers stand in metrics.json alone"
     assert [(row["notebook"], row["name"], row["value"]) for row in metrics["results"]] == [
         ("10_works", "t2v_R@1", 0.652),
         ("10_works--again", "t2v_R@1", 0.752),

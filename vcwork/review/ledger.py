@@ -182,10 +182,13 @@ def read_run(folder: str | Path) -> dict[str, list[Result]]:
     """
     path = resolve(folder) / "metrics.json"
     found = read_json(path)
-    if not isinstance(found, dict) or found.get("format") != "vcwork-metrics-1":
-        raise VcworkError(f"{path}: expected the metrics of a run (vcwork-metrics-1)")
-    by_notebook = {name: [as_result(row) for row in rows] for name, rows in found["notebooks"].items()}
-    return {name: [r for r in rows if r.protocol.split] for name, rows in by_notebook.items()}
+    if not isinstance(found, dict) or found.get("format") not in ("vcwork-metrics-1", "vcwork-metrics-2"):
+        raise VcworkError(f"{path}: expected the metrics of a run (vcwork-metrics-2)")
+    rows: dict[str, list[Result]] = {}
+    for given in found["results"]:
+        result = as_result({key: given[key] for key in given if key != "notebook"})
+        rows.setdefault(given["notebook"], []).extend([result] if result.protocol.split else [])
+    return rows
 
 
 def tiny_lab(seed: int = 0) -> dict[str, list[Result]]:

@@ -87,7 +87,7 @@ class RunLog:
         self.folder, self.began = folder, began
         self.entries = [_new_entry(plan, step, folder) for step in plan.steps]
         self.state: dict[str, Any] = {
-            "format": "vcwork-run-1",
+            "format": "vcwork-run-2",  # 1 held the results, too
             "profile": plan.profile,
             "seed": plan.seed,
             "parameter_files": plan.files,
@@ -122,13 +122,11 @@ class RunLog:
     def save(self) -> None:
         """Write `run.json`, `metrics.json` and `index.html`, each atomically."""
         self.state["wall_s"] = round(time.monotonic() - self.began, 1)
-        write_json(self.folder / "run.json", plain(self.state, "run.json"))
-        by_notebook = {entry["name"]: entry["results"] for entry in self.entries}
-        flat = [{"notebook": name, **row} for name, rows in by_notebook.items() for row in rows]
-        write_json(
-            self.folder / "metrics.json",
-            {"format": "vcwork-metrics-1", "profile": self.state["profile"], "notebooks": by_notebook, "results": flat},
-        )
+        notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
+        write_json(self.folder / "run.json", plain(self.state | {"notebooks": notebooks}, "run.json"))
+        rows = [{"notebook": entry["name"], **row} for entry in self.entries for row in entry["results"]]
+        profile = self.state["profile"]
+        write_json(self.folder / "metrics.json", {"format": "vcwork-metrics-2", "profile": profile, "results": rows})
         with atomic_write(self.folder / "index.html") as file:
             file.write(page.page_html(self.state))
 
