@@ -35,13 +35,21 @@ def test_no_git_at_all_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_peak_memory_counts_child_processes() -> None:
-    code = "x = bytearray(200 << 20); import time; time.sleep(3)"
-    with machine.PeakMemory(interval_s=0.1) as peak:
-        child = subprocess.Popen([sys.executable, "-c", code])
-        time.sleep(0.1 if not peak.linux else 2)
-        child.terminate() if peak.linux else child.wait()
-        child.wait()
-    assert peak.peak_mb > 190
+    code = "x = bytearray(200 << 20); print('there', flush=True); import time; time.sleep(30)"
+    command = [sys.executable, "-c", code]
+    with machine.PeakMemory(interval_s=0.1) as peak, subprocess.Popen(command, stdout=subprocess.PIPE) as child:
+        child.stdout.readline()
+        deadline = time.monotonic() + 20
+        while peak.peak_mb < 190 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        child.terminate()
+    assert peak.peak_mb > 190 and "every 0.1 s" in peak.how
+
+
+def test_hardware_is_told_without_asking_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "torch_facts", lambda: {"torch_threads": None, "gpu": []})
+    told = machine.hardware()
+    assert told["cores"] >= 1 and told["memory_mb"] > 100 and told["processor"] and told["platform"]
 
 
 def test_package_versions_are_the_direct_dependencies() -> None:

@@ -12,9 +12,10 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 TORCH_FACTS = """
 import json, torch
@@ -42,12 +43,12 @@ def package_versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Platform, processor, usable cores, memory, and what torch sees: its threads and the names of its GPUs."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    me = psutil.Process()
     return {
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": cores,
-        "memory_mb": _memory_mb(),
+        "cores": len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count(),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         **torch_facts(),
     }
@@ -62,76 +63,49 @@ def torch_facts() -> dict[str, Any]:
 class PeakMemory:
     """Highest memory of this process and all its descendants while the block runs: `peak_mb`, measured as `how` says.
 
-    On Linux, twice a second, the sum of proportional set sizes (shared pages are shared out, not counted per process).
-    Elsewhere the largest single finished child, which misses what ran side by side."""
+    Every `interval_s`, the sum over the process tree: on Linux of proportional set sizes (shared pages are shared out,
+    not counted per process), elsewhere of what is each process's alone, which leaves shared pages out.
+    """
 
     def __init__(self, interval_s: float = 0.5) -> None:
         self.interval_s, self.peak_mb = interval_s, 0.0
-        self.linux = Path("/proc/self/smaps_rollup").exists()
-        self.how = (
-            f"sum of proportional set sizes over the process tree, every {interval_s:g} s"
-            if self.linux
-            else "largest resident size of any single child process"
-        )
+        kind = "proportional" if psutil.LINUX else "unique"
+        self.how = f"sum of {kind} set sizes over the process tree, every {interval_s:g} s"
 
     def __enter__(self) -> "PeakMemory":
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        if self.linux:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        if self.linux:
-            self._thread.join()
-        else:
-            self.peak_mb = _largest_child_mb()
+        self._thread.join()
 
     def _watch(self) -> None:
         while True:
-            self.peak_mb = max(self.peak_mb, sum(map(_pss_mb, descendants(os.getpid()))))
+            me = psutil.Process()
+            self.peak_mb = max(self.peak_mb, sum(map(_own_mb, [me, *me.children(recursive=True)])))
             if self._stop.wait(self.interval_s):
                 return
 
 
-def descendants(pid: int) -> list[int]:
-    """`pid` and every process below it (Linux); one that ends meanwhile is left out."""
-    parents: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            fields = _quiet(lambda f=folder: (f / "stat").read_text().rsplit(")", 1)[1].split())
-            if fields:
-                parents.setdefault(int(fields[1]), []).append(int(folder.name))
-    tree = [pid]
-    for parent in tree:  # grows while it is walked
-        tree += parents.get(parent, [])
-    return tree
-
-
-def _pss_mb(pid: int) -> float:
-    text = _quiet(lambda: Path(f"/proc/{pid}/smaps_rollup").read_text())
-    match = re.search(r"^Pss:\s+(\d+) kB", text or "", re.MULTILINE)
-    return int(match[1]) / 1024 if match else 0.0
-
-
-def _largest_child_mb() -> float:
+def _own_mb(process: psutil.Process) -> float:
+    """A process's share of memory; 0 for one that has ended meanwhile or belongs to somebody else."""
     try:
-        import resource
-    except ImportError:  # Windows
+        told = process.memory_full_info()
+    except psutil.Error:
         return 0.0
-    size = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return size / 2**20 if sys.platform == "darwin" else size / 1024
+    return (told.pss if psutil.LINUX else told.uss) / 2**20
 
 
 def _processor() -> str:
-    text = _quiet(lambda: Path("/proc/cpuinfo").read_text()) or ""
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    """The processor's name; psutil has none, and on Linux `platform` knows the architecture alone."""
+    try:
+        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        match = None
     return match[1].strip() if match else platform.processor() or platform.machine()
-
-
-def _memory_mb() -> int | None:
-    return _quiet(lambda: os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20)
 
 
 def _output(command: list[str], timeout_s: float = 20) -> str | None:
@@ -141,11 +115,3 @@ def _output(command: list[str], timeout_s: float = 20) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout
-
-
-def _quiet(read: Callable[[], Any]) -> Any:
-    """`read()`, or None where this system has no such thing (or no longer has it)."""
-    try:
-        return read()
-    except (OSError, ValueError, IndexError, AttributeError):
-        return None
