@@ -176,13 +176,18 @@ def test_made_annotations_give_a_full_table_and_depend_on_the_seed() -> None:
 def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VcworkError, match="no such folder"):
         annotated.read_annotations(tmp_path / "none")
-    with pytest.raises(VcworkError, match=r"none of validation_youcook\.csv"):
+    with pytest.raises(VcworkError, match=r"none of these is there: validation_youcook\.csv"):
         annotated.read_annotations(tmp_path)
     (tmp_path / "validation_youcook.csv").write_text(
         "end,start,task,text,video_id\n60,47,226,cut it,aaaaaaaaaaa\n70,61,226,cut it,bbbbbbbbbbb\n"
     )
     found = annotated.read_annotations(tmp_path)
     assert found.found() == ["youcook2"] and found.youcook2.durations_s == [13, 9]
+    (tmp_path / "test_data.json").write_text(json.dumps([
+        {"video": "a.avi", "description": "a dog", "times": [[0, 0]] * 4, "annotation_id": 1, "num_segments": 6}
+    ]))  # fmt: skip
+    with pytest.raises(VcworkError, match="didemo without its val file"):
+        annotated.read_annotations(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------- real files
@@ -198,7 +203,7 @@ def folder(real: Path) -> Path:
 @pytest.fixture(scope="module")
 def measured(folder: Path) -> dict[str, Result]:
     found = annotated.read_annotations(folder)
-    assert found.found() == list(annotated.BENCHMARKS) and not found.made_up
+    assert found.found() == ["youcook2", "msrvtt", "didemo", "coin", "crosstask"] and not found.made_up
     return by_name(blind.everything(found, n_boot=200))
 
 

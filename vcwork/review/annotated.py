@@ -1,16 +1,15 @@
 """Annotations without videos, as plain lists: read from a folder of published files, or made up from a seed.
 
-`read_annotations` takes what it finds of YouCook2, MSR-VTT 1k-A, DiDeMo, COIN and CrossTask through the readers of
-`vcwork.data.benchmarks`; `made_annotations` invents a small set of the same shape, so that `vcwork.review.blind` and
-its notebook run without any file. Made-up numbers show that the arithmetic works, and nothing about any benchmark.
+`read_annotations` takes what it finds of YouCook2, MSR-VTT 1k-A, DiDeMo, COIN and CrossTask by the registry of
+`vcwork.data.benchmarks.sources`; `made_annotations` invents a small set of the same shape, so that `blind` and its
+notebook run without any file. Made-up numbers show that the arithmetic works, and nothing about any benchmark.
 Gap: CrossTask's files do not say how long a video is; it is taken to end with its last annotated step.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -78,81 +77,73 @@ class Annotations:
 
     def found(self) -> list[str]:
         """Names of the benchmarks that are there."""
-        return [name for name in BENCHMARKS if getattr(self, name) is not None]
+        return [name for name in _KINDS if getattr(self, name) is not None]
 
-
-BENCHMARKS = ("youcook2", "msrvtt", "didemo", "coin", "crosstask")
 
 # ----------------------------------------------------------------------------------------------------- reading
 
 
 def read_annotations(folder: str | Path) -> Annotations:
-    """Everything known in `folder`, or in `<folder>/<benchmark>/`: YouCook2, MSR-VTT 1k-A, DiDeMo (val and test), COIN,
-    CrossTask, whatever files `vcwork.data.benchmarks.sources` knows of them. VcworkError where the folder or all of
-    them are missing, or a file is wrong.
+    """Everything known in `folder`, files by the names of `benchmarks.sources.SOURCES`; DiDeMo's may lie in `didemo/`,
+    CrossTask's in `crosstask/`. VcworkError where the folder or all of them are missing, or a file is wrong.
     """
     folder = resolve(folder)
     if not folder.is_dir():
         raise VcworkError(f"{folder}: no such folder of annotations")
     found, splits = {}, {}
-    for name, arrays in _ARRAYS.items():
-        places = (folder / name, folder / f"{name}_release", folder)
-        parts = next((parts for place in places if "test" in (parts := read_splits(name, place))), None)
+    for name, (as_lists, needed, *places) in _KINDS.items():
+        parts = next((parts for place in places if (parts := read_splits(name, folder / place))), {})
+        if parts and (lacking := [role for role in needed if role not in parts]):
+            raise VcworkError(f"{folder}: {name} without its {' and '.join(lacking)} file; it needs {SOURCES[name]}")
         if parts:
-            found[name], splits[name] = arrays(parts), parts["test"].split
+            found[name], splits[name] = as_lists(parts), parts["test"].split
     if not found:
-        raise VcworkError(f"{folder}: none of {'; '.join(SOURCES[name] for name in _ARRAYS)} is there")
+        raise VcworkError(f"{folder}: none of these is there: {'; '.join(SOURCES[name] for name in _KINDS)}")
     return Annotations(**found, splits=splits)
 
 
 def _clips(parts: dict[str, Benchmark]) -> Clips:
-    test = parts["test"]
-    lengths = [clip.end_s - clip.start_s for clip in test.clips]
+    part = parts["test"]
+    lengths = [clip.end_s - clip.start_s for clip in part.clips]
     known = lengths if all(map(math.isfinite, lengths)) else ()
-    recipes = [clip.recipe for clip in test.clips] if all(clip.recipe for clip in test.clips) else ()
-    return Clips(test.texts, [clip.video for clip in test.clips], recipes, known)
+    recipes = [clip.recipe for clip in part.clips] if all(clip.recipe for clip in part.clips) else ()
+    return Clips(part.texts, [clip.video for clip in part.clips], recipes, known)
 
 
-def _didemo(parts: dict[str, Benchmark]) -> Moments:
-    if "val" not in parts:
-        raise VcworkError(
-            "DiDeMo: expected val_data.json beside test_data.json, whose moments the priors are fitted on"
-        )
-    times = ([clip.chunks for clip in parts[role].clips] for role in ("val", "test"))
-    return Moments(*times, [clip.video for clip in parts["test"].clips])
+def _moments(parts: dict[str, Benchmark]) -> Moments:
+    fit, times = ([clip.chunks for clip in parts[role].clips] for role in ("val", "test"))
+    return Moments(fit, times, [clip.video for clip in parts["test"].clips])
 
 
-def _coin(parts: dict[str, Benchmark]) -> Segmented:
-    rows = [(id, listed, role == "train") for role in ("train", "test") for id, listed in parts[role].videos.items()]
-    segments: dict[str, list] = {}
-    for clip in (*parts["train"].clips, *parts["test"].clips):
-        segments.setdefault(clip.video, []).append((clip.start_s, clip.end_s, clip.step))
+def _segmented(parts: dict[str, Benchmark]) -> Segmented:
+    rows = [(id, listed, role) for role in ("train", "test") for id, listed in parts[role].videos.items()]
+    segments: dict[str, list] = {id: [] for id, _, _ in rows}
+    for part in parts.values():
+        for clip in part.clips:
+            segments[clip.video].append((clip.start_s, clip.end_s, clip.step))
     return Segmented(
-        [id for id, _, _ in rows], [segments[id] for id, _, _ in rows], [listed.duration_s for _, listed, _ in rows],
-        [listed.recipe for _, listed, _ in rows], [train for _, _, train in rows], parts["test"].steps,
+        list(segments), list(segments.values()), [listed.duration_s for _, listed, _ in rows],
+        [listed.recipe for _, listed, _ in rows], [role == "train" for _, _, role in rows], parts["test"].steps,
     )  # fmt: skip
 
 
-def _crosstask(parts: dict[str, Benchmark]) -> Located:
-    part = parts["test"]
-    spans: dict[tuple[str, str], list] = {}
-    ends: dict[str, float] = {}
+def _located(parts: dict[str, Benchmark]) -> Located:
+    part, spans, ends = parts["test"], {}, {}
     for clip in part.clips:
         spans.setdefault((clip.video, clip.step), []).append((clip.start_s, clip.end_s))
         ends[clip.video] = max(ends.get(clip.video, 0.0), clip.end_s)
-    ids = list(part.videos)
-    tasks = [part.videos[id].recipe for id in ids]
+    tasks = [listed.recipe for listed in part.videos.values()]
     intervals = [[spans.get((id, step), []) for step in part.tasks[task].steps]
-                 for id, task in zip(ids, tasks, strict=True)]  # fmt: skip
-    return Located(ids, intervals, [ends[id] for id in ids], tasks, SHORT_VIDEO)
+                 for id, task in zip(part.videos, tasks, strict=True)]  # fmt: skip
+    return Located(list(part.videos), intervals, [ends[id] for id in part.videos], tasks, SHORT_VIDEO)
 
 
-_ARRAYS: dict[str, Callable[[dict[str, Benchmark]], Any]] = {
-    "youcook2": _clips,
-    "msrvtt": _clips,
-    "didemo": _didemo,
-    "coin": _coin,
-    "crosstask": _crosstask,
+_KINDS: dict[str, tuple] = {  # how its splits become lists, the splits that takes, where in the folder they may lie
+    "youcook2": (_clips, ("test",), ""),
+    "msrvtt": (_clips, ("test",), ""),
+    "didemo": (_moments, ("val", "test"), "didemo", ""),
+    "coin": (_segmented, ("train", "test"), ""),
+    "crosstask": (_located, ("test",), "crosstask", "crosstask_release", ""),
 }
 
 # ---------------------------------------------------------------------------------------------------- made up
