@@ -33,3 +33,16 @@ def test_every_item_of_the_source_documents_has_its_row():
             assert truth.startswith({True: "agrees", False: "differs", None: "asked for"}[told[number].agrees]), number
         else:
             assert any(id.startswith(number) for id in told), number
+
+
+def test_walks_of_the_architecture_name_what_is_there():
+    """Each hop: the functions it names stand in the files it links."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^\| \d+ \| (.*?) \|", text, re.M)
+    assert len(hops) == 19
+    for hop in hops:
+        sources = "".join(
+            (ROOT / "docs" / link).read_text(encoding="utf-8") for link in re.findall(r"\]\(([^)]+)\)", hop)
+        )
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", hop):
+            assert re.search(rf"(?:def|class) {name}\b", sources), f"{name} of: {hop}"
