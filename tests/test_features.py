@@ -342,5 +342,5 @@ def test_unknown_backbones_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(VcworkError, match="backbone 'no such/model/at all': expected 'motion', 's3d', a folder"):
         get_backbone("no such/model/at all")
-    with pytest.raises(VcworkError, match=r"expected weights as \.safetensors"):
+    with pytest.raises(VcworkError, match=r"expected weights in \.safetensors"):
         get_backbone(str(tmp_path))

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.backbones.dual import PeerBackbone, whole_seconds
+from vcwork.data.backbones.dual import PeerBackbone
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import scan_folder
 from vcwork.data.extract import contract_of, extract
@@ -318,13 +318,13 @@ def test_whole_seconds_are_the_seconds_of_every_backbone(tmp_path):
         tiles = rng.integers(0, 255, (n, 6, 6, 3)).astype(np.uint8)
         write_mp4(tmp_path / "v.mp4", tiles.repeat(8, 1).repeat(8, 2), 8)
         for fps in (1, 4):
-            whole = list(whole_seconds(tmp_path / "v.mp4", fps))
+            whole = list(iter_seconds(tmp_path / "v.mp4", fps, None))
             for one, other in zip(whole, iter_seconds(tmp_path / "v.mp4", fps, 48), strict=True):
                 assert one.dtype == np.uint8 and np.array_equal(one, other)
     write_mp4(tmp_path / "v.mp4", [np.zeros((48, 80, 3), np.uint8)] * 8, 8)
-    assert next(whole_seconds(tmp_path / "v.mp4", 2)).shape == (2, 48, 80, 3)
+    assert next(iter_seconds(tmp_path / "v.mp4", 2, None)).shape == (2, 48, 80, 3)
     with pytest.raises(VcworkError, match=r"none\.mp4: no such video file"):
-        next(whole_seconds(tmp_path / "none.mp4", 1))
+        next(iter_seconds(tmp_path / "none.mp4", 1, None))
 
 
 def test_siglip_sees_the_edges_that_clip_crops(folders, tmp_path):
@@ -346,14 +346,14 @@ def test_several_frames_a_second_are_averaged(folders):
 def test_xclip_over_two_seconds(folders, videos):
     """At half its frames a second a row sees this second and the next one; the last second stands in beyond the end."""
     backbone = PeerBackbone(folders["xclip"], fps=FRAMES // 2)
-    read, seconds = list(backbone.read(videos / "c.mp4")), list(whole_seconds(videos / "c.mp4", FRAMES // 2))
+    read, seconds = list(backbone.read(videos / "c.mp4")), list(iter_seconds(videos / "c.mp4", FRAMES // 2, None))
     assert len(read) == len(seconds) == 4 and all(len(frames) == FRAMES for frames in read)
     assert len(seconds[3]) == 1, "three quarters of a second"
     seconds[3] = seconds[3].repeat(2, axis=0)
     for i, frames in enumerate(read):
         assert np.array_equal(frames, np.concatenate([seconds[i], seconds[min(i + 1, 3)]]))
     four = list(PeerBackbone(folders["xclip"], fps=1).read(videos / "b.mp4"))
-    alone = [second[0] for second in whole_seconds(videos / "b.mp4", 1)]
+    alone = [second[0] for second in iter_seconds(videos / "b.mp4", 1, None)]
     assert [[int(np.argmin([np.abs(f.astype(int) - x).sum() for x in alone])) for f in row] for row in four] == [
         [0, 0, 1, 2], [0, 1, 2, 3], [1, 2, 3, 4], [2, 3, 4, 4], [3, 4, 4, 4],
     ]  # fmt: skip

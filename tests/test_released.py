@@ -188,11 +188,12 @@ def test_heads_must_be_said_and_vocabulary_must_fit(ours, tmp_path):
 
 def test_contract_is_that_of_our_s3d(tmp_path, ours):
     """Features of S3D under its defaults open an imported checkpoint, if it was told the same weights."""
-    from vcwork.data.backbones.s3d import S3DBackbone, write_untrained
+    from vcwork.data.backbones.s3d import S3DBackbone, untrained_state
     from vcwork.data.extract import contract_of
     from vcwork.data.store import S3D_FEATURES
 
-    weights = write_untrained(tmp_path / "s3d.pth")
+    weights = tmp_path / "s3d.pth"
+    torch.save(untrained_state(), weights)
     found = contract_of(S3DBackbone(weights))
     assert dataclasses.replace(found, weights="unknown") == S3D_FEATURES
     import_released(ours, tmp_path / "in", heads=2, s3d=weights)

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 
 import av
 import numpy as np
@@ -17,7 +18,6 @@ from vcwork.data.backbones.s3d import (
     preprocessing_effects,
     space_to_depth,
     untrained_state,
-    write_untrained,
 )
 from vcwork.data.corpus import scan_folder
 from vcwork.data.extract import chunks_of, contract_of, extract
@@ -25,6 +25,13 @@ from vcwork.data.store import open_store
 from vcwork.data.video import iter_chunks, iter_seconds, write_mp4
 
 SHORT = "pastry-chef-cutting-a-loaf-into-slices"  # 4.0 s of 320 x 180 at 10 fps
+
+
+def write_untrained(path: Path) -> Path:
+    """Weights to read, in the layout of the published file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(untrained_state(), path)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +228,7 @@ def test_chunks_run_on_over_seconds(tmp_path):
     seconds = np.concatenate(list(iter_seconds(tmp_path / "a.mp4", 8, 32)))
     same = np.concatenate(list(iter_chunks(tmp_path / "a.mp4", 8, 32, 8, "BILINEAR")))
     assert np.array_equal(same, seconds)
-    with pytest.raises(VcworkError, match="expected a whole number of frames in a chunk"):
+    with pytest.raises(VcworkError, match="expected a whole number of frames"):
         next(iter_chunks(tmp_path / "a.mp4", 8, 32, 0))
 
 
@@ -297,7 +304,7 @@ def test_a_real_clip_through_the_store(backbone, weights, real, tmp_path):
     first = next(chunks_of(loaded, corpus.videos[SHORT].video))
     assert np.array_equal(loaded(first).astype(np.float16), one[SHORT][0])
     for options, said in [({"l2": False}, "not normalised"), ({"frames": 32}, "32 frames"), ({"scale": False}, "255")]:
-        with pytest.raises(VcworkError, match=rf"features of another contract: normalisation: asked for .*{said}"):
+        with pytest.raises(VcworkError, match=rf"normalisation: asked for .*{said}"):
             open_store(tmp_path / "1", contract_of(S3DBackbone(weights, **options)))
 
 

@@ -54,27 +54,16 @@ def codec_of(path: str | Path) -> tuple[str, str]:
         return stream.codec_context.name, stream.codec_context.pix_fmt or ""
 
 
-def iter_seconds(path: str | Path, fps: int, size: int) -> Iterator[np.ndarray]:
+def iter_seconds(path: str | Path, fps: int, size: int | None) -> Iterator[np.ndarray]:
     """One uint8 RGB array (n, size, size, 3) for each second; n = fps, fewer only in a last, partial second.
 
     Sample k of second s is the frame on display at s + (k + 0.5) / fps. Short side resized to `size` (the long one in
-    proportion, rounded down), centre square cropped, rotation honoured. A last partial second counts from half a second
-    on, so T = round(duration), at least 1.
+    proportion, rounded down), centre square cropped, rotation honoured; `size` None: whole, (n, H, W, 3) as filmed, for
+    who squeezes a picture into a square or crops it himself. A last partial second counts from half a second on, so
+    T = round(duration), at least 1.
     VcworkError names the file when it is missing, has no frame, does not decode, or ends early (over 1 s and 10 %).
     """
-    check_request(fps, size)
-    with open_video(path) as (container, stream):
-        convert, frames = Converter(size), TimedFrames(container, stream, path)
-        second: list[np.ndarray] = []
-        done = 0
-        for frame in on_display(frames, int(fps)):
-            second.append(convert(frame))
-            if len(second) == fps:
-                yield np.stack(second)
-                second, done = [], done + 1
-        check_length(path, frames.end_s, declared_length(container, stream))
-        if frames.end_s - done >= 0.5 or not done:
-            yield np.stack(second or [convert.array])
+    return _shown(path, fps, Converter(size), fps, by_seconds=True)
 
 
 def iter_chunks(
@@ -86,25 +75,26 @@ def iter_chunks(
     `interpolation` names swscale's method (here bicubic, what ffmpeg's scale filter takes; `iter_seconds` is bilinear).
     VcworkError as for `iter_seconds`.
     """
-    check_request(fps, size)
-    if int(frames) != frames or frames < 1:
-        raise VcworkError(f"expected a whole number of frames in a chunk, at least 1, got {frames}")
+    return _shown(path, fps, Converter(size, interpolation), frames, by_seconds=False)
+
+
+def _shown(path: str | Path, fps: int, convert: "Converter", frames: int, by_seconds: bool) -> Iterator[np.ndarray]:
+    """The frames on display, cut every `frames`; `by_seconds` decides whether a last, partial one is given."""
+    size = 1 if convert.size is None else convert.size
+    if any(int(n) != n or n < 1 for n in (fps, size, frames)):
+        expected = "expected a whole number of frames a second, of frames together, and a size, each at least 1"
+        raise VcworkError(f"{expected}, got {fps}, {frames} and {size}")
     with open_video(path) as (container, stream):
-        convert, timed = Converter(size, interpolation), TimedFrames(container, stream, path)
+        timed, done = TimedFrames(container, stream, path), 0
         shown = map(convert, on_display(timed, int(fps)))
-        chunk = list(itertools.islice(shown, frames))
-        while len(chunk) == frames:
+        while len(chunk := list(itertools.islice(shown, int(frames)))) == frames:
             yield np.stack(chunk)
-            chunk = list(itertools.islice(shown, frames))
+            done += 1
         check_length(path, timed.end_s, declared_length(container, stream))
-        if chunk:
+        if by_seconds and (timed.end_s - done >= 0.5 or not done):
+            yield np.stack(chunk or [convert.array])
+        elif chunk and not by_seconds:
             yield np.stack(chunk)
-
-
-def check_request(fps: float, size: int) -> None:
-    """VcworkError unless both mean something."""
-    if int(fps) != fps or fps < 1 or size < 1:
-        raise VcworkError(f"expected a whole number of frames a second and a size of at least 1, got {fps} and {size}")
 
 
 def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[np.ndarray]:
@@ -240,23 +230,32 @@ def check_length(path: str | Path, end_s: float, declared_s: float) -> None:
 
 
 class Converter:
-    """Frame -> uint8 (size, size, 3); one reformatter for a whole video, the last result kept for held frames."""
+    """Frame -> uint8 (size, size, 3), or whole (H, W, 3) where size is None, by the first frame's size.
 
-    def __init__(self, size: int, interpolation: str = "BILINEAR") -> None:
+    One reformatter for a whole video, the last result kept for held frames.
+    """
+
+    def __init__(self, size: int | None, interpolation: str = "BILINEAR") -> None:
         self.size, self.interpolation, self.reformatter = size, interpolation, VideoReformatter()
         self.frame: av.VideoFrame | None = None
         self.array = np.empty(0, np.uint8)
+        self._whole: tuple[int, int] | None = None  # width, height
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         if frame is not self.frame:
-            self.frame, self.array = frame, self._convert(frame)
+            image = self._uncropped(frame) if self.size is None else self._square(frame, self.size)
+            self.frame, self.array = frame, np.rot90(image, frame.rotation // 90)
         return self.array
 
-    def _convert(self, frame: av.VideoFrame) -> np.ndarray:
-        size, short = self.size, min(frame.width, frame.height)
+    def _uncropped(self, frame: av.VideoFrame) -> np.ndarray:
+        self._whole = self._whole or (frame.width, frame.height)
+        return self.reformatter.reformat(frame, *self._whole, "rgb24", threads=1).to_ndarray()
+
+    def _square(self, frame: av.VideoFrame, size: int) -> np.ndarray:
+        short = min(frame.width, frame.height)
         width, height = (side * size // short for side in (frame.width, frame.height))
         image = self.reformatter.reformat(
             frame, width, height, "rgb24", interpolation=self.interpolation, threads=1
         ).to_ndarray()
         top, left = (height - size) // 2, (width - size) // 2
-        return np.rot90(image[top : top + size, left : left + size], frame.rotation // 90)
+        return image[top : top + size, left : left + size]

@@ -32,7 +32,8 @@ from vcwork.core.batches import pad_clips
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import Encoded, Projection, VideoCLIP, init_bert
 from vcwork.core.text import Tokenizer
-from vcwork.data.backbones.dual import as_error, peer_folder, quiet
+from vcwork.data.backbones.dual import peer_folder
+from vcwork.data.backbones.hugging_face import as_error, quiet, read_model
 from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
@@ -260,26 +261,13 @@ def _stored_backbone(config: FrameConfig) -> tuple[ViTModel | ResNetModel, View,
     if kind != config.backbone:
         raise VcworkError(f"{folder / 'config.json'}: expected model_type {config.backbone}, got {kind!r}")
     options = {"add_pooling_layer": False} if config.backbone == "vit" else {}
-    model = _weights_of(reader, folder, **options)
+    model = read_model(reader, folder, **options)
     size, crop, scale, mean, std = preprocessing(folder)
     wanted = config.image_size or crop
     view = View(config.frames, round(size * wanted / crop), wanted)
     if config.backbone == "vit" and wanted % model.config.patch_size:
         raise VcworkError(f"image_size: expected a multiple of the patch, {model.config.patch_size}, got {wanted}")
     return model, view, (scale, mean, std)
-
-
-def _weights_of(reader: type, folder: Path, **options: Any) -> Any:
-    """A transformers model from safetensors alone; weights that it would draw at random are an error."""
-    if not list(folder.glob("model*.safetensors")):
-        pickled = "; pickled weights (.bin) are not read, save them as safetensors" if [*folder.glob("*.bin")] else ""
-        raise VcworkError(f"{folder}: expected weights in model.safetensors, found none{pickled}")
-    options |= {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
-    with quiet(), as_error(f"{folder}: not usable as a {reader.__name__}"):
-        model, found = reader.from_pretrained(folder, output_loading_info=True, **options)
-    if absent := sorted(found["missing_keys"]):
-        raise VcworkError(f"{folder}: {len(absent)} weights of {reader.__name__} are absent, among them {absent[0]}")
-    return model
 
 
 def _new_text(
@@ -291,7 +279,7 @@ def _new_text(
         return (Tokenizer.load(folder) if folder else Tokenizer.train(captions)), None, folder
     if config.text_source:
         folder = peer_folder(config.text_source)
-        model = _weights_of(CLIPTextModel, folder)
+        model = read_model(CLIPTextModel, folder)
         return PeerTokenizer(folder, "clip", model.config), model, None
     tokenizer = Tokenizer.train(captions)
     clip = CLIPTextConfig(

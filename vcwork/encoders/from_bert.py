@@ -10,25 +10,18 @@ import torch
 from transformers import BertModel
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve
+from vcwork.base.files import read_json
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
+from vcwork.data.backbones.hugging_face import hub_folder
 
 
 def bert_folder(source: str) -> Path:
     """The folder of a BERT: `source` itself, or where the hub's model of that name was stored."""
-    if resolve(source).is_dir():
-        folder = resolve(source)
-    else:
-        from huggingface_hub import snapshot_download
-
-        try:
-            patterns = ["config.json", "vocab.txt", "model.safetensors"]
-            folder = Path(snapshot_download(source, allow_patterns=patterns))
-        except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
-            expected = "expected a folder with config.json, model.safetensors and vocab.txt, or a name on the hub"
-            raise VcworkError(f"bert {source!r}: {expected}; could not fetch it ({type(error).__name__})") from error
-    for name in ("config.json", "model.safetensors", "vocab.txt"):
+    patterns = ("config.json", "model.safetensors", "vocab.txt")
+    expected = "expected a folder with config.json, model.safetensors and vocab.txt, or a name on the hub"
+    folder = hub_folder("bert", source, patterns, expected)
+    for name in patterns:
         if not (folder / name).is_file():
             raise VcworkError(f"{folder / name}: no such file; a BERT to begin with needs it")
     return folder

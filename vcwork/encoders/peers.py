@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json
 from vcwork.core.model import Encoded
-from vcwork.data.backbones.dual import KINDS, PREFIX, PeerBackbone, as_error, load_model, peer_name, quiet
+from vcwork.data.backbones.dual import KINDS, PREFIX, PeerBackbone, load_model, peer_name
+from vcwork.data.backbones.hugging_face import as_error, quiet
 from vcwork.data.extract import contract_of
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder

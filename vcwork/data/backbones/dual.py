@@ -7,8 +7,6 @@ are read from safetensors only and classes are named here: no code and no pickle
 Known gaps: one second at a time goes through the image tower.
 """
 
-import contextlib
-import itertools
 import json
 import re
 from collections import deque
@@ -23,16 +21,17 @@ import torch
 from torch import Tensor
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
-from vcwork.data.video import (
-    Converter,
-    TimedFrames,
-    check_length,
-    check_request,
-    declared_length,
-    on_display,
-    open_video,
+from vcwork.base.files import read_json, resolve
+from vcwork.data.backbones.hugging_face import (
+    as_error,
+    hub_folder,
+    model_files,
+    one_thread,
+    quiet,
+    read_model,
+    weights_digest,
 )
+from vcwork.data.video import iter_seconds
 
 PREFIX = "peer:"
 
@@ -69,7 +68,7 @@ class PeerBackbone:
         self.kind, self.config = _configuration(self.folder)
         self.frames = self.config.vision_config.num_frames if KINDS[self.kind].video else 1
         self.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
-        self.name, self.weights = f"{PREFIX}{self.kind}", _weights_hash(self.folder)
+        self.name, self.weights = f"{PREFIX}{self.kind}", weights_digest(self.folder, model_files(self.folder))
         self.size = self.config.vision_config.image_size
         self.width = getattr(self.config, "projection_dim", None) or self.config.vision_config.hidden_size  # SigLIP
         self._processor = _processor(self.folder)
@@ -105,7 +104,7 @@ class PeerBackbone:
 
     def read(self, path: str | Path) -> Iterator[np.ndarray]:
         """The frames of each second's feature, whole and at their own size: uint8 (n, H, W, 3)."""
-        seconds = whole_seconds(path, self.fps)
+        seconds = iter_seconds(path, self.fps, None)
         return _spans(seconds, self.fps, self.frames // self.fps) if self.frames > 1 else seconds
 
     def prepared(self, frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
@@ -116,7 +115,7 @@ class PeerBackbone:
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """uint8 RGB (n, H, W, 3) -> float32 (width,); X-CLIP repeats the last frame where n is below its N."""
         pixels = self.prepared(frames).to(next(self.model.parameters()).device)  # (n, 3, S, S)
-        with _one_thread(), torch.inference_mode():
+        with one_thread():
             if KINDS[self.kind].video:
                 if len(pixels) > self.frames:
                     raise VcworkError(f"expected at most {self.frames} frames, got {len(pixels)}")
@@ -131,32 +130,6 @@ _PREPROCESSING = (
     *("do_resize", "size", "resample", "do_center_crop", "crop_size"),
     *("do_rescale", "rescale_factor", "do_normalize", "image_mean", "image_std"),
 )
-
-
-class _WholeFrames(Converter):
-    """Frame -> uint8 (H, W, 3), all of it, upright; the size of the first one holds for the video."""
-
-    def _convert(self, frame: Any) -> np.ndarray:
-        self.size = self.size or (frame.width, frame.height)
-        image = self.reformatter.reformat(frame, *self.size, "rgb24", threads=1).to_ndarray()
-        return np.rot90(image, frame.rotation // 90)
-
-
-def whole_seconds(path: str | Path, fps: int) -> Iterator[np.ndarray]:
-    """As `vcwork.data.video.iter_seconds` (same frames and errors), but whole: uint8 RGB (n, H, W, 3), size as filmed.
-
-    For processors that squeeze a picture into their square, as SigLIP's do, or crop it themselves.
-    """
-    check_request(fps, 1)
-    with open_video(path) as (container, stream):
-        convert, timed = _WholeFrames(0), TimedFrames(container, stream, path)
-        shown, done = map(convert, on_display(timed, int(fps))), 0
-        while len(second := list(itertools.islice(shown, fps))) == fps:
-            yield np.stack(second)
-            done += 1
-        check_length(path, timed.end_s, declared_length(container, stream))
-        if timed.end_s - done >= 0.5 or not done:
-            yield np.stack(second or [convert.array])
 
 
 def _spans(seconds: Iterator[np.ndarray], fps: int, span: int) -> Iterator[np.ndarray]:
@@ -195,17 +168,10 @@ def peer_folder(source: str | Path) -> Path:
     """The folder of a peer: `source` itself, or where the hub's model of that name was stored; `peer:` may precede."""
     name = peer_name(source)
     folder = resolve(name)
-    if folder.is_dir():
-        return folder
     expected = "expected a folder with config.json and model.safetensors, or a name on the hub (owner/model)"
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not folder.is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise VcworkError(f"{folder}: no such folder; {expected}")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "merges.txt", "model*.safetensors"]))
-    except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
-        raise VcworkError(f"peer {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
+    return hub_folder("peer", name, ("*.json", "merges.txt", "model*.safetensors"), expected)
 
 
 def _configuration(folder: Path) -> tuple[str, Any]:
@@ -220,33 +186,11 @@ def _configuration(folder: Path) -> tuple[str, Any]:
         return kind, getattr(transformers, KINDS[kind].model).config_class.from_pretrained(folder)
 
 
-def _weights_hash(folder: Path) -> str:
-    """sha256 of model.safetensors, or of its shards' digests; other files of weights in the folder do not count."""
-    files = [folder / "model.safetensors"]
-    if (folder / "model.safetensors.index.json").is_file():
-        names = set(read_json(folder / "model.safetensors.index.json").get("weight_map", {}).values())
-        files = [folder / name for name in sorted(names)]
-    if missing := [path.name for path in files if not path.is_file()]:
-        pickled = (
-            "; pickled weights (.bin) are not read, save them as safetensors" if list(folder.glob("*.bin")) else ""
-        )
-        raise VcworkError(f"{folder}: expected weights in {', '.join(missing)}, found none{pickled}")
-    digests = [sha256_file(path) for path in files]
-    return digests[0] if len(digests) == 1 else sha256_json(digests)
-
-
 def load_model(folder: Path, kind: Kind) -> Any:
     """Both towers in evaluation mode, float32. Absent weights, which transformers draws at random, are an error."""
     import transformers
 
-    reader = getattr(transformers, kind.model)
-    with quiet(), as_error(f"{folder}: not usable as a {kind.model}"):
-        model, found = reader.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    if absent := sorted(found["missing_keys"]):
-        raise VcworkError(f"{folder}: {len(absent)} weights of {kind.model} are absent, among them {absent[0]}")
-    return model.eval()
+    return read_model(getattr(transformers, kind.model), folder)
 
 
 def _processor(folder: Path) -> Any:
@@ -256,41 +200,3 @@ def _processor(folder: Path) -> Any:
         raise VcworkError(f"{folder}: expected an image processor (preprocessor_config.json), found none")
     with quiet(), as_error(f"{folder}: not usable as an image processor"):
         return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False, local_files_only=True)
-
-
-@contextlib.contextmanager
-def as_error(what: str) -> Iterator[None]:
-    """Whatever a reader of files raises becomes a VcworkError that begins with `what`."""
-    try:
-        yield
-    except VcworkError:
-        raise
-    except Exception as error:  # every kind of broken file has its own exception
-        raise VcworkError(f"{what} ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """transformers without its bars and reports, which are noise in a notebook."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Workers are processes, and features must not depend on their number."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
+from vcwork.base.files import read_json, resolve
+from vcwork.data.backbones.hugging_face import as_error, hub_folder, one_thread, quiet, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +68,7 @@ class HFImageBackbone:
         self.source, self.fps = str(name), fps
         folder = model_folder(self.source)
         self.name = f"hf:{Path(self.source).name}" if resolve(self.source).is_dir() else f"hf:{self.source}"
-        self.weights = _weights_hash(folder)
+        self.weights = weights_digest(folder)
         self.size, self._crop, self._scale, self._mean, self._std = preprocessing(folder)
         self.normalisation = f"crop {self._crop}, (x * {self._scale:.6g} - {self._mean}) / {self._std}"
         self._model = _load_model(folder)
@@ -78,16 +79,8 @@ class HFImageBackbone:
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """uint8 RGB (n, H, W, 3) -> float32 (width,); another size than `size` is resized first."""
-        import torch
-
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            with torch.inference_mode():
-                features = self._pooled(self._prepared(frames))  # (n, width)
-        finally:
-            torch.set_num_threads(threads)
-        return features.mean(0).numpy()
+        with one_thread():
+            return self._pooled(self._prepared(frames)).mean(0).numpy()  # mean of (n, width)
 
     def _prepared(self, frames: np.ndarray) -> "torch.Tensor":
         import torch
@@ -110,24 +103,9 @@ class HFImageBackbone:
 
 
 def model_folder(name: str) -> Path:
-    if resolve(name).is_dir():
-        return resolve(name)
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
-    except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
-        expected = "expected 'motion', 's3d', a folder of a Hugging Face image model, or a name on its hub"
-        raise VcworkError(f"backbone {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
-
-
-def _weights_hash(folder: Path) -> str:
-    """sha256 of the weights file; of several shards, of their digests together."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise VcworkError(f"{folder}: expected weights as .safetensors, found none")
-    digests = [sha256_file(path) for path in files]
-    return digests[0] if len(digests) == 1 else sha256_json(digests)
+    """The folder of an image model: `name` itself, or where the hub's model of that name was stored."""
+    expected = "expected 'motion', 's3d', a folder of a Hugging Face image model, or a name on its hub"
+    return hub_folder("backbone", name, ("*.json", "*.safetensors"), expected)
 
 
 def preprocessing(folder: Path) -> tuple[int, int, float, list[float], list[float]]:
@@ -154,12 +132,8 @@ def _side(size: object, folder: Path) -> int:
 def _load_model(folder: Path) -> Any:
     import torch
     from transformers import AutoModel
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # a bar of 0.1 s is only noise in a notebook,
-    logging.set_verbosity_error()  # and so is the report that the classifier on top is not used
-    try:
-        model = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, local_files_only=True)
-    except (OSError, ValueError) as error:
-        raise VcworkError(f"{folder}: not usable as an image model ({error})") from error
+    options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    with quiet(), as_error(f"{folder}: not usable as an image model"):
+        model = AutoModel.from_pretrained(folder, **options)
     return getattr(model, "vision_model", model).eval()  # of CLIP, the tower that sees

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, resolve, sha256_file
+from vcwork.base.files import resolve, sha256_file
+from vcwork.data.backbones.hugging_face import as_error, one_thread
 from vcwork.data.video import iter_chunks
 
 FPS, SIZE, WIDTH, FRAMES = 30, 224, 512, 30
@@ -236,13 +237,8 @@ class S3DBackbone:
         video[0, :, : len(frames)] = torch.from_numpy(np.ascontiguousarray(frames)).permute(3, 0, 1, 2)
         if self.scale:
             video /= 255
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # workers are processes, and features must not depend on their number
-        try:
-            with torch.inference_mode():
-                return self._net(video).embedding[0].numpy()  # (512,)
-        finally:
-            torch.set_num_threads(threads)
+        with one_thread():
+            return self._net(video).embedding[0].numpy()  # (512,)
 
     def variant(self, **switches: int | bool) -> "S3DBackbone":
         """The same network under other switches (`frames`, `l2`, `scale`)."""
@@ -264,11 +260,8 @@ def load_s3d(path: str | Path) -> tuple[S3D, int]:
             f"{path}: no S3D weights there. With a network: python -m vcwork fetch s3d (puts s3d_howto100m.pth into "
             f"{Path(WEIGHTS).parent}). Without: copy s3d_howto100m.pth to that path, or give its path as `weights`"
         )
-    try:
+    with as_error(f"{path}: not readable as plain weights of torch.save"):
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every kind of broken file has its own exception
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        raise VcworkError(f"{path}: not readable as plain weights of torch.save ({what})") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise VcworkError(f"{path}: expected a dictionary of tensors, got {type(state).__name__} of something else")
     video = {name: tensor for name, tensor in state.items() if not name.startswith(TEXT_PREFIX)}
@@ -322,14 +315,6 @@ def _untrained() -> S3D:
     return net.eval()
 
 
-def write_untrained(path: str | Path) -> Path:
-    """`untrained_state` as a file that S3DBackbone takes for `weights`."""
-    path = resolve(path)
-    with atomic_write(path, "wb") as file:
-        torch.save(untrained_state(), file)
-    return path
-
-
 @dataclass(frozen=True)
 class SwitchEffect:
     """Features of one clip under one setting, against the right ones; row i is what a reader takes for second i.
@@ -357,13 +342,17 @@ def preprocessing_effects(
     """
     right = S3DBackbone(weights)
     plain = _embedded(right, path, seconds)  # (T, 512)
-    unit = plain / np.maximum(np.linalg.norm(plain, axis=1, keepdims=True), 1e-12)
-    others = {"right": unit, "frames=32": None, "l2=False": plain, "scale=False": None}
-    for name, switch in (("frames=32", {"frames": 32}), ("scale=False", {"scale": False})):
-        raw = _embedded(right.variant(**switch), path, seconds)
-        others[name] = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
-    steps = {"frames=32": 32 / FPS}
-    return {name: _effect(array, unit, steps.get(name, 1.0)) for name, array in others.items()}
+    unit = _unit(plain)
+    return {
+        "right": _effect(unit, unit),
+        "frames=32": _effect(_unit(_embedded(right.variant(frames=32), path, seconds)), unit, 32 / FPS),
+        "l2=False": _effect(plain, unit),
+        "scale=False": _effect(_unit(_embedded(right.variant(scale=False), path, seconds)), unit),
+    }
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _embedded(backbone: S3DBackbone, path: str | Path, seconds: int | None) -> np.ndarray:
@@ -372,7 +361,7 @@ def _embedded(backbone: S3DBackbone, path: str | Path, seconds: int | None) -> n
     return np.stack([backbone.embed(frames) for frames in chunks])
 
 
-def _effect(features: np.ndarray, right: np.ndarray, step_s: float) -> SwitchEffect:
+def _effect(features: np.ndarray, right: np.ndarray, step_s: float = 1.0) -> SwitchEffect:
     norm, index = np.linalg.norm(features, axis=1), np.arange(len(features))
     n = min(len(features), len(right))
     cosine = (features[:n] * right[:n]).sum(1) / np.maximum(norm[:n], 1e-12)  # right ones have length 1

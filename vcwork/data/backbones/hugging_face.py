@@ -1,0 +1,98 @@
+"""Folders of Hugging Face models: given or fetched from the hub, weights from safetensors alone, errors in a sentence.
+
+No code and no pickle of a folder is ever run. torch loads when a model does: workers of light backbones import this.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
+
+
+def hub_folder(what: str, name: str, patterns: Sequence[str], expected: str) -> Path:
+    """`name` where it is a folder, else where the hub's model of that name was stored; VcworkError says what that is
+    for (`what`) and what was `expected`."""
+    if resolve(name).is_dir():
+        return resolve(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+    except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
+        raise VcworkError(f"{what} {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
+
+
+def weights_digest(folder: Path, files: Sequence[Path] | None = None) -> str:
+    """sha256 of the weights' file, or of its shards' digests; by default all safetensors of the folder."""
+    files = sorted(folder.glob("*.safetensors")) if files is None else files
+    missing = [path.name for path in files if not path.is_file()]
+    if missing or not files:
+        pickled = "; pickled weights (.bin) are not read, save them as safetensors" if [*folder.glob("*.bin")] else ""
+        raise VcworkError(f"{folder}: expected weights in {', '.join(missing) or '.safetensors'}, found none{pickled}")
+    digests = [sha256_file(path) for path in files]
+    return digests[0] if len(digests) == 1 else sha256_json(digests)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """model.safetensors, or the shards that its index names; other files of weights in the folder do not count."""
+    index = folder / "model.safetensors.index.json"
+    names = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else {"model.safetensors"}
+    return [folder / name for name in sorted(names)]
+
+
+def read_model(reader: type, folder: Path, **options: Any) -> Any:
+    """A transformers model in evaluation mode, float32; weights that it would draw at random are an error."""
+    if not any(path.is_file() for path in model_files(folder)):
+        weights_digest(folder, model_files(folder))  # says which
+    import torch
+
+    options |= {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    with quiet(), as_error(f"{folder}: not usable as a {reader.__name__}"):
+        model, found = reader.from_pretrained(folder, output_loading_info=True, **options)
+    if absent := sorted(found["missing_keys"]):
+        raise VcworkError(f"{folder}: {len(absent)} weights of {reader.__name__} are absent, among them {absent[0]}")
+    return model.eval()
+
+
+@contextlib.contextmanager
+def as_error(what: str) -> Iterator[None]:
+    """Whatever a reader of files raises becomes a VcworkError that begins with `what`."""
+    try:
+        yield
+    except VcworkError:
+        raise
+    except Exception as error:  # every kind of broken file has its own exception
+        raise VcworkError(f"{what} ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})") from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without its bars and reports, which are noise in a notebook."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """No gradients, and one thread: workers are processes, and features must not depend on their number."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.set_num_threads(threads)
