@@ -26,13 +26,12 @@ VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a header says, as displayed (rotation applied). `n_frames` is an estimate where the header has no count."""
+    """What a header says, as displayed (rotation applied)."""
 
     duration_s: float
     fps: float
     width: int
     height: int
-    n_frames: int
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -41,11 +40,9 @@ def probe(path: str | Path) -> VideoInfo:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise VcworkError(f"{path}: holds no video frame")
-        fps = float(stream.average_rate or 0)
-        duration_s = declared_length(container, stream)
         sides = (frame.width, frame.height)
         width, height = sides[::-1] if frame.rotation % 180 else sides
-        return VideoInfo(duration_s, fps, width, height, stream.frames or round(duration_s * fps))
+        return VideoInfo(declared_length(container, stream), float(stream.average_rate or 0), width, height)
 
 
 def codec_of(path: str | Path) -> tuple[str, str]:

@@ -40,10 +40,6 @@ class AssetFile:
     sha256: str | None = None
     starts: tuple[bytes, ...] = ()
 
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"\w[\w.-]*", self.name):
-            raise VcworkError(f"expected a plain file name, got {self.name!r}")
-
 
 @dataclass(frozen=True)
 class Asset:
