@@ -229,13 +229,9 @@ def test_msrvtt_halves_are_read_together(msrvtt):
 @pytest.mark.parametrize("change, message", [
     (lambda r: r["videos"].append(r["videos"][0]), "videos entry 10: video video0: listed twice"),
     (lambda r: r["videos"][1].update(split="valid"), "entry 1: video video1: split: expected one of train, validate"),
-    (lambda r: r["videos"][1].pop("split"), "videos entry 1: 'split' is missing"),
     (lambda r: r["videos"][1].update({"end time": 3}), "video video1: ends before it starts, 10 to 3 s"),
     (lambda r: r["videos"][1].pop("end time"), "video video1: end time: expected seconds, got None"),
-    (lambda r: r["videos"][1].update(category="music"), "video video1: category: expected a whole number"),
     (lambda r: r["sentences"][3].update(video_id="video99"), "sentences entry 3: video video99: a caption of a video"),
-    (lambda r: r["sentences"][3].pop("caption"), "sentences entry 3: 'caption' is missing"),
-    (lambda r: r.pop("sentences"), "'sentences' is missing"),
 ])  # fmt: skip
 def test_msrvtt_json_with_a_bad_entry(msrvtt, change, message):
     made.edit(msrvtt / "MSRVTT_data.json", change)
@@ -296,10 +292,8 @@ def test_msrvtt_qa(tmp_path):
 @pytest.mark.parametrize("line, message", [
     ("msr1\ta\tb\tc\td\te\t5", "line 5: video video1: answer: expected 0 to 4, got 5"),
     ("msr1\ta\tb\tc\td\te\t-1", "line 5: video video1: answer: expected 0 to 4, got -1"),
-    ("msr1\ta\tb\tc\td\te\tone", "line 5: video video1: answer: expected a whole number, got 'one'"),
     ("msr1\ta\tb\t \td\te\t1", "line 5: video video1: a3: expected a caption, got none"),
     ("video1\ta\tb\tc\td\te\t1", "line 5: vid_key: expected msr and a number, got 'video1'"),
-    ("msr1\ta\tb\tc\td\t1", "line 5: expected 7 cells, got 6"),
 ])  # fmt: skip
 def test_msrvtt_qa_with_a_bad_line(tmp_path, line, message):
     path = made.msrvtt_qa(tmp_path) / "MSR_MC_test.tsv"
@@ -309,6 +303,7 @@ def test_msrvtt_qa_with_a_bad_line(tmp_path, line, message):
 
 
 # -------------------------------------------------------------------------------------------------------- DiDeMo
+# what all readers share (missing keys, wrong types, numbers, seconds, ids) is held by the tables of YouCook2 above
 
 
 def test_didemo(tmp_path):
@@ -318,25 +313,18 @@ def test_didemo(tmp_path):
     assert (read.clips[0].start_s, read.clips[0].end_s) == (5, 15)  # chunks 1 and 2, chosen twice
     assert {id: v.duration_s for id, v in read.videos.items()} == {"a2.mov": 30, "b2.m4v": 25}
     assert read_didemo(tmp_path / "val_data.json").role == "val"
-
-
-def test_didemo_choices_made_equally_often_go_to_the_first(tmp_path):
-    path = made.didemo(tmp_path) / "test_data.json"
-    made.edit(path, lambda raw: raw[0].update(times=[[4, 4], [0, 1], [0, 1], [4, 4]]))
-    assert read_didemo(path).clips[0].start_s == 20
+    path = made.edit(tmp_path / "test_data.json", lambda raw: raw[0].update(times=[[4, 4], [0, 1], [0, 1], [4, 4]]))
+    assert read_didemo(path).clips[0].start_s == 20  # of choices made equally often the first
 
 
 @pytest.mark.parametrize("change, message", [
     (lambda e: e.update(times=[[1, 6]]), "entry 0: video a2.mov: times: expected 1 to 5, got 6"),
     (lambda e: e.update(times=[[3, 1]]), "entry 0: video a2.mov: times: expected 3 to 5, got 1"),
     (lambda e: e.update(times=[[1]]), r"times: expected \[first, last\] chunks, got \[1\]"),
-    (lambda e: e.update(times=[[0, 1.5]]), "times: expected a whole number, got 1.5"),
     (lambda e: e.update(times=[]), "video a2.mov: times: no annotator chose anything"),
     (lambda e: e.update(num_segments=5), "entry 0: video a2.mov: times: expected 0 to 4, got 5"),
     (lambda e: e.update(num_segments=7), "entry 1: video a2.mov: num_segments 6, and another one in an earlier"),
     (lambda e: e.update(annotation_id=21), "entry 1: video a2.mov: annotation_id 21 is given twice"),
-    (lambda e: e.pop("description"), "entry 0: 'description' is missing"),
-    (lambda e: e.update(video="a/b.mov"), "entry 0: expected a video id without /"),
 ])  # fmt: skip
 def test_didemo_with_a_bad_entry(tmp_path, change, message):
     path = made.edit(made.didemo(tmp_path) / "test_data.json", lambda raw: change(raw[0]))
@@ -392,12 +380,8 @@ def test_coin_taxonomy(tmp_path):
 @pytest.mark.parametrize("change, message", [
     (lambda v: v["annotation"][0].update(id="779"), "annotation 0: video c6: label id: expected 1 to 778, got 779"),
     (lambda v: v["annotation"][0].update(id="0"), "annotation 0: video c6: label id: expected 1 to 778, got 0"),
-    (lambda v: v["annotation"][0].update(id="x"), "annotation 0: video c6: label id: expected a whole number"),
     (lambda v: v["annotation"][0].update(label="boil"), "video c6: label id 7 is 'stir' elsewhere, got 'boil'"),
-    (lambda v: v["annotation"][0].update(segment=[9, 1]), "annotation 0: video c6: ends before it starts, 9 to 1 s"),
-    (lambda v: v["annotation"][0].pop("segment"), "annotation 0: video c6: 'segment' is missing"),
     (lambda v: v.update(subset="validation"), "video c6: subset: expected one of training, testing, got 'validation'"),
-    (lambda v: v.update(duration="long"), "video c6: duration: expected int or float, got 'long'"),
 ])  # fmt: skip
 def test_coin_with_a_bad_video(tmp_path, change, message):
     path = made.edit(made.coin(tmp_path) / "COIN.json", lambda raw: change(raw["database"]["c6"]))
@@ -508,10 +492,6 @@ def test_crosstask_without_its_optional_files(crosstask):
 @pytest.mark.parametrize("line, message", [
     ("4,1,2", "11_p0.csv: line 3: video p0: step of task 11: expected 1 to 3, got 4"),
     ("0,1,2", "11_p0.csv: line 3: video p0: step of task 11: expected 1 to 3, got 0"),
-    ("1.0,1,2", "line 3: video p0: step of task 11: expected a whole number, got '1.0'"),
-    ("1,5,2", "line 3: video p0: ends before it starts, 5 to 2 s"),
-    ("1,a,2", "line 3: video p0: start: expected seconds, got 'a'"),
-    ("1,2", "line 3: expected 3 cells, got 2"),
 ])  # fmt: skip
 def test_crosstask_with_a_bad_annotation(crosstask, line, message):
     path = crosstask / "annotations" / "11_p0.csv"
