@@ -56,12 +56,16 @@ def bootstrap_ratio(
         return exact, 1.0
     if hits.shape[1] == 1 and totals.all() and np.ptp(hits / totals) < 1e-12:
         return wilson(float(hits.sum() / totals.sum()), len(hits), confidence)
-    draws = _draws(len(hits), n_boot, seed)  # (n_boot, V)
+    means = _mean_ratios(_draws(len(hits), n_boot, seed), hits, totals)
+    return _ends(means[np.isfinite(means)], alpha, len(hits))
+
+
+def _mean_ratios(draws: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
+    """Of each draw (n_boot, V) the mean over groups of hits / totals, (V, G) -> (n_boot,); NaN where none occurs."""
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = (draws @ hits) / (draws @ totals)  # (n_boot, G)
-    seen = np.isfinite(ratios)
-    means = np.where(seen, ratios, 0).sum(1)[seen.any(1)] / seen.sum(1)[seen.any(1)]
-    return _ends(means, alpha, len(hits))
+        seen = np.isfinite(ratios)
+        return np.where(seen, ratios, 0).sum(1) / np.where(seen.any(1), seen.sum(1), np.nan)
 
 
 def bootstrap_median(
@@ -128,6 +132,20 @@ def paired_bootstrap(
     p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
     low, high = _ends(differences, 0.025, len(gains))
     return Comparison(float((a - b).mean()), low, high, float(min(1.0, max(p, 2 / n_boot))))
+
+
+def paired_ratios(
+    a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], n_boot: int = 1000, seed: int = 0
+) -> Comparison:
+    """The same of two ratios as `bootstrap_ratio` takes them: (hits, totals), (V,) or (V, G) per video, of the same V
+    videos. A system that never claims anything has ratio 0."""
+    a, b = ([np.asarray(part, dtype=float).reshape(len(part), -1) for part in each] for each in (a, b))
+    draws = np.concatenate([np.ones((1, len(a[0]))), _draws(len(a[0]), n_boot, seed)])  # the videos as they are, first
+    gains = np.nan_to_num(_mean_ratios(draws, *a)) - np.nan_to_num(_mean_ratios(draws, *b))
+    value, differences = float(gains[0]), gains[1:]
+    p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
+    low, high = _ends(differences, 0.025, len(a[0]))
+    return Comparison(value, low, high, float(min(1.0, max(p, 2 / n_boot))))
 
 
 def paired_randomisation(

@@ -19,7 +19,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure.card import Card, as_card, one_split
 from vcwork.measure.intervals import t_half_width
-from vcwork.measure.trivial import TOLD, missing
+from vcwork.measure.trivial import SEEING, TOLD, missing
 
 UNITS = ("share", "rank")  # share: a fraction, shown in percent, higher is better; rank: from 1, lower is better
 
@@ -64,8 +64,8 @@ class Result:
 
     @property
     def best_trivial(self) -> tuple[str, float]:
-        """Name and score of the strongest predictor that knows nothing, chance included."""
-        blind = {name: score for name, score in self.trivial.items() if name not in TOLD}
+        """Name and score of the strongest predictor that saw no pictures and was told nothing, chance included."""
+        blind = {name: score for name, score in self.trivial.items() if name not in TOLD | SEEING}
         return self._best({"chance": self.chance, **blind})
 
     @property

@@ -1,8 +1,12 @@
-"""Predictors that never see the content: what a score must beat before it means anything.
+"""Predictors that never see the pictures: what a score must beat before it means anything.
 
+Four kinds, and a fifth that is none (`KNOWS`): some know nothing, some read statistics of annotations, some read what
+is said in the very videos, some are told what the model has to find out; and one is shown pictures. The strongest of
+the first three is the opponent that a number stands beside (`vcwork.measure.result.Result.best_trivial`).
 Random ones are given as exact expectations, not as one lucky draw. Fitted ones (`fit_…`) take the truth of train or
-validation videos. `REGISTRY` says which belong to a task: its `evaluate` puts every one beside the number that its
-inputs allow, and no table shows a result without those that need no further input. NumPy alone.
+validation videos. `REGISTRY` says which belong to a task; `vcwork.tasks.opponents` makes them from a corpus, its
+`evaluate` puts every one beside the number that its inputs allow, and no table shows a result without those that need
+no further input.
 """
 
 import math
@@ -15,54 +19,64 @@ from scipy.special import gammaln
 
 from vcwork.base.errors import VcworkError
 
+KNOWS = ("nothing", "statistics", "narration", "told", "pictures")
+
 
 @dataclass(frozen=True)
 class Predictor:
-    """What a predictor does, in words; what it needs beyond the scores and their truth ("": nothing); and whether it is
-    told something of the very query that the model has to find out, so that it is no floor but a measure of that."""
+    """What a predictor does, in words; what it knows, one of `KNOWS`; and what it needs beyond the scores and their
+    truth ("": nothing). One that is told something of the very query is no floor but a measure of what that is worth.
+    """
 
     does: str
+    knows: str = "nothing"
     needs: str = ""
-    told: bool = False
+
+
+def _heard(does: str) -> dict[str, Predictor]:
+    return {"bag of words": Predictor(does, "narration", "captions")}
 
 
 REGISTRY: dict[str, dict[str, Predictor]] = {
     "retrieval": {
         "constant score": Predictor("finds everything equally similar"),
-        "video known": Predictor("is told the query's video and guesses within it", "a video for each query", True),
-        "recipe known": Predictor("is told the query's recipe and guesses within it", "a recipe for each query", True),
-        "bag of words": Predictor("shares words between the query and what is said in the clip", "captions"),
-        "one second": Predictor("the model shown each clip's mean second alone", "an encoder"),
-    },
+        "video known": Predictor("is told the query's video and guesses within it", "told", "each query's video"),
+        "recipe known": Predictor("is told the query's recipe and guesses within it", "told", "each query's recipe"),
+        "one second": Predictor("the model shown each clip's mean second alone", "pictures", "an encoder"),
+    } | _heard("shares words between the query and what is said in the clip"),
     "videoqa": {
         "constant score": Predictor("finds all choices equally good"),
-        "longest caption": Predictor("takes the longest choice", "the lengths of the choices"),
-        "text prior": Predictor("takes the choice most like the captions of training", "texts of train videos"),
-    },
+        "longest caption": Predictor("takes the longest choice", needs="the choices' texts"),
+        "text prior": Predictor("takes the choice most like the captions of training", "statistics", "train videos"),
+    } | _heard("takes the choice that shares most words with what is said in the clip"),
     "localization": {
         "uniform in order": Predictor("step k in the middle of the k-th of K equal parts"),
         "random in order": Predictor("sorted random seconds, dealt out in order"),
         "random": Predictor("a random second for each step"),
-        "linear in time": Predictor("a line from a step's place in the recipe to its time", "truth of train videos"),
-    },
+        "linear in time": Predictor("a line from place in the recipe to time", "statistics", "train videos"),
+    } | _heard("the second in which the step's words are said; steps not spoken of, by their place in order"),
     "segmentation": {
         "all background": Predictor("says nothing"),
         "majority step": Predictor("calls every second the step that fills most seconds of these very videos"),
-        "relative time": Predictor("the most frequent label at that share of a video", "truth of other videos"),
-        "task and time": Predictor("the same, task by task", "truth of other videos, and every video's task", True),
-        "oracle task": Predictor("is told the task: its steps in equal parts, in order", "the tasks' steps", True),
-    },
-    "classification": {"majority class": Predictor("always the most frequent class of these very videos")},
-    "moments": {"middle of the video": Predictor("points at the middle")},
-    "library search": {"constant score": Predictor("finds every window equally similar")},
+        "relative time": Predictor("the most frequent label at that share of a video", "statistics", "other videos"),
+        "task and time": Predictor("the same, task by task", "told", "other videos, and every video's task"),
+        "oracle task": Predictor("is told the task: its steps in equal parts, in order", "told", "the tasks' steps"),
+    } | _heard("the step whose words are said in the second, where they share enough"),
+    "classification": {
+        "majority class": Predictor("always the most frequent class of these very videos"),
+    } | _heard("the class whose prompts share most words with all that is said in the video"),
+    "moments": {"middle of the video": Predictor("points at the middle")}
+    | _heard("the second in which most words of the query are said"),
+    "library search": {"constant score": Predictor("finds every window equally similar")}
+    | _heard("shares words between the query and what is said in the window"),
     "didemo": {
         "list order": Predictor("the benchmark's order of the moments, as equal scores earn under ties by list"),
-        "moment frequency": Predictor("how often annotators chose each moment", "annotations of other sentences"),
+        "moment frequency": Predictor("how often annotators chose each moment", "statistics", "other sentences"),
     },
-}
+}  # fmt: skip
 
-
-TOLD = frozenset(name for known in REGISTRY.values() for name, p in known.items() if p.told)
+TOLD, SEEING = (frozenset(name for known in REGISTRY.values() for name, p in known.items() if p.knows == what)
+                for what in ("told", "pictures"))  # fmt: skip
 
 
 def missing(task: str, known: Iterable[str]) -> list[str]:
@@ -84,11 +98,6 @@ def constant(n_queries: int, n_items: int) -> np.ndarray:
     return np.zeros((n_queries, n_items))
 
 
-def longest(lengths: np.ndarray) -> np.ndarray:
-    """Scores (Q, C) of a reader who always picks the longest caption; lengths (Q, C) in words or characters."""
-    return np.asarray(lengths, dtype=float)
-
-
 def known_group(query_labels: Sequence, item_labels: Sequence) -> np.ndarray:
     """Scores (Q, N) of someone who is told a label of each query (its video, its recipe) and guesses within it."""
     return (np.asarray(query_labels)[:, None] == np.asarray(item_labels)).astype(np.int8)
@@ -104,13 +113,23 @@ def bag_of_words(queries: Sequence[str], spoken: Sequence[str]) -> np.ndarray:
 
     idf over the N narrations: log((N + 1) / (documents + 1)) + 1. A clip in silence scores 0 with everything.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import, and few need it
+    from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to import
 
-    vocabulary = sorted({word for text in (*queries, *spoken) for word in words(text)})
+    vocabulary = sorted({word for text in [*queries, *spoken] for word in words(text)})
     if not vocabulary:
         return np.zeros((len(queries), len(spoken)))
     vectors = TfidfVectorizer(analyzer=words, vocabulary=vocabulary).fit(spoken)
     return (vectors.transform(queries) @ vectors.transform(spoken).T).toarray()  # (Q, N)
+
+
+def spoken_in_order(said: np.ndarray) -> np.ndarray:
+    """Scores (T, K) that place a task's steps by what is said; said (T, K) from 0 to 1, as `bag_of_words` gives.
+
+    Where nothing is said of a step, the second nearest to its place in the order is best, as in `uniform_in_order`.
+    """
+    n_seconds, n_steps = said.shape
+    away = np.abs(np.arange(n_seconds)[:, None] - uniform_in_order(n_steps, n_seconds)) / n_seconds  # (T, K) below 1
+    return 10 * said - away
 
 
 def one_second(features: np.ndarray) -> np.ndarray:

@@ -53,7 +53,9 @@ def segmentation_studio(
     texts = encode_text(encoder, names)  # (K, D)
     texts = texts[segmentation.first_of_same(names)]  # equal to the last bit, as one sentence's vectors should be
     scores = {
-        (window, stride): [encode_seconds(encoder, store[v.id], stride, window=window) @ texts.T for v in chosen]
+        (window, stride): [
+            encode_seconds(encoder, store[v.id], stride, hide_cls=True, window=window) @ texts.T for v in chosen
+        ]
         for window, stride in _readings(encoder.window, windows, strides)
     }
     return SegmentationStudio(watched, names, scores, paper=_paper(texts, names), marks=marks or {}, **about)

@@ -44,12 +44,12 @@ def segment(encoder: Encoder, clip: Clip, steps: Sequence[str], gamma: float | N
     """
     labels = encode_text(encoder, list(steps))
     gamma = segmentation.text_gamma(labels, list(steps)) if gamma is None else gamma
-    return segmentation.segment(encode_seconds(encoder, clip) @ labels.T, gamma)
+    return segmentation.segment(encode_seconds(encoder, clip, hide_cls=True) @ labels.T, gamma)
 
 
 def localize(encoder: Encoder, clip: Clip, steps: Sequence[str]) -> np.ndarray:
     """The second of each step, (K,), steps given in the order in which they happen, each exactly once."""
-    return localization.localize(encode_seconds(encoder, clip) @ encode_text(encoder, list(steps)).T)
+    return localization.localize(encode_seconds(encoder, clip, hide_cls=True) @ encode_text(encoder, list(steps)).T)
 
 
 def classify(

@@ -4,7 +4,7 @@ Truth is read here to cut clips and to score, never to train.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
@@ -18,16 +18,20 @@ from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
-from vcwork.measure import trivial
 from vcwork.measure.card import Card
 from vcwork.measure.result import text_table
 from vcwork.tasks import classification, didemo, localization, moments, segmentation
 from vcwork.tasks.common import seconds_of
 
+FIRST_S = 32  # of a longer clip, what the reference code reads
+
 
 @dataclass(frozen=True)
 class Clips:
-    """Annotated segments of one split: row i of every field is one clip with its annotator's sentence."""
+    """Annotated segments of one split: row i of every field is one clip with its annotator's sentence.
+
+    cut: how many were cut to their first `FIRST_S` seconds; None where none may be.
+    """
 
     features: list[np.ndarray]  # (T_i, W)
     sentences: list[str]
@@ -35,6 +39,7 @@ class Clips:
     videos: np.ndarray
     recipes: np.ndarray
     spans: list[tuple[float, float]]
+    cut: int | None = None
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -60,12 +65,13 @@ def setting_of(
     split: str,
     store: FeatureStore | None = None,
     encoder: Encoder | None = None,
-    clips: Clips | None = None,
+    of: "Clips | Seconds | None" = None,
 ) -> Card:
     """The protocol card that the tasks extend: the split, how far it is from what was trained on, and what was used.
 
-    store: hash of the features, and how many of the split's videos have none; encoder: hash of the model; with both the
-    share of videos, or of `clips` where given, that do not fit its window at once (they are read in windows, not cut).
+    store: hash of the features, and how many of the split's videos have none; encoder: hash of the model; with both,
+    how the clips or seconds that are scored, `of`, were read (without it, whole videos): what happens to those that do
+    not fit the model's window at once, their share, and whether CLS was seen.
     """
     benchmark = corpus.meta.get("benchmark", {}).get("name", "")
     card = Card(split=_full_name(corpus, split), rule=_distance(corpus, split), benchmark=benchmark)
@@ -76,10 +82,20 @@ def setting_of(
     card = card.but(missing=(absent, len(videos)), features=store.digest())
     if encoder is None:
         return card.but(model="none")
-    lengths = [store.lengths[v.id] for v in videos if v.id in store] if clips is None else [*map(len, clips.features)]
+    return card.but(model=encoder.digest, **_read(store, encoder, videos, of))
+
+
+def _read(store: FeatureStore, encoder: Encoder, videos: list[Video], of: "Clips | Seconds | None") -> dict[str, Any]:
+    """Fields of the card that say how an encoder read what is longer than its window."""
+    clips = of if isinstance(of, Clips) else None
+    if clips is not None and clips.cut is not None:
+        cut = f"clips over {FIRST_S} s cut to their first {FIRST_S} s", clips.cut / len(clips)
+        return {"truncation": cut, "windows": "first", "cls": "attended"}
+    lengths = [*map(len, clips.features)] if clips else [store.lengths[v.id] for v in videos if v.id in store]
     share = float(np.mean(np.array(lengths) > encoder.window)) if lengths else 0.0
-    rule = f"{'videos' if clips is None else 'clips'} over {encoder.window} s read in half-overlapping windows"
-    return card.but(model=encoder.digest, truncation=(rule, share), windows="overlapping", cls="attended")
+    rule = f"{'clips' if clips else 'videos'} over {encoder.window} s read in half-overlapping windows"
+    cls = "hidden" if isinstance(of, Seconds) and of.hidden_cls else "attended"
+    return {"truncation": (rule, share), "windows": "overlapping", "cls": cls}
 
 
 def _full_name(corpus: Corpus, split: str) -> str:
@@ -110,9 +126,10 @@ def labels_of(video: Video, index: dict[str, int], seconds: int) -> np.ndarray:
     return segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds)
 
 
-def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
+def annotated_clips(corpus: Corpus, store: FeatureStore, split: str, as_reference: bool = False) -> Clips:
     """Every true segment of the split's videos as a clip; seconds [floor(start), ceil(end)).
 
+    as_reference: of a longer clip only the first `FIRST_S` seconds, as the reference code has it; False: all of it.
     A video without a recipe gets one of its own: that nobody knows what two videos show does not make it the same.
     """
     rows = [(v, s, store[v.id][seconds_of(s.start_s, s.end_s, store.lengths[v.id])])
@@ -120,7 +137,11 @@ def annotated_clips(corpus: Corpus, store: FeatureStore, split: str) -> Clips:
     rows = [row for row in rows if len(row[2])]
     if not rows:
         raise NoData(f"{corpus.folder}: the {split} videos have no annotated segments")
-    return as_clips(corpus, rows)
+    clips = as_clips(corpus, rows)
+    if not as_reference:
+        return clips
+    first = [f[:FIRST_S] for f in clips.features]
+    return replace(clips, features=first, cut=sum(len(f) > FIRST_S for f in clips.features))
 
 
 def as_clips(corpus: Corpus, rows: Sequence[tuple[Video, Segment, Any]]) -> Clips:
@@ -178,26 +199,6 @@ def published_choices(corpus: Corpus, clips: Clips, split: str) -> tuple[list[st
     return [*clips.sentences, *wrong], np.array(choices), np.array([q.answer for q in mine])
 
 
-def spoken(corpus: Corpus, clips: Clips) -> list[str]:
-    """What is said while each clip lasts, all captions that touch its span, (N,); "" in silence.
-
-    Empty list where the captions are the annotators' own sentences, which would give the answer away.
-    """
-    if not corpus.meta.get("rolling_captions", True):
-        return []
-    said = {video: corpus.captions(video) for video in dict.fromkeys(clips.videos)}
-    return [" ".join(c.text for c in said[video] if c.start_s < end_s and c.end_s > start_s)
-            for video, (start_s, end_s) in zip(clips.videos, clips.spans, strict=True)]  # fmt: skip
-
-
-def trivial_scores(encoder: Encoder, corpus: Corpus, clips: Clips) -> dict[str, np.ndarray]:
-    """Scores (N, N) of retrieval's trivial predictors that need more than labels, for `retrieval.evaluate`'s beside."""
-    seconds = [trivial.one_second(f) for f in clips.features]
-    found = {"one second": encode_text(encoder, clips.sentences) @ encode_video(encoder, seconds).T}
-    said = spoken(corpus, clips)
-    return found | ({"bag of words": trivial.bag_of_words(clips.sentences, said)} if any(said) else {})
-
-
 def whole_video_vectors(encoder: Encoder, store: FeatureStore, clips: Clips) -> np.ndarray:
     """Each clip read inside its whole video: mean of the video's states over the clip's seconds, (N, D).
 
@@ -220,34 +221,43 @@ def split_steps(corpus: Corpus, split: str) -> list[str]:
     return sorted({step for r in recipes if r for step in corpus.recipes[r].steps})
 
 
-def second_scores(
-    encoder: Encoder, store: FeatureStore, videos: list[Video], labels: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Per video (T, K): every second against every label embedding (K, D)."""
-    return {v.id: encode_seconds(encoder, store[v.id]) @ labels.T for v in videos}
-
-
 @dataclass(frozen=True)
 class Seconds:
-    """A split seen second by second: scores (T, K) and truth (T,) of each video, step k + 1 of `steps` or 0."""
+    """A split seen second by second: scores (T, K) and truth (T,) of each video, step k + 1 of `steps` or 0.
+
+    hidden_cls: whether CLS was hidden from the seconds; None where no video tower read them.
+    """
 
     videos: list[Video]
     steps: list[str]
     scores: list[np.ndarray]
     truths: list[np.ndarray]
+    hidden_cls: bool | None = None
 
     @property
     def ids(self) -> list[str]:
         return [v.id for v in self.videos]
 
 
-def seconds_of_split(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str) -> Seconds:
-    """Scores of all steps of the split at every second of its videos, and the truth beside them."""
-    videos, steps = videos_of(corpus, store, split), split_steps(corpus, split)
-    scores = second_scores(encoder, store, videos, encode_text(encoder, [corpus.steps[s] for s in steps]))
+def seconds_of_split(
+    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str, as_reference: bool = True,
+    videos: Sequence[Video] | None = None, stride: int | None = None,
+) -> Seconds:  # fmt: skip
+    """Scores of all steps of the split at every second of its videos (or of those given), and the truth beside them.
+
+    as_reference: CLS is hidden, as the reference code does here and as fine-tuning for these tasks trains; False: it is
+    seen, as in pre-training. Windows begin every `stride` s, half a window unless said (reference: 32 s every 16).
+    """
+    videos, steps = videos or videos_of(corpus, store, split), split_steps(corpus, split)
+    texts = encode_text(encoder, [corpus.steps[s] for s in steps])  # (K, D)
+    scores = [encode_seconds(encoder, store[v.id], stride, hide_cls=as_reference) @ texts.T for v in videos]  # (T, K)
+    return Seconds(list(videos), steps, scores, truths_of(videos, steps, store), as_reference)
+
+
+def truths_of(videos: Sequence[Video], steps: Sequence[str], store: FeatureStore) -> list[np.ndarray]:
+    """Label of every second of each video, (T,): k + 1 where steps[k] happens, else 0. VcworkError for other steps."""
     index = {step: k for k, step in enumerate(steps)}
-    truths = [labels_of(v, index, store.lengths[v.id]) for v in videos]
-    return Seconds(videos, steps, [scores[v.id] for v in videos], truths)
+    return [labels_of(v, index, store.lengths[v.id]) for v in videos]
 
 
 def localization_cases(seconds: Seconds, corpus: Corpus) -> list[localization.Case]:
@@ -264,44 +274,6 @@ def own_columns(seconds: Seconds, corpus: Corpus) -> list[np.ndarray]:
     """Per video (K,): where the steps of its recipe stand among the split's steps."""
     index = {step: k for k, step in enumerate(seconds.steps)}
     return [np.array([index[step] for step in corpus.recipes[v.recipe].steps]) for v in seconds.videos]
-
-
-def fitted_truths(
-    corpus: Corpus, store: FeatureStore, steps: Sequence[str], split: str = "train"
-) -> tuple[list[np.ndarray], list[str]]:
-    """Labels (T,) of another split's annotated videos in the numbering of `steps`, and each video's recipe.
-
-    Steps that are not among `steps` get numbers beyond them: nobody can be right with those. For `trivial.fit_…`.
-    """
-    videos = [v for v in corpus.split(split) if v.id in store and v.segments]
-    others = sorted({s.step for v in videos for s in v.segments} - set(steps))
-    index = {step: k for k, step in enumerate([*steps, *others])}
-    truths = [labels_of(v, index, store.lengths[v.id]) for v in videos]
-    return truths, [v.recipe or "" for v in videos]
-
-
-def task_labels(seconds: Seconds, corpus: Corpus) -> tuple[list[str], dict[str, list[int]]]:
-    """Each video's recipe, and the labels of every recipe's steps in order; both empty where a video has no recipe."""
-    if not all(v.recipe for v in seconds.videos):
-        return [], {}
-    own = zip(seconds.videos, own_columns(seconds, corpus), strict=True)
-    return [v.recipe for v in seconds.videos], {v.recipe: (columns + 1).tolist() for v, columns in own}
-
-
-def step_centres(corpus: Corpus, store: FeatureStore, split: str) -> tuple[list[np.ndarray], list[int]]:
-    """Per video (K,) mean time of each step of its recipe, NaN where it does not occur, and the video's seconds.
-
-    Truth: what `trivial.fit_linear_in_time` takes, so a predictor fitted on it is privileged.
-    """
-    centres, lengths = [], []
-    for video in videos_of(corpus, store, split):
-        if video.recipe is None or not video.segments:
-            continue
-        times = {step: [(s.start_s + s.end_s) / 2 for s in video.segments if s.step == step]
-                 for step in corpus.recipes[video.recipe].steps}  # fmt: skip
-        centres.append(np.array([np.mean(t) if t else np.nan for t in times.values()]))
-        lengths.append(store.lengths[video.id])
-    return centres, lengths
 
 
 def moment_cases(seconds: Seconds) -> list[moments.Case]:

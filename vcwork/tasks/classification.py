@@ -4,7 +4,7 @@ The paper has no such table; it is an application. Gap: prompts are written by p
 the accuracy of each template beside the ensemble's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -42,14 +42,17 @@ def evaluate(
     *,
     ks: tuple[int, ...] = (1, 5),
     ties: str = "expected",
+    beside: Mapping[str, np.ndarray] | None = None,
     setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
     """accuracy@k for k below the number of classes; scores (N, C), labels (N,) in 0..C-1, video_ids (N,).
 
-    Trivial: always the most frequent class of these very labels, which no honest predictor could know.
+    Trivial: always the most frequent class of these very labels, which no honest predictor could know; beside: scores
+    (N, C) of further ones, by their name in `trivial.REGISTRY` (`vcwork.tasks.opponents.of_classification`).
     """
+    trivial.registered("classification", beside or {})
     scores, labels = metrics.check_scores(scores), np.asarray(labels)
     n = check_lengths(scores=scores, labels=labels, video_ids=video_ids)
     n_classes = scores.shape[1]
@@ -57,19 +60,17 @@ def evaluate(
         raise VcworkError(f"expected labels in 0..{n_classes - 1}, got {labels.min()} to {labels.max()}")
     relevant = labels[:, None] == np.arange(n_classes)
     places = metrics.place(scores, relevant)
-    counts = np.sort(np.bincount(labels, minlength=n_classes))[::-1]
+    counts = np.bincount(labels, minlength=n_classes)
+    usual = np.broadcast_to(-np.argsort(np.argsort(-counts, kind="stable")), scores.shape)  # frequent ones first
+    others = {name: metrics.place(each, relevant) for name, each in {"majority class": usual, **(beside or {})}.items()}
     rule = f"{n} videos, {n_classes} classes of which {(counts > 0).sum()} occur"
     protocol = as_card(setting).but(rule, task="classification", pool=n_classes, ties=ties, interval="videos")
-    protocol = protocol.but(tied=places.n_ties)
-    most = trivial.majority_class(labels)
-    results = []
-    for k in [k for k in ks if k < n_classes]:
-        known = {"majority class": float((labels == most).mean()) if k == 1 else float(counts[:k].sum() / n)}
-        hits, chance = places.hit(k, ties), k / n_classes
-        results.append(
-            mean_result(f"accuracy@{k}", hits, video_ids, chance, protocol, trivial=known, n_boot=n_boot, seed=seed)
-        )
-    return results
+    protocol, options = protocol.but(tied=places.n_ties), {"n_boot": n_boot, "seed": seed}
+    return [
+        mean_result(f"accuracy@{k}", places.hit(k, ties), video_ids, k / n_classes, protocol,
+                    beside={name: each.hit(k, ties) for name, each in others.items()}, **options)
+        for k in ks if k < n_classes
+    ]  # fmt: skip
 
 
 def lookalike_errors(

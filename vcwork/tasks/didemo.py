@@ -201,9 +201,9 @@ def evaluate_moments(
     card = as_card(setting).but(rule, task="didemo", pool=pool, ties=ties, interval="videos")
     results = []
     for name, field in (("moment_rank1", "rank1"), ("moment_rank5", "rank5"), ("moment_mIoU", "iou")):
-        trivial = {key: float(getattr(each, field).mean()) for key, each in known.items()}
+        beside = {key: getattr(each, field) for key, each in known.items()}
         per_item, by_luck = getattr(mine, field), float(getattr(chance, field).mean())
-        results.append(mean_result(name, per_item, videos, by_luck, card, trivial=trivial, **options))
+        results.append(mean_result(name, per_item, videos, by_luck, card, beside=beside, **options))
     return results
 
 

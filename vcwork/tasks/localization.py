@@ -104,6 +104,8 @@ def _log_softmax(scores: np.ndarray) -> np.ndarray:
 def evaluate(
     cases: Sequence[Case],
     prior: tuple[float, float] | None = None,
+    heard: Sequence[np.ndarray] | None = None,
+    silent: Sequence[np.ndarray] | None = None,
     *,
     setting: Card | str = "",
     n_boot: int = 1000,
@@ -112,59 +114,118 @@ def evaluate(
     """Recall of steps that are present: mean over tasks, over all steps (micro), and without knowing the order; then
     `step_tIoU`, the IoU of each present step's stretch (`extents` of the ordered seconds) with its best interval.
 
-    Chance deals K random seconds out in order (for the unordered recall: any second). Trivial: uniform in order and,
-    with `prior` from `trivial.fit_linear_in_time`, linear in time. Raises VcworkError naming a video that is wrong.
+    Chance deals K random seconds out in order (for the unordered recall: any second). Trivial: uniform in order; with
+    `prior`, from `trivial.fit_linear_in_time`, linear in time; with `heard`, each case's scores (T, K) by what is said,
+    those through the same decoding. silent, per case (K,) bool: steps never spoken of, which get recalls of their own.
+    `vcwork.tasks.opponents.of_localization` makes the three. Raises VcworkError naming a video that is wrong.
     """
     cases = [Case(*case) for case in cases]
     if not cases:
         raise VcworkError("localization: no videos to score")
     masks = [_masks(case) for case in cases]
-    ordered = [localize(case.scores) for case in cases]
-    free = [localize_unordered(case.scores) for case in cases]
-    sure = {
-        "ordered": [_hits(m, s) for m, s in zip(masks, ordered, strict=True)],
-        "free": [_hits(m, s) for m, s in zip(masks, free, strict=True)],
-        "random in order": [trivial.random_in_order_hits(m) for m in masks],
-        "random": [trivial.random_hits(m) for m in masks],
-        "uniform in order": [_hits(m, trivial.uniform_in_order(*m.shape)) for m in masks],
-    }
-    if prior is not None:
-        sure["linear in time"] = [_hits(m, trivial.linear_in_time(*m.shape, prior)) for m in masks]
+    picks = _picks([case.scores for case in cases], prior)
+    if heard is not None:
+        told = _picks([trivial.spoken_in_order(np.asarray(said)) for said in heard], None)
+        picks |= {"bag of words": told["ordered"], "bag of words, free": told["free"]}
+    hits = {name: [_hits(m, s) for m, s in zip(masks, each, strict=True)] for name, each in picks.items()}
+    hits["random in order"] = [trivial.random_in_order_hits(m) for m in masks]
+    hits["random"] = [trivial.random_hits(m) for m in masks]
     each = [_log_softmax(case.scores) for case in cases]
     tied = sum(int(((s == s.max(0)).sum(0) > 1).sum()) for s in each)  # steps whose best second is not the only one
     setting, options = as_card(setting).but("of equal seconds the first", tied=tied), {"n_boot": n_boot, "seed": seed}
-    return [*_results(cases, masks, sure, setting, options), _step_iou(cases, masks, ordered, prior, setting, options)]
+    setting = setting.but(task="localization", interval="videos")
+    results = _recalls(cases, masks, hits, None, setting, options)
+    results.append(_step_iou(cases, masks, picks, heard, setting, options))
+    if silent is not None and any((m.any(1) & quiet).any() for m, quiet in zip(masks, silent, strict=True)):
+        results += _recalls(cases, masks, hits, silent, setting, options)
+    return results
+
+
+def _picks(scores: Sequence[np.ndarray], prior: tuple[float, float] | None) -> dict[str, list[np.ndarray]]:
+    """The seconds (K,) of each case's steps, in order, each alone, and as those say who know the order only."""
+    shapes = [each.shape[::-1] for each in scores]
+    picks = {
+        "ordered": [localize(each) for each in scores],
+        "free": [localize_unordered(each) for each in scores],
+        "uniform in order": [trivial.uniform_in_order(*shape) for shape in shapes],
+    }
+    return picks if prior is None else picks | {"linear in time": [trivial.linear_in_time(*s, prior) for s in shapes]}
+
+
+def _recalls(
+    cases: list[Case], masks: list[np.ndarray], hits: dict, only: Sequence[np.ndarray] | None, setting: Card,
+    options: dict,
+) -> list[Result]:  # fmt: skip
+    """The three recalls; of the steps that `only` (K,) names in each case, the last two, called `..._silent`."""
+    kept = [np.ones(len(m)) for m in masks] if only is None else only
+    videos, tasks = [c.video for c in cases], np.array([c.task for c in cases])
+    by_task, as_one = (tasks[:, None] == np.unique(tasks)).astype(float), np.ones((len(cases), 1))  # (n, G), (n, 1)
+    present = _column([m.any(1) for m in masks], kept)  # absent steps can be neither hit nor missed
+    if not present.any():
+        raise VcworkError("localization: no step of any video is annotated")
+    sums = {name: _column(each, kept) for name, each in hits.items()}  # (n, 1)
+    size = f"{int(present.sum())} steps present in {len(cases)} videos of {by_task.shape[1]} tasks"
+    rows = (
+        ("recall", "ordered", "random in order", by_task, "steps and order known, mean over tasks"),
+        ("recall_micro", "ordered", "random in order", as_one, "steps and order known, over all steps"),
+        ("recall_unordered", "free", "random", by_task, "steps known, order not, mean over tasks"),
+    )
+    if only is not None:
+        rows = [(f"{name}_silent", *how, as_one, f"{rule.split(',')[0]}, over all that are never spoken of")
+                for name, *how, _, rule in (rows[0], rows[2])]  # fmt: skip
+    results = []
+    for name, ours, chance, groups, rule in rows:
+        alone = {"bag of words": "bag of words, free"} if ours == "free" else {}
+        known = {key: sums[alone.get(key, key)] for key in trivial.REGISTRY["localization"] if key in sums}
+        beside = {key: _by_video(each * groups, present * groups, videos) for key, each in known.items()}
+        protocol = setting.but(f"{size}; {rule}; chance: {chance}")
+        mine, luck = (_by_video(sums[key] * groups, present * groups, videos) for key in (ours, chance))
+        results.append(ratio_result(name, *mine, group_mean(*luck), protocol, beside=beside, **options))
+    return results
+
+
+def _column(each: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> np.ndarray:
+    """Sums over the kept steps of each case, (n, 1)."""
+    return np.array([(values * keep).sum() for values, keep in zip(each, kept, strict=True)], dtype=float)[:, None]
+
+
+def _by_video(hits: np.ndarray, totals: np.ndarray, videos: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    return sum_by_video(hits, videos), sum_by_video(totals, videos)
 
 
 def _step_iou(
-    cases: list[Case], masks: list[np.ndarray], ordered: list, prior: tuple[float, float] | None, setting: Card,
+    cases: list[Case], masks: list[np.ndarray], picks: dict, heard: Sequence[np.ndarray] | None, setting: Card,
     options: dict,
 ) -> Result:  # fmt: skip
     """Over all present steps. Chance: one second each, random but in order; trivial: K equal parts, in order."""
     kept = [i for i, m in enumerate(masks) if m.any()]
-    names = ("ours", "random in order", "uniform in order", "random", *(() if prior is None else ("linear in time",)))
-    sums: dict[str, list[float]] = {name: [] for name in names}
+    sums: dict[str, list[float]] = {}
     for i in kept:
         case, mask = cases[i], masks[i]
         n_steps, n_seconds = mask.shape
         edges = np.arange(n_steps + 1) * n_seconds / n_steps
-        sums["ours"].append(_best_iou(case, extents(case.scores, ordered[i])))
-        sums["uniform in order"].append(_best_iou(case, np.stack([edges[:-1], edges[1:]], 1)))
         single = _second_iou(case, mask)  # (K, T)
-        sums["random in order"].append(trivial.random_in_order_hits(single).sum())
-        sums["random"].append(single.mean(1).sum())
-        if prior is not None:
-            sums["linear in time"].append(_hits(single, trivial.linear_in_time(n_steps, n_seconds, prior)).sum())
-    totals = np.array([masks[i].any(1).sum() for i in kept], float)
-    scores = {name: float(np.sum(values) / totals.sum()) for name, values in sums.items()}
-    known = {key: scores[key] for key in trivial.REGISTRY["localization"] if key in scores}
-    videos = [cases[i].video for i in kept]
-    parts = sum_by_video(np.array(sums["ours"]), videos), sum_by_video(totals, videos)
+        row = {
+            "": _best_iou(case, extents(case.scores, picks["ordered"][i])),
+            "uniform in order": _best_iou(case, np.stack([edges[:-1], edges[1:]], 1)),
+            "random in order": trivial.random_in_order_hits(single).sum(),
+            "random": single.mean(1).sum(),
+        }
+        if "linear in time" in picks:
+            row["linear in time"] = _hits(single, picks["linear in time"][i]).sum()
+        if heard is not None:
+            said = trivial.spoken_in_order(np.asarray(heard[i]))
+            row["bag of words"] = _best_iou(case, extents(said, picks["bag of words"][i]))
+        for name, value in row.items():
+            sums.setdefault(name, []).append(value)
+    totals, videos = np.array([masks[i].any(1).sum() for i in kept], float), [cases[i].video for i in kept]
+    beside = {name: _by_video(np.array(values), totals, videos) for name, values in sums.items()}
+    mine, chance = beside.pop(""), group_mean(*beside["random in order"])
     rule = (
         f"{int(totals.sum())} steps present in {len(kept)} videos; stretch around the second in which the step is best"
     )
-    card = setting.but(f"{rule}; chance: one second, random in order", task="localization", interval="videos")
-    return ratio_result("step_tIoU", *parts, scores["random in order"], card, trivial=known, **options)
+    card = setting.but(f"{rule}; chance: one second, random in order")
+    return ratio_result("step_tIoU", *mine, chance, card, beside=beside, **options)
 
 
 def _best_iou(case: Case, spans: np.ndarray) -> float:
@@ -199,29 +260,6 @@ def _masks(case: Case) -> np.ndarray:
 
 def _hits(mask: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     return mask[np.arange(len(mask)), seconds].astype(float)
-
-
-def _results(cases: list[Case], masks: list[np.ndarray], hits: dict, setting: Card, options: dict) -> list[Result]:
-    videos, tasks = [c.video for c in cases], np.array([c.task for c in cases])
-    by_task, as_one = (tasks[:, None] == np.unique(tasks)).astype(float), np.ones((len(cases), 1))  # (n, G), (n, 1)
-    present = np.array([m.any(1).sum() for m in masks])[:, None]  # absent steps can be neither hit nor missed
-    if not present.any():
-        raise VcworkError("localization: no step of any video is annotated")
-    sums = {name: np.array([h.sum() for h in each])[:, None] for name, each in hits.items()}  # (n, 1)
-    size = f"{int(present.sum())} steps present in {len(cases)} videos of {by_task.shape[1]} tasks"
-    rows = (
-        ("recall", "ordered", "random in order", by_task, "steps and order known, mean over tasks"),
-        ("recall_micro", "ordered", "random in order", as_one, "steps and order known, over all steps"),
-        ("recall_unordered", "free", "random", by_task, "steps known, order not, mean over tasks"),
-    )
-    results = []
-    for name, ours, chance, groups, rule in rows:
-        scores = {key: group_mean(value * groups, present * groups) for key, value in sums.items()}
-        known = {key: scores[key] for key in trivial.REGISTRY["localization"] if key in scores}
-        parts = sum_by_video(sums[ours] * groups, videos), sum_by_video(present * groups, videos)
-        protocol = setting.but(f"{size}; {rule}; chance: {chance}", task="localization", interval="videos")
-        results.append(ratio_result(name, *parts, scores[chance], protocol, trivial=known, **options))
-    return results
 
 
 def ladder(

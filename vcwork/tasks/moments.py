@@ -4,14 +4,14 @@ Greedy: the best second opens a moment, seconds too close to it are taken out, a
 compared over time only, so no threshold is needed; whether the *best* moment is any good is for `evaluate` to say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.measure import metrics
+from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card, as_card
 from vcwork.measure.metrics import check_scores
 from vcwork.measure.result import Result
@@ -78,6 +78,7 @@ class Case(NamedTuple):
 def evaluate(
     cases: Sequence[Case],
     window_s: float | None = None,
+    heard: Sequence[np.ndarray] | None = None,
     *,
     setting: Card | str = "",
     n_boot: int = 1000,
@@ -85,7 +86,8 @@ def evaluate(
 ) -> list[Result]:
     """Pointing accuracy (the best second lies in the truth), and tIoU of the best moment with its nearest true one.
 
-    Chance: a random second; a window of the same length anywhere in the video. Trivial: the middle of the video.
+    Chance: a random second; a window of the same length anywhere in the video. Trivial: the middle of the video; with
+    heard, scores (T,) of each case by what is said (`vcwork.tasks.opponents.of_moments`), those as ours.
     Ties of the best second count by the share of them inside. Raises VcworkError where a case has no true interval.
     """
     cases = [Case(c[0], [tuple(map(float, span)) for span in c[1]], c[2]) for c in cases]
@@ -99,10 +101,13 @@ def evaluate(
     wide = protocol.but(f"best moment, {window}")
     videos, options = [case.video for case in cases], {"n_boot": n_boot, "seed": seed}
     point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
-    middles = {"middle of the video": float(point_middle.mean())}, {"middle of the video": float(iou_middle.mean())}
+    pointed, overlap = {"middle of the video": point_middle}, {"middle of the video": iou_middle}
+    if heard is not None:
+        told = [_score(case._replace(scores=own), window_s) for case, own in zip(cases, heard, strict=True)]
+        pointed["bag of words"], overlap["bag of words"] = np.array(told).T[[0, 3]]
     return [
-        mean_result("pointing", point, videos, float(point_chance.mean()), protocol, trivial=middles[0], **options),
-        mean_result("moment_tIoU", iou, videos, float(iou_chance.mean()), wide, trivial=middles[1], **options),
+        mean_result("pointing", point, videos, float(point_chance.mean()), protocol, beside=pointed, **options),
+        mean_result("moment_tIoU", iou, videos, float(iou_chance.mean()), wide, beside=overlap, **options),
     ]
 
 
@@ -125,6 +130,7 @@ def evaluate_search(
     *,
     ks: tuple[int, ...] = (1, 5),
     ties: str = "expected",
+    beside: Mapping[str, np.ndarray] | None = None,
     setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
@@ -132,8 +138,10 @@ def evaluate_search(
     """Search in a library of windows: library_R@k over queries; scores and relevant (bool), (Q, N windows).
 
     Chance knows how many windows are right for each query. The interval draws queries again, since a query belongs to
-    no single video. Queries without a right window are left out and counted.
+    no single video. Queries without a right window are left out and counted. beside: scores (Q, N) of further trivial
+    predictors, by their name in `trivial.REGISTRY` (`vcwork.tasks.opponents.of_windows`).
     """
+    trivial.registered("library search", beside or {})
     scores, relevant = metrics.check_scores(scores), np.asarray(relevant, dtype=bool)
     keep = relevant.any(1)
     if not keep.any():
@@ -144,12 +152,13 @@ def evaluate_search(
     card = {"task": "library search", "pool": places.n_items, "ties": ties, "tied": places.n_ties}
     card["interval"] = "queries"
     protocol, options = as_card(setting).but(many, **card), {"seed": seed}
-    blind = metrics.place(np.zeros(scores[keep].shape), relevant[keep])
+    blind = {"constant score": np.zeros(scores.shape), **(beside or {})}
+    others = {name: metrics.place(each[keep], relevant[keep]) for name, each in blind.items()}
     return [
         mean_result(
             f"library_R@{k}", places.hit(k, ties), np.arange(keep.sum()),
             metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol, n_boot=n_boot,
-            trivial={"constant score": float(blind.hit(k, ties).mean())}, **options,
+            beside={name: each.hit(k, ties) for name, each in others.items()}, **options,
         )
         for k in ks if k < places.n_items
     ]  # fmt: skip

@@ -58,6 +58,7 @@ def evaluate(
     ks: tuple[int, ...] = (1, 5, 10),
     ties: str = "expected",
     beside: Mapping[str, np.ndarray] | None = None,
+    silent: np.ndarray | None = None,
     setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
@@ -68,7 +69,8 @@ def evaluate(
     describes clip i (Q = N). Without it they belong to no video, and only the group metrics are given.
     Queries whose group is not in the gallery are left out; the protocol counts them.
     beside: scores (Q, N) of further trivial predictors, by their name in `trivial.REGISTRY`; a constant score, and
-    knowing the video or the recipe, are put beside each number by themselves.
+    knowing the video or the recipe, are put beside each number by themselves. With those of a corpus, and which clips
+    are silent (N,), from `vcwork.tasks.opponents.of_retrieval`; pairs of silent clips get rows of their own.
     ties="reference" counts as the reference code does: text to video, the very pair alone, texts and clips paired.
     """
     scores = metrics.check_scores(scores)
@@ -88,6 +90,8 @@ def evaluate(
     turned = {name: each.T for name, each in known.items()}
     sides = [text_side, _Side("v2t_", scores.T, relevant.T, paired, clip_video, query_video, turned)]
     results = [r for side in sides for r in _direction(side, ks, ties, as_card(setting), options)]
+    if silent is not None and paired:
+        results += [r for side in sides for r in _silent(side, np.asarray(silent), ties, as_card(setting), options)]
     if clip_recipe is not None and paired:
         results[0].extra["errors"] = errors(scores, relevant, query_video, clip_video, recipes[0], clip_recipe)
     return results
@@ -127,12 +131,10 @@ def _ranked(side: _Side, relevant: np.ndarray, ks, ties: str, protocol: Card, op
 
 def _mrr(side: _Side, places: metrics.Places, others: dict, ties: str, protocol: Card, options: dict) -> Result:
     """Mean of 1 / rank of the best right item; chance is its mean over random orders."""
-    known = {name: float(each.reciprocal(ties).mean()) for name, each in others.items()}
-    chance = float(_collapsed(places).reciprocal("expected").mean())
+    beside = {name: each.reciprocal(ties) for name, each in others.items()}
+    chance, mine = float(_collapsed(places).reciprocal("expected").mean()), places.reciprocal(ties)
     card = protocol.but(tied=places.n_ties)
-    return mean_result(
-        f"{side.prefix}MRR", places.reciprocal(ties), side.groups, chance, card, trivial=known, **options
-    )
+    return mean_result(f"{side.prefix}MRR", mine, side.groups, chance, card, beside=beside, **options)
 
 
 def _places(side: _Side, relevant: np.ndarray) -> tuple[metrics.Places, dict[str, metrics.Places]]:
@@ -144,9 +146,9 @@ def _places(side: _Side, relevant: np.ndarray) -> tuple[metrics.Places, dict[str
 
 def _at_k(side: _Side, places: metrics.Places, others: dict, k: int, ties: str, protocol: Card, options) -> Result:
     chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant)
-    known = {name: float(each.hit(k, ties).mean()) for name, each in others.items()}
+    beside = {name: each.hit(k, ties) for name, each in others.items()}
     card = protocol.but(tied=places.n_ties)
-    return mean_result(f"{side.prefix}R@{k}", places.hit(k, ties), side.groups, chance, card, trivial=known, **options)
+    return mean_result(f"{side.prefix}R@{k}", places.hit(k, ties), side.groups, chance, card, beside=beside, **options)
 
 
 def _median_rank(side: _Side, places: metrics.Places, others: dict, ties: str, protocol: Card, options) -> Result:
@@ -184,12 +186,34 @@ def _within_video(side: _Side, ties: str, setting: Card, options: dict) -> list[
     places = _in_blocks(side.scores, side.relevant, blocks)
     blind = side.known | {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
     hits = {name: _in_blocks(each, side.relevant, blocks).hit(1, ties) for name, each in blind.items()}
-    known = {name: float(each.mean()) for name, each in hits.items()}
     rule = "pool: the items of the query's own video, same group counts"
     card = _protocol(side, int((~keep).sum()), ties, setting, rule, float(size[keep].mean())).but(tied=places.n_ties)
     videos = np.concatenate([side.query_video[rows] for rows, _ in blocks])
     chance, name = float((n_right / np.maximum(size, 1))[keep].mean()), f"{side.prefix}within_video_R@1"
-    return [mean_result(name, places.hit(1, ties), videos, chance, card, trivial=known, **options)]
+    return [mean_result(name, places.hit(1, ties), videos, chance, card, beside=hits, **options)]
+
+
+def _silent(side: _Side, silent: np.ndarray, ties: str, setting: Card, options: dict) -> list[Result]:
+    """R@1 of pairs whose step is never spoken of: what nobody can know who only listens.
+
+    Clips that show the same step and are spoken of are taken out of such a sentence's gallery: found there, the words
+    would have been enough. Sentences are all there for a silent clip. Nothing where fewer than two videos hold one.
+    """
+    if len(np.unique(side.query_video[silent])) < 2:
+        return []
+    given = side.prefix == "t2v_"
+    out = side.relevant & ~silent & given  # (Q, N)
+    hidden = {name: np.where(out, -np.inf, each) for name, each in {"": side.scores, **side.known}.items()}
+    kept = _Side(side.prefix, hidden.pop(""), side.relevant & ~out, True, side.query_video, side.item_video, hidden)
+    kept = kept.rows(silent)
+    n_items = (~out[silent]).sum(1)  # (Q',)
+    chance = kept.relevant.sum(1) / n_items
+    places, others = _places(kept, kept.relevant)
+    beside = {name: each.hit(1, ties) for name, each in others.items()} | {"constant score": chance}
+    rule = "steps never spoken of in their video; " + ("clips where they are, left out" if given else "all sentences")
+    card = _protocol(side, int((~silent).sum()), ties, setting, rule, float(n_items.mean())).but(tied=places.n_ties)
+    name, hits = f"{side.prefix}R@1_silent", places.hit(1, ties)
+    return [mean_result(name, hits, kept.groups, float(chance.mean()), card, beside=beside, **options)]
 
 
 def _in_blocks(scores: np.ndarray, relevant: np.ndarray, blocks: list) -> metrics.Places:

@@ -7,7 +7,7 @@ background, and frame accuracy still shows the background share. `text_gamma` th
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from vcwork.measure.card import Card, as_card
 from vcwork.measure.intervals import sum_by_video
 from vcwork.measure.metrics import BACKGROUND, check_scores
 from vcwork.measure.result import Result
-from vcwork.tasks.common import check_lengths, group_mean, mean_result, ratio_result, seconds_of
+from vcwork.tasks.common import check_lengths, mean_result, ratio_result, seconds_of
 
 # ---------------------------------------------------------------------------------------------------- labels
 
@@ -204,6 +204,8 @@ def evaluate(
     fitted_tasks: Sequence[str] = (),
     tasks: Sequence[str] = (),
     task_steps: Mapping[str, Sequence[int]] | None = None,
+    beside: Mapping[str, Sequence[np.ndarray]] | None = None,
+    silent: Sequence[np.ndarray] | None = None,
     setting: Card | str = "",
     n_boot: int = 1000,
     seed: int = 0,
@@ -212,7 +214,9 @@ def evaluate(
 
     scores: per video (T, K); truths: per video (T,). fitted_on: truths of train or validation videos, with the same
     step numbers, for the relative-time prior, and with fitted_tasks (a task for each) and tasks (a task for each scored
-    video) for that of each task. task_steps: labels of a task's steps, in order, for a predictor told the task.
+    video) for that of each task. task_steps: labels of a task's steps, in order, for a predictor told the task. beside:
+    labels (T,) of each video by further predictors; silent, per video (T,) bool: seconds of steps that are never spoken
+    of, whose foreground recall gets a row. `vcwork.tasks.opponents.of_segmentation` makes all of these.
     gamma and the shares of background are in the first result's extra.
     Chance deals the predicted labels out to the seconds at random (segment metrics: gives each video the labels of
     another one), so a model that only knows how often to speak stays at chance.
@@ -223,7 +227,8 @@ def evaluate(
     if not any((t != BACKGROUND).any() for t in truths):
         raise VcworkError("segmentation: no second of any video belongs to a step")
     predicted = [segment(s, gamma, same) for s in scores]
-    known = _known(truths, fitted_on, fitted_tasks, tasks, task_steps or {})
+    trivial.registered("segmentation", beside or {})
+    known = _known(truths, fitted_on, fitted_tasks, tasks, task_steps or {}) | dict(beside or {})
     tied = sum(int(((s == s.max(1, keepdims=True)).sum(1) > 1).sum()) for s in map(np.asarray, scores))
     steps = np.shape(scores[0])[1]
     card = as_card(setting).but(
@@ -235,6 +240,11 @@ def evaluate(
     options = {"n_boot": n_boot, "seed": seed}
     results = frame_results(predicted, truths, video_ids, known, protocol, options)
     results += _segment_results(predicted, truths, video_ids, known, means, options)
+    if silent is not None and any(quiet.any() for quiet in silent):
+        seen = [np.where(quiet, t, BACKGROUND) for t, quiet in zip(truths, silent, strict=True)]  # what is left to name
+        rule = protocol.but("only seconds of steps that are never spoken of in their video")
+        found = frame_results(predicted, seen, video_ids, known, rule, options, ["foreground_recall"])
+        results += [replace(r, name=f"{r.name}_silent") for r in found]
     results[0].extra.update(
         gamma=float(gamma),
         predicted_background_share=metrics.predicted_background_share(np.concatenate(predicted)),
@@ -303,6 +313,7 @@ def _counts(count: Callable, predicted, truths, classes: np.ndarray) -> tuple[np
 def frame_results(
     predicted: Sequence[np.ndarray], truths: Sequence[np.ndarray], video_ids: Sequence,
     known: Mapping[str, Sequence[np.ndarray]], protocol: Card, options: dict,
+    names: Sequence[str] = tuple(_FRAME_METRICS),
 ) -> list[Result]:  # fmt: skip
     """`_FRAME_METRICS` of predicted labels, per video (T,); known: labels of predictors that never look, by name.
 
@@ -321,11 +332,10 @@ def frame_results(
         "class_mean_recall": float(mine[np.isin(labels, classes)].mean()),
     }
     results = []
-    for name, count in _FRAME_METRICS.items():
-        hits, totals = _counts(count, predicted, truths, classes)
-        trivials = {key: group_mean(*_counts(count, labels_, truths, classes)) for key, labels_ in known.items()}
-        parts = sum_by_video(hits, video_ids), sum_by_video(totals, video_ids)
-        results.append(ratio_result(name, *parts, chance[name], protocol, trivial=trivials, **options))
+    for name in names:
+        parts = {key: [sum_by_video(part, video_ids) for part in _counts(_FRAME_METRICS[name], said, truths, classes)]
+                 for key, said in {"": predicted, **known}.items()}  # fmt: skip
+        results.append(ratio_result(name, *parts.pop(""), chance[name], protocol, beside=parts, **options))
     return results
 
 
@@ -338,11 +348,11 @@ def _segment_results(predicted, truths, video_ids, known, protocol: Card, option
 
     foreign = [_of_another_video(predicted, shift) for shift in range(1, min(6, len(predicted)))]
     mine, chance = scored(predicted), np.mean([scored(labels).mean(0) for labels in foreign], axis=0)
-    trivials = {key: scored(labels).mean(0) for key, labels in known.items()}
+    others = {key: scored(labels) for key, labels in known.items()}
     results = []
     for i, name in enumerate(_SEGMENT_METRICS):
-        blind = {key: float(each[i]) for key, each in trivials.items()}
-        results.append(mean_result(name, mine[:, i], video_ids, chance[i], protocol, trivial=blind, **options))
+        beside = {key: each[:, i] for key, each in others.items()}
+        results.append(mean_result(name, mine[:, i], video_ids, chance[i], protocol, beside=beside, **options))
     return results
 
 

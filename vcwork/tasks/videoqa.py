@@ -58,8 +58,8 @@ def evaluate(
     scores: np.ndarray,
     answer: Sequence[int],
     video_ids: Sequence,
-    lengths: np.ndarray | None = None,
     beside: Mapping[str, np.ndarray] | None = None,
+    silent: np.ndarray | None = None,
     *,
     name: str = "qa_accuracy",
     ties: str = "expected",
@@ -67,19 +67,24 @@ def evaluate(
     n_boot: int = 1000,
     seed: int = 0,
 ) -> list[Result]:
-    """Accuracy; scores (N, C) of each clip's candidates, answer (N,) positions, lengths (N, C) of the captions.
+    """Accuracy; scores (N, C) of each clip's candidates, answer (N,) positions.
 
-    beside: scores (N, C) of further trivial predictors, by their name in `trivial.REGISTRY` (`trivial.text_prior`).
+    beside: scores (N, C) of trivial predictors, by their name in `trivial.REGISTRY`; silent (N,) bool: clips of steps
+    that are never spoken of, which get a row of their own. `vcwork.tasks.opponents` makes both.
     """
-    answer = np.asarray(answer)
+    answer, video_ids = np.asarray(answer), np.asarray(video_ids)
     hits, n_choices = metrics.choice_hits(scores, answer, ties), np.shape(scores)[1]
     trivial.registered("videoqa", beside or {})
     blind = {"constant score": trivial.constant(len(answer), n_choices)} | dict(beside or {})
-    if lengths is not None:
-        blind["longest caption"] = trivial.longest(lengths)
-    known = {key: metrics.choice_accuracy(each, answer, ties) for key, each in blind.items()}
+    known = {key: metrics.choice_hits(each, answer, ties) for key, each in blind.items()}
     tied = metrics.place(scores, answer[:, None] == np.arange(n_choices)).n_ties
     rule = f"{n_choices} captions to choose from, one right"
     protocol = as_card(setting).but(rule, task="videoqa", pool=n_choices, ties=ties, tied=tied, interval="videos")
-    chance = 1 / n_choices
-    return [mean_result(name, hits, video_ids, chance, protocol, trivial=known, n_boot=n_boot, seed=seed)]
+    chance, options = 1 / n_choices, {"n_boot": n_boot, "seed": seed}
+    results = [mean_result(name, hits, video_ids, chance, protocol, beside=known, **options)]
+    if silent is not None and len(np.unique(video_ids[silent])) > 1:
+        own, some = protocol.but("steps never spoken of in their video"), {k: v[silent] for k, v in known.items()}
+        results.append(
+            mean_result(f"{name}_silent", hits[silent], video_ids[silent], chance, own, beside=some, **options)
+        )
+    return results

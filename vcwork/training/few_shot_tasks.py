@@ -8,31 +8,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 
 from vcwork.base.errors import NoData
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_text
-from vcwork.encoders.encoder import Encoder, window_mean
-from vcwork.measure import trivial
+from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
 from vcwork.measure.metrics import place
 from vcwork.measure.result import Result
-from vcwork.tasks import localization, retrieval, segmentation
+from vcwork.tasks import localization, opponents, retrieval, segmentation
 from vcwork.tasks.cases import (
     Seconds,
     annotated_clips,
     clip_scores,
-    labels_of,
     localization_cases,
+    seconds_of_split,
     split_steps,
-    step_centres,
+    truths_of,
     videos_of,
 )
 from vcwork.tasks.common import inside
 from vcwork.training.finetune import FinetuneRecipe
-from vcwork.training.finetune_corpus import labelled_videos
 from vcwork.training.segmentation_head import TokenClassifier, label_logits
 
 OBJECTIVE = "frame accuracy and foreground recall"  # what gamma maximises on val, as in notebook 33
@@ -59,15 +56,16 @@ class Subject:
 
     @property
     def windowed(self) -> Card:
-        """The card of what is read in windows."""
-        return self.card.but(f"windows of {self.encoder.window} s every {self.recipe.test_stride} s")
+        """The card of what is read in windows, CLS hidden as these tasks are trained."""
+        return self.card.but(f"windows of {self.encoder.window} s every {self.recipe.test_stride} s", cls="hidden")
 
 
 def measure_retrieval(who: Subject) -> Measured:
     """Sentences and clips of the test split, as notebook 30 measures them."""
     clips = annotated_clips(who.corpus, who.store, "test")
     scores = clip_scores(who.encoder, clips)  # (N, N)
-    results = retrieval.evaluate(scores, clips.steps, clips.steps, clips.videos, clips.videos, setting=who.card)
+    labels, beside = (clips.steps, clips.steps, clips.videos, clips.videos), opponents.of_retrieval(who.corpus, clips)
+    results = retrieval.evaluate(scores, *labels, **beside, setting=who.card)
     hits = place(scores, clips.steps[:, None] == clips.steps).hit(1)
     own = {str(v): clips.videos == v for v in dict.fromkeys(clips.videos)}
     return results, {"t2v_R@1": {v: [float(hits[mine].sum()), int(mine.sum()), ""] for v, mine in own.items()}}
@@ -75,11 +73,10 @@ def measure_retrieval(who: Subject) -> Measured:
 
 def measure_localization(who: Subject) -> Measured:
     """Localization; and segmentation (`texts_...`) by the same scores, against the texts of all steps of the split."""
-    seconds = seconds_by_text(who.encoder, who.corpus, who.store, "test", who.recipe.test_stride)
+    seconds = seconds_by_text(who, "test")
     cases = localization_cases(seconds, who.corpus)
-    centres, lengths = step_centres(who.known, who.store, "train")
-    prior = trivial.fit_linear_in_time(centres, lengths) if sum(np.isfinite(c).sum() for c in centres) > 1 else None
-    results = localization.evaluate(cases, prior, setting=who.windowed)
+    beside = opponents.of_localization(who.known, who.store, seconds)
+    results = localization.evaluate(cases, **beside, setting=who.windowed)
     counts = {}
     for case in cases:
         mask = np.array([inside(spans, len(case.scores)) for spans in case.intervals])  # (K, T)
@@ -93,14 +90,14 @@ def measure_localization(who: Subject) -> Measured:
 def measure_segmentation(who: Subject) -> Measured:
     """Segmentation by the new head, whose classes are the labelled steps; without labels, by step texts."""
     if who.head is None:
-        return _by_texts(who, seconds_by_text(who.encoder, who.corpus, who.store, "test", who.recipe.test_stride))
+        return _by_texts(who, seconds_by_text(who, "test"))
     classifier, names = who.head
     videos, own = annotated(who.corpus, who.store, "test"), split_steps(who.corpus, "test")
     steps = sorted({*own, *names[1:]})
     scores = [head_scores(classifier, names, steps, who.store[v.id], who.recipe) for v in videos]
     has = len(set(own) & set(names))
     card = who.windowed.but(f"a head of {len(names) - 1} labelled steps, {has} of the {len(own)} steps measured")
-    return _segmented(who, Seconds(videos, steps, scores, _truths(videos, steps, who.store)), scores, 0.0, card)
+    return _segmented(who, Seconds(videos, steps, scores, truths_of(videos, steps, who.store)), scores, 0.0, card)
 
 
 MEASURE = {
@@ -118,17 +115,24 @@ def _by_texts(who: Subject, seconds: Seconds) -> Measured:
 
 
 def _segmented(who: Subject, seconds: Seconds, scores: list[np.ndarray], gamma: float, card: Card) -> Measured:
-    fitted = [v.labels for v in labelled_videos(who.known, who.store, "train", seconds.steps)]
-    results = segmentation.evaluate(scores, seconds.truths, seconds.ids, gamma, fitted_on=fitted, setting=card)
+    beside = opponents.of_segmentation(who.known, who.store, seconds, _unread(who, "val"), OBJECTIVE)
+    results = segmentation.evaluate(scores, seconds.truths, seconds.ids, gamma, **beside, setting=card)
     right = [int((segmentation.segment(s, gamma) == t).sum()) for s, t in zip(scores, seconds.truths, strict=True)]
     counts = {v: [hits, len(t), ""] for v, hits, t in zip(seconds.ids, right, seconds.truths, strict=True)}
     return results, {"frame_accuracy": counts}
 
 
+def _unread(who: Subject, split: str) -> Seconds | None:
+    """Truth of a split's annotated videos without any score; None where there are none."""
+    videos = [v for v in who.corpus.split(split) if v.id in who.store and v.recipe and v.segments]
+    steps = split_steps(who.corpus, split)
+    return Seconds(videos, steps, [], truths_of(videos, steps, who.store)) if videos else None
+
+
 def choose_gamma(who: Subject, seconds: Seconds) -> tuple[str, float, str]:
     """Form of the scores and gamma that are best on val, and how they were chosen; without val, the paper's rule."""
     try:
-        held = seconds_by_text(who.encoder, who.corpus, who.store, "val", who.recipe.test_stride)
+        held = seconds_by_text(who, "val")
     except NoData:
         sentences = [who.corpus.steps[s] for s in seconds.steps]
         return "raw", segmentation.text_gamma(encode_text(who.encoder, sentences), sentences), "by the paper's rule"
@@ -152,28 +156,10 @@ def annotated(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
     return videos
 
 
-def _truths(videos: list[Video], steps: list[str], store: FeatureStore) -> list[np.ndarray]:
-    index = {step: k for k, step in enumerate(steps)}
-    return [labels_of(v, index, store.lengths[v.id]) for v in videos]
-
-
-def seconds_by_text(encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str, stride: int) -> Seconds:
-    """Scores of all steps of the split at every second of its annotated videos, (T, K) each, as localization trains.
-
-    As `vcwork.training.step_scorer.step_scores`: CLS hidden, windows every `stride` s; `evaluation.seconds_of_split`,
-    which notebooks 32 and 33 use, lets CLS be seen, so that zero-shot numbers may differ from theirs a little.
-    """
-    videos, steps = annotated(corpus, store, split), split_steps(corpus, split)
-    device = next(encoder.model.parameters()).device
-    texts = torch.from_numpy(encode_text(encoder, [corpus.steps[s] for s in steps])).to(device)  # (K, D)
-
-    def run(clips: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return (
-            encoder.model.encode_video(clips.to(device), mask.to(device), hide_cls=True).states @ texts.T
-        )  # (B, T, K)
-
-    scores = [window_mean(np.asarray(store[v.id], np.float32), encoder.window, stride, run) for v in videos]
-    return Seconds(videos, steps, scores, _truths(videos, steps, store))
+def seconds_by_text(who: Subject, split: str) -> Seconds:
+    """Scores of all steps of the split at every second of its annotated videos, as localization trains: CLS hidden."""
+    videos = annotated(who.corpus, who.store, split)
+    return seconds_of_split(who.encoder, who.corpus, who.store, split, videos=videos, stride=who.recipe.test_stride)
 
 
 def head_scores(

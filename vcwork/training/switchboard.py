@@ -153,7 +153,7 @@ def measure(
         places = place(matrix, same)
         hits[name] = places.hit(1).tolist()
         values[name], chance[name] = float(np.mean(hits[name])), float(np.mean(same.sum(1) / len(same)))
-    cases = localization_cases(seconds_of_split(encoder, corpus, store, split), corpus)
+    cases = localization_cases(seconds_of_split(encoder, corpus, store, split, as_reference=False), corpus)
     found = [r for r in localization.evaluate(cases, n_boot=10) if r.name == "recall_unordered"]
     spoken = alignment.spoken_of(corpus, store, split, **windows)
     found += alignment.evaluate(alignment.scores_of(encoder, store, spoken), spoken, n_boot=10)
