@@ -21,7 +21,7 @@ from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.encoder import Encoder
 from vcwork.review.corpus_numbers import describe
 from vcwork.tasks import cases as evaluation
-from vcwork.tasks import localization, retrieval
+from vcwork.tasks import localization, opponents, retrieval
 from vcwork.training.finetune_corpus import clip_set
 from vcwork.workbench.profiles import plan_profile
 
@@ -348,7 +348,7 @@ def test_localization_on_crosstask(source):
     cases = evaluation.localization_cases(seconds, corpus)
     assert len(cases) == 4 and cases[0].scores.shape == (60, 3) and cases[0].intervals == [[(2, 6.5)], [(10, 50)], []]
     assert localization.evaluate(cases, n_boot=2)[0].protocol.rule
-    centres, _ = evaluation.step_centres(corpus, store, "train")
+    centres, _ = opponents.step_centres(corpus, store, "train")
     assert len(centres) == 35 and centres[0][0] == 4.25
 
 

@@ -21,6 +21,7 @@ from vcwork.encoders.encoder import Encoder, windows
 from vcwork.search import verbs as apply
 from vcwork.search.index import VideoIndex
 from vcwork.tasks import cases as evaluation
+from vcwork.tasks import localization, opponents, segmentation
 
 WIDTH, WINDOW = 6, 8
 STEPS = {"s1": "chop the onion", "s2": "stir the soup", "s3": "peel the beet", "s4": "toss the salad"}
@@ -179,7 +180,7 @@ def test_search_by_sentence_by_clip_and_in_an_index(encoder):
 
 def test_segment_and_localize_are_what_the_tasks_do_on_the_scores(encoder):
     clip, steps = _clips([20])[0], list(STEPS.values())
-    scores = encode.encode_seconds(encoder, clip) @ encode.encode_text(encoder, steps).T
+    scores = encode.encode_seconds(encoder, clip, hide_cls=True) @ encode.encode_text(encoder, steps).T
     middle = float(np.median(scores.max(1)))
     by_hand = np.where(scores.max(1) > middle, scores.argmax(1) + 1, 0)
     assert np.array_equal(apply.segment(encoder, clip, steps, middle), by_hand)
@@ -244,45 +245,91 @@ def test_seconds_of_a_split_and_what_the_tasks_make_of_them(world, encoder):
 
 
 def test_step_centres_are_shares_of_truth(world):
-    centres, lengths = evaluation.step_centres(*world, "test")
+    centres, lengths = opponents.step_centres(*world, "test")
     assert lengths == [10, 12, 9]
     np.testing.assert_allclose(centres[0], [2.25, 6.5])
     np.testing.assert_allclose(centres[1], [(5 + 8.75) / 2, 1])
-    np.testing.assert_allclose(evaluation.step_centres(*world, "train")[0][0], [3, 7])
+    np.testing.assert_allclose(opponents.step_centres(*world, "train")[0][0], [3, 7])
 
 
-def test_what_is_said_while_a_clip_lasts(world, tmp_path):
+@pytest.fixture
+def told(world, tmp_path):
+    """The world with a narration of video a: it speaks of the onion late, and of nothing that is done in it last."""
     corpus, store = world
-    clips = evaluation.annotated_clips(corpus, store, "test")
-    write_vtt(tmp_path / "a.vtt", [Caption(0, 0.9, "hello"), Caption(3, 5.5, "now the onion"), Caption(7, 9, "stir")])
-    told = replace(corpus, videos=corpus.videos | {"a": replace(corpus["a"], captions=tmp_path / "a.vtt")}, _raw={})
-    assert evaluation.spoken(told, clips) == ["now the onion", "now the onion stir", "", "", "", ""]
-    own = replace(told, meta={"rolling_captions": False})
-    assert evaluation.spoken(own, clips) == [], "annotators' sentences would give the answer away"
+    write_vtt(
+        tmp_path / "a.vtt", [Caption(0, 0.9, "hello"), Caption(3, 5.5, "now dice that onion"), Caption(9, 10, "ah")]
+    )
+    return replace(
+        corpus, videos=corpus.videos | {"a": replace(corpus["a"], captions=tmp_path / "a.vtt")}, _raw={}
+    ), store
 
 
-def test_trivial_scores_of_retrieval(world, encoder, tmp_path):
-    corpus, store = world
-    clips = evaluation.annotated_clips(corpus, store, "test")
-    found = evaluation.trivial_scores(encoder, corpus, clips)
-    assert list(found) == ["one second"], "nothing is said in these videos"
+def test_what_is_said_in_a_span(told):
+    corpus, _ = told
+    spans = [("a", 1, 3.5), ("a", 5, 8), ("a", 6, 9), ("b", 0, 9)]
+    assert opponents.spoken(corpus, spans) == ["now dice that onion", "now dice that onion", "", ""]
+    own = replace(corpus, meta={"rolling_captions": False})
+    assert opponents.spoken(own, spans) == [], "annotators' sentences would give the answer away"
+
+
+def test_opponents_of_retrieval(world, told, encoder):
+    clips = evaluation.annotated_clips(*world, "test")
+    mute = opponents.of_retrieval(world[0], clips, encoder)
+    assert list(mute["beside"]) == ["one second"] and mute["silent"] is None, "nothing is said in these videos"
     mean = encode.encode_video(encoder, [np.asarray(clips.features[2], np.float32).mean(0, keepdims=True)])
     by_hand = encode.encode_text(encoder, clips.sentences) @ mean[0]
-    np.testing.assert_allclose(found["one second"][:, 2], by_hand, rtol=1e-4, atol=1e-4)
-    write_vtt(tmp_path / "a.vtt", [Caption(3, 5.5, "now dice that onion")])
-    told = replace(corpus, videos=corpus.videos | {"a": replace(corpus["a"], captions=tmp_path / "a.vtt")}, _raw={})
-    words = evaluation.trivial_scores(encoder, told, clips)["bag of words"]
+    np.testing.assert_allclose(mute["beside"]["one second"][:, 2], by_hand, rtol=1e-4, atol=1e-4)
+    found = opponents.of_retrieval(told[0], clips)
+    words = found["beside"]["bag of words"]
     assert words.shape == (6, 6) and words[0, 0] > words[1, 0] == 0 and not words[:, 3].any()
+    assert found["silent"].tolist() == [False, False, True, True, True, True], "where nothing is said"
+    assert evaluation.annotated_clips(*world, "test", as_reference=True).cut == 0
+
+
+def test_the_narration_scores_seconds_and_knows_nothing_of_silent_steps(told, encoder, monkeypatch):
+    corpus, store = told
+    about = {"a": {"caption_segment": [-1, 0, -1]}, "b": {"caption_segment": []}, "c": {"caption_segment": []}}
+    monkeypatch.setattr(Corpus, "truth", lambda self, video: about.get(video, {}))
+    seconds = evaluation.seconds_of_split(encoder, corpus, store, "test")
+    heard = opponents.narrated(corpus, seconds)
+    at = np.flatnonzero(heard.scores[0][:, 0])
+    assert at.tolist() == [3, 4, 5] and not heard.scores[0][:, 1].any(), "the onion from 3 to 5.5 s, stirring never"
+    beside = opponents.of_localization(corpus, store, seconds)
+    assert [quiet.tolist() for quiet in beside["silent"]] == [[False, True], [True, True], [True, True]]
+    cases = evaluation.localization_cases(seconds, corpus)
+    found = {r.name: r for r in localization.evaluate(cases, **beside, n_boot=20)}
+    assert found["recall_silent"].n == found["recall"].n - 1 == 4 and "bag of words" in found["step_tIoU"].trivial
+    more = opponents.of_segmentation(corpus, store, seconds, seconds)
+    assert [int(quiet.sum()) for quiet in more["silent"]] == [3, 6, 3], "all step seconds but those of a's onion"
+    named = {
+        r.name: r for r in segmentation.evaluate(seconds.scores, seconds.truths, seconds.ids, 0.0, **more, n_boot=20)
+    }
+    assert named["foreground_recall_silent"].trivial["bag of words"] == 0 and named["foreground_recall_silent"].n == 12
+    assert [len(s) for s in opponents.of_moments(corpus, seconds)] == [10, 10, 12, 12, 9, 9]
+    assert opponents.of_windows(corpus, ["onion"], [("a", 0, 2), ("a", 2, 9)])["bag of words"].argmax() == 1
+    videos = [corpus["a"], corpus["b"]]
+    classes = opponents.of_classification(corpus, videos, [["dice an onion"], ["pie"]])["bag of words"]
+    assert classes.shape == (2, 2) and classes[0, 0] > 0 == classes[0, 1]
+
+
+def test_hidden_cls_is_the_references_and_the_card_says_so(world, encoder):
+    hidden, seen = (evaluation.seconds_of_split(encoder, *world, "test", as_reference=way) for way in (True, False))
+    by_hand = encode.encode_seconds(encoder, world[1]["a"], hide_cls=True)
+    texts = encode.encode_text(encoder, [world[0].steps[s] for s in hidden.steps])
+    np.testing.assert_allclose(hidden.scores[0], by_hand @ texts.T, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(hidden.scores[0], seen.scores[0], rtol=1e-3)
+    cards = [evaluation.setting_of(world[0], "test", world[1], encoder, part) for part in (hidden, seen)]
+    assert [card.cls for card in cards] == ["hidden", "attended"] and cards[0].windows == "overlapping"
 
 
 def test_truths_of_train_in_the_numbers_of_test(world, encoder):
     corpus, store = world
-    truths, recipes = evaluation.fitted_truths(corpus, store, ["s2", "s3"])
+    truths, recipes = opponents.fitted_truths(corpus, store, ["s2", "s3"])
     assert recipes == ["stew"] and truths[0].tolist() == [0, 0, 3, 3, 0, 0, 1, 1, 0, 0], "s1 is beyond the two"
     seconds = evaluation.seconds_of_split(encoder, corpus, store, "test")
-    assert evaluation.task_labels(seconds, corpus) == (["stew", "stew", "pie"], {"stew": [1, 2], "pie": [3, 4]})
+    assert opponents.task_labels(seconds, corpus) == (["stew", "stew", "pie"], {"stew": [1, 2], "pie": [3, 4]})
     bare = replace(seconds, videos=[replace(v, recipe=None) for v in seconds.videos])
-    assert evaluation.task_labels(bare, corpus) == ([], {})
+    assert opponents.task_labels(bare, corpus) == ([], {})
 
 
 def test_without_an_encoder_a_clip_is_its_mean_direction():

@@ -120,7 +120,7 @@ def test_qa_evaluate():
     choices, answer = videoqa.build_choices(group)
     scores = np.random.default_rng(0).standard_normal(choices.shape)
     lengths = np.where(np.arange(5) == answer[:, None], 9, 4)
-    (random,) = videoqa.evaluate(scores, answer, video, lengths)
+    (random,) = videoqa.evaluate(scores, answer, video, {"longest caption": lengths})
     assert random.chance == 0.2 and random.value == pytest.approx(0.2, abs=0.08)
     assert random.trivial == {
         "constant score": pytest.approx(0.2),
@@ -432,16 +432,22 @@ def test_every_task_puts_its_registered_predictors_beside_the_number():
     steps = {"a": [1, 2], "b": [3, 4, 5]}
     tasks = ["a", "b"] * 6
     usual = trivial.text_prior(trivial.fit_text_prior(["stir the soup", "stir it"]), [["stir it", "fry fish"]] * 6)
+    read = {"longest caption": np.array([[7, 8]] * 6), "text prior": usual, "bag of words": usual}
+    heard = [rng.random(9) for _ in range(3)]
     task_options = {"fitted_tasks": tasks, "tasks": tasks, "task_steps": steps}
     found = {
-        "segmentation": segmentation.evaluate(scores, truths, ids, 1.0, None, truths, **task_options, n_boot=20),
-        "localization": localization.evaluate(_cases(), (0.0, 1.0), n_boot=20),
-        "classification": classification.evaluate(rng.random((9, 4)), [0, 1, 2] * 3, range(9), n_boot=20),
-        "moments": moments.evaluate([(rng.random(9), [(2, 4.0)], v) for v in "abc"], n_boot=20),
-        "library search": moments.evaluate_search(rng.random((4, 9)), np.eye(4, 9, dtype=bool), n_boot=20),
-        "videoqa": videoqa.evaluate(
-            rng.random((6, 2)), [0] * 6, range(6), np.array([[7, 8]] * 6), {"text prior": usual}, n_boot=20
+        "segmentation": segmentation.evaluate(
+            scores, truths, ids, 1.0, None, truths, **task_options, beside={"bag of words": truths}, n_boot=20
         ),
+        "localization": localization.evaluate(_cases(), (0.0, 1.0), [c.scores for c in _cases()], n_boot=20),
+        "classification": classification.evaluate(
+            rng.random((9, 4)), [0, 1, 2] * 3, range(9), beside={"bag of words": rng.random((9, 4))}, n_boot=20
+        ),
+        "moments": moments.evaluate([(rng.random(9), [(2, 4.0)], v) for v in "abc"], None, heard[:3], n_boot=20),
+        "library search": moments.evaluate_search(
+            rng.random((4, 9)), np.eye(4, 9, dtype=bool), beside={"bag of words": rng.random((4, 9))}, n_boot=20
+        ),
+        "videoqa": videoqa.evaluate(rng.random((6, 2)), [0] * 6, range(6), read, n_boot=20),
     }
     cases = [didemo.Case(rng.random(21), [(0, 1)], video) for video in "abc"]
     found["didemo"] = didemo.evaluate_moments(cases, didemo.fit_moment_frequency([[(0, 0)]]), n_boot=20)
@@ -450,6 +456,38 @@ def test_every_task_puts_its_registered_predictors_beside_the_number():
         for r in results:
             assert r.protocol.task == task and set(r.trivial) == set(trivial.REGISTRY[task]), (task, r.name)
     assert found["videoqa"][0].trivial["text prior"] == 1 and found["videoqa"][0].trivial["longest caption"] == 0
+
+
+def test_what_the_model_adds_over_the_strongest_that_saw_nothing_is_paired():
+    video, group, recipe = _clips()
+    same = (group[:, None] == group).astype(float)
+    rng = np.random.default_rng(0)
+    model, words = same + rng.random((160, 160)), same * (np.arange(160) % 2) + 1e-3 * rng.random((160, 160))
+    beside = {"bag of words": words, "one second": same + 1}
+    r = _named(retrieval.evaluate(model, group, group, video, video, recipe, beside=beside))["t2v_R@1"]
+    assert r.best_trivial[0] == "bag of words", "who is shown a second of it, or told the video, is no opponent"
+    over = r.extra["over"]
+    assert over["opponent"] == "bag of words" and over["difference"] == pytest.approx(r.value - r.best_trivial[1])
+    assert over["low"] < over["difference"] < over["high"] or over["difference"] == 0
+    equal = _named(retrieval.evaluate(words, group, group, video, video, beside=beside))["v2t_R@1"]
+    assert equal.extra["over"]["low"] == equal.extra["over"]["high"] == 0, "the same answers differ in no draw"
+
+
+def test_silent_pairs_have_rows_that_words_cannot_win():
+    video, group, _ = _clips()
+    same, silent = group[:, None] == group, np.arange(160) % 4 == 0
+    words = np.where(same & ~silent, 1.0, 0.0)  # every clip that is spoken of is found by its words
+    got = _named(retrieval.evaluate(np.eye(160), group, group, video, video, beside={"bag of words": words},
+                                    silent=silent))  # fmt: skip
+    for name in ("t2v_R@1_silent", "v2t_R@1_silent"):
+        assert got[name].n == 40 and got[name].value == 1
+    left = got["t2v_R@1_silent"]
+    own = [(same[i] & silent).sum() / (~(same[i] & ~silent)).sum() for i in np.flatnonzero(silent)]
+    assert left.chance == pytest.approx(np.mean(own)), "clips of the step that are spoken of are not in the gallery"
+    assert left.trivial["bag of words"] == pytest.approx(left.chance), "all that is left is equal to it"
+    assert got["t2v_R@1"].trivial["bag of words"] > 0.9
+    (_, quiet) = videoqa.evaluate(np.eye(160), range(160), video, silent=silent, n_boot=20)
+    assert quiet.name == "qa_accuracy_silent" and quiet.n == 40 and quiet.value == 1
 
 
 def test_segmentation_predictors_that_know_the_task():
