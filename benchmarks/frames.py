@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from distil import distil, keep_frames
 
 from vcwork.base.files import write_json
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
@@ -30,8 +31,7 @@ from vcwork.data.store import open_store
 from vcwork.encoders.frames import FrameConfig, FrameEncoder, new_frames, save_frames
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
-from vcwork.training.distil import distil
-from vcwork.training.frames import begin_temperature, check_training, frame_clips, frame_pairs, keep_frames
+from vcwork.training.frames import begin_temperature, check_training, frame_clips, frame_pairs
 
 
 def model_config(options: argparse.Namespace) -> FrameConfig:

@@ -33,7 +33,7 @@ from vcwork.encoders.load import load_encoder
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place
 from vcwork.tasks.cases import Clips, annotated_clips, clip_scores
-from vcwork.training.run import pair_data
+from vcwork.training.pairs import pair_data
 
 PAIRS = OverlapConfig(min_text_tokens=8, max_text_tokens=32, min_video_s=3, max_video_s=16)  # profile lab's
 TOPS = (5, 10, 20, 50)

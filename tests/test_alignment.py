@@ -81,9 +81,9 @@ def test_on_a_lab_corpus_and_in_the_log(tmp_path):
         pairs=OverlapConfig(rule="windows", max_video_s=8, stride_s=4, min_text_tokens=1, max_text_tokens=16),
         clusters=ClusterConfig(videos_per_batch=4, clips_per_video=2, clips_for_vector=2),
     )  # fmt: skip
-    encoder = train(corpus, store, tmp_path / "run", sizes, config, alignment={"window_s": 8, "stride_s": 4})
+    check = lambda encoder: numbers(encoder, corpus, store, "val", window_s=8, stride_s=4)  # noqa: E731
+    encoder = train(corpus, store, tmp_path / "run", sizes, config, check=check)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     told = [row for row in log if "val_choice_pointing" in row]
     assert len(told) == 2 and all(0 <= row["val_same_choice"] <= 1 for row in told)
-    again = numbers(encoder, corpus, store, "val", window_s=8, stride_s=4)
-    assert again["val_choice_IoU"] == pytest.approx(told[-1]["val_choice_IoU"])
+    assert check(encoder)["val_choice_IoU"] == pytest.approx(told[-1]["val_choice_IoU"])

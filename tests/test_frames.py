@@ -1,5 +1,6 @@
 """Encoders from pixels: which frames a clip has, what learns and what does not, and that it learns at all."""
 
+import importlib
 import json
 import pickle
 import re
@@ -39,8 +40,7 @@ from vcwork.encoders.load import load_encoder
 from vcwork.encoders.pixels import LazyFrames, Span, View, read_span, sample_times
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
-from vcwork.training.distil import distil
-from vcwork.training.frames import PixelPairs, frame_clips, frame_pairs, keep_frames, train_frames
+from vcwork.training.frames import PixelPairs, frame_clips, frame_pairs, train_frames
 
 FPS, SIDE, PART_S = 4, 32, 4
 COLOURS = {
@@ -577,7 +577,7 @@ def trained(world, tmp_path_factory) -> FrameEncoder:
     assert sum("val_t2v_R@1" in line for line in log) == 4
     again = train_frames(world, folder, config(unit_length=True), settings, workers=0)
     assert again.digest == encoder.digest
-    with pytest.raises(VcworkError, match="holds another run"):
+    with pytest.raises(VcworkError, match="holds a run of another configuration"):
         train_frames(world, folder, config(), settings)
     return again
 
@@ -654,25 +654,32 @@ def test_lazy_frames_stand_where_features_stand(world):
 # ------------------------------------------------------------------------------------------- kept frames, distilling
 
 
-def test_kept_frames_are_those_that_would_be_decoded(world):
+@pytest.fixture
+def bench(root, monkeypatch):
+    """What the benchmark of frames begins with, where no stored weights are at hand."""
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    return importlib.import_module("distil")
+
+
+def test_kept_frames_are_those_that_would_be_decoded(world, bench):
     lazy = frame_pairs(world, new_frames(world, config()).tokenizer, View(4, SIDE, SIDE))
-    kept = keep_frames(lazy, FPS)  # as many as the files have
+    kept = bench.keep_frames(lazy, FPS)  # as many as the files have
     spans = [(v, start, end) for v in (0, 3) for start, end in ((0, 4), (3, 9), (5, 6))]
     for ours, read in zip(kept.clips(spans), lazy.clips(spans), strict=True):
         np.testing.assert_array_equal(ours, read)
     assert kept.clips([(0, 5, 6)])[0].shape[0] == 4 and len(kept.features[0]) == FPS * lazy.features[0].seconds
-    few = keep_frames(lazy, 1)
+    few = bench.keep_frames(lazy, 1)
     assert [len(clip) for clip in few.clips([(0, 0, 2), (0, 0, 9)])] == [2, 4], "each frame once, at most four"
 
 
-def test_a_backbone_learns_what_features_say(world):
+def test_a_backbone_learns_what_features_say(world, bench):
     encoder = new_frames(world, config())
-    kept = keep_frames(frame_pairs(world, encoder.tokenizer, encoder.view), 1)
+    kept = bench.keep_frames(frame_pairs(world, encoder.tokenizer, encoder.view), 1)
     colours = [clip.mean((2, 3)) for clip in kept.features]  # (T, 3): what each second looks like
     constant = [np.concatenate([c, np.ones((len(c), 1))], 1) for c in colours]  # and a number that never changes
     other = {n: p.clone() for n, p in encoder.model.named_parameters() if not n.startswith("backbone")}
-    losses = distil(encoder.model, kept, constant, updates=150, frames=32, lr=3e-3)
+    losses = bench.distil(encoder.model, kept, constant, updates=150, frames=32, lr=3e-3)
     assert np.mean(losses[:5]) > 0.5 and np.mean(losses[-20:]) < 0.2
     assert all(torch.equal(p, other[n]) for n, p in encoder.model.named_parameters() if n in other)
     with pytest.raises(VcworkError, match=f"features of {len(colours)} videos, got 1"):
-        distil(encoder.model, kept, colours[:1], updates=1)
+        bench.distil(encoder.model, kept, colours[:1], updates=1)

@@ -29,7 +29,8 @@ from vcwork.data.howto100m.json_stream import stream_object
 from vcwork.data.howto100m.packed import PackedSplit, RaggedFile, packed_split, read_meta
 from vcwork.data.howto100m.sources import HowTo100M, read_id_list
 from vcwork.data.store import Contract, ShardWriter, open_store, write_store
-from vcwork.training.run import train_converted, validation_nce
+from vcwork.training.run import train_converted
+from vcwork.training.validation import validation_nce
 
 WORDS = ["salt", "stir", "cut", "the", "carrot", "onion", "pan", "heat", "then", "now", "fry", "add"]
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

@@ -15,7 +15,8 @@ from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.panels.make_clusters import epoch_vectors, inspect_clusters
 from vcwork.review.retrieval_audit import false_negatives
 from vcwork.tasks.cases import pair_steps
-from vcwork.training.run import new_encoder, pair_data
+from vcwork.training.pairs import pair_data
+from vcwork.training.run import new_encoder
 from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
 
 EARLY = np.array([[0, 0], [9, 0], [8, 0], [7, 0], [1, 0.0]])

@@ -19,7 +19,8 @@ from vcwork.core.config import TrainConfig
 from vcwork.data.keyframes import keyframes_corpus
 from vcwork.data.store import Contract
 from vcwork.encoders.load import load_encoder
-from vcwork.training.run import VALIDATION, train
+from vcwork.training.run import train
+from vcwork.training.validation import VALIDATION
 from vcwork.training.workspace import prepare
 
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
@@ -60,20 +61,19 @@ def _log(folder: Path) -> list[float]:
     return [line[VALIDATION] for line in lines if VALIDATION in line]
 
 
-def test_the_best_epoch_by_validation_is_kept(world, tmp_path, monkeypatch):
+def test_the_best_epoch_by_validation_is_kept(world, tmp_path):
     """The second of four epochs scores best; a later equal one does not replace it."""
     corpus, store = world
     scores, weights = [0.1, 0.7, 0.3, 0.7], []
 
-    def told(encoder, *_):
+    def told(encoder):
         weights.append({name: t.clone() for name, t in encoder.model.state_dict().items()})
         return {VALIDATION: scores[(len(weights) - 1) % 4]}
 
-    monkeypatch.setattr("vcwork.training.run.validate", told)
     for keep, epoch in (("best", 1), ("last", 3)):
         weights.clear()
         config = TrainConfig(**TRAIN | {"epochs": 4}, keep=keep)
-        train(corpus, store, tmp_path / keep, SIZES, config)
+        train(corpus, store, tmp_path / keep, SIZES, config, check=told)
         kept = load_encoder(tmp_path / keep).model.state_dict()
         assert [all(torch.equal(kept[n], w[n]) for n in kept) for w in weights] == [i == epoch for i in range(4)]
         assert _log(tmp_path / keep) == scores

@@ -17,7 +17,7 @@ _WHERE = {
     "disagreements": "ingredients",
     "read_recipe": "recipe",
     "new_encoder": "run",
-    "pair_data": "run",
+    "pair_data": "pairs",
     "train": "run",
     "TINY_SIZES": "workspace",
     "prepare": "workspace",

@@ -1,33 +1,33 @@
-"""Training an encoder from pixels: frames of clips decoded by processes, or kept in memory, and a run in a folder.
+"""Training an encoder from pixels: frames of clips decoded by processes, and a run in a folder.
 
-With workers the next update's frames are decoded while this one is computed; where they fit, some frames a second of
-every video are decoded once (`KeptPairs`). The loop, its log and its states to resume from are pre-training's.
+With workers the next update's frames are decoded while this one is computed. The loop, its log and its states to resume
+from are pre-training's.
 """
 
 import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from torch import nn
-from tqdm.auto import tqdm
 
 from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import resolve, sha256_json
-from vcwork.core.batches import Batch, PairData, caption_track
+from vcwork.core.batches import Batch, PairData
 from vcwork.core.config import TrainConfig
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus
 from vcwork.encoders.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames
-from vcwork.encoders.pixels import LazyFrames, Span, View, load_spans, read_span, sample_times, seconds_of_video
-from vcwork.measure.metrics import recall_at_k
-from vcwork.tasks.cases import Clips, as_clips, clip_scores, labels_of
+from vcwork.encoders.pixels import LazyFrames, Span, View, load_spans, seconds_of_video
+from vcwork.tasks.cases import Clips, as_clips
 from vcwork.tasks.common import seconds_of
-from vcwork.training.run import VALIDATION, Watch, train_into
+from vcwork.training.pairs import tracks_of
+from vcwork.training.run import Run, train_into
+from vcwork.training.validation import clip_recall
+from vcwork.training.watch import Watch
 
 
 def train_frames(
@@ -41,33 +41,20 @@ def train_frames(
     the validation split is annotated. `workers` processes decode; their number changes no weight.
     """
     check_training(config, train)
-    identity = {"frames": config.model_dump(), "config": train.model_dump(), "videos": _videos_digest(corpus)}
+    videos = sha256_json([[v.id, v.video and v.video.stat().st_size, v.split] for v in corpus.videos.values()])
 
     def start() -> tuple[FrameEncoder, PairData]:
         encoder = new_frames(corpus, config, train.seed, workers)
         begin_temperature(encoder, train)
-        encoder.card = {"train": train.model_dump(), "videos": identity["videos"]}
+        encoder.card = {"train": train.model_dump(), "videos": videos}
         return encoder, frame_pairs(corpus, encoder.tokenizer, encoder.view, "train", workers)
 
     def check(encoder: FrameEncoder) -> dict[str, float]:
-        return validate_frames(encoder, corpus)
+        return clip_recall(encoder, lambda: frame_clips(corpus, "val"))
 
-    kept, why = _Frames(workers), "holds another run"
-    return train_into(resolve(folder), identity, train, start, check, progress, watch, kept, why)
-
-
-@dataclass(frozen=True)
-class _Frames:
-    """A finished run's encoder from pixels; see `vcwork.training.run.Ours`."""
-
-    workers: int
-    done: str = "frames.json"
-
-    def save(self, folder: Path, encoder: FrameEncoder) -> None:
-        save_frames(folder, encoder)
-
-    def load(self, folder: Path) -> FrameEncoder:
-        return load_frames(folder, self.workers)
+    identity = {"frames": config.model_dump(), "config": train.model_dump(), "videos": videos}
+    run = Run(resolve(folder), identity, lambda at: load_frames(at, workers), save_frames, "frames.json")
+    return train_into(run, train, start, check, watch, progress)
 
 
 def check_training(config: FrameConfig, train: TrainConfig) -> None:
@@ -84,19 +71,6 @@ def begin_temperature(encoder: FrameEncoder, train: TrainConfig) -> None:
     """A learned temperature begins at the fixed one's value."""
     if encoder.model.config.learn_temperature:
         nn.init.constant_(encoder.model.log_temperature, math.log(train.temperature))
-
-
-def _videos_digest(corpus: Corpus) -> str:
-    return sha256_json([[v.id, v.video and v.video.stat().st_size, v.split] for v in corpus.videos.values()])
-
-
-def validate_frames(encoder: FrameEncoder, corpus: Corpus, split: str = "val") -> dict[str, float]:
-    """R@1 text to video among a split's annotated clips; empty where there are none."""
-    try:
-        clips = frame_clips(corpus, split)
-    except NoData:
-        return {}
-    return {VALIDATION: recall_at_k(clip_scores(encoder, clips), 1, clips.steps[:, None] == clips.steps)}
 
 
 @dataclass
@@ -136,52 +110,14 @@ class PixelPairs(PairData):
         return Span(self.features[v].path, start, end)
 
 
-@dataclass
-class KeptPairs(PairData):
-    """PairData whose clips are frames out of memory: `features` are uint8 (n, 3, crop, crop), `fps` of them a second.
-
-    A clip's frames are those nearest to `sample_times`, each once. For corpora that fit: a minute of 2 frames of 64
-    pixels a second takes 1.5 MB, and an update then costs no decoding at all.
-    """
-
-    view: View = field(kw_only=True)
-    fps: int = field(kw_only=True)
-
-    def clips(self, spans: list[tuple[int, int, int]]) -> list[np.ndarray]:
-        """Frames (n_i, 3, crop, crop) of each (track, first second, end)."""
-        return [self._cut(self.features[v], start, end) for v, start, end in spans]
-
-    def _cut(self, frames: np.ndarray, start: int, end: int) -> np.ndarray:
-        rows = (sample_times(start, end, self.view.frames) * self.fps).astype(int)  # row i shows [i, i + 1) / fps
-        return frames[np.unique(np.minimum(rows, len(frames) - 1))]
-
-
-def keep_frames(pairs: PixelPairs, fps: int, workers: int = 1, progress: bool = False) -> KeptPairs:
-    """Decodes `fps` frames a second of every video of `pairs` now, `workers` threads at a time."""
-
-    def read(lazy: LazyFrames) -> np.ndarray:
-        return read_span(Span(lazy.path, 0, lazy.seconds), replace(lazy.view, frames=lazy.seconds * fps))
-
-    with ThreadPoolExecutor(workers) as pool:
-        found = pool.map(read, pairs.features)
-        kept = list(tqdm(found, "decoding", len(pairs.features), unit="video", disable=not progress))
-    return KeptPairs(pairs.tracks, kept, pairs.steps, view=pairs.view, fps=fps)
-
-
 def frame_pairs(corpus: Corpus, tokenizer: Tokenizer, view: View, split: str = "train", workers: int = 0) -> PixelPairs:
-    """The split's videos that have a file and captions, to train on; nothing is decoded yet. VcworkError: none."""
-    tracks, features, steps = [], [], []
-    index = {step: k for k, step in enumerate(corpus.steps)}
-    for video in corpus.split(split):
-        captions = corpus.captions(video.id)
-        if video.video and captions:
-            seconds = seconds_of_video(video)
-            tracks.append(caption_track(video.id, captions, tokenizer, seconds))
-            features.append(LazyFrames(video.video, seconds, view))
-            steps.append(labels_of(video, index, seconds))
+    """The split's videos that have a file and captions, to train on; nothing is decoded yet. NoData: none."""
+    videos = [v for v in corpus.split(split) if v.video]
+    lazy = lambda video, seconds: LazyFrames(video.video, seconds, view)  # noqa: E731
+    tracks, features, steps = tracks_of(corpus, videos, tokenizer, seconds_of_video, lazy)
     if not tracks:
         raise NoData(f"{corpus.folder}: no {split} video has both a file and captions")
-    return PixelPairs(tracks, features, steps if index else None, view=view, workers=workers)
+    return PixelPairs(tracks, features, steps, view=view, workers=workers)
 
 
 def frame_clips(corpus: Corpus, split: str) -> Clips:

@@ -21,6 +21,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
+from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place
@@ -31,6 +32,7 @@ from vcwork.tasks.common import mean_result
 from vcwork.training import window_choice as alignment
 from vcwork.training.ingredients import INGREDIENTS, configure, ingredient
 from vcwork.training.run import train
+from vcwork.training.validation import corpus_check
 
 FORMAT = "vcwork-switchboard-1"
 Setting = dict[str, str]
@@ -125,7 +127,7 @@ def _planned(corpus, store, settings, seeds, size, epochs, split) -> Iterator[tu
 
 
 def _run(corpus, store, setting, seed, sizes, config, split) -> Run:
-    windows = {"window_s": 8, "stride_s": 4}
+    windows, val = {"window_s": 8, "stride_s": 4}, corpus_check(corpus, store, config)
     with tempfile.TemporaryDirectory() as folder:
         steps, begun = 0, time.perf_counter()
 
@@ -133,7 +135,10 @@ def _run(corpus, store, setting, seed, sizes, config, split) -> Run:
             nonlocal steps
             steps += 1
 
-        encoder = train(corpus, store, Path(folder) / "run", sizes, config, watch=watch, alignment=windows)
+        def check(encoder: Encoder) -> dict[str, float]:
+            return val(encoder) | alignment.numbers(encoder, corpus, store, "val", **windows)
+
+        encoder = train(corpus, store, Path(folder) / "run", sizes, config, watch=watch, check=check)
         seconds = time.perf_counter() - begun
         lines = (Path(folder) / "run" / "log.jsonl").read_text().splitlines()
         log = [row for row in map(json.loads, lines) if "loss" not in row]

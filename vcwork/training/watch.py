@@ -46,7 +46,10 @@ class _Function(Watcher):
         self.act(record)
 
 
-def as_watcher(watch: Watcher | Callable[[Any], None] | None) -> Watcher:
+Watch = Watcher | Callable[[Any], None]
+
+
+def as_watcher(watch: Watch | None) -> Watcher:
     """The watcher itself, or one that hands each record to a function, or one that does nothing."""
     if isinstance(watch, Watcher):
         return watch

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, project_root, resolve
-from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
+from vcwork.core.config import TrainConfig
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import Corpus, open_corpus
 from vcwork.data.extract import extract
@@ -18,6 +18,7 @@ from vcwork.data.lab.make import LabConfig, make_corpus
 from vcwork.data.store import FeatureStore, open_store
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
+from vcwork.training.ingredients import configure
 from vcwork.training.recipe import Recipe
 from vcwork.training.run import train
 
@@ -41,11 +42,9 @@ class Workspace:
     @cached_property
     def corpus(self) -> Corpus:
         if self.corpus_path:
-            corpus = open_corpus(resolve(self.corpus_path))
-        else:
-            with alone(self.tiny / "corpus"):
-                corpus = make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
-        return corpus
+            return open_corpus(resolve(self.corpus_path))
+        with alone(self.tiny / "corpus"):
+            return make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -103,20 +102,12 @@ def prepare(
     return Workspace(corpus, features, checkpoint, seed, progress, contract == "accept")
 
 
-TINY_SIZES = {"hidden": 128, "heads": 4, "ffn": 256, "video_layers": 1, "text_layers": 1}  # notebook 20's defaults
+TINY_SIZES, _ = configure({}, 0, "tiny")
 
 
 def tiny_training(seed: int = 0) -> TrainConfig:
-    """A few seconds of training: notebook 20's defaults."""
-    return TrainConfig(
-        epochs=4,
-        passes_per_epoch=20,
-        lr=1.5e-3,
-        warmup=20,
-        seed=seed,
-        pairs=OverlapConfig(min_text_tokens=8, max_text_tokens=24, min_video_s=3, max_video_s=12),
-        clusters=ClusterConfig(videos_per_batch=16, clips_per_video=6, clips_for_vector=4),
-    )
+    """A few seconds of training: the switchboard's smaller baseline."""
+    return configure({}, seed, "tiny")[1]
 
 
 def tiny_recipe(seed: int = 0) -> Recipe:

@@ -1,0 +1,42 @@
+"""The videos of a corpus that can be trained on: their captions as tracks, and what is read of them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vcwork.base.errors import NoData
+from vcwork.core.batches import PairData, caption_track
+from vcwork.core.sampling import Track
+from vcwork.core.text import Tokenizer
+from vcwork.data.corpus import Corpus, Video
+from vcwork.data.store import FeatureStore
+from vcwork.tasks.cases import labels_of
+
+
+def pair_data(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, split: str = "train") -> PairData:
+    """Tracks and features of the split's videos that have captions and features; the others stay out. NoData: none."""
+    videos = [v for v in corpus.split(split) if v.id in store]
+    tracks, features, steps = tracks_of(
+        corpus, videos, tokenizer, lambda v: store.lengths[v.id], lambda v, _: store[v.id]
+    )
+    if not tracks:
+        raise NoData(f"{corpus.folder}: no {split} video has both captions and features in {store.folder}")
+    return PairData(tracks, features, steps)
+
+
+def tracks_of(
+    corpus: Corpus, videos: Sequence[Video], tokenizer: Tokenizer, seconds_of: Callable[[Video], int],
+    read: Callable[[Video, int], Any],
+) -> tuple[list[Track], list, list | None]:  # fmt: skip
+    """Of the videos with captions: tracks, what `read` gives for (video, its seconds), and what each second shows.
+
+    The last is None where the corpus knows no steps.
+    """
+    index = {step: k for k, step in enumerate(corpus.steps)}
+    rows = []
+    for video in videos:
+        if captions := corpus.captions(video.id):
+            seconds = seconds_of(video)
+            track = caption_track(video.id, captions, tokenizer, seconds)
+            rows.append((track, read(video, seconds), labels_of(video, index, seconds)))
+    tracks, features, steps = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
+    return tracks, features, steps if index else None
