@@ -112,24 +112,26 @@ def bag_of_words(queries: Sequence[str], spoken: Sequence[str]) -> np.ndarray:
     """Scores (Q, N) of a search in the narration alone: cosine of tf-idf vectors of query q and what clip n says.
 
     idf over the N narrations: log((N + 1) / (documents + 1)) + 1. A clip in silence scores 0 with everything.
+    scikit-learn's agree to 4e-16, which is enough to break other ties among sentences said twice: so these stay.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to import
+    said = [Counter(words(text)) for text in spoken]
+    asked = [Counter(words(text)) for text in queries]
+    index = {word: i for i, word in enumerate(sorted(set().union(*said, *asked)))}
+    if not index:
+        return np.zeros((len(asked), len(said)))
+    documents = Counter(word for counts in said for word in counts)
+    idf = np.array([math.log((len(said) + 1) / (documents[word] + 1)) + 1 for word in index])  # (W,)
+    asked, said = (_count_rows(counts, index) * idf for counts in (asked, said))
+    lengths = [np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (asked, said)]
+    return (asked / lengths[0]) @ (said / lengths[1]).T  # (Q, N)
 
-    vocabulary = sorted({word for text in [*queries, *spoken] for word in words(text)})
-    if not vocabulary:
-        return np.zeros((len(queries), len(spoken)))
-    vectors = TfidfVectorizer(analyzer=words, vocabulary=vocabulary).fit(spoken)
-    return (vectors.transform(queries) @ vectors.transform(spoken).T).toarray()  # (Q, N)
 
-
-def spoken_in_order(said: np.ndarray) -> np.ndarray:
-    """Scores (T, K) that place a task's steps by what is said; said (T, K) from 0 to 1, as `bag_of_words` gives.
-
-    Where nothing is said of a step, the second nearest to its place in the order is best, as in `uniform_in_order`.
-    """
-    n_seconds, n_steps = said.shape
-    away = np.abs(np.arange(n_seconds)[:, None] - uniform_in_order(n_steps, n_seconds)) / n_seconds  # (T, K) below 1
-    return 10 * said - away
+def _count_rows(texts: Sequence[Mapping[str, int]], index: dict[str, int]) -> np.ndarray:
+    rows = np.zeros((len(texts), len(index)))
+    for row, counts in zip(rows, texts, strict=True):
+        for word, n in counts.items():
+            row[index[word]] = n
+    return rows
 
 
 def one_second(features: np.ndarray) -> np.ndarray:

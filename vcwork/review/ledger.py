@@ -256,11 +256,15 @@ def _entry(claim: Claim, evidence: Evidence) -> Entry:
 
 def _trivial(claim: Claim, evidence: Evidence) -> Span | None:
     if claim.trivial is None or isinstance(claim.trivial, float | int):
-        return None if claim.trivial is None else Span(*[float(claim.trivial)] * 3)
+        return None if claim.trivial is None else _exact(claim.trivial)
     if claim.trivial in evidence.checks:
-        return Span(*[evidence.checks[claim.trivial]] * 3)
+        return _exact(evidence.checks[claim.trivial])
     found = evidence.blind.get(claim.trivial)
     return None if found is None or _elsewhere(claim, found) else Span(found.value, found.low, found.high)
+
+
+def _exact(value: float) -> Span:
+    return Span(*[float(value)] * 3)
 
 
 def _elsewhere(claim: Claim, found: Result) -> str:
@@ -274,7 +278,7 @@ def _measured(claim: Claim, evidence: Evidence) -> tuple[Span | None, bool, str]
         return None, False, ""
     kind, *key = claim.measured
     if kind == "check":
-        return Span(*[evidence.checks[key[0]]] * 3), True, ""
+        return _exact(evidence.checks[key[0]]), True, ""
     name, _, extra = key[0].partition("/")
     found = evidence.blind.get(name) if kind == "blind" else evidence.runs.get((key[0], key[1]))
     if found is None:
@@ -283,11 +287,9 @@ def _measured(claim: Claim, evidence: Evidence) -> tuple[Span | None, bool, str]
     if kind == "run" and not (evidence.model and found.protocol.model.startswith(evidence.model)):
         other.append("model")
     where = f" ({', '.join(other)} differ: {found.protocol.split})" if other else ""
-    if extra:
-        return Span(*[float(found.extra[extra])] * 3), not other, where
-    exact = claim.n is None
-    span = Span(*[found.value] * 3) if exact else Span(found.value, found.low, found.high)
-    return span, not other, where
+    if extra or claim.n is None:
+        return _exact(found.extra[extra] if extra else found.value), not other, where
+    return Span(found.value, found.low, found.high), not other, where
 
 
 def _span_text(span: Span, unit: str = "share") -> str:
