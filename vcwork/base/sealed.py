@@ -176,7 +176,8 @@ def _read_sealed(folder: Path, kind: Kind) -> dict[str, Any]:
     if digest != sha256_json(stored):
         raise VcworkError(f"{path}: its digest does not fit its content; it was altered, or is damaged")
     tables = [stored.get(key) for key in ("files", "bytes", "sha256")]
-    if not all(isinstance(table, dict) and table.keys() == tables[0].keys() for table in tables):
+    names = [set(table) for table in tables if isinstance(table, dict)]
+    if len(names) < len(tables) or any(found != names[0] for found in names):
         raise VcworkError(f"{path}: expected files, bytes and sha256 of the same names")
     for key, name in stored["files"].items():
         if not member(folder, name).name.startswith(f"{key}-"):

@@ -77,7 +77,8 @@ class Batch:
 
     def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """`of` as tensors."""
-        return tuple(torch.from_numpy(numbers).to(device) for numbers in self.of)
+        clips, texts = (torch.from_numpy(numbers).to(device) for numbers in self.of)
+        return clips, texts
 
 
 def pairs_of(
@@ -191,7 +192,8 @@ def tensors(
     if config.word_dropout:
         texts = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in texts]
     device = next(model.parameters()).device
-    return tuple(x.to(device) for x in (features, mask, *tokenizer.batch(texts, model.config.max_text_tokens)))
+    ids, text_mask = tokenizer.batch(texts, model.config.max_text_tokens)
+    return features.to(device), mask.to(device), ids.to(device), text_mask.to(device)
 
 
 def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:

@@ -65,7 +65,8 @@ def reference_batches(
             f"reference cell: expected at least videos_per_batch={k} videos a rank, got {min(map(len, pools))} "
             f"({len(vectors)} videos on ranks={config.ranks}); lower ranks or videos_per_batch"
         )
-    candidates, found = cell_candidates(vectors, config), []
+    candidates = cell_candidates(vectors, config)
+    found: list[np.ndarray] = []
     while len(found) < batches:
         centres = [rng.choice(pool, len(pool) // k, replace=False) for pool in pools]
         drawn = [rng.permutation(candidates[c])[:k] for c in np.concatenate(centres)]

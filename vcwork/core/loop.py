@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ def pretrain(
     per_epoch = updates(data, config, engine.world) // config.epochs
     learner = Learner(model, config, config.epochs * per_epoch, engine)
     kept = _Folder(folder, learner)
-    place = kept.open(per_epoch)
+    place: dict[str, Any] = kept.open(per_epoch)
     for epoch in range(place["epoch"], config.epochs):
         done = place.pop("done", 0)
         if done:
@@ -81,8 +82,8 @@ def pretrain(
         for i in range(done, per_epoch):
             batch = pairs_of(data, batches, i, epoch, config, engine)
             numbers = learner.update(batch(model, tokenizer), batch.groups(engine.device), len(batch.all_pairs))
-            numbers["false_negatives"] = false_negatives(batch.all_pairs, data)
-            record = StepRecord(epoch, epoch * per_epoch + i, retrieved=place["retrieved"], **numbers)
+            about: dict[str, Any] = {"false_negatives": false_negatives(batch.all_pairs, data), **numbers}
+            record = StepRecord(epoch, epoch * per_epoch + i, retrieved=place["retrieved"], **about)
             kept.write(asdict(record))
             inside = i + 1 < per_epoch
             if inside and config.save_every and (i + 1) % config.save_every == 0:
@@ -120,11 +121,12 @@ class _Folder:
 
     def __init__(self, folder: str | Path | None, learner: Learner) -> None:
         self.folder, self.learner = Path(folder) if folder else None, learner
-        self.log = self.folder / "log.jsonl" if folder and learner.engine.main else None
+        self.log = self.folder / "log.jsonl" if self.folder and learner.engine.main else None
 
-    def open(self, per_epoch: int) -> dict:
+    def open(self, per_epoch: int) -> dict[str, Any]:
         """Where to go on, the state already in the learner; log lines of updates that will be done again are cut."""
-        place = self._restore() if self.folder and (self.folder / "state.pt").exists() else {"epoch": 0}
+        state = self.folder / "state.pt" if self.folder else None
+        place = self._restore(state) if state and state.exists() else {"epoch": 0}
         if self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             lines = self.log.read_text().splitlines() if self.log.exists() else []
@@ -152,8 +154,8 @@ class _Folder:
             with atomic_write(self.folder / "state.pt", "wb") as file:
                 torch.save(state, file)
 
-    def _restore(self) -> dict:
-        path, learner = self.folder / "state.pt", self.learner
+    def _restore(self, path: Path) -> dict[str, Any]:
+        learner = self.learner
         state = torch.load(path, weights_only=True, map_location=learner.engine.device)
         known = TrainConfig.model_validate_json(state["config"])  # a setting newer than the state has its default
         if known != learner.config:

@@ -197,6 +197,8 @@ def _of_pairs(
     if config.mining == "nearest":
         keep = nearest_negatives(video.detach(), config.mining_threshold, config.negative_ratio)
     if config.same_video == "left out":
+        if groups is None:
+            raise VcworkError("same_video left out: expected groups, whom clips and texts belong to")
         others = other_videos(groups[0])
         keep = others if keep is None else keep & others
     return _contrasted(partial(loss, temperature=temperature, keep=keep), video, text, video)

@@ -49,6 +49,9 @@ class Projection(nn.Sequential):
 class VideoCLIP(nn.Module):
     """Two separate transformers. `forward` gives both encodings; the loss compares their `pooled`."""
 
+    input_mean: Tensor
+    input_scale: Tensor
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config

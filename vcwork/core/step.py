@@ -7,6 +7,7 @@ that users of contrastive training ask for when a loss stands still.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,8 @@ class Learner:
     """A model and what trains it, chosen once for a run of `steps` updates: optimizer, rate, objective."""
 
     def __init__(self, model: nn.Module, config: TrainConfig, steps: int, engine: Engine | None = None) -> None:
-        self.model, self.config, self.engine = model, config, engine or Engine(config.precision)
+        self.model: Any = model  # a VideoCLIP in `update`; any module where the loss is made elsewhere
+        self.config, self.engine = config, engine or Engine(config.precision)
         self.optimizer, self.schedule = make_optimizer(model, config, steps)
         self.objective = objective_of(config)
 
@@ -99,7 +101,7 @@ class Learner:
         leaves = [torch.cat(side).requires_grad_() for side in zip(*encoded, strict=True)]  # (B, D) each
         found = contrast(*leaves)
         found.loss.backward()
-        grads = [leaf.grad.split(size) for leaf in leaves]
+        grads = [leaf.grad.split(size) for leaf in leaves if leaf.grad is not None]
         for part, random, video_grad, text_grad in zip(parts, randoms, *grads, strict=True):
             engine.set_local_random(random)
             with engine.autocast():

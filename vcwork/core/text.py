@@ -5,7 +5,7 @@ spelling. It is sorted, hence the same whenever the words are the same.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -65,7 +65,7 @@ class Tokenizer:
         """ids and mask, both (B, L): CLS, at most `max_tokens` tokens, SEP, then padding to the longest."""
         return self.batch(self.tokens(sentences), max_tokens)
 
-    def batch(self, tokens: list[list[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
+    def batch(self, tokens: Sequence[Sequence[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
         """As `encode`, for sentences that are tokens already."""
         rows = [[self.cls, *row[:max_tokens], self.sep] for row in tokens]
         length = max(map(len, rows), default=2)

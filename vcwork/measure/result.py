@@ -91,8 +91,9 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers, texts and dictionaries, ready for JSON: `protocol` the sentence, `card` its fields."""
         given = asdict(self) | {"protocol": str(self.protocol), "card": self.protocol.as_dict()}
-        paper = given.pop("paper_protocol")
-        return given if paper is None else given | {"paper_card": self.paper_protocol.as_dict()}
+        del given["paper_protocol"]
+        paper = self.paper_protocol
+        return given if paper is None else given | {"paper_card": paper.as_dict()}
 
 
 def _number(name: str, key: str, value: Any) -> float:
@@ -245,9 +246,9 @@ def rows(results: Sequence[Result]) -> list[dict[str, str]]:
 
 def paper_cell(result: Result) -> str:
     """The published number where its protocol is this one's, else in what the two differ."""
-    if result.paper is None:
-        return ""
     there = result.paper_protocol
+    if result.paper is None or there is None:
+        return ""
     other = [_said(name, getattr(there, name)) for name in result.protocol.differs(there)]
     return f"not comparable (there {', '.join(other)})" if other else result.show("paper")
 
