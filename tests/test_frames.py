@@ -328,15 +328,6 @@ def test_frozen_parts_stay_as_they_were_and_others_move(world, kind, frozen):
     assert {"video_head.0.weight", "text_head.2.weight", "video_mlp.linear1.weight"} <= moved
 
 
-def test_fixed_statistics_stay_while_the_weights_move(world):
-    encoder = new_frames(world, config(RESNET, batch_norm="fixed"))
-    encoder.model.train()
-    before = {name: b.clone() for name, b in encoder.model.backbone.named_buffers()}
-    found = gradients(encoder, batch_of(encoder, world)[0])
-    assert all(torch.equal(b, before[name]) for name, b in encoder.model.backbone.named_buffers())
-    assert any(name.startswith("backbone.") for name in found)
-
-
 def test_checkpointing_changes_no_gradient_and_no_statistic(world, kind):
     plain, again = (new_frames(world, config(kind, checkpointing=on), seed=3) for on in (False, True))
     batch = batch_of(plain, world)[0]

@@ -61,7 +61,6 @@ class FrameConfig(Strict):
     patches: Literal["cls", "mean"] = "cls"  # which state of a ViT is the frame
     depths: tuple[int, ...] = (3, 4, 6, 3)  # ResNet: blocks of each stage
     frozen: bool = False  # the backbone stays as it began; all else learns
-    batch_norm: Literal["batch", "fixed"] = "batch"  # ResNet in training: the batch's statistics, or the stored ones
     checkpointing: bool = False  # the backbone's activations are computed again on the way back: less memory, more time
     frames: int = Field(16, ge=1)
     temporal_layers: int = Field(4, ge=0)
@@ -136,14 +135,10 @@ class FrameCLIP(VideoCLIP):
             self.text_head = Projection(width, self.config.projection).apply(init_bert)
 
     def train(self, mode: bool = True) -> "FrameCLIP":
-        """As always, but a frozen backbone stays in evaluation mode, and so do fixed statistics."""
+        """As always, but a frozen backbone stays in evaluation mode."""
         super().train(mode)
         if self.frame_config.frozen:
             self.backbone.eval()
-        elif self.frame_config.batch_norm == "fixed":
-            for module in self.backbone.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
         return self
 
     def encode_video(self, features: Tensor, mask: Tensor, hide_cls: bool = False) -> Encoded:
@@ -387,7 +382,8 @@ def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:
     folder = resolve(folder)
     card = read_manifest(folder, FRAMES)
     with as_error(f"{folder / FRAMES.manifest}: expected another structure"), quiet():
-        config, view = FrameConfig.checked(**card["config"]), View(**card["view"])
+        known = {name: value for name, value in card["config"].items() if name in FrameConfig.model_fields}
+        config, view = FrameConfig.checked(**known), View(**card["view"])  # older ones had a switch more
         model_kind, config_kind = KINDS[config.backbone]
         options = {"add_pooling_layer": False} if config.backbone == "vit" else {}
         backbone = model_kind(config_kind.from_dict(card["backbone"]), **options)

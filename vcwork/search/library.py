@@ -111,15 +111,6 @@ def hits_table(hits: Sequence[Hit], right: Sequence[str] | None = None) -> str:
     return text_table(("rank", "video", "where", "score", "step"), rows)
 
 
-def delete_video(index: VideoIndex, video: str) -> int:
-    """Remove all items of a video; how many there were. VcworkError where there is none."""
-    ids = [id for id, entry in zip(index.ids, index.metadata, strict=True) if entry.get("video") == video]
-    if not ids:
-        raise VcworkError(f"no item of video {video!r} in the index of {len(index)}")
-    index.delete(ids)
-    return len(ids)
-
-
 def ask(
     index: VideoIndex, encoder: Encoder, queries: Sequence[str] | Sequence[Clip], k: int = 10, by: str = "text",
     videos: bool = False, effort: int = 0,

@@ -63,8 +63,8 @@ def check_training(config: FrameConfig, train: TrainConfig) -> None:
         raise VcworkError(f"start: {train.start} reads stored features; frames begin at random or from a folder")
     if train.word_dropout and config.text == "clip" and config.text_source:
         raise VcworkError("word_dropout: CLIP's own vocabulary has no unknown word to put in; set 0")
-    if train.micro_batch and config.backbone == "resnet" and not config.frozen and config.batch_norm == "batch":
-        raise VcworkError("micro_batch: a ResNet's statistics would be each part's; set batch_norm fixed, or 0")
+    if train.micro_batch and config.backbone == "resnet" and not config.frozen:
+        raise VcworkError("micro_batch: a ResNet's statistics would be each part's; set 0, or a frozen backbone")
 
 
 def begin_temperature(encoder: FrameEncoder, train: TrainConfig) -> None:
