@@ -253,7 +253,7 @@ def explore_videos(options: argparse.Namespace) -> int:
 
     corpus = look_at(options.folder, options.links)
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
-    from vcwork.workbench import own_pages, own_videos  # torch, and what makes panels: seconds
+    from vcwork.workbench import own_videos  # torch: seconds
 
     own = own_videos.own_videos(
         corpus,
@@ -269,6 +269,8 @@ def explore_videos(options: argparse.Namespace) -> int:
         lines, all_answered = own_videos.answers(own, options.query, options.top)
         print(*lines, sep="\n")
         return 0 if all_answered else 1
+    from vcwork.workbench import own_pages  # a query needs no panel
+
     if options.lab:
         return own_pages.open_lab(own, options.checkpoint, options.accept_contract)
     index = own_pages.write_pages(own, options.top)

@@ -44,12 +44,14 @@ def explore(
     gamma: float | None = None,
     max_kb: int = 300,
     top: int = 5,
+    clip: tuple[bytes | None, Sequence[str]] | None = None,
 ) -> AlignmentExplorer:
     """The panel of one video (empty id: the first of the split that has features), as `AlignmentExplorer`.
 
     Rows are the steps of its recipe and its captions. library: an index of one vector a second, made by this encoder,
     for the best moments of all videos. gamma: score above which a second is predicted to show its best step, None:
-    the paper's rule. max_kb: room for the clip. VcworkError for an unknown id, or one without features.
+    the paper's rule. max_kb: room for the clip. clip: one made before and what has to be said of it, None: made here.
+    VcworkError for an unknown id, or one without features.
     """
 
     @lru_cache(maxsize=OPENED)
@@ -60,11 +62,11 @@ def explore(
     if video.id not in store:
         raise VcworkError(f"{video.id}: no features in {store.folder}; {store.failed.get(video.id, 'extract them')}")
     said, truth, notes = _said(corpus, video)
-    clip, about_clip = clip_of(corpus, video, max_kb)
+    mp4, about_clip = clip or clip_of(corpus, video, max_kb)
     notes += about_clip
     steps = steps_of(corpus, video)
     timed = [(c.start_s, c.end_s, c.text) for _, c in said if np.isfinite(c.end_s)]
-    seen = Narrated(video.id, store.lengths[video.id], timed, truth_of(corpus, video), clip=clip)
+    seen = Narrated(video.id, store.lengths[video.id], timed, truth_of(corpus, video), clip=mp4)
     others = [v.id for v in corpus.split(split) if v.id in store]
     about: dict[str, Any] = {"title": video.id, "unit": corpus.meta.get("second_is", "second"), "top": top,
                              "videos": others, "opener": opener}  # fmt: skip

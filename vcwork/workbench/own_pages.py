@@ -189,16 +189,11 @@ def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int
     key = _key(own, id, clip, near, top)
     if page.is_file() and record.is_file() and (found := read_json(record)).get("key") == key:
         return found
-    video = own.corpus[id]
-    alone = replace(own.corpus, videos={id: replace(video, video=None)})  # the clip is there already
-    panel = explore(alone, own.store, own.encoder, id, video.split, library=own.library, top=top)
-    panel = replace(
-        panel,
-        video=replace(panel.video, clip=clip.mp4),
-        notes=[*_about(own, id), *(n for n in panel.notes if not n.startswith("No video: ")), *clip.notes],
-        opener=None,  # no kernel opens another video here: its page does
-        pages={other: f"{plain_name(other)}.html" for other in own.ids},
-    )
+    more = {"library": own.library, "top": top, "clip": (clip.mp4, clip.notes)}
+    panel = explore(own.corpus, own.store, own.encoder, id, own.corpus[id].split, **more)
+    pages = {other: f"{plain_name(other)}.html" for other in own.ids}
+    # no kernel opens another video here: its page does
+    panel = replace(panel, notes=[*_about(own, id), *panel.notes], opener=None, pages=pages)
     with atomic_write(page) as file:
         file.write(_with_links(panel, near))
     found = {"key": key, "seconds": panel.video.seconds, "notes": panel.notes, "said": list(_said(own, id, panel))}
