@@ -10,9 +10,10 @@ from panel_checks import NASTY, check_page, check_text_stays_text, opened, seen
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, Track, iou_pair, span_iou, uniform_range
-from vcwork.panels.base import Narrated, as_script, script
+from vcwork.panels.base import as_script, script
 from vcwork.panels.make_pairs import RULES, counted, pair_explorer, rule_of
 from vcwork.panels.pairs import Drawing, PairExplorer
+from vcwork.panels.parts import Narrated
 from vcwork.review import judged_pairs as pairs
 from vcwork.training.workspace import prepare
 

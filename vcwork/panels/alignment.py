@@ -19,7 +19,8 @@ from matplotlib.figure import Figure
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.panels import plots
-from vcwork.panels.base import Narrated, Panel, Span, check_spans
+from vcwork.panels.base import Panel
+from vcwork.panels.parts import Narrated, Span, check_spans
 from vcwork.tasks.moments import Moment, best_moments
 
 PAGE = re.compile(r"\w[\w.-]*\.html", re.ASCII)  # of another video, beside this one's

@@ -15,7 +15,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
-from vcwork.panels.base import Span
+from vcwork.panels.parts import Span
 
 CLIPS = ((150, 160, 10), (450, 112, 5), (1800, 96, 2))  # up to so many seconds: side in pixels, frames a second
 _QUALITIES = (32, 36, 40, 44)  # x264's crf, each about a third smaller than the one before

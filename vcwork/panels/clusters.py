@@ -19,7 +19,8 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.clusters import nearest
 from vcwork.measure import metrics
 from vcwork.panels import plots
-from vcwork.panels.base import Panel, Pictures
+from vcwork.panels.base import Panel
+from vcwork.panels.parts import Pictures
 from vcwork.review.geometry import unit
 
 RANDOM = 200  # batches of random videos that a batch is compared with

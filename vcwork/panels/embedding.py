@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores, ranks
 from vcwork.panels import plots
-from vcwork.panels.base import Panel, Pictures
+from vcwork.panels.base import Panel
+from vcwork.panels.parts import Pictures
 from vcwork.review.geometry import Gap, hubness, modality_gap
 
 HUBS = 5  # of each modality that are ringed

@@ -18,7 +18,8 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics
 from vcwork.measure.trivial import words
 from vcwork.panels import plots
-from vcwork.panels.base import Panel, Pictures
+from vcwork.panels.base import Panel
+from vcwork.panels.parts import Pictures
 from vcwork.tasks.retrieval import first_places
 
 EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)  # last rank of each bar of the histogram

@@ -20,8 +20,8 @@ from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
 from vcwork.measure.metrics import runs
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
-from vcwork.panels.base import Narrated, Span
 from vcwork.panels.clips import clip_of, truth_of
+from vcwork.panels.parts import Narrated, Span
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import find_moments
 from vcwork.search.sentence import understood

@@ -18,9 +18,9 @@ from vcwork.core.sampling import Pair, Track, iou_pair, span_iou
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.panels.base import Narrated
 from vcwork.panels.clips import truth_of
 from vcwork.panels.pairs import Again, Drawing, PairExplorer
+from vcwork.panels.parts import Narrated
 from vcwork.review import judged_pairs as pairs
 
 RULES = ("overlapped", "strict", "iou", "windows")

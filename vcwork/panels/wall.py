@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 
 from vcwork.base.errors import VcworkError
 from vcwork.panels import plots
-from vcwork.panels.base import Panel, Pictures
+from vcwork.panels.base import Panel
+from vcwork.panels.parts import Pictures
 
 MOST_SHOWN = 60  # sentences listed at once
 SIDE = 96  # pixels of a thumbnail
