@@ -250,7 +250,7 @@ def test_zero_shot_is_the_checkpoint_measured_by_hand(world, tmp_path):
     assert zero["retrieval"].result("t2v_R@1").value == pytest.approx(by_hand)
     video = corpus.split("test")[0]
     steps = corpus.recipes[video.recipe].steps
-    seconds = seconds_by_text(encoder, corpus, store, "test", 4)
+    seconds = seconds_by_text(Subject(corpus, corpus, store, encoder, recipe("localization"), Card()), "test")
     expected = step_scores(encoder, store[video.id], [corpus.steps[s] for s in steps], recipe("localization"))
     np.testing.assert_allclose(seconds.scores[0][:, [seconds.steps.index(s) for s in steps]], expected, atol=1e-4)
     for task, point in zero.items():
