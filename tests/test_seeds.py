@@ -46,3 +46,32 @@ def test_runs_on_two_splits_and_unfinished_ones_are_refused(tmp_path):
         seeds.summarise([one, other])
     with pytest.raises(VcworkError, match="one profile and different seeds"):
         seeds.summarise([one, one])
+
+
+def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
+    monkeypatch.setattr(seeds, "project_root", lambda: tmp_path)
+    over = {"opponent": "bag of words", "difference": 0.2, "low": 0.1, "high": 0.3, "p": 0.01}
+    more = {"trivial": {"constant score": 0.1, "bag of words": 0.15, "one second": 0.9}, "extra": {"over": over}}
+    folders = [_run(tmp_path, seed, value, card=CARD, **more) for seed, value in enumerate((0.2, 0.3, 0.4))]
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- table: lab: 30 -->\nold\n<!-- end -->\nafter\n")
+    with pytest.raises(VcworkError, match="expected the numbers of at least 2 runs of lab, got 0"):
+        seeds.fill([page])
+    seeds.keep(folders)
+    seeds.fill([page])
+    text = page.read_text()
+    assert "old" not in text and text.startswith("before") and text.endswith("after\n")
+    assert "| retrieval, 27 clips, any clip of the step counts | text→video R@1 | 30.0 % (20.0 – 40.0) | 10.0 |" in text
+    assert "| 10.0 % | 15.0 % bag of words | +20.0 (+10.0 … +30.0) |" in text
+    assert seeds.filled(text) == text
+    with pytest.raises(VcworkError, match="found none"):
+        seeds.filled("no table")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/reproduction.md"])
+def test_tables_of_the_documents_are_what_is_kept(page):
+    path = Path(__file__).parents[1] / page
+    text = path.read_text(encoding="utf-8")
+    if not list((path.parents[len(Path(page).parts) - 1] / seeds.NUMBERS).glob("lab-seed*.json")):
+        pytest.skip("no numbers are kept yet")
+    assert seeds.filled(text) == text, f"python -m vcwork table --into {page}"

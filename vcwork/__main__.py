@@ -66,6 +66,10 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     many = _command(commands, "seeds", compare_seeds, "mean and range of every metric over runs of different seeds")
     many.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs of one profile")
 
+    write = _command(commands, "table", write_tables, "keep the numbers of runs of different seeds, and write tables")
+    write.add_argument("runs", nargs="*", metavar="RUN", help="folders of finished runs; none: those kept before")
+    write.add_argument("--into", nargs="+", default=[], metavar="FILE", help="documents with <!-- table: lab -->")
+
     names = _command(commands, "list", list_notebooks, "show notebooks, their parameters, and the profiles")
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
     train = _command(commands, "pretrain", pretrain, "train by a recipe file; under torchrun on many GPUs")
@@ -189,6 +193,19 @@ def compare_seeds(options: argparse.Namespace) -> int:
     from vcwork.workbench import seeds
 
     print(seeds.summarise(options.runs))
+    return 0
+
+
+def write_tables(options: argparse.Namespace) -> int:
+    """`table`: keep the runs' numbers in docs/numbers; write them into documents, or print the table."""
+    from vcwork.workbench import seeds
+
+    if options.runs:
+        print(*seeds.keep(options.runs), sep="\n")
+    if options.into:
+        seeds.fill(options.into)
+    else:
+        print(seeds.table(seeds.kept("lab"), "lab"))
     return 0
 
 

@@ -1,27 +1,64 @@
-"""Several runs of one profile that differ in their seed: mean and range of every metric, from their stored numbers."""
+"""Several runs of one profile that differ in their seed: mean and range of every metric, and the tables of documents.
 
+A document's table stands between `<!-- table: lab -->` and `<!-- end -->`; `<!-- table: lab: 30, 31 -->` has the rows
+of these notebooks alone. It is written from what `keep` stored of three runs in `docs/numbers/`, and never by hand.
+"""
+
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve
-from vcwork.measure.result import Result, as_result, over_seeds, seeds_table
+from vcwork.base.files import project_root, read_json, resolve, write_json
+from vcwork.measure.result import Result, as_result, over_seeds, seeds_table, show
+
+NUMBERS = "docs/numbers"
+TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {  # of each profile: task, notebook and metric, in words
+    "lab": (
+        ("retrieval, {pool} clips, any clip of the step counts", "30 t2v_R@1", "text→video R@1"),
+        ("", "30 v2t_R@1", "video→text R@1"),
+        ("steps never spoken of in their video", "30 t2v_R@1_silent", "text→video R@1"),
+        ("", "30 v2t_R@1_silent", "video→text R@1"),
+        ("VideoQA, 5 choices", "31 qa_accuracy", "accuracy, other steps as choices"),
+        ("", "31 qa_hard_accuracy", "accuracy, same video or recipe"),
+        ("", "31 qa_hard_accuracy_silent", "the same, steps never spoken of"),
+        ("localization, {n} steps", "32 recall", "recall, canonical order enforced"),
+        ("", "32 recall_unordered", "recall, order not used"),
+        ("", "32 recall_silent", "recall in order, steps never spoken of"),
+        ("segmentation, {n} seconds, gamma from validation", "33 frame_accuracy", "frame accuracy"),
+        ("", "33 foreground_recall", "foreground recall"),
+        ("", "33 foreground_recall_silent", "foreground recall, steps never spoken of"),
+        ("classification, {n} videos of {pool} recipes", "34 accuracy@1", "accuracy"),
+        ("moments", "35 pointing", "pointing"),
+        ("what a linear probe reads", "10 second_action", "action, from one second"),
+        ("", "10 frame_action", "action, from one frame"),
+    ),
+}
+_MARKED = re.compile(r"(<!-- table: (\w+)(?:: ([\d, ]+))? -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def summarise(folders: list[str | Path]) -> str:
     """A table over the runs in `folders`: finished ones of one profile, with different seeds (else VcworkError)."""
-    runs, seeds, profiles = [], [], set()
+    return seeds_table(over_seeds([results for _, _, results in read_runs(folders)]))
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[tuple[str, int, list[Result]]]:
+    """(profile, seed, results) of finished runs of one profile with different seeds; VcworkError for others."""
+    runs = []
     for folder in map(resolve, folders):
         record = read_json(folder / "run.json")
         if record["status"] != "done":
             raise VcworkError(f"{folder}: expected a finished run, this one is {record['status']!r}")
-        seeds.append(record["seed"])
-        profiles.add(record["profile"])
-        runs.append(named(read_json(folder / "metrics.json")["results"]))
+        runs.append((record["profile"], record["seed"], named(read_json(folder / "metrics.json")["results"])))
+    profiles, seeds = {profile for profile, _, _ in runs}, [seed for _, seed, _ in runs]
     if len(profiles) > 1 or len(set(seeds)) < len(seeds):
         raise VcworkError(f"expected one profile and different seeds, got {sorted(profiles)} with seeds {seeds}")
-    return seeds_table(over_seeds(runs))
+    return runs
 
 
 def named(rows: list[dict]) -> list[Result]:
@@ -35,3 +72,106 @@ def named(rows: list[dict]) -> list[Result]:
         result = as_result({key: value for key, value in row.items() if key != "notebook"})
         results.append(replace(result, name=name + suffix))
     return results
+
+
+# --------------------------------------------------------------------------------------------- tables of documents
+
+
+def keep(folders: Sequence[str | Path]) -> list[Path]:
+    """Store what the profile's table needs of each run as `docs/numbers/<profile>-seed<seed>.json`; the paths."""
+    paths = []
+    for profile, seed, results in read_runs(folders):
+        wanted = {name for _, name, _ in _rows(profile)}
+        few = [
+            replace(r, extra={"over": r.extra["over"]} if "over" in r.extra else {})
+            for r in results
+            if r.name in wanted
+        ]
+        paths.append(project_root() / NUMBERS / f"{profile}-seed{seed}.json")
+        write_json(paths[-1], {"profile": profile, "seed": seed, "results": [r.as_dict() for r in few]})
+    return paths
+
+
+def kept(profile: str) -> list[dict[str, Result]]:
+    """What was stored of each run of a profile, by name; VcworkError where nothing was."""
+    paths = sorted((project_root() / NUMBERS).glob(f"{profile}-seed*.json"))
+    if len(paths) < 2:
+        raise VcworkError(f"{NUMBERS}: expected the numbers of at least 2 runs of {profile}, got {len(paths)}; "
+                          f"python -m vcwork table RUN0 RUN1 ... keeps them")  # fmt: skip
+    return [{r["name"]: as_result(r) for r in read_json(path)["results"]} for path in paths]
+
+
+def table(runs: Sequence[dict[str, Result]], profile: str, notebooks: Sequence[str] = ()) -> str:
+    """Markdown over runs: mean and range, the usual half-width of one run's interval, chance, the strongest opponent
+    that saw no pictures, and what the model adds over it, item by item, with the widest of the runs' intervals.
+
+    Rows of which some run has no number are left out.
+    """
+    lines = ["| task | metric | mean (range) | ± | chance | strongest opponent | over it |", "|---" * 7 + "|"]
+    about = ""
+    for task, name, words in _rows(profile):
+        about = task or about
+        same = [run[name] for run in runs if name in run]
+        if len(same) == len(runs) and (not notebooks or name.split(" ")[0] in notebooks):
+            lines.append(_line(_filled(about, same), words, same))
+            about = ""
+    return "\n".join(lines) + "\n"
+
+
+def _rows(profile: str) -> tuple[tuple[str, str, str], ...]:
+    if profile not in TABLES:
+        raise VcworkError(f"expected a profile with a table, {', '.join(TABLES)}, got {profile!r}")
+    return TABLES[profile]
+
+
+def _filled(text: str, same: list[Result]) -> str:
+    """The task's words with how many items there are, a range where runs differ."""
+
+    def span(values: list[float]) -> str:
+        low, high = f"{min(values):,.0f}", f"{max(values):,.0f}"
+        return low if low == high else f"{low}–{high}"  # fmt: skip
+
+    return text.format(n=span([r.n for r in same]), pool=span([r.protocol.pool or 0 for r in same]))
+
+
+def _line(task: str, words: str, same: list[Result]) -> str:
+    values, unit = [r.value for r in same], same[0].unit
+    mean = replace(
+        same[0], value=float(np.mean(values)), low=min(values), high=max(values),
+        chance=float(np.mean([r.chance for r in same])),
+        trivial={key: float(np.mean([r.trivial[key] for r in same]))
+                 for key in same[0].trivial if all(key in r.trivial for r in same)},
+    )  # fmt: skip
+    half, (name, best) = float(np.median([(r.high - r.low) / 2 for r in same])), mean.best_trivial
+    ends = f"{100 * mean.low:.1f} – {100 * mean.high:.1f}" if unit == "share" else f"{mean.low:.1f} – {mean.high:.1f}"
+    cells = [task, words, f"{mean.show()} ({ends})", f"{100 * half:.1f}" if unit == "share" else f"{half:.1f}",
+             mean.show("chance"), f"{show(best, unit)} {name}", _gain(same, name)]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def _gain(same: list[Result], opponent: str) -> str:
+    """The paired difference in points, and the widest of its intervals; "" where some run's opponent is another."""
+    over: list[dict[str, Any]] = [r.extra.get("over", {}) for r in same]
+    if any(each.get("opponent") != opponent for each in over):
+        return ""
+    low, high = min(each["low"] for each in over), max(each["high"] for each in over)
+    return f"{100 * np.mean([each['difference'] for each in over]):+.1f} ({100 * low:+.1f} … {100 * high:+.1f})"
+
+
+def filled(text: str, where: str = "text") -> str:
+    """A document with all its marked tables written from the kept numbers. VcworkError where it has no table."""
+    if not _MARKED.search(text):
+        raise VcworkError(f"{where}: expected a table between <!-- table: PROFILE --> and <!-- end -->, found none")
+
+    def written(found: re.Match) -> str:
+        only = [name.strip() for name in (found[3] or "").split(",") if name.strip()]
+        return found[1] + table(kept(found[2]), found[2], only) + found[5]
+
+    return _MARKED.sub(written, text)
+
+
+def fill(paths: Sequence[str | Path]) -> None:
+    """Write the marked tables of these documents, from the kept numbers."""
+    for path in map(resolve, paths):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(filled(text, str(path)), encoding="utf-8")
