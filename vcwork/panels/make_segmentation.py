@@ -31,13 +31,15 @@ def segmentation_studio(
     strides: Sequence[int] = (),
     again: Sequence[str] = (),
     marks: Mapping[str, float] | None = None,
+    as_reference: bool = True,
 ) -> SegmentationStudio:
     """The panel of some videos of a split: the first so many that have features, or those named.
 
     windows, strides: seconds, each stride with every window it leaves no gap in; empty: the tower's window, a half and
     a quarter of it, as many strides, and an eighth. The tower's own window with half of it as stride (the paper's 32
     and 16) comes first. again: ids of steps to list a second time, under another id, as COIN's labels have it; the
-    panel says so. marks: gammas with a name. VcworkError for an unknown video or step.
+    panel says so. marks: gammas with a name. as_reference: CLS is hidden, as `seconds_of_split` has
+    it. VcworkError for an unknown video or step.
     """
     chosen = _videos(corpus, store, split, videos)
     steps = _steps(corpus, split, chosen)
