@@ -61,7 +61,7 @@ def explore(
     video = corpus[video_id] if video_id else videos_of(corpus, store, split)[0]
     if video.id not in store:
         raise VcworkError(f"{video.id}: no features in {store.folder}; {store.failed.get(video.id, 'extract them')}")
-    said, truth, notes = _said(corpus, video)
+    said, truth, notes = said_of(corpus, video)
     mp4, about_clip = clip or clip_of(corpus, video, max_kb)
     notes += about_clip
     steps = steps_of(corpus, video)
@@ -130,7 +130,7 @@ def steps_of(corpus: Corpus, video: Video) -> list[str]:
     return happen or (list(corpus.steps) if len(corpus.steps) <= MOST_STEPS else [])
 
 
-def _said(corpus: Corpus, video: Video) -> tuple[list[tuple[int, Caption]], dict[str, Any], list[str]]:
+def said_of(corpus: Corpus, video: Video) -> tuple[list[tuple[int, Caption]], dict[str, Any], list[str]]:
     """Captions with their index, the truth file, and a note where there are none or they cannot be read any more."""
     said, truth = [], {}
     try:

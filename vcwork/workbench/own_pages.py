@@ -28,14 +28,13 @@ from vcwork.data.video import codec_of, frames_at
 from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
 from vcwork.panels.clips import clip_of
-from vcwork.panels.make_alignment import explore
+from vcwork.panels.make_alignment import explore, said_of
 from vcwork.panels.wall import SIDE, Card, Said, VideoWall
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
 
 MOST_SENTENCES = 20_000  # of the wall, some 4 MB
 NEAR = 3  # videos most like one
-_OF_ALL = ("No checkpoint", "The clip is a small copy")  # notes that would stand on every card of the wall
 _PLAYED = {"h264", "vp8", "vp9", "av1"}  # by the browsers of today, where the pixels are 8-bit 4:2:0
 _STYLE = (
     "font: 14px/1.5 system-ui, sans-serif; padding: 0 .5rem .3rem; display: flex; flex-wrap: wrap; gap: .2rem 1rem; "
@@ -56,11 +55,15 @@ addEventListener("load", at);
 
 @dataclass(frozen=True)
 class Clip:
-    """A video's small copy (None: `notes` say why) and its thumbnail (SIDE, SIDE, 3), None where no frame decodes."""
+    """A video's small copy (None: `notes` say why) and its thumbnail (SIDE, SIDE, 3), None where no frame decodes.
+
+    notes: what is odd about this video; copy: how small the copy is, as most are.
+    """
 
     mp4: bytes | None
     thumbnail: np.ndarray | None
     notes: tuple[str, ...] = ()
+    copy: tuple[str, ...] = ()
 
 
 def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
@@ -78,9 +81,8 @@ def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
     for place, id in enumerate(bar):
         clip = clip_in_cache(own, id)
         record = _page(own, id, clip, [(own.ids[j], c) for j, c in near[place]], top)
-        notes = [note for note in record["notes"] if not note.startswith(_OF_ALL)]
-        page = f"videos/{plain_name(id)}.html"
-        cards.append(Card(id, record["seconds"], len(record["said"]), page, tuple(notes), tuple(near[place])))
+        page, notes = f"videos/{plain_name(id)}.html", tuple(record["notes"])
+        cards.append(Card(id, record["seconds"], len(record["said"]), page, notes, tuple(near[place])))
         pictures.append(clip.thumbnail)
         said.append(record["said"])
     wall = VideoWall(cards, pictures, _sentences(own, said), title=own.corpus.folder.name, notes=_notes(own, said))
@@ -147,18 +149,20 @@ def clip_in_cache(own: Own, id: str) -> Clip:
     video = own.corpus[id]
     name = own.sources.get(id, sha256_json(id))[:24]
     at = own.out / "cache" / "clips" / name
-    if not at.with_suffix(".json").is_file():
+    made = at.with_suffix(".json")
+    if not made.is_file() or "copy" not in read_json(made):  # older ones do not say what is odd
         _make_clip(own, video, at)
-    told = read_json(at.with_suffix(".json"))
+    told = read_json(made)
     mp4 = at.with_suffix(".mp4").read_bytes() if told["clip"] else None
     picture = np.asarray(Image.open(at.with_suffix(".jpg")).convert("RGB")) if told["thumbnail"] else None
-    return Clip(mp4, picture, tuple(told["notes"]))
+    return Clip(mp4, picture, tuple(told["notes"]), tuple(told["copy"]))
 
 
 def _make_clip(own: Own, video: Video, at: Path) -> None:
     """Clip, thumbnail, and last the file that says that both are whole."""
     room_kb = 300 + int(2 * video.duration_s)
-    mp4, notes = clip_of(own.corpus, video, room_kb)
+    mp4, told = clip_of(own.corpus, video, room_kb)
+    notes, copy = ([], told) if mp4 is not None else (told, [])
     if mp4 is not None:
         with atomic_write(at.with_suffix(".mp4"), "wb") as file:
             file.write(mp4)
@@ -167,8 +171,8 @@ def _make_clip(own: Own, video: Video, at: Path) -> None:
         if mp4 is not None:
             codec, pixels = codec_of(video.video)
             if codec not in _PLAYED or pixels not in ("yuv420p", "yuvj420p"):
-                told = f"{codec}, {pixels}" if codec in _PLAYED else codec
-                notes = [f"Browsers do not all play this file's codec ({told}): transcoded once to H.264.", *notes]
+                kind = f"{codec}, {pixels}" if codec in _PLAYED else codec
+                notes = [f"Browsers do not all play this file's codec ({kind}): transcoded once to H.264."]
         source = at.with_suffix(".mp4") if mp4 is not None else video.video
         middle = video.duration_s / 2 if mp4 is not None else min(video.duration_s / 2, 30)
         picture = frames_at(source, [middle], SIDE)[0] if source else None
@@ -179,7 +183,8 @@ def _make_clip(own: Own, video: Video, at: Path) -> None:
         Image.fromarray(picture).save(out, "JPEG", quality=85)
         with atomic_write(at.with_suffix(".jpg"), "wb") as file:
             file.write(out.getvalue())
-    write_json(at.with_suffix(".json"), {"clip": mp4 is not None, "thumbnail": picture is not None, "notes": notes})
+    there = {"clip": mp4 is not None, "thumbnail": picture is not None}
+    write_json(at.with_suffix(".json"), {**there, "notes": notes, "copy": copy})
 
 
 def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int) -> dict[str, Any]:
@@ -189,14 +194,16 @@ def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int
     key = _key(own, id, clip, near, top)
     if page.is_file() and record.is_file() and (found := read_json(record)).get("key") == key:
         return found
-    more = {"library": own.library, "top": top, "clip": (clip.mp4, clip.notes)}
-    panel = explore(own.corpus, own.store, own.encoder, id, own.corpus[id].split, **more)
+    video = own.corpus[id]
+    notes = [*_about(own, id), *said_of(own.corpus, video)[2], *clip.notes]  # what the wall says of this video, too
+    more = {"library": own.library, "top": top, "clip": (clip.mp4, [*clip.notes, *clip.copy])}
+    panel = explore(own.corpus, own.store, own.encoder, id, video.split, **more)
     pages = {other: f"{plain_name(other)}.html" for other in own.ids}
     # no kernel opens another video here: its page does
     panel = replace(panel, notes=[*_about(own, id), *panel.notes], opener=None, pages=pages)
     with atomic_write(page) as file:
         file.write(_with_links(panel, near))
-    found = {"key": key, "seconds": panel.video.seconds, "notes": panel.notes, "said": list(_said(own, id, panel))}
+    found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": list(_said(own, id, panel))}
     write_json(record, found)
     return found
 
@@ -205,7 +212,8 @@ def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int)
     """Digest of all that a page is made of."""
     captions = own.corpus[id].captions
     everything = {i: own.sources.get(i, "") for i in own.ids} if own.library is not None else {}
-    made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), clip.notes, everything, top, near]
+    about = [clip.notes, clip.copy]
+    made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, near]
     made_of += [own.encoder and own.encoder.digest, own.store.contract.digest(), script("alignment.js"), _JUMP]
     return sha256_json([*made_of, own.corpus.missing_captions.get(id, "")])
 
