@@ -13,7 +13,7 @@ _WHERE = {
     "browse_retrieval": "make_failures",
     "pair_explorer": "make_pairs",
     "segmentation_studio": "make_segmentation",
-    "draw_curve": "plots",
+    "draw_curves": "plots",
     "TrainingPanel": "training",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

@@ -467,6 +467,16 @@ def draw_curve(ax: Axes, results: Sequence[Result], title: str = "") -> Axes:
     return ax
 
 
+def draw_curves(curves: Mapping[str, Sequence[Result]]) -> Figure:
+    """`draw_curve` of each in a panel of its own, two in a row, by title."""
+    fig, axes = figure(10.0, 2.6 * -(-len(curves) // 2), -(-len(curves) // 2), 2, squeeze=False)
+    for ax in axes.flat[len(curves) :]:
+        ax.axis("off")
+    for ax, (title, results) in zip(axes.flat, curves.items(), strict=False):
+        draw_curve(ax, results, title)
+    return fig
+
+
 def plot_effects(ax: Axes, found: Sequence[Effect]) -> None:
     """Differences in points with their intervals, the clear ones in colour."""
     for y, e in enumerate(reversed(found)):

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
@@ -92,6 +92,25 @@ def _count(n: int) -> int:
     return int(n)
 
 
+def draws_table(corpus: Corpus, draws: Sequence[Draw]) -> str:
+    """How much each draw labels, as text."""
+    rows = []
+    for d in draws:
+        segments, first = sum(len(corpus[v].segments) for v in d.videos), ", ".join(d.videos[:3]) + ", ..."
+        rows.append((f"{d.n} a recipe", len(d.videos), segments, len(d.short), first))
+    return text_table(("labels", "videos", "segments", "recipes with fewer", "the first"), rows)
+
+
+def shared_with_train(corpus: Corpus) -> dict[str, tuple[int, int]]:
+    """How many recipes and steps of the annotated test videos are in annotated train videos, and how many there are."""
+    seen = {"recipes": lambda v: [v.recipe], "steps": lambda v: [s.step for s in v.segments]}
+    out = {}
+    for name, of in seen.items():
+        test, train = ({x for v in corpus.split(split) if v.segments for x in of(v)} for split in ("test", "train"))
+        out[name] = (len(test & train), len(test))
+    return out
+
+
 def only_labelled(corpus: Corpus, ids: Iterable[str], val: bool = True) -> Corpus:
     """The corpus as an annotator leaves it who labelled these train videos: no truth but theirs and val's."""
     ids = set(ids)
@@ -106,7 +125,7 @@ def own_tasks(corpus: Corpus, store: FeatureStore, split: str = "test") -> Corpu
     """A split dealt anew, so that labels speak of the very recipes that are measured, in other videos of them.
 
     Half of each recipe's annotated videos (rounded down) become train and may be labelled, the rest is test; always the
-    same halves. Recipes with one video and all other train and test videos are left out; VcworkError where none stays.
+    same halves. Recipes with one video and all other train and test videos are left out; NoData where none stays.
     """
     by_recipe: dict[str, list] = {}
     for v in annotated(corpus, store, split):
@@ -117,7 +136,7 @@ def own_tasks(corpus: Corpus, store: FeatureStore, split: str = "test") -> Corpu
         for place, i in enumerate(order if len(videos) > 1 else []):
             dealt[videos[i].id] = replace(videos[i], split="train" if place < len(videos) // 2 else "test")
     if not any(v.split == "test" for v in dealt.values()):
-        raise VcworkError(f"{corpus.folder}: no {split} recipe has two annotated videos, one to label, one to measure")
+        raise NoData(f"{corpus.folder}: no {split} recipe has two annotated videos, one to label, one to measure")
     name = f"{corpus.name}, half of the videos of each {split} recipe,"
     return replace(corpus, name=name, videos={i: dealt[i] for i in corpus.videos if i in dealt}, _raw={})
 
@@ -144,6 +163,13 @@ class Point:
             if result.name == metric:
                 return result
         raise VcworkError(f"{self.task}: no metric {metric!r} among {', '.join(r.name for r in self.results)}")
+
+
+def small_recipe(task: str, lr: float, keep: str = "last") -> FinetuneRecipe:
+    """How a task is fine-tuned on few labels: small batches, a short warm-up, then a constant rate."""
+    batch = 32 if task == "retrieval" else 4
+    fixed = {"warmup": 5, "decay_updates": 0, "adam": "torch", "stride": 16, "test_stride": 16}
+    return FinetuneRecipe.checked(task=task, batch_size=batch, lr=lr, keep=keep, **fixed)
 
 
 def few_shot_points(
@@ -268,6 +294,30 @@ def curve(points: Sequence[Point], task: str, metric: str) -> list[Result]:
     if len(start) != 1:
         raise VcworkError(f"{task}: expected one zero-shot point among the points, got {len(start)}")
     return [_mean([p for p in own if p.n == n], start[0], metric) for n in sorted({p.n for p in own})]
+
+
+def curves(points: Sequence[Point], prefix: str = "") -> dict[str, list[Result]]:
+    """`CURVES` of all tasks among the points, by a title that names the metric; results' names begin with `prefix`."""
+    there, found = {p.task for p in points}, {}
+    for title, (task, metric) in CURVES.items():
+        if task in there:
+            results = [replace(r, name=prefix + r.name) for r in curve(points, task, metric)]
+            found[f"{title}: {metric.removeprefix('texts_')}"] = results
+    return found
+
+
+def silence_table(points: Sequence[Point], seed: int) -> str:
+    """What is behind frame accuracy, for one seed: foreground, class mean, the share of seconds called background."""
+    rows = []
+    for p in points:
+        if p.seed in (0, seed) and p.task in ("localization", "segmentation"):
+            named = {r.name.removeprefix("texts_"): r for r in p.results}
+            shares = [named[m].show() for m in ("frame_accuracy", "foreground_recall", "class_mean_recall")]
+            silent = named["frame_accuracy"].extra["predicted_background_share"]
+            way = "new head" if p.n and p.task == "segmentation" else "step texts"
+            rows.append((f"{p.n} a recipe" if p.n else "none", way, *shares, f"{silent:.0%}"))
+    rows = dict.fromkeys(rows)  # zero-shot is the same for both
+    return text_table(("labels", "by", "frame accuracy", "foreground recall", "class mean recall", "silent"), [*rows])
 
 
 def _mean(same: list[Point], start: Point, metric: str) -> Result:
