@@ -1,5 +1,6 @@
 """What a benchmark asks in its own format: published choices, DiDeMo's moments and paragraphs, on made releases."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
@@ -117,12 +118,16 @@ def test_sentences_behind_the_features_are_left_out(tmp_path, plain_model):
     assert len(cases) == 1 and np.isfinite(cases[0].scores).sum() == didemo.candidates(20).sum() == 18
 
 
-def test_a_corpus_without_didemo_has_no_cases(tmp_path, plain_model):
+def test_a_corpus_that_is_not_didemo_plays_it_with_its_segments(tmp_path, plain_model):
     folder = made.youcook2(tmp_path / "youcook2")
     corpus, store = build(folder, {"v0": shown(71), "v1": shown(71)})
-    assert evaluation.didemo_sentences(corpus, "test") == []
-    with pytest.raises(VcworkError, match="no test sentence of DiDeMo has features"):
-        evaluation.didemo_cases(None, corpus, store, "test")
+    assert ("v0", "cut the onion", [(0, 2)]) in evaluation.didemo_sentences(corpus, "test")
+    bare = dataclasses.replace(
+        corpus, videos={i: dataclasses.replace(v, segments=()) for i, v in corpus.videos.items()}
+    )
+    assert evaluation.didemo_sentences(bare, "test") == []
+    with pytest.raises(NoData, match="no test sentence of DiDeMo has features"):
+        evaluation.didemo_cases(None, bare, store, "test")
     clips = evaluation.annotated_clips(corpus, store, "test")
     assert evaluation.published_choices(corpus, clips, "test") is None
 

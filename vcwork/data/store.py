@@ -167,7 +167,9 @@ def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({error})") from error
+        # NumPy's own words would advise to allow pickles
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "cut, damaged or of Python objects"
+        raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({why})") from error
     if not isinstance(array, np.ndarray):
         raise VcworkError(f"{path}: expected one plain .npy array, got an archive of some")
     return array
