@@ -134,6 +134,16 @@ def _count_rows(texts: Sequence[Mapping[str, int]], index: dict[str, int]) -> np
     return rows
 
 
+def spoken_in_order(said: np.ndarray) -> np.ndarray:
+    """Scores (T, K) that place a task's steps by what is said; said (T, K) from 0 to 1, as `bag_of_words` gives.
+
+    Where nothing is said of a step, the second nearest to its place in the order is best, as in `uniform_in_order`.
+    """
+    n_seconds, n_steps = said.shape
+    away = np.abs(np.arange(n_seconds)[:, None] - uniform_in_order(n_steps, n_seconds)) / n_seconds  # (T, K) below 1
+    return 10 * said - away
+
+
 def one_second(features: np.ndarray) -> np.ndarray:
     """A clip (T, W) as its mean second (1, W): what is left for an encoder when nothing happens."""
     return np.asarray(features, dtype=np.float32).mean(0, keepdims=True)
