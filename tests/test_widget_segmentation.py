@@ -194,6 +194,16 @@ def test_the_towers_own_window_gives_the_tasks_numbers(ws, studio):
     assert studio.start["gamma"] == pytest.approx(rule, abs=1e-3)
 
 
+def test_cls_is_hidden_or_seen_as_the_task_is_asked_to(ws):
+    asked = {"windows": (32,), "strides": (16,)}
+    for hidden in (True, False):
+        panel = segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", 1, **asked, as_reference=hidden)
+        task = seconds_of_split(ws.encoder, ws.corpus, ws.store, "test", hidden).scores[0].max(1)
+        other = seconds_of_split(ws.encoder, ws.corpus, ws.store, "test", not hidden).scores[0].max(1)
+        shown = panel.update(panel.videos[0].id, 0.0, 32, 16)["scores"]
+        assert shown == pytest.approx(task, abs=2e-3) and shown != pytest.approx(other, abs=2e-3)
+
+
 def test_a_shorter_window_reads_other_scores(studio):
     video = studio.videos[1].id
     whole, short = (studio.update(video, 0.0, *reading)["scores"] for reading in ((32, 8), (8, 8)))

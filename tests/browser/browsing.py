@@ -143,9 +143,9 @@ class Studio:
         self.page.wait_for_function("([e, n]) => Number(e.value) === n", arg=[self.gamma.element_handle(), level])
 
 
-def percents(panel, gamma: float) -> dict[str, list[str]]:
-    """The table that a SegmentationStudio ought to show at its start but for gamma."""
-    told = panel.update(**(panel.start | {"gamma": gamma}))
+def percents(panel, gamma: float, **chosen) -> dict[str, list[str]]:
+    """The table that a SegmentationStudio ought to show at its start but for gamma and what else is `chosen`."""
+    told = panel.update(**(panel.start | {"gamma": gamma} | chosen))
     columns = [told[name] for name in ("here", "silent_here", "all", "silent_all")]
     return {name: [f"{100 * values[name]:.1f} %" for values in columns] for name in told["here"]}
 

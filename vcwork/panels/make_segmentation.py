@@ -38,8 +38,8 @@ def segmentation_studio(
     windows, strides: seconds, each stride with every window it leaves no gap in; empty: the tower's window, a half and
     a quarter of it, as many strides, and an eighth. The tower's own window with half of it as stride (the paper's 32
     and 16) comes first. again: ids of steps to list a second time, under another id, as COIN's labels have it; the
-    panel says so. marks: gammas with a name. as_reference: CLS is hidden, as `seconds_of_split` has
-    it. VcworkError for an unknown video or step.
+    panel says so. marks: gammas with a name. as_reference: CLS is hidden, as `seconds_of_split` has it.
+    VcworkError for an unknown video or step.
     """
     chosen = _videos(corpus, store, split, videos)
     steps = _steps(corpus, split, chosen)
@@ -56,7 +56,7 @@ def segmentation_studio(
     texts = texts[segmentation.first_of_same(names)]  # equal to the last bit, as one sentence's vectors should be
     scores = {
         (window, stride): [
-            encode_seconds(encoder, store[v.id], stride, hide_cls=True, window=window) @ texts.T for v in chosen
+            encode_seconds(encoder, store[v.id], stride, hide_cls=as_reference, window=window) @ texts.T for v in chosen
         ]
         for window, stride in _readings(encoder.window, windows, strides)
     }
