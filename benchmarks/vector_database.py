@@ -26,7 +26,7 @@ import faiss
 import numpy as np
 
 from vcwork.base.files import write_json
-from vcwork.search.approximate import IndexSettings
+from vcwork.search.approximate import usual_effort
 from vcwork.search.index import Hit, VideoIndex
 
 K, CHANGES = 10, 100
@@ -86,8 +86,7 @@ class Clock:
 
 def one(kind: str, options: argparse.Namespace, folder: Path) -> dict:
     """Everything about one kind; `folder` holds the exact answers once `flat` has run."""
-    settings = IndexSettings(kind, unit=True, dtype=options.dtype, seed=options.seed)
-    index = VideoIndex(options.dimension, "made", settings)
+    index = VideoIndex(options.dimension, "made", kind)
     record: dict = {"kind": kind, "seconds_adding": 0.0}
     for first, block in blocks(options):
         clock = Clock()
@@ -98,8 +97,6 @@ def one(kind: str, options: argparse.Namespace, folder: Path) -> dict:
     clock = Clock()
     index.rebuild()
     record |= {"seconds_building": clock(), "peak_mb_building": memory_mb()}
-    chosen = {key: getattr(index.built, key) for key in ("nlist", "nprobe", "parts", "bits", "candidates")}
-    record["settings"] = {key: value for key, value in chosen.items() if value}
     clock()
     index.save(folder / kind)
     record |= {"seconds_saving": clock(), "bytes": sum(p.stat().st_size for p in (folder / kind).iterdir())}
@@ -121,7 +118,7 @@ def one(kind: str, options: argparse.Namespace, folder: Path) -> dict:
     record["efforts"] = efforts(index, queries, folder, kind)
     if kind == "flat":
         scores = np.array([[h.score for h in found] for found in hits[:20]])
-        record["equals_multiplying"] = bool(np.allclose(scores, brute(options, queries[:20]), atol=options.rounding))
+        record["equals_multiplying"] = bool(np.allclose(scores, brute(options, queries[:20]), atol=1e-5))
     record |= changed(index, queries, folder, kind)
     return record | {"peak_mb": memory_mb()}
 
@@ -137,9 +134,8 @@ def against_exact(kind: str, hits: list[list[Hit]], path: Path) -> dict:
 
 def efforts(index: VideoIndex, queries: np.ndarray, folder: Path, kind: str) -> list[dict]:
     """Recall and speed when the index built looks into 2, 4 and 8 times as many cells, or keeps as many candidates."""
-    usual = {"ivf": index.built.nprobe, "pq": index.built.nprobe, "hnsw": index.built.ef_search}.get(kind, 0)
     out = []
-    for effort in (usual * times for times in (2, 4, 8) if usual):
+    for effort in [times * usual_effort(index.ann) for times in (2, 4, 8) if index.covered]:
         clock = Clock()
         hits = index.query(queries, K, effort=effort)
         speed = round(len(queries) / clock(), 1)
@@ -187,7 +183,6 @@ def main() -> int:
     parser.add_argument("--dimension", type=int, default=512)
     parser.add_argument("--queries", type=int, default=1000, help="at least 200")
     parser.add_argument("--noise", type=float, default=4, help="length of a query's noise; a stored vector's is 1")
-    parser.add_argument("--dtype", choices=("float32", "float16"), default="float32", help="of the stored vectors")
     parser.add_argument("--hnsw", action="store_true", help="also the graph, which is slow to build")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", help="where to work (default: a temporary folder); everything made is removed")
@@ -196,11 +191,10 @@ def main() -> int:
     options = parser.parse_args()
     if options.queries < 2 * CHANGES or options.vectors < options.queries:
         parser.error(f"expected --queries from {2 * CHANGES} to --vectors, got {options.queries} of {options.vectors}")
-    options.rounding = 1e-5 if options.dtype == "float32" else 1e-3
     if options.one:
         print(json.dumps(one(options.one[0], options, Path(options.one[1]))))
         return 0
-    record = {"vectors": options.vectors, "dimension": options.dimension, "dtype": options.dtype, "unit_length": True}
+    record = {"vectors": options.vectors, "dimension": options.dimension, "unit_length": True}
     record |= {
         "queries": options.queries,
         "noise": options.noise,

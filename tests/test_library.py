@@ -128,7 +128,7 @@ def test_moments_need_one_vector_a_second(encoder, clips):
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 def test_a_library_of_any_kind_finds_the_video_itself(encoder, clips, kind, tmp_path):
-    index = library.build_library(encoder, clips, "second", settings=kind)
+    index = library.build_library(encoder, clips, "second", kind=kind)
     index = VideoIndex.open(index.save(tmp_path), encoder=encoder.digest)
     for video, clip in clips.items():
         seconds = encode_seconds(encoder, clip)

@@ -12,21 +12,13 @@ import pytest
 import vcwork.base.sealed as sealed
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file, sha256_json
-from vcwork.search.approximate import IndexSettings
-from vcwork.search.exact import Rows, exact, products
+from vcwork.search.approximate import KINDS
+from vcwork.search.exact import products
 from vcwork.search.index import Hit, VideoIndex, without_overlap
-from vcwork.search.quality import recall_of
+from vcwork.search.quality import recall_of, right_share
 
 WIDTH, MANY = 32, 3000
-SETTINGS = {
-    "flat": IndexSettings("flat"),
-    "half": IndexSettings("flat", dtype="float16"),
-    "ivf": IndexSettings("ivf"),
-    "ivf half": IndexSettings("ivf", dtype="float16"),
-    "pq": IndexSettings("pq"),
-    "hnsw": IndexSettings("hnsw", links=12, ef_build=40),
-}
-KINDS = pytest.mark.parametrize("name", SETTINGS)
+each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
@@ -125,35 +117,25 @@ def test_scores_that_differ_in_their_last_bits_are_ordered_by_the_pairs_own_prod
         assert [(h.id, h.score) for h in index.query(query)[0]] == [(f"v{i}", own[i]) for i in order]
 
 
-def test_blocks_are_joined_into_the_same_answer(monkeypatch):
-    monkeypatch.setattr("vcwork.search.exact.BLOCK", 16)
-    rng = np.random.default_rng(4)
-    vectors, queries = rng.standard_normal((2, 100, 8)).astype(np.float32)
-    rows = Rows(8)
-    for n in (1, 1, 1, 5, 30, 40, 22):
-        rows.append(vectors[len(rows) : len(rows) + n])
-    assert len(rows) == 100 and max(map(len, rows._blocks)) <= 40 and len(rows._blocks) < 7
-    order = rng.permutation(100)
-    assert np.array_equal(rows.take(order), vectors[order])
-    assert np.array_equal(np.concatenate([block for _, block in rows.scan(33)]), vectors[33:])
-    alive = rng.random(100) < 0.7
-    scores = np.where(alive[20:], queries.astype(np.float64) @ vectors[20:].T.astype(np.float64), -np.inf)
-    found, places = exact(rows, queries, 7, alive, 20)
-    assert np.array_equal(places, np.argsort(-scores, axis=1)[:, :7] + 20)
-    assert np.array_equal(found, [products(np.tile(q, (7, 1)), vectors[p]) for q, p in zip(queries, places)])  # noqa: B905
-    found, places = exact(rows, queries, 90, alive)
-    assert ((places >= 0).sum(1) == alive.sum()).all() and np.isneginf(found[places < 0]).all()
-
-
 def test_more_answers_than_items_and_an_empty_index(index):
     assert len(index.query(np.ones(16), 999)[0]) == 200
     for kind in ("flat", "ivf", "pq", "hnsw"):
-        assert VideoIndex(16, settings=kind).query(np.ones((2, 16)), 3) == [[], []]
-        emptied = VideoIndex(16, settings=kind)
+        assert VideoIndex(16, kind=kind).query(np.ones((2, 16)), 3) == [[], []]
+        emptied = VideoIndex(16, kind=kind)
         emptied.add(np.ones((2, 16)), ["a", "b"])
         emptied.delete(["a", "b"])
         assert emptied.query(np.ones(16)) == [[]] and len(emptied.vectors) == 0
-    VideoIndex(16, settings="hnsw").rebuild()
+    VideoIndex(16, kind="hnsw").rebuild()
+
+
+def test_items_added_one_by_one_and_many_at_once_give_the_same_answer():
+    rng = np.random.default_rng(4)
+    vectors, queries = rng.standard_normal((2, 100, 8)).astype(np.float32)
+    index, first = VideoIndex(8), 0
+    for n in (1, 1, 1, 5, 30, 40, 22):
+        index.add(vectors[first : first + n], ids_of(100)[first : first + n])
+        first += n
+    assert index.query(queries, 90) == VideoIndex.build(vectors, ids_of(100)).query(queries, 90)
 
 
 def test_add_and_delete_equal_a_fresh_index(index, vectors):
@@ -187,41 +169,17 @@ def test_bad_input_is_named_and_changes_nothing(index, vectors):
     assert len(index) == 200 and "new" not in index and np.array_equal(index.vectors, vectors)
 
 
-def test_lengths_count_or_are_scaled_to_one(vectors):
-    queries = 3 * np.random.default_rng(5).standard_normal((9, 16)).astype(np.float32)
-    long = vectors * np.linspace(0.1, 10, 200, dtype=np.float32)[:, None]
-    cosines = VideoIndex.build(long, ids_of(200), settings=IndexSettings(unit=True)).query(queries, 5)
-    direction = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    scores = direction @ queries.T / np.linalg.norm(queries, axis=1)
-    assert answers(cosines) == [[f"v{i}" for i in np.argsort(-s)[:5]] for s in scores.T]
-    assert [hits[0].score for hits in cosines] == pytest.approx(scores.max(0), rel=1e-5)
-    assert answers(cosines) != answers(VideoIndex.build(long, ids_of(200)).query(queries, 5))
-    with pytest.raises(VcworkError, match="vectors row 1 is zero and has no direction"):
-        VideoIndex.build(np.array([[1.0, 0], [0, 0]]), ["a", "b"], settings=IndexSettings(unit=True))
-
-
-def test_float16_rounds_once_and_refuses_what_it_cannot_hold(vectors):
-    index = VideoIndex.build(vectors, ids_of(200), settings=IndexSettings(dtype="float16"))
-    assert np.array_equal(index.vectors, vectors.astype(np.float16).astype(np.float32))
-    hit = index.query(vectors[7], 1)[0][0]
-    assert hit.score == pytest.approx(float(vectors[7].astype(np.float16).astype(np.float64) @ vectors[7]), rel=1e-6)
-    with pytest.raises(VcworkError, match=r"within float16's ±65504, got 70000; use float32"):
-        index.add(np.full((1, 16), 7e4), ["big"])
-    assert len(index) == 200
-
-
 # ------------------------------------------------------------------------------------------------- approximate kinds
 
 
-@KINDS
-def test_every_kind_finds_most_of_the_exact_answers_with_the_exact_scores(name, many):
+@each_kind
+def test_every_kind_finds_most_of_the_exact_answers_with_the_exact_scores(kind, many):
     queries = clustered(100, 2)
     exact = VideoIndex.build(many, ids_of(MANY))
-    index = VideoIndex.build(many, ids_of(MANY), settings=SETTINGS[name])
-    assert index.covered == (0 if SETTINGS[name].kind == "flat" else MANY)
+    index = VideoIndex.build(many, ids_of(MANY), kind=kind)
+    assert index.covered == (0 if kind == "flat" else MANY)
     found = recall_of(exact, index, queries)
-    assert found.recall > 0.9 and found.each.shape == (100,)
-    assert found.recall == 1 or SETTINGS[name].kind != "flat"
+    assert found.mean() > 0.9 and found.shape == (100,) and (kind != "flat" or found.mean() == 1)
     known = {(q, h.id): h.score for q, hits in enumerate(exact.query(queries, 10)) for h in hits}
     shared = [(known[q, h.id], h.score) for q, hits in enumerate(index.query(queries, 10)) for h in hits
               if (q, h.id) in known]  # fmt: skip
@@ -230,67 +188,37 @@ def test_every_kind_finds_most_of_the_exact_answers_with_the_exact_scores(name, 
 
 def test_looking_everywhere_is_exact_and_looking_less_finds_less(many):
     queries, truth = clustered(100, 2), VideoIndex.build(many, ids_of(MANY))
-    for name in ("ivf", "ivf half"):
-        index = VideoIndex.build(many, ids_of(MANY), settings=SETTINGS[name])
-        assert answers(index.query(queries, 10, effort=index.built.nlist)) == answers(truth.query(queries, 10))
-        shares = [recall_of(truth, index, queries, effort=effort).recall for effort in (1, 2, index.built.nlist)]
-        assert shares[0] < shares[1] < shares[2] == 1
-    graph = VideoIndex.build(many, ids_of(MANY), settings=IndexSettings("hnsw", links=4, ef_build=8))
-    assert recall_of(truth, graph, queries, effort=2).recall < recall_of(truth, graph, queries, effort=500).recall
-    rough = VideoIndex.build(many, ids_of(MANY), settings=IndexSettings("pq", candidates=1))
-    assert recall_of(truth, rough, queries).recall < 0.8, "codes alone are rough, so candidates are scored again"
+    cells = VideoIndex.build(many, ids_of(MANY), kind="ivf")
+    assert answers(cells.query(queries, 10, effort=MANY)) == answers(truth.query(queries, 10))
+    shares = [recall_of(truth, cells, queries, effort=effort).mean() for effort in (1, 2, MANY)]
+    assert shares[0] < shares[1] < shares[2] == 1
 
 
-@KINDS
-def test_the_same_seed_gives_the_same_index(name, many, tmp_path):
-    settings = SETTINGS[name]
+@each_kind
+def test_the_same_vectors_give_the_same_index(kind, many, tmp_path):
     for folder in ("a", "b"):
-        VideoIndex.build(many, ids_of(MANY), settings=settings).save(tmp_path / folder)
+        VideoIndex.build(many, ids_of(MANY), kind=kind).save(tmp_path / folder)
     (a, b) = ({p.name[:5]: sha256_file(p) for p in (tmp_path / f).iterdir() if p.suffix != ".json"} for f in "ab")
-    assert a == b and len(a) == (2 if settings.kind == "flat" else 3)
-    other = VideoIndex.build(many, ids_of(MANY), settings=IndexSettings(**{**vars(settings), "seed": 7}))
-    other.save(tmp_path / "c")
-    c = {p.name[:5]: sha256_file(p) for p in (tmp_path / "c").iterdir() if p.suffix != ".json"}
-    assert (c == a) == (settings.kind == "flat")
+    assert a == b and len(a) == (2 if kind == "flat" else 3)
 
 
 def test_too_few_vectors_are_refused_with_what_would_do(vectors):
-    for settings, message in (
-        (
-            IndexSettings("ivf", nlist=9),
-            r"at least 351 vectors to train 9 cells, got 200; use fewer cells, or .* 'flat'",
-        ),
-        (IndexSettings("pq"), "at least 624 vectors to train codes of 4 bits, got 200"),
-        (IndexSettings("pq", bits=8), "at least 9984 vectors to train codes of 8 bits, got 200"),
-    ):
-        with pytest.raises(VcworkError, match=message):
-            VideoIndex.build(vectors, ids_of(200), settings=settings)
-    with pytest.raises(VcworkError, match="at least 78 vectors to train 2 cells, got 50"):
-        VideoIndex.build(vectors[:50], ids_of(50), settings="ivf")
-    with pytest.raises(VcworkError, match="parts that divide 32 numbers, got 5"):
-        VideoIndex.build(clustered(700), ids_of(700), settings=IndexSettings("pq", parts=5))
-    assert VideoIndex.build(vectors[:3], ids_of(3), settings="hnsw").query(vectors[1], 1)[0][0].id == "v1"
+    for kind, n, least in (("ivf", 77, 78), ("pq", 200, 624)):
+        with pytest.raises(VcworkError, match=f"at least {least} vectors to train on, got {n}; use 'flat'"):
+            VideoIndex.build(vectors[:n], ids_of(n), kind=kind)
+    for kind, n in (("ivf", 78), ("hnsw", 3)):
+        assert VideoIndex.build(vectors[:n], ids_of(n), kind=kind).covered == n
+    with pytest.raises(VcworkError, match="expected kind in"):
+        VideoIndex(4, kind="lsh")
 
 
-def test_settings_are_chosen_by_size_and_wrong_ones_refused():
-    sizes = {n: IndexSettings("ivf").fit(n, 512) for n in (78, 10_000, 1_000_000)}
-    assert [s.nlist for s in sizes.values()] == [2, 200, 2000]
-    assert [s.nprobe for s in sizes.values()] == [2, 8, 62]
-    small, large = (IndexSettings("pq").fit(n, 512) for n in (2000, 10_000))
-    assert (large.parts, large.bits, large.candidates) == (64, 8, 20) and small.bits == 5
-    assert IndexSettings("pq").fit(10_000, 15).parts == 1 and IndexSettings("pq").fit(10_000, 100).parts == 10
-    for wrong in ({"kind": "lsh"}, {"dtype": "int8"}, {"nlist": -1}, {"bits": 12}, {"links": 1}, {"rebuild_share": 0}):
-        with pytest.raises(VcworkError, match="expected"):
-            IndexSettings(**wrong)
-
-
-@KINDS
-def test_deleted_items_never_come_back_and_their_ids_start_anew(name, many):
-    index = VideoIndex.build(many, ids_of(MANY), [{"age": "old"}] * MANY, settings=SETTINGS[name])
+@each_kind
+def test_deleted_items_never_come_back_and_their_ids_start_anew(kind, many):
+    index = VideoIndex.build(many, ids_of(MANY), [{"age": "old"}] * MANY, kind=kind)
     queries = many[:50]
     gone = sorted({id for hits in answers(index.query(queries, 3)) for id in hits})
     index.delete(gone)
-    assert index.covered == (0 if SETTINGS[name].kind == "flat" else MANY), "few changes do not build it again"
+    assert index.covered == (0 if kind == "flat" else MANY), "few changes do not build it again"
     assert not {id for hits in answers(index.query(queries, 20)) for id in hits} & set(gone)
     assert all(len(hits) == 20 for hits in index.query(queries, 20))
     index.add(-many[:1], [gone[0]], [{"age": "new"}])
@@ -301,13 +229,13 @@ def test_deleted_items_never_come_back_and_their_ids_start_anew(name, many):
         index.delete([gone[1]])
 
 
-@KINDS
-def test_any_order_of_changes_equals_brute_force(name, tmp_path):
+@each_kind
+def test_any_order_of_changes_equals_brute_force(kind, tmp_path):
     """Adding, deleting, saving, opening, building anew, at random, beside a dictionary."""
     rng = np.random.default_rng(6)
     everything, queries = clustered(2400), clustered(12, 3)
     model = dict(zip(ids_of(1200), everything[:1200], strict=True))
-    index = VideoIndex.build(everything[:1200], ids_of(1200), settings=SETTINGS[name])
+    index = VideoIndex.build(everything[:1200], ids_of(1200), kind=kind)
     next_row = 1200
     for step in range(14):
         if step % 5 == 4:
@@ -326,7 +254,7 @@ def test_any_order_of_changes_equals_brute_force(name, tmp_path):
         assert index.ids == list(model) and np.array_equal(index.vectors, np.array([*model.values()]))
         expected, found = brute(model, queries, 10), index.query(queries, 10, effort=1000)
         shared = [len(set(a) & set(b)) for a, b in zip(expected, answers(found), strict=True)]
-        assert np.mean(shared) > (9.3 if SETTINGS[name].kind in ("pq", "hnsw") else 9.9)
+        assert np.mean(shared) > (9.3 if kind in ("pq", "hnsw") else 9.9)
         for query, hits in zip(queries, found, strict=True):
             assert [h.score for h in hits] == pytest.approx([model[h.id] @ query for h in hits], rel=1e-5)
             assert len({h.id for h in hits}) == 10 and [h.score for h in hits] == sorted(h.score for h in hits)[::-1]
@@ -334,7 +262,7 @@ def test_any_order_of_changes_equals_brute_force(name, tmp_path):
 
 @pytest.mark.parametrize("kind", ["ivf", "pq", "hnsw"])
 def test_it_is_built_again_when_much_has_changed_and_exact_when_little_is_left(kind, many):
-    index = VideoIndex.build(many[:1000], ids_of(1000), settings=kind)
+    index = VideoIndex.build(many[:1000], ids_of(1000), kind=kind)
     index.add(many[1000:1100], [f"w{i}" for i in range(100)])
     index.query(many[0])
     assert index.covered == 1000, "a tenth is not more than a tenth"
@@ -348,11 +276,11 @@ def test_it_is_built_again_when_much_has_changed_and_exact_when_little_is_left(k
 
 
 def test_an_index_filled_bit_by_bit_is_built_at_the_first_question(many):
-    index = VideoIndex(WIDTH, settings="ivf")
+    index = VideoIndex(WIDTH, kind="ivf")
     for i in range(0, MANY, 500):
         index.add(many[i : i + 500], ids_of(MANY)[i : i + 500])
     assert index.covered == 0
-    whole = VideoIndex.build(many, ids_of(MANY), settings="ivf")
+    whole = VideoIndex.build(many, ids_of(MANY), kind="ivf")
     assert index.query(many[:20], 5) == whole.query(many[:20], 5) and index.covered == MANY
 
 
@@ -369,55 +297,46 @@ def test_the_callers_array_may_change_afterwards(vectors):
 def test_recall_counts_what_is_as_good_as_the_exact_answers():
     line = np.array([[4.0], [3], [2], [1]])
     whole, some = VideoIndex.build(line, list("abcd")), VideoIndex.build(line, list("abcd"))
-    assert recall_of(whole, some, np.ones((2, 1)), 2).recall == 1
+    assert recall_of(whole, some, np.ones((2, 1)), 2).tolist() == [1, 1]
     some.query = lambda queries, k, effort: [[Hit(1, 4, "a"), Hit(2, 2, "c")], [Hit(1, 3, "b")]]
-    found = recall_of(whole, some, np.ones((2, 1)), 2, ["b", ["c", "b"]])
-    assert found.each.tolist() == [0.5, 0.5] and (found.exact_R, found.approximate_R) == (1.0, 0.5)
+    assert recall_of(whole, some, np.ones((2, 1)), 2).tolist() == [0.5, 0.5]
+    lists = some.query(None, 2, 0)
+    assert right_share(lists, [["b"], ["c", "b"]]) == 0.5 == right_share(lists, [["c"], ["a"]])
     same = VideoIndex.build(np.ones((9, 2)), list("abcdefghi"))
     other = VideoIndex.build(np.ones((9, 2)), list("ihgfedcba"))
-    assert recall_of(same, other, np.ones((1, 2)), 3).recall == 1, "of equal items any will do"
-    with pytest.raises(VcworkError, match="two indexes of the same items"):
+    assert recall_of(same, other, np.ones((1, 2)), 3).tolist() == [1], "of equal items any will do"
+    with pytest.raises(VcworkError, match="an exact index and one of its 4 items"):
         recall_of(whole, same, np.ones((1, 1)))
-    with pytest.raises(VcworkError, match="a truth for each of 2 queries, got 1"):
-        recall_of(whole, whole, np.ones((2, 1)), 1, ["a"])
-    with pytest.raises(VcworkError, match=r"query 1: none of its right items is in the index, got \['z'\]"):
-        recall_of(whole, whole, np.ones((2, 1)), 1, ["a", "z"])
-
-
-def test_recall_wants_an_exact_index_first(many):
-    index = VideoIndex.build(many, ids_of(MANY), settings="ivf")
-    with pytest.raises(VcworkError, match="expected an exact index to compare with, got one of kind 'ivf'"):
-        recall_of(index, index, many[:2])
 
 
 # ------------------------------------------------------------------------------------------------- MaxSim, overlap
 
 
-@KINDS
-def test_maxsim_is_the_maximum_over_a_videos_vectors(name, many):
+@each_kind
+def test_maxsim_is_the_maximum_over_a_videos_vectors(kind, many):
     owner = np.random.default_rng(7).zipf(1.5, MANY).clip(max=300)  # one video holds a third of everything
     items = [{"video": f"m{o}", "start_s": i} for i, o in enumerate(owner)]
-    index = VideoIndex.build(many, ids_of(MANY), items, settings=SETTINGS[name])
+    index = VideoIndex.build(many, ids_of(MANY), items, kind=kind)
     queries = clustered(8, 9)
     scores, videos = queries @ many.T, np.unique(owner)
     best = np.array([[row[owner == v].max() for v in videos] for row in scores])
-    for row, hits, raw in zip(best, index.query_videos(queries, 6, effort=500), scores, strict=True):
+    for row, hits, raw in zip(best, index.query_videos(queries, 6), scores, strict=True):
         expected = [f"m{videos[i]}" for i in np.argsort(-row)[:6]]
         found = [hit.metadata["video"] for hit in hits]
-        assert found == expected or (SETTINGS[name].kind in ("pq", "hnsw") and len(set(found) & set(expected)) >= 5)
+        assert found == expected or (kind != "flat" and len(set(found) & set(expected)) >= 5)
         assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5, 6]
         assert [hit.score for hit in hits] == pytest.approx([raw[int(hit.id[1:])] for hit in hits], rel=1e-5)
-    everybody = index.query_videos(queries[:1], 10_000, effort=MANY)[0]
-    assert len(everybody) == len(videos) or SETTINGS[name].kind == "hnsw"  # a graph does not reach everybody
-    with pytest.raises(VcworkError, match="expected 'film' in its metadata"):
-        index.query_videos(queries, 2, by="film")
+    if kind == "flat":
+        assert len(index.query_videos(queries[:1], 10_000)[0]) == len(videos)
+    with pytest.raises(VcworkError, match="expected 'video' in its metadata"):
+        VideoIndex.build(many[:3], list("abc")).query_videos(queries, 2)
 
 
 def test_maxsim_keeps_what_the_deeper_search_found():
     index = VideoIndex.build(np.arange(12.0)[:, None], list("abcdefghijkl"))
     shallow = [Hit(i + 1, 5.0 - i, str(i), {"video": "x"}) for i in range(4)]
     deep = [Hit(1, 9.0, "better", {"video": "x"}), *shallow, Hit(6, 1.0, "other", {"video": "y"})]
-    index.query = lambda vectors, k, effort: [shallow if k < 12 else deep]  # an approximate index may do so
+    index.query = lambda vectors, k: [shallow if k < 12 else deep]  # an approximate index may do so
     (hits,) = index.query_videos(np.ones((1, 1)), 2)
     assert [(h.rank, h.id) for h in hits] == [(1, "better"), (2, "other")]
 
@@ -434,23 +353,19 @@ def test_overlapping_hits_of_one_moment_are_one_hit():
 # ------------------------------------------------------------------------------------------------- on disk
 
 
-@KINDS
-def test_save_and_open(name, many, tmp_path):
+@each_kind
+def test_save_and_open(kind, many, tmp_path):
     stored = [{"video": f"ü{i % 7}", "start_s": i} for i in range(MANY)]
-    index = VideoIndex.build(many, ids_of(MANY), stored, "enc-1", SETTINGS[name])
+    index = VideoIndex.build(many, ids_of(MANY), stored, "enc-1", kind)
     index.delete(["v3", "v7"])
     index.add(many[:1], ["later"])
     index.save(tmp_path)
-    for again in (VideoIndex.open(tmp_path, encoder="enc-1"), VideoIndex.open(tmp_path, verify=False)):
-        assert again.query(many[:50], 5) == index.query(many[:50], 5)
-        assert (again.ids, again.metadata, again.encoder) == (index.ids, index.metadata, "enc-1")
-        assert (again.settings, again.built, again.covered) == (index.settings, index.built, index.covered)
-        assert np.array_equal(again.vectors, index.vectors)
-        assert isinstance(again._rows._blocks[0], np.memmap), "big vectors are mapped, not read"
-    suffixes = {".npy", ".jsonl", ".json"} | ({".faiss"} if SETTINGS[name].kind != "flat" else set())
+    again = VideoIndex.open(tmp_path, encoder="enc-1")
+    assert again.query(many[:50], 5) == index.query(many[:50], 5)
+    assert (again.ids, again.metadata, again.encoder) == (index.ids, index.metadata, "enc-1")
+    assert (again.kind, again.covered) == (kind, index.covered) and np.array_equal(again.vectors, index.vectors)
+    suffixes = {".npy", ".jsonl", ".json"} | ({".faiss"} if kind != "flat" else set())
     assert {p.suffix for p in tmp_path.iterdir()} == suffixes
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    assert manifest["settings"]["unit"] is False and manifest["built"]["kind"] == SETTINGS[name].kind
     again.save(tmp_path)  # over the files it is mapped from
     assert VideoIndex.open(tmp_path).query(many[:50], 5) == index.query(many[:50], 5)
 
@@ -477,7 +392,7 @@ from vcwork.search.index import VideoIndex
 
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 vectors = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
-VideoIndex.build(vectors, [f"v{i}" for i in range(300)], encoder="enc", settings=kind).save(folder)
+VideoIndex.build(vectors, [f"v{i}" for i in range(300)], encoder="enc", kind=kind).save(folder)
 
 class Mortal:  # an open file that dies before or halfway through the write whose turn has come
     def __init__(self, file): self.file = file
@@ -556,7 +471,7 @@ def test_a_kill_at_any_moment_of_saving_leaves_a_whole_index(kind, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     kills, old, new, files = map(int, done.stdout.split())
-    assert old > 20 and new > 2 and kills == old + new, "kills on both sides of the moment the manifest is replaced"
+    assert old > 10 and new > 2 and kills == old + new, "kills on both sides of the moment the manifest is replaced"
     assert files == (3 if kind == "flat" else 4), "what the kills left is cleaned by the next save"
 
 
@@ -577,7 +492,7 @@ def test_a_full_disk_while_saving_keeps_the_old_index(index, tmp_path, monkeypat
 
 
 def test_a_full_disk_within_faiss_is_named(many, tmp_path, monkeypatch):
-    index = VideoIndex.build(many[:1000], ids_of(1000), settings="hnsw")
+    index = VideoIndex.build(many[:1000], ids_of(1000), kind="hnsw")
     index.save(tmp_path)
 
     def full(data):
@@ -604,9 +519,9 @@ def rewrite(folder, **changes) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest | {"digest": sha256_json(manifest)}))
 
 
-@KINDS
-def test_a_changed_byte_anywhere_is_refused(name, many, tmp_path):
-    VideoIndex.build(many, ids_of(MANY), settings=SETTINGS[name]).save(tmp_path)
+@each_kind
+def test_a_changed_byte_anywhere_is_refused(kind, many, tmp_path):
+    VideoIndex.build(many, ids_of(MANY), kind=kind).save(tmp_path)
     for path in sorted(tmp_path.iterdir()):
         good = path.read_bytes()
         for at in (0, len(good) // 2, len(good) - 1):
@@ -616,13 +531,6 @@ def test_a_changed_byte_anywhere_is_refused(name, many, tmp_path):
             with pytest.raises(VcworkError, match=path.name[:5]):
                 VideoIndex.open(tmp_path)
             assert not json_blind
-            if path.suffix == ".faiss":
-                with pytest.raises(VcworkError, match=r"index-.*sha256 differs"):
-                    VideoIndex.open(tmp_path, verify=False)
-        path.write_bytes(good[:-1])
-        if path.name != "manifest.json":
-            with pytest.raises(VcworkError, match=r"missing, or not the file of manifest.json"):
-                VideoIndex.open(tmp_path, verify=False)
         path.write_bytes(good)
     assert len(VideoIndex.open(tmp_path)) == MANY
 
@@ -646,9 +554,8 @@ def test_wrong_and_foreign_indexes_are_refused(index, tmp_path):
         ({"files": {}}, "of the same names"),
         ({"dimension": 5}, "expected vectors"),
         ({"places": 199}, "expected vectors"),
-        ({"settings": manifest["settings"] | {"dtype": "float16"}}, "expected vectors"),
-        ({"settings": manifest["settings"] | {"kind": "magic"}}, "expected kind in"),
-        ({"settings": manifest["settings"] | {"colour": "red"}}, "settings of another version"),
+        ({"settings": manifest["settings"] | {"dtype": "float16"}}, "settings of another version"),
+        ({"settings": {"kind": "magic"}}, "expected kind in"),
     ):
         rewrite(tmp_path, **change)
         with pytest.raises(VcworkError, match=message):
@@ -666,7 +573,7 @@ def test_wrong_and_foreign_indexes_are_refused(index, tmp_path):
 def test_files_of_two_indexes_are_never_mixed(many, tmp_path):
     """A forged manifest whose digests fit files that do not belong together."""
     for kind, n in (("ivf", 1000), ("hnsw", 1000), ("ivf", 999)):
-        VideoIndex.build(many[:n], ids_of(n), settings=kind).save(tmp_path / f"{kind}{n}")
+        VideoIndex.build(many[:n], ids_of(n), kind=kind).save(tmp_path / f"{kind}{n}")
     home = tmp_path / "ivf1000"
     manifest = json.loads((home / "manifest.json").read_text())
     mine = home / manifest["files"]["index"]

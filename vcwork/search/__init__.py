@@ -18,7 +18,6 @@ _WHERE = {
     "right_items": "library",
     "window_library": "library",
     "kinds_table": "quality",
-    "recall_of": "quality",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)
 

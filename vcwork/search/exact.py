@@ -6,7 +6,7 @@ is in the batch), and whatever could be among the best is computed again pair by
 batch, and of equal scores the earlier place wins.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +19,35 @@ BLOCK = 1 << 15  # rows looked at together: 64 MB at width 512
 PAIRS = 1 << 13  # pairs multiplied together: twice 16 MB at width 512
 _QUERIES = 256
 
+Pairs = tuple[np.ndarray, np.ndarray, np.ndarray]  # (P,) each: place of the query, score, place of the row
+
 
 class Rows:
-    """Vectors (N, D) in the order of adding, as float32 or float16; the first block may be a memory map.
+    """Vectors (N, D) float32 in the order of adding; the first block may be a memory map.
 
     `longest` is the length of the longest one, from which the rounding of a dot product is bounded.
     """
 
-    def __init__(self, dimension: int, dtype: str = "float32") -> None:
-        self.dimension, self.dtype, self.longest = dimension, np.dtype(dtype), 0.0
+    def __init__(self, dimension: int) -> None:
+        self.dimension, self.longest = dimension, 0.0
         self._blocks: list[np.ndarray] = []
         self._mapped = 0  # blocks that are never joined with others
 
     @classmethod
-    def read(cls, path: Path, shape: tuple[int, int], dtype: str) -> "Rows":
+    def read(cls, path: Path, shape: tuple[int, int]) -> "Rows":
         """Rows as `write` wrote them, memory-mapped; VcworkError for another shape or type, or anything pickled."""
-        rows = cls(shape[1], dtype)
+        rows = cls(shape[1])
         if not shape[0]:
             return rows
         base = load_npy(path, mmap=True)
-        if base.shape != shape or base.dtype != rows.dtype:
-            raise VcworkError(f"{path}: expected vectors {shape} {dtype}, got {base.shape} {base.dtype}")
+        if base.shape != shape or base.dtype != np.float32:
+            raise VcworkError(f"{path}: expected vectors {shape} float32, got {base.shape} {base.dtype}")
         rows._blocks, rows._mapped = [base], 1
         return rows
 
     def write(self, file: Any) -> None:
         """As one .npy, block by block."""
-        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (len(self), self.dimension)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(self), self.dimension)}
         np.lib.format.write_array_header_1_0(file, header)
         for block in self._blocks:
             for at in range(0, len(block), BLOCK):
@@ -55,13 +57,9 @@ class Rows:
         return sum(map(len, self._blocks))
 
     def append(self, vectors: np.ndarray) -> None:
-        """Add float32 vectors (n, D); VcworkError where one does not fit into float16. Adding one by one is cheap."""
-        with np.errstate(over="ignore"):
-            new = vectors.astype(self.dtype)  # a copy: later changes of the caller's array must not count
-        if self.dtype == np.float16 and not np.isfinite(new).all():
-            raise VcworkError(f"expected numbers within float16's ±65504, got {np.abs(vectors).max():g}; use float32")
-        lengths = np.linalg.norm(new.astype(np.float32), axis=1)
-        self.longest = max(self.longest, float(lengths.max(initial=0)))
+        """Add float32 vectors (n, D). Adding one by one is cheap."""
+        new = vectors.copy()  # later changes of the caller's array must not count
+        self.longest = max(self.longest, float(np.linalg.norm(new, axis=1).max(initial=0)))
         self._push(new)
 
     def extend(self, other: "Rows") -> None:
@@ -72,7 +70,7 @@ class Rows:
 
     def kept(self, alive: np.ndarray) -> "Rows":
         """The rows where `alive` (N,) as new ones."""
-        rows, places = Rows(self.dimension, self.dtype.name), np.flatnonzero(alive)
+        rows, places = Rows(self.dimension), np.flatnonzero(alive)
         for at in range(0, len(places), BLOCK):
             rows.append(self.take(places[at : at + BLOCK]))
         return rows
@@ -80,12 +78,11 @@ class Rows:
     def _push(self, block: np.ndarray) -> None:
         """Behind the others; small neighbours are joined as long as the last is the larger, so seldom."""
         self._blocks.append(block)
-        while len(self._blocks) > self._mapped + 1 and self._joins(*map(len, self._blocks[-2:])):
+        while len(self._blocks) > self._mapped + 1:
+            before, last = map(len, self._blocks[-2:])
+            if before > last or before + last > BLOCK:
+                break
             self._blocks[-2:] = [np.concatenate(self._blocks[-2:])]
-
-    @staticmethod
-    def _joins(before: int, last: int) -> bool:
-        return before <= last and before + last <= BLOCK
 
     def take(self, places: np.ndarray) -> np.ndarray:
         """The vectors at `places` (n,) -> (n, D) float32."""
@@ -130,10 +127,8 @@ def _exact(rows: Rows, queries: np.ndarray, k: int, alive: np.ndarray, first: in
         if len(block) > k and not np.isfinite(floor).all():
             floor = np.maximum(floor, np.partition(scores, -k, axis=1)[:, -k, None])
         query, row = np.nonzero((scores >= floor - doubt) & live)
-        found = np.concatenate([
-            products(queries[query[i : i + PAIRS]], block[row[i : i + PAIRS]]) for i in range(0, len(row), PAIRS)
-        ]) if len(row) else np.empty(0, np.float32)  # fmt: skip
-        best = _merged(best, query, found, row + start)
+        query, found, row = pairs_of(queries, query, block.__getitem__, row)
+        best = merged(best, (query, found, row + start))
     return best
 
 
@@ -142,19 +137,20 @@ def products(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.einsum("pd,pd->p", left, right)
 
 
-def _merged(best: tuple, query: np.ndarray, scores: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The best lists (Q, k) with pairs (P,) sorted in."""
-    many, k = best[0].shape
+def pairs_of(
+    queries: np.ndarray, query: np.ndarray, take: Callable[[np.ndarray], np.ndarray], places: np.ndarray
+) -> Pairs:
+    """Queries of these numbers (P,) with the rows that `take` gives for places (P,), some at a time, scored."""
+    parts = [products(queries[query[i : i + PAIRS]], take(places[i : i + PAIRS])) for i in range(0, len(query), PAIRS)]
+    return query, np.concatenate([np.empty(0, np.float32), *parts]), places
+
+
+def merged(best: tuple[np.ndarray, np.ndarray], pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """The best lists, scores and places (Q, k), with pairs sorted in: best first, of equals the earlier place."""
+    (many, k), (query, scores, places) = best[0].shape, pairs
     query = np.concatenate([np.repeat(np.arange(many), k), query])
     scores, places = np.concatenate([best[0].ravel(), scores]), np.concatenate([best[1].ravel(), places])
     order = np.lexsort((places, -scores, query))
     within = np.arange(len(order)) - np.searchsorted(query[order], np.arange(many))[query[order]]
     order = order[within < k]  # k of each query, since the lists were full
     return scores[order].reshape(many, k), places[order].reshape(many, k)
-
-
-def join(parts: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Several (scores, places), each (Q, m), as the k best of all: best first, of equals the earlier place."""
-    scores, places = (np.concatenate(arrays, axis=1) for arrays in zip(*parts, strict=True))
-    order = np.lexsort((places, -scores), axis=1)[:, :k]
-    return np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)

@@ -1,33 +1,34 @@
 """A vector database: build, add, delete, query, save, open; exact or approximate by one setting.
 
-`VideoIndex` is exact unless `settings` names another kind (`approximate`: ivf, pq, hnsw). Scores are raw dot products,
-as VideoCLIP uses them, or cosines with `unit`; the manifest says which. Items live in places that are never given to
-another item: an added one gets a new place, a deleted one's place is passed over in every kind. What was added since
-an approximate index was built is compared exactly; once more than `rebuild_share` of it has changed, the next query or
-save builds it again. Nothing is ever pickled, and vectors are memory-mapped when opened.
+`VideoIndex` is exact unless `kind` names another (`approximate`: ivf, pq, hnsw). Scores are raw dot products, as
+VideoCLIP uses them. Items live in places that are never given to another item: an added one gets a new place, a
+deleted one's place is passed over in every kind. What was added since an approximate index was built is compared
+exactly; once more than `REBUILD_SHARE` of it has changed, the next query or save builds it again. Nothing is ever
+pickled, and vectors are memory-mapped when opened.
 Known gaps: ids and metadata are held as text in memory (some 200 bytes an item); of an approximate index a deleted
 item's vector stays on disk until the index is built again.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.sealed import Kind, check, open_sealed, write_sealed
+from vcwork.base.sealed import Kind, open_sealed, write_sealed
 from vcwork.measure.metrics import check_scores
 from vcwork.search import approximate
-from vcwork.search.approximate import IndexSettings
-from vcwork.search.exact import BLOCK, Rows, exact, join, products
+from vcwork.search.exact import BLOCK, Rows, exact, merged, products
+
+REBUILD_SHARE = 0.1  # changed items, as a share of those in an approximate index
 
 INDEX = Kind(
     "index", "vcwork-index-2", make="build it, or save it again",
     fields={"dimension": int, "count": int, "places": int, "covered": int, "longest": float, "encoder": str,
-            "settings": dict, "built": dict},
+            "settings": dict},
     files={"vectors": ".npy", "entries": ".jsonl", "index": ".faiss"},
 )  # fmt: skip
 
@@ -66,18 +67,16 @@ def without_overlap(hits: Sequence[Hit], top: int = 5) -> list[Hit]:
 class VideoIndex:
     """Vectors (N, D) with ids and metadata; `encoder` is the digest of what made them, checked when opened.
 
-    `built` are the settings the approximate index was built with, `covered` how many places it knows; both are those of
-    an exact index, `settings` and 0, while there is none.
+    `ann` is faiss's approximate index, None while there is none.
     """
 
-    def __init__(self, dimension: int, encoder: str = "", settings: IndexSettings | str = "flat") -> None:
-        self.settings = IndexSettings(settings) if isinstance(settings, str) else settings
-        self.dimension, self.encoder = dimension, encoder
-        self._rows = Rows(dimension, self.settings.dtype)
+    def __init__(self, dimension: int, encoder: str = "", kind: str = "flat") -> None:
+        self.dimension, self.encoder, self.kind = dimension, encoder, approximate.check_kind(kind)
+        self._rows = Rows(dimension)
         self._lines: list[str | None] = []  # '["id", {metadata}]' by place, None where deleted
         self._place: dict[str, int] = {}
         self._alive = np.ones(0, dtype=bool)
-        self._faiss, self.built = None, self.settings
+        self.ann = None
 
     @classmethod
     def build(
@@ -86,13 +85,13 @@ class VideoIndex:
         ids: Sequence[str],
         metadata: Sequence[dict[str, Any]] | None = None,
         encoder: str = "",
-        settings: IndexSettings | str = "flat",
+        kind: str = "flat",
     ) -> "VideoIndex":
         """An index of vectors (N, D), ids (N,) all different, metadata (N,) JSON-able dictionaries.
 
-        `settings`: a kind, or everything. Raises VcworkError where the vectors are too few to train that kind.
+        Raises VcworkError where the vectors are too few to train that kind.
         """
-        index = cls(check_scores(vectors[:1], "vectors").shape[1], encoder, settings)
+        index = cls(check_scores(vectors[:1], "vectors").shape[1], encoder, kind)
         index.add(vectors, ids, metadata)
         index.rebuild()
         return index
@@ -129,16 +128,15 @@ class VideoIndex:
 
     @property
     def covered(self) -> int:
-        """Places the approximate index knows; later ones are compared exactly."""
-        return self._faiss.ntotal if self._faiss is not None else 0
+        """Places the approximate index knows, 0 while there is none; later ones are compared exactly."""
+        return self.ann.ntotal if self.ann is not None else 0
 
     # --------------------------------------------------------------------------------------------- changing
 
     def add(self, vectors: np.ndarray, ids: Sequence[str], metadata: Sequence[dict[str, Any]] | None = None) -> None:
         """Add vectors (n, D), all or none.
 
-        Raises VcworkError on NaN or infinity, another width, an id already there, metadata that is no JSON, a zero
-        vector where lengths are scaled to 1, and numbers beyond float16 where that is what is stored.
+        Raises VcworkError on NaN or infinity, another width, an id already there, and metadata that is no JSON.
         """
         metadata = [{}] * len(ids) if metadata is None else metadata
         if not len(vectors) == len(ids) == len(metadata):
@@ -149,7 +147,7 @@ class VideoIndex:
             if id in self._place or id in new:
                 raise VcworkError(f"id {id!r} is in the index already; delete it first")
             new[id] = place
-        rows = Rows(self.dimension, self.settings.dtype)
+        rows = Rows(self.dimension)
         for first in range(0, len(vectors), BLOCK):
             rows.append(self._checked(vectors[first : first + BLOCK]))
         self._rows.extend(rows)
@@ -168,28 +166,26 @@ class VideoIndex:
 
         Raises VcworkError where they are too few for that (and leaves everything as it was).
         """
-        built = self.settings.fit(len(self), self.dimension)
-        self._faiss, self.built = None, built  # its memory first, then that of the deleted
+        approximate.check_trainable(self.kind, len(self))
+        self.ann = None  # its memory first, then that of the deleted
         if not self._alive.all():
             self._rows = self._rows.kept(self._alive)
             self._lines = [line for line in self._lines if line is not None]
             self._place = {id: place for place, id in enumerate(self._place)}
             self._alive = np.ones(len(self._rows), dtype=bool)
-        if self.settings.kind != "flat" and len(self):
-            self._faiss = approximate.train(self._rows, built)
+        if self.kind != "flat" and len(self):
+            self.ann = approximate.train(self.kind, self._rows)
 
     def _settle(self) -> None:
         """Build again where too much has changed; where too little is left for that, compare exactly."""
         known = self.covered or len(self._alive)
         changed = int((~self._alive[:known]).sum()) + len(self._alive) - known
-        if self.settings.kind != "flat" and self._faiss is None:
+        if self.kind != "flat" and self.ann is None:
             changed = len(self)
-        if changed <= self.settings.rebuild_share * known:
+        if changed <= REBUILD_SHARE * known:
             return
-        try:
-            self.settings.fit(len(self), self.dimension)
-        except VcworkError:
-            self._faiss, self.built = None, self.settings
+        if len(self) < approximate.LEAST.get(self.kind, 0):
+            self.ann = None
         else:
             self.rebuild()
 
@@ -203,11 +199,6 @@ class VideoIndex:
         vectors = np.ascontiguousarray(check_scores(vectors, name), dtype=np.float32)
         if vectors.shape[1] != self.dimension or not np.isfinite(vectors).all():
             raise VcworkError(f"expected finite {name} of width {self.dimension}, got shape {vectors.shape}")
-        if self.settings.unit:
-            lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-            if not lengths.all():
-                raise VcworkError(f"{name} row {int((lengths == 0).argmax())} is zero and has no direction")
-            vectors = (vectors / lengths).astype(np.float32)
         return vectors
 
     # --------------------------------------------------------------------------------------------- asking
@@ -216,7 +207,7 @@ class VideoIndex:
         """The k best items of each query, best first: (Q, D) or one (D,) -> Q lists of at most N hits.
 
         Of equal scores the item added first comes first. An approximate index may miss some, and find fewer than k;
-        `effort` is its nprobe or ef_search in place of the one built in.
+        `effort` is how many cells it looks into (ivf, pq) or nodes it keeps in view (hnsw); 0: `usual_effort`.
         """
         vectors = self._checked(np.atleast_2d(vectors), "query vectors")
         if k < 1 or effort < 0:
@@ -225,27 +216,27 @@ class VideoIndex:
             return [[] for _ in vectors]
         self._settle()
         k = min(k, len(self))
-        found = [exact(self._rows, vectors, k, self._alive, self.covered)]
-        if self._faiss is not None:
-            options = (k, self.built, self._alive, effort)
-            found.append(approximate.approximate(self._faiss, self._rows, vectors, *options))
-        scores, places = join(found, k)
+        best = exact(self._rows, vectors, k, self._alive, self.covered)
+        if self.ann is not None:
+            found = approximate.approximate(self.ann, self._rows, vectors, k, self._alive, effort)
+            best = merged(best, found)
+        scores, places = best
         return [self._hits(s[p >= 0], p[p >= 0]) for s, p in zip(scores, places, strict=True)]
 
-    def query_videos(self, vectors: np.ndarray, k: int = 10, by: str = "video", effort: int = 0) -> list[list[Hit]]:
+    def query_videos(self, vectors: np.ndarray, k: int = 10) -> list[list[Hit]]:
         """MaxSim: the k best videos, each by the best of its vectors: Q lists of hits, one hit a video.
 
-        A hit is the video's best item, so it also says where. Metadata needs `by`, the video an item belongs to.
+        A hit is the video's best item, so it also says where. Metadata needs `video`, which an item belongs to.
         """
         vectors, asked = np.atleast_2d(vectors), 4 * k
         best: list[dict[Any, Hit]] = [{} for _ in vectors]
         seen, todo = [0] * len(vectors), list(range(len(vectors)))
         while todo:
-            answers = self.query(vectors[todo], asked, effort)
+            answers = self.query(vectors[todo], asked)
             for q, hits in zip(list(todo), answers, strict=True):
                 best[q] = {}
                 for hit in hits:
-                    best[q].setdefault(_key(hit, by), hit)
+                    best[q].setdefault(_video(hit), hit)
                 if len(best[q]) >= k or asked >= len(self) or len(hits) == seen[q]:
                     todo.remove(q)
                 seen[q] = len(hits)
@@ -263,43 +254,37 @@ class VideoIndex:
         folder = Path(folder)
         self._settle()
         rows, lines = self._rows, self._lines
-        if self._faiss is None and not self._alive.all():  # nobody counts on the places of the deleted ones
+        if self.ann is None and not self._alive.all():  # nobody counts on the places of the deleted ones
             rows, lines = rows.kept(self._alive), [line for line in lines if line is not None]
         header = {"dimension": self.dimension, "count": len(self), "places": len(lines), "covered": self.covered}
-        header |= {"longest": float(rows.longest), "encoder": self.encoder}
-        header |= {"settings": asdict(self.settings), "built": asdict(self.built)}
+        header |= {"longest": float(rows.longest), "encoder": self.encoder, "settings": {"kind": self.kind}}
         writers = {"vectors": rows.write, "entries": lambda file: _write_lines(file, lines)}
-        if self._faiss is not None:
-            writers["index"] = lambda file: approximate.write_index(self._faiss, file)
+        if self.ann is not None:
+            writers["index"] = lambda file: approximate.write_index(self.ann, file)
         write_sealed(folder, INDEX, header, writers)
         return folder
 
     @classmethod
-    def open(cls, folder: str | Path, encoder: str | None = None, verify: bool = True) -> "VideoIndex":
+    def open(cls, folder: str | Path, encoder: str | None = None) -> "VideoIndex":
         """Read an index back, its vectors as a memory map.
 
-        `verify` compares every file's sha256, which reads them all; without it only that of a faiss index is, since
-        faiss trusts what it reads, and of the others the sizes. Raises VcworkError where the index is absent,
-        incomplete, altered, or another encoder's.
+        Raises VcworkError where the index is absent, incomplete, altered, another encoder's, or was built with a
+        setting that is no more (half precision, vectors scaled to length 1).
         """
         folder = Path(folder)
-        stored, files = open_sealed(folder, INDEX, verify)
+        stored, files = open_sealed(folder, INDEX)
         if encoder is not None and stored["encoder"] != encoder:
             came = stored["encoder"]
             raise VcworkError(f"{folder}: made by encoder {came!r}, asked for {encoder!r}; build it again")
-        try:
-            index = cls(stored["dimension"], stored["encoder"], IndexSettings(**stored["settings"]))
-            index.built = IndexSettings(**stored["built"])
-        except TypeError as error:
-            raise VcworkError(f"{folder}: settings of another version ({error}); build the index again") from None
-        index._rows = Rows.read(files["vectors"], (stored["places"], stored["dimension"]), index.settings.dtype)
+        settings = {"unit": False, "dtype": "float32"} | stored["settings"]
+        if settings["unit"] or settings["dtype"] != "float32":
+            raise VcworkError(f"{folder}: settings of another version (unit, dtype); build the index again")
+        index = cls(stored["dimension"], stored["encoder"], settings.get("kind", ""))
+        index._rows = Rows.read(files["vectors"], (stored["places"], stored["dimension"]))
         index._rows.longest = stored["longest"]
         index._read_lines(files["entries"], stored)
         if "index" in files:
-            if not verify:
-                check(files["index"], {"sha256": stored["sha256"]["index"]})
-            shape = (stored["covered"], stored["dimension"])
-            index._faiss = approximate.read_index(files["index"], index.built, *shape)
+            index.ann = approximate.read_index(files["index"], index.kind, stored["covered"], index.dimension)
         return index
 
     def _read_lines(self, path: Path, stored: dict[str, Any]) -> None:
@@ -316,10 +301,10 @@ class VideoIndex:
             raise VcworkError(f"{path}: expected (places, items) {expected}, got {got[0]} places, {got[1]} ids")
 
 
-def _key(hit: Hit, by: str) -> Any:
-    if by not in hit.metadata:
-        raise VcworkError(f"item {hit.id!r}: expected {by!r} in its metadata, got {sorted(hit.metadata)}")
-    return hit.metadata[by]
+def _video(hit: Hit) -> Any:
+    if "video" not in hit.metadata:
+        raise VcworkError(f"item {hit.id!r}: expected 'video' in its metadata, got {sorted(hit.metadata)}")
+    return hit.metadata["video"]
 
 
 def _line(id: str, metadata: dict[str, Any]) -> str:

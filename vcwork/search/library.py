@@ -18,7 +18,6 @@ from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Clip, Encoder, windows
 from vcwork.measure.result import text_table
-from vcwork.search.approximate import IndexSettings
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.tasks import moments
 from vcwork.tasks.cases import mean_vectors
@@ -40,15 +39,16 @@ def build_library(
     clips: FeatureStore | Mapping[str, Clip],
     per: str = "video",
     window_s: int = 8,
-    settings: IndexSettings | str = "flat",
+    kind: str = "flat",
 ) -> VideoIndex:
     """An index of videos, {id: features (T, W) or a file}: one vector a video, a window (half overlapping) or a second.
 
-    Metadata: `video`, `start_s`, `end_s`. Ids: the video's, or `video@start_s`. One video is in memory at a time.
+    kind: of index, see `approximate`. Metadata: `video`, `start_s`, `end_s`. Ids: the video's, or `video@start_s`. One
+    video is in memory at a time.
     """
     if per not in PER or window_s < 1:
         raise VcworkError(f"expected per in {PER} and window_s of at least 1, got {per!r} and {window_s}")
-    index = VideoIndex(encoder.model.config.embedding, encoder.digest, settings)
+    index = VideoIndex(encoder.model.config.embedding, encoder.digest, kind)
     for video in clips.ids if isinstance(clips, FeatureStore) else clips:
         add_video(index, encoder, video, clips[video], per, window_s)
     index.rebuild()
@@ -113,7 +113,7 @@ def hits_table(hits: Sequence[Hit], right: Sequence[str] | None = None) -> str:
 
 def ask(
     index: VideoIndex, encoder: Encoder, queries: Sequence[str] | Sequence[Clip], k: int = 10, by: str = "text",
-    videos: bool = False, effort: int = 0,
+    videos: bool = False,
 ) -> list[list[Hit]]:  # fmt: skip
     """The k best items for each sentence, or with by="video" for each clip (features (T, W) or a file).
 
@@ -123,7 +123,7 @@ def ask(
     if by not in ("text", "video"):
         raise VcworkError(f"expected by 'text' or 'video', got {by!r}")
     vectors = encode_text(encoder, queries) if by == "text" else encode_video(encoder, queries)  # (Q, D)
-    return index.query_videos(vectors, k, effort=effort) if videos else index.query(vectors, k, effort)
+    return index.query_videos(vectors, k) if videos else index.query(vectors, k)
 
 
 def seconds_scores(index: VideoIndex, query: np.ndarray, video: str) -> np.ndarray:
@@ -148,7 +148,6 @@ def find_moments(
     videos: int = 5,
     min_gap_s: float = 2.0,
     window_s: float | None = None,
-    effort: int = 0,
 ) -> list[Found]:
     """The best moments of the library for one query vector (D,), best first, none overlapping within a video.
 
@@ -156,7 +155,7 @@ def find_moments(
     second opens a moment, so with `videos` of at least `top` an exact index misses none.
     """
     found = []
-    for hit in index.query_videos(query, videos, effort=effort)[0]:
+    for hit in index.query_videos(query, videos)[0]:
         video = hit.metadata["video"]
         scores = seconds_scores(index, query, video)
         found += [Found(video, moment) for moment in moments.best_moments(scores, top, min_gap_s, window_s)]
