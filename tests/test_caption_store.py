@@ -14,6 +14,7 @@ from vcwork.data.howto100m.captions import (
     cut_tokens,
     open_caption_store,
     read_part,
+    said,
     vocabulary_hash,
 )
 
@@ -33,21 +34,17 @@ def tracks(n: int = 11, seed: int = 0) -> list[Track]:
 
 
 def same(a: Track, b: Track) -> bool:
-    return (
-        a.video_id == b.video_id
-        and a.tokens == b.tokens
-        and np.array_equal(a.start_s, b.start_s)
-        and np.array_equal(a.end_s, b.end_s)
-    )
+    times = np.array_equal(a.start_s, b.start_s) and np.array_equal(a.end_s, b.end_s)
+    return a.video_id == b.video_id and a.tokens == b.tokens and times
 
 
 def write(folder, rule, rows, failed=(), per_part=4096):
     """A store of these tracks, so many in a part."""
     writer = CaptionWriter(folder, rule)
-    for n, track in enumerate(rows):
-        if n and n % per_part == 0:
-            writer.flush()
-        writer.add(track.video_id, track.start_s, track.end_s, track.tokens)
+    for n in range(0, len(rows), per_part):
+        own = rows[n : n + per_part]
+        videos = [said(rule, track.video_id, track.start_s, track.end_s, track.tokens) for track in own]
+        writer.write([track.video_id for track in own], videos)
     return writer.finish(TOKENIZER, dict(failed))
 
 
@@ -59,19 +56,19 @@ def store(tmp_path):
 def test_what_goes_in_comes_out(store):
     assert len(store) == 11 and store.ids == [t.video_id for t in tracks()] and len(store.parts) == 3
     for track in tracks():
-        assert same(store[track.video_id], track) and store.clips(track.video_id) == len(track.tokens)
-    assert store["v3"].seconds == 0 and store.track("v3", 31).seconds == 31
-    assert store["v3"].start_s.dtype == np.float32 and isinstance(store["v3"].tokens[0], tuple)
+        assert same(store.track(track.video_id), track)
+    assert store.track("v3").seconds == 0 and store.track("v3", 31).seconds == 31
+    assert store.track("v3").start_s.dtype == np.float32 and isinstance(store.track("v3").tokens[0], tuple)
     assert "v3" in store and "gone" not in store
     with pytest.raises(VcworkError, match="no captions of video 'gone': no caption file"):
-        store["gone"]
+        store.track("gone")
     with pytest.raises(VcworkError, match="'x': not among its 11 videos"):
-        store["x"]
+        store.track("x")
 
 
 def test_one_video_touches_one_part(store):
     again = open_caption_store(store.folder)
-    again["v5"]
+    again.track("v5")
     assert list(again._maps) == [1] and isinstance(again._maps[1]["tokens"], np.memmap)
     assert again._maps[1]["tokens"].dtype == np.uint16, "a small vocabulary needs two bytes a token"
 
@@ -90,16 +87,10 @@ def test_digest_knows_content_and_order_but_not_parts(tmp_path, store):
 def test_large_vocabulary_is_stored_in_four_bytes(tmp_path):
     rule = CaptionRule("hash", 70_000)
     writer = CaptionWriter(tmp_path, rule)
-    writer.add("v", [0], [1], [[69_999, 3]])
-    stored = read_part(tmp_path, writer.flush())["tokens"]
+    stored = read_part(tmp_path, writer.write(["v"], [said(rule, "v", [0], [1], [[69_999, 3]])]))["tokens"]
     assert stored.tolist() == [69_999, 3] and stored.dtype == np.int32
     with pytest.raises(VcworkError, match=r"v: expected tokens below 70000, got 3\.\.70000"):
-        writer.add("v", [0], [1], [[3, 70_000]])
-    for times in ([0], []):
-        with pytest.raises(VcworkError, match="as many starts as ends"):
-            CaptionWriter(tmp_path, rule).add("v", times, [1], [[1], [2]])
-    with pytest.raises(VcworkError, match="v: expected captions"):
-        CaptionWriter(tmp_path, rule).add("v", [], [], [])
+        said(rule, "v", [0], [1], [[3, 70_000]])
 
 
 def test_tokenizer_comes_back_and_is_checked(store):
@@ -161,10 +152,3 @@ def test_refuses_other_manifests(store):
     path.write_text("[]")
     with pytest.raises(VcworkError, match="got 'list'"):
         open_caption_store(store.folder)
-
-
-def test_nothing_to_store(tmp_path):
-    with pytest.raises(VcworkError, match="no captions to store"):
-        write(tmp_path / "s", RULE, [])
-    with pytest.raises(VcworkError, match="whose vocabulary the rule names"):
-        write(tmp_path / "s", CaptionRule("other", 99), tracks())

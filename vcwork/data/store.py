@@ -176,60 +176,57 @@ def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
 
 
 class ShardWriter:
-    """Writes a store shard by shard, whole videos up to `shard_rows` rows each (one longer video alone).
+    """Writes a store shard by shard; `finish` writes the manifest, last.
 
-    `finish` writes the manifest, last. The digest is fed video by video, so it does not depend on the sharding.
+    The digest is fed video by video, so it does not depend on the sharding. `limit` rows of a shard are for whoever
+    deals the videos out (one longer video alone).
     """
 
     def __init__(self, folder: Path, contract: Contract, shard_rows: int = SHARD_ROWS) -> None:
-        self.folder, self.contract, self.shard_rows = folder, contract, shard_rows
+        self.folder, self.contract, self.limit = folder, contract, shard_rows
         self._digest = hashlib.sha256(contract.digest().encode())
         self._ids: list[str] = []
         self._lengths: list[int] = []
         self._shards: list[dict[str, Any]] = []
-        self._held: dict[str, np.ndarray] = {}  # of the next shard
-        self._rows = 0
 
-    def fits(self, array: np.ndarray) -> bool:
-        """Whether the next shard has room for these rows."""
-        return not self._held or self._rows + len(array) <= self.shard_rows
+    def size(self, array: np.ndarray | None) -> int:
+        """Rows of a video; none where it has no features."""
+        return 0 if array is None else len(array)
 
-    def add(self, id: str, array: np.ndarray) -> None:
-        """A video of the next shard, float16 (T, width)."""
-        self._held[id] = array
-        self._rows += len(array)
-
-    def flush(self) -> tuple[dict[str, Any] | None, list[np.ndarray]]:
-        """Write what is held as one shard, without a second copy in memory; its record and arrays (none held: None)."""
-        ids, arrays, rows = [*self._held], [*self._held.values()], self._rows
-        self._held, self._rows = {}, 0
-        if not ids:
-            return None, []
+    def write(self, ids: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[str, Any]:
+        """One more shard of float16 (T, width), without a second copy in memory; its record in the manifest."""
         path = self.folder / f"shard-{len(self._shards):05d}.npy"
         with atomic_write(path, "wb") as file:
             save_npy(file, *arrays)
-        shard = {"file": path.name, "videos": len(ids), "rows": rows, **seal(path)}
-        self.take(shard, ids, arrays)
-        return shard, arrays
+        shard = {"file": path.name, "videos": len(ids), "rows": sum(map(len, arrays)), **seal(path)}
+        self._take(shard, ids, arrays)
+        return shard
 
-    def take(self, shard: dict[str, Any], ids: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
-        """A shard that is written."""
-        for id, array in zip(ids, arrays, strict=True):
-            self._digest.update(f"|{id}|{len(array)}|".encode())
-            self._digest.update(np.ascontiguousarray(array).tobytes())
-        self._ids += ids
-        self._lengths += map(len, arrays)
-        self._shards.append(shard)
+    def files(self, shard: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+        """{file of a shard: its seal}."""
+        return {self.folder / shard["file"]: {key: shard[key] for key in ("bytes", "sha256")}}
+
+    def resume(self, shard: dict[str, Any], ids: Sequence[str], lengths: Sequence[int]) -> None:
+        """A shard that an earlier run wrote."""
+        rows = load_npy(self.folder / shard["file"])
+        self._take(shard, ids, np.split(rows, np.cumsum(lengths)[:-1]))
 
     def finish(self, more: Mapping[str, Any]) -> FeatureStore:
         """The manifest, with `more` in it, and the store."""
-        self.flush()
         if not self._ids:
             raise VcworkError(f"{self.folder}: no features to store")
         made = {"contract": asdict(self.contract), "digest": self._digest.hexdigest(), "dtype": "float16"}
         made |= {"shards": self._shards, "ids": self._ids, "lengths": self._lengths}
         write_manifest(self.folder, STORE, made | dict(more))
         return open_store(self.folder, self.contract, verify=False)
+
+    def _take(self, shard: dict[str, Any], ids: Sequence[str], arrays: Sequence[np.ndarray]) -> None:
+        for id, array in zip(ids, arrays, strict=True):
+            self._digest.update(f"|{id}|{len(array)}|".encode())
+            self._digest.update(np.ascontiguousarray(array).tobytes())
+        self._ids += ids
+        self._lengths += map(len, arrays)
+        self._shards.append(shard)
 
 
 def write_shards(
@@ -240,12 +237,16 @@ def write_shards(
     shard_rows: int = SHARD_ROWS,
 ) -> FeatureStore:
     """A store of (id, array (T, width)) in this order."""
-    writer = ShardWriter(folder, contract, shard_rows)
+    writer, held, rows = ShardWriter(folder, contract), {}, 0
     for id, array in arrays:
         array = as_float16(np.asarray(array), contract.width, f"features of video {id!r}")
-        if not writer.fits(array):
-            writer.flush()
-        writer.add(id, array)
+        if held and rows + len(array) > shard_rows:
+            writer.write([*held], [*held.values()])
+            held, rows = {}, 0
+        held[id] = array
+        rows += len(array)
+    if held:
+        writer.write([*held], [*held.values()])
     return writer.finish(more)
 
 

@@ -10,11 +10,10 @@ Known gaps: opening reads all ids (about 150 bytes of memory a video); the text 
 import bisect
 import hashlib
 import itertools
-from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +28,7 @@ CAPTIONS = Kind(
     "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts", "part-*")
 )
 VIDEOS_PER_PART = 4096
+DEDUPS, CUTS = ("words", "characters", "none"), ("none", "reference")
 REFERENCE_CHARACTERS, REFERENCE_TOKENS = 96, 32  # the reference code's cut of each caption
 
 
@@ -42,17 +42,14 @@ class CaptionRule:
 
     vocabulary: str  # sha256 of the word pieces in order
     vocab_size: int
-    dedup: Literal["words", "characters", "none", "as published"] = "words"
-    cut: Literal["none", "reference"] = "none"
+    dedup: str = "words"
+    cut: str = "none"
     seed: int = 0
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, dedup: str = "words", cut: str = "none", seed: int = 0) -> "CaptionRule":
         """The rule with this tokenizer's vocabulary; VcworkError for a name that is not one of the listed."""
-        for name, value, known in (
-            ("dedup", dedup, ("words", "characters", "none", "as published")),
-            ("cut", cut, ("none", "reference")),
-        ):
+        for name, value, known in (("dedup", dedup, (*DEDUPS, "as published")), ("cut", cut, CUTS)):
             if value not in known:
                 raise VcworkError(f"{name}: expected {', '.join(known)}, got {value!r}")
         return cls(vocabulary_hash(tokenizer), len(tokenizer), dedup, cut, seed)
@@ -77,11 +74,33 @@ def cut_tokens(texts: list[str], tokenizer: Tokenizer, cut: str) -> list[list[in
     return [row[:REFERENCE_TOKENS] for row in rows]
 
 
-class CaptionStore:
-    """Read-only captions by video id: `store[id]` is a `Track` read from the maps, nothing else is touched.
+class Said(NamedTuple):
+    """One video's captions as they are stored: times float32 (C,), all tokens (K,), and where each caption's begin.
 
-    `ids` in store order, `failed` {id: reason} of videos without captions. A store knows no videos, so `seconds` of
-    `store[id]` is 0; `track(id, seconds)` gives a track that can be sampled from.
+    `offsets` int64 (C + 1,) begin at 0 and end at K.
+    """
+
+    start_s: np.ndarray
+    end_s: np.ndarray
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+
+def said(
+    rule: CaptionRule, id: str, start_s: Sequence[float], end_s: Sequence[float], rows: Sequence[Sequence[int]]
+) -> Said:
+    """As many starts as ends as rows of tokens, at least one; VcworkError for tokens of another vocabulary."""
+    tokens = np.array([token for row in rows for token in row], np.int64)
+    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < rule.vocab_size:
+        raise VcworkError(f"{id}: expected tokens below {rule.vocab_size}, got {tokens.min()}..{tokens.max()}")
+    offsets = np.cumsum([0, *map(len, rows)])
+    return Said(np.array(start_s, np.float32), np.array(end_s, np.float32), tokens.astype(rule.dtype), offsets)
+
+
+class CaptionStore:
+    """Read-only captions by video id: `track(id)` reads one video's from the maps, nothing else is touched.
+
+    `ids` in store order, `failed` {id: reason} of videos without captions.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -102,23 +121,12 @@ class CaptionStore:
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._index
 
-    def __getitem__(self, video_id: str) -> Track:
-        return self.track(video_id, 0)
-
-    def track(self, video_id: str, seconds: int) -> Track:
-        """The video's captions as the sampler wants them, for a video of `seconds` features."""
-        arrays, row = self._find(video_id)
-        first, last = (int(n) for n in arrays["clip_offsets"][row : row + 2])
-        ends = arrays["token_offsets"][first : last + 1].tolist()
-        tokens = arrays["tokens"][ends[0] : ends[-1]].tolist()
-        rows = tuple(tuple(tokens[a - ends[0] : b - ends[0]]) for a, b in itertools.pairwise(ends))
-        times = (np.array(arrays[name][first:last]) for name in ("start_s", "end_s"))
-        return Track(video_id, *times, rows, seconds)
-
-    def clips(self, video_id: str) -> int:
-        """How many captions the video has, without reading them."""
-        arrays, row = self._find(video_id)
-        return int(arrays["clip_offsets"][row + 1] - arrays["clip_offsets"][row])
+    def track(self, video_id: str, seconds: int = 0) -> Track:
+        """The video's captions as the sampler wants them, for a video of `seconds` features (a store knows none)."""
+        own = self._find(video_id)
+        tokens, ends = own.tokens.tolist(), own.offsets.tolist()
+        rows = tuple(tuple(tokens[a:b]) for a, b in itertools.pairwise(ends))
+        return Track(video_id, np.array(own.start_s), np.array(own.end_s), rows, seconds)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the store's own vocab.txt; VcworkError when that is not the one it was written with."""
@@ -131,7 +139,7 @@ class CaptionStore:
         """sha256 over rule, ids, times and tokens; the same however they are split into parts."""
         return self.manifest["digest"]
 
-    def _find(self, video_id: str) -> tuple[dict[str, np.ndarray], int]:
+    def _find(self, video_id: str) -> Said:
         if video_id not in self._index:
             why = self.failed.get(video_id, f"not among its {len(self)} videos")
             raise VcworkError(f"{self.folder}: no captions of video {video_id!r}: {why}")
@@ -139,7 +147,7 @@ class CaptionStore:
         part = bisect.bisect_right(self._first, index) - 1
         if part not in self._maps:
             self._maps[part] = read_part(self.folder, self.parts[part])
-        return self._maps[part], index - self._first[part]
+        return _said_in(self._maps[part], index - self._first[part])
 
 
 class CaptionWriter:
@@ -148,80 +156,54 @@ class CaptionWriter:
     The digest is fed video by video, so it does not depend on the parts.
     """
 
-    def __init__(self, folder: Path, rule: CaptionRule) -> None:
-        self.folder, self.rule = folder, rule
+    def __init__(self, folder: Path, rule: CaptionRule, videos_per_part: int = VIDEOS_PER_PART) -> None:
+        self.folder, self.rule, self.limit = folder, rule, videos_per_part
         self._digest = hashlib.sha256(repr(sorted(asdict(rule).items())).encode())
         self._parts: list[dict[str, Any]] = []
-        self._begin()
 
-    def _begin(self) -> None:
-        """A new part, in compact arrays."""
-        self._ids: list[str] = []
-        self._start_s, self._end_s, self._tokens = array("f"), array("f"), array("i")
-        self._token_offsets, self._clip_offsets = array("q", [0]), array("q", [0])
+    def size(self, value: Said | None) -> int:
+        """Videos are counted, those without captions too."""
+        return 1
 
-    def add(
-        self, video_id: str, start_s: Iterable[float], end_s: Iterable[float], tokens: Iterable[Sequence[int]]
-    ) -> None:
-        """One video: as many starts as ends as token lists, at least one; tokens within the vocabulary."""
-        before, size = len(self._start_s), self.rule.vocab_size
-        for row in tokens:
-            if len(row) and not 0 <= min(row) <= max(row) < size:
-                raise VcworkError(f"{video_id}: expected tokens below {size}, got {min(row)}..{max(row)}")
-            self._tokens.extend(row)
-            self._token_offsets.append(len(self._tokens))
-        self._start_s.extend(start_s)
-        self._end_s.extend(end_s)
-        counts = {len(self._start_s), len(self._end_s), len(self._token_offsets) - 1}
-        if len(counts) > 1 or before in counts:
-            raise VcworkError(f"{video_id}: expected captions, as many starts as ends and token lists")
-        self._clip_offsets.append(len(self._start_s))
-        self._ids.append(video_id)
-
-    def flush(self) -> dict[str, Any] | None:
-        """Write what was added as one part, each file whole or not at all; its record (nothing added: None)."""
-        if not self._ids:
-            return None
-        ids, arrays = self._ids, {
-            "start_s": np.array(self._start_s, np.float32),
-            "end_s": np.array(self._end_s, np.float32),
-            "tokens": np.array(self._tokens, self.rule.dtype),
-            "token_offsets": np.array(self._token_offsets, np.int64),
-            "clip_offsets": np.array(self._clip_offsets, np.int64),
-        }  # fmt: skip
-        self._begin()
-        name = f"part-{len(self._parts):05d}"
+    def write(self, ids: Sequence[str], videos: Sequence[Said]) -> dict[str, Any]:
+        """One more part, each file whole or not at all; its record in the manifest."""
+        lengths = np.concatenate([np.diff(video.offsets) for video in videos])
+        arrays = {name: np.concatenate([getattr(v, name) for v in videos]) for name in ("start_s", "end_s", "tokens")}
+        arrays["token_offsets"] = np.cumsum([0, *lengths])
+        arrays["clip_offsets"] = np.cumsum([0, *(len(video.start_s) for video in videos)])
+        folder = self.folder / f"part-{len(self._parts):05d}"
         for key, values in arrays.items():
-            with atomic_write(self.folder / name / f"{key}.npy", "wb") as file:
+            with atomic_write(folder / f"{key}.npy", "wb") as file:
                 save_npy(file, values)
-        write_json(self.folder / name / "ids.json", ids)
-        files = {file: seal(self.folder / name / file) for file in ("ids.json", *(f"{key}.npy" for key in arrays))}
-        counts = {"videos": len(ids), "clips": len(arrays["start_s"]), "tokens": len(arrays["tokens"])}
-        part = {"name": name, **counts, "files": files}
-        self.take(part, ids, arrays)
+        write_json(folder / "ids.json", list(ids))
+        files = {file: seal(folder / file) for file in ("ids.json", *(f"{key}.npy" for key in arrays))}
+        counts = {"videos": len(ids), "clips": len(lengths), "tokens": len(arrays["tokens"])}
+        part = {"name": folder.name, **counts, "files": files}
+        self._take(part, ids, videos)
         return part
 
-    def take(self, part: dict[str, Any], ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
-        """A part that is written."""
-        clips, ends = arrays["clip_offsets"], arrays["token_offsets"]
-        for id, first, last in zip(ids, clips[:-1], clips[1:], strict=True):
-            self._digest.update(f"|{id}|{last - first}|".encode())
-            self._digest.update(arrays["start_s"][first:last].tobytes() + arrays["end_s"][first:last].tobytes())
-            self._digest.update((ends[first : last + 1] - ends[first]).tobytes())
-            self._digest.update(arrays["tokens"][ends[first] : ends[last]].astype(np.int32).tobytes())
-        self._parts.append(part)
+    def files(self, part: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+        """{file of a part: its seal}."""
+        return {self.folder / part["name"] / name: sealed for name, sealed in part["files"].items()}
+
+    def resume(self, part: dict[str, Any], ids: Sequence[str], sizes: Sequence[int]) -> None:
+        """A part that an earlier run wrote."""
+        arrays = read_part(self.folder, part, mmap=False)
+        self._take(part, ids, (_said_in(arrays, row) for row in range(len(ids))))
 
     def finish(self, tokenizer: Tokenizer, failed: Mapping[str, str]) -> CaptionStore:
-        """Vocabulary, then the manifest, last of all. VcworkError without a part, or for another vocabulary."""
-        self.flush()
-        if not self._parts:
-            raise VcworkError(f"{self.folder}: no captions to store")
-        if vocabulary_hash(tokenizer) != self.rule.vocabulary:
-            raise VcworkError("tokenizer: expected the one whose vocabulary the rule names")
+        """The vocabulary, the rule's, then the manifest, last of all."""
         tokenizer.save(self.folder)
         made = {"rule": asdict(self.rule), "digest": self._digest.hexdigest(), "parts": self._parts}
         write_manifest(self.folder, CAPTIONS, made | {"failed": dict(failed)})
         return open_caption_store(self.folder, self.rule, verify=False)
+
+    def _take(self, part: dict[str, Any], ids: Sequence[str], videos: Iterable[Said]) -> None:
+        for id, own in zip(ids, videos, strict=True):
+            self._digest.update(f"|{id}|{len(own.start_s)}|".encode())
+            for array in (own.start_s, own.end_s, own.offsets, own.tokens.astype(np.int32)):
+                self._digest.update(array.tobytes())
+        self._parts.append(part)
 
 
 def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, verify: bool = True) -> CaptionStore:
@@ -262,6 +244,14 @@ def read_part(folder: Path, record: Mapping[str, Any], mmap: bool = True) -> dic
             path = folder / record["name"] / f"{key}.npy"
             raise VcworkError(f"{path}: expected to end at {length}, got {arrays[key][-1]}")
     return arrays
+
+
+def _said_in(arrays: Mapping[str, np.ndarray], row: int) -> Said:
+    """The captions of a part's `row`-th video."""
+    first, last = (int(n) for n in arrays["clip_offsets"][row : row + 2])
+    ends = arrays["token_offsets"][first : last + 1]
+    tokens = arrays["tokens"][int(ends[0]) : int(ends[-1])]
+    return Said(arrays["start_s"][first:last], arrays["end_s"][first:last], tokens, ends - ends[0])
 
 
 def _part_ids(folder: Path, part: Mapping[str, Any]) -> list[str]:

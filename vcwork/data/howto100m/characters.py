@@ -15,26 +15,20 @@ import numpy as np
 from vcwork.data.captions import Caption
 
 
-def deduplicate_characters(captions: Iterable[Caption], rng: np.random.Generator) -> tuple[list[Caption], int]:
-    """What the rule keeps, and how many of its words lack letters. For comparison, not for use."""
+def deduplicate_characters(captions: Iterable[Caption], rng: np.random.Generator) -> list[Caption]:
+    """What the rule keeps. For comparison, not for use."""
     kept: list[Caption] = []
-    lacking: list[tuple[bool, bool]] = []  # of each kept caption, whether its first and its last word lost letters
     for now in captions:
         last = kept[-1] if kept else Caption(now.start_s, now.start_s, "\n")  # ends nothing and starts nothing
         if last.text.endswith(now.text):
             kept[-1] = replace(last, end_s=max(last.end_s, now.end_s))
         elif now.text.startswith(last.text):
             kept[-1] = Caption(min(last.start_s, now.start_s), max(last.end_s, now.end_s), now.text)
-            lacking[-1] = (False, False)
         elif n := _shortest_overlap(last.text, now.text):
-            heads = rng.random() > 0.5  # the shared characters stay in the caption before
-            lost = _inside_word(now.text, n) if heads else _inside_word(last.text, len(last.text) - n)
-            kept[-1:] = _split(last, now, n, heads)
-            lacking[-1:] = [lacking[-1], (lost, False)] if heads else [(lacking[-1][0], lost), (False, False)]
+            kept[-1:] = _split(last, now, n, heads=rng.random() > 0.5)
         else:
             kept.append(now)
-            lacking.append((False, False))
-    return kept, sum(min(sum(ends), len(c.text.split())) for ends, c in zip(lacking, kept, strict=True))
+    return kept
 
 
 def _shortest_overlap(last: str, now: str) -> int:
@@ -43,13 +37,8 @@ def _shortest_overlap(last: str, now: str) -> int:
 
 
 def _split(last: Caption, now: Caption, n: int, heads: bool) -> tuple[Caption, Caption]:
-    """Both without the other's share of the `n` characters; neither is empty, since neither holds the other whole."""
+    """Both, the `n` characters in the first (heads) or the second; neither is empty, as neither holds the other."""
     if heads:
         start_s = max(last.end_s, now.start_s)
         return replace(last, end_s=start_s), Caption(start_s, max(now.end_s, start_s), now.text[n:].strip())
     return Caption(last.start_s, min(last.end_s, now.start_s), last.text[:-n].strip()), now
-
-
-def _inside_word(text: str, at: int) -> bool:
-    """Whether a cut before character `at` goes through a word."""
-    return not text[at - 1].isspace() and not text[at].isspace()

@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,7 @@ from vcwork.core.batches import PairData
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import SPLITS
 from vcwork.data.coverage import Count, Coverage
-from vcwork.data.howto100m.captions import VIDEOS_PER_PART, CaptionRule, CaptionStore, open_caption_store
-from vcwork.data.howto100m.parts import Expected
+from vcwork.data.howto100m.captions import CUTS, DEDUPS, VIDEOS_PER_PART, CaptionRule, CaptionStore, open_caption_store
 from vcwork.data.howto100m.sources import HowTo100M, Sources
 from vcwork.data.howto100m.stores import convert_captions, convert_features
 from vcwork.data.store import S3D_FEATURES, SHARD_ROWS, Contract, FeatureStore, open_store
@@ -51,12 +50,21 @@ class Converted:
     report: dict[str, Any]
 
     def pairs(self, split: str = "train") -> PairData:
-        """The split's videos that have both captions and features, read as they are used; see `stored_pairs`."""
-        if self.captions is None or self.features is None or split not in self.ids:
+        """Tracks and features of the split's videos that have both, read from the stores when asked for.
+
+        `shuffle_captions` and the closed-form start still read all of them into memory. VcworkError: no such split, or
+        no video in it has both.
+        """
+        captions, features = self.captions, self.features
+        if captions is None or features is None or split not in self.ids:
             raise VcworkError(
                 f"{self.folder}: expected captions and features of split {split!r}; has {sorted(self.ids)}"
             )
-        return stored_pairs(self.captions, self.features, self.ids[split])
+        ids = [id for id in self.ids[split] if id in features and id in captions]
+        if not ids:
+            raise VcworkError(f"{self.folder}: no video of split {split!r} has both captions and features")
+        tracks = _Lazy(ids, lambda id: captions.track(id, features.lengths[id]))
+        return PairData(tracks, _Lazy(ids, features.__getitem__))
 
 
 def convert_howto100m(
@@ -78,42 +86,40 @@ def convert_howto100m(
     one. VcworkError: another or no such source, a packed file at fault, tokens outside the vocabulary, no video at all
     with captions, or with features. One video's bad file is not an error but that video's reason in the report.
     """
-    out = resolve(out)
-    sources = Sources(source)
+    out, sources = resolve(out), Sources(source)
     rule = CaptionRule.of(tokenizer, "as published" if sources.text == "packed" else dedup, cut, seed)
     if sources.text == "packed" and cut != "none":
         raise VcworkError("cut: packed captions are cut already; expected 'none'")
     identity = _identity(sources, rule, contract, videos_per_part, shard_rows)
-    if (out / "conversion.json").exists():
+    if (out / CONVERSION.manifest).exists():
         return _reopen(out, identity)
     _claim(out, identity)
-    expected = Expected(sources.ids)
-    texts = features = None
+    ids = list(dict.fromkeys(itertools.chain(*sources.ids.values())))
+    texts = features = (None, None)
     if sources.text:
-        items = functools.partial(sources.caption_items, expected.ids)
-        texts = convert_captions(out / "captions", items, expected, rule, tokenizer, videos_per_part, progress)
+        items = functools.partial(sources.caption_items, ids)
+        texts = convert_captions(out / "captions", items, ids, rule, tokenizer, videos_per_part, progress)
     if sources.video:
-        items = functools.partial(sources.feature_items, expected.ids)
-        features = convert_features(out / "features", items, expected, contract, shard_rows, progress)
+        items = functools.partial(sources.feature_items, ids)
+        features = convert_features(out / "features", items, ids, contract, shard_rows, progress)
     report = {"identity": sha256_json(identity), "sources": {"captions": sources.text, "features": sources.video}}
-    report |= {"captions": texts[1] if texts else None, "features": features[1] if features else None}
-    for split, ids in sources.ids.items():
+    report |= {"captions": texts[1], "features": features[1]}
+    for split, own in sources.ids.items():
         with atomic_write(out / "splits" / f"{split}.txt") as file:
-            file.writelines(f"{id}\n" for id in dict.fromkeys(ids))
-    stores = texts and texts[0], features and features[0]
-    coverage = _coverage(sources.ids, *stores, _notes(sources.ids, report, contract))
+            file.writelines(f"{id}\n" for id in dict.fromkeys(own))
+    coverage = _coverage(sources.ids, texts[0], features[0], _notes(sources.ids, report, contract))
     write_json(out / "coverage.json", coverage.as_dict())
     write_manifest(out, CONVERSION, report)
     _tidy(out)
     return open_converted(out)
 
 
-def open_converted(folder: str | Path, verify: bool = False) -> Converted:
-    """Open a finished conversion; `verify` reads both stores once. VcworkError: unfinished, or not one."""
+def open_converted(folder: str | Path) -> Converted:
+    """Open a finished conversion; VcworkError: unfinished, or not one."""
     folder = resolve(folder)
     report = read_manifest(folder, CONVERSION)
-    texts = open_caption_store(folder / "captions", verify=verify) if report["captions"] else None
-    features = open_store(folder / "features", verify=verify) if report["features"] else None
+    texts = open_caption_store(folder / "captions", verify=False) if report["captions"] else None
+    features = open_store(folder / "features", verify=False) if report["features"] else None
     ids = {p.stem: p.read_text(encoding="utf-8").splitlines() for p in (folder / "splits").glob("*.txt")}
     raw = read_json(folder / "coverage.json")
     counts = {name: Count(count["expected"], count["missing"]) for name, count in raw["counts"].items()}
@@ -124,30 +130,14 @@ def open_converted(folder: str | Path, verify: bool = False) -> Converted:
 class _Lazy(Sequence):
     """A sequence that reads an item when it is asked for, and remembers the last few."""
 
-    def __init__(self, ids: Sequence[str], read: Callable[[str], Any], remember: int) -> None:
-        self.ids, self.read = ids, functools.lru_cache(remember)(read)
+    def __init__(self, ids: Sequence[str], read: Callable[[str], Any]) -> None:
+        self.ids, self.read = ids, functools.lru_cache(64)(read)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, i: int | slice) -> Any:
-        if isinstance(i, slice):
-            return [self.read(id) for id in self.ids[i]]
+    def __getitem__(self, i: int) -> Any:
         return self.read(self.ids[i])
-
-
-def stored_pairs(captions: CaptionStore, features: FeatureStore, ids: Iterable[str] | None = None) -> PairData:
-    """PairData whose tracks and features are read from the stores when asked for, in the order of `ids`.
-
-    Without `ids` all videos of the feature store. Videos without captions or without features stay out, as in
-    `workspace.pair_data`; none left is a VcworkError. `shuffle_captions` and the closed-form start still read all of
-    them into memory.
-    """
-    ids = [id for id in (features.ids if ids is None else ids) if id in features and id in captions]
-    if not ids:
-        raise VcworkError(f"no video has both captions in {captions.folder} and features in {features.folder}")
-    tracks = _Lazy(ids, lambda id: captions.track(id, features.lengths[id]), remember=64)
-    return PairData(tracks, _Lazy(ids, features.__getitem__, remember=64))
 
 
 def _identity(sources: Sources, rule: CaptionRule, contract: Contract, *sizes: int) -> dict:
@@ -224,29 +214,16 @@ def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Co
             ("repeated", "ids that came again"),
         ):
             notes += [f"{what}: {counts[key]} {words}"] if key in counts else []
-    notes += _caption_notes(report["captions"]) if report["captions"] else []
-    notes += _norm_notes(report["features"]["norms"], contract) if report["features"] else []
+    if captions := report["captions"]:
+        dropped = captions["counts"].get("cues_dropped")
+        notes += [f"caption cues dropped: {dropped}; first: {captions['note'] or 'without an end'}"] if dropped else []
+    if report["features"]:
+        counts = report["features"]["counts"]
+        unit, rows = counts.get("rows of unit length", 0), counts["rows"]
+        if ("unit length" in contract.normalisation) != (unit == rows):
+            came = f"{unit} of {rows} features have unit length"
+            notes.append(f"CONTRACT: {came}; the contract says {contract.normalisation!r}")
     return notes
-
-
-def _caption_notes(captions: Mapping[str, Any]) -> list[str]:
-    counts, notes = captions["counts"], []
-    if counts.get("cues_dropped"):
-        notes.append(f"caption cues dropped: {counts['cues_dropped']}; first: {captions['note'] or 'without an end'}")
-    words = counts.get("characters_words_out")
-    if words:
-        share = counts.get("characters_truncated", 0) / words
-        notes.append(f"de-duplication by characters: {share:.2%} of {words} words lack letters")
-    return notes
-
-
-def _norm_notes(norms: Mapping[str, float], contract: Contract) -> list[str]:
-    unit = abs(norms["min"] - 1) < 0.02 and abs(norms["max"] - 1) < 0.02
-    if ("unit length" in contract.normalisation) == unit:
-        return []
-    claimed = "unit length" if not unit else f"{contract.normalisation!r}"
-    came = f"{norms['min']} to {norms['max']}, mean {norms['mean']}"
-    return [f"CONTRACT: the features' lengths are {came}; the contract says {claimed}"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -268,12 +245,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="FOLDER", help="new folder, or that of an interrupted conversion"
     )
-    parser.add_argument(
-        "--dedup", choices=("words", "characters", "none"), default="words", help="how rolling repeats go"
-    )
-    parser.add_argument(
-        "--cut", choices=("none", "reference"), default="none", help="reference: 96 characters, 32 tokens"
-    )
+    parser.add_argument("--dedup", choices=DEDUPS, default="words", help="how rolling repeats go")
+    parser.add_argument("--cut", choices=CUTS, default="none", help="reference: 96 characters, 32 tokens")
     parser.add_argument("--seed", type=int, default=0, help="of the coins of --dedup characters")
     parser.add_argument(
         "--videos-per-part", type=int, default=VIDEOS_PER_PART, help="videos in one part of the captions"

@@ -1,117 +1,79 @@
 """The entries of one JSON object, read as a stream: a file of many GB needs the memory of its largest entry.
 
 Built on the standard library's decoder, because such files are written by it and hold its NaN, which ijson refuses.
-Each entry comes with the byte after it, from where a later call goes on.
 """
 
-import codecs
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from vcwork.base.errors import VcworkError
 
-BLOCK = 1 << 20
+BLOCK = 1 << 20  # characters read at a time, more for an entry that is longer
 MAX_ENTRY = 1 << 26  # characters; what does not parse within them is an error, not a reason to read on
 
-_SPACE = re.compile(r"[ \t\n\r\ufeff]*")
+_SPACE = re.compile(r"[ \t\n\r]*")
+_decode = json.JSONDecoder().raw_decode
 
 
-def stream_object(
-    path: str | Path, offset: int = 0, block: int = BLOCK, limit: int = MAX_ENTRY
-) -> Iterator[tuple[int, str, Any]]:
-    """(byte after the entry, key, value) of each entry of the object in `path`, in order; repeated keys come again.
+def stream_object(path: str | Path, block: int = BLOCK, limit: int = MAX_ENTRY) -> Iterator[tuple[str, Any]]:
+    """(key, value) of each entry of the object in `path`, in order; repeated keys come again.
 
-    `offset` is a byte that an earlier call gave. VcworkError, naming file and byte: missing, not UTF-8, not one JSON
-    object, cut short, or an entry of more than `limit` characters.
+    VcworkError, naming file and entry: missing, not UTF-8, not one JSON object, cut short, or an entry of more than
+    `limit` characters.
     """
     try:
-        with open(path, "rb") as file:
-            file.seek(offset)
-            yield from _Reader(path, file, offset, block, limit).entries(first=offset == 0)
+        with open(path, encoding="utf-8-sig") as file:
+            yield from _entries(path, file, block, limit)
     except OSError as error:
         raise VcworkError(f"{path}: could not be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise VcworkError(f"{path}: expected UTF-8 ({error.reason})") from None
 
 
-class _Reader:
-    """A sliding window of text on the file; `at` is the place in it, `base` the place of byte `start`."""
-
-    def __init__(self, path: str | Path, file: Any, offset: int, block: int, limit: int) -> None:
-        self.path, self.file, self.start, self.block, self.limit = path, file, offset, block, limit
-        self.text, self.base, self.at, self.ended = "", 0, 0, False
-        self.utf8 = codecs.getincrementaldecoder("utf-8")()
-        self.json = json.JSONDecoder()
-
-    def entries(self, first: bool) -> Iterator[tuple[int, str, Any]]:
-        if first:
-            self._expect("{")
-        if self._expect("}" if first else ",}", optional=first) == "}":
-            return self._end()
-        while True:
-            key = self._value()
-            if not isinstance(key, str):
-                raise self._error(f'expected a "key", got {str(key)[:40]}')
-            self._expect(":")
-            value = self._value()
-            yield self._here(), key, value
-            if self._expect(",}") == "}":
-                return self._end()
-
-    def _end(self) -> None:
-        if self._peek():
-            raise self._error(f"expected the end of the file, got {self._peek()!r}")
-
-    def _fill(self) -> bool:
-        """Forget what was read and read on, twice as far each time nothing was used in between."""
-        self._here()
-        self.text, self.base, self.at = self.text[self.at :], 0, 0
-        data = b"" if self.ended else self.file.read(max(self.block, len(self.text)))
-        self.ended = not data
+def _entries(path: str | Path, file: TextIO, block: int, limit: int) -> Iterator[tuple[str, Any]]:
+    text, at, where, number = "", 0, "{", 0
+    while where != "}":
         try:
-            self.text += self.utf8.decode(data, final=self.ended)
-        except UnicodeDecodeError as error:
-            raise self._error(f"expected UTF-8 ({error.reason})") from None
-        return not self.ended
+            where, entry, at = _entry(text, at, where)
+        except (ValueError, IndexError, RecursionError) as error:  # wrong, or only half there yet
+            more = file.read(max(block, len(text) - at)) if len(text) - at <= limit else None
+            if not more:
+                why = {IndexError: "ends too soon", RecursionError: "nested too deep"}.get(type(error), error)
+                cut = "; cut short?" if more == "" else ""
+                raise VcworkError(f"{path}, entry {number}: not readable as JSON ({why}{cut})") from None
+            text, at = text[at:] + more, 0
+            continue
+        if entry:
+            number += 1
+            yield entry
+    if rest := (text[at:] + file.read(block)).strip():
+        raise VcworkError(f"{path}: expected the end of the file after {number} entries, got {rest[:20]!r}")
 
-    def _peek(self) -> str:
-        """The next character that is not space; empty at the end of the file."""
-        while True:
-            self.at = _SPACE.match(self.text, self.at).end()
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if not self._fill() and not self.text:
-                return ""
 
-    def _expect(self, characters: str, optional: bool = False) -> str:
-        found = self._peek()
-        if found and found in characters:
-            self.at += 1
-        elif not optional:
-            wanted = " or ".join(characters)
-            raise self._error(f"expected {wanted}, got {found!r}" if found else f"ends before its {wanted}; cut short?")
-        return found
+def _entry(text: str, at: int, where: str) -> tuple[str, tuple[str, Any] | None, int]:
+    """What comes next ("," or "}"), the entry that `where`, "{" or ",", begins, and the place behind it.
 
-    def _value(self) -> Any:
-        """One whole value. At the window's edge a value may be half there, so it must end before it."""
-        self._peek()
-        while True:
-            try:
-                value, end = self.json.raw_decode(self.text, self.at)
-                if end < len(self.text) or not self._fill():
-                    self.at = end
-                    return value
-            except (ValueError, RecursionError) as error:
-                if len(self.text) - self.at > self.limit or not self._fill():
-                    why = getattr(error, "msg", "nested too deep") + ("; cut short?" if self.ended else "")
-                    raise self._error(f"not readable as JSON ({why})") from None
+    ValueError or IndexError where the text is not JSON, or ends before what comes next.
+    """
+    at = _skip(text, at, where)
+    if where == "{" and text[_SPACE.match(text, at).end()] == "}":
+        return "}", None, _skip(text, at, "}")
+    key, at = _decode(text, _skip(text, at))
+    if not isinstance(key, str):
+        raise ValueError(f'expected a "key", got {key!r}')
+    value, at = _decode(text, _skip(text, _skip(text, at, ":")))
+    at = _SPACE.match(text, at).end()
+    if text[at] not in ",}":
+        raise ValueError(f"expected , or }} after {key!r}, got {text[at]!r}")
+    return text[at], (key, value), at + (text[at] == "}")
 
-    def _here(self) -> int:
-        """The byte at which the reader is."""
-        self.start += len(self.text[self.base : self.at].encode())
-        self.base = self.at
-        return self.start
 
-    def _error(self, why: str) -> VcworkError:
-        return VcworkError(f"{self.path}, byte {self._here()}: {why}")
+def _skip(text: str, at: int, character: str = "") -> int:
+    """The place behind spaces and, after them, `character`."""
+    at = _SPACE.match(text, at).end()
+    if character and text[at] != character:
+        raise ValueError(f"expected {character}, got {text[at]!r}")
+    return at + len(character)

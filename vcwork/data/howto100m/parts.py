@@ -1,98 +1,89 @@
 """A store made in parts that survive a kill: what is finished is known by its record, what is not is made again.
 
-A part's files are written first, its record (ids, reasons, counts, sha256 of the files, where the source goes on)
-last. A new run believes only records whose files are as written, and removes every other file of ours. `write_parts`
-is the one loop: items of a source in, a store's parts and their records out.
+A part's files are written first, its record (ids, reasons, counts, where the source goes on) last. A new run believes
+only records whose files are as written, and removes every other file of ours.
 """
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
-from vcwork.base.files import read_json, sha256_file, write_json
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json, write_json
 from vcwork.base.sealed import differs
 from vcwork.data.howto100m.sources import Item
 
 
 class Writer(Protocol):
-    """What a store is written by, part after part."""
+    """What a store is written by, part after part. A part holds at most `limit` of what `size` says of each video."""
 
-    what: str
+    folder: Path
+    limit: int
 
-    def read(self, item: Item) -> Any:
-        """What is to be stored of an item; None, with the reason in the item, where nothing is."""
+    def size(self, value: Any) -> int:
+        """How much of `limit` a video takes; None: one of which nothing is stored."""
 
-    def fits(self, value: Any, videos: int) -> bool:
-        """Whether the part being collected, of so many videos already, has room for this one."""
+    def write(self, ids: list[str], values: list[Any]) -> dict[str, Any]:
+        """One more part, and its record in the store's manifest."""
 
-    def add(self, id: str, value: Any) -> None:
-        """A video of that part."""
+    def files(self, part: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
+        """{file of a part: its seal}."""
 
-    def flush(self) -> tuple[dict[str, Any] | None, list[Path], dict[str, Any]]:
-        """Write the part: its record in the store's manifest (None: it has no video), its files, more to remember."""
-
-    def resume(self, record: Mapping[str, Any]) -> None:
-        """A part that an earlier run finished."""
+    def resume(self, part: Mapping[str, Any], ids: list[str], sizes: list[int]) -> None:
+        """A part that an earlier run wrote."""
 
 
-class Expected:
-    """The ids of all splits, each once, and which of them a source has shown already."""
+@dataclass
+class _Next:
+    """What the next part is made of so far; `failed` {id: why} of videos of which nothing is stored."""
 
-    def __init__(self, ids: Mapping[str, list[str]]) -> None:
-        self.index = {id: n for n, id in enumerate(dict.fromkeys(itertools.chain(*ids.values())))}
-        self.ids = list(self.index)
-
-    def only(self, items: Iterable[Item], seen: bytearray) -> Iterator[Item]:
-        """The expected items, each id once; what was passed over is counted in the next. The last has no id."""
-        passed, position = Counter(), None
-        for item in items:
-            n, position = self.index.get(item.id), item.position
-            if n is None or seen[n]:
-                passed["not expected" if n is None else "repeated"] += 1
-                continue
-            seen[n] = 1
-            item.counts += passed
-            passed = Counter()
-            yield item
-        if position is not None:
-            yield Item(position, None, counts=passed)
+    ids: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    counts: Counter = field(default_factory=Counter)
+    note: str = ""
+    size: int = 0
 
 
 class Parts:
-    """The records of a store's finished parts, one small file each in `.parts`; what no record knows is removed."""
+    """The parts of one store, `records` of the finished ones; the source is read on from its item `position`."""
 
-    def __init__(self, folder: Path, expected: Expected) -> None:
-        self.folder, self.expected, self.seen = folder, expected, bytearray(len(expected.ids))
+    def __init__(self, writer: Writer, ids: Iterable[str]) -> None:
+        self.writer, self.expected, self.seen = writer, dict.fromkeys(ids), set()
         self.records: list[dict[str, Any]] = []
+        self.next, self.position = _Next(), 0
         while (record := self._whole(len(self.records))) is not None:
             self.records.append(record)
-            for id in itertools.chain(record["ids"], record["failed"]):
-                self.seen[expected.index[id]] = 1
+            self.seen.update(record["ids"], record["failed"])
+            self.position = record["position"]
+            if record["part"]:
+                writer.resume(record["part"], record["ids"], record["sizes"])
         self._clear()
 
-    @property
-    def position(self) -> int:
-        """Where the source goes on."""
-        return self.records[-1]["position"] if self.records else 0
+    def fill(self, items: Callable[[int], Iterator[Item]], read: Callable[[Item], Any], what: str, bar: bool) -> None:
+        """Every expected video of the source, the first time it comes, into a part.
 
-    def add(self, items: list[Item], part: dict | None, files: Iterable[Path], more: Mapping[str, Any]) -> None:
-        """Called when the files of the part that these items became are whole: from now on it is finished."""
-        counts = sum((item.counts for item in items), Counter())
-        record = {
-            "position": items[-1].position,
-            "ids": [item.id for item in items if item.id is not None and not item.why],
-            "failed": {item.id: item.why for item in items if item.why},
-            "counts": dict(sorted(counts.items())),
-            "note": next((item.note for item in items if item.note), ""),
-            "part": part,
-            "files": {str(path.relative_to(self.folder)): sha256_file(path) for path in files},
-        }
-        write_json(self._path(len(self.records)), record | more)
-        self.records.append(record | more)
+        `items(n)`: the source from its n-th item on; `read(item)`: what is stored of it, None with the reason in the
+        item. VcworkError where no video at all is stored.
+        """
+        known = {"total": len(self.expected), "initial": len(self.seen), "desc": what, "unit": "video"}
+        with tqdm(**known, disable=not bar) as progress:
+            for item in items(self.position):
+                if item.id in self.expected and item.id not in self.seen:
+                    self._take(item, None if item.why else read(item))
+                    progress.update()
+                else:
+                    self.next.counts["repeated" if item.id in self.seen else "not expected"] += 1
+                self.position += 1
+        self._flush()
+        if not any(record["part"] for record in self.records):
+            first = next((f"{id}: {why}" for id, why in self.failed(what).items()), "the source is empty")
+            raise VcworkError(f"{self.writer.folder}: none of {len(self.expected)} videos has {what}; {first}")
 
     def counts(self) -> dict[str, int]:
         """What was met in all parts."""
@@ -102,48 +93,51 @@ class Parts:
         """The first cue that was dropped, and why."""
         return next((record["note"] for record in self.records if record["note"]), "")
 
-    def failed(self, absent: str) -> dict[str, str]:
-        """{id: reason} of every expected video that is not in the store; `absent` where the source has it not."""
+    def failed(self, what: str) -> dict[str, str]:
+        """{id: reason} of every expected video that is not in the store."""
         known = {id: why for record in self.records for id, why in record["failed"].items()}
-        return known | {id: absent for id, n in self.expected.index.items() if not self.seen[n]}
+        return known | {id: f"not in the {what}" for id in self.expected if id not in self.seen}
+
+    def _take(self, item: Item, value: Any) -> None:
+        size = self.writer.size(value)
+        if self.next.size and self.next.size + size > self.writer.limit:
+            self._flush()
+        self.seen.add(item.id)
+        self.next.size += size
+        self.next.counts += item.counts
+        self.next.note = self.next.note or item.note
+        if value is None:
+            self.next.failed[item.id] = item.why
+            return
+        self.next.ids.append(item.id)
+        self.next.values.append(value)
+        self.next.sizes.append(size)
+
+    def _flush(self) -> None:
+        """Write the next part; when its record is there, it is finished."""
+        made, self.next = self.next, _Next()
+        if not (made.ids or made.failed or made.counts):
+            return
+        record = {name: getattr(made, name) for name in ("ids", "sizes", "failed", "counts", "note")}
+        record |= {"position": self.position, "part": self.writer.write(made.ids, made.values) if made.ids else None}
+        write_json(self._path(len(self.records)), record)
+        self.records.append(record)
 
     def _path(self, number: int) -> Path:
-        return self.folder / ".parts" / f"{number:05d}.json"
+        return self.writer.folder / ".parts" / f"{number:05d}.json"
 
     def _whole(self, number: int) -> dict[str, Any] | None:
         """The record, if all its files are there as written."""
         if not self._path(number).is_file():
             return None
         record = read_json(self._path(number))
-        files = record["files"].items()
-        return None if any(differs(self.folder / name, {"sha256": sha256}) for name, sha256 in files) else record
+        files = self.writer.files(record["part"]) if record["part"] else {}
+        return None if any(differs(path, sealed) for path, sealed in files.items()) else record
 
     def _clear(self) -> None:
         """Remove what a killed run left behind: files of ours that no finished part has."""
-        keep = {self.folder / name for record in self.records for name in record["files"]}
+        keep = {path for record in self.records if record["part"] for path in self.writer.files(record["part"])}
         keep |= {self._path(n) for n in range(len(self.records))}
         ours = ("shard-*.npy", "part-*/*", ".parts/*", ".*.part", "*/.*.part")
-        for path in {path for pattern in ours for path in self.folder.glob(pattern)} - keep:
+        for path in {path for pattern in ours for path in self.writer.folder.glob(pattern)} - keep:
             path.unlink()
-
-
-def write_parts(parts: Parts, items: Callable[[int], Iterator[Item]], writer: Writer, progress: bool) -> None:
-    """Every expected item into a part, from where an earlier run stopped; `items(position)` reads the source."""
-    for record in parts.records:
-        if record["part"]:
-            writer.resume(record)
-    expected, taken = parts.expected, []
-    done = sum(len(record["ids"]) + len(record["failed"]) for record in parts.records)
-    with tqdm(total=len(expected.ids), initial=done, desc=writer.what, unit="video", disable=not progress) as bar:
-        for item in expected.only(items(parts.position), parts.seen):
-            value = writer.read(item) if item.id is not None and not item.why else None
-            if item.id is not None and not writer.fits(value, len(taken)):
-                parts.add(taken, *writer.flush())
-                taken = []
-            taken.append(item)
-            item.value = None  # memory holds what is stored of a part, not what it was made of
-            if value is not None:
-                writer.add(item.id, value)
-            bar.update(item.id is not None)
-    if taken:  # the last of them is the source's end
-        parts.add(taken, *writer.flush())

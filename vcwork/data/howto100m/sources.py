@@ -5,6 +5,7 @@ shards their ids. One video's unreadable file is that item's reason; what concer
 """
 
 import functools
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,10 +14,11 @@ from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
+from vcwork.data.benchmarks.reading import read_text
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.corpus import SPLITS
 from vcwork.data.howto100m.json_stream import stream_object
-from vcwork.data.howto100m.packed import PackedSplit, is_plain_id, packed_split
+from vcwork.data.howto100m.packed import PackedSplit, is_plain_id
 from vcwork.data.store import load_npy
 
 
@@ -40,31 +42,23 @@ def read_id_list(path: str | Path) -> list[str]:
 
     VcworkError: missing, not UTF-8, empty, or an id that could not be a file's name.
     """
-    path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise VcworkError(f"{path}: no such id list") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise VcworkError(f"{path}: not readable as a list of ids, one a line ({error})") from error
-    for number, line in enumerate(lines, 1):
-        if line.strip() and not is_plain_id(line.strip()):
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    for number, line in lines:
+        if not is_plain_id(line):
             raise VcworkError(f"{path}, line {number}: expected one video id, got {line[:40]!r}")
-    ids = [line.strip() for line in lines if line.strip()]
-    if not ids:
+    if not lines:
         raise VcworkError(f"{path}: expected video ids, one a line, got none")
-    return ids
+    return [line for _, line in lines]
 
 
 @dataclass
 class Item:
-    """One video of a source: its captions or features, or why it has none. `position`: where the next one begins."""
+    """One video of a source: its captions or features, or why it has none; what was met in reading them."""
 
-    position: int
-    id: str | None  # None: the end of the source
+    id: str
     value: Any = None
     why: str = ""
-    counts: Counter = field(default_factory=Counter)  # what was met on the way here
+    counts: Counter = field(default_factory=Counter)
     note: str = ""
 
 
@@ -78,39 +72,35 @@ class Sources:
         self.text = _kind_of_captions(self.captions) if source.captions else ""
         self.video = _kind_of_features(self.features) if source.features else ""
         self.meta = resolve(source.meta) if source.meta and self.video != "packed" else self.features
-        unknown = [split for split in source.ids if split not in SPLITS]
-        if unknown:
+        if unknown := [split for split in source.ids if split not in SPLITS]:
             raise VcworkError(f"ids: expected the splits {', '.join(SPLITS)}, got {unknown[0]!r}")
-        self.ids = {split: read_id_list(resolve(source.ids[split])) for split in SPLITS if split in source.ids}
-        self.packed: list[PackedSplit] = []
-        if "packed" in (self.text, self.video):
-            self._open_packed()
-        elif not self.ids:
+        self.ids = {split: read_id_list(source.ids[split]) for split in SPLITS if split in source.ids}
+        self.packed = self._open_packed() if "packed" in (self.text, self.video) else []
+        self.ids = self.ids or {split.split: split.ids for split in self.packed}
+        if not self.ids:
             raise VcworkError("ids: expected a list of video ids of each split; only packed data brings its own")
 
-    def _open_packed(self) -> None:
+    def _open_packed(self) -> list[PackedSplit]:
         if self.text == "packed" and not list(self.meta.glob("*_meta.pkl")):
             raise VcworkError(f"{self.meta}: expected the packed captions' *_meta.pkl here; name their folder as meta")
-        splits = self.ids or [s for s in ("train", "val") if (self.meta / f"{s}_meta.pkl").is_file()]
+        wanted = self.ids or [split for split in ("train", "val") if (self.meta / f"{split}_meta.pkl").is_file()]
         prefix = str(self.captions) if self.text == "packed" else ""
-        for split in dict.fromkeys(map(packed_split, splits)):
-            self.packed.append(PackedSplit(self.meta, split, prefix, self.video == "packed"))
-        if not self.ids:
-            self.ids = {split.split: split.ids for split in self.packed}
+        held_by = dict.fromkeys("val" if split == "test" else split for split in wanted)
+        return [PackedSplit(self.meta, split, prefix, self.video == "packed") for split in held_by]
 
     def caption_items(self, ids: list[str], position: int) -> Iterator[Item]:
-        """Captions from `position` on: a list of `Caption`, or from packed data (start_s, end_s, tokens)."""
+        """Captions from the item `position` on: a list of `Caption`, or from packed data (start_s, end_s, tokens)."""
         if self.text == "json":
             return _json_items(self.captions, position)
         if self.text == "csv":
-            return _file_items(ids, position, functools.partial(_read_csv, self.captions))
-        return _packed_items(self.packed, position, "captions")
+            return _file_items(ids[position:], self.captions, "csv", read_captions)
+        return _packed_items(self.packed, position, PackedSplit.captions)
 
     def feature_items(self, ids: list[str], position: int) -> Iterator[Item]:
-        """Features (T, W) from `position` on."""
+        """Features (T, W) from the item `position` on."""
         if self.video == "npy":
-            return _file_items(ids, position, functools.partial(_read_npy, self.features))
-        return _packed_items(self.packed, position, "features")
+            return _file_items(ids[position:], self.features, "npy", lambda path, report: load_npy(path))
+        return _packed_items(self.packed, position, PackedSplit.features)
 
 
 def _kind_of_captions(path: Path) -> str:
@@ -131,56 +121,31 @@ def _kind_of_features(folder: Path) -> str:
 
 
 def _json_items(path: Path, position: int) -> Iterator[Item]:
-    for after, id, entry in stream_object(path, position):
-        report = CaptionReport()
-        try:
-            item = Item(after, id, captions_of_entry(f"{path.name}: {id}", entry, report))
-        except VcworkError as error:
-            item = Item(after, id, why=str(error))
-        _tell(item, report)
-        yield item
+    for id, entry in itertools.islice(stream_object(path), position, None):
+        yield _item(id, path.parent, functools.partial(captions_of_entry, f"{path.name}: {id}", entry))
 
 
-def _file_items(ids: list[str], position: int, read: Callable[[str, Item], None]) -> Iterator[Item]:
-    for number in range(position, len(ids)):
-        item = Item(number + 1, ids[number])
-        read(ids[number], item)
-        yield item
+def _file_items(ids: list[str], folder: Path, suffix: str, read: Callable) -> Iterator[Item]:
+    for id in ids:
+        path = folder / f"{id}.{suffix}"
+        there = path.is_file()
+        yield _item(id, folder, functools.partial(read, path)) if there else Item(id, why=f"{path.name} is missing")
 
 
-def _packed_items(packed: list[PackedSplit], position: int, what: str) -> Iterator[Item]:
-    before = 0
-    for split in packed:
-        for i in range(max(0, position - before), len(split)):
-            yield Item(before + i + 1, split.ids[i], getattr(split, what)(i))
-        before += len(split)
+def _packed_items(packed: list[PackedSplit], position: int, read: Callable) -> Iterator[Item]:
+    places = ((split, shard, row) for split in packed for shard, n in enumerate(split.sizes) for row in range(n))
+    ids = itertools.chain(*(split.ids for split in packed))
+    for id, (split, shard, row) in itertools.islice(zip(ids, places, strict=True), position, None):
+        yield Item(id, read(split, shard, row))
 
 
-def _read_csv(folder: Path, id: str, item: Item) -> None:
-    report, path = CaptionReport(), folder / f"{id}.csv"
-    if not path.is_file():
-        item.why = "no caption file"
-        return
+def _item(id: str, folder: Path, read: Callable[[CaptionReport], Any]) -> Item:
+    """What is read of one video, or why not, and what was left out; told without the folder's own path."""
+    item, report = Item(id), CaptionReport()
     try:
-        item.value = read_captions(path, report)
+        item.value = read(report)
     except VcworkError as error:
         item.why = str(error).replace(f"{folder}/", "")
-    report.dropped = [line.replace(f"{folder}/", "") for line in report.dropped]
-    _tell(item, report)
-
-
-def _read_npy(folder: Path, id: str, item: Item) -> None:
-    path = folder / f"{id}.npy"
-    if not path.is_file():
-        item.why = "no feature file"
-        return
-    try:
-        item.value = load_npy(path)
-    except VcworkError as error:
-        item.why = str(error).replace(f"{folder}/", "")
-
-
-def _tell(item: Item, report: CaptionReport) -> None:
-    item.counts["cues_dropped"] += len(report.dropped)
-    item.counts["cues_reordered"] += report.reordered
-    item.note = report.dropped[0] if report.dropped else ""
+    item.counts.update(cues_dropped=len(report.dropped), cues_reordered=report.reordered)
+    item.note = report.dropped[0].replace(f"{folder}/", "") if report.dropped else ""
+    return item
