@@ -10,9 +10,8 @@ A split's name holds how many it has, so that a gallery which lost videos cannot
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.benchmarks.reading import At
@@ -54,37 +53,13 @@ class Task:
     steps: tuple[str, ...] = ()
 
 
-@dataclass
-class Accounting(Coverage):
-    """Coverage of one split: `counts` of videos and clips (features, once known), expected, present, missing and why.
-
-    `changed` {what was done: how often}; `duplicates` {kind: how many}; `over_32_s` is the share of clips that are
-    longer than 32 s and lose the rest, None where lengths are unknown.
-    """
-
-    changed: dict[str, int] = field(default_factory=dict)
-    duplicates: dict[str, int] = field(default_factory=dict)
-    over_32_s: float | None = None
-
-    def table(self, reasons: int = 5) -> str:
-        """Coverage's table, and under it what was changed, what repeats, how much is cut."""
-        more = [f"{what}: {n}" for what, n in [*self.changed.items(), *self.duplicates.items()]]
-        if self.over_32_s is not None:
-            more.append(f"clips longer than {WINDOW_S} s: {self.over_32_s:.1%}")
-        return "\n".join([super().table(reasons), *more])
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        own = {"changed": self.changed, "duplicates": self.duplicates, "over_32_s": self.over_32_s}
-        return super().as_dict() | own
-
-
 @dataclass(frozen=True)
 class Benchmark:
     """One split of one benchmark: its videos and clips, in the file's order, and the account of what is not among them.
 
     `title` is the split's name with `{n}` in it, `unit` says what n counts, `role` is what it may be used for: train,
-    val or test. `steps` {step id: label}, `tasks` {recipe id: Task}, empty where the benchmark has none.
+    val or test. `counts` of videos and clips (features, once known), `pools` {name: (was, is)} of what features left,
+    `notes` of what was changed. `steps` {step id: label}, `tasks` {recipe id: Task}, empty where there are none.
     """
 
     name: str
@@ -93,14 +68,16 @@ class Benchmark:
     unit: str
     clips: tuple[Clip, ...]
     videos: dict[str, Listed]
-    accounting: Accounting
+    counts: dict[str, Count]
+    notes: tuple[str, ...] = ()
+    pools: dict[str, tuple[int, int]] = field(default_factory=dict)
     steps: dict[str, str] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
 
     @property
     def split(self) -> str:
         """The split's full name, which belongs to every number measured on it."""
-        count = self.accounting.counts[self.unit]
+        count = self.counts[self.unit]
         of = f" of {count.expected:,}" if count.missing else ""
         return self.title.format(n=f"{count.present:,}{of}")
 
@@ -108,6 +85,23 @@ class Benchmark:
     def texts(self) -> list[str]:
         """The clips' texts as compared: lower-cased, white space normalised."""
         return [plain(clip.text) for clip in self.clips]
+
+    @property
+    def accounting(self) -> Coverage:
+        """Expected, present, missing and why; and what the clips themselves tell: repeats, and how many are cut."""
+        rows = {(c.video, c.start_s, c.end_s, plain(c.text)) for c in self.clips}
+        texts = Counter(self.texts)
+        told = {
+            "repeated rows": len(self.clips) - len(rows),
+            "clips that share their text": sum(n for n in texts.values() if n > 1),
+            "texts beyond the distinct ones": len(self.clips) - len(texts),
+        }
+        notes = [*self.notes, *(f"{what}: {n}" for what, n in told.items())]
+        lengths = [clip.end_s - clip.start_s for clip in self.clips]
+        if lengths and math.inf not in lengths:
+            over = sum(length > WINDOW_S for length in lengths) / len(lengths)
+            notes.append(f"clips longer than {WINDOW_S} s: {over:.1%}")
+        return Coverage(self.counts, self.pools, notes)
 
 
 def plain(text: str) -> str:
@@ -164,23 +158,23 @@ class Tally:
 
     def close(
         self, name: str, title: str, role: str, unit: str,
-        steps: Mapping[str, str] | None = None, tasks: Mapping[str, Task] | str = "",
+        steps: Mapping[str, str] | None = None, tasks: Mapping[str, Task] | None = None,
     ) -> Benchmark:  # fmt: skip
-        """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos.
-
-        `tasks`: a word instead of them says what the recipes of the videos are, when they have a number and no name.
-        """
+        """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos."""
         there = {clip.video for clip in self.clips}
         if not there:
             raise VcworkError(f"{title.format(n='').strip()}: no usable annotation among {self.expected}")
         lost = dict.fromkeys((id for id in self.videos if id not in there), "no usable annotation") | self.lost
         counts = {"videos": Count(len({*self.videos, *lost}), lost), "clips": Count(self.expected, self.missing)}
-        account = account_of(self.clips, counts, self.notes, {what: n for what, n in self.changed.items() if n})
-        if isinstance(tasks, str):
-            recipes = (listed.recipe for listed in self.videos.values() if tasks and listed.recipe)
-            tasks = {recipe: Task(f"{tasks} {recipe}") for recipe in recipes}
+        notes = [*self.notes, *(f"{what}: {n}" for what, n in self.changed.items() if n)]
         videos = {id: listed for id, listed in self.videos.items() if id not in lost}
-        return Benchmark(name, title, role, unit, tuple(self.clips), videos, account, dict(steps or {}), dict(tasks))
+        own = {"steps": dict(steps or {}), "tasks": dict(tasks or {})}
+        return Benchmark(name, title, role, unit, tuple(self.clips), videos, counts, tuple(notes), **own)
+
+
+def numbered(kind: str, videos: Mapping[str, Listed]) -> dict[str, Task]:
+    """Recipes that have a number and no name, such as "category 3"."""
+    return {listed.recipe: Task(f"{kind} {listed.recipe}") for listed in videos.values() if listed.recipe}
 
 
 def _unusable(clip: Clip, duration_s: float) -> str:
@@ -191,21 +185,3 @@ def _unusable(clip: Clip, duration_s: float) -> str:
     if duration_s and clip.start_s >= duration_s:
         return f"starts at {clip.start_s:g} s, the video ends at {duration_s:g} s"
     return ""
-
-
-def account_of(
-    clips: Sequence[Clip], counts: dict[str, Count], notes: Sequence[str], changed: Mapping[str, int],
-    denominators: dict[str, tuple[int, int]] | None = None,
-) -> Accounting:  # fmt: skip
-    """The account, with what the clips themselves tell: repeats, and how many are longer than the window."""
-    texts = Counter(plain(clip.text) for clip in clips)
-    rows = Counter((c.video, c.start_s, c.end_s, plain(c.text)) for c in clips)
-    duplicates = {
-        "repeated rows": len(clips) - len(rows),
-        "clips that share their text": sum(n for n in texts.values() if n > 1),
-        "texts beyond the distinct ones": len(clips) - len(texts),
-    }
-    lengths = [clip.end_s - clip.start_s for clip in clips]
-    known = lengths and math.inf not in lengths
-    over = sum(s > WINDOW_S for s in lengths) / len(lengths) if known else None
-    return Accounting(counts, denominators or {}, list(notes), dict(changed), duplicates, over)

@@ -8,7 +8,7 @@ No subtitles are written: an annotator's sentence is truth, not narration.
 
 import math
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -65,7 +65,8 @@ def benchmark_corpus(
         raise VcworkError(f"{beside}: holds features of none of the {len(found.lost)} videos of {name}")
     if found.unlisted:
         note = f"feature files of no listed video: {len(found.unlisted)}, first {found.unlisted[0]}.npy"
-        next(iter(measured.values())).accounting.notes.append(note)
+        first = next(iter(measured))
+        measured[first] = replace(measured[first], notes=(*measured[first].notes, note))
     digest = sha256_json([[part.split, part.clips] for part in parts.values()] + [found.lengths])
     corpus = corpus_once(folder, digest, lambda: _write(folder, parts, measured, found, digest))
     return corpus, store_once(features, found.contract, found, found.lost)
@@ -100,7 +101,7 @@ def _write(
         for id, clips in by_video.items():
             _add_video(corpus, role, part, id, clips, found, members)
         for kind in ("videos", "listed"):  # what the release itself lacks
-            lost = part.accounting.counts.get(kind, Count(0)).missing
+            lost = part.counts.get(kind, Count(0)).missing
             corpus.missing_videos |= {id: why for id, why in lost.items() if id not in corpus.videos}
     tasks = {id: task for part in parts.values() for id, task in part.tasks.items()}
     for id, steps in members.items():

@@ -62,7 +62,7 @@ def read_crosstask(
     named = {task: Task(own.name, tuple(_steps(task, own.steps))) for task, own in tasks.items()}
     title = f"CrossTask {part} {{n}} videos of {n_tasks} tasks ({rule})"
     read = tally.close(NAME, title, part, "videos", steps, named)
-    read.accounting.counts["listed"] = Count(len(listed), unusable)
+    read.counts["listed"] = Count(len(listed), unusable)
     return read
 
 

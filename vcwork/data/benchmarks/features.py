@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.benchmarks.common import Benchmark, account_of
+from vcwork.data.benchmarks.common import Benchmark
 from vcwork.data.benchmarks.reading import At, read_strict_json
 from vcwork.data.coverage import Count
 from vcwork.data.store import Contract, as_float16, load_npy
@@ -80,27 +80,25 @@ def with_features(read: Benchmark, lengths: Mapping[str, int], lost: Mapping[str
     clips, clips that begin after the features end, and, kept, clips that end after them. The split's name changes with
     what is lost; nothing may be left.
     """
-    before, account = read.accounting, {"videos": {}, "clips": {}}
-    account["videos"] = {id: lost.get(id, f"{id}.npy is missing") for id in read.videos if id not in lengths}
-    kept, longer = [], 0
+    why = {id: lost.get(id, f"{id}.npy is missing") for id in read.videos if id not in lengths}
+    without, kept, late, longer = dict(why), [], {}, 0
     for clip in read.clips:
         seconds = lengths.get(clip.video, 0)
         if clip.start_s >= seconds:
-            why = f"starts at {clip.start_s:g} s, the features end at {seconds} s" if seconds else "no features"
-            account["clips"][f"{clip.where}, {clip.video}"] = why
+            ends = f"starts at {clip.start_s:g} s, the features end at {seconds} s"
+            late[f"{clip.where}, {clip.video}"] = ends if seconds else "no features"
             continue
         longer += math.isfinite(clip.end_s) and math.ceil(clip.end_s) > seconds
         kept.append(replace(clip, end_s=float(seconds)) if math.isinf(clip.end_s) else clip)
     there = {clip.video for clip in kept}
-    late = [id for id in read.videos if id in lengths and id not in there]
-    account["videos"] |= dict.fromkeys(late, "no clip begins before its features end")
-    counts = {k: Count(c.expected, {**c.missing, **account.get(k, {})}) for k, c in before.counts.items()}
-    counts["features"] = Count(len(read.videos), {id: account["videos"][id] for id in read.videos if id not in lengths})
-    changed = before.changed | ({"clips that end after their features": longer} if longer else {})
-    pools = {"videos": (len(read.videos), len(there)), "clips": (len(read.clips), len(kept))}
-    now = account_of(kept, counts, before.notes, changed, pools)
     videos = {id: listed for id, listed in read.videos.items() if id in there}
-    return replace(read, clips=tuple(kept), videos=videos, accounting=now)
+    why |= {id: "no clip begins before its features end" for id in read.videos if id not in videos and id not in why}
+    gone = {"videos": why, "clips": late}
+    counts = {k: Count(c.expected, {**c.missing, **gone.get(k, {})}) for k, c in read.counts.items()}
+    counts["features"] = Count(len(read.videos), without)
+    pools = {"videos": (len(read.videos), len(videos)), "clips": (len(read.clips), len(kept))}
+    notes = (*read.notes, *([f"clips that end after their features: {longer}"] if longer else []))
+    return replace(read, clips=tuple(kept), videos=videos, counts=counts, notes=notes, pools=pools)
 
 
 def carve_val(train: Benchmark, share: float = 0.1) -> tuple[Benchmark, Benchmark]:
@@ -120,12 +118,11 @@ def carve_val(train: Benchmark, share: float = 0.1) -> tuple[Benchmark, Benchmar
 def _part(whole: Benchmark, ids: set[str], title: str, role: str, note: str) -> Benchmark:
     """The clips and videos of `ids`; training keeps the account of what is missing and was changed."""
     videos = {id: listed for id, listed in whole.videos.items() if id in ids}
-    clips, old, trains = tuple(clip for clip in whole.clips if clip.video in ids), whole.accounting, role == "train"
-    present = {"videos": len(videos), "clips": len(clips)}
-    counts = {kind: Count(n, {}) for kind, n in present.items()}
-    if trains:
-        counts = {k: Count(present[k] + len(c.missing), c.missing) if k in present else c
-                  for k, c in old.counts.items()}  # fmt: skip
-    notes = [*old.notes, note] if trains else [note, "what is missing is counted under train"]
-    account = account_of(clips, counts, notes, old.changed if trains else {})
-    return replace(whole, title=title, role=role, clips=clips, videos=videos, accounting=account)
+    clips = tuple(clip for clip in whole.clips if clip.video in ids)
+    trains = role == "train"
+    counts = dict(whole.counts) if trains else {}
+    for kind, there in (("videos", videos), ("clips", clips)):
+        missing = whole.counts[kind].missing if trains else {}
+        counts[kind] = Count(len(there) + len(missing), missing)
+    notes = (*whole.notes, note) if trains else (note, "what is missing is counted under train")
+    return replace(whole, title=title, role=role, clips=clips, videos=videos, counts=counts, notes=notes)

@@ -1,7 +1,6 @@
 """Which file of a release is which split: the one registry of the published benchmarks.
 
-A source folder holds the release's own annotation files under their own names. Known gap: full MSR-VTT (20 captions a
-test video) has a reader and no kind here.
+A source folder holds the release's own annotation files under their own names.
 """
 
 from collections.abc import Callable, Collection
@@ -52,7 +51,7 @@ def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
     halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
     split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
-    test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), read_msrvtt_json(jsons, "full test"))
+    test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), jsons)
     return [read_msrvtt_json(jsons, split, test.videos, read_msrvtt_ids(listed) if listed else None), test]
 
 

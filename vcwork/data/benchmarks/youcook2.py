@@ -9,7 +9,7 @@ tests on: their role here is test, and whoever needs a val split carves it out o
 from pathlib import Path
 
 from vcwork.base.files import resolve
-from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally
+from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, numbered
 from vcwork.data.benchmarks.reading import At, read_database, read_rows
 
 NAME = "YouCook2"
@@ -27,7 +27,9 @@ def read_youcook2_csv(path: str | Path) -> Benchmark:
         tally.video(at, Listed(recipe=recipe), f"task {recipe}")
         tally.add(at, Clip(at.video, *at.span([row["start"], row["end"]]), row["text"].strip(), recipe))
     tally.compare(tally.expected, PUBLISHED["csv"], "clips in the csv")
-    return tally.close(NAME, "YouCook2 val {n} (HowTo100M csv)", "test", "clips", tasks="recipe type")
+    return tally.close(
+        NAME, "YouCook2 val {n} (HowTo100M csv)", "test", "clips", tasks=numbered("recipe type", tally.videos)
+    )
 
 
 def read_youcook2_json(path: str | Path, subset: str = "validation") -> Benchmark:
@@ -49,4 +51,6 @@ def read_youcook2_json(path: str | Path, subset: str = "validation") -> Benchmar
                 tally.add(place, clip, listed.duration_s)
     tally.compare(tally.expected, PUBLISHED[subset], f"{subset} clips in the json")
     role, part = ("train", "train") if subset == "training" else ("test", "val")
-    return tally.close(NAME, f"YouCook2 {part} {{n}} (official json)", role, "clips", tasks="recipe type")
+    return tally.close(
+        NAME, f"YouCook2 {part} {{n}} (official json)", role, "clips", tasks=numbered("recipe type", tally.videos)
+    )
