@@ -25,7 +25,8 @@ from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.data.salads50 import FrameLabels, read_frame_labels
 from vcwork.measure.metrics import frame_accuracy, segment_scores
-from vcwork.training.finetune import FinetuneRecipe, read_finetune_recipe
+from vcwork.training.finetune import FinetuneRecipe
+from vcwork.training.recipe import read_recipe
 from vcwork.training.segmentation_head import (
     TIME_COLUMNS,
     LabelledVideo,
@@ -56,7 +57,7 @@ def scores(predicted: list[np.ndarray], videos: list[LabelledVideo]) -> dict[str
 
 def ours(train: list[LabelledVideo], recipe: FinetuneRecipe, classes: int) -> TokenClassifier:
     """The tower and its head, trained to the recipe's last epoch."""
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(recipe.train.seed)
     width = train[0].features.shape[1] + TIME_COLUMNS * recipe.time_input
     config = ModelConfig.checked(feature_dim=width, vocab_size=5, text_layers=0, **recipe.model)
     classifier = TokenClassifier(VideoCLIP(config), classes)
@@ -147,7 +148,7 @@ def test(read: FrameLabels, recipe: FinetuneRecipe, seeds: list[int]) -> dict[st
     }
     runs = []
     for seed in seeds:
-        classifier = ours(train, recipe.model_copy(update={"seed": seed}), classes)
+        classifier = ours(train, recipe.but(seed=seed), classes)
         runs.append(scores([predict_labels(classifier, v.features, recipe) for v in videos], videos))
         rows[f"ours, seed {seed}"] = runs[-1]
     rows[f"ours, mean of {len(seeds)} seeds"] = {k: float(np.mean([run[k] for run in runs])) for k in runs[0]}
@@ -184,7 +185,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the rows and the recipe here")
     options = parser.parse_args()
     try:
-        read, recipe = read_frame_labels(options.data.resolve()), read_finetune_recipe(options.recipe)
+        read, recipe = read_frame_labels(options.data.resolve()), read_recipe(options.recipe, kind=FinetuneRecipe)
     except VcworkError as error:
         raise SystemExit(f"error: {error}") from None
     start = time.perf_counter()

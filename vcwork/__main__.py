@@ -242,10 +242,11 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
     from vcwork.data.corpus import open_corpus
     from vcwork.data.store import open_store
     from vcwork.encoders.load import load_encoder
-    from vcwork.training.finetune import FinetuneRecord, read_finetune_recipe
+    from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord
     from vcwork.training.finetune_corpus import finetune
+    from vcwork.training.recipe import read_recipe
 
-    recipe = read_finetune_recipe(options.recipe, options.seed)
+    recipe = read_recipe(options.recipe, options.seed, FinetuneRecipe)
     corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
     encoder = load_encoder(options.checkpoint, store.contract)
     with tqdm(desc="fine-tuning", unit="step", disable=not Engine().main) as bar:
@@ -254,7 +255,7 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
             bar.update()
             bar.set_postfix(epoch=record.epoch + 1, loss=f"{record.loss:.2f}", flat=f"{record.flat:.2f}", refresh=False)
             if record.validation is not None and not bar.disable:
-                bar.write(f"epoch {record.epoch + 1}/{recipe.epochs} validation {record.validation:.3f}")
+                bar.write(f"epoch {record.epoch + 1}/{recipe.train.epochs} validation {record.validation:.3f}")
 
         tuned = finetune(corpus, store, encoder, recipe, options.out, watch)
     if Engine().main:

@@ -205,9 +205,9 @@ def _fitted(recipe: FinetuneRecipe, drawn: Draw | None, corpus: Corpus, updates:
     """The recipe with the draw's seed and the epochs that give at least so many updates."""
     if drawn is None:
         return recipe
-    once = recipe.model_copy(update={"seed": drawn.seed, "epochs": 1})
+    once = recipe.but(seed=drawn.seed, epochs=1)
     items = sum(len(corpus[i].segments) for i in drawn.videos) if recipe.task == "retrieval" else len(drawn.videos)
-    return once.model_copy(update={"epochs": -(-updates // n_updates(items, once))})
+    return once.but(epochs=-(-updates // n_updates(items, once)))
 
 
 def _annotations(corpus: Corpus) -> str:
@@ -239,7 +239,7 @@ def _point(corpus, store, encoder, recipe, drawn: Draw | None, out: Path, annota
 def _measure(corpus, store, encoder, recipe, drawn: Draw | None, out: Path) -> Point:
     """Fine-tune a copy where there are labels, and measure it on the test split."""
     tuned, head, training = encoder, None, {}
-    known = only_labelled(corpus, drawn.videos if drawn else (), val=recipe.keep == "best")
+    known = only_labelled(corpus, drawn.videos if drawn else (), val=recipe.train.keep == "best")
     if drawn:
         tuned, head, training = _tune(known, store, encoder, recipe, out)
     else:
@@ -255,7 +255,7 @@ def _tune(known: Corpus, store, encoder: Encoder, recipe: FinetuneRecipe, out: P
     """Fine-tuned encoder, its head and label names where the task has them, and what the training did."""
     records: list[FinetuneRecord] = []
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)  # a head's first weights; `vcwork.training.finetune.fit` seeds all that follows
+    torch.manual_seed(recipe.train.seed)  # a head's first weights; `finetune.fit` seeds all that follows
     with tempfile.TemporaryDirectory(dir=out, prefix=".run-") as temporary:
         folder = Path(temporary) / "run"
         tuned = finetune(known, store, copy.deepcopy(encoder), recipe, folder, records.append)
@@ -264,7 +264,7 @@ def _tune(known: Corpus, store, encoder: Encoder, recipe: FinetuneRecipe, out: P
     if head:
         head[0].to(Engine().device)
     values = [r.validation for r in records if r.validation is not None]
-    training = {"updates": len(records), "epochs": recipe.epochs, "loss": records[-1].loss, "validation": values}
+    training = {"updates": len(records), "epochs": recipe.train.epochs, "loss": records[-1].loss, "validation": values}
     return tuned, head, training
 
 

@@ -122,7 +122,7 @@ def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe:
         raise VcworkError("time_input: a checkpoint's tower has no place for more features; leave it out")
     steps = trained_steps(corpus, store)
     held = _of_val(lambda: labelled_videos(corpus, store, "val", steps))
-    torch.manual_seed(recipe.seed)  # the head begins alike on every rank and in every run of this seed
+    torch.manual_seed(recipe.train.seed)  # the head begins alike on every rank and in every run of this seed
     classifier = TokenClassifier(encoder.model, 1 + len(steps))
 
     def validate() -> float:

@@ -18,6 +18,13 @@ from vcwork.core.config import ModelConfig, TrainConfig
 FROM_DATA = ("feature_dim", "vocab_size", "cls_id", "sep_id")
 
 
+def check_sizes(model: dict[str, Any]) -> None:
+    """A mistake (ValueError, VcworkError) where these are not fields of ModelConfig that a recipe may set."""
+    if wrong := [name for name in FROM_DATA if name in model]:
+        raise ValueError(f"model: {', '.join(wrong)} come from the data")
+    ModelConfig.checked(**model)
+
+
 class Recipe(Strict):
     """`model`: fields of ModelConfig but those that the data decide; `bert`: folder or hub name to begin with."""
 
@@ -27,9 +34,7 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
-        if wrong := [name for name in FROM_DATA if name in self.model]:
-            raise ValueError(f"model: {', '.join(wrong)} come from the data")
-        ModelConfig.checked(**self.model)
+        check_sizes(self.model)
         return self
 
     @property
@@ -64,11 +69,11 @@ class Recipe(Strict):
         return out
 
 
-def read_recipe(path: str | Path, seed: int | None = None) -> Recipe:
+def read_recipe(path: str | Path, seed: int | None = None, kind: type[Strict] = Recipe) -> Any:
     """The recipe in a YAML file; `seed` replaces its own. VcworkError naming file, key and what was expected."""
     path = resolve(path)
     try:
-        recipe = Recipe.checked(**read_yaml(path))
+        recipe = kind.checked(**read_yaml(path))
     except VcworkError as error:
         raise VcworkError(f"{path}: {error}") from None
     if seed is None:

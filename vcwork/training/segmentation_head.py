@@ -19,12 +19,11 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.base.sealed import load_weights, write_tensors
 from vcwork.core.batches import pad_clips
-from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import load_card, load_model
 from vcwork.encoders.encoder import Encoder, window_mean, windows
-from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates, save_finetuned
+from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, save_finetuned
 
 HEAD = "head.safetensors"
 IGNORED = -100
@@ -38,14 +37,6 @@ class LabelledVideo:
     video_id: str
     features: np.ndarray
     labels: np.ndarray
-
-    def __post_init__(self) -> None:
-        f, labels = np.asarray(self.features), np.asarray(self.labels)
-        if f.ndim != 2 or not len(f) or labels.shape != (len(f),) or not np.issubdtype(labels.dtype, np.integer):
-            raise VcworkError(
-                f"video {self.video_id}: expected features (T, W) and integer labels (T,), "
-                f"got {f.shape} and {labels.dtype} {labels.shape}"
-            )
 
 
 class TokenClassifier(nn.Module):
@@ -92,29 +83,21 @@ def finetune_segmentation(
     classifier: TokenClassifier, videos: Sequence[LabelledVideo], recipe: FinetuneRecipe,
     validate: Callable[[], float] | None = None,
 ) -> Iterator[FinetuneRecord]:  # fmt: skip
-    """Train tower and head in place: cross-entropy over all tokens of all windows of `batch_size` videos an update.
+    """Train tower and head: cross-entropy over all tokens of all windows of `batch_size` videos an update; see `fit`.
 
     Labels 0..C-1, or -100 where nothing is known. Source: reference code (windows of 32 every 8, one video an update).
-    `shift`, `rows_per_token`, `time_input`, `label_smoothing` are ours. Under torchrun every rank calls this alike.
+    `shift`, `rows_per_token`, `time_input`, `label_smoothing` are ours.
     """
-    check_task(recipe, "segmentation", videos)
-    classes = classifier.head.out_features
-    for video in videos:
-        known = video.labels[video.labels != IGNORED]
-        if len(known) and not 0 <= known.min() <= known.max() < classes:
-            raise VcworkError(f"video {video.video_id}: expected labels 0..{classes - 1}, got {np.unique(known)}")
-    engine = Engine(recipe.precision)
-    classifier.to(engine.device)
-    learner = Learner(classifier, recipe.train_config(), n_updates(len(videos), recipe, engine.world), engine)
+    classes, window = classifier.head.out_features, classifier.model.config.max_video_tokens
 
-    def update(items: np.ndarray, epoch: int, step: int) -> dict[str, float]:
-        pieces, labels = [], []
+    def update(learner: Learner, items: np.ndarray, step: int) -> dict[str, float]:
+        pieces, labels, engine = [], [], learner.engine
         for item in engine.share(list(items)):
-            rng = np.random.default_rng([recipe.seed, 23, step, int(item)])
-            for clip, own in _labelled_windows(videos, item, recipe, classifier.model.config.max_video_tokens, rng):
+            rng = np.random.default_rng([recipe.train.seed, 23, step, int(item)])
+            for clip, own in _labelled_windows(videos, item, recipe, window, rng):
                 pieces.append(clip)
                 labels.append(own)
-        features, mask = (x.to(engine.device) for x in pad_clips(pieces, classifier.model.config.max_video_tokens))
+        features, mask = (x.to(engine.device) for x in pad_clips(pieces, window))
         target = torch.full(mask.shape, IGNORED)  # (B, T)
         for row, own in enumerate(labels):
             target[row, : len(own)] = torch.from_numpy(own)
@@ -125,10 +108,9 @@ def finetune_segmentation(
             logits.float().flatten(0, 1), target.flatten(), ignore_index=IGNORED, label_smoothing=recipe.label_smoothing
         )
         right = (logits.argmax(-1) == target)[target != IGNORED].float().mean().item()
-        numbers = learner.learn(loss)
-        return {**numbers, "flat": float(np.log(classes)), "accuracy": right}
+        return {**learner.learn(loss), "flat": float(np.log(classes)), "accuracy": right}
 
-    yield from fit(classifier, len(videos), recipe, update, engine, validate)
+    return fit(classifier, len(videos), recipe, update, validate)
 
 
 def _labelled_windows(
@@ -224,8 +206,6 @@ def save_classifier(
 
     The card holds the head's hash, so that a head of another run is refused.
     """
-    if len(labels) != classifier.head.out_features:
-        raise VcworkError(f"expected {classifier.head.out_features} label names, got {len(labels)}")
     head = write_tensors(resolve(folder) / HEAD, classifier.head.state_dict())
     return save_finetuned(folder, encoder, recipe, labels=list(labels), head=head)
 
@@ -239,11 +219,3 @@ def load_classifier(folder: str | Path) -> tuple[TokenClassifier, list[str], Fin
     classifier = TokenClassifier(load_model(folder), len(card["labels"]))
     load_weights(classifier.head, folder / HEAD, card["head"], "checkpoint.json")
     return classifier.eval(), card["labels"], FinetuneRecipe.checked(**card["recipe"])
-
-
-def check_task(recipe: FinetuneRecipe, task: str, videos: Sequence) -> None:
-    """VcworkError when the recipe is of another task, or there is nothing to train on."""
-    if recipe.task != task:
-        raise VcworkError(f"task: expected {task}, got {recipe.task!r}")
-    if not len(videos):
-        raise VcworkError(f"{task}: expected at least one video, got none")

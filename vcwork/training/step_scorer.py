@@ -14,15 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from vcwork.base.errors import VcworkError
 from vcwork.core.batches import pad_clips
-from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
 from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
 from vcwork.tasks.common import Intervals, inside
-from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, n_updates
-from vcwork.training.segmentation_head import check_task, train_starts
+from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit
+from vcwork.training.segmentation_head import train_starts
 
 
 @dataclass(frozen=True)
@@ -36,11 +34,6 @@ class StepVideo:
 
     def targets(self) -> np.ndarray:
         """(T, K) float32: does the step happen in the second? [floor(start), ceil(end))"""
-        if np.ndim(self.features) != 2 or not len(self.features) or len(self.steps) != len(self.intervals):
-            came = f"{np.shape(self.features)}, {len(self.steps)} steps, {len(self.intervals)} lists of intervals"
-            raise VcworkError(
-                f"video {self.video_id}: expected features (T, W) and intervals for each step, got {came}"
-            )
         return np.stack([inside(spans, len(self.features)) for spans in self.intervals], 1).astype(np.float32)
 
 
@@ -48,28 +41,24 @@ def finetune_localization(
     encoder: Encoder, videos: Sequence[StepVideo], recipe: FinetuneRecipe,
     validate: Callable[[], float] | None = None,
 ) -> Iterator[FinetuneRecord]:  # fmt: skip
-    """Train both towers of `encoder.model` in place on `batch_size` videos an update; every rank calls this alike.
+    """Train both towers of `encoder.model` on `batch_size` videos an update; see `fit`.
 
     A video's loss is the mean over its seconds and steps; of several videos, the mean of theirs.
     """
-    check_task(recipe, "localization", videos)
-    engine = Engine(recipe.precision)
-    model = encoder.model.to(engine.device)
-    learner = Learner(model, recipe.train_config(), n_updates(len(videos), recipe, engine.world), engine)
     targets = [video.targets() for video in videos]
 
-    def update(items: np.ndarray, epoch: int, step: int) -> dict[str, float]:
+    def update(learner: Learner, items: np.ndarray, step: int) -> dict[str, float]:
         losses, right = [], []
-        for item in engine.share(list(items)):
-            rng = np.random.default_rng([recipe.seed, 23, step, int(item)])
-            with engine.autocast():
+        for item in learner.engine.share(list(items)):
+            rng = np.random.default_rng([recipe.train.seed, 23, step, int(item)])
+            with learner.engine.autocast():
                 logits, target = _step_logits(encoder, videos[item], targets[item], recipe, rng)  # (N, K) each
             losses.append(binary_cross_entropy_with_logits(logits.float(), target))
             right.append(((logits > 0) == (target > 0)).float().mean())
         numbers = learner.learn(torch.stack(losses).mean())
         return {**numbers, "flat": log(2), "accuracy": torch.stack(right).mean().item()}
 
-    yield from fit(model, len(videos), recipe, update, engine, validate)
+    return fit(encoder.model, len(videos), recipe, update, validate)
 
 
 def _step_logits(
