@@ -15,6 +15,7 @@ Gap: no pre-trained checkpoint exists for these features, so this measures the t
 import argparse
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import torch
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
-from vcwork.data.salads50 import FrameLabels, read_frame_labels
+from vcwork.data.store import load_npy
 from vcwork.measure.metrics import frame_accuracy, segment_scores
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.recipe import read_recipe
@@ -37,6 +38,40 @@ from vcwork.training.segmentation_head import (
 
 PUBLISHED = {"accuracy": 64.7, "edit": 59.8, "F1@10": 68.0, "F1@25": 63.9, "F1@50": 52.6}  # ED-TCN, five splits
 NOISE = {"gauss": 1.15, "mixed": 1.7}  # ridge then gives 54 to 62 % on a fold of train videos
+
+
+@dataclass(frozen=True)
+class FrameLabels:
+    """Videos by split; of each features (T, W) float32 and labels (T,) int64; `names[c]` is the label of class c."""
+
+    names: list[str]
+    ids: dict[str, list[str]]
+    features: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+
+
+def read_frame_labels(folder: Path) -> FrameLabels:
+    """Split 1: `features/<id>.npy` [T, W], `groundTruth/<id>.txt` (a label a row), `mapping.txt` (number and label)."""
+
+    def lines(path: Path) -> list[str]:
+        if not path.is_file():
+            raise VcworkError(f"{path}: no such file")
+        return [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+    number = {label: int(n) for n, label in (line.split(" ", 1) for line in lines(folder / "mapping.txt"))}
+    read = FrameLabels(
+        sorted(number, key=number.get),
+        {part: lines(folder / f"split1_{part}.txt") for part in ("train", "test")},
+        {},
+        {},
+    )
+    for id in (*read.ids["train"], *read.ids["test"]):
+        truth = lines(folder / "groundTruth" / f"{id}.txt")
+        read.features[id] = load_npy(folder / "features" / f"{id}.npy").astype(np.float32)
+        if len(truth) != len(read.features[id]) or not set(truth) <= set(number):
+            raise VcworkError(f"{id}: expected a label of mapping.txt for each of {len(read.features[id])} rows")
+        read.labels[id] = np.array([number[label] for label in truth])
+    return read
 
 
 def videos_of(read: FrameLabels, ids: list[str], fitted_on: list[str]) -> list[LabelledVideo]:

@@ -17,7 +17,6 @@ from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe, Segment, Video
-from vcwork.data.salads50 import read_frame_labels
 from vcwork.data.store import Contract, FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encode import encode_text, encode_video, score
@@ -358,70 +357,6 @@ def test_nothing_to_learn_from_and_bad_features_are_named():
     video.features[0] = np.nan
     with pytest.raises(VcworkError, match="loss became nan"):
         next(finetune_segmentation(new_classifier(), [video], SEGMENT))
-
-
-# --------------------------------------------------------------------------------------------- 50Salads' layout
-
-
-def write_layout(folder, rows: int = 6) -> None:
-    (folder / "features").mkdir(parents=True)
-    (folder / "groundTruth").mkdir()
-    (folder / "mapping.txt").write_text("1 cut\n0 background\n2 mix it\n")
-    for v in ("a", "b", "c"):
-        np.save(folder / "features" / f"{v}.npy", np.full((rows, 4), 0.5, np.float16))
-        (folder / "groundTruth" / f"{v}.txt").write_text("cut\n" * 2 + "background\n" + "mix it\n" * (rows - 3))
-    (folder / "split1_train.txt").write_text("a\nb\n")
-    (folder / "split1_test.txt").write_text("c\n")
-
-
-def test_frame_labels_are_read(tmp_path):
-    write_layout(tmp_path)
-    read = read_frame_labels(tmp_path)
-    assert read.names == ["background", "cut", "mix it"] and read.ids == {"train": ["a", "b"], "test": ["c"]}
-    assert read.labels["c"].tolist() == [1, 1, 0, 2, 2, 2]
-    assert read.features["a"].shape == (6, 4) and read.features["a"].dtype == np.float32
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "message"),
-    [
-        ("mapping.txt", None, r"mapping\.txt: no such file"),
-        ("mapping.txt", "0 a\n2 b\n", r"numbers 0 to 1, got \[0, 2\]"),
-        ("mapping.txt", "0 a\n1 a\n", "line 2: expected a new number and a new label, got '1 a'"),
-        ("mapping.txt", "zero a\n", "line 1: expected a new number"),
-        ("split1_test.txt", "b\n", "b is listed twice"),
-        ("split1_test.txt", "", r"split1_test\.txt: empty"),
-        ("split1_train.txt", "a\nz\n", r"z\.npy: not readable"),
-        (
-            "groundTruth/b.txt",
-            "cut\nfry\n",
-            r"b\.txt: line 2: label of mapping\.txt: expected one of .*, got 'fry'",
-        ),
-        ("groundTruth/b.txt", "cut\n" * 5, r"b\.txt: expected a label for each of 6 rows, got 5"),
-        ("groundTruth/b.txt", "cut\n\ncut\n", "line 2: label of mapping"),
-    ],
-)
-def test_frame_labels_that_do_not_fit_are_named(tmp_path, file, content, message):
-    write_layout(tmp_path)
-    (tmp_path / file).unlink() if content is None else (tmp_path / file).write_text(content)
-    with pytest.raises(VcworkError, match=message):
-        read_frame_labels(tmp_path)
-
-
-def test_frame_features_that_do_not_fit_are_named(tmp_path):
-    write_layout(tmp_path)
-    with pytest.raises(VcworkError, match=r"a\.npy: expected numbers \(T, 128\), T > 0, got float16 \(6, 4\)"):
-        read_frame_labels(tmp_path, width=128)
-    np.save(tmp_path / "features" / "b.npy", np.zeros((6, 5), np.float32))
-    with pytest.raises(VcworkError, match=r"b\.npy: expected numbers \(T, 4\)"):
-        read_frame_labels(tmp_path)
-
-
-def test_50salads_is_read(real):
-    read = read_frame_labels(real / "salads50", width=128)
-    assert (len(read.names), len(read.ids["train"]), len(read.ids["test"])) == (18, 40, 10)
-    labels = np.concatenate([read.labels[v] for v in read.ids["test"]])
-    assert np.bincount(labels).max() / len(labels) == pytest.approx(0.133, abs=5e-4), "the most frequent class"
 
 
 # ------------------------------------------------------------------------------------------------------ a corpus

@@ -6,7 +6,7 @@ steps, not seconds of the film. What is absent or does not fit is left out and c
 Known gap: nothing here knows when a step happened in the film, so no moment of it can be shown.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_json, write_json
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
-from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.captions import Caption, CaptionReport, captions_of_entry, write_vtt
 from vcwork.data.corpus import Corpus, Recipe, Video, corpus_once, save_corpus
 from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, store_once
 
@@ -55,8 +55,16 @@ def read_keyframes(folder: str | Path, backbone: str = "mobilenet_v2", width: in
         for at, row in read_rows(folder / f"videos_{split}.csv", ("video_id", "recipe_type"), "video_id"):
             if at.video in read.recipe or at.video in read.missing:
                 at.fail("listed twice")
-            own, path = captions.pop(at.video, []), features.pop(at.video, None)
-            _add(read, split, at.video, row["recipe_type"], own, path, width)
+            id, own, path = at.video, captions.pop(at.video, []), features.pop(at.video, None)
+            if path is None:
+                read.missing[id] = f"{id}.npy is missing"
+                continue
+            array = as_float16(load_npy(path), width, str(path))  # (K, W)
+            if len(array) != len(own):
+                read.missing[id] = f"{len(array)} keyframes, {len(own)} captions"
+                continue
+            read.ids[split].append(id)
+            read.recipe[id], read.features[id], read.captions[id] = row["recipe_type"], array, own
         read.missing.update(dict.fromkeys(captions, f"captions_{split}.json: in no csv of its split"))
     read.missing.update({id: f"{path.name} is in no csv" for id, path in features.items()})
     if not any(read.ids.values()):
@@ -92,42 +100,25 @@ def _as_corpus(read: Keyframes, folder: Path, digest: str) -> Corpus:
             members.setdefault(kind, []).extend(steps)
             paths = {key: folder / key / f"{id}.{suffix}" for key, suffix in (("captions", "vtt"), ("truth", "json"))}
             write_vtt(paths["captions"], [Caption(i, i + 1, c.text) for i, c in enumerate(captions)])
-            write_json(paths["truth"], _keyframe_truth(steps))
+            segments = [
+                {"start_s": i, "end_s": i + 1, "step": step, "caption": steps[step]} for i, step in enumerate(steps)
+            ]
+            truth = {"segments": segments, "caption_segment": list(range(len(steps))), "mentions": []}
+            write_json(paths["truth"], truth)
             corpus.videos[id] = Video(id, None, duration_s=float(len(captions)), split=split, recipe=kind, **paths)
     corpus.recipes = {kind: Recipe(kind, f"recipe {kind}", tuple(steps)) for kind, steps in members.items()}
     return corpus
 
 
-def _keyframe_truth(steps: dict[str, str]) -> dict:
-    segments = [{"start_s": i, "end_s": i + 1, "step": s, "caption": text} for i, (s, text) in enumerate(steps.items())]
-    return {"segments": segments, "caption_segment": list(range(len(steps))), "mentions": []}
-
-
-def _add(
-    read: Keyframes, split: str, id: str, recipe: str, captions: list[Caption], path: Path | None, width: int
-) -> None:
-    """Put a complete video into `read`; of another, the reason."""
-    features = None if path is None else as_float16(load_npy(path), width, str(path))  # (K, W)
-    if features is None or len(features) != len(captions):
-        found = f"{id}.npy is missing" if features is None else f"{len(features)} keyframes, {len(captions)} captions"
-        read.missing[id] = found
-        return
-    read.ids[split].append(id)
-    read.recipe[id], read.features[id], read.captions[id] = recipe, features, captions
-
-
 def _read_captions(path: Path) -> dict[str, list[Caption]]:
-    """{video id: captions}, checked: as many starts and ends as texts, sorted by start, no empty text."""
-    return {id: _captions(At(path).id(id), entry) for id, entry in At(path).entry(read_strict_json(path)).items()}
-
-
-def _captions(at: At, entry: object) -> list[Caption]:
-    lists = [at.entry(entry, **{key: list})[key] for key in ("start", "end", "text")]
-    if len({len(column) for column in lists}) > 1:
-        at.fail("expected lists start, end, text of one length")
-    captions = [Caption(*at.span([a, b]), str(text).strip()) for a, b, text in zip(*lists, strict=True)]
-    for before, caption in zip([None, *captions], captions, strict=False):
-        ordered = caption.start_s <= caption.end_s and (before is None or before.start_s <= caption.start_s)
-        if not ordered or not caption.text:
-            at.fail(f"expected texts in time order, none empty, got {caption}")
-    return captions
+    """{video id: captions}; VcworkError unless all are readable, in time order and with a text."""
+    found = {}
+    for id, entry in At(path).entry(read_strict_json(path)).items():
+        at, report = At(path).id(id), CaptionReport()
+        captions = captions_of_entry(f"{path}: video {id}", entry, report)
+        if report.dropped:
+            raise VcworkError(report.dropped[0])
+        if report.reordered or len(captions) < len(entry["text"]):
+            at.fail("expected texts in time order, none empty")
+        found[id] = [replace(c, text=text.strip()) for c, text in zip(captions, entry["text"], strict=True)]
+    return found
