@@ -8,7 +8,7 @@ import pytest
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.motion import MotionBackbone
 from vcwork.data.corpus import Corpus, Segment, Video
-from vcwork.review.linear_probe import OneFrame, StepSeconds, probe, ridge_labels, some_videos, step_seconds
+from vcwork.review.linear_probe import OneFrame, StepSeconds, fitted, probe, some_videos, step_seconds
 
 RNG = np.random.default_rng(0)
 
@@ -17,10 +17,8 @@ def test_ridge_finds_what_is_there_and_nothing_else():
     labels = RNG.integers(0, 3, 300)
     there = np.eye(3)[labels] + 0.1 * RNG.normal(size=(300, 3))
     absent = RNG.normal(size=(300, 3))
-    assert (ridge_labels(there[:200], labels[:200], there[200:], 1.0) == labels[200:]).all()
-    assert 0.15 < (ridge_labels(absent[:200], labels[:200], absent[200:], 1.0) == labels[200:]).mean() < 0.55
-    with pytest.raises(VcworkError, match=r"expected \(N, W\)"):
-        ridge_labels(there, labels[:5], there)
+    assert fitted(there[:200], labels[:200], 1.0).score(there[200:], labels[200:]) == 1
+    assert 0.15 < fitted(absent[:200], labels[:200], 1.0).score(absent[200:], labels[200:]) < 0.55
 
 
 def test_probe_results_carry_chance_and_the_most_frequent_label():

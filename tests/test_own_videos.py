@@ -342,7 +342,7 @@ def test_a_codec_that_browsers_do_not_play_is_transcoded_once(folder, tmp_path, 
 def test_features_that_do_not_fit_are_one_message(ws, folder, tmp_path, checkpoint):
     other = type(ws.encoder.contract)("hf:eye", "abc", 2.0, 224, "crop", 549)
     with pytest.raises(
-        VcworkError, match=r"other features .*backbone: it reads hf:eye, here motion-1.*--accept-contract"
+        VcworkError, match=r"other features.*--accept-contract.*backbone: asked for 'hf:eye', found 'motion-1"
     ):
         check_contract(other, ws.encoder.contract, "mine")
     check_contract(other, ws.encoder.contract, "mine", accept=True)
@@ -350,9 +350,9 @@ def test_features_that_do_not_fit_are_one_message(ws, folder, tmp_path, checkpoi
     wide = type(other)("hf:eye", "abc", 2.0, 224, "crop", 7)
     with pytest.raises(VcworkError) as caught:
         check_contract(wide, ws.encoder.contract, "mine", accept=True)
-    assert "width: it reads 7, here 549" in str(caught.value) and "--accept" not in str(caught.value)
+    assert "width: asked for 7, found 549" in str(caught.value) and "--accept" not in str(caught.value)
     stranger = type(ws.encoder)(ws.encoder.model, ws.encoder.tokenizer, other)
-    with pytest.raises(VcworkError, match="image model 'eye'; give its folder"):
+    with pytest.raises(VcworkError, match=r"mine: give its folder as backbone; .*'eye'"):
         backbone_for(stranger, "", "mine")
     assert backbone_for(ws.encoder).name == "motion-1" and backbone_for(None).name == "motion-1"
 

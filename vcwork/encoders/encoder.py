@@ -75,21 +75,28 @@ class Encoder:
         Without `backbone` it is made from the contract's name; give one whose weights lie in a folder of yours.
         VcworkError when it works under another contract.
         """
-        backbone = backbone or self.backbone or self._named_backbone(path)
+        hint = "give the features as an array, from encoder.features_of(path, backbone) with a backbone of yours"
+        backbone = backbone or self.own_backbone(f"{path}: {hint}")
         if (found := contract_of(backbone)) != self.contract:
             raise VcworkError(f"{path}: encoder wants features of {self.contract}, backbone gives {found}")
         return np.stack([backbone(frames) for frames in chunks_of(backbone, path)]).astype(np.float16)  # (T, W)
 
-    def _named_backbone(self, path: str | Path) -> Backbone:
-        name = self.contract.backbone
+    def own_backbone(self, hint: str) -> Backbone:
+        """What makes its features: brought along, or by the contract's name; VcworkError with `hint` where it cannot.
+
+        A contract knows an image model of the hub by its whole name, one that lay in a folder only by the folder's.
+        """
+        name = self.contract.backbone.removeprefix("hf:")
         try:
-            if name.startswith("motion"):
-                return get_backbone("motion")
-            return get_backbone(name.removeprefix("hf:"), fps=int(self.contract.fps))
+            if self.backbone is not None or name.startswith("motion"):
+                return self.backbone or get_backbone("motion")
+            if "/" not in name and name != "s3d":
+                raise VcworkError("it lay in a folder")
+            return get_backbone(name, fps=int(self.contract.fps))
         except VcworkError as error:
-            hint = "give the features as an array, from encoder.features_of(path, backbone) with a backbone of yours"
-            reads = f"the encoder reads features of {name}, which is not to be had here"
-            raise VcworkError(f"{path}: {reads}; {hint}") from error
+            raise VcworkError(
+                f"{hint}; the encoder reads features of {name!r}, which cannot be had: {error}"
+            ) from error
 
     def _features(self, clip: Clip, i: int) -> np.ndarray:
         clip = self.features_of(clip) if isinstance(clip, str | Path) else clip

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from vcwork.base.errors import VcworkError
 
@@ -25,20 +26,21 @@ STOP_WORDS = sorted(_STOP.split())
 
 
 class Tfidf:
-    """Sentences to unit vectors over words and neighbouring word pairs that occur in `min_df` training sentences.
+    """Sentences to unit vectors over words and neighbouring word pairs that occur in two training sentences at least.
 
     Weight: count * (log((1 + n) / (1 + df)) + 1), rows scaled to length 1; a sentence without a known word is zero.
     Words have two letters or digits at least; pairs are neighbours once stop words are out.
     """
 
-    def __init__(self, sentences: Sequence[str], min_df: int = 2, pairs: bool = True, stop: Sequence[str] = STOP_WORDS):
+    def __init__(self, sentences: Sequence[str], stop: Sequence[str] = STOP_WORDS):
+        stop_words = list(stop) or None
         self.vectors = TfidfVectorizer(
-            token_pattern=r"[a-z0-9]{2,}", ngram_range=(1, 1 + pairs), stop_words=list(stop) or None, min_df=min_df
+            token_pattern=r"[a-z0-9]{2,}", ngram_range=(1, 2), stop_words=stop_words, min_df=2
         )
         try:
             self.vectors.fit(sentences)
         except ValueError:
-            raise VcworkError(f"tf-idf: no word occurs in {min_df} of {len(sentences)} sentences") from None
+            raise VcworkError(f"tf-idf: no word occurs in 2 of {len(sentences)} sentences") from None
 
     def __call__(self, sentences: Sequence[str]) -> np.ndarray:
         """Sentences -> (N, V) float64."""
@@ -53,39 +55,31 @@ def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
 class TfidfRidge:
     """Ridge regression from features (N, W) to the tf-idf vectors of their sentences."""
 
-    def __init__(self, penalty: float = 1.0e4, min_df: int = 2, pairs: bool = True):
-        if penalty <= 0:
-            raise VcworkError(f"expected penalty above 0, got {penalty}")
-        self.penalty, self.min_df, self.pairs = penalty, min_df, pairs
+    def __init__(self, penalty: float = 1.0e4):
+        self.penalty = penalty
 
     def fit(self, features: np.ndarray, sentences: list[str], extra: np.ndarray | None = None) -> "TfidfRidge":
         """Solve for the weights (W, V); features (N, W), N sentences. Returns itself.
 
-        extra (N, E): more columns, taken as they are; then `predict` and `score` want theirs too.
+        extra (N, E): more columns, taken as they are; then `score` wants theirs too. VcworkError unless there is a row
+        of finite features for each sentence.
         """
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or len(features) != len(sentences) or not np.isfinite(features).all():
             raise VcworkError(f"expected finite features ({len(sentences)}, W), a row a sentence, got {features.shape}")
-        self.text = Tfidf(sentences, self.min_df, self.pairs)
-        self.mean, spread = features.mean(0), features.std(0)
-        self.spread = np.where(spread > 0, spread, 1)
+        self.text, self.scale = Tfidf(sentences), StandardScaler().fit(features)
         y = self.text(sentences)
         self.offset = y.mean(0)  # (V,)
         self.weights = ridge(self._columns(features, extra), y - self.offset, self.penalty)  # (W + E, V)
         return self
 
-    def predict(self, features: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
-        """Features (N, W) -> predicted tf-idf (N, V)."""
-        if features.ndim != 2 or features.shape[1] != len(self.mean):
-            raise VcworkError(f"expected features (N, {len(self.mean)}), got {features.shape}")
-        return self._columns(features, extra) @ self.weights + self.offset
-
     def score(self, sentences: list[str], features: np.ndarray, extra: np.ndarray | None = None) -> np.ndarray:
         """`scores[q, n]` of Q sentences and N features, (Q, N): tf-idf times prediction, higher is better."""
-        return self.text(sentences) @ self.predict(features, extra).T
+        predicted = self._columns(features, extra) @ self.weights + self.offset  # (N, V)
+        return self.text(sentences) @ predicted.T
 
     def _columns(self, features: np.ndarray, extra: np.ndarray | None) -> np.ndarray:
-        standard = (features - self.mean) / self.spread
+        standard = self.scale.transform(np.asarray(features, dtype=np.float64))
         return standard if extra is None else np.hstack([standard, extra])
 
 

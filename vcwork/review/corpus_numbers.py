@@ -13,32 +13,18 @@ from vcwork.data.captions import repeated_word_share
 from vcwork.data.corpus import Corpus, Video
 from vcwork.measure.result import text_table
 
-PUBLISHED = {
-    "HowTo100M": {
-        "minutes a video": "6.5",
-        "captions a video": "110",
-        "words a second": "2.4 (tokens)",
-        "repeated words, raw": "29 %",
-    },
-    "COIN": {
-        "minutes a video": "2.36",
-        "background": "58.5 %",
-        "segments a video": "3.91",
-        "seconds a segment": "14.91",
-    },
-}
-_FORMATS = {
-    "videos": "{:.0f}",
-    "minutes a video": "{:.2f}",
-    "captions a video": "{:.1f}",
-    "words a second": "{:.2f}",
-    "repeated words, raw": "{:.1%}",
-    "background": "{:.1%}",
-    "segments a video": "{:.2f}",
-    "seconds a segment": "{:.2f}",
-    "steps mentioned": "{:.1%}",
-    "offset of a mention, mean (s)": "{:+.2f}",
-    "offset of a mention, spread (s)": "{:.2f}",
+_ROWS = {  # name: how it is shown, as published of HowTo100M, of COIN
+    "videos": ("{:.0f}", "-", "-"),
+    "minutes a video": ("{:.2f}", "6.5", "2.36"),
+    "captions a video": ("{:.1f}", "110", "-"),
+    "words a second": ("{:.2f}", "2.4 (tokens)", "-"),
+    "repeated words, raw": ("{:.1%}", "29 %", "-"),
+    "background": ("{:.1%}", "-", "58.5 %"),
+    "segments a video": ("{:.2f}", "-", "3.91"),
+    "seconds a segment": ("{:.2f}", "-", "14.91"),
+    "steps mentioned": ("{:.1%}", "-", "-"),
+    "offset of a mention, mean (s)": ("{:+.2f}", "-", "-"),
+    "offset of a mention, spread (s)": ("{:.2f}", "-", "-"),
 }
 
 
@@ -54,16 +40,17 @@ def describe(corpus: Corpus) -> dict[str, float]:
     numbers = {"videos": float(len(videos)), "minutes a video": seconds.mean() / 60}
     numbers |= _of_captions(corpus, [v for v in videos if v.captions], timed)
     numbers |= _of_truth(corpus, [v for v in videos if v.segments], timed)
-    return {name: float(numbers.get(name, math.nan)) for name in _FORMATS}
+    return {name: float(numbers.get(name, math.nan)) for name in _ROWS}
 
 
 def table(corpus: Corpus) -> str:
     """`describe` as text, a dash where nothing is known, the published figures in their own columns."""
     rows = []
     for name, value in describe(corpus).items():
-        own = "-" if math.isnan(value) else _FORMATS[name].format(value).replace("%", " %")
-        rows.append([name, own, *(known.get(name, "-") for known in PUBLISHED.values())])
-    return text_table(["", "this corpus", *(f"{name}, published" for name in PUBLISHED)], rows)
+        shown, *published = _ROWS[name]
+        own = "-" if math.isnan(value) else shown.format(value).replace("%", " %")
+        rows.append([name, own, *published])
+    return text_table(["", "this corpus", "HowTo100M, published", "COIN, published"], rows)
 
 
 def mention_offsets(corpus: Corpus) -> np.ndarray:

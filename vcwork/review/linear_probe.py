@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.image import Backbone
@@ -17,7 +20,6 @@ from vcwork.data.store import FeatureStore
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import bootstrap_by_video
 from vcwork.measure.result import Result
-from vcwork.review.baselines import ridge
 
 PARTS = {"object": "thing", "action": "action", "tool": "tool"}  # as shown, and as the lab corpus names them
 
@@ -74,16 +76,9 @@ def step_seconds(corpus: Corpus, store: FeatureStore, split: str) -> StepSeconds
     return StepSeconds(features, labels, np.array([id for id, _, _ in rows]), f"{corpus.name} {split}")
 
 
-def ridge_labels(train: np.ndarray, labels: np.ndarray, test: np.ndarray, penalty: float = 100.0) -> np.ndarray:
-    """Predicted label of each test row: (N, W), (N,), (M, W) -> (M,). Features are standardised as in `train`."""
-    train, test = np.asarray(train, dtype=np.float64), np.asarray(test, dtype=np.float64)
-    if train.ndim != 2 or test.ndim != 2 or train.shape[1] != test.shape[1] or len(labels) != len(train):
-        raise VcworkError(f"probe: expected (N, W), (N,) and (M, W), got {train.shape}, {len(labels)} and {test.shape}")
-    names, index = np.unique(labels, return_inverse=True)
-    mean, spread = train.mean(0), np.maximum(train.std(0), 1e-6)
-    x, y = (train - mean) / spread, np.eye(len(names))[index]
-    weights = ridge(x, y - y.mean(0), penalty)  # (W, C)
-    return names[((test - mean) / spread @ weights + y.mean(0)).argmax(1)]
+def fitted(features: np.ndarray, labels: np.ndarray, penalty: float = 100.0) -> Pipeline:
+    """The probe of features (N, W), standardised, and their labels (N,); its `predict` takes features (M, W)."""
+    return make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty)).fit(features.astype(np.float64), labels)
 
 
 def probe(train: StepSeconds, test: StepSeconds, prefix: str, setting: str, seed: int = 0) -> list[Result]:
@@ -91,7 +86,7 @@ def probe(train: StepSeconds, test: StepSeconds, prefix: str, setting: str, seed
     results = []
     for part, truth in test.labels.items():
         known = train.labels[part]
-        right = ridge_labels(train.features, known, test.features) == truth
+        right = fitted(train.features, known).predict(test.features.astype(np.float64)) == truth
         low, high = bootstrap_by_video(right, test.videos, seed=seed)
         names, counts = np.unique(known, return_counts=True)
         rule = (

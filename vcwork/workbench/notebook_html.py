@@ -10,6 +10,7 @@ import html
 import io
 import re
 from collections.abc import Collection
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,6 @@ from vcwork.base.files import atomic_write
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
-
-TEMPLATE = """{%- extends 'lab/index.html.j2' -%}
-{%- block html_head_js -%}{%- endblock -%}
-{%- block jupyter_widgets -%}{%- endblock -%}
-{%- block html_head_js_mathjax -%}{%- endblock -%}
-{%- block html_head_js_mermaidjs -%}{%- endblock -%}
-{%- block html_head_css -%}
-<style>@media (prefers-color-scheme: dark) {
-{{ resources.include_css("static/theme-dark.css") | replace('<style type="text/css">', '') | replace('</style>', '') }}
-img.formula { filter: invert(1); } .jp-RenderedImage img { background: white; } }
-:root { color-scheme: light dark; }
-body { max-width: 70rem; margin: 0 auto; } img.formula { vertical-align: middle; }
-nav.run { display: flex; flex-wrap: wrap; gap: .3rem 1.5rem; padding: .8rem 1rem 0; font: 14px system-ui, sans-serif; }
-nav.run a { color: var(--jp-content-link-color, #0b62b8); }
-</style>
-{%- endblock -%}
-{%- block body_header -%}
-<body class="jp-Notebook">
-{{ resources.vcwork_run }}
-<main>
-{%- endblock body_header -%}
-"""
 
 # fenced or inline code first, so that a dollar sign inside code stays one
 MATH = re.compile(
@@ -68,21 +47,11 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
             cell.source = draw_formulas(cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [settle(output, state) for output in cell.outputs]
-    resources = {"metadata": {"name": notebook.stem}, "vcwork_run": _way(notebook.stem, list(names))}
-    page, _ = HTMLExporter(raw_template=TEMPLATE).from_notebook_node(node, resources=resources)
+    resources = {"metadata": {"name": notebook.stem}, "names": list(names)}
+    template = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
+    page, _ = HTMLExporter(raw_template=template).from_notebook_node(node, resources=resources)
     with atomic_write(target) as file:
         file.write(LINK.sub(lambda match: _link(match[1], match[2] or "", notebook.stem, names), page))
-
-
-def _way(own: str, names: list[str]) -> str:
-    """Links to the run's page and to the neighbours of `own` among `names`; nothing for a notebook without a run."""
-    if own not in names:
-        return ""
-    i = names.index(own)
-    links = ['<a href="../index.html">all results</a>']
-    links += [f'<a href="{html.escape(n)}.html">← {html.escape(n)}</a>' for n in names[max(i - 1, 0) : i]]
-    links += [f'<a href="{html.escape(n)}.html">{html.escape(n)} →</a>' for n in names[i + 1 : i + 2]]
-    return f'<nav class="run" aria-label="run">{"".join(links)}</nav>'
 
 
 def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:

@@ -32,25 +32,11 @@ from vcwork.panels.make_alignment import explore, said_of
 from vcwork.panels.wall import SIDE, Card, Said, VideoWall
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
+from vcwork.workbench.page import template
 
 MOST_SENTENCES = 20_000  # of the wall, some 4 MB
 NEAR = 3  # videos most like one
 _PLAYED = {"h264", "vp8", "vp9", "av1"}  # by the browsers of today, where the pixels are 8-bit 4:2:0
-_STYLE = (
-    "font: 14px/1.5 system-ui, sans-serif; padding: 0 .5rem .3rem; display: flex; flex-wrap: wrap; gap: .2rem 1rem; "
-    "overflow-wrap: anywhere"
-)
-_JUMP = """
-const at = () => {
-  const second = Number((location.hash.match(/^#t=(\\d+)/) || [])[1]);
-  const video = document.querySelector("video");
-  if (!video || !(second >= 0)) return;
-  const jump = () => { video.currentTime = Math.min(second, video.duration || second); };
-  if (video.readyState) jump(); else video.addEventListener("loadedmetadata", jump, { once: true });
-};
-addEventListener("hashchange", at);
-addEventListener("load", at);
-"""
 
 
 @dataclass(frozen=True)
@@ -202,7 +188,7 @@ def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int
     # no kernel opens another video here: its page does
     panel = replace(panel, notes=[*_about(own, id), *panel.notes], opener=None, pages=pages)
     with atomic_write(page) as file:
-        file.write(_with_links(panel, near))
+        file.write(panel.page(Markup(_ways(near))))
     found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": list(_said(own, id, panel))}
     write_json(record, found)
     return found
@@ -213,9 +199,15 @@ def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int)
     captions = own.corpus[id].captions
     everything = {i: own.sources.get(i, "") for i in own.ids} if own.library is not None else {}
     about = [clip.notes, clip.copy]
-    made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, near]
-    made_of += [own.encoder and own.encoder.digest, own.store.contract.digest(), script("alignment.js"), _JUMP]
+    made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, _ways(near)]
+    made_of += [own.encoder and own.encoder.digest, own.store.contract.digest(), script("alignment.js")]
     return sha256_json([*made_of, own.corpus.missing_captions.get(id, "")])
+
+
+def _ways(near: list[tuple[str, float]]) -> str:
+    """What stands above the panel: a way to the other pages, and a jump to the second that a link names."""
+    others = [(f"{plain_name(id)}.html", id, cosine) for id, cosine in near]
+    return template("own_ways.html.j2").render(near=others)
 
 
 def _about(own: Own, id: str) -> list[str]:
@@ -235,16 +227,6 @@ def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
             for video, m in rows.get(caption.text, ())
         ]
         yield [caption.text, caption.start_s if np.isfinite(raw[i].end_s) else None, hits]
-
-
-def _with_links(panel: AlignmentExplorer, near: list[tuple[str, float]]) -> str:
-    """The panel's page, with a way to the others above it, and a jump to the second that a link names."""
-    links = [Markup('<a href="../index.html">all videos</a>')]
-    if near:
-        links.append(Markup("<span>most like it:</span>"))
-    links += [Markup('<a href="{}.html">{} ({:.2f})</a>').format(plain_name(id), id, cosine) for id, cosine in near]
-    above = Markup('<nav style="{}">{}</nav>\n').format(_STYLE, Markup(" ").join(links))
-    return panel.page(above + Markup(f'<script type="module">{_JUMP}</script>\n'))
 
 
 def _remove_others(own: Own) -> None:

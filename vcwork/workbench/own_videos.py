@@ -7,11 +7,10 @@ Known gaps: two runs on one cache at once are not kept apart; an encoder from fr
 """
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,13 @@ from tqdm.auto import tqdm
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file, sha256_json
 from vcwork.data.backbones.image import Backbone, get_backbone
-from vcwork.data.corpus import Corpus, Video, open_corpus
+from vcwork.data.corpus import Corpus, Video
 from vcwork.data.extract import carry_over, contract_of, extract
-from vcwork.data.store import Contract, FeatureStore, open_store
+from vcwork.data.store import Contract, FeatureStore, check_same, open_store
 from vcwork.encoders.encode import encode_seconds
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
+from vcwork.review.geometry import centred_units, unit
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import Found, find_moments
 from vcwork.search.sentence import understood
@@ -87,7 +87,7 @@ def own_videos(
     corpus = folder if isinstance(folder, Corpus) else look_at(folder, links)
     encoder = load_encoder(checkpoint) if checkpoint else None
     eye = backbone_for(encoder, backbone, checkpoint)
-    if encoder is not None and contract_of(eye) != encoder.contract:
+    if encoder is not None:
         check_contract(encoder.contract, contract_of(eye), checkpoint, accept_contract)
     out = place_of(corpus.folder, out)
     own = Own(corpus, None, encoder, out)
@@ -113,31 +113,21 @@ def opened(
     Without a checkpoint `encoder` is None, but for the lab world, which trains one. contract: strict, or accept a
     checkpoint trained on other features of the same width. VcworkError as the parts of it.
     """
-    if contract not in ("strict", "accept"):
-        raise VcworkError(f"checkpoint_contract: expected strict or accept, got {contract!r}")
-    accept = contract == "accept"
+    ws = prepare(corpus, features, checkpoint, seed, contract=contract)
     videos = bool(corpus) and not (resolve(corpus) / "corpus.json").is_file()
     if videos and not features:
-        return own_videos(corpus, checkpoint, backbone, accept_contract=accept)
-    if not videos and not (features and not corpus) and not accept:
-        ws = prepare(corpus, features, checkpoint, seed)
-        encoder = None if corpus and not checkpoint else ws.encoder
-        return Own(ws.corpus, ws.store, encoder, ws.store.folder, hashes=ws.hashes)
-    if not features:
-        raise VcworkError("features: a corpus was given without its features; give both, or neither")
-    store = open_store(features)
+        return own_videos(corpus, checkpoint, backbone, accept_contract=ws.any_contract)
     if videos:
         world = look_at(corpus)
-        told = _moved(world, store)
-    elif corpus:
-        world, told = open_corpus(corpus), []
+        told = _moved(world, ws.store)
+    elif features and not corpus:
+        world, told = corpus_of(ws.store), ["A feature store alone: there is no video to play and nothing said."]
     else:
-        world, told = corpus_of(store), ["A feature store alone: there is no video to play and nothing said."]
-    encoder = load_encoder(checkpoint) if checkpoint else None
+        world, told = ws.corpus, []
+    encoder = ws.encoder if checkpoint or not (corpus or features) else None
     if encoder is not None:
-        check_contract(encoder.contract, store.contract, checkpoint, accept)
-    hashes = {"features": store.digest()} | ({"checkpoint": encoder.digest} if encoder else {})
-    return Own(world, store, encoder, store.folder, told=told, hashes=hashes)
+        check_contract(encoder.contract, ws.store.contract, checkpoint, ws.any_contract)
+    return Own(world, ws.store, encoder, ws.store.folder, told=told, hashes=ws.hashes)
 
 
 def corpus_of(store: FeatureStore) -> Corpus:
@@ -167,20 +157,13 @@ def backbone_for(encoder: Encoder | None, name: str = "", checkpoint: str = "") 
     name: motion, s3d, s3d:FILE of weights, the folder or hub name of an image model, or `peer:` and a dual encoder's.
     VcworkError where it cannot be found out or had, saying what to give.
     """
-    if encoder is not None and not encoder.per_second:
-        raise VcworkError(f"{checkpoint}: reads whole clips and gives no vector a second, which this needs")
     if encoder is None:
         return _named(name or "motion")
-    if not name and encoder.backbone is not None:
-        return encoder.backbone
-    made = encoder.contract.backbone
-    fps = int(encoder.contract.fps)
+    if not encoder.per_second:
+        raise VcworkError(f"{checkpoint}: reads whole clips and gives no vector a second, which this needs")
     if name:
-        return _named(name, fps)
-    model = made.removeprefix("hf:")
-    if made.startswith("motion") or made == "s3d" or "/" in model:
-        return _named("motion" if made.startswith("motion") else model, fps)
-    raise VcworkError(f"{checkpoint}: reads features of the image model {model!r}; give its folder as backbone")
+        return _named(name, int(encoder.contract.fps))
+    return encoder.own_backbone(f"{checkpoint}: give its folder as backbone")
 
 
 def _named(name: str, fps: int | None = None) -> Backbone:
@@ -194,16 +177,10 @@ def check_contract(wanted: Contract, here: Contract, checkpoint: str, accept: bo
 
     Another width is never accepted.
     """
-    mine, theirs = asdict(here), asdict(wanted)
-    differs = "; ".join(f"{k}: it reads {_cut(theirs[k])}, here {_cut(mine[k])}" for k in mine if mine[k] != theirs[k])
-    if differs and (not accept or wanted.width != here.width):
+    if not accept or wanted.width != here.width:
         hint = "" if wanted.width != here.width else ", or --accept-contract to use it knowingly"
-        raise VcworkError(f"{checkpoint}: was trained on other features ({differs}); give its own backbone{hint}")
-
-
-def _cut(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:12]}…" if re.fullmatch("[0-9a-f]+", text) else f"{text[:39]}…"
+        complaint = f"{checkpoint}: was trained on other features; give its own backbone{hint}"
+        check_same(complaint, wanted, here)
 
 
 def _features(own: Own, whole: Corpus, eye: Backbone, workers: int, progress: bool) -> FeatureStore:
@@ -301,13 +278,9 @@ def nearest(vectors: np.ndarray, k: int = 4) -> list[list[tuple[int, float]]]:
     cosines come in order of place; a vector that is nothing but the mean has cosine 0 with all.
     """
     vectors = np.asarray(vectors, dtype=np.float64)
-    if len(vectors) >= 3:
-        vectors = vectors - vectors.mean(0)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)  # (N, 1)
-    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-9)
+    units = centred_units(vectors) if len(vectors) >= 3 else unit(vectors)
     found = []
-    for i in range(len(unit)):
-        cosines = unit @ unit[i]
+    for i, cosines in enumerate(units @ own for own in units):
         others = [int(j) for j in np.argsort(-cosines, kind="stable") if j != i][:k]
         found.append([(j, float(cosines[j])) for j in others])
     return found
@@ -384,6 +357,5 @@ def summary(own: Own) -> str:
 def problems(own: Own) -> list[str]:
     """Every file that is not used, and why: videos, then captions."""
     failed = {id: why for id, why in own.store.failed.items() if id in own.corpus.videos}
-    found = {**own.corpus.missing_videos, **failed}
-    told = [why if id in why else f"{id}: {why}" for id, why in found.items()]
-    return told + [why if id in why else f"{id}: {why}" for id, why in own.corpus.missing_captions.items()]
+    found = [*(own.corpus.missing_videos | failed).items(), *own.corpus.missing_captions.items()]
+    return [why if id in why else f"{id}: {why}" for id, why in found]

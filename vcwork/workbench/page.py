@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from vcwork.measure.result import Result, as_result, row
+from vcwork.measure.result import Result, as_result, row, text_table
 
 STATUS_WORDS = {
     "done": "done",
@@ -42,7 +42,7 @@ def page_html(run: dict[str, Any]) -> str:
     lines = [line for notebook in run["notebooks"] for line in lines_of(notebook)]
     by_notebook = [[line for line in lines if line.notebook is notebook] for notebook in run["notebooks"]]
     firsts = [found[0] for found in by_notebook if found]
-    return _template("page.html.j2").render(
+    return template("page.html.j2").render(
         run=run,
         facts=_facts(run),
         counts=_counts(run),
@@ -58,7 +58,7 @@ def page_html(run: dict[str, Any]) -> str:
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
     """A template of this room; what it is given is escaped, and a name it is not given is an error."""
     loader = PackageLoader("vcwork.workbench", "")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -124,6 +124,5 @@ def metrics_text(notebooks: list[dict[str, Any]]) -> str:
     if not lines:
         return "no metrics recorded"
     columns = used_columns(lines)
-    cells = [["notebook", *columns], *([ln.notebook["name"], *(ln.texts[c] for c in columns)] for ln in lines)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+    cells = [[line.notebook["name"], *(line.texts[column] for column in columns)] for line in lines]
+    return text_table(["notebook", *columns], cells)
