@@ -270,7 +270,7 @@ def test_another_conversion_in_the_folder_is_refused(world, tmp_path):
         convert_howto100m(world.source("csv"), out, **SMALL)
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / ".conversion.json").write_text(json.dumps({"ids": 1}))
-    with pytest.raises(VcworkError, match=r"beginning of another conversion \(contract, ids, "):
+    with pytest.raises(VcworkError, match=r"holds another conversion \(contract, ids, "):
         convert_howto100m(world.source(), tmp_path / "half", **SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")

@@ -11,7 +11,6 @@ check them; folders of files are trusted not to change between the two.
 
 import argparse
 import functools
-import hashlib
 import itertools
 import json
 import shutil
@@ -90,28 +89,32 @@ def convert_howto100m(
     rule = CaptionRule.of(tokenizer, "as published" if sources.text == "packed" else dedup, cut, seed)
     if sources.text == "packed" and cut != "none":
         raise VcworkError("cut: packed captions are cut already; expected 'none'")
-    identity = _identity(sources, rule, contract, videos_per_part, shard_rows)
-    if (out / CONVERSION.manifest).exists():
-        return _reopen(out, identity)
-    _claim(out, identity)
-    ids = list(dict.fromkeys(itertools.chain(*sources.ids.values())))
-    texts = features = (None, None)
-    if sources.text:
-        items = functools.partial(sources.caption_items, ids)
-        texts = convert_captions(out / "captions", items, ids, rule, tokenizer, videos_per_part, progress)
-    if sources.video:
-        items = functools.partial(sources.feature_items, ids)
-        features = convert_features(out / "features", items, ids, contract, shard_rows, progress)
-    report = {"identity": sha256_json(identity), "sources": {"captions": sources.text, "features": sources.video}}
+    _claim(out, _identity(sources, rule, contract, videos_per_part, shard_rows))
+    if not (out / CONVERSION.manifest).exists():
+        ids = list(dict.fromkeys(itertools.chain(*sources.ids.values())))
+        texts = features = (None, None)
+        if sources.text:
+            items = functools.partial(sources.caption_items, ids)
+            texts = convert_captions(out / "captions", items, ids, rule, tokenizer, videos_per_part, progress)
+        if sources.video:
+            items = functools.partial(sources.feature_items, ids)
+            features = convert_features(out / "features", items, ids, contract, shard_rows, progress)
+        _finish(out, sources, contract, texts, features)
+    for what in ("captions", "features"):
+        shutil.rmtree(out / what / ".parts", ignore_errors=True)
+    return open_converted(out)
+
+
+def _finish(out: Path, sources: Sources, contract: Contract, texts: tuple, features: tuple) -> None:
+    """What lies beside the two stores; `texts` and `features`: a store and what the report says of it, or None."""
+    report = {"sources": {"captions": sources.text, "features": sources.video}}
     report |= {"captions": texts[1], "features": features[1]}
+    report["notes"] = _notes(sources.ids, report, contract)
     for split, own in sources.ids.items():
         with atomic_write(out / "splits" / f"{split}.txt") as file:
             file.writelines(f"{id}\n" for id in dict.fromkeys(own))
-    coverage = _coverage(sources.ids, texts[0], features[0], _notes(sources.ids, report, contract))
-    write_json(out / "coverage.json", coverage.as_dict())
+    write_json(out / "coverage.json", _coverage(sources.ids, texts[0], features[0], report["notes"]).as_dict())
     write_manifest(out, CONVERSION, report)
-    _tidy(out)
-    return open_converted(out)
 
 
 def open_converted(folder: str | Path) -> Converted:
@@ -120,11 +123,10 @@ def open_converted(folder: str | Path) -> Converted:
     report = read_manifest(folder, CONVERSION)
     texts = open_caption_store(folder / "captions", verify=False) if report["captions"] else None
     features = open_store(folder / "features", verify=False) if report["features"] else None
-    ids = {p.stem: p.read_text(encoding="utf-8").splitlines() for p in (folder / "splits").glob("*.txt")}
-    raw = read_json(folder / "coverage.json")
-    counts = {name: Count(count["expected"], count["missing"]) for name, count in raw["counts"].items()}
-    coverage = Coverage(counts, {k: tuple(v) for k, v in raw["denominators"].items()}, raw["notes"])
-    return Converted(folder, {s: ids[s] for s in SPLITS if s in ids}, texts, features, coverage, report)
+    lists = {split: folder / "splits" / f"{split}.txt" for split in SPLITS}
+    ids = {s: path.read_text(encoding="utf-8").splitlines() for s, path in lists.items() if path.is_file()}
+    coverage = _coverage(ids, texts, features, report.get("notes", []))
+    return Converted(folder, ids, texts, features, coverage, report)
 
 
 class _Lazy(Sequence):
@@ -141,14 +143,18 @@ class _Lazy(Sequence):
 
 
 def _identity(sources: Sources, rule: CaptionRule, contract: Contract, *sizes: int) -> dict:
-    """What must be the same for a run to go on where another one stopped."""
-    paths = [str(sources.captions), str(sources.features), str(sources.meta)]
+    """What must be the same for a run to go on where another one stopped, as JSON has it."""
     stat = sources.captions.stat() if sources.text == "json" else None
-    lists = {split: hashlib.sha256("\n".join(ids).encode()).hexdigest() for split, ids in sources.ids.items()}
-    found = {"paths": paths, "json": stat and [stat.st_size, stat.st_mtime_ns], "ids": lists, "sizes": list(sizes)}
-    return json.loads(
-        json.dumps(found | {"rule": asdict(rule), "contract": asdict(contract), "kinds": [sources.text, sources.video]})
-    )
+    found = {
+        "paths": [str(sources.captions), str(sources.features), str(sources.meta)],
+        "json": stat and [stat.st_size, stat.st_mtime_ns],
+        "ids": {split: sha256_json(ids) for split, ids in sources.ids.items()},
+        "sizes": sizes,
+        "rule": asdict(rule),
+        "contract": asdict(contract),
+        "kinds": [sources.text, sources.video],
+    }
+    return json.loads(json.dumps(found))
 
 
 def _claim(out: Path, identity: dict) -> None:
@@ -163,24 +169,7 @@ def _claim(out: Path, identity: dict) -> None:
     found = read_json(state)
     if found != identity:
         other = sorted(key for key in {*identity, *found} if identity.get(key) != found.get(key))
-        raise VcworkError(
-            f"{out}: holds the beginning of another conversion ({', '.join(other)} differ); choose another folder"
-        )
-
-
-def _tidy(out: Path) -> None:
-    """Remove what only an unfinished conversion needs."""
-    for leftover in (out / "captions" / ".parts", out / "features" / ".parts"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    (out / ".conversion.json").unlink(missing_ok=True)
-
-
-def _reopen(out: Path, identity: dict) -> Converted:
-    converted = open_converted(out)
-    if converted.report["identity"] != sha256_json(identity):
-        raise VcworkError(f"{out}: holds another conversion; choose another folder")
-    _tidy(out)
-    return converted
+        raise VcworkError(f"{out}: holds another conversion ({', '.join(other)} differ); choose another folder")
 
 
 def _coverage(
@@ -228,34 +217,23 @@ def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Co
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the command line's `convert howto100m`."""
-    parser.add_argument(
-        "--ids", action="append", default=[], metavar="SPLIT=FILE",
-        help="video ids of train, val or test, one a line; once per split (packed data brings its own)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--captions", default="", metavar="PATH", help="raw_caption.json, folder of <id>.csv, or packed prefix"
-    )
-    parser.add_argument("--features", default="", metavar="FOLDER", help="folder of <id>.npy, or packed features")
-    parser.add_argument(
-        "--meta", default="", metavar="FOLDER", help="folder of packed *_meta.pkl (default: the features')"
-    )
-    parser.add_argument(
-        "--vocab", required=True, metavar="FILE", help="vocab.txt of the tokenizer (BERT uncased in the paper)"
-    )
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="new folder, or that of an interrupted conversion"
-    )
-    parser.add_argument("--dedup", choices=DEDUPS, default="words", help="how rolling repeats go")
-    parser.add_argument("--cut", choices=CUTS, default="none", help="reference: 96 characters, 32 tokens")
-    parser.add_argument("--seed", type=int, default=0, help="of the coins of --dedup characters")
-    parser.add_argument(
-        "--videos-per-part", type=int, default=VIDEOS_PER_PART, help="videos in one part of the captions"
-    )
-    parser.add_argument("--shard-rows", type=int, default=SHARD_ROWS, help="seconds in one shard of the features")
+    add = parser.add_argument
+    ids = "video ids of train, val or test, one a line; once per split (packed data brings its own)"
+    add("--ids", action="append", default=[], metavar="SPLIT=FILE", help=ids)
+    add("--captions", default="", metavar="PATH", help="raw_caption.json, folder of <id>.csv, or packed prefix")
+    add("--features", default="", metavar="FOLDER", help="folder of <id>.npy, or packed features")
+    add("--meta", default="", metavar="FOLDER", help="folder of packed *_meta.pkl (default: the features')")
+    add("--vocab", required=True, metavar="FILE", help="vocab.txt of the tokenizer (BERT uncased in the paper)")
+    add("--out", required=True, metavar="FOLDER", help="new folder, or that of an interrupted conversion")
+    add("--dedup", choices=DEDUPS, default="words", help="how rolling repeats go")
+    add("--cut", choices=CUTS, default="none", help="reference: 96 characters, 32 tokens")
+    add("--seed", type=int, default=0, help="of the coins of --dedup characters")
+    add("--videos-per-part", type=int, default=VIDEOS_PER_PART, help="videos in one part of the captions")
+    add("--shard-rows", type=int, default=SHARD_ROWS, help="seconds in one shard of the features")
     for name, value in asdict(S3D_FEATURES).items():
         help = f"how the features were made: {name} (default: {value})"
-        parser.add_argument(f"--{name}", type=type(value), default=value, metavar=name.upper(), help=help)
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+        add(f"--{name}", type=type(value), default=value, metavar=name.upper(), help=help)
+    add("--quiet", action="store_true", help="no progress bars")
 
 
 def main(options: argparse.Namespace) -> int:
