@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.files import write_json
+from vcwork.measure import trivial
 from vcwork.review import geometry, retrieval_audit
 from vcwork.tasks import retrieval, segmentation
 
@@ -54,11 +55,12 @@ def segmentation_part(n: int, n_labels: int, mean_s: float, seed: int) -> dict[s
         each[truth > 0, truth[truth > 0] - 1] += 2
         truths.append(truth)
         scores.append(each)
-    ids, half = np.arange(n), n // 2
+    ids, prior = np.arange(n), trivial.fit_relative_time(truths[: n // 2])
+    beside = {"relative time": [trivial.relative_time(prior, len(truth)) for truth in truths]}
     return {
         "choosing gamma": lambda: segmentation.choose_gamma(scores, truths),
         # gamma 2.8: 57 % of the seconds are called background, as in COIN
-        "segmentation, all metrics": lambda: segmentation.evaluate(scores, truths, ids, 2.8, None, truths[:half]),
+        "segmentation, all metrics": lambda: segmentation.evaluate(scores, truths, ids, 2.8, beside),
     }
 
 

@@ -326,7 +326,14 @@ def test_truths_of_train_in_the_numbers_of_test(world, encoder):
     corpus, store = world
     truths, recipes = opponents.fitted_truths(corpus, store, ["s2", "s3"])
     assert recipes == ["stew"] and truths[0].tolist() == [0, 0, 3, 3, 0, 0, 1, 1, 0, 0], "s1 is beyond the two"
+    seconds = evaluation.seconds_of_split(encoder, corpus, store, "train")
+    known = opponents.of_segmentation(corpus, store, seconds)["beside"]
+    assert np.array_equal(known["task and time"][0], seconds.truths[0]), "fitted on this very video"
+    assert np.array_equal(known["relative time"][0], known["task and time"][0]), "one task only"
+    assert known["oracle task"][0].tolist() == [1] * 5 + [2] * 5, "its two steps in equal parts"
     seconds = evaluation.seconds_of_split(encoder, corpus, store, "test")
+    unseen = opponents.of_segmentation(corpus, store, seconds)["beside"]
+    assert np.array_equal(unseen["task and time"][2], unseen["relative time"][2]), "nobody fitted pie"
     assert opponents.task_labels(seconds, corpus) == (["stew", "stew", "pie"], {"stew": [1, 2], "pie": [3, 4]})
     bare = replace(seconds, videos=[replace(v, recipe=None) for v in seconds.videos])
     assert opponents.task_labels(bare, corpus) == ([], {})

@@ -7,6 +7,7 @@ import pytest
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
+from vcwork.measure.card import Card
 from vcwork.tasks import classification, didemo, localization, moments, retrieval, segmentation, videoqa
 
 
@@ -201,7 +202,7 @@ def test_ladder_worked():
     wide = np.array([[0, 5, 1], [0, 0, 0], [9, 0, 1], [0, 0, 3.0]])
     spans = [[(0, 1)], [(2, 4)]]
     cases = [localization.Case(wide[:, 1:], spans, video, "t") for video in "xy"]
-    got = _named(localization.ladder(cases, [wide, wide], [np.array([1, 2])] * 2, setting="s"))
+    got = _named(localization.ladder(cases, [wide, wide], [np.array([1, 2])] * 2, setting=Card(split="s")))
     assert list(got) == ["seconds_named", "seconds_named_task", "recall_one_second", "recall_in_order",
                          "recall_steps_known"]  # fmt: skip
     assert got["seconds_named"].value == pytest.approx(2 / 3)  # second 2 goes to the step of another task
@@ -299,10 +300,10 @@ def _labelled(n=12, n_seconds=80, n_steps=5, seed=0, quality=3.0):
 
 def test_gamma_curve_equals_segmenting_for_each_gamma():
     scores, truths, _ = _labelled()
-    curve = segmentation.gamma_curve(scores, truths, gammas=np.linspace(-1, 6, 15))
+    curve = segmentation.gamma_curve(scores, truths)
     truth = np.concatenate(truths)
-    for i, gamma in enumerate(curve.gamma):
-        labels = np.concatenate([segmentation.segment(s, gamma) for s in scores])
+    for i in range(0, len(curve.gamma), 25):
+        labels = np.concatenate([segmentation.segment(s, curve.gamma[i]) for s in scores])
         claimed = labels > 0
         assert curve.frame_accuracy[i] == pytest.approx((labels == truth).mean())
         assert curve.foreground_recall[i] == pytest.approx((labels == truth)[truth > 0].mean())
@@ -312,9 +313,7 @@ def test_gamma_curve_equals_segmenting_for_each_gamma():
             assert curve.foreground_precision[i] == pytest.approx((labels == truth)[claimed].mean())
         if not claimed.all():
             assert curve.background_precision[i] == pytest.approx((truth == 0)[~claimed].mean())
-    ends = segmentation.gamma_curve(scores, truths)
-    assert ends.predicted_background[0] == 0 and ends.predicted_background[-1] == 1
-    assert ends.at(ends.gamma[3] + 1e-9)["gamma"] == ends.gamma[3]
+    assert curve.predicted_background[0] == 0 and curve.predicted_background[-1] == 1
 
 
 def test_choose_gamma_beats_silence_on_other_videos():
@@ -335,7 +334,7 @@ def test_choose_gamma_beats_silence_on_other_videos():
 def test_segmentation_evaluate():
     scores, truths, videos = _labelled()
     gamma = segmentation.choose_gamma(*_labelled(seed=1)[:2])
-    got = _named(segmentation.evaluate(scores, truths, videos, gamma, fitted_on=truths))
+    got = _named(segmentation.evaluate(scores, truths, videos, gamma))
     background = np.mean(np.concatenate(truths) == 0)
     silent = {name: r.trivial["all background"] for name, r in got.items()}
     assert silent["frame_accuracy"] == pytest.approx(background)
@@ -343,7 +342,7 @@ def test_segmentation_evaluate():
     assert got["frame_accuracy"].value > background and got["foreground_recall"].value > 0.6
     assert got["frame_accuracy"].extra["background_share"] == pytest.approx(background)
     assert got["F1@10"].value > got["F1@50"].value > got["F1@50"].chance
-    assert set(got["edit"].trivial) == {"all background", "majority step", "relative time"}
+    assert set(got["edit"].trivial) == {"all background", "majority step"}
 
 
 def test_segmentation_of_meaningless_scores_is_at_chance():
@@ -429,16 +428,12 @@ def test_video_known_reproduces_its_closed_form_on_uneven_videos():
 def test_every_task_puts_its_registered_predictors_beside_the_number():
     rng = np.random.default_rng(0)
     scores, truths, ids = _labelled()
-    steps = {"a": [1, 2], "b": [3, 4, 5]}
-    tasks = ["a", "b"] * 6
     usual = trivial.text_prior(trivial.fit_text_prior(["stir the soup", "stir it"]), [["stir it", "fry fish"]] * 6)
     read = {"longest caption": np.array([[7, 8]] * 6), "text prior": usual, "bag of words": usual}
     heard = [rng.random(9) for _ in range(3)]
-    task_options = {"fitted_tasks": tasks, "tasks": tasks, "task_steps": steps}
+    by_time = dict.fromkeys(("relative time", "task and time", "oracle task", "bag of words"), truths)
     found = {
-        "segmentation": segmentation.evaluate(
-            scores, truths, ids, 1.0, None, truths, **task_options, beside={"bag of words": truths}, n_boot=20
-        ),
+        "segmentation": segmentation.evaluate(scores, truths, ids, 1.0, by_time, n_boot=20),
         "localization": localization.evaluate(_cases(), (0.0, 1.0), [c.scores for c in _cases()], n_boot=20),
         "classification": classification.evaluate(
             rng.random((9, 4)), [0, 1, 2] * 3, range(9), beside={"bag of words": rng.random((9, 4))}, n_boot=20
@@ -488,20 +483,6 @@ def test_silent_pairs_have_rows_that_words_cannot_win():
     assert got["t2v_R@1"].trivial["bag of words"] > 0.9
     (_, quiet) = videoqa.evaluate(np.eye(160), range(160), video, silent=silent, n_boot=20)
     assert quiet.name == "qa_accuracy_silent" and quiet.n == 40 and quiet.value == 1
-
-
-def test_segmentation_predictors_that_know_the_task():
-    truths = [np.array([1, 1, 0, 2]), np.array([3, 0, 3, 3])]
-    eye = [np.eye(4)[t][:, 1:] for t in truths]
-    options = {"fitted_on": truths, "fitted_tasks": ["a", "b"], "tasks": ["a", "b"], "n_boot": 20}
-    got = _named(segmentation.evaluate(eye, truths, list("xy"), 0.5, task_steps={"a": [1, 2], "b": [3]}, **options))
-    known = got["frame_accuracy"].trivial
-    assert known["task and time"] == 1, "fitted on these very videos, task by task, it knows them by heart"
-    assert known["oracle task"] == 6 / 8, "1 1 2 2 and 3 3 3 3"
-    unseen = segmentation.evaluate(eye, truths, list("xy"), 0.5, **options | {"tasks": ["new", "new"]})[0].trivial
-    assert unseen["task and time"] == unseen["relative time"], "a task nobody fitted has all videos' prior"
-    with pytest.raises(VcworkError, match="no steps are given for task 'b'"):
-        segmentation.evaluate(eye, truths, list("xy"), 0.5, tasks=["a", "b"], task_steps={"a": [1]}, n_boot=20)
 
 
 # -------------------------------------------------------------------------------------------- classification
@@ -588,7 +569,7 @@ def test_moment_evaluate():
 def test_library_search():
     scores = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 1, 1, 1.0], [9, 8, 7, 6]])
     relevant = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]], bool)
-    first, second = moments.evaluate_search(scores, relevant, ks=(1, 2, 4), setting="s")
+    first, second = moments.evaluate_search(scores, relevant, ks=(1, 2, 4), setting=Card(split="s"))
     assert first.name == "library_R@1" and first.n == 3 and "1 queries without a right window" in first.protocol.rule
     assert first.value == pytest.approx((1 + 0 + 1 / 2) / 3) and first.chance == pytest.approx(
         (1 / 4 + 2 / 4 + 2 / 4) / 3

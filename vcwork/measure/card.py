@@ -130,6 +130,9 @@ class Card:
         return {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
 
 
+BLANK = Card()  # nothing said yet: what a task's `evaluate` extends where it is given no setting
+
+
 def as_card(given: "Card | str | dict[str, Any]") -> Card:
     """A card from one, from its dictionary, or from a sentence alone (older records, and settings given as text)."""
     if isinstance(given, Card):

@@ -10,7 +10,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
-from vcwork.measure.card import Card, as_card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result
 
@@ -43,9 +43,8 @@ def evaluate(
     ks: tuple[int, ...] = (1, 5),
     ties: str = "expected",
     beside: Mapping[str, np.ndarray] | None = None,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """accuracy@k for k below the number of classes; scores (N, C), labels (N,) in 0..C-1, video_ids (N,).
 
@@ -64,11 +63,11 @@ def evaluate(
     usual = np.broadcast_to(-np.argsort(np.argsort(-counts, kind="stable")), scores.shape)  # frequent ones first
     others = {name: metrics.place(each, relevant) for name, each in {"majority class": usual, **(beside or {})}.items()}
     rule = f"{n} videos, {n_classes} classes of which {(counts > 0).sum()} occur"
-    protocol = as_card(setting).but(rule, task="classification", pool=n_classes, ties=ties, interval="videos")
-    protocol, options = protocol.but(tied=places.n_ties), {"n_boot": n_boot, "seed": seed}
+    card = {"task": "classification", "pool": n_classes, "ties": ties, "tied": places.n_ties, "interval": "videos"}
+    protocol = setting.but(rule, **card)
     return [
         mean_result(f"accuracy@{k}", places.hit(k, ties), video_ids, k / n_classes, protocol,
-                    beside={name: each.hit(k, ties) for name, each in others.items()}, **options)
+                    beside={name: each.hit(k, ties) for name, each in others.items()}, **draws)
         for k in ks if k < n_classes
     ]  # fmt: skip
 
@@ -79,9 +78,8 @@ def lookalike_errors(
     lookalike: Sequence[int],
     video_ids: Sequence,
     *,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Of the videos named wrongly, the share given to the look-alike of the right class; chance: any other class.
 
@@ -99,7 +97,7 @@ def lookalike_errors(
         return []
     hits = (share[rows, twin] / np.maximum(wrong, 1e-12))[keep]
     rule = f"{int(keep.sum())} videos named wrongly, {scores.shape[1]} classes; chance: any wrong class"
-    protocol = as_card(setting).but(rule, task="look-alike errors", ties="expected", interval="videos")
+    protocol = setting.but(rule, task="look-alike errors", ties="expected", interval="videos")
     chance, videos = 1 / (scores.shape[1] - 1), np.asarray(video_ids)[keep]
     name = "lookalike_share_of_errors"
-    return [mean_result(name, hits, videos, chance, protocol, n_boot=n_boot, seed=seed)]
+    return [mean_result(name, hits, videos, chance, protocol, **draws)]

@@ -31,10 +31,13 @@ def inside(intervals: Intervals, n_seconds: int) -> np.ndarray:
 
 
 def mean_result(
-    name: str, per_item: np.ndarray, videos: Sequence, chance: float, protocol: Card, *, n_boot: int, seed: int,
-    beside: Mapping[str, np.ndarray] = MappingProxyType({}), **more,
+    name: str, per_item: np.ndarray, videos: Sequence, chance: float, protocol: Card, *, n_boot: int = 1000,
+    seed: int = 0, beside: Mapping[str, np.ndarray] = MappingProxyType({}), **more,
 ) -> Result:  # fmt: skip
-    """Mean of per_item (N,) with its interval over videos (N,); beside: the same items by each predictor."""
+    """Mean of per_item (N,) with its interval over videos (N,); beside: the same items by each predictor.
+
+    n_boot, seed: of the videos drawn again. Each task's `evaluate` hands on what it is given of these as `draws`.
+    """
     low, high = bootstrap_by_video(per_item, videos, n_boot, seed)
     known = {key: float(np.mean(each)) for key, each in beside.items()} | more.pop("trivial", {})
     result = Result(name, float(np.mean(per_item)), low, high, chance, protocol, len(per_item), known, **more)
@@ -44,8 +47,8 @@ def mean_result(
 
 
 def ratio_result(
-    name: str, hits: np.ndarray, totals: np.ndarray, chance: float, protocol: Card, *, n_boot: int, seed: int,
-    beside: Mapping[str, tuple[np.ndarray, np.ndarray]] = MappingProxyType({}), **more,
+    name: str, hits: np.ndarray, totals: np.ndarray, chance: float, protocol: Card, *, n_boot: int = 1000,
+    seed: int = 0, beside: Mapping[str, tuple[np.ndarray, np.ndarray]] = MappingProxyType({}), **more,
 ) -> Result:  # fmt: skip
     """Sum of hits / sum of totals, averaged over groups that occur; hits, totals (V,) or (V, G) per video.
 

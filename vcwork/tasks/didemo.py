@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.measure.card import Card, as_card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.result import Result
 from vcwork.tasks import retrieval
 from vcwork.tasks.common import check_lengths, mean_result
@@ -180,9 +180,8 @@ def evaluate_moments(
     prior: np.ndarray | None = None,
     *,
     ties: str = "expected",
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """moment_rank1, moment_rank5, moment_mIoU over sentences, videos drawn again for the interval.
 
@@ -194,16 +193,16 @@ def evaluate_moments(
     if prior is not None:
         prior = np.asarray(prior, dtype=float)
         known["moment frequency"] = score([_blind(case, prior) for case in cases], "reference")
-    videos, options = [case.video for case in cases], {"n_boot": n_boot, "seed": seed}
+    videos = [case.video for case in cases]
     pool = float(np.mean([np.isfinite(case.scores).sum() for case in cases]))
     rule = f"moment localization in the sentence's own video: {len(cases)} sentences of {len(set(videos))} videos, "
     rule += "the best 3 annotators count; chance: a random order of the moments"
-    card = as_card(setting).but(rule, task="didemo", pool=pool, ties=ties, interval="videos")
+    card = setting.but(rule, task="didemo", pool=pool, ties=ties, interval="videos")
     results = []
     for name, field in (("moment_rank1", "rank1"), ("moment_rank5", "rank5"), ("moment_mIoU", "iou")):
         beside = {key: getattr(each, field) for key, each in known.items()}
         per_item, by_luck = getattr(mine, field), float(getattr(chance, field).mean())
-        results.append(mean_result(name, per_item, videos, by_luck, card, beside=beside, **options))
+        results.append(mean_result(name, per_item, videos, by_luck, card, beside=beside, **draws))
     return results
 
 
@@ -229,9 +228,8 @@ def evaluate_paragraphs(
     videos: Sequence[str],
     *,
     ties: str = "expected",
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Recall and median rank of paragraphs and videos, both directions, named `paragraph_...`.
 
@@ -239,7 +237,6 @@ def evaluate_paragraphs(
     """
     if len(set(videos)) != len(videos):
         raise VcworkError(f"paragraph retrieval: expected one row a video, got {len(videos)} for {len(set(videos))}")
-    card = as_card(setting).but("paragraph retrieval: all sentences of a video as one text")
-    options = {"ties": ties, "setting": card, "n_boot": n_boot, "seed": seed}
-    results = retrieval.evaluate(scores, videos, videos, videos, **options)  # each text is its video's only one
+    card = setting.but("paragraph retrieval: all sentences of a video as one text")
+    results = retrieval.evaluate(scores, videos, videos, videos, ties=ties, setting=card, **draws)  # one text a video
     return [dataclasses.replace(r, name=f"paragraph_{r.name}") for r in results]

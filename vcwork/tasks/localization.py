@@ -13,7 +13,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import trivial
-from vcwork.measure.card import Card, as_card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import sum_by_video
 from vcwork.measure.metrics import check_scores, tiou
 from vcwork.measure.result import Result
@@ -107,9 +107,8 @@ def evaluate(
     heard: Sequence[np.ndarray] | None = None,
     silent: Sequence[np.ndarray] | None = None,
     *,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Recall of steps that are present: mean over tasks, over all steps (micro), and without knowing the order; then
     `step_tIoU`, the IoU of each present step's stretch (`extents` of the ordered seconds) with its best interval.
@@ -122,130 +121,22 @@ def evaluate(
     cases = [Case(*case) for case in cases]
     if not cases:
         raise VcworkError("localization: no videos to score")
-    masks = [_masks(case) for case in cases]
-    picks = _picks([case.scores for case in cases], prior)
-    if heard is not None:
-        told = _picks([trivial.spoken_in_order(np.asarray(said)) for said in heard], None)
-        picks |= {"bag of words": told["ordered"], "bag of words, free": told["free"]}
-    hits = {name: [_hits(m, s) for m, s in zip(masks, each, strict=True)] for name, each in picks.items()}
-    hits["random in order"] = [trivial.random_in_order_hits(m) for m in masks]
-    hits["random"] = [trivial.random_hits(m) for m in masks]
+    masks = [_mask(case) for case in cases]
+    said = [trivial.spoken_in_order(np.asarray(each)) for each in heard] if heard is not None else None
+    picks, present = _picks(cases, prior, said), [m.any(1) for m in masks]
     each = [_log_softmax(case.scores) for case in cases]
     tied = sum(int(((s == s.max(0)).sum(0) > 1).sum()) for s in each)  # steps whose best second is not the only one
-    setting, options = as_card(setting).but("of equal seconds the first", tied=tied), {"n_boot": n_boot, "seed": seed}
-    setting = setting.but(task="localization", interval="videos")
-    results = _recalls(cases, masks, hits, None, setting, options)
-    results.append(_step_iou(cases, masks, picks, heard, setting, options))
-    if silent is not None and any((m.any(1) & quiet).any() for m, quiet in zip(masks, silent, strict=True)):
-        results += _recalls(cases, masks, hits, silent, setting, options)
+    card = setting.but("of equal seconds the first", tied=tied, task="localization", interval="videos")
+    hits = _hits(masks, picks)
+    results = _recalls(cases, present, hits, card, draws)
+    results.append(_step_iou(cases, masks, picks, said, card, draws))
+    if silent is not None:
+        quiet = [there & np.asarray(never) for there, never in zip(present, silent, strict=True)]
+        results += _recalls(cases, quiet, hits, card, draws, silent=True) if any(map(np.any, quiet)) else []
     return results
 
 
-def _picks(scores: Sequence[np.ndarray], prior: tuple[float, float] | None) -> dict[str, list[np.ndarray]]:
-    """The seconds (K,) of each case's steps, in order, each alone, and as those say who know the order only."""
-    shapes = [each.shape[::-1] for each in scores]
-    picks = {
-        "ordered": [localize(each) for each in scores],
-        "free": [localize_unordered(each) for each in scores],
-        "uniform in order": [trivial.uniform_in_order(*shape) for shape in shapes],
-    }
-    return picks if prior is None else picks | {"linear in time": [trivial.linear_in_time(*s, prior) for s in shapes]}
-
-
-def _recalls(
-    cases: list[Case], masks: list[np.ndarray], hits: dict, only: Sequence[np.ndarray] | None, setting: Card,
-    options: dict,
-) -> list[Result]:  # fmt: skip
-    """The three recalls; of the steps that `only` (K,) names in each case, the last two, called `..._silent`."""
-    kept = [np.ones(len(m)) for m in masks] if only is None else only
-    videos, tasks = [c.video for c in cases], np.array([c.task for c in cases])
-    by_task, as_one = (tasks[:, None] == np.unique(tasks)).astype(float), np.ones((len(cases), 1))  # (n, G), (n, 1)
-    present = _column([m.any(1) for m in masks], kept)  # absent steps can be neither hit nor missed
-    if not present.any():
-        raise VcworkError("localization: no step of any video is annotated")
-    sums = {name: _column(each, kept) for name, each in hits.items()}  # (n, 1)
-    size = f"{int(present.sum())} steps present in {len(cases)} videos of {by_task.shape[1]} tasks"
-    rows = (
-        ("recall", "ordered", "random in order", by_task, "steps and order known, mean over tasks"),
-        ("recall_micro", "ordered", "random in order", as_one, "steps and order known, over all steps"),
-        ("recall_unordered", "free", "random", by_task, "steps known, order not, mean over tasks"),
-    )
-    if only is not None:
-        rows = [(f"{name}_silent", *how, as_one, f"{rule.split(',')[0]}, over all that are never spoken of")
-                for name, *how, _, rule in (rows[0], rows[2])]  # fmt: skip
-    results = []
-    for name, ours, chance, groups, rule in rows:
-        alone = {"bag of words": "bag of words, free"} if ours == "free" else {}
-        known = {key: sums[alone.get(key, key)] for key in trivial.REGISTRY["localization"] if key in sums}
-        beside = {key: _by_video(each * groups, present * groups, videos) for key, each in known.items()}
-        protocol = setting.but(f"{size}; {rule}; chance: {chance}")
-        mine, luck = (_by_video(sums[key] * groups, present * groups, videos) for key in (ours, chance))
-        results.append(ratio_result(name, *mine, group_mean(*luck), protocol, beside=beside, **options))
-    return results
-
-
-def _column(each: Sequence[np.ndarray], kept: Sequence[np.ndarray]) -> np.ndarray:
-    """Sums over the kept steps of each case, (n, 1)."""
-    return np.array([(values * keep).sum() for values, keep in zip(each, kept, strict=True)], dtype=float)[:, None]
-
-
-def _by_video(hits: np.ndarray, totals: np.ndarray, videos: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    return sum_by_video(hits, videos), sum_by_video(totals, videos)
-
-
-def _step_iou(
-    cases: list[Case], masks: list[np.ndarray], picks: dict, heard: Sequence[np.ndarray] | None, setting: Card,
-    options: dict,
-) -> Result:  # fmt: skip
-    """Over all present steps. Chance: one second each, random but in order; trivial: K equal parts, in order."""
-    kept = [i for i, m in enumerate(masks) if m.any()]
-    sums: dict[str, list[float]] = {}
-    for i in kept:
-        case, mask = cases[i], masks[i]
-        n_steps, n_seconds = mask.shape
-        edges = np.arange(n_steps + 1) * n_seconds / n_steps
-        single = _second_iou(case, mask)  # (K, T)
-        row = {
-            "": _best_iou(case, extents(case.scores, picks["ordered"][i])),
-            "uniform in order": _best_iou(case, np.stack([edges[:-1], edges[1:]], 1)),
-            "random in order": trivial.random_in_order_hits(single).sum(),
-            "random": single.mean(1).sum(),
-        }
-        if "linear in time" in picks:
-            row["linear in time"] = _hits(single, picks["linear in time"][i]).sum()
-        if heard is not None:
-            said = trivial.spoken_in_order(np.asarray(heard[i]))
-            row["bag of words"] = _best_iou(case, extents(said, picks["bag of words"][i]))
-        for name, value in row.items():
-            sums.setdefault(name, []).append(value)
-    totals, videos = np.array([masks[i].any(1).sum() for i in kept], float), [cases[i].video for i in kept]
-    beside = {name: _by_video(np.array(values), totals, videos) for name, values in sums.items()}
-    mine, chance = beside.pop(""), group_mean(*beside["random in order"])
-    rule = (
-        f"{int(totals.sum())} steps present in {len(kept)} videos; stretch around the second in which the step is best"
-    )
-    card = setting.but(f"{rule}; chance: one second, random in order")
-    return ratio_result("step_tIoU", *mine, chance, card, beside=beside, **options)
-
-
-def _best_iou(case: Case, spans: np.ndarray) -> float:
-    """Sum over present steps of the largest IoU with an annotated interval; spans (K, 2)."""
-    each = [tiou(np.asarray(own, float), span).max() for own, span in zip(map(list, case.intervals), spans, strict=True)
-            if own]  # fmt: skip
-    return float(np.sum(each))
-
-
-def _second_iou(case: Case, mask: np.ndarray) -> np.ndarray:
-    """(K, T): the best IoU with an annotated interval that each single second would have; 0 for absent steps."""
-    seconds = np.stack([np.arange(mask.shape[1]), np.arange(mask.shape[1]) + 1], 1).astype(float)  # (T, 2)
-    out = np.zeros(mask.shape)
-    for k, own in enumerate(map(list, case.intervals)):
-        if own:
-            out[k] = tiou(np.asarray(own, float)[:, None], seconds).max(0)
-    return out
-
-
-def _masks(case: Case) -> np.ndarray:
+def _mask(case: Case) -> np.ndarray:
     """(K, T) bool: the seconds in which each step happens."""
     try:
         n_seconds, n_steps = check_scores(case.scores).shape
@@ -258,8 +149,116 @@ def _masks(case: Case) -> np.ndarray:
         raise VcworkError(f"video {case.video}: {error}") from None
 
 
-def _hits(mask: np.ndarray, seconds: np.ndarray) -> np.ndarray:
-    return mask[np.arange(len(mask)), seconds].astype(float)
+Picks = dict[str, list[np.ndarray]]  # by predictor: of each case the seconds of its steps, or what they earn, (K,)
+
+
+def _picks(cases: list[Case], prior: tuple[float, float] | None = None, said: list[np.ndarray] | None = None) -> Picks:
+    """The seconds of each case's steps, in order, each alone, and as those say who know the order or the words."""
+    shapes = [case.scores.shape[::-1] for case in cases]
+    picks = {
+        "ordered": [localize(case.scores) for case in cases],
+        "free": [localize_unordered(case.scores) for case in cases],
+        "uniform in order": [trivial.uniform_in_order(*shape) for shape in shapes],
+    }
+    if prior is not None:
+        picks["linear in time"] = [trivial.linear_in_time(*shape, prior) for shape in shapes]
+    if said is not None:
+        picks["bag of words"] = [localize(each) for each in said]
+        picks["bag of words, free"] = [localize_unordered(each) for each in said]
+    return picks
+
+
+def _hits(earns: list[np.ndarray], picks: Picks) -> Picks:
+    """What each step earns by its second, exactly or on average; earns (K, T) of each case."""
+    each_step = lambda values, seconds: values[np.arange(len(values)), seconds].astype(float)  # noqa: E731
+    hits = {name: [each_step(*row) for row in zip(earns, each, strict=True)] for name, each in picks.items()}
+    hits["random in order"] = [trivial.random_in_order_hits(values) for values in earns]
+    return hits | {"random": [trivial.random_hits(values) for values in earns]}
+
+
+def _recalls(
+    cases: list[Case], present: list[np.ndarray], hits: Picks, card: Card, draws: dict[str, int], silent: bool = False
+) -> list[Result]:
+    """The three recalls of the steps `present` (K,) in each case; of silent ones two, over all of them."""
+    if not any(map(np.any, present)):
+        raise VcworkError("localization: no step of any video is annotated")
+    tasks = np.array([case.task for case in cases])
+    groups = (tasks[:, None] == np.unique(tasks)).astype(float)  # (n, G)
+    free = hits | {"bag of words": hits["bag of words, free"]} if "bag of words" in hits else hits
+    known, alone = (hits, "ordered", "random in order"), (free, "free", "random")
+    rows = [
+        ("recall", *known, groups, "steps and order known, mean over tasks"),
+        ("recall_micro", *known, None, "steps and order known, over all steps"),
+        ("recall_unordered", *alone, groups, "steps known, order not, mean over tasks"),
+    ]
+    if silent:
+        rule = "over all that are never spoken of"
+        rows = [("recall_silent", *known, None, f"steps and order known, {rule}"),
+                ("recall_unordered_silent", *alone, None, f"steps known, {rule}")]  # fmt: skip
+    card = card.but(f"{_many(present, cases)} of {groups.shape[1]} tasks")
+    return [_share(name, cases, present, earned, (ours, chance), card.but(f"{rule}; chance: {chance}"), draws, by)
+            for name, earned, ours, chance, by, rule in rows]  # fmt: skip
+
+
+def _many(present: list[np.ndarray], cases: list[Case]) -> str:
+    return f"{sum(int(each.sum()) for each in present)} steps present in {len(cases)} videos"
+
+
+def _share(
+    name: str, cases: list[Case], present: list[np.ndarray], earned: Picks, who: tuple[str, str], card: Card,
+    draws: dict[str, int], groups: np.ndarray | None = None, opponents: bool = True,
+) -> Result:  # fmt: skip
+    """What is earned of all that is present (K,) in each case, by the first of `who`; by the second it is chance."""
+    groups, videos = np.ones((len(cases), 1)) if groups is None else groups, [case.video for case in cases]
+
+    def by_video(each: list[np.ndarray]) -> np.ndarray:  # (V, G)
+        sums = [[float((values * there).sum())] for values, there in zip(each, present, strict=True)]
+        return sum_by_video(np.array(sums) * groups, videos)
+
+    totals = by_video(present)
+    mine, luck = (by_video(earned[key]) for key in who)
+    known = [key for key in trivial.REGISTRY["localization"] if key in earned and opponents]
+    beside = {key: (by_video(earned[key]), totals) for key in known}
+    return ratio_result(name, mine, totals, group_mean(luck, totals), card, beside=beside, **draws)
+
+
+def _step_iou(
+    cases: list[Case], masks: list[np.ndarray], picks: Picks, said: list[np.ndarray] | None, card: Card,
+    draws: dict[str, int],
+) -> Result:  # fmt: skip
+    """Over all present steps. Chance: one second each, random but in order; trivial: K equal parts, in order."""
+    kept = [i for i, m in enumerate(masks) if m.any()]
+    cases, masks = [cases[i] for i in kept], [masks[i] for i in kept]
+    picks = {name: [each[i] for i in kept] for name, each in picks.items()}
+    spans = {"ordered": [extents(case.scores, at) for case, at in zip(cases, picks["ordered"], strict=True)]}
+    edges = [np.arange(len(m) + 1) * m.shape[1] / len(m) for m in masks]
+    spans["uniform in order"] = [np.stack([each[:-1], each[1:]], 1) for each in edges]
+    if said is not None:
+        heard = zip([said[i] for i in kept], picks["bag of words"], strict=True)
+        spans["bag of words"] = [extents(*each) for each in heard]
+    line = {name: each for name, each in picks.items() if name == "linear in time"}
+    earned = _hits([_second_iou(case, m) for case, m in zip(cases, masks, strict=True)], line)
+    earned |= {name: [_best_iou(*row) for row in zip(cases, each, strict=True)] for name, each in spans.items()}
+    present = [m.any(1) for m in masks]
+    rule = "stretch around the second in which the step is best; chance: one second, random in order"
+    rule = f"{_many(present, cases)}; {rule}"
+    return _share("step_tIoU", cases, present, earned, ("ordered", "random in order"), card.but(rule), draws)
+
+
+def _best_iou(case: Case, spans: np.ndarray) -> np.ndarray:
+    """The largest IoU of each step's span with one of its annotated intervals; spans (K, 2) -> (K,), 0 where absent."""
+    return np.array([tiou(np.asarray(own, float), span).max() if own else 0.0
+                     for own, span in zip(map(list, case.intervals), spans, strict=True)])  # fmt: skip
+
+
+def _second_iou(case: Case, mask: np.ndarray) -> np.ndarray:
+    """(K, T): the best IoU with an annotated interval that each single second would have; 0 for absent steps."""
+    seconds = np.stack([np.arange(mask.shape[1]), np.arange(mask.shape[1]) + 1], 1).astype(float)  # (T, 2)
+    out = np.zeros(mask.shape)
+    for k, own in enumerate(map(list, case.intervals)):
+        if own:
+            out[k] = tiou(np.asarray(own, float)[:, None], seconds).max(0)
+    return out
 
 
 def ladder(
@@ -267,9 +266,8 @@ def ladder(
     everything: Sequence[np.ndarray],
     columns: Sequence[np.ndarray],
     *,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """The same scores with one privilege more on each rung, counted over all steps or seconds of all videos.
 
@@ -278,47 +276,41 @@ def ladder(
     """
     check_lengths(cases=cases, everything=everything, columns=columns)
     cases = [Case(*case) for case in cases]
-    rows = [(c, _masks(c), w, np.asarray(at)) for c, w, at in zip(cases, everything, columns, strict=True)]
+    rows = [(c, _mask(c), w, np.asarray(at)) for c, w, at in zip(cases, everything, columns, strict=True)]
     rows = [row for row in rows if row[1].any()]
     if not rows:
         raise VcworkError("localization: no step of any video is annotated")
-    occur = [(mask[mask.any(1)], case.scores[:, mask.any(1)]) for case, mask, _, _ in rows]
-    rungs = {
-        "seconds_named": [_named(wide, at, mask) for _, mask, wide, at in rows],
-        "seconds_named_task": [_named(case.scores, np.arange(len(mask)), mask) for case, mask, _, _ in rows],
-        "recall_one_second": [_found(m, localize_unordered(c.scores), trivial.random_hits(m)) for c, m, _, _ in rows],
-        "recall_in_order": [_found(m, localize(c.scores), trivial.random_in_order_hits(m)) for c, m, _, _ in rows],
-        "recall_steps_known": [_found(m, localize(s), trivial.random_in_order_hits(m)) for m, s in occur],
-    }
-    options, videos = {"n_boot": n_boot, "seed": seed}, [case.video for case, _, _, _ in rows]
-    setting = as_card(setting)
-    return [_rung(name, _RUNGS[name], counts, videos, setting, options) for name, counts in rungs.items()]
+    cases, masks, wide, columns = ([*column] for column in zip(*rows, strict=True))
+    own = [np.arange(len(mask)) for mask in masks]
+    occur = [m.any(1) for m in masks]
+    known = [case._replace(scores=case.scores[:, there]) for case, there in zip(cases, occur, strict=True)]
+    left = [m[there] for m, there in zip(masks, occur, strict=True)]
+    hits, free, ordered = _hits(masks, _picks(cases)), ("free", "random"), ("ordered", "random in order")
+    rungs = (
+        ("seconds_named", "every second of a step is named among all steps of the split; chance: any of them",
+         *_named(wide, columns, masks), ordered),
+        ("seconds_named_task", "every second of a step is named among the steps of its task; chance: any of them",
+         *_named([case.scores for case in cases], own, masks), ordered),
+        ("recall_one_second", "task known, one second a step is enough; chance: any second", occur, hits, free),
+        ("recall_in_order", "task and order known, one second a step, in order; chance: random in order",
+         occur, hits, ordered),
+        ("recall_steps_known",
+         "task, order and which steps occur known, one second a step; chance: random in order",
+         [m.any(1) for m in left], _hits(left, _picks(known)), ordered),
+    )  # fmt: skip
+    card = setting.but(f"{len({c.video for c in cases})} videos", task="localization ladder", interval="videos")
+    return [_share(name, cases, *rung, card.but(rule), draws, opponents=False) for name, rule, *rung in rungs]
 
 
-_RUNGS = {
-    "seconds_named": "every second of a step is named among all steps of the split; chance: any of them",
-    "seconds_named_task": "every second of a step is named among the steps of its task; chance: any of them",
-    "recall_one_second": "task known, one second a step is enough; chance: any second",
-    "recall_in_order": "task and order known, one second a step, in order; chance: random in order",
-    "recall_steps_known": "task, order and which steps occur known, one second a step; chance: random in order",
-}
+def _named(scores: list, columns: list, masks: list[np.ndarray]) -> tuple[list[np.ndarray], Picks]:
+    """Which seconds (T,) of each case belong to a step; whether the best of all columns is it, and how often by chance.
 
-
-def _named(scores: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> tuple[float, float, float]:
-    """Step seconds named right by the best of all columns, how many there are, and how many chance would name."""
-    full = np.zeros(scores.T.shape, dtype=bool)  # (C, T)
-    full[columns] = mask
-    step = mask.any(0)
-    right = full[check_scores(scores).argmax(1), np.arange(full.shape[1])]
-    return right[step].sum(), step.sum(), full.mean(0)[step].sum()
-
-
-def _found(mask: np.ndarray, seconds: np.ndarray, chance: np.ndarray) -> tuple[float, float, float]:
-    """Steps hit, steps present, and how many of them chance (K,) would hit."""
-    return _hits(mask, seconds).sum(), mask.any(1).sum(), chance.sum()
-
-
-def _rung(name: str, rule: str, counts: list, videos: list, setting: Card, options: dict) -> Result:
-    hits, totals, chance = (sum_by_video(column, videos) for column in np.array(counts, dtype=float).T)  # (V,) each
-    protocol = setting.but(f"{len(hits)} videos; {rule}", task="localization ladder", interval="videos")
-    return ratio_result(name, hits, totals, float(chance.sum() / totals.sum()), protocol, **options)
+    scores (T, C) and columns (K,), where the case's own steps stand among the C.
+    """
+    named: Picks = {"ordered": [], "random in order": []}
+    for each, own, mask in zip(scores, columns, masks, strict=True):
+        full = np.zeros(each.T.shape, dtype=bool)  # (C, T)
+        full[own] = mask
+        named["ordered"].append(full[check_scores(each).argmax(1), np.arange(full.shape[1])])
+        named["random in order"].append(full.mean(0))
+    return [mask.any(0) for mask in masks], named

@@ -12,7 +12,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
-from vcwork.measure.card import Card, as_card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import check_scores
 from vcwork.measure.result import Result
 from vcwork.tasks.common import Intervals, inside, mean_result
@@ -80,9 +80,8 @@ def evaluate(
     window_s: float | None = None,
     heard: Sequence[np.ndarray] | None = None,
     *,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Pointing accuracy (the best second lies in the truth), and tIoU of the best moment with its nearest true one.
 
@@ -97,17 +96,17 @@ def evaluate(
     many = f"{len(cases)} queries, each in its own video of {np.mean([len(c.scores) for c in cases]):.0f} s on average"
     window = "as wide as the score says" if window_s is None else f"{window_s:g} s long"
     tied = sum(int((case.scores == np.max(case.scores)).sum() > 1) for case in cases)
-    protocol = as_card(setting).but(many, task="moments", ties="expected", tied=tied, interval="videos")
+    protocol = setting.but(many, task="moments", ties="expected", tied=tied, interval="videos")
     wide = protocol.but(f"best moment, {window}")
-    videos, options = [case.video for case in cases], {"n_boot": n_boot, "seed": seed}
+    videos = [case.video for case in cases]
     point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
     pointed, overlap = {"middle of the video": point_middle}, {"middle of the video": iou_middle}
     if heard is not None:
         told = [_score(case._replace(scores=own), window_s) for case, own in zip(cases, heard, strict=True)]
         pointed["bag of words"], overlap["bag of words"] = np.array(told).T[[0, 3]]
     return [
-        mean_result("pointing", point, videos, float(point_chance.mean()), protocol, beside=pointed, **options),
-        mean_result("moment_tIoU", iou, videos, float(iou_chance.mean()), wide, beside=overlap, **options),
+        mean_result("pointing", point, videos, float(point_chance.mean()), protocol, beside=pointed, **draws),
+        mean_result("moment_tIoU", iou, videos, float(iou_chance.mean()), wide, beside=overlap, **draws),
     ]
 
 
@@ -131,9 +130,8 @@ def evaluate_search(
     ks: tuple[int, ...] = (1, 5),
     ties: str = "expected",
     beside: Mapping[str, np.ndarray] | None = None,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Search in a library of windows: library_R@k over queries; scores and relevant (bool), (Q, N windows).
 
@@ -151,14 +149,14 @@ def evaluate_search(
     many = f"{keep.sum()} queries among {places.n_items} windows, {places.n_relevant.mean():.1f} right on average{lost}"
     card = {"task": "library search", "pool": places.n_items, "ties": ties, "tied": places.n_ties}
     card["interval"] = "queries"
-    protocol, options = as_card(setting).but(many, **card), {"seed": seed}
+    protocol = setting.but(many, **card)
     blind = {"constant score": np.zeros(scores.shape), **(beside or {})}
     others = {name: metrics.place(each[keep], relevant[keep]) for name, each in blind.items()}
     return [
         mean_result(
             f"library_R@{k}", places.hit(k, ties), np.arange(keep.sum()),
-            metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol, n_boot=n_boot,
-            beside={name: each.hit(k, ties) for name, each in others.items()}, **options,
+            metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol,
+            beside={name: each.hit(k, ties) for name, each in others.items()}, **draws,
         )
         for k in ks if k < places.n_items
     ]  # fmt: skip

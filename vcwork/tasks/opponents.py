@@ -117,24 +117,39 @@ def of_segmentation(
     corpus: Corpus, store: FeatureStore, seconds: Seconds, chosen_on: Seconds | None = None,
     objective: str = "frame accuracy",
 ) -> dict[str, Any]:  # fmt: skip
-    """What `segmentation.evaluate` takes beside the scores: truth of train videos, tasks, and what is said.
+    """`beside` and `silent` of `segmentation.evaluate`: labels by place in time and in order, and by what is said.
 
     chosen_on: validation videos, on which the narration's gamma is chosen as the model's is; without it, none is used.
     """
-    fitted_on, fitted_tasks = fitted_truths(corpus, store, seconds.steps)
-    tasks, task_steps = task_labels(seconds, corpus)
-    more: dict[str, Any] = {"beside": {}, "silent": None}
+    beside, silent = _by_time(corpus, store, seconds), None
     heard, held = narrated(corpus, seconds), chosen_on and narrated(corpus, chosen_on)
     if heard and held:
         gamma = segmentation.choose_gamma(held.scores, held.truths, objective)
-        more["beside"] = {"bag of words": [segmentation.segment(s, gamma) for s in heard.scores]}
+        beside["bag of words"] = [segmentation.segment(s, gamma) for s in heard.scores]
     told = [mentioned(corpus, v) for v in seconds.videos]
     if heard and None not in told:
         numbers = {step: k + 1 for k, step in enumerate(seconds.steps)}
-        more["silent"] = [(truth > 0) & ~np.isin(truth, [numbers[step] for step in named if step in numbers])
-                          for truth, named in zip(seconds.truths, told, strict=True)]  # fmt: skip
-    told = {"fitted_on": fitted_on, "fitted_tasks": fitted_tasks, "tasks": tasks, "task_steps": task_steps}
-    return told | more
+        silent = [(truth > 0) & ~np.isin(truth, [numbers[step] for step in named if step in numbers])
+                  for truth, named in zip(seconds.truths, told, strict=True)]  # fmt: skip
+    return {"beside": beside, "silent": silent}
+
+
+def _by_time(corpus: Corpus, store: FeatureStore, seconds: Seconds) -> dict[str, list[np.ndarray]]:
+    """Labels (T,) of each video by those who know the annotations of train videos, or each video's task, or both."""
+    fitted_on, fitted_tasks = fitted_truths(corpus, store, seconds.steps)
+    (tasks, task_steps), lengths = task_labels(seconds, corpus), [len(truth) for truth in seconds.truths]
+    known = {}
+    if fitted_on:
+        prior = trivial.fit_relative_time(fitted_on)
+        known["relative time"] = [trivial.relative_time(prior, n) for n in lengths]
+    if fitted_on and tasks:
+        priors = trivial.fit_task_and_time(fitted_on, fitted_tasks)
+        own = [priors.get(task, priors[None]) for task in tasks]
+        known["task and time"] = [trivial.relative_time(prior, n) for prior, n in zip(own, lengths, strict=True)]
+    if tasks:
+        pairs = zip(tasks, lengths, strict=True)
+        known["oracle task"] = [trivial.steps_in_order(task_steps[task], n) for task, n in pairs]
+    return known
 
 
 def of_moments(corpus: Corpus, seconds: Seconds) -> list[np.ndarray] | None:

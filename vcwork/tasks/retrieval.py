@@ -12,8 +12,8 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
-from vcwork.measure.card import Card, as_card
-from vcwork.measure.intervals import bootstrap_by_video, bootstrap_median, bootstrap_median_counts, sum_by_video
+from vcwork.measure.card import BLANK, Card
+from vcwork.measure.intervals import bootstrap_median, bootstrap_median_counts, sum_by_video
 from vcwork.measure.metrics import REFERENCE
 from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result, ratio_result
@@ -32,18 +32,98 @@ class _Side:
     paired: bool
     query_video: np.ndarray | None
     item_video: np.ndarray
-    known: dict[str, np.ndarray] = field(default_factory=dict)
+    known: dict[str, np.ndarray]
+    ties: str
+    setting: Card
+    draws: dict[str, int]
+
+    @property
+    def turned(self) -> "_Side":
+        """The other direction, from video to text."""
+        known = {name: scores.T for name, scores in self.known.items()}
+        videos = {"query_video": self.item_video, "item_video": self.query_video}
+        return replace(self, prefix="v2t_", scores=self.scores.T, relevant=self.relevant.T, known=known, **videos)
 
     def rows(self, keep: np.ndarray) -> "_Side":
         """The same with some of the queries."""
         video = None if self.query_video is None else self.query_video[keep]
         known = {name: scores[keep] for name, scores in self.known.items()}
-        return _Side(self.prefix, self.scores[keep], self.relevant[keep], False, video, self.item_video, known)
+        return replace(self, scores=self.scores[keep], relevant=self.relevant[keep], query_video=video, known=known)
+
+    def without(self, out: np.ndarray) -> "_Side":
+        """The same where each query's gallery lacks the items of `out` (Q, N)."""
+        hide = lambda scores: np.where(out, -np.inf, scores)  # noqa: E731
+        known = {name: hide(scores) for name, scores in self.known.items()}
+        return replace(self, scores=hide(self.scores), relevant=self.relevant & ~out, known=known)
+
+    def card(
+        self, left_out: int, rule: str = "any item of the same group counts", pool: float | None = None,
+        right: str = "same group",
+    ) -> Card:  # fmt: skip
+        way = "text to video" if self.prefix == "t2v_" else "video to text"
+        lost = f", {left_out} left out without a right (or wrong) item" if left_out else ""
+        queries, items = self.scores.shape
+        return self.setting.but(
+            f"{way}, {queries - left_out} queries{lost}; {rule}",
+            task="retrieval", pool=items if pool is None else pool, ties=self.ties, right=right,
+            captions=queries / items if self.prefix == "t2v_" else items / queries,
+            interval="queries, gallery fixed" if self.query_video is None else "videos, gallery fixed",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Where the right items of a side stand for the model, and for each predictor that does not look."""
+
+    side: _Side
+    card: Card
+    places: metrics.Places = field(init=False)
+    others: dict[str, metrics.Places] = field(init=False)
+
+    def __post_init__(self) -> None:
+        places = metrics.place(self.side.scores, self.side.relevant)
+        others = {name: metrics.place(scores, self.side.relevant) for name, scores in self.side.known.items()}
+        object.__setattr__(self, "places", places)
+        object.__setattr__(self, "others", {"constant score": _collapsed(places)} | others)
+        object.__setattr__(self, "card", self.card.but(tied=places.n_ties))
 
     @property
     def groups(self) -> np.ndarray:
         """(Q,) what the interval draws again: videos, or queries where they have none."""
-        return np.arange(len(self.scores)) if self.query_video is None else self.query_video
+        return np.arange(len(self.side.scores)) if self.side.query_video is None else self.side.query_video
+
+    def recall(self, k: int, name: str = "", chance: float | None = None, **known: np.ndarray) -> Result:
+        """R@k; chance, known: what a gallery of another size for each query makes of these."""
+        ties, places = self.side.ties, self.places
+        if chance is None:
+            chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant)
+        beside = {key: each.hit(k, ties) for key, each in self.others.items()} | known
+        return self._mean(name or f"R@{k}", places.hit(k, ties), chance, beside)
+
+    def reciprocal(self) -> Result:
+        """Mean of 1 / rank of the best right item; chance is its mean over random orders."""
+        beside = {name: each.reciprocal(self.side.ties) for name, each in self.others.items()}
+        chance = float(_collapsed(self.places).reciprocal("expected").mean())
+        return self._mean("MRR", self.places.reciprocal(self.side.ties), chance, beside)
+
+    def _mean(self, name: str, per_query: np.ndarray, chance: float, beside: dict[str, np.ndarray]) -> Result:
+        name = f"{self.side.prefix}{name}"
+        return mean_result(name, per_query, self.groups, chance, self.card, beside=beside, **self.side.draws)
+
+    def median(self) -> Result:
+        ranks = self.places.rank(self.side.ties)
+        return Result(
+            f"{self.side.prefix}MdR", float(np.median(ranks)), *bootstrap_median(ranks, self.groups, **self.side.draws),
+            metrics.chance_median_rank(self.places.n_items, self.places.n_relevant), self.card, len(ranks),
+            {name: float(np.median(each.rank(self.side.ties))) for name, each in self.others.items()},
+            extra={"mean_rank": float(ranks.mean())}, unit="rank",
+        )  # fmt: skip
+
+
+def _collapsed(places: metrics.Places) -> metrics.Places:
+    """The places a constant score would give: every item tied with the relevant ones."""
+    full = np.full(len(places.above), places.n_items)
+    return metrics.Places(np.zeros_like(full), full, places.n_relevant, places.n_items, places.n_relevant)
 
 
 def evaluate(
@@ -59,9 +139,8 @@ def evaluate(
     ties: str = "expected",
     beside: Mapping[str, np.ndarray] | None = None,
     silent: np.ndarray | None = None,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """R@k, median rank, instance R@1 and within-video R@1, `t2v_` and `v2t_`; scores (Q texts, N clips).
 
@@ -83,15 +162,12 @@ def evaluate(
         query_video = np.asarray(query_video)
     recipes = (clip_recipe if query_recipe is None else query_recipe) if paired else query_recipe, clip_recipe
     known = _known(scores, beside or {}, (query_video, clip_video), recipes)
-    text_side = _Side("t2v_", scores, relevant, paired, query_video, clip_video, known)
-    options = {"n_boot": n_boot, "seed": seed}
+    side = _Side("t2v_", scores, relevant, paired, query_video, clip_video, known, ties, setting, draws)
     if ties == REFERENCE:
-        return _reference(text_side, ks, as_card(setting), options)
-    turned = {name: each.T for name, each in known.items()}
-    sides = [text_side, _Side("v2t_", scores.T, relevant.T, paired, clip_video, query_video, turned)]
-    results = [r for side in sides for r in _direction(side, ks, ties, as_card(setting), options)]
+        return _reference(side, ks)
+    results = [r for each in (side, side.turned) for r in _direction(each, ks)]
     if silent is not None and paired:
-        results += [r for side in sides for r in _silent(side, np.asarray(silent), ties, as_card(setting), options)]
+        results += [r for each in (side, side.turned) for r in _silent(each, np.asarray(silent))]
     if clip_recipe is not None and paired:
         results[0].extra["errors"] = errors(scores, relevant, query_video, clip_video, recipes[0], clip_recipe)
     return results
@@ -108,92 +184,36 @@ def _known(scores: np.ndarray, beside: Mapping[str, np.ndarray], videos: tuple, 
     return told | {name: metrics.check_scores(each, name) for name, each in beside.items()}
 
 
-def _direction(side: _Side, ks: tuple[int, ...], ties: str, setting: Card, options: dict) -> list[Result]:
+def _direction(side: _Side, ks: tuple[int, ...]) -> list[Result]:
     keep = side.relevant.any(1)
     if not keep.any():
         raise VcworkError(f"{side.prefix}: no query shares a group with any of {side.scores.shape[1]} items")
-    kept = side if keep.all() else side.rows(keep)
     alone = "own pair" if (side.relevant.sum(1) == 1).all() and side.paired else "same group"  # one text a group
-    protocol = _protocol(side, int((~keep).sum()), ties, setting, right=alone)
-    results = _ranked(kept, kept.relevant, ks, ties, protocol, options)
+    ranked = _Ranked(side if keep.all() else side.rows(keep), side.card(int((~keep).sum()), right=alone))
+    results = [ranked.recall(k) for k in ks if k < ranked.places.n_items]
+    results += [ranked.median(), ranked.reciprocal()]
     if side.paired:
-        results.append(_instance(side, ties, setting, options))
-        results += _within_video(side, ties, setting, options)
+        own = replace(side, relevant=np.eye(len(side.scores), dtype=bool))
+        ranked = _Ranked(own, side.card(0, "only its own pair counts", right="own pair"))
+        results += [ranked.recall(1, "instance_R@1"), *_within_video(side)]
     return results
 
 
-def _ranked(side: _Side, relevant: np.ndarray, ks, ties: str, protocol: Card, options: dict) -> list[Result]:
-    """R@k for each k below the gallery's size, the median rank and the mean reciprocal rank."""
-    places, others = _places(side, relevant)
-    results = [_at_k(side, places, others, k, ties, protocol, options) for k in ks if k < places.n_items]
-    return [*results, *(of(side, places, others, ties, protocol, options) for of in (_median_rank, _mrr))]
-
-
-def _mrr(side: _Side, places: metrics.Places, others: dict, ties: str, protocol: Card, options: dict) -> Result:
-    """Mean of 1 / rank of the best right item; chance is its mean over random orders."""
-    beside = {name: each.reciprocal(ties) for name, each in others.items()}
-    chance, mine = float(_collapsed(places).reciprocal("expected").mean()), places.reciprocal(ties)
-    card = protocol.but(tied=places.n_ties)
-    return mean_result(f"{side.prefix}MRR", mine, side.groups, chance, card, beside=beside, **options)
-
-
-def _places(side: _Side, relevant: np.ndarray) -> tuple[metrics.Places, dict[str, metrics.Places]]:
-    """Where the right items stand for the model, and for each predictor that does not look."""
-    places = metrics.place(side.scores, relevant)
-    others = {name: metrics.place(scores, relevant) for name, scores in side.known.items()}
-    return places, {"constant score": _collapsed(places)} | others
-
-
-def _at_k(side: _Side, places: metrics.Places, others: dict, k: int, ties: str, protocol: Card, options) -> Result:
-    chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant)
-    beside = {name: each.hit(k, ties) for name, each in others.items()}
-    card = protocol.but(tied=places.n_ties)
-    return mean_result(f"{side.prefix}R@{k}", places.hit(k, ties), side.groups, chance, card, beside=beside, **options)
-
-
-def _median_rank(side: _Side, places: metrics.Places, others: dict, ties: str, protocol: Card, options) -> Result:
-    ranks, chance = places.rank(ties), metrics.chance_median_rank(places.n_items, places.n_relevant)
-    low, high = bootstrap_median(ranks, side.groups, **options)
-    known = {name: float(np.median(each.rank(ties))) for name, each in others.items()}
-    value, extra, card = float(np.median(ranks)), {"mean_rank": float(ranks.mean())}, protocol.but(tied=places.n_ties)
-    return Result(f"{side.prefix}MdR", value, low, high, chance, card, len(ranks), known, extra=extra, unit="rank")
-
-
-def _collapsed(places: metrics.Places) -> metrics.Places:
-    """The places a constant score would give: every item tied with the relevant ones."""
-    full = np.full(len(places.above), places.n_items)
-    return metrics.Places(np.zeros_like(full), full, places.n_relevant, places.n_items, places.n_relevant)
-
-
-def _instance(side: _Side, ties: str, setting: Card, options: dict) -> Result:
-    places, others = _places(side, np.eye(len(side.scores), dtype=bool))
-    protocol = _protocol(side, 0, ties, setting, "only its own pair counts", right="own pair")
-    found = _at_k(side, places, others, 1, ties, protocol, options)
-    return replace(found, name=f"{side.prefix}instance_R@1")
-
-
-def _within_video(side: _Side, ties: str, setting: Card, options: dict) -> list[Result]:
+def _within_video(side: _Side) -> list[Result]:
     """R@1 among the items of the query's own video; queries whose video holds nothing wrong to pick are left out."""
-    blocks = [(np.flatnonzero(side.query_video == v), np.flatnonzero(side.item_video == v))
-              for v in np.unique(side.query_video)]  # fmt: skip
-    n_right, size = np.zeros(len(side.scores)), np.zeros(len(side.scores))
-    for rows, columns in blocks:
-        n_right[rows], size[rows] = side.relevant[np.ix_(rows, columns)].sum(1), len(columns)
+    out = side.query_video[:, None] != side.item_video  # (Q, N)
+    n_right, size = (side.relevant & ~out).sum(1), (~out).sum(1)  # (Q,)
     keep = (n_right > 0) & (n_right < size)
-    blocks = [(rows[keep[rows]], columns) for rows, columns in blocks if keep[rows].any()]
-    if len(blocks) < 2:
+    if len(np.unique(side.query_video[keep])) < 2:
         return []
-    places = _in_blocks(side.scores, side.relevant, blocks)
-    blind = side.known | {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
-    hits = {name: _in_blocks(each, side.relevant, blocks).hit(1, ties) for name, each in blind.items()}
-    rule = "pool: the items of the query's own video, same group counts"
-    card = _protocol(side, int((~keep).sum()), ties, setting, rule, float(size[keep].mean())).but(tied=places.n_ties)
-    videos = np.concatenate([side.query_video[rows] for rows, _ in blocks])
-    chance, name = float((n_right / np.maximum(size, 1))[keep].mean()), f"{side.prefix}within_video_R@1"
-    return [mean_result(name, places.hit(1, ties), videos, chance, card, beside=hits, **options)]
+    share, rule = (n_right / size)[keep], "pool: the items of the query's own video, same group counts"
+    constant = {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
+    kept = replace(side, known=side.known | constant).rows(keep).without(out[keep])
+    ranked = _Ranked(kept, side.card(int((~keep).sum()), rule, float(size[keep].mean())))
+    return [ranked.recall(1, "within_video_R@1", float(share.mean()))]
 
 
-def _silent(side: _Side, silent: np.ndarray, ties: str, setting: Card, options: dict) -> list[Result]:
+def _silent(side: _Side, silent: np.ndarray) -> list[Result]:
     """R@1 of pairs whose step is never spoken of: what nobody can know who only listens.
 
     Clips that show the same step and are spoken of are taken out of such a sentence's gallery: found there, the words
@@ -202,74 +222,40 @@ def _silent(side: _Side, silent: np.ndarray, ties: str, setting: Card, options: 
     if len(np.unique(side.query_video[silent])) < 2:
         return []
     given = side.prefix == "t2v_"
-    out = side.relevant & ~silent & given  # (Q, N)
-    hidden = {name: np.where(out, -np.inf, each) for name, each in {"": side.scores, **side.known}.items()}
-    kept = _Side(side.prefix, hidden.pop(""), side.relevant & ~out, True, side.query_video, side.item_video, hidden)
-    kept = kept.rows(silent)
-    n_items = (~out[silent]).sum(1)  # (Q',)
-    chance = kept.relevant.sum(1) / n_items
-    places, others = _places(kept, kept.relevant)
-    beside = {name: each.hit(1, ties) for name, each in others.items()} | {"constant score": chance}
+    kept, out = side.rows(silent), (side.relevant & ~silent & given)[silent]  # (Q', N)
+    n_items = (~out).sum(1)  # (Q',)
+    chance = (kept.relevant & ~out).sum(1) / n_items
     rule = "steps never spoken of in their video; " + ("clips where they are, left out" if given else "all sentences")
-    card = _protocol(side, int((~silent).sum()), ties, setting, rule, float(n_items.mean())).but(tied=places.n_ties)
-    name, hits = f"{side.prefix}R@1_silent", places.hit(1, ties)
-    return [mean_result(name, hits, kept.groups, float(chance.mean()), card, beside=beside, **options)]
+    ranked = _Ranked(kept.without(out), side.card(int((~silent).sum()), rule, float(n_items.mean())))
+    return [ranked.recall(1, "R@1_silent", float(chance.mean()), **{"constant score": chance})]
 
 
-def _in_blocks(scores: np.ndarray, relevant: np.ndarray, blocks: list) -> metrics.Places:
-    """Places of queries (rows) among some items (columns), block after block."""
-    each = [metrics.place(scores[np.ix_(*block)], relevant[np.ix_(*block)]) for block in blocks]
-    above, tied, relevant_tied, n_relevant = (
-        np.concatenate([getattr(p, key) for p in each]) for key in ("above", "tied", "relevant_tied", "n_relevant")
-    )
-    return metrics.Places(above, tied, relevant_tied, max(p.n_items for p in each), n_relevant)
-
-
-def _reference(side: _Side, ks: tuple[int, ...], setting: Card, options: dict) -> list[Result]:
+def _reference(side: _Side, ks: tuple[int, ...]) -> list[Result]:
     """Text to video as the reference code counts: a tied query is counted as often as it has ties."""
     if not side.paired:
         raise VcworkError("ties: the reference code's counting needs paired texts and clips (query_video)")
-    places, others = _places(side, np.eye(len(side.scores), dtype=bool))
-    known = {name: each for name, each in others.items() if name == "constant score"}
+    places, groups = metrics.place(side.scores), np.unique(side.query_video, return_inverse=True)[1]
     rule = f"only its own pair counts, {int(places.tied.sum())} entries counted"
-    card = _protocol(side, 0, REFERENCE, setting, rule, right="own pair").but(tied=places.n_ties)
+    card = side.card(0, rule, right="own pair").but(tied=places.n_ties)
     results = []
     for k in [k for k in ks if k < places.n_items]:
-        parts = [sum_by_video(each, side.groups) for each in places.entries(k)]
+        parts = [sum_by_video(each, groups) for each in places.entries(k)]
         chance = k / places.n_items  # the constant score's as well
-        blind = dict.fromkeys(known, chance)
-        results.append(ratio_result(f"{side.prefix}R@{k}", *parts, chance, card, trivial=blind, **options))
-    counts = metrics.position_counts(places, np.unique(side.groups, return_inverse=True)[1])  # (V, N)
-    low, high = bootstrap_median_counts(counts, 1.0 + np.arange(places.n_items), **options)
-    value = metrics.median_rank(side.scores, ties=REFERENCE)
-    chance = metrics.chance_median_rank(places.n_items)
-    blind = dict.fromkeys(known, (places.n_items + 1) / 2)
-    name = f"{side.prefix}MdR"
-    return [*results, Result(name, value, low, high, chance, card, len(side.scores), blind, unit="rank")]
-
-
-def _protocol(
-    side: _Side, left_out: int, ties: str, setting: Card,
-    rule: str = "any item of the same group counts", pool: float | None = None, right: str = "same group",
-) -> Card:  # fmt: skip
-    way = "text to video" if side.prefix == "t2v_" else "video to text"
-    lost = f", {left_out} left out without a right (or wrong) item" if left_out else ""
-    texts, clips = (len(side.scores), side.scores.shape[1])[:: 1 if side.prefix == "t2v_" else -1]
-    return setting.but(
-        f"{way}, {len(side.scores) - left_out} queries{lost}; {rule}",
-        task="retrieval", pool=side.scores.shape[1] if pool is None else pool, captions=texts / clips, ties=ties,
-        right=right,
-        interval="queries, gallery fixed" if side.query_video is None else "videos, gallery fixed",
-    )  # fmt: skip
+        blind = {"constant score": chance}
+        results.append(ratio_result(f"{side.prefix}R@{k}", *parts, chance, card, trivial=blind, **side.draws))
+    counts = metrics.position_counts(places, groups)  # (V, N)
+    ends = bootstrap_median_counts(counts, 1.0 + np.arange(places.n_items), **side.draws)
+    value, chance = metrics.median_rank(side.scores, ties=REFERENCE), metrics.chance_median_rank(places.n_items)
+    blind = {"constant score": (places.n_items + 1) / 2}
+    return [*results, Result(f"{side.prefix}MdR", value, *ends, chance, card, len(groups), blind, unit="rank")]
 
 
 def find_own(scores: np.ndarray, ids: Sequence, name: str, setting: Card, what: str, seed: int = 0) -> Result:
     """R@1 of N queries of which each wants the item of its own video, (N, N), ties at their expected share."""
     found, n = metrics.place(scores), len(ids)
     card = setting.but(what, task="retrieval", pool=n, captions=1, ties="expected", interval="videos")
-    own = found.hit(1)
-    ends = bootstrap_by_video(own, ids, seed=seed)
-    return Result(name, own.mean(), *ends, 1 / n, card.but(tied=found.n_ties), n, {"constant score": 1 / n})
+    blind = {"constant score": 1 / n}
+    return mean_result(name, found.hit(1), ids, 1 / n, card.but(tied=found.n_ties), trivial=blind, seed=seed)
 
 
 def recall_curves(scores: np.ndarray, relevant: np.ndarray, ties: str = "expected") -> dict[str, np.ndarray]:

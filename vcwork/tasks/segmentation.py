@@ -13,7 +13,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
-from vcwork.measure.card import Card, as_card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import sum_by_video
 from vcwork.measure.metrics import BACKGROUND, check_scores
 from vcwork.measure.result import Result
@@ -31,7 +31,7 @@ def segment(scores: np.ndarray, gamma: float, same: np.ndarray | None = None) ->
     return np.where(best > gamma, label, BACKGROUND)
 
 
-def _best(scores: np.ndarray, same: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def _best(scores: np.ndarray, same: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Score and label of the best step of each second, (T,) each."""
     scores = check_scores(scores)
     step = scores.argmax(1)
@@ -111,29 +111,17 @@ class GammaCurve:
     background_precision: np.ndarray
     predicted_background: np.ndarray
 
-    def at(self, gamma: float) -> dict[str, float]:
-        """The curve's values at the largest gamma that is not above the one asked for."""
-        i = max(0, int(np.searchsorted(self.gamma, gamma, side="right")) - 1)
-        return {name: float(values[i]) for name, values in vars(self).items()}
 
-
-def gamma_curve(
-    scores: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    gammas: np.ndarray | None = None,
-    same: np.ndarray | None = None,
-) -> GammaCurve:
+def gamma_curve(scores: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> GammaCurve:
     """Sweep gamma over videos: scores, per video (T, K); truths, per video (T,).
 
-    gammas None: all values at which a label changes, thinned to 500, from everything foreground to everything
-    background. Exact and fast: one sort instead of one segmentation for each gamma.
+    All values at which a label changes, thinned to 500, from everything foreground to everything background. Exact and
+    fast: one sort instead of one segmentation for each gamma.
     """
-    best, label, truth = _seconds(scores, truths, same)
-    if gammas is None:
-        levels = np.unique(best)
-        picks = np.unique(np.linspace(0, len(levels) - 1, min(500, len(levels))).astype(int))
-        gammas = np.append(levels[0] - 1e-6 * max(1, abs(levels[0])), levels[picks])
-    gammas = np.sort(np.asarray(gammas, dtype=float))
+    best, label, truth = _seconds(scores, truths)
+    levels = np.unique(best)
+    picks = np.unique(np.linspace(0, len(levels) - 1, min(500, len(levels))).astype(int))
+    gammas = np.append(levels[0] - 1e-6 * max(1, abs(levels[0])), levels[picks]).astype(float)
     order = np.argsort(best)
     below = np.searchsorted(best[order], gammas, side="right")  # seconds labelled background
 
@@ -155,14 +143,14 @@ def gamma_curve(
     )
 
 
-def _seconds(scores, truths, same) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _seconds(scores: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Best score, best label and truth of all seconds of all videos."""
     check_lengths(scores=scores, truths=truths)
     for i, (s, t) in enumerate(zip(scores, truths, strict=True)):
         if len(s) != len(t):
             raise VcworkError(f"video {i}: {len(s)} seconds of scores, {len(t)} of truth")
-    pairs = [_best(s, same) for s in scores]
-    return np.concatenate([p[0] for p in pairs]), np.concatenate([p[1] for p in pairs]), np.concatenate(list(truths))
+    best, label = (np.concatenate(each) for each in zip(*map(_best, scores), strict=True))
+    return best, label, np.concatenate(list(truths))
 
 
 def _harmonic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -178,15 +166,12 @@ OBJECTIVES: dict[str, Callable[[GammaCurve], np.ndarray]] = {
 
 
 def choose_gamma(
-    scores: Sequence[np.ndarray],
-    truths: Sequence[np.ndarray],
-    objective: str = "frame accuracy",
-    same: np.ndarray | None = None,
+    scores: Sequence[np.ndarray], truths: Sequence[np.ndarray], objective: str = "frame accuracy"
 ) -> float:
     """The gamma that maximises the objective on these (validation, never test) videos; the lowest of equal ones."""
     if objective not in OBJECTIVES:
         raise VcworkError(f"expected objective to be one of {', '.join(OBJECTIVES)}, got {objective!r}")
-    curve = gamma_curve(scores, truths, same=same)
+    curve = gamma_curve(scores, truths)
     return float(curve.gamma[OBJECTIVES[objective](curve).argmax()])
 
 
@@ -198,52 +183,45 @@ def evaluate(
     truths: Sequence[np.ndarray],
     video_ids: Sequence,
     gamma: float,
-    same: np.ndarray | None = None,
-    fitted_on: Sequence[np.ndarray] = (),
-    *,
-    fitted_tasks: Sequence[str] = (),
-    tasks: Sequence[str] = (),
-    task_steps: Mapping[str, Sequence[int]] | None = None,
     beside: Mapping[str, Sequence[np.ndarray]] | None = None,
     silent: Sequence[np.ndarray] | None = None,
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    *,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Frame accuracy, foreground recall and precision, class-mean recall, edit score, F1@10, 25, 50.
 
-    scores: per video (T, K); truths: per video (T,). fitted_on: truths of train or validation videos, with the same
-    step numbers, for the relative-time prior, and with fitted_tasks (a task for each) and tasks (a task for each scored
-    video) for that of each task. task_steps: labels of a task's steps, in order, for a predictor told the task. beside:
-    labels (T,) of each video by further predictors; silent, per video (T,) bool: seconds of steps that are never spoken
-    of, whose foreground recall gets a row. `vcwork.tasks.opponents.of_segmentation` makes all of these.
+    scores: per video (T, K); truths: per video (T,). beside: labels (T,) of each video by further trivial predictors,
+    by their name in `trivial.REGISTRY`; silent, per video (T,) bool: seconds of steps that are never spoken of, whose
+    foreground recall gets a row. `vcwork.tasks.opponents.of_segmentation` makes both.
     gamma and the shares of background are in the first result's extra.
     Chance deals the predicted labels out to the seconds at random (segment metrics: gives each video the labels of
     another one), so a model that only knows how often to speak stays at chance.
     """
-    _seconds(scores, truths, same)
+    _seconds(scores, truths)
     check_lengths(scores=scores, video_ids=video_ids)
     truths = [np.asarray(t) for t in truths]
     if not any((t != BACKGROUND).any() for t in truths):
         raise VcworkError("segmentation: no second of any video belongs to a step")
-    predicted = [segment(s, gamma, same) for s in scores]
+    predicted = [segment(s, gamma) for s in scores]
     trivial.registered("segmentation", beside or {})
-    known = _known(truths, fitted_on, fitted_tasks, tasks, task_steps or {}) | dict(beside or {})
+    step = trivial.majority_step(truths)
+    known = {"all background": [trivial.all_background(len(t)) for t in truths]}
+    known |= {"majority step": [np.full(len(t), step) for t in truths], **(beside or {})}
     tied = sum(int(((s == s.max(1, keepdims=True)).sum(1) > 1).sum()) for s in map(np.asarray, scores))
     steps = np.shape(scores[0])[1]
-    card = as_card(setting).but(
+    card = setting.but(
         f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps} steps or none; of equal steps the first",
         task="segmentation", pool=steps, interval="videos", tied=tied,
     )  # fmt: skip
     protocol = card.but("chance: the predicted labels dealt out to seconds at random")
     means = card.but("mean over videos, background ignored; chance: labels of another video")
-    options = {"n_boot": n_boot, "seed": seed}
-    results = frame_results(predicted, truths, video_ids, known, protocol, options)
-    results += _segment_results(predicted, truths, video_ids, known, means, options)
+    results = frame_results(predicted, truths, video_ids, known, protocol, draws)
+    results += _segment_results(predicted, truths, video_ids, known, means, draws)
     if silent is not None and any(quiet.any() for quiet in silent):
         seen = [np.where(quiet, t, BACKGROUND) for t, quiet in zip(truths, silent, strict=True)]  # what is left to name
         rule = protocol.but("only seconds of steps that are never spoken of in their video")
-        found = frame_results(predicted, seen, video_ids, known, rule, options, ["foreground_recall"])
+        found = frame_results(predicted, seen, video_ids, known, rule, draws, ["foreground_recall"])
         results += [replace(r, name=f"{r.name}_silent") for r in found]
     results[0].extra.update(
         gamma=float(gamma),
@@ -253,53 +231,16 @@ def evaluate(
     return results
 
 
-def _known(truths: list, fitted_on: Sequence, fitted_tasks: Sequence, tasks: Sequence, task_steps: Mapping) -> dict:
-    """Labels of predictors that never look: name -> per video (T,)."""
-    step = trivial.majority_step(truths)
-    known = {
-        "all background": [trivial.all_background(len(t)) for t in truths],
-        "majority step": [np.full(len(t), step) for t in truths],
-    }
-    if len(fitted_on):
-        prior = trivial.fit_relative_time(fitted_on)
-        known["relative time"] = [trivial.relative_time(prior, len(t)) for t in truths]
-    if len(tasks):
-        check_lengths(truths=truths, tasks=tasks)
-    if len(fitted_on) and len(tasks) and len(fitted_tasks):
-        check_lengths(fitted_on=fitted_on, fitted_tasks=fitted_tasks)
-        priors = trivial.fit_task_and_time(fitted_on, fitted_tasks)
-        own = [priors.get(task, priors[None]) for task in tasks]
-        known["task and time"] = [trivial.relative_time(p, len(t)) for p, t in zip(own, truths, strict=True)]
-    if len(tasks) and task_steps:
-        if unknown := set(tasks) - set(task_steps):
-            raise VcworkError(f"segmentation: no steps are given for task {min(unknown)!r}")
-        pairs = zip(tasks, truths, strict=True)
-        known["oracle task"] = [trivial.steps_in_order(task_steps[task], len(t)) for task, t in pairs]
-    return known
-
-
-# each: (predicted, truth, classes) of one video -> (hits, totals), numbers or one for each class
-def _all_seconds(p, t, classes):
-    return (p == t).sum(), len(t)
-
-
-def _true_foreground(p, t, classes):
-    return ((p == t) & (t != BACKGROUND)).sum(), (t != BACKGROUND).sum()
-
-
-def _claimed_foreground(p, t, classes):
-    return ((p == t) & (p != BACKGROUND)).sum(), (p != BACKGROUND).sum()
-
-
-def _by_class(p, t, classes):
+def _by_class(p: np.ndarray, t: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = classes.max(initial=0) + 1
     return np.bincount(t[p == t], minlength=size)[classes], np.bincount(t, minlength=size)[classes]
 
 
-_FRAME_METRICS = {
-    "frame_accuracy": _all_seconds,
-    "foreground_recall": _true_foreground,
-    "foreground_precision": _claimed_foreground,
+# each: (predicted, truth, classes) of one video -> (hits, totals), numbers or one for each class
+_FRAME_METRICS: dict[str, Callable] = {
+    "frame_accuracy": lambda p, t, _: ((p == t).sum(), len(t)),
+    "foreground_recall": lambda p, t, _: ((p == t)[t != BACKGROUND].sum(), (t != BACKGROUND).sum()),
+    "foreground_precision": lambda p, t, _: ((p == t)[p != BACKGROUND].sum(), (p != BACKGROUND).sum()),
     "class_mean_recall": _by_class,
 }
 
@@ -312,7 +253,7 @@ def _counts(count: Callable, predicted, truths, classes: np.ndarray) -> tuple[np
 
 def frame_results(
     predicted: Sequence[np.ndarray], truths: Sequence[np.ndarray], video_ids: Sequence,
-    known: Mapping[str, Sequence[np.ndarray]], protocol: Card, options: dict,
+    known: Mapping[str, Sequence[np.ndarray]], protocol: Card, draws: Mapping[str, int],
     names: Sequence[str] = tuple(_FRAME_METRICS),
 ) -> list[Result]:  # fmt: skip
     """`_FRAME_METRICS` of predicted labels, per video (T,); known: labels of predictors that never look, by name.
@@ -335,14 +276,14 @@ def frame_results(
     for name in names:
         parts = {key: [sum_by_video(part, video_ids) for part in _counts(_FRAME_METRICS[name], said, truths, classes)]
                  for key, said in {"": predicted, **known}.items()}  # fmt: skip
-        results.append(ratio_result(name, *parts.pop(""), chance[name], protocol, beside=parts, **options))
+        results.append(ratio_result(name, *parts.pop(""), chance[name], protocol, beside=parts, **draws))
     return results
 
 
 _SEGMENT_METRICS = ("edit", "F1@10", "F1@25", "F1@50")
 
 
-def _segment_results(predicted, truths, video_ids, known, protocol: Card, options: dict) -> list[Result]:
+def _segment_results(predicted, truths, video_ids, known, protocol: Card, draws: Mapping[str, int]) -> list[Result]:
     def scored(labels: list[np.ndarray]) -> np.ndarray:  # (V, 4)
         return np.array([metrics.segment_scores(p, t, (0.10, 0.25, 0.50)) for p, t in zip(labels, truths, strict=True)])
 
@@ -352,7 +293,7 @@ def _segment_results(predicted, truths, video_ids, known, protocol: Card, option
     results = []
     for i, name in enumerate(_SEGMENT_METRICS):
         beside = {key: each[:, i] for key, each in others.items()}
-        results.append(mean_result(name, mine[:, i], video_ids, chance[i], protocol, beside=beside, **options))
+        results.append(mean_result(name, mine[:, i], video_ids, chance[i], protocol, beside=beside, **draws))
     return results
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
-from vcwork.measure.card import Card, as_card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.result import Result
 from vcwork.tasks.common import check_lengths, mean_result
 
@@ -63,9 +63,8 @@ def evaluate(
     *,
     name: str = "qa_accuracy",
     ties: str = "expected",
-    setting: Card | str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
+    setting: Card = BLANK,
+    **draws: int,
 ) -> list[Result]:
     """Accuracy; scores (N, C) of each clip's candidates, answer (N,) positions.
 
@@ -79,12 +78,12 @@ def evaluate(
     known = {key: metrics.choice_hits(each, answer, ties) for key, each in blind.items()}
     tied = metrics.place(scores, answer[:, None] == np.arange(n_choices)).n_ties
     rule = f"{n_choices} captions to choose from, one right"
-    protocol = as_card(setting).but(rule, task="videoqa", pool=n_choices, ties=ties, tied=tied, interval="videos")
-    chance, options = 1 / n_choices, {"n_boot": n_boot, "seed": seed}
-    results = [mean_result(name, hits, video_ids, chance, protocol, beside=known, **options)]
+    protocol = setting.but(rule, task="videoqa", pool=n_choices, ties=ties, tied=tied, interval="videos")
+    chance = 1 / n_choices
+    results = [mean_result(name, hits, video_ids, chance, protocol, beside=known, **draws)]
     if silent is not None and len(np.unique(video_ids[silent])) > 1:
         own, some = protocol.but("steps never spoken of in their video"), {k: v[silent] for k, v in known.items()}
         results.append(
-            mean_result(f"{name}_silent", hits[silent], video_ids[silent], chance, own, beside=some, **options)
+            mean_result(f"{name}_silent", hits[silent], video_ids[silent], chance, own, beside=some, **draws)
         )
     return results
