@@ -31,7 +31,9 @@ from vcwork.data.store import open_store
 from vcwork.encoders.frames import FrameConfig, FrameEncoder, new_frames, save_frames
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
-from vcwork.training.frames import begin_temperature, check_training, frame_clips, frame_pairs
+from vcwork.training.frames import frame_clips, frame_pairs
+from vcwork.training.recipe import Recipe
+from vcwork.training.run import begin_temperature
 
 
 def model_config(options: argparse.Namespace) -> FrameConfig:
@@ -149,10 +151,10 @@ def main() -> int:
     if options.distil and not options.keep:
         raise SystemExit("error: --distil: expected --keep N beside it, frames a second that are kept in memory")
     corpus = open_corpus(options.corpus)
-    config, train = model_config(options), train_config(options, len(corpus.split("train")))
-    check_training(config, train)
-    encoder = new_frames(corpus, config, options.seed, options.workers)
-    begin_temperature(encoder, train)
+    train = train_config(options, len(corpus.split("train")))
+    recipe = Recipe.checked(frames=model_config(options), train=train)
+    encoder = new_frames(corpus, recipe.frames, options.seed, options.workers)
+    begin_temperature(encoder.model, train)
     encoder.model.eval()
     untrained = found(encoder, corpus, options.split)["t2v_R@1"]["value"]
     taken = learn(encoder, corpus, train, options)

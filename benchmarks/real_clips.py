@@ -42,7 +42,7 @@ def keyframes_model(real: Path, folder: Path) -> Encoder:
     """The model of profile `keyframes`."""
     corpus, store = keyframes_corpus(real / "youcook2_keyframes", folder / "corpus", folder / "features")
     recipe = read_recipe("params/keyframes/recipes/pretraining.yaml")
-    return train(corpus, store, folder / "checkpoint", recipe.sizes, recipe.train)
+    return train(corpus, store, folder / "checkpoint", recipe)
 
 
 def main() -> None:

@@ -67,6 +67,7 @@ def test_on_a_lab_corpus_and_in_the_log(tmp_path):
     from vcwork.data.backbones.image import get_backbone
     from vcwork.data.extract import extract
     from vcwork.data.lab.make import LabConfig
+    from vcwork.training.recipe import Recipe
     from vcwork.training.run import train
 
     lab = LabConfig.named("tiny", 0).model_copy(update={"train_families": 2, "val_families": 1, "test_families": 1})
@@ -82,7 +83,7 @@ def test_on_a_lab_corpus_and_in_the_log(tmp_path):
         clusters=ClusterConfig(videos_per_batch=4, clips_per_video=2, clips_for_vector=2),
     )  # fmt: skip
     check = lambda encoder: numbers(encoder, corpus, store, "val", window_s=8, stride_s=4)  # noqa: E731
-    encoder = train(corpus, store, tmp_path / "run", sizes, config, check=check)
+    encoder = train(corpus, store, tmp_path / "run", Recipe(model=sizes, train=config), check=check)
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     told = [row for row in log if "val_choice_pointing" in row]
     assert len(told) == 2 and all(0 <= row["val_same_choice"] <= 1 for row in told)

@@ -14,7 +14,7 @@ from vcwork.encoders.encode import encode_text, encode_video
 from vcwork.tasks import classification, localization, retrieval, segmentation, videoqa
 from vcwork.tasks.cases import annotated_clips, clip_scores, localization_cases, seconds_of_split
 from vcwork.training.run import train
-from vcwork.training.workspace import TINY_SIZES, tiny_training
+from vcwork.training.workspace import tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def scored(tmp_path_factory):
     store = extract(corpus, get_backbone("motion"), folder / "features", progress=False)
     out = {}
     for name in ("true", "shuffled"):
-        config = tiny_training().model_copy(update={"shuffle_captions": name == "shuffled", "epochs": 5})
-        encoder = train(corpus, store, folder / name, TINY_SIZES, config)
+        recipe = tiny_recipe().but(epochs=5, shuffle_captions=name == "shuffled")
+        encoder = train(corpus, store, folder / name, recipe)
         out[name] = {r.name: r for r in every_task(encoder, corpus, store)}
     return out
 

@@ -30,7 +30,8 @@ from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
 from vcwork.data.captions import Caption, write_vtt
-from vcwork.data.corpus import Corpus, Recipe, Segment, Video
+from vcwork.data.corpus import Corpus, Segment, Video
+from vcwork.data.corpus import Recipe as Dish
 from vcwork.data.store import Contract
 from vcwork.data.video import write_mp4
 from vcwork.encoders import frames, pixels
@@ -41,6 +42,7 @@ from vcwork.encoders.pixels import LazyFrames, Span, View, read_span, sample_tim
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
 from vcwork.training.frames import PixelPairs, frame_clips, frame_pairs, train_frames
+from vcwork.training.recipe import Recipe
 
 FPS, SIDE, PART_S = 4, 32, 4
 COLOURS = {
@@ -62,6 +64,10 @@ TRAIN = TrainConfig(
 
 def config(kind: dict = VIT, **more: object) -> FrameConfig:
     return FrameConfig.checked(**(SMALL | kind | more))
+
+
+def recipe(kind: dict = VIT, train: TrainConfig = TRAIN, **more: object) -> Recipe:
+    return Recipe(frames=config(kind, **more), train=train)
 
 
 def grey(path: Path, levels: list[int], fps: float = FPS) -> Path:
@@ -159,7 +165,7 @@ def square(colour: tuple[int, int, int], rng: np.random.Generator) -> list[np.nd
 def world(tmp_path_factory) -> Corpus:
     """Videos of three parts, each with a square of one colour and its name spoken; test videos show other orders."""
     folder, rng, names = tmp_path_factory.mktemp("world"), np.random.default_rng(0), [*COLOURS]
-    corpus = Corpus(folder, "squares", {}, {c: f"the {c} square" for c in names}, {"r": Recipe("r", "r")}, {})
+    corpus = Corpus(folder, "squares", {}, {c: f"the {c} square" for c in names}, {"r": Dish("r", "r")}, {})
     corpus.meta["rolling_captions"] = False
     for v in range(22):
         shown = [names[i] for i in rng.permutation(len(names))[:3]]
@@ -536,10 +542,12 @@ def test_trainings_that_mean_nothing_are_refused(world, tmp_path):
         ({"word_dropout": 0.1}, {"text": "clip", "text_source": "x"}, "word_dropout: CLIP's own vocabulary"),
     ):
         with pytest.raises(VcworkError, match=words):
-            train_frames(world, tmp_path / "r", config(VIT | more), TRAIN.model_copy(update=change))
+            Recipe.checked(frames=config(VIT | more), train=TRAIN.model_copy(update=change))
+    with pytest.raises(VcworkError, match="its sizes and words in frames"):
+        Recipe.checked(frames=config(), model={"hidden": 36})
     silent = replace(world, videos={k: replace(v, captions=None) for k, v in world.videos.items()}, _raw={})
     with pytest.raises(VcworkError, match="no train video has both a file and captions"):
-        train_frames(silent, tmp_path / "s", config(), TRAIN)
+        train_frames(silent, tmp_path / "s", recipe(train=TRAIN))
 
 
 def test_wrong_shapes_are_named(world):
@@ -563,13 +571,13 @@ def test_wrong_shapes_are_named(world):
 def trained(world, tmp_path_factory) -> FrameEncoder:
     settings = TRAIN.model_copy(update={"epochs": 4, "passes_per_epoch": 6, "keep": "best"})
     folder = tmp_path_factory.mktemp("run") / "r"
-    encoder = train_frames(world, folder, config(unit_length=True), settings, workers=1)
+    encoder = train_frames(world, folder, recipe(unit_length=True, train=settings), workers=1)
     log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert sum("val_t2v_R@1" in line for line in log) == 4
-    again = train_frames(world, folder, config(unit_length=True), settings, workers=0)
+    again = train_frames(world, folder, recipe(unit_length=True, train=settings), workers=0)
     assert again.digest == encoder.digest
     with pytest.raises(VcworkError, match="holds a run of another configuration"):
-        train_frames(world, folder, config(), settings)
+        train_frames(world, folder, recipe(train=settings))
     return again
 
 
@@ -623,7 +631,8 @@ def test_an_encoder_comes_back_from_its_folder(world, trained, tmp_path):
 
 def test_an_interrupted_training_goes_on_as_it_would_have(world, tmp_path, kind):
     settings = TRAIN.model_copy(update={"save_every": 2})
-    whole = train_frames(world, tmp_path / "whole", config(kind, dropout=0.1), settings, workers=0)
+    once = recipe(kind, dropout=0.1, train=settings)
+    whole = train_frames(world, tmp_path / "whole", once, workers=0)
 
     class Stop(Exception):
         pass
@@ -633,8 +642,8 @@ def test_an_interrupted_training_goes_on_as_it_would_have(world, tmp_path, kind)
             raise Stop
 
     with pytest.raises(Stop):
-        train_frames(world, tmp_path / "cut", config(kind, dropout=0.1), settings, workers=1, watch=stop)
-    assert train_frames(world, tmp_path / "cut", config(kind, dropout=0.1), settings, workers=1).digest == whole.digest
+        train_frames(world, tmp_path / "cut", once, workers=1, watch=stop)
+    assert train_frames(world, tmp_path / "cut", once, workers=1).digest == whole.digest
 
 
 def test_lazy_frames_stand_where_features_stand(world):

@@ -25,6 +25,7 @@ from vcwork.data.howto100m.json_stream import stream_object
 from vcwork.data.howto100m.packed import PackedSplit, RaggedFile, read_meta
 from vcwork.data.howto100m.sources import HowTo100M, read_id_list
 from vcwork.data.store import Contract, ShardWriter, open_store, write_store
+from vcwork.training.recipe import Recipe
 from vcwork.training.run import train_converted
 from vcwork.training.validation import validation_nce
 
@@ -340,8 +341,9 @@ def test_training_into_a_folder_from_converted_data(world, tmp_path):
     pairs = OverlapConfig(min_text_tokens=2, max_text_tokens=8, min_video_s=2, max_video_s=6)
     clusters = ClusterConfig(videos_per_batch=4, clips_per_video=2, clips_for_vector=2)
     config = TrainConfig(epochs=3, lr=1e-2, warmup=0, pairs=pairs, clusters=clusters, keep="best", save_every=1)
+    recipe = Recipe(model=sizes, train=config)
     seen: list = []
-    first = train_converted(done, tmp_path / "one", sizes, config, watch=seen.append)
+    first = train_converted(done, tmp_path / "one", recipe, watch=seen.append)
     log = [json.loads(line) for line in (tmp_path / "one" / "log.jsonl").read_text().splitlines()]
     scores = [row["val_nce"] for row in log if "val_nce" in row]
     assert len(scores) == 3 and len(set(scores)) == 3
@@ -356,14 +358,14 @@ def test_training_into_a_folder_from_converted_data(world, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        train_converted(done, tmp_path / "two", sizes, config, watch=stop)
-    assert train_converted(done, tmp_path / "two", sizes, config).digest == first.digest, "resumed"
-    assert train_converted(done, tmp_path / "two", sizes, config).digest == first.digest, "opened"
+        train_converted(done, tmp_path / "two", recipe, watch=stop)
+    assert train_converted(done, tmp_path / "two", recipe).digest == first.digest, "resumed"
+    assert train_converted(done, tmp_path / "two", recipe).digest == first.digest, "opened"
     with pytest.raises(VcworkError, match="input_transform: is fitted in memory"):
-        train_converted(done, tmp_path / "three", sizes | {"input_transform": "sqrt"}, config)
+        train_converted(done, tmp_path / "three", Recipe(model=sizes | {"input_transform": "sqrt"}, train=config))
     only_captions = convert_howto100m(world.source(features=""), tmp_path / "text", **SMALL)
     with pytest.raises(VcworkError, match="expected captions and features"):
-        train_converted(only_captions, tmp_path / "four", sizes, config)
+        train_converted(only_captions, tmp_path / "four", recipe)
 
 
 def test_pairs_are_read_when_asked_and_leave_out_what_is_missing(world, tmp_path):

@@ -13,7 +13,7 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.training.recipe import Recipe, read_recipe
-from vcwork.training.workspace import TINY_SIZES, tiny_recipe, tiny_training
+from vcwork.training.workspace import tiny_recipe
 
 
 def test_the_papers_recipe_is_the_published_one(root):
@@ -25,6 +25,13 @@ def test_the_papers_recipe_is_the_published_one(root):
     assert read_recipe(root / "params" / "paper" / "recipes" / "pretraining.yaml", seed=3).train.seed == 3
 
 
+def test_the_recipe_from_pixels_is_the_third_documents(root):
+    recipe = read_recipe(root / "params" / "paper" / "recipes" / "pretraining_frames.yaml")
+    frames = recipe.frames
+    assert (frames.backbone, frames.frames, frames.text, frames.projection) == ("vit", 16, "clip", 512)
+    assert (recipe.train.loss, recipe.train.pairs.rule, recipe.sizes) == ("best fit", "windows", {})
+
+
 @pytest.mark.parametrize("profile", ["lab", "lab-large", "keyframes", "clips", "paper"])
 def test_notebook_20s_recipe_of_every_profile_can_be_read(root, profile):
     [path] = (root / "params" / profile).glob("20_pretraining*.yaml")
@@ -34,7 +41,7 @@ def test_notebook_20s_recipe_of_every_profile_can_be_read(root, profile):
 
 def test_switches_change_what_they_name_and_nothing_else():
     tiny = tiny_recipe(seed=2)
-    assert (tiny.sizes, tiny.train) == (TINY_SIZES, tiny_training(2)) and tiny.but() == tiny
+    assert tiny.train.seed == 2 and tiny.but() == tiny
     rows = dict((name, here) for name, here, _ in tiny.but(5, 1e-2, 7, "strict", False, True).unlike_paper())
     switched = {"epochs": 5, "lr": 1e-2, "clusters.videos_per_batch": 7, "pairs.rule": "strict"}
     switched |= {"clusters.retrieve": False, "shuffle_captions": True}

@@ -6,7 +6,7 @@ from vcwork.review.rivals import ClipRidge, beside_ridge, gains_table, whole_vid
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import annotated_clips, setting_of
 from vcwork.training.run import new_encoder
-from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
+from vcwork.training.workspace import prepare, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_what_a_model_is_ahead_of_ridge(stage, model):
 
 def test_a_video_read_as_a_whole_stands_beside_what_knows_the_order(stage):
     ws, clips, card, ridge = stage
-    encoder = new_encoder(ws.corpus, ws.store, TINY_SIZES, tiny_training())
+    encoder = new_encoder(ws.corpus, ws.store, tiny_recipe())
     [alone] = whole_video_results(encoder, ws.store, clips, card)
     ours, *theirs = whole_video_results(encoder, ws.store, clips, card, ridge)
     assert alone.value == ours.value and not alone.extra.keys() & {"minus_ridge"}

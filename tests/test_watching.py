@@ -11,7 +11,7 @@ from test_train import CONFIG, digest, new_model, run, toy
 from vcwork.core.loop import pretrain
 from vcwork.training.run import train
 from vcwork.training.watch import Stopped, Watcher, as_watcher, interrupts
-from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
+from vcwork.training.workspace import prepare, tiny_recipe
 
 
 def test_first_interrupt_waits_and_the_second_does_not():
@@ -86,25 +86,27 @@ class Looker(Watcher):
 
 def test_training_stops_keeps_its_state_and_goes_on(tmp_path):
     ws = prepare()
-    config = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 4})
+    recipe = tiny_recipe()
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 2, "passes_per_epoch": 4})})
     stopped, again, whole = Looker(12), Looker(), Looker()
     with pytest.raises(Stopped, match="stopped after update 13 of 20; the folder cut keeps the state: run it again"):
-        train(ws.corpus, ws.store, tmp_path / "cut", TINY_SIZES, config, watch=stopped)
+        train(ws.corpus, ws.store, tmp_path / "cut", recipe, watch=stopped)
     assert stopped.steps == list(range(13)) and stopped.total == 20 and "after update 13" in stopped.told[0]
     assert (tmp_path / "cut" / "state.pt").exists() and not (tmp_path / "cut" / "checkpoint.json").exists()
-    resumed = train(ws.corpus, ws.store, tmp_path / "cut", TINY_SIZES, config, watch=again)
+    resumed = train(ws.corpus, ws.store, tmp_path / "cut", recipe, watch=again)
     assert again.steps == list(range(13, 20)) and again.told == ["Finished."]
-    assert train(ws.corpus, ws.store, tmp_path / "whole", TINY_SIZES, config, watch=whole).digest == resumed.digest
+    assert train(ws.corpus, ws.store, tmp_path / "whole", recipe, watch=whole).digest == resumed.digest
     lines = [json.loads(line) for line in whole.log.read_text().splitlines()]
     checks = [(line["epoch"], line["step"], line["val_t2v_R@1"]) for line in lines if "loss" not in line]
     assert [(epoch, step, numbers["val_t2v_R@1"]) for epoch, step, numbers in whole.checks] == checks
-    train(ws.corpus, ws.store, tmp_path / "whole", TINY_SIZES, config, watch=(opened := Looker()))
+    train(ws.corpus, ws.store, tmp_path / "whole", recipe, watch=(opened := Looker()))
     assert opened.steps == [] and "finished before" in opened.told[0]
 
 
 def test_a_failure_is_told_and_functions_still_watch(tmp_path):
     ws = prepare()
-    config = tiny_training().model_copy(update={"epochs": 1, "passes_per_epoch": 2})
+    recipe = tiny_recipe()
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 1, "passes_per_epoch": 2})})
     seen = []
 
     def fail(record):
@@ -114,10 +116,10 @@ def test_a_failure_is_told_and_functions_still_watch(tmp_path):
     watcher = Looker()
     watcher.__class__ = type("Failing", (Looker,), {"__call__": lambda self, record: fail(record)})
     with pytest.raises(RuntimeError):
-        train(ws.corpus, ws.store, tmp_path / "one", TINY_SIZES, config, watch=watcher)
+        train(ws.corpus, ws.store, tmp_path / "one", recipe, watch=watcher)
     assert watcher.told[0].startswith("Broken off (RuntimeError)")
     with pytest.raises(RuntimeError):
-        train(ws.corpus, ws.store, tmp_path / "two", TINY_SIZES, config, watch=fail)
+        train(ws.corpus, ws.store, tmp_path / "two", recipe, watch=fail)
     assert seen == [0, 0]
     assert as_watcher(watcher) is watcher and as_watcher(None)(None) is None
 

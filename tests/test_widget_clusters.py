@@ -17,7 +17,7 @@ from vcwork.review.retrieval_audit import false_negatives
 from vcwork.tasks.cases import pair_steps
 from vcwork.training.pairs import pair_data
 from vcwork.training.run import new_encoder
-from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
+from vcwork.training.workspace import prepare, tiny_recipe
 
 EARLY = np.array([[0, 0], [9, 0], [8, 0], [7, 0], [1, 0.0]])
 LATE = np.array([[0, 0], [1, 0], [3, 0], [6, 0], [10, 0.0]])
@@ -224,10 +224,11 @@ def test_the_panel_of_a_corpus(ws, data, config, vectors):
 
 
 def test_vectors_of_the_first_epochs_are_those_of_a_run(ws, data, config):
-    training = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 1})
-    found = epoch_vectors(new_encoder(ws.corpus, ws.store, TINY_SIZES, training), data, training, 1, config)
+    training = tiny_recipe().train.model_copy(update={"epochs": 2, "passes_per_epoch": 1})
+    recipe = tiny_recipe().model_copy(update={"train": training})
+    found = epoch_vectors(new_encoder(ws.corpus, ws.store, recipe), data, training, 1, config)
     assert list(found) == ["untrained", "epoch 1"] and found["untrained"].shape == (40, 128)
-    fresh = new_encoder(ws.corpus, ws.store, TINY_SIZES, training)
+    fresh = new_encoder(ws.corpus, ws.store, recipe)
     assert np.array_equal(found["untrained"], video_vectors(fresh.model, fresh.tokenizer, data, config, 0))
     whole = []
 

@@ -21,7 +21,7 @@ from vcwork.panels.base import script
 from vcwork.panels.training import TrainingPanel
 from vcwork.training.run import train
 from vcwork.training.watch import Stopped
-from vcwork.training.workspace import TINY_SIZES, prepare, tiny_training
+from vcwork.training.workspace import prepare, tiny_recipe
 
 
 def test_diagnostics_with_known_answers():
@@ -191,7 +191,8 @@ def test_a_long_run_is_not_slowed_by_being_looked_at():
 
 def test_interrupted_training_is_shown_and_the_panel_goes_on_from_the_log(tmp_path):
     ws = prepare()
-    config = tiny_training().model_copy(update={"epochs": 2, "passes_per_epoch": 4})
+    recipe = tiny_recipe()
+    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": 2, "passes_per_epoch": 4})})
 
     class Pressed(TrainingPanel):
         def __call__(self, record):
@@ -201,15 +202,15 @@ def test_interrupted_training_is_shown_and_the_panel_goes_on_from_the_log(tmp_pa
 
     panel = Pressed()
     with pytest.raises(Stopped):
-        train(ws.corpus, ws.store, tmp_path, TINY_SIZES, config, watch=panel)
+        train(ws.corpus, ws.store, tmp_path, recipe, watch=panel)
     assert not panel.running and "after update 13 of 20" in panel.status and panel.panel()["done"] == 13
     again = TrainingPanel()
-    train(ws.corpus, ws.store, tmp_path, TINY_SIZES, config, watch=again)
+    train(ws.corpus, ws.store, tmp_path, recipe, watch=again)
     log = TrainingPanel.from_log(tmp_path / "log.jsonl")
     assert [r["step"] for r in again.records] == list(range(20)) and again.records == log.records
     assert again.checks == log.checks and len(log.checks) == 2 and again.status == "Finished."
     opened = TrainingPanel()
-    train(ws.corpus, ws.store, tmp_path, TINY_SIZES, config, watch=opened)
+    train(ws.corpus, ws.store, tmp_path, recipe, watch=opened)
     assert opened.records == log.records and "finished before" in opened.status
 
 

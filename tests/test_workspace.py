@@ -15,10 +15,10 @@ import yaml
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
-from vcwork.core.config import TrainConfig
 from vcwork.data.keyframes import keyframes_corpus
 from vcwork.data.store import Contract
 from vcwork.encoders.load import load_encoder
+from vcwork.training.recipe import Recipe, read_recipe
 from vcwork.training.run import train
 from vcwork.training.validation import VALIDATION
 from vcwork.training.workspace import prepare
@@ -33,6 +33,10 @@ TRAIN = {
     "clusters": {"videos_per_batch": 8, "clips_for_vector": 2},
 }
 OBJECTS, ACTIONS = ("onion", "carrot", "bread", "apple"), ("cut", "fry", "wash")
+
+
+def recipe(**more: object) -> Recipe:
+    return Recipe(model=SIZES, train=TRAIN | more)
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +76,7 @@ def test_the_best_epoch_by_validation_is_kept(world, tmp_path):
 
     for keep, epoch in (("best", 1), ("last", 3)):
         weights.clear()
-        config = TrainConfig(**TRAIN | {"epochs": 4}, keep=keep)
-        train(corpus, store, tmp_path / keep, SIZES, config, check=told)
+        train(corpus, store, tmp_path / keep, recipe(epochs=4, keep=keep), check=told)
         kept = load_encoder(tmp_path / keep).model.state_dict()
         assert [all(torch.equal(kept[n], w[n]) for n in kept) for w in weights] == [i == epoch for i in range(4)]
         assert _log(tmp_path / keep) == scores
@@ -81,7 +84,7 @@ def test_the_best_epoch_by_validation_is_kept(world, tmp_path):
 
 def test_best_survives_an_interruption(world, tmp_path):
     corpus, store = world
-    config = TrainConfig(**TRAIN, keep="best", save_every=5)
+    best = recipe(keep="best", save_every=5)
 
     class Stop(Exception):
         pass
@@ -91,9 +94,9 @@ def test_best_survives_an_interruption(world, tmp_path):
             raise Stop
 
     with pytest.raises(Stop):
-        train(corpus, store, tmp_path / "cut", SIZES, config, watch=stop)
-    resumed = train(corpus, store, tmp_path / "cut", SIZES, config)
-    whole = train(corpus, store, tmp_path / "whole", SIZES, config)
+        train(corpus, store, tmp_path / "cut", best, watch=stop)
+    resumed = train(corpus, store, tmp_path / "cut", best)
+    whole = train(corpus, store, tmp_path / "whole", best)
     assert resumed.digest == whole.digest and _log(tmp_path / "cut") == _log(tmp_path / "whole")
 
 
@@ -103,59 +106,75 @@ def test_best_needs_validation(world, tmp_path):
     corpus, store = world
     only_train = dataclasses.replace(corpus, videos={v.id: v for v in corpus.split("train")})
     with pytest.raises(VcworkError, match="keep: best needs validation videos"):
-        train(only_train, store, tmp_path / "none", SIZES, TrainConfig(**TRAIN, keep="best"))
+        train(only_train, store, tmp_path / "none", recipe(keep="best"))
 
 
 def test_pretrain_command(world, tmp_path, capsys):
     corpus, store = world
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 1}}))
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 1}}))
     paths = ["--corpus", str(corpus.folder), "--features", str(store.folder), "--checkpoint", str(tmp_path / "out")]
-    assert main(["pretrain", str(recipe), *paths, "--seed", "2"]) == 0
+    assert main(["pretrain", str(file), *paths, "--seed", "2"]) == 0
     encoder = load_encoder(tmp_path / "out", store.contract)
     assert encoder.digest in capsys.readouterr().out and encoder.card["train"]["seed"] == 2
-    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epoch": 1}}))
-    assert main(["pretrain", str(recipe), *paths]) == 2
+    file.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epoch": 1}}))
+    assert main(["pretrain", str(file), *paths]) == 2
     assert "train.epoch" in capsys.readouterr().err
-    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 2}}))
-    assert main(["pretrain", str(recipe), *paths]) == 2
+    file.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN | {"epochs": 2}}))
+    assert main(["pretrain", str(file), *paths]) == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_pretrain_command_from_pixels(tmp_path, capsys):
+    """A recipe with a section `frames` reads the corpus's videos; features have no place beside it."""
+    small = {"image_size": 16, "patch": 8, "width": 8, "layers": 1, "backbone_heads": 1, "frames": 2, "hidden": 8}
+    small |= {"temporal_layers": 1, "heads": 1, "ffn": 8, "projection": 0, "text_layers": 1, "max_text_tokens": 8}
+    few = {"videos_per_batch": 8, "clips_per_video": 1, "retrieve": False}
+    file, corpus = tmp_path / "recipe.yaml", prepare().corpus
+    file.write_text(yaml.safe_dump({"frames": small, "train": {"epochs": 1, "clusters": few}}))
+    asked = ["pretrain", str(file), "--corpus", str(corpus.folder), "--checkpoint", str(tmp_path / "out")]
+    assert main([*asked, "--features", str(tmp_path)]) == 2
+    assert "--corpus alone" in capsys.readouterr().err
+    assert main(asked) == 0
+    encoder = load_encoder(tmp_path / "out")
+    assert encoder.digest in capsys.readouterr().out and encoder.model.frame_config.frames == 2
+    with pytest.raises(VcworkError, match="frames: this recipe trains from video files"):
+        train(corpus, prepare().store, tmp_path / "in", read_recipe(file))
 
 
 def test_data_are_a_corpus_or_converted(world, tmp_path, capsys):
     corpus, store = world
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN}))
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({"model": SIZES, "train": TRAIN}))
     pair = ["--corpus", str(corpus.folder), "--features", str(store.folder)]
     for paths in ([], pair[:2], [*pair, "--converted", str(tmp_path)]):
-        assert main(["pretrain", str(recipe), *paths, "--checkpoint", str(tmp_path / "out")]) == 2
+        assert main(["pretrain", str(file), *paths, "--checkpoint", str(tmp_path / "out")]) == 2
         assert "expected --corpus and --features, or --converted alone" in capsys.readouterr().err
-    assert main(["pretrain", str(recipe), "--converted", str(tmp_path), "--checkpoint", str(tmp_path / "out")]) == 2
+    assert main(["pretrain", str(file), "--converted", str(tmp_path), "--checkpoint", str(tmp_path / "out")]) == 2
     assert "conversion.json" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_finetune_command(world, tmp_path, capsys):
     corpus, store = world
-    start = train(corpus, store, tmp_path / "start", SIZES, TrainConfig(**TRAIN | {"epochs": 1}))
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"task": "retrieval", "epochs": 2, "batch_size": 8, "warmup": 0}))
+    start = train(corpus, store, tmp_path / "start", recipe(epochs=1))
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump({"task": "retrieval", "epochs": 2, "batch_size": 8, "warmup": 0}))
     paths = ["--corpus", str(corpus.folder), "--features", str(store.folder), "--checkpoint", str(tmp_path / "start")]
-    assert main(["finetune", str(recipe), *paths, "--out", str(tmp_path / "out")]) == 0
+    assert main(["finetune", str(file), *paths, "--out", str(tmp_path / "out")]) == 0
     tuned = load_encoder(tmp_path / "out", store.contract)
     assert tuned.digest in capsys.readouterr().out and tuned.card["finetuned"]["from"] == start.digest
-    assert main(["finetune", str(recipe), *paths, "--out", str(tmp_path / "out")]) == 2
+    assert main(["finetune", str(file), *paths, "--out", str(tmp_path / "out")]) == 2
     assert "holds a checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_of_an_older_version_is_known_again(world, tmp_path):
     """Settings that came later count as their defaults."""
     corpus, store = world
-    config = TrainConfig(**TRAIN | {"epochs": 1})
-    first = train(corpus, store, tmp_path, SIZES, config)
+    first = train(corpus, store, tmp_path, recipe(epochs=1))
     stored = json.loads((tmp_path / "train.json").read_text())
     del stored["config"]["save_every"]
     (tmp_path / "train.json").write_text(json.dumps(stored))
-    assert train(corpus, store, tmp_path, SIZES, config).digest == first.digest
+    assert train(corpus, store, tmp_path, recipe(epochs=1)).digest == first.digest
 
 
 ALONE = """

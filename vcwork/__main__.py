@@ -74,7 +74,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     names.add_argument("names", nargs="*", help="notebooks to show in full (default: all by name only)")
     train = _command(commands, "pretrain", pretrain, "train by a recipe file; under torchrun on many GPUs")
     train.add_argument("recipe", help="YAML, such as params/paper/recipes/pretraining.yaml")
-    train.add_argument("--corpus", metavar="FOLDER", help="a corpus, with --features")
+    train.add_argument("--corpus", metavar="FOLDER", help="a corpus, with --features; alone for a recipe of frames")
     train.add_argument("--features", metavar="FOLDER", help="its features")
     train.add_argument("--converted", metavar="FOLDER", help="or HowTo100M-shaped data, made by convert")
     train.add_argument("--checkpoint", required=True, metavar="FOLDER", help="where to write; goes on if interrupted")
@@ -213,25 +213,37 @@ def pretrain(options: argparse.Namespace) -> int:
     """`pretrain`: train, or go on with an interrupted training; the checkpoint's digest at the end."""
     from vcwork.core.engine import Engine
     from vcwork.training.recipe import read_recipe
-    from vcwork.training.run import train, train_converted
 
-    if bool(options.converted) == bool(options.corpus and options.features):
-        raise VcworkError("pretrain: expected --corpus and --features, or --converted alone")
     recipe = read_recipe(options.recipe, options.seed)
-    how = {"sizes": recipe.sizes, "config": recipe.train, "progress": True, "bert": recipe.bert}
-    if options.converted:
-        from vcwork.data.howto100m.convert import open_converted
-
-        encoder = train_converted(open_converted(options.converted), options.checkpoint, **how)
-    else:
-        from vcwork.data.corpus import open_corpus
-        from vcwork.data.store import open_store
-
-        corpus, store = open_corpus(resolve(options.corpus)), open_store(options.features)
-        encoder = train(corpus, store, options.checkpoint, **how)
+    given = [name for name in ("corpus", "features", "converted") if getattr(options, name)]
+    wanted = [["corpus"]] if recipe.frames else [["corpus", "features"], ["converted"]]
+    if given not in wanted:
+        expected = "--corpus alone, frames are read from its videos" if recipe.frames else (
+            "--corpus and --features, or --converted alone")  # fmt: skip
+        raise VcworkError(f"pretrain: expected {expected}")
+    encoder = _pretrained(recipe, options)
     if Engine().main:
         print(f"{options.checkpoint}: {encoder.digest}")
     return 0
+
+
+def _pretrained(recipe, options: argparse.Namespace):
+    """The encoder, from a corpus and its features, from its videos, or from converted data."""
+    from vcwork.data.corpus import open_corpus
+    from vcwork.training.run import train, train_converted
+
+    if options.converted:
+        from vcwork.data.howto100m.convert import open_converted
+
+        return train_converted(open_converted(options.converted), options.checkpoint, recipe, progress=True)
+    corpus = open_corpus(resolve(options.corpus))
+    if recipe.frames:
+        from vcwork.training.frames import train_frames
+
+        return train_frames(corpus, options.checkpoint, recipe, progress=True)
+    from vcwork.data.store import open_store
+
+    return train(corpus, open_store(options.features), options.checkpoint, recipe, progress=True)
 
 
 def finetune_checkpoint(options: argparse.Namespace) -> int:

@@ -17,13 +17,12 @@ _WHERE = {
     "SOURCES": "ingredients",
     "configure": "ingredients",
     "disagreements": "ingredients",
+    "Recipe": "recipe",
     "read_recipe": "recipe",
     "new_encoder": "run",
     "pair_data": "pairs",
     "train": "run",
-    "TINY_SIZES": "workspace",
     "prepare": "workspace",
     "tiny_recipe": "workspace",
-    "tiny_training": "workspace",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

@@ -5,34 +5,32 @@ from are pre-training's.
 """
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
-from vcwork.base.errors import NoData, VcworkError
+from vcwork.base.errors import NoData
 from vcwork.base.files import resolve, sha256_json
 from vcwork.core.batches import Batch, PairData
-from vcwork.core.config import TrainConfig
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus
-from vcwork.encoders.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames
+from vcwork.encoders.frames import FrameEncoder, load_frames, new_frames, save_frames
 from vcwork.encoders.pixels import LazyFrames, Span, View, load_spans, seconds_of_video
 from vcwork.tasks.cases import Clips, as_clips
 from vcwork.tasks.common import seconds_of
 from vcwork.training.pairs import tracks_of
-from vcwork.training.run import Run, train_into
+from vcwork.training.recipe import Recipe
+from vcwork.training.run import Run, begin_temperature, train_into
 from vcwork.training.validation import clip_recall
 from vcwork.training.watch import Watch
 
 
 def train_frames(
-    corpus: Corpus, folder: str | Path, config: FrameConfig, train: TrainConfig, workers: int = 2,
-    progress: bool = False, watch: Watch | None = None,
+    corpus: Corpus, folder: str | Path, recipe: Recipe, workers: int = 2, progress: bool = False,
+    watch: Watch | None = None,
 ) -> FrameEncoder:  # fmt: skip
     """Train on videos and captions of the corpus's training split into `folder`, as `vcwork.training.run.train` does.
 
@@ -40,37 +38,20 @@ def train_frames(
     opens what is finished, and with others it is refused (VcworkError). After each epoch the log gets val_t2v_R@1 where
     the validation split is annotated. `workers` processes decode; their number changes no weight.
     """
-    check_training(config, train)
     videos = sha256_json([[v.id, v.video and v.video.stat().st_size, v.split] for v in corpus.videos.values()])
 
     def start() -> tuple[FrameEncoder, PairData]:
-        encoder = new_frames(corpus, config, train.seed, workers)
-        begin_temperature(encoder, train)
-        encoder.card = {"train": train.model_dump(), "videos": videos}
+        encoder = new_frames(corpus, recipe.frames, recipe.train.seed, workers)
+        begin_temperature(encoder.model, recipe.train)
+        encoder.card = {"train": recipe.train.model_dump(), "videos": videos}
         return encoder, frame_pairs(corpus, encoder.tokenizer, encoder.view, "train", workers)
 
     def check(encoder: FrameEncoder) -> dict[str, float]:
         return clip_recall(encoder, lambda: frame_clips(corpus, "val"))
 
-    identity = {"frames": config.model_dump(), "config": train.model_dump(), "videos": videos}
+    identity = recipe.identity | {"videos": videos}
     run = Run(resolve(folder), identity, lambda at: load_frames(at, workers), save_frames, "frames.json")
-    return train_into(run, train, start, check, watch, progress)
-
-
-def check_training(config: FrameConfig, train: TrainConfig) -> None:
-    """VcworkError for settings of a training that mean nothing, or something else, with frames."""
-    if train.start != "random":
-        raise VcworkError(f"start: {train.start} reads stored features; frames begin at random or from a folder")
-    if train.word_dropout and config.text == "clip" and config.text_source:
-        raise VcworkError("word_dropout: CLIP's own vocabulary has no unknown word to put in; set 0")
-    if train.micro_batch and config.backbone == "resnet" and not config.frozen:
-        raise VcworkError("micro_batch: a ResNet's statistics would be each part's; set 0, or a frozen backbone")
-
-
-def begin_temperature(encoder: FrameEncoder, train: TrainConfig) -> None:
-    """A learned temperature begins at the fixed one's value."""
-    if encoder.model.config.learn_temperature:
-        nn.init.constant_(encoder.model.log_temperature, math.log(train.temperature))
+    return train_into(run, recipe.train, start, check, watch, progress)
 
 
 @dataclass

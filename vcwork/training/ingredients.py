@@ -10,7 +10,8 @@ from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml
-from vcwork.core.config import ModelConfig, TrainConfig
+from vcwork.core.config import TrainConfig
+from vcwork.training.recipe import Recipe
 
 SOURCES = ("paper", "code", "document 1", "document 2", "document 3")
 
@@ -60,8 +61,8 @@ def ingredient(name: str) -> Ingredient:
     raise VcworkError(f"expected an ingredient of {', '.join(i.name for i in INGREDIENTS)}, got {name!r}")
 
 
-def configure(picked: dict[str, str], seed: int, size: str = "lab", epochs: int = 0) -> tuple[dict, TrainConfig]:
-    """Model sizes and training of the baseline with `picked` {ingredient: choice}; `epochs` 0: the size's own.
+def configure(picked: dict[str, str], seed: int, size: str = "lab", epochs: int = 0) -> Recipe:
+    """The baseline's recipe with `picked` {ingredient: choice}; `epochs` 0: the size's own.
 
     VcworkError for an unknown name, a choice that is built elsewhere, or two that cannot go together.
     """
@@ -77,8 +78,7 @@ def configure(picked: dict[str, str], seed: int, size: str = "lab", epochs: int 
         times = choice.train.get("epochs_times", 1)
         train = _merged(train, {k: v for k, v in choice.train.items() if k != "epochs_times"})
         train["epochs"] *= times
-    ModelConfig.checked(**model)
-    return model, TrainConfig.checked(**train, seed=seed)
+    return Recipe.checked(model=model, train=TrainConfig.checked(**train, seed=seed))
 
 
 def _merged(base: dict, change: dict) -> dict:

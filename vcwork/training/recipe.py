@@ -1,8 +1,8 @@
 """A training recipe in one YAML file: sizes of the model, settings of the training, weights to begin with.
 
 Notebook 20 and `python -m vcwork pretrain` (alone or under torchrun) read the same file. Every key is a field of
-ModelConfig or TrainConfig, whose defaults are the paper's; feature width and vocabulary come from the data. Notebook 20
-has a few switches on top (`Recipe.but`).
+ModelConfig, TrainConfig or FrameConfig, whose defaults are those of the paper or document they come from; feature width
+and vocabulary come from the data. Notebook 20 has a few switches on top (`Recipe.but`).
 """
 
 from pathlib import Path
@@ -14,6 +14,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml, resolve
 from vcwork.base.settings import Strict
 from vcwork.core.config import ModelConfig, TrainConfig
+from vcwork.encoders.frames import FrameConfig
 
 FROM_DATA = ("feature_dim", "vocab_size", "cls_id", "sep_id")
 
@@ -26,16 +27,39 @@ def check_sizes(model: dict[str, Any]) -> None:
 
 
 class Recipe(Strict):
-    """`model`: fields of ModelConfig but those that the data decide; `bert`: folder or hub name to begin with."""
+    """`model`: fields of ModelConfig but those that the data decide; `bert`: folder or hub name to begin with.
+
+    `frames`: an encoder from pixels instead, which reads video files; it has its own sizes and words.
+    """
 
     model: dict[str, Any] = Field(default_factory=dict)
     train: TrainConfig = TrainConfig()
     bert: str = ""
+    frames: FrameConfig | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
         check_sizes(self.model)
+        if self.frames:
+            self._fits_frames(self.frames)
         return self
+
+    def _fits_frames(self, frames: FrameConfig) -> None:
+        """Settings that mean nothing, or something else, with frames."""
+        if self.model or self.bert:
+            raise ValueError("model, bert: an encoder from pixels has its sizes and words in frames; leave them out")
+        if self.train.start != "random":
+            raise ValueError(f"start: {self.train.start} reads stored features; set random")
+        if self.train.word_dropout and frames.text == "clip" and frames.text_source:
+            raise ValueError("word_dropout: CLIP's own vocabulary has no unknown word to put in; set 0")
+        if self.train.micro_batch and frames.backbone == "resnet" and not frames.frozen:
+            raise ValueError("micro_batch: a ResNet's statistics would be each part's; set 0, or a frozen backbone")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a run is known by, beside its data."""
+        own = {"frames": self.frames.model_dump()} if self.frames else {"sizes": self.sizes}
+        return own | {"config": self.train.model_dump()} | ({"bert": self.bert} if self.bert else {})
 
     @property
     def sizes(self) -> dict[str, Any]:

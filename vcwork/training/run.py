@@ -34,6 +34,7 @@ from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training.closed_form import start_from_captions
 from vcwork.training.pairs import pair_data
+from vcwork.training.recipe import Recipe
 from vcwork.training.validation import VALIDATION, VALIDATION_NCE, Check, corpus_check, validation_nce
 from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher, interrupts
 
@@ -42,52 +43,46 @@ if TYPE_CHECKING:
 
 
 def train(
-    corpus: Corpus, store: FeatureStore, folder: str | Path, sizes: dict, config: TrainConfig, progress: bool = False,
-    bert: str = "", watch: Watch | None = None, check: Check | None = None,
+    corpus: Corpus, store: FeatureStore, folder: str | Path, recipe: Recipe, progress: bool = False,
+    watch: Watch | None = None, check: Check | None = None,
 ) -> Encoder:  # fmt: skip
     """Train on the corpus's training split into `folder`: log.jsonl, state.pt, and the checkpoint at the end.
 
-    `sizes`: fields of ModelConfig other than width and vocabulary. `bert`: a BERT to begin with, whose vocabulary is
-    taken, too. `watch` gets every step record, a `Watcher` the rest as well. Called again with the same arguments it
-    resumes an interrupted run, or opens the finished one; with others it is refused (VcworkError). An interrupt ends
-    it after the current update with its state kept, and raises `Stopped`. After each epoch the log gets the numbers of
-    `check(encoder)`, validation on the corpus's val split unless given; with `config.keep` "best" the checkpoint is the
-    epoch best on them. Under torchrun all ranks call this, on a folder they share, and the first one writes.
+    `watch` gets every step record, a `Watcher` the rest as well. Called again with the same arguments it resumes an
+    interrupted run, or opens the finished one; with others it is refused (VcworkError). An interrupt ends it after the
+    current update with its state kept, and raises `Stopped`. After each epoch the log gets the numbers of
+    `check(encoder)`, validation on the corpus's val split unless given; with `keep` "best" the checkpoint is the epoch
+    best on them. Under torchrun all ranks call this, on a folder they share, and the first one writes.
     """
 
     def start() -> tuple[Encoder, PairData]:
-        encoder = new_encoder(corpus, store, sizes, config, bert)
+        encoder = new_encoder(corpus, store, recipe)
         return encoder, pair_data(corpus, store, encoder.tokenizer)
 
-    identity = {"sizes": sizes, "config": config.model_dump(), "features": store.digest()}
-    run = Run(resolve(folder), identity | ({"bert": bert} if bert else {}), _opened(store.contract))
+    run = Run(resolve(folder), recipe.identity | {"features": store.digest()}, _opened(store.contract))
     with alone(run.folder):
-        return train_into(run, config, start, check or corpus_check(corpus, store, config), watch, progress)
+        return train_into(run, recipe.train, start, check or corpus_check(corpus, store, recipe.train), watch, progress)
 
 
 def train_converted(
-    data: "Converted", folder: str | Path, sizes: dict, config: TrainConfig, progress: bool = False, bert: str = "",
-    watch: Watch | None = None,
-) -> Encoder:  # fmt: skip
+    data: "Converted", folder: str | Path, recipe: Recipe, progress: bool = False, watch: Watch | None = None
+) -> Encoder:
     """As `train`, on converted HowTo100M-shaped data: nothing of it is held in memory, the vocabulary is its own.
 
     Validation is the NCE of `validation_nce` on its val split, where it has one.
     """
     if data.captions is None or data.features is None:
         raise VcworkError(f"{data.folder}: expected captions and features to train on")
-    contract, tokenizer = data.features.contract, data.captions.tokenizer()
-    made_of = {"features": data.features.digest(), "captions": data.captions.digest()} | (
-        {"bert": bert} if bert else {}
-    )
+    contract, config = data.features.contract, recipe.train
+    made_of = {"features": data.features.digest(), "captions": data.captions.digest()}
 
     def start() -> tuple[Encoder, PairData]:
-        model = _new_model(tokenizer, contract, sizes, config, bert_folder(bert) if bert else None)
-        if model.config.input_transform != "none":
+        encoder = _new_encoder(data.captions.tokenizer(), contract, recipe, made_of)
+        if encoder.model.config.input_transform != "none":
             raise VcworkError("input_transform: is fitted in memory, and has no place on stored data of this size")
-        card = {"train": config.model_dump(), **made_of}
-        return Encoder(model, tokenizer, contract, card=card), data.pairs("train")
+        return encoder, data.pairs("train")
 
-    run = Run(resolve(folder), {"sizes": sizes, "config": config.model_dump(), **made_of}, _opened(contract))
+    run = Run(resolve(folder), recipe.identity | made_of, _opened(contract))
     held_out = data.pairs("val") if "val" in data.ids else None
     check = (lambda encoder: validation_nce(encoder, held_out, config)) if held_out else (lambda _: {})
     return train_into(run, config, start, check, watch, progress)
@@ -212,32 +207,37 @@ def _as_now(identity: dict) -> dict:
     return identity | {"config": json.loads(TrainConfig.checked(**identity["config"]).model_dump_json())}
 
 
-def new_encoder(corpus: Corpus, store: FeatureStore, sizes: dict, config: TrainConfig, bert: str = "") -> Encoder:
+def new_encoder(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Encoder:
     """Untrained: vocabulary from the training captions, feature width from the store, weights from the seed.
 
-    With `bert`, a folder or hub name, vocabulary and transformer weights are that model's.
+    With the recipe's `bert` vocabulary and transformer weights are that model's.
     """
-    folder = bert_folder(bert) if bert else None
     captions = (c.text for v in corpus.split("train") for c in corpus.captions(v.id))
-    tokenizer = Tokenizer.load(folder) if folder else Tokenizer.train(captions)
-    model = _new_model(tokenizer, store.contract, sizes, config, folder)
-    if model.config.input_transform != "none":
+    tokenizer = Tokenizer.load(bert_folder(recipe.bert)) if recipe.bert else Tokenizer.train(captions)
+    encoder = _new_encoder(tokenizer, store.contract, recipe, {"features": store.digest()})
+    if encoder.model.config.input_transform != "none":
         rows = np.concatenate([store[v.id] for v in corpus.split("train") if v.id in store]).astype(np.float32)
-        model.fit_input(torch.from_numpy(rows))
-    card = {"train": config.model_dump(), "features": store.digest()} | ({"bert": bert} if bert else {})
-    return Encoder(model, tokenizer, store.contract, card=card)
+        encoder.model.fit_input(torch.from_numpy(rows))
+    return encoder
 
 
-def _new_model(
-    tokenizer: Tokenizer, contract: Contract, sizes: dict, config: TrainConfig, bert: Path | None
-) -> VideoCLIP:
-    torch.manual_seed(config.seed)
+def _new_encoder(tokenizer: Tokenizer, contract: Contract, recipe: Recipe, made_of: dict[str, str]) -> Encoder:
+    if recipe.frames:
+        how = "./run pretrain RECIPE --corpus FOLDER --checkpoint FOLDER, without --features"
+        raise VcworkError(f"frames: this recipe trains from video files, not from features: {how}")
+    torch.manual_seed(recipe.train.seed)
     data = {"feature_dim": contract.width, "vocab_size": len(tokenizer)}
-    if sizes.get("shared"):
+    if recipe.model.get("shared"):
         data |= {"cls_id": tokenizer.cls, "sep_id": tokenizer.sep}
-    model = VideoCLIP(ModelConfig.checked(**(sizes | data)))
-    if bert:
-        start_from_bert(model, bert, tokenizer)
+    model = VideoCLIP(ModelConfig.checked(**(recipe.model | data)))
+    if recipe.bert:
+        start_from_bert(model, bert_folder(recipe.bert), tokenizer)
+    begin_temperature(model, recipe.train)
+    card = {"train": recipe.train.model_dump(), **made_of} | ({"bert": recipe.bert} if recipe.bert else {})
+    return Encoder(model, tokenizer, contract, card=card)
+
+
+def begin_temperature(model: VideoCLIP, config: TrainConfig) -> None:
+    """A learned temperature begins at the fixed one's value."""
     if model.config.learn_temperature:
         torch.nn.init.constant_(model.log_temperature, math.log(config.temperature))
-    return model

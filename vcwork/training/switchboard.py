@@ -31,6 +31,7 @@ from vcwork.tasks.cases import annotated_clips, clip_scores, localization_cases,
 from vcwork.tasks.common import mean_result
 from vcwork.training import window_choice as alignment
 from vcwork.training.ingredients import INGREDIENTS, configure, ingredient
+from vcwork.training.recipe import Recipe
 from vcwork.training.run import train
 from vcwork.training.validation import corpus_check
 
@@ -82,12 +83,12 @@ def run_all(
     folder = resolve(folder)
     planned = list(_planned(corpus, store, settings, seeds, size, epochs, split))
     runs = []
-    for setting, seed, sizes, config, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
+    for setting, seed, recipe, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
         path = folder / f"{sha256_json(made_of)[:16]}.json"
         if path.exists():
             runs.append(Run(**_read(path, made_of)["run"]))
             continue
-        runs.append(_run(corpus, store, setting, seed, sizes, config, split))
+        runs.append(_run(corpus, store, setting, seed, recipe, split))
         write_json(path, {"format": FORMAT, "made_of": made_of, "run": asdict(runs[-1])})
     return runs
 
@@ -121,13 +122,14 @@ def _planned(corpus, store, settings, seeds, size, epochs, split) -> Iterator[tu
         raise VcworkError("settings: expected the baseline {} among them, or there is nothing to compare with")
     for seed in seeds:
         for setting in settings:
-            sizes, config = configure(setting, seed, size, epochs)
-            made_of = {"sizes": sizes, "config": config.model_dump(mode="json"), "features": store.digest()}
-            yield setting, seed, sizes, config, made_of | {"split": split, "corpus": corpus.name}
+            recipe = configure(setting, seed, size, epochs)
+            made_of = {"sizes": recipe.model, "config": recipe.train.model_dump(mode="json")}
+            made_of |= {"features": store.digest(), "split": split, "corpus": corpus.name}
+            yield setting, seed, recipe, made_of
 
 
-def _run(corpus, store, setting, seed, sizes, config, split) -> Run:
-    windows, val = {"window_s": 8, "stride_s": 4}, corpus_check(corpus, store, config)
+def _run(corpus, store, setting, seed, recipe: Recipe, split) -> Run:
+    windows, val = {"window_s": 8, "stride_s": 4}, corpus_check(corpus, store, recipe.train)
     with tempfile.TemporaryDirectory() as folder:
         steps, begun = 0, time.perf_counter()
 
@@ -138,7 +140,7 @@ def _run(corpus, store, setting, seed, sizes, config, split) -> Run:
         def check(encoder: Encoder) -> dict[str, float]:
             return val(encoder) | alignment.numbers(encoder, corpus, store, "val", **windows)
 
-        encoder = train(corpus, store, Path(folder) / "run", sizes, config, watch=watch, check=check)
+        encoder = train(corpus, store, Path(folder) / "run", recipe, watch=watch, check=check)
         seconds = time.perf_counter() - begun
         lines = (Path(folder) / "run" / "log.jsonl").read_text().splitlines()
         log = [row for row in map(json.loads, lines) if "loss" not in row]

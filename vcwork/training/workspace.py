@@ -10,7 +10,6 @@ from pathlib import Path
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, project_root, resolve
-from vcwork.core.config import TrainConfig
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import Corpus, open_corpus
 from vcwork.data.extract import extract
@@ -66,7 +65,7 @@ class Workspace:
         elif self.corpus_path:
             raise VcworkError("checkpoint: a corpus was given without a checkpoint; train one with notebook 20")
         else:
-            encoder = train(self.corpus, self.store, self.tiny / "checkpoint", TINY_SIZES, tiny_training(self.seed))
+            encoder = train(self.corpus, self.store, self.tiny / "checkpoint", tiny_recipe(self.seed))
         self.hashes["checkpoint"] = encoder.digest
         return encoder
 
@@ -102,14 +101,6 @@ def prepare(
     return Workspace(corpus, features, checkpoint, seed, progress, contract == "accept")
 
 
-TINY_SIZES, _ = configure({}, 0, "tiny")
-
-
-def tiny_training(seed: int = 0) -> TrainConfig:
-    """A few seconds of training: the switchboard's smaller baseline."""
-    return configure({}, seed, "tiny")[1]
-
-
 def tiny_recipe(seed: int = 0) -> Recipe:
-    """Both as one recipe."""
-    return Recipe(model=TINY_SIZES, train=tiny_training(seed))
+    """A few seconds of training: the switchboard's smaller baseline."""
+    return configure({}, seed, "tiny")
