@@ -116,7 +116,7 @@ def test_two_splits_are_never_compared():
     val, test = replace(FULL, split="lab val"), FULL
     message = "numbers of two splits are not compared: 'lab test' and 'lab val'"
     with pytest.raises(VcworkError, match=message):
-        result_tables.over_seeds([[_result(test)], [_result(val)]])
+        result_tables.seeds_table([[_result(test)], [_result(val)]])
     with pytest.raises(VcworkError, match=message):
         intervals.paired_bootstrap(np.ones(4), np.zeros(4), list("aabb"), cards=(test, val))
     with pytest.raises(VcworkError, match=message):

@@ -98,23 +98,21 @@ def test_paper_column_appears_only_when_there_is_one():
 
 def test_over_seeds():
     runs = [[_result(value=v)] for v in (0.5, 0.6, 0.7)]
-    (summary,) = result_tables.over_seeds(runs)
-    assert (summary.mean, summary.low, summary.high) == (pytest.approx(0.6), 0.5, 0.7)
-    assert "50.0 % .. 70.0 %" in result_tables.seeds_table([summary])
-    assert (summary.t_low, summary.t_high) == pytest.approx((0.6 - 0.2484, 0.6 + 0.2484), abs=1e-4)
-    assert "35.2 % .. 84.8 %" in result_tables.seeds_table([summary])
+    assert result_tables.seeds_table(runs).splitlines()[2].split("  ") == [
+        "t2v_R@1", "60.0 %", "35.2 % .. 84.8 %", "50.0 % .. 70.0 %", "1.0 %", " 50.0 %, 60.0 %, 70.0 %",
+    ]  # fmt: skip
     with pytest.raises(VcworkError, match="same metrics"):
-        result_tables.over_seeds([[_result()], [_result(name="other")]])
+        result_tables.seeds_table([[_result()], [_result(name="other")]])
     with pytest.raises(VcworkError, match="at least 2 runs"):
-        result_tables.over_seeds(runs[:1])
+        result_tables.seeds_table(runs[:1])
 
 
 def test_a_row_shows_every_column_and_the_table_shows_the_row():
-    result = _result(value=0.123, paper=0.2, paper_protocol=CARD)
+    over = {"opponent": "constant score", "difference": 0.113, "low": 0.09, "high": 0.14, "p": 0.01}
+    result = _result(value=0.123, paper=0.2, paper_protocol=CARD, extra={"over": over})
     cells = result_tables.row(result)
-    assert list(cells) == ["metric", "value", "95 % interval", "chance", "best trivial", "if told", "paper", "n",
-                           "protocol"]  # fmt: skip
-    for column in ("value", "95 % interval", "paper", "n"):
+    assert cells["over it"] == "11.3 % (9.0 % .. 14.0 %)" and "over it" not in result_tables.results_table([_result()])
+    for column in ("value", "95 % interval", "over it", "paper", "n"):
         assert cells[column] in result_tables.results_table([result])
 
 

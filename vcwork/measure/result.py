@@ -3,7 +3,7 @@
 `Result` is one number with its company; it refuses to exist without chance and a protocol card, and no table shows one
 whose card leaves out what its task needs, or that comes without the trivial predictors of its task
 (`vcwork.measure.trivial.REGISTRY`). `row` renders a result; every table shows what it gives. Plain Python and NumPy.
-Gap: an interval over videos says nothing about another training seed; `over_seeds` shows that range.
+Gap: an interval over videos says nothing about another training seed; `seeds_table` shows that range.
 """
 
 import dataclasses
@@ -105,48 +105,31 @@ def _number(name: str, key: str, value: Any) -> float:
 # ------------------------------------------------------------------------------------------------------ seeds
 
 
-@dataclass(frozen=True)
-class SeedSummary:
-    """One metric over several training seeds: mean and range of its values, its 95 % t interval, and mean chance.
+def seeds_table(runs: Sequence[Sequence[Result]]) -> str:
+    """Aligned text over runs, lists of results, that differ in the seed alone: mean, t interval, range, mean chance.
 
     The range grows with the number of seeds and the interval shrinks: only the interval speaks of seeds not yet run. It
-    takes the seeds' values for normal, and is not cut at 0 or 1.
-    """
-
-    name: str
-    mean: float
-    low: float
-    high: float
-    values: tuple[float, ...]
-    chance: float
-    protocol: str
-    unit: str = "share"
-    t_low: float = math.nan
-    t_high: float = math.nan
-
-
-def over_seeds(runs: Sequence[Sequence[Result]]) -> list[SeedSummary]:
-    """Mean, range and t interval per metric over runs that differ in the seed alone; each run is a list of results.
-
-    Raises VcworkError where the runs hold different metrics, or one of them speaks of another split.
+    takes the seeds' values for normal, and is not cut at 0 or 1. Raises VcworkError where the runs hold different
+    metrics, or one of them speaks of another split.
     """
     if len(runs) < 2:
         raise VcworkError(f"a summary over seeds needs at least 2 runs, got {len(runs)}")
     tables = [{r.name: r for r in run} for run in runs]
     if any(list(t) != list(tables[0]) for t in tables):
         raise VcworkError(f"expected the same metrics in every run, got {[sorted(t) for t in tables]}")
-    return [_over_seeds([t[name] for t in tables]) for name in tables[0]]
+    head = ("metric", "mean", "95 % t interval", "range", "chance", "each seed")
+    return text_table(head, [_over_seeds([t[name] for t in tables]) for name in tables[0]])
 
 
-def _over_seeds(same: list[Result]) -> SeedSummary:
+def _over_seeds(same: list[Result]) -> tuple[str, ...]:
     one_split([r.protocol for r in same], f"{same[0].name} over seeds")
-    values = tuple(r.value for r in same)
-    chance = float(np.mean([r.chance for r in same]))
-    protocol = f"{len(same)} seeds; first of them: {same[0].protocol}"
-    mean, half = float(np.mean(values)), t_half_width(values)
-    return SeedSummary(
-        same[0].name, mean, min(values), max(values), values, chance, protocol, same[0].unit, mean - half, mean + half
-    )
+    values, unit = [r.value for r in same], same[0].unit
+    mean, half, chance = float(np.mean(values)), t_half_width(values), float(np.mean([r.chance for r in same]))
+    spread = _range(mean - half, mean + half, unit), _range(min(values), max(values), unit)
+    return same[0].name, show(mean, unit), *spread, show(chance, unit), ", ".join(show(v, unit) for v in values)
+
+
+# --------------------------------------------------------------------------------------------------- as stored
 
 
 def as_result(value: Any) -> Result:
@@ -222,6 +205,7 @@ def row(result: Result) -> dict[str, str]:
         "95 % interval": _range(result.low, result.high, result.unit),
         "chance": result.show("chance"),
         "best trivial": _named(result.best_trivial, result.unit),
+        "over it": _over(result),
         "if told": _named(result.best_told, result.unit),
         "paper": paper_cell(result),
         "n": str(result.n),
@@ -237,13 +221,6 @@ def _badge(result: Result) -> list[str]:
     return ["[transductive]" if any("transductive" in trick for trick in tricks) else "[test-time trick]"]
 
 
-def rows(results: Sequence[Result]) -> list[dict[str, str]]:
-    """`row` of each, without the columns `paper` and `if told` where no result has anything to say there."""
-    made = [row(result) for result in results]
-    empty = [name for name in ("paper", "if told") if not any(line[name] for line in made)]
-    return [{key: text for key, text in line.items() if key not in empty} for line in made]
-
-
 def paper_cell(result: Result) -> str:
     """The published number where its protocol is this one's, else in what the two differ."""
     there = result.paper_protocol
@@ -257,6 +234,14 @@ def _said(name: str, value: Any) -> str:
     return f"{name} {value:,g}" if isinstance(value, int | float) else f"{name} {value or 'none'}"
 
 
+def _over(result: Result) -> str:
+    """Value minus best trivial, and the 95 % interval of that, where both are known item by item."""
+    over = result.extra.get("over")
+    if over is None:
+        return ""
+    return f"{show(over['difference'], result.unit)} ({_range(over['low'], over['high'], result.unit)})"
+
+
 def _named(best: tuple[str, float] | None, unit: str) -> str:
     return "" if best is None else f"{show(best[1], unit)} {best[0]}"
 
@@ -266,35 +251,22 @@ def _range(low: float, high: float, unit: str) -> str:
 
 
 def results_table(results: Sequence[Result]) -> str:
-    """Aligned text: value, interval, chance, best trivial score, n; protocols as numbered notes below.
+    """Aligned text: the columns of `row` in which some result has anything to say; protocols as numbered notes below.
 
     VcworkError where a result stands without its company (`check_company`)."""
     if not results:
         return "no results"
     check_company(results)
-    lines = rows(results)
-    protocols = list(dict.fromkeys(line["protocol"] for line in lines))
-    cells = [tuple((line | {"protocol": f"[{protocols.index(line['protocol']) + 1}]"}).values()) for line in lines]
-    notes = [f"[{i}] {protocol}" for i, protocol in enumerate(protocols, 1)]
-    return "\n".join([_align([tuple(lines[0]), *cells]), "", *notes])
-
-
-def seeds_table(summaries: Sequence[SeedSummary]) -> str:
-    """Aligned text: metric, mean, t interval, range, chance, the value of each seed."""
-    lines = [("metric", "mean", "95 % t interval", "range", "chance", "each seed")]
-    for s in summaries:
-        spread = _range(s.t_low, s.t_high, s.unit), _range(s.low, s.high, s.unit)
-        each = ", ".join(show(v, s.unit) for v in s.values)
-        lines.append((s.name, show(s.mean, s.unit), *spread, show(s.chance, s.unit), each))
-    return _align(lines)
+    lines = [row(result) for result in results]
+    columns = [name for name in lines[0] if any(line[name] for line in lines)]
+    notes = {protocol: f"[{i}]" for i, protocol in enumerate(dict.fromkeys(line["protocol"] for line in lines), 1)}
+    cells = [[(line | {"protocol": notes[line["protocol"]]})[name] for name in columns] for line in lines]
+    return "\n".join([text_table(columns, cells), "", *(f"{note} {protocol}" for protocol, note in notes.items())])
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Any small table as aligned text; cells are shown as str() gives them."""
-    return _align([tuple(map(str, row)) for row in (header, *rows)])
-
-
-def _align(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    cells = [[str(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells]
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])

@@ -15,7 +15,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import project_root, read_json, resolve, write_json
-from vcwork.measure.result import Result, as_result, over_seeds, seeds_table, show
+from vcwork.measure.result import Result, as_result, seeds_table, show
 
 NUMBERS = "docs/numbers"
 TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {  # of each profile: task, notebook and metric, in words
@@ -44,7 +44,7 @@ _MARKED = re.compile(r"(<!-- table: (\w+)(?:: ([\d, ]+))? -->\n)(.*?)(<!-- end -
 
 def summarise(folders: list[str | Path]) -> str:
     """A table over the runs in `folders`: finished ones of one profile, with different seeds (else VcworkError)."""
-    return seeds_table(over_seeds([results for _, _, results in read_runs(folders)]))
+    return seeds_table([results for _, _, results in read_runs(folders)])
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[tuple[str, int, list[Result]]]:
