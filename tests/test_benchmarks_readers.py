@@ -49,27 +49,6 @@ def test_youcook2_csv(youcook2):
     ]
 
 
-@pytest.mark.parametrize("line, message", [
-    ("12,15,100,fry,v0", "line 6: video v0: ends before it starts, 15 to 12 s"),
-    ("x,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'x'"),
-    ("5,-2,100,fry,v0", "line 6: video v0: start: expected seconds, got '-2'"),
-    ("nan,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'nan'"),
-    ("5,2,1.5,fry,v0", "line 6: video v0: task: expected a whole number, got '1.5'"),
-    ("5,2,101,fry,v0", "line 6: video v0: task 101, and another one"),
-    ("5,2,100,fry,../v0", "line 6: expected a video id without /"),
-    ("5,2,100,fry,", "line 6: expected a video id"),
-    ("5,2,100,fry, v0", "line 6: expected a video id without / or .* and without blanks around it, got ' v0'"),
-    ("5,2,100,fry", "line 6: expected 5 cells, got 4"),
-    ('5,2,100,"fry,v0', "line 6: not readable as csv"),
-])  # fmt: skip
-def test_youcook2_csv_with_a_bad_line(youcook2, line, message):
-    path = csv_of(youcook2)
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(VcworkError, match=message) as caught:
-        read_youcook2_csv(path)
-    assert str(path) in str(caught.value)
-
-
 def test_a_csv_without_a_column_or_file(tmp_path):
     path = made.write_csv(tmp_path / "validation_youcook.csv", [["end", "start", "text", "video_id"], [1, 0, "a", "v"]])
     with pytest.raises(VcworkError, match=r"line 1: expected the columns .*; missing task"):
@@ -122,22 +101,6 @@ def test_annotations_and_the_end_of_the_video(youcook2):
     why = read.accounting.counts["clips"].missing
     assert why["youcookii_annotations_trainval.json annotation 2, v0"] == "starts at 70.5 s, the video ends at 70.5 s"
     assert len(why) == 2
-
-
-@pytest.mark.parametrize("change, message", [
-    (lambda v: v.update(subset="train"), "v0: subset: expected one of training, validation, testing, got 'train'"),
-    (lambda v: v.pop("duration"), "video v0: 'duration' is missing"),
-    (lambda v: v.update(duration=True), "video v0: duration: expected int or float, got True"),
-    (lambda v: v.pop("annotations"), "video v0: 'annotations' is missing"),
-    (lambda v: v["annotations"][1].update(segment=[1]), r"annotation 1: video v0: segment: expected \[start, end\]"),
-    (lambda v: v["annotations"][1].update(segment=[9, 3]), "annotation 1: video v0: ends before it starts"),
-    (lambda v: v["annotations"][1].update(segment=[None, 3]), "annotation 1: video v0: start: expected seconds"),
-    (lambda v: v["annotations"][0].update(sentence=5), "annotation 0: video v0: sentence: expected str, got 5"),
-])  # fmt: skip
-def test_youcook2_json_with_a_bad_video(youcook2, change, message):
-    path = made.edit(json_of(youcook2), lambda raw: change(raw["database"]["v0"]))
-    with pytest.raises(VcworkError, match=message):
-        read_youcook2_json(path)
 
 
 def test_json_that_is_cut_short_or_says_a_thing_twice(youcook2):
@@ -226,19 +189,6 @@ def test_msrvtt_halves_are_read_together(msrvtt):
         read_msrvtt_json([halves[0], halves[0]], "7k")
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda r: r["videos"].append(r["videos"][0]), "videos entry 10: video video0: listed twice"),
-    (lambda r: r["videos"][1].update(split="valid"), "entry 1: video video1: split: expected one of train, validate"),
-    (lambda r: r["videos"][1].update({"end time": 3}), "video video1: ends before it starts, 10 to 3 s"),
-    (lambda r: r["videos"][1].pop("end time"), "video video1: end time: expected seconds, got None"),
-    (lambda r: r["sentences"][3].update(video_id="video99"), "sentences entry 3: video video99: a caption of a video"),
-])  # fmt: skip
-def test_msrvtt_json_with_a_bad_entry(msrvtt, change, message):
-    made.edit(msrvtt / "MSRVTT_data.json", change)
-    with pytest.raises(VcworkError, match=message):
-        read_info(msrvtt, "7k")
-
-
 def test_msrvtt_video_without_captions_is_counted(msrvtt):
     made.edit(msrvtt / "MSRVTT_data.json", lambda raw: raw["sentences"].__delitem__(slice(0, 2)))
     read = read_info(msrvtt, "7k")
@@ -250,18 +200,6 @@ def test_msrvtt_wrong_questions(msrvtt):
     for split, message in (("test", "split: expected one of 7k, 9k"), ("9k", "needs the video ids of 1k-A")):
         with pytest.raises(VcworkError, match=message):
             read_info(msrvtt, split)
-
-
-@pytest.mark.parametrize("line, message", [
-    ("ret2,msr7,video7,again", "line 4: video video7: listed twice"),
-    ("ret2,msr8,video1,again", "line 4: video video1: vid_key: expected msr1, got 'msr8'"),
-    ("ret2,8,video8,again", "line 4: video video8: vid_key: expected msr and a number, got '8'"),
-])  # fmt: skip
-def test_msrvtt_1ka_with_a_bad_line(msrvtt, line, message):
-    path = msrvtt / "MSRVTT_JSFUSION_test.csv"
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(VcworkError, match=message):
-        read_msrvtt_1ka(path)
 
 
 def test_msrvtt_on_the_real_csv(real):
@@ -285,21 +223,7 @@ def test_msrvtt_qa(tmp_path):
     assert "questions whose right caption is also a wrong one: 1" in read.notes
 
 
-@pytest.mark.parametrize("line, message", [
-    ("msr1\ta\tb\tc\td\te\t5", "line 5: video video1: answer: expected 0 to 4, got 5"),
-    ("msr1\ta\tb\tc\td\te\t-1", "line 5: video video1: answer: expected 0 to 4, got -1"),
-    ("msr1\ta\tb\t \td\te\t1", "line 5: video video1: a3: expected a caption, got none"),
-    ("video1\ta\tb\tc\td\te\t1", "line 5: vid_key: expected msr and a number, got 'video1'"),
-])  # fmt: skip
-def test_msrvtt_qa_with_a_bad_line(tmp_path, line, message):
-    path = made.msrvtt_qa(tmp_path) / "MSR_MC_test.tsv"
-    path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(VcworkError, match=message):
-        read_msrvtt_qa(path)
-
-
 # -------------------------------------------------------------------------------------------------------- DiDeMo
-# what all readers share (missing keys, wrong types, numbers, seconds, ids) is held by the tables of YouCook2 above
 
 
 def test_didemo(tmp_path):
@@ -311,21 +235,6 @@ def test_didemo(tmp_path):
     assert read_didemo(tmp_path / "val_data.json").role == "val"
     path = made.edit(tmp_path / "test_data.json", lambda raw: raw[0].update(times=[[4, 4], [0, 1], [0, 1], [4, 4]]))
     assert read_didemo(path).clips[0].start_s == 20  # of choices made equally often the first
-
-
-@pytest.mark.parametrize("change, message", [
-    (lambda e: e.update(times=[[1, 6]]), "entry 0: video a2.mov: times: expected 1 to 5, got 6"),
-    (lambda e: e.update(times=[[3, 1]]), "entry 0: video a2.mov: times: expected 3 to 5, got 1"),
-    (lambda e: e.update(times=[[1]]), r"times: expected \[first, last\] chunks, got \[1\]"),
-    (lambda e: e.update(times=[]), "video a2.mov: times: no annotator chose anything"),
-    (lambda e: e.update(num_segments=5), "entry 0: video a2.mov: times: expected 0 to 4, got 5"),
-    (lambda e: e.update(num_segments=7), "entry 1: video a2.mov: num_segments 6, and another one in an earlier"),
-    (lambda e: e.update(annotation_id=21), "entry 1: video a2.mov: annotation_id 21 is given twice"),
-])  # fmt: skip
-def test_didemo_with_a_bad_entry(tmp_path, change, message):
-    path = made.edit(made.didemo(tmp_path) / "test_data.json", lambda raw: change(raw[0]))
-    with pytest.raises(VcworkError, match=message):
-        read_didemo(path)
 
 
 def test_didemo_needs_to_know_the_split(tmp_path):
@@ -371,18 +280,6 @@ def test_coin_taxonomy(tmp_path):
     made.write_csv(sheet, [*rows, [1, 7, "stir"]])
     with pytest.raises(VcworkError, match=r"taxonomy.csv: line 5: label id 7 is given twice"):
         read_coin_taxonomy(sheet)
-
-
-@pytest.mark.parametrize("change, message", [
-    (lambda v: v["annotation"][0].update(id="779"), "annotation 0: video c6: label id: expected 1 to 778, got 779"),
-    (lambda v: v["annotation"][0].update(id="0"), "annotation 0: video c6: label id: expected 1 to 778, got 0"),
-    (lambda v: v["annotation"][0].update(label="boil"), "video c6: label id 7 is 'stir' elsewhere, got 'boil'"),
-    (lambda v: v.update(subset="validation"), "video c6: subset: expected one of training, testing, got 'validation'"),
-])  # fmt: skip
-def test_coin_with_a_bad_video(tmp_path, change, message):
-    path = made.edit(made.coin(tmp_path) / "COIN.json", lambda raw: change(raw["database"]["c6"]))
-    with pytest.raises(VcworkError, match=message):
-        read_coin(path)
 
 
 def test_coin_counts_what_is_cut_or_left_out(tmp_path):
@@ -485,23 +382,6 @@ def test_crosstask_without_its_optional_files(crosstask):
         read_crosstask(crosstask, "val")
 
 
-@pytest.mark.parametrize("line, message", [
-    ("4,1,2", "11_p0.csv: line 3: video p0: step of task 11: expected 1 to 3, got 4"),
-    ("0,1,2", "11_p0.csv: line 3: video p0: step of task 11: expected 1 to 3, got 0"),
-])  # fmt: skip
-def test_crosstask_with_a_bad_annotation(crosstask, line, message):
-    path = crosstask / "annotations" / "11_p0.csv"
-    path.write_text(path.read_text() + line + "\n")
-    part = "train" if "p0" in read_crosstask_ids(crosstask, "train") else "test"
-    with pytest.raises(VcworkError, match=message):
-        read_crosstask(crosstask, part)
-
-
-def read_crosstask_ids(folder: Path, part: str) -> set[str]:
-    pairs = [("11", f"p{i}") for i in range(34)]
-    return {video for (_, video), own in split_as_reference(pairs, {"11"}).items() if own == part}
-
-
 def test_crosstask_empty_annotations_are_counted(crosstask):
     video = next(iter(read_crosstask(crosstask).videos))
     (crosstask / "annotations" / f"11_{video}.csv").write_text("")
@@ -545,6 +425,90 @@ def test_crosstask_on_the_real_sample(real):
 
 # ----------------------------------------------------------------------------------- whatever stands in the files
 
+YOUCOOK2, YOUCOOK2_CSV = "youcook2/youcookii_annotations_trainval.json", "youcook2/validation_youcook.csv"
+MSRVTT, MSRVTT_CSV = "msrvtt/MSRVTT_data.json", "msrvtt/MSRVTT_JSFUSION_test.csv"
+MSRVTT_QA, DIDEMO, COIN = "msrvtt_qa/MSR_MC_test.tsv", "didemo/test_data.json", "coin/COIN.json"
+CROSSTASK = "crosstask/annotations/22_q0.csv"
+
+READS = {
+    YOUCOOK2: read_youcook2_json,
+    YOUCOOK2_CSV: read_youcook2_csv,
+    MSRVTT: lambda path: read_msrvtt_json([path], "7k"),
+    MSRVTT_CSV: read_msrvtt_1ka,
+    MSRVTT_QA: read_msrvtt_qa,
+    DIDEMO: read_didemo,
+    COIN: read_coin,
+    CROSSTASK: lambda path: read_crosstask(path.parent.parent, "train"),
+    "crosstask/videos.csv": lambda path: read_crosstask(path.parent),
+    "crosstask/tasks_primary.txt": lambda path: read_crosstask(path.parent),
+}
+ENTRY = {  # of a JSON file, what is changed in it
+    YOUCOOK2: lambda raw: raw["database"]["v0"],
+    MSRVTT: lambda raw: raw,
+    DIDEMO: lambda raw: raw[0],
+    COIN: lambda raw: raw["database"]["c6"],
+}
+
+
+def release(folder: Path, name: str) -> Path:
+    """The file `name` of a made release."""
+    benchmark, _, file = name.partition("/")
+    return getattr(made, benchmark)(folder) / file
+
+
+@pytest.mark.parametrize("name, change, message", [
+    (YOUCOOK2_CSV, "12,15,100,fry,v0", "line 6: video v0: ends before it starts, 15 to 12 s"),
+    (YOUCOOK2_CSV, "x,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'x'"),
+    (YOUCOOK2_CSV, "5,-2,100,fry,v0", "line 6: video v0: start: expected seconds, got '-2'"),
+    (YOUCOOK2_CSV, "nan,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'nan'"),
+    (YOUCOOK2_CSV, "5,2,1.5,fry,v0", "line 6: video v0: task: expected a whole number, got '1.5'"),
+    (YOUCOOK2_CSV, "5,2,101,fry,v0", "line 6: video v0: task 101, and another one"),
+    (YOUCOOK2_CSV, "5,2,100,fry,../v0", "line 6: expected a video id without /"),
+    (YOUCOOK2_CSV, "5,2,100,fry,", "line 6: expected a video id"),
+    (YOUCOOK2_CSV, "5,2,100,fry, v0", "line 6: expected a video id .* and without blanks around it, got ' v0'"),
+    (YOUCOOK2_CSV, "5,2,100,fry", "line 6: expected 5 cells, got 4"),
+    (YOUCOOK2_CSV, '5,2,100,"fry,v0', "line 6: not readable as csv"),
+    (YOUCOOK2, lambda v: v.update(subset="train"), "v0: subset: expected one of training, .*, got 'train'"),
+    (YOUCOOK2, lambda v: v.pop("duration"), "video v0: 'duration' is missing"),
+    (YOUCOOK2, lambda v: v.update(duration=True), "video v0: duration: expected int or float, got True"),
+    (YOUCOOK2, lambda v: v.pop("annotations"), "video v0: 'annotations' is missing"),
+    (YOUCOOK2, lambda v: v["annotations"][1].update(segment=[1]), r"annotation 1: video v0: segment: .*\[start, end\]"),
+    (YOUCOOK2, lambda v: v["annotations"][1].update(segment=[9, 3]), "annotation 1: video v0: ends before it starts"),
+    (YOUCOOK2, lambda v: v["annotations"][1].update(segment=[None, 3]), "video v0: start: expected seconds"),
+    (YOUCOOK2, lambda v: v["annotations"][0].update(sentence=5), "annotation 0: .* sentence: expected str, got 5"),
+    (MSRVTT, lambda r: r["videos"].append(r["videos"][0]), "videos entry 10: video video0: listed twice"),
+    (MSRVTT, lambda r: r["videos"][1].update(split="valid"), "video1: split: expected one of train, validate"),
+    (MSRVTT, lambda r: r["videos"][1].update({"end time": 3}), "video video1: ends before it starts, 10 to 3 s"),
+    (MSRVTT, lambda r: r["videos"][1].pop("end time"), "video video1: end time: expected seconds, got None"),
+    (MSRVTT, lambda r: r["sentences"][3].update(video_id="v99"), "sentences entry 3: video v99: a caption of a video"),
+    (MSRVTT_CSV, "ret2,msr7,video7,again", "line 4: video video7: listed twice"),
+    (MSRVTT_CSV, "ret2,msr8,video1,again", "line 4: video video1: vid_key: expected msr1, got 'msr8'"),
+    (MSRVTT_CSV, "ret2,8,video8,again", "line 4: video video8: vid_key: expected msr and a number, got '8'"),
+    (MSRVTT_QA, "msr1\ta\tb\tc\td\te\t5", "line 5: video video1: answer: expected 0 to 4, got 5"),
+    (MSRVTT_QA, "msr1\ta\tb\tc\td\te\t-1", "line 5: video video1: answer: expected 0 to 4, got -1"),
+    (MSRVTT_QA, "msr1\ta\tb\t \td\te\t1", "line 5: video video1: a3: expected a caption, got none"),
+    (DIDEMO, lambda e: e.update(times=[[1, 6]]), "entry 0: video a2.mov: times: expected 1 to 5, got 6"),
+    (DIDEMO, lambda e: e.update(times=[[3, 1]]), "entry 0: video a2.mov: times: expected 3 to 5, got 1"),
+    (DIDEMO, lambda e: e.update(times=[[1]]), r"times: expected \[first, last\] chunks, got \[1\]"),
+    (DIDEMO, lambda e: e.update(times=[]), "video a2.mov: times: no annotator chose anything"),
+    (DIDEMO, lambda e: e.update(num_segments=7), "entry 1: video a2.mov: num_segments 6, and another one in"),
+    (DIDEMO, lambda e: e.update(annotation_id=21), "entry 1: video a2.mov: annotation_id 21 is given twice"),
+    (COIN, lambda v: v["annotation"][0].update(id="779"), "annotation 0: video c6: label id: .* 1 to 778, got 779"),
+    (COIN, lambda v: v["annotation"][0].update(label="boil"), "c6: label id 7 is 'stir' elsewhere, got 'boil'"),
+    (COIN, lambda v: v.update(subset="validation"), "video c6: subset: expected one of training, testing"),
+    (CROSSTASK, "3,1,2", "line 3: video q0: step of task 22: expected 1 to 2, got 3"),
+])  # fmt: skip
+def test_a_bad_line_or_entry_is_named(tmp_path, name, change, message):
+    path = release(tmp_path, name)
+    if isinstance(change, str):
+        path.write_text(path.read_text() + change + "\n")
+    else:
+        made.edit(path, lambda raw: change(ENTRY[name](raw)))
+    with pytest.raises(VcworkError, match=message) as caught:
+        READS[name](path)
+    assert str(path) in str(caught.value)
+
+
 JUNK = [None, True, -1, 0, 1e9, float("inf"), 10**30, "", "x", " v0", "\u2028", [], [1], [2, 1], {}, {"a": 1}]
 
 
@@ -563,25 +527,10 @@ def somewhere(raw: object, rng: np.random.Generator) -> None:
         return
 
 
-READS = {
-    "youcook2/youcookii_annotations_trainval.json": read_youcook2_json,
-    "youcook2/validation_youcook.csv": read_youcook2_csv,
-    "msrvtt/MSRVTT_data.json": lambda path: read_msrvtt_json([path], "7k"),
-    "msrvtt/MSRVTT_JSFUSION_test.csv": read_msrvtt_1ka,
-    "msrvtt_qa/MSR_MC_test.tsv": read_msrvtt_qa,
-    "didemo/test_data.json": read_didemo,
-    "coin/COIN.json": read_coin,
-    "crosstask/videos.csv": lambda path: read_crosstask(path.parent),
-    "crosstask/tasks_primary.txt": lambda path: read_crosstask(path.parent),
-    "crosstask/annotations/22_q0.csv": lambda path: read_crosstask(path.parent.parent, "train"),
-}
-
-
 @pytest.mark.parametrize("name", READS)
 def test_damaged_files_give_a_named_error_or_an_account(tmp_path, name):
     """150 damages each: an error names the file; otherwise every annotation is a clip or a missing one."""
-    benchmark, _, file = name.partition("/")
-    path = getattr(made, benchmark)(tmp_path) / file
+    path = release(tmp_path, name)
     whole, rng, outcomes = path.read_text(), np.random.default_rng(0), {"read": 0, "refused": 0}
     for _ in range(150):
         if path.suffix == ".json" and rng.random() < 0.8:

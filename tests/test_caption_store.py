@@ -113,7 +113,7 @@ def test_cuts_by_name():
             CaptionRule.of(TOKENIZER, **{name: value})
 
 
-def test_refuses_what_is_not_whole(store, tmp_path):
+def test_refuses_what_is_not_whole(store):
     folder = store.folder
     with pytest.raises(VcworkError, match="another rule: dedup: asked for 'none', found 'words'"):
         open_caption_store(folder, CaptionRule.of(TOKENIZER, dedup="none"))
@@ -123,17 +123,9 @@ def test_refuses_what_is_not_whole(store, tmp_path):
     open_caption_store(folder, verify=False)
     with pytest.raises(VcworkError, match=r"tokens\.npy: .*its sha256 differs"):
         open_caption_store(folder)
-    path.write_bytes(data[:-2])
-    with pytest.raises(VcworkError, match=r"tokens\.npy: .*\d+ bytes, expected \d+"):
-        open_caption_store(folder, verify=False)
-    path.unlink()
-    with pytest.raises(VcworkError, match=r"tokens\.npy: missing.*no such file"):
-        open_caption_store(folder)
     (folder / "manifest.json").unlink()
     with pytest.raises(VcworkError, match="incomplete caption store: run the conversion again"):
         open_caption_store(folder)
-    with pytest.raises(VcworkError, match="expected a finished caption store"):
-        open_caption_store(tmp_path / "nothing")
 
 
 def test_refuses_other_manifests(store):
@@ -149,6 +141,3 @@ def test_refuses_other_manifests(store):
         path.write_text(json.dumps(manifest | change))
         with pytest.raises(VcworkError, match=message):
             open_caption_store(store.folder)
-    path.write_text("[]")
-    with pytest.raises(VcworkError, match="got 'list'"):
-        open_caption_store(store.folder)
