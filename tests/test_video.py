@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
+from vcwork.data.video import frames_at, iter_chunks, iter_seconds, probe, write_mp4
 
 
 def _grey(level, shape=(48, 64)):
@@ -148,14 +148,15 @@ def test_sound_alone_is_not_a_video(tmp_path):
         probe(path)
 
 
-def test_a_truncated_download_is_not_a_shorter_video(tmp_path):
+@pytest.mark.parametrize("reader", [lambda path: iter_seconds(path, 8, 32), lambda path: iter_chunks(path, 8, 32, 8)])
+def test_a_truncated_download_is_not_a_shorter_video(tmp_path, reader):
     rng = np.random.default_rng(0)
     path = tmp_path / "a.mp4"
     write_mp4(path, (rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(80)), 8)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(VcworkError, match=r"a\.mp4: "):
-        list(iter_seconds(path, 8, 32))
+        list(reader(path))
 
 
 @pytest.mark.parametrize(("fps", "size"), [(0, 32), (2.5, 32), (8, 0)])

@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, write_json
+from vcwork.base.files import read_json, resolve
+from vcwork.base.sealed import Kind, read_manifest, well_formed, write_manifest
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
 
-FORMAT = "vcwork-corpus-1"
+CORPUS = Kind("corpus", "vcwork-corpus-1", "corpus.json", "make a lab corpus here, or use scan_folder for own videos")
 SPLITS = ("train", "val", "test")
 
 
@@ -133,20 +134,11 @@ def open_corpus(folder: str | Path) -> Corpus:
     that is named but absent. A video or caption file that is absent is a problem of that video, counted, not an error.
     """
     folder = resolve(folder)
-    path = folder / "corpus.json"
-    if not path.is_file():
-        raise VcworkError(f"{folder}: holds no corpus.json; make a lab corpus here, or use scan_folder for own videos")
-    raw = read_json(path)
-    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-        raise VcworkError(
-            f"{path}: expected format {FORMAT!r}, got {raw.get('format') if isinstance(raw, dict) else raw!r}"
-        )
+    raw, path = read_manifest(folder, CORPUS), folder / CORPUS.manifest
     if raw.get("complete") is not True:
         raise VcworkError(f"{path}: the corpus is not complete; run what makes it again to resume")
-    try:
+    with well_formed(path):
         return _from_json(folder, raw)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
 
 
 def save_corpus(corpus: Corpus) -> None:
@@ -159,9 +151,9 @@ def save_corpus(corpus: Corpus) -> None:
     recipes = {
         r.id: {"name": r.name, "steps": list(r.steps), "lookalike": r.lookalike} for r in corpus.recipes.values()
     }
-    head = {"format": FORMAT, "name": corpus.name, "complete": True, **corpus.meta}
+    head = {"name": corpus.name, "complete": True, **corpus.meta}
     head |= {"missing_videos": corpus.missing_videos, "missing_captions": corpus.missing_captions}
-    write_json(corpus.folder / "corpus.json", head | {"steps": corpus.steps, "recipes": recipes, "videos": videos})
+    write_manifest(corpus.folder, CORPUS, head | {"steps": corpus.steps, "recipes": recipes, "videos": videos})
 
 
 def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
@@ -228,10 +220,8 @@ def gather(corpus: Corpus, folder: str | Path) -> Corpus:
 
 
 def _moved(video: Video, folder: Path) -> Video:
-    rooms = {"video": "videos", "captions": "captions", "truth": "truth"}
-    return replace(
-        video, **{k: getattr(video, k) and folder / room / getattr(video, k).name for k, room in rooms.items()}
-    )
+    paths = {key: getattr(video, key) for key in _PATHS}
+    return replace(video, **{key: path and folder / _PATHS[key] / path.name for key, path in paths.items()})
 
 
 def _link(source: Path | None, target: Path | None) -> None:
@@ -250,7 +240,7 @@ def _link(source: Path | None, target: Path | None) -> None:
         raise VcworkError(f"{target}: could not be written ({error.strerror or error})") from error
 
 
-_PATHS = ("video", "captions", "truth")
+_PATHS = {"video": "videos", "captions": "captions", "truth": "truth"}  # of a video: its folder in a gathered corpus
 
 
 def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
@@ -260,8 +250,8 @@ def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
     }
     known = ("format", "name", "complete", "steps", "recipes", "videos", "missing_videos", "missing_captions")
     meta = {key: value for key, value in raw.items() if key not in known}
-    missing = [dict(raw.get(key, {})) for key in known[-2:]]
-    corpus = Corpus(folder, raw["name"], {}, dict(raw.get("steps", {})), recipes, meta, *missing)
+    steps, *missing = (dict(raw.get(key, {})) for key in ("steps", "missing_videos", "missing_captions"))
+    corpus = Corpus(folder, raw["name"], {}, steps, recipes, meta, *missing)
     for entry in raw["videos"]:
         video = _video(corpus, entry)
         if video.id in corpus.videos:

@@ -63,16 +63,13 @@ def iter_seconds(path: str | Path, fps: int, size: int | None) -> Iterator[np.nd
     return _shown(path, fps, Converter(size), fps, by_seconds=True)
 
 
-def iter_chunks(
-    path: str | Path, fps: int, size: int, frames: int, interpolation: str = "BICUBIC"
-) -> Iterator[np.ndarray]:
+def iter_chunks(path: str | Path, fps: int, size: int, frames: int) -> Iterator[np.ndarray]:
     """The same stream of frames as `iter_seconds` gives, cut every `frames`: uint8 RGB (n, size, size, 3).
 
     n = `frames`, fewer in the last; no frame is left out, so there are ceil(frames of the video / `frames`) of them.
-    `interpolation` names swscale's method (here bicubic, what ffmpeg's scale filter takes; `iter_seconds` is bilinear).
-    VcworkError as for `iter_seconds`.
+    Resized bicubically, as ffmpeg's scale filter does (`iter_seconds`: bilinearly). VcworkError as for `iter_seconds`.
     """
-    return _shown(path, fps, Converter(size, interpolation), frames, by_seconds=False)
+    return _shown(path, fps, Converter(size, "BICUBIC"), frames, by_seconds=False)
 
 
 def _shown(path: str | Path, fps: int, convert: "Converter", frames: int, by_seconds: bool) -> Iterator[np.ndarray]:

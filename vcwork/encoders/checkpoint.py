@@ -5,6 +5,7 @@ No pickle is ever read.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,15 +30,19 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
         raise VcworkError(
             f"{folder}: only VideoCLIP is written as a checkpoint, got {came}; copy its own folder instead"
         )
+    more = {"model": encoder.model.config.model_dump(), "contract": asdict(encoder.contract)}
+    return write_encoder(folder, CHECKPOINT, encoder, more)
+
+
+def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mapping[str, Any]) -> Encoder:
+    """Weights (safetensors), tokenizer, then the manifest with the weights' hash and `more`."""
     folder = resolve(folder)
     encoder.digest = write_tensors(folder / WEIGHTS, encoder.model.state_dict())
     if encoder.tokenizer:
         encoder.tokenizer.save(folder)
-    write_manifest(folder, CHECKPOINT, {
-        "digest": encoder.digest, "model": encoder.model.config.model_dump(),
-        "vocabulary": sha256_json(encoder.tokenizer.vocabulary) if encoder.tokenizer else None,
-        "contract": asdict(encoder.contract), "card": json.loads(json.dumps(encoder.card, default=str)),
-    })  # fmt: skip
+    vocabulary = sha256_json(encoder.tokenizer.vocabulary) if encoder.tokenizer else None
+    told = {"vocabulary": vocabulary, "card": json.loads(json.dumps(encoder.card, default=str))}
+    write_manifest(folder, kind, {"digest": encoder.digest, **more, **told})
     return encoder
 
 

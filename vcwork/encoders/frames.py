@@ -25,8 +25,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import CLIPTextConfig, CLIPTextModel, ResNetConfig, ResNetModel, ViTConfig, ViTModel
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json
-from vcwork.base.sealed import Kind, load_weights, read_manifest, write_manifest, write_tensors
+from vcwork.base.files import read_json, resolve
+from vcwork.base.sealed import Kind, load_weights, read_manifest
 from vcwork.base.settings import Strict
 from vcwork.core.batches import pad_clips
 from vcwork.core.config import ModelConfig
@@ -37,7 +37,7 @@ from vcwork.data.backbones.hugging_face import as_error, quiet, read_model
 from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
-from vcwork.encoders.checkpoint import WEIGHTS, check_vocabulary
+from vcwork.encoders.checkpoint import WEIGHTS, check_vocabulary, write_encoder
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.peers import PeerTokenizer
@@ -158,13 +158,12 @@ class FrameCLIP(VideoCLIP):
         # in parts only where that changes nothing: not with a batch's statistics
         parts = [shown] if self.backbone.training else shown.split(AT_ONCE)
         with contextlib.nullcontext() if learning else torch.no_grad():
-            states = torch.cat([self._see(part) for part in parts if len(part)] or [self._nothing(pixels)])  # (M, W)
+            states = [self._see(part) for part in parts if len(part)]
+        none = torch.zeros(0, self.config.feature_dim, device=pixels.device)
+        states = torch.cat(states) if states else none  # (M, W)
         out = states.new_zeros(*mask.shape, states.shape[1])
         out[mask] = states
         return out
-
-    def _nothing(self, pixels: Tensor) -> Tensor:
-        return torch.zeros(0, self.config.feature_dim, device=pixels.device)
 
     def _see(self, pixels: Tensor) -> Tensor:
         pixels = (pixels.float() * self.pixel_scale - self.pixel_mean) / self.pixel_std  # (M, 3, S, S)
@@ -360,18 +359,12 @@ def _encoder(model: FrameCLIP, tokenizer: Any, view: View, workers: int, digest:
 
 
 def save_frames(folder: str | Path, encoder: FrameEncoder) -> FrameEncoder:
-    """Weights (safetensors), tokenizer, then frames.json with the weights' hash; returns it with its digest."""
-    folder, model = resolve(folder), encoder.model
-    encoder.digest = write_tensors(folder / WEIGHTS, model.state_dict())
-    encoder.tokenizer.save(folder)
+    """The encoder in a folder of its own, frames.json last; returns it with its digest."""
+    model = encoder.model
     clip = model.text_bert.config.to_dict() if isinstance(model.text_bert, CLIPTextModel) else None
-    write_manifest(folder, FRAMES, {
-        "digest": encoder.digest, "config": json.loads(model.frame_config.model_dump_json()),
-        "view": asdict(encoder.view), "backbone": model.backbone.config.to_dict(), "text": clip,
-        "vocabulary": sha256_json(encoder.tokenizer.vocabulary),
-        "card": json.loads(json.dumps(encoder.card, default=str)),
-    })  # fmt: skip
-    return encoder
+    more = {"config": json.loads(model.frame_config.model_dump_json()), "view": asdict(encoder.view)}
+    more |= {"backbone": model.backbone.config.to_dict(), "text": clip}
+    return write_encoder(folder, FRAMES, encoder, more)
 
 
 def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:

@@ -13,7 +13,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,26 +27,18 @@ from vcwork.data.extract import contract_of
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
 
-WINDOW_S = 7200  # nothing limits a mean of seconds; longer videos are read in windows like everybody's
-Scale = Literal["cosine", "mean", "raw"]
-
 
 @dataclass(frozen=True)
 class PeerConfig:
-    """Sizes, under the names of `ModelConfig`; `scale` as in `load_peer`."""
+    """Sizes, under the names of `ModelConfig`; features, states and embeddings are of one width."""
 
     feature_dim: int
     hidden: int
+    embedding: int
     video_layers: int
     text_layers: int
     max_text_tokens: int
-    max_video_tokens: int = WINDOW_S
-    scale: Scale = "cosine"
-
-    @property
-    def embedding(self) -> int:
-        """Width of the embeddings that are compared."""
-        return self.hidden
+    max_video_tokens: int = 7200  # nothing limits a mean of seconds; longer videos are read in windows like everybody's
 
 
 def is_peer(source: str | Path) -> bool:
@@ -55,22 +47,17 @@ def is_peer(source: str | Path) -> bool:
     return PREFIX in str(source) or ((folder / "config.json").is_file() and not (folder / "checkpoint.json").exists())
 
 
-def load_peer(
-    source: str | Path, contract: Contract | None = None, scale: Scale = "cosine", fps: float | None = None
-) -> Encoder:
+def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:
     """The peer of a folder, or of a hub name such as `openai/clip-vit-base-patch32`, in evaluation mode.
 
-    scale: `cosine`, seconds and sentences of length 1, a clip the mean of its seconds scaled to length 1 again (what
-    CLIP4Clip calls mean pooling); `mean`, without that last step, so that a clip's score is the mean of its seconds';
-    `raw`, as the model gives them. fps: as in PeerBackbone; by default what `contract` says.
-    The digest is that of the weights (with other than the default scale and fps, of these and the weights).
+    Seconds and sentences have length 1, and a clip is the mean of its seconds scaled to length 1 again (what CLIP4Clip
+    calls mean pooling). The frame rate is what `contract` says, else the peer's own.
+    The digest is that of the weights (at another rate than the peer's own, of these and the rate).
     VcworkError: no such folder, a model type that is not known, weights that are absent, incomplete or only pickled,
     no tokenizer or image processor or one that does not fit, a `contract` of other features.
     """
-    if scale not in get_args(Scale):
-        raise VcworkError(f"scale: expected one of {', '.join(get_args(Scale))}, got {scale!r}")
-    backbone = PeerBackbone(source, fps)
-    if fps is None and contract is not None and contract.backbone == backbone.name:
+    backbone = PeerBackbone(source)
+    if contract is not None and contract.backbone == backbone.name:
         backbone = backbone.at(contract.fps)
     mine = contract_of(backbone)
     if contract not in (None, mine):
@@ -78,28 +65,23 @@ def load_peer(
             f"{backbone.folder}: reads features of {mine}, asked to read features of {contract}; "
             f"extract them with the backbone {PREFIX}{peer_name(source)}"
         )
-    model, tokenizer = _peer_model(backbone, scale)
-    options = {"scale": scale, "fps": backbone.fps}
-    usual = {"scale": "cosine", "fps": backbone.frames}
-    digest = backbone.weights if options == usual else sha256_json([backbone.weights, options])
-    card = {"peer": backbone.kind, "folder": backbone.folder.name, **options}
-    return Encoder(model, tokenizer, mine, digest, card, backbone)
+    model, tokenizer = _peer_model(backbone)
+    how = {"scale": "cosine", "fps": backbone.fps}
+    digest = backbone.weights if backbone.fps == backbone.frames else sha256_json([backbone.weights, how])
+    return Encoder(
+        model, tokenizer, mine, digest, {"peer": backbone.kind, "folder": backbone.folder.name, **how}, backbone
+    )
 
 
-def _peer_model(backbone: PeerBackbone, scale: Scale) -> tuple["PeerModel", "PeerTokenizer"]:
+def _peer_model(backbone: PeerBackbone) -> tuple["PeerModel", "PeerTokenizer"]:
     """Both towers, shared with the backbone, and the tokenizer that fits them."""
     kind, config = KINDS[backbone.kind], backbone.config
     tokenizer = PeerTokenizer(backbone.folder, backbone.kind, config.text_config)
     backbone.model = load_model(backbone.folder, kind)
     vision, text = config.vision_config, config.text_config
-    sizes = PeerConfig(
-        feature_dim=backbone.width,
-        hidden=backbone.width,
-        video_layers=vision.num_hidden_layers + (vision.mit_num_hidden_layers if kind.video else 0),
-        text_layers=text.num_hidden_layers,
-        max_text_tokens=tokenizer.max_tokens,
-        scale=scale,
-    )
+    depth = vision.num_hidden_layers + (vision.mit_num_hidden_layers if kind.video else 0)
+    width, words = backbone.width, tokenizer.max_tokens
+    sizes = PeerConfig(width, width, width, depth, text.num_hidden_layers, words)
     return PeerModel(backbone.model, sizes, kind.fixed).eval(), tokenizer
 
 
@@ -121,20 +103,17 @@ class PeerModel(nn.Module):
                 f"expected features (B, T, {self.config.feature_dim}), mask (B, T), "
                 f"got {tuple(features.shape)} and {tuple(mask.shape)}"
             )
-        states = self._scaled(features)  # (B, T, D)
+        states = nn.functional.normalize(features, dim=-1)  # (B, T, D)
         weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1); padding must not count
         pooled = (states * weight).sum(1) / weight.sum(1).clamp(min=1)  # (B, D)
-        pooled = nn.functional.normalize(pooled, dim=-1) if self.config.scale == "cosine" else pooled
-        return Encoded(pooled, states, mask.bool())
+        return Encoded(nn.functional.normalize(pooled, dim=-1), states, mask.bool())
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
         """ids and mask (B, L) of PeerTokenizer -> Encoded; the one state is the sentence (no word is in this space)."""
         seen = None if self.fixed_text else mask.long()
-        pooled = self._scaled(self.towers.get_text_features(input_ids=ids, attention_mask=seen).pooler_output)  # (B, D)
+        pooled = self.towers.get_text_features(input_ids=ids, attention_mask=seen).pooler_output  # (B, D)
+        pooled = nn.functional.normalize(pooled, dim=-1)
         return Encoded(pooled, pooled.unsqueeze(1), mask.new_ones(len(ids), 1, dtype=torch.bool))
-
-    def _scaled(self, vectors: Tensor) -> Tensor:
-        return vectors if self.config.scale == "raw" else nn.functional.normalize(vectors, dim=-1)
 
     def train(self, mode: bool = True) -> "PeerModel":
         """Refused: a peer is compared with as it is. VcworkError unless `mode` is False."""

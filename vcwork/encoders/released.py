@@ -10,7 +10,7 @@ Gap: the release itself could not be fetched here; names and shapes are those of
 import argparse
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -35,11 +35,11 @@ CLS, SEP = 101, 102  # rows of the video tower's word table that are ever read
 KEPT = "released.safetensors"
 VIDEO_WORDS = "video_encoder.bert.embeddings.word_embeddings.weight"
 
-_RENAMED = (
-    (r"^video_encoder\.videomlp\.LayerNorm\.", "video_mlp.norm."),
-    (r"^video_encoder\.videomlp\.", "video_mlp."),
-    (r"^video_encoder\.bert\.", "video_bert."),
-    (r"^text_encoder\.", "text_bert."),
+_RENAMED = (  # theirs, ours; the first that fits, whichever way one reads
+    ("video_encoder.videomlp.LayerNorm.", "video_mlp.norm."),
+    ("video_encoder.videomlp.", "video_mlp."),
+    ("video_encoder.bert.", "video_bert."),
+    ("text_encoder.", "text_bert."),
 )
 _NOT_USED = re.compile(
     r"(^video_encoder\.bert\.|^text_encoder\.)(pooler\.dense\.(weight|bias)|embeddings\.position_ids)$"
@@ -64,11 +64,10 @@ class ImportReport:
 
     def text(self) -> str:
         """One line a kind, and every name that is wrong."""
-        lines = [f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
-        lines += [f"unexpected {len(self.unexpected)}: {_names(self.unexpected, 20)}"]
-        lines += [f"missing {len(self.missing)}: {_names(self.missing, 20)}"]
         shapes = [f"{name} expected {want}, got {got}" for name, (want, got) in self.mismatched.items()]
-        return "\n".join([*lines, f"of another shape {len(shapes)}: {_names(shapes, 20)}"])
+        wrong = {"unexpected": self.unexpected, "missing": self.missing, "of another shape": shapes}
+        lines = [f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
+        return "\n".join([*lines, *(f"{what} {len(names)}: {_names(names, 20)}" for what, names in wrong.items())])
 
 
 def read_released(path: str | Path) -> dict[str, Tensor]:
@@ -92,10 +91,8 @@ def read_released(path: str | Path) -> dict[str, Tensor]:
         raise VcworkError(f"{path}: not readable as a checkpoint") from error
     except Exception as error:  # torch and safetensors raise many kinds for a file that is no checkpoint
         raise VcworkError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
-    for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-            break
+    inner = [found[key] for key in ("state_dict", "model") if isinstance(found, dict) and key in found]
+    found = inner[0] if inner else found
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()) or not found:
         raise VcworkError(f"{path}: expected a dict of tensors, or one under 'model' or 'state_dict'")
     return {name.removeprefix(PREFIX): tensor for name, tensor in found.items()}
@@ -210,22 +207,16 @@ def export_released(folder: str | Path, path: str | Path) -> list[str]:
 
 def our_name(name: str) -> str:
     """A released name as `VideoCLIP.state_dict` has it."""
-    for pattern, ours in _RENAMED:
-        name = re.sub(pattern, ours, name)
-    return name
+    return _renamed(name, _RENAMED)
 
 
 def released_name(name: str) -> str:
     """The other way round."""
-    for ours, theirs in (
-        ("video_mlp.norm.", "video_encoder.videomlp.LayerNorm."),
-        ("video_mlp.", "video_encoder.videomlp."),
-        ("video_bert.", "video_encoder.bert."),
-        ("text_bert.", "text_encoder."),
-    ):
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    return name
+    return _renamed(name, [(ours, theirs) for theirs, ours in _RENAMED])
+
+
+def _renamed(name: str, table: Sequence[tuple[str, str]]) -> str:
+    return next((new + name.removeprefix(old) for old, new in table if name.startswith(old)), name)
 
 
 def _blank(config: ModelConfig) -> dict[str, Tensor]:

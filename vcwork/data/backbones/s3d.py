@@ -9,7 +9,6 @@ Sources: "Rethinking Spatiotemporal Feature Learning" (ECCV 2018), "End-to-End L
 Uncurated Instructional Videos" (CVPR 2020).
 """
 
-import copy
 import itertools
 import zlib
 from collections.abc import Iterator
@@ -161,15 +160,13 @@ class _Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         smooth = F.max_pool3d(x, 3, stride=1, padding=1)
-        return torch.cat(
-            [
-                self.gating_b0(self.conv_b0(x)),
-                self.gating_b1(self.conv_b1_b(self.conv_b1_a(x))),
-                self.gating_b2(self.conv_b2_b(self.conv_b2_a(x))),
-                self.gating_b3(self.conv_b3_b(smooth)),
-            ],
-            dim=1,
-        )
+        branches = [
+            self.gating_b0(self.conv_b0(x)),
+            self.gating_b1(self.conv_b1_b(self.conv_b1_a(x))),
+            self.gating_b2(self.conv_b2_b(self.conv_b2_a(x))),
+            self.gating_b3(self.conv_b3_b(smooth)),
+        ]
+        return torch.cat(branches, dim=1)
 
 
 class S3DBackbone:
@@ -187,12 +184,8 @@ class S3DBackbone:
 
     def __init__(
         self,
-        weights: str | Path | None = None,
-        frames: int = FRAMES,
-        l2: bool = True,
-        scale: bool = True,
-        fps: int = FPS,
-    ) -> None:
+        weights: str | Path | None = None, frames: int = FRAMES, l2: bool = True, scale: bool = True, fps: int = FPS,
+    ) -> None:  # fmt: skip
         if int(frames) != frames or frames < 2 or frames % 2:
             raise VcworkError(f"expected an even number of frames a feature, at least 2, got {frames}")
         if int(fps) != fps or fps < 1:
@@ -200,10 +193,9 @@ class S3DBackbone:
         self.frames, self.l2, self.scale, self.fps = int(frames), bool(l2), bool(scale), int(fps)
         self.path = weights if weights == UNTRAINED else resolve(weights or WEIGHTS)
         if weights == UNTRAINED:
-            self._net, self.ignored_text_keys, self.weights = _untrained(), 0, UNTRAINED
+            self._net, self.weights = _network(untrained_state()), UNTRAINED
         else:
-            self._net, self.ignored_text_keys = load_s3d(self.path)
-            self.weights = sha256_file(self.path)
+            self._net, self.weights = load_s3d(self.path), sha256_file(self.path)
 
     def __reduce__(self) -> tuple:
         return S3DBackbone, (self.path, self.frames, self.l2, self.scale, self.fps)  # a worker loads its own copy
@@ -223,11 +215,6 @@ class S3DBackbone:
         return iter_chunks(path, self.fps, self.size, self.frames)
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        feature = self.embed(frames)
-        return feature / max(float(np.linalg.norm(feature)), 1e-12) if self.l2 else feature  # (512,)
-
-    def embed(self, frames: np.ndarray) -> np.ndarray:
-        """The network's output before the unit length; `frames` as in `__call__`, -> float32 (512,)."""
         expected = f"uint8 frames (n, {self.size}, {self.size}, 3), 1 <= n <= {self.frames}"
         if frames.dtype != np.uint8 or frames.shape[1:] != (self.size, self.size, 3):
             raise VcworkError(f"expected {expected}, got {frames.dtype} {frames.shape}")
@@ -238,18 +225,12 @@ class S3DBackbone:
         if self.scale:
             video /= 255
         with one_thread():
-            return self._net(video).embedding[0].numpy()  # (512,)
-
-    def variant(self, **switches: int | bool) -> "S3DBackbone":
-        """The same network under other switches (`frames`, `l2`, `scale`)."""
-        other = copy.copy(self)
-        for name, value in switches.items():
-            setattr(other, name, value)
-        return other
+            feature = self._net(video).embedding[0].numpy()  # (512,)
+        return feature / max(float(np.linalg.norm(feature)), 1e-12) if self.l2 else feature
 
 
-def load_s3d(path: str | Path) -> tuple[S3D, int]:
-    """The network of a .pth file in evaluation mode, float32, and how many entries of the text module were left out.
+def load_s3d(path: str | Path) -> S3D:
+    """The network of a .pth file in evaluation mode, float32; entries of the text module are left out.
 
     No code of the file is run. VcworkError: no such file (it says where to get it), not a file of weights, entries
     missing, unexpected or of another shape.
@@ -265,10 +246,14 @@ def load_s3d(path: str | Path) -> tuple[S3D, int]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise VcworkError(f"{path}: expected a dictionary of tensors, got {type(state).__name__} of something else")
     video = {name: tensor for name, tensor in state.items() if not name.startswith(TEXT_PREFIX)}
+    _check_names(path, S3D().state_dict(), video)
+    return _network(video)
+
+
+def _network(state: dict[str, Tensor]) -> S3D:
     net = S3D()
-    _check_names(path, net.state_dict(), video)
-    net.load_state_dict(video)
-    return net.eval(), len(state) - len(video)
+    net.load_state_dict(state)
+    return net.eval()
 
 
 def _check_names(path: Path, expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
@@ -309,24 +294,17 @@ def _drawn(name: str, like: Tensor) -> Tensor:
     return torch.from_numpy(value.astype(np.float32))
 
 
-def _untrained() -> S3D:
-    net = S3D()
-    net.load_state_dict(untrained_state())
-    return net.eval()
-
-
 @dataclass(frozen=True)
 class SwitchEffect:
     """Features of one clip under one setting, against the right ones; row i is what a reader takes for second i.
 
     features: (T', 512) float32.
-    starts_s, drift_s: (T',) where row i really starts, and how far that is from i, in seconds.
+    drift_s: (T',) how many seconds after i row i really starts.
     norm: (T',) length of each feature.
     cosine: (min(T, T'),) between row i and the right feature of second i.
     """
 
     features: np.ndarray
-    starts_s: np.ndarray
     drift_s: np.ndarray
     norm: np.ndarray
     cosine: np.ndarray
@@ -340,14 +318,13 @@ def preprocessing_effects(
     `seconds`: only that many from the start. A cosine of 1 (l2=False) is not harmless: VideoCLIP's first layers are not
     indifferent to length. VcworkError as for S3DBackbone, and for a clip that does not decode.
     """
-    right = S3DBackbone(weights)
-    plain = _embedded(right, path, seconds)  # (T, 512)
+    plain = _features(S3DBackbone(weights, l2=False), path, seconds)  # (T, 512)
     unit = _unit(plain)
     return {
         "right": _effect(unit, unit),
-        "frames=32": _effect(_unit(_embedded(right.variant(frames=32), path, seconds)), unit, 32 / FPS),
+        "frames=32": _effect(_features(S3DBackbone(weights, frames=32), path, seconds), unit, 32 / FPS),
         "l2=False": _effect(plain, unit),
-        "scale=False": _effect(_unit(_embedded(right.variant(scale=False), path, seconds)), unit),
+        "scale=False": _effect(_features(S3DBackbone(weights, scale=False), path, seconds), unit),
     }
 
 
@@ -355,14 +332,14 @@ def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
-def _embedded(backbone: S3DBackbone, path: str | Path, seconds: int | None) -> np.ndarray:
+def _features(backbone: S3DBackbone, path: str | Path, seconds: int | None) -> np.ndarray:
     limit = None if seconds is None else -(-seconds * backbone.fps // backbone.frames)
     chunks = itertools.islice(backbone.read(path), limit)
-    return np.stack([backbone.embed(frames) for frames in chunks])
+    return np.stack([backbone(frames) for frames in chunks])
 
 
 def _effect(features: np.ndarray, right: np.ndarray, step_s: float = 1.0) -> SwitchEffect:
     norm, index = np.linalg.norm(features, axis=1), np.arange(len(features))
     n = min(len(features), len(right))
     cosine = (features[:n] * right[:n]).sum(1) / np.maximum(norm[:n], 1e-12)  # right ones have length 1
-    return SwitchEffect(features, index * step_s, index * (step_s - 1), norm, cosine)
+    return SwitchEffect(features, index * (step_s - 1), norm, cosine)

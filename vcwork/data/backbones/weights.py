@@ -33,12 +33,12 @@ _HUB = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 @dataclass(frozen=True)
 class AssetFile:
-    """One file: its name, where it may lie, its sha256 where known, and how its bytes must begin (any of `starts`)."""
+    """One file: where it may lie, its sha256 where known, and how it must begin (any of `starts`, a letter a byte)."""
 
     name: str
-    locations: tuple[str, ...]
+    locations: Sequence[str]
     sha256: str | None = None
-    starts: tuple[bytes, ...] = ()
+    starts: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,12 @@ class Asset:
     """What one name fetches, and what is known of it."""
 
     what: str
-    files: tuple[AssetFile, ...]
+    files: Sequence[AssetFile]
     note: str
 
 
-def _file(name: str, locations: list[str], sha256: str | None = None, starts: Sequence[str] = ()) -> AssetFile:
-    return AssetFile(name, tuple(locations), sha256, tuple(start.encode("latin-1") for start in starts))
-
-
 ASSETS = {
-    name: Asset(told["what"], tuple(_file(**file) for file in told["files"]), told["note"])
+    name: Asset(told["what"], [AssetFile(**file) for file in told["files"]], told["note"])
     for name, told in read_yaml(Path(str(files(__package__) / "weights.yaml"))).items()
 }
 
@@ -75,9 +71,7 @@ def describe_assets() -> str:
     return "\n".join(lines)
 
 
-def fetch(
-    name: str, folder: str | Path, locations: Sequence[str | Path] | str | Path | None = None, progress: bool = True
-) -> list[Path]:
+def fetch(name: str, folder: str | Path, locations: Sequence[str] = (), progress: bool = True) -> list[Path]:
     """The files of asset `name`, in `folder`; those already there are checked, not fetched again.
 
     `locations` are tried before the asset's own: a URL of the file; a URL ending in "/", or for an asset of several
@@ -86,10 +80,9 @@ def fetch(
     """
     if name not in ASSETS:
         raise VcworkError(f"asset {name!r}: expected one of {', '.join(ASSETS)}")
-    extra = [locations] if isinstance(locations, (str, Path)) else list(locations or [])
     wanted, folder, done = ASSETS[name].files, resolve(folder), []
     for file in wanted:
-        ways = [_place(file, str(location), len(wanted) > 1) for location in extra] + list(file.locations)
+        ways = [*(_place(file, location, len(wanted) > 1) for location in locations), *file.locations]
         with _disk(folder / file.name):
             done.append(_fetch_file(file, folder / file.name, ways, progress))
     return done
@@ -181,7 +174,7 @@ def _verified(part: Path, file: AssetFile, expected: str | None) -> str:
     found = sha256_file(part)
     if expected and found != expected:
         raise _Failed(f"expected sha256 {expected}, got {found}")
-    if file.starts and not start.startswith(file.starts):
+    if file.starts and not start.decode("latin-1").startswith(tuple(file.starts)):
         raise _Failed(f"not the file, but something that begins with {start!r}")
     return found
 
@@ -238,14 +231,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m vcwork fetch`."""
     parser.add_argument("name", nargs="?", choices=list(ASSETS), help="what to fetch (default: show what there is)")
     parser.add_argument("--to", metavar="FOLDER", help=f"where to put it (default: {FOLDER}/NAME)")
-    parser.add_argument(
-        "--from",
-        dest="locations",
-        action="append",
-        default=[],
-        metavar="LOCATION",
-        help="a URL, folder or file to try first; may be given more than once",
-    )
+    first = "a URL, folder or file to try first; may be given more than once"
+    parser.add_argument("--from", dest="locations", action="append", default=[], metavar="LOCATION", help=first)
 
 
 def main(options: argparse.Namespace) -> int:

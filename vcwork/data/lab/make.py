@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
 from vcwork.data.captions import Caption, write_vtt
-from vcwork.data.corpus import FORMAT, Corpus, open_corpus
+from vcwork.data.corpus import CORPUS, Corpus, open_corpus
 from vcwork.data.lab.render import film
 from vcwork.data.lab.story import Story, write_story
 from vcwork.data.lab.world import SPLITS, LabRecipe, make_recipes
@@ -146,7 +146,7 @@ def _describe(stories: list[Story], config: LabConfig) -> dict:
     steps = dict(sorted((step.id, step) for recipe in recipes.values() for step in recipe.steps))
     paths = {"video": "videos/{}.mp4", "captions": "captions/{}.vtt", "truth": "truth/{}.json"}
     return {
-        "format": FORMAT,
+        "format": CORPUS.format,
         "name": "lab",
         "complete": True,
         "config": config.model_dump(),
