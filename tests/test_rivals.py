@@ -20,9 +20,9 @@ def stage():
 @pytest.mark.parametrize("model", ["ridge itself", "perfect"])
 def test_what_a_model_is_ahead_of_ridge(stage, model):
     _, clips, card, ridge = stage
-    scores = ridge.score(clips) if model == "ridge itself" else (clips.steps[:, None] == clips.steps).astype(float)
-    results = retrieval.evaluate(scores, clips.steps, clips.steps, clips.videos, clips.videos, setting=card)
-    theirs = {r.name: r for r in beside_ridge(ridge, clips, scores, results, card)}
+    scores = ridge.score(clips) if model == "ridge itself" else clips.same.astype(float)
+    results = retrieval.evaluate(scores, *clips.labels, setting=card)
+    theirs = {r.name: r for r in beside_ridge(ridge, clips, scores, results, {}, card)}
     assert {"ridge_t2v_R@1", "ridge_v2t_MdR"} <= theirs.keys() and "ridge_t2v_instance_R@1" not in theirs
     named = {r.name: r for r in results}
     for name in ("t2v_R@1", "t2v_R@10"):
@@ -36,8 +36,8 @@ def test_what_a_model_is_ahead_of_ridge(stage, model):
 def test_a_video_read_as_a_whole_stands_beside_what_knows_the_order(stage):
     ws, clips, card, ridge = stage
     encoder = new_encoder(ws.corpus, ws.store, tiny_recipe())
-    [alone] = whole_video_results(encoder, ws.store, clips, card)
-    ours, *theirs = whole_video_results(encoder, ws.store, clips, card, ridge)
+    [alone] = whole_video_results(encoder, ws.store, clips, {}, card)
+    ours, *theirs = whole_video_results(encoder, ws.store, clips, {}, card, ridge)
     assert alone.value == ours.value and not alone.extra.keys() & {"minus_ridge"}
     assert [r.name.removesuffix("_whole_video_R@1") for r in theirs] == ["ridge", "ridge_order", "order_alone"]
     assert {"minus_ridge", "minus_ridge_order", "minus_order_alone"} <= ours.extra.keys()

@@ -194,21 +194,23 @@ def read_run(folder: str | Path) -> dict[str, list[Result]]:
 def tiny_lab(seed: int = 0) -> dict[str, list[Result]]:
     """Retrieval, localization and segmentation on the tiny lab world (`workspace.prepare`), by the notebook that shows
     them; made and trained in seconds where it is not there yet."""
-    from vcwork.tasks import cases as evaluation
-    from vcwork.tasks import localization, retrieval, segmentation
+    from vcwork.tasks import cases, localization, opponents, retrieval, segmentation
     from vcwork.training.workspace import prepare  # torch: nothing else here needs it
 
     ws = prepare(seed=seed)
-    clips = evaluation.annotated_clips(ws.corpus, ws.store, "test")
-    val, test = (evaluation.seconds_of_split(ws.encoder, ws.corpus, ws.store, split) for split in ("val", "test"))
-    options = {"setting": evaluation.setting_of(ws.corpus, "test", ws.store, ws.encoder), "seed": seed}
-    who, scores = (clips.steps, clips.steps, clips.videos, clips.videos), evaluation.clip_scores(ws.encoder, clips)
+    clips = cases.annotated_clips(ws.corpus, ws.store, "test")
+    val, test = (cases.seconds_of_split(ws.encoder, ws.corpus, ws.store, split) for split in ("val", "test"))
+    options = {"setting": cases.setting_of(ws.corpus, "test", ws.store, ws.encoder), "seed": seed}
+    scores, found = cases.clip_scores(ws.encoder, clips), cases.localization_cases(test, ws.corpus)
     gamma = segmentation.choose_gamma(val.scores, val.truths)
-    cases = evaluation.localization_cases(test, ws.corpus)
+    clip_wise = opponents.of_retrieval(ws.corpus, clips, ws.encoder)
+    in_order = opponents.of_localization(ws.corpus, ws.store, test)
+    by_second = opponents.of_segmentation(ws.corpus, ws.store, test, val)
+    truth = test.truths, test.ids
     return {
-        "30_text_video_retrieval": retrieval.evaluate(scores, *who, **options),
-        "32_action_localization": localization.evaluate(cases, **options),
-        "33_action_segmentation": segmentation.evaluate(test.scores, test.truths, test.ids, gamma, **options),
+        "30_text_video_retrieval": retrieval.evaluate(scores, *clips.labels, **clip_wise, **options),
+        "32_action_localization": localization.evaluate(found, **in_order, **options),
+        "33_action_segmentation": segmentation.evaluate(test.scores, *truth, gamma, **by_second, **options),
     }
 
 

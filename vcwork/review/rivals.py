@@ -4,8 +4,9 @@ Ridge is fitted on the annotated clips of the train split. Read as a whole, a vi
 first, and a sentence often gives its place away; so there the opponents know the place, too, or the words alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
@@ -48,18 +49,18 @@ class ClipRidge:
 
 
 def beside_ridge(
-    ridge: ClipRidge, clips: Clips, scores: np.ndarray, results: Sequence[Result], setting: Card,
-    ties: str = "expected", seed: int = 0,
+    ridge: ClipRidge, clips: Clips, scores: np.ndarray, results: Sequence[Result], others: Mapping[str, Any],
+    setting: Card, ties: str = "expected", seed: int = 0,
 ) -> list[Result]:  # fmt: skip
     """Ridge's own results, `ridge_...`, on the clips whose scores (N, N) gave `results`, measured in `setting`.
 
-    What the model is ahead, paired by query with whole videos drawn again, goes into the model's results: `extra`,
-    `minus_ridge`.
+    others: the predictors of `opponents.of_retrieval`, beside ridge as beside the model. What the model is ahead,
+    paired by query with whole videos drawn again, goes into the model's results: `extra`, `minus_ridge`.
     """
     theirs, named = ridge.score(clips), {r.name: r for r in results}
     card = setting.but("ridge baseline", model="ridge fitted on train")
-    found = _evaluated(theirs, clips, card, ties, seed)
-    hits = {f"t2v_R@{k}": [metrics.place(s, _same(clips)).hit(k, ties) for s in (scores, theirs)] for k in (1, 10)}
+    found = _evaluated(theirs, clips, others, card, ties, seed)
+    hits = {f"t2v_R@{k}": [metrics.place(s, clips.same).hit(k, ties) for s in (scores, theirs)] for k in (1, 10)}
     hits["t2v_within_video_R@1"] = [within_video_hits(s, clips, ties) for s in (scores, theirs)]
     for name in hits.keys() & named.keys():
         named[name].extra["minus_ridge"] = _gain(*hits[name], clips, seed, [setting, card])
@@ -68,8 +69,8 @@ def beside_ridge(
 
 
 def whole_video_results(
-    encoder: Encoder, store: FeatureStore, clips: Clips, setting: Card, ridge: ClipRidge | None = None,
-    ties: str = "expected", seed: int = 0,
+    encoder: Encoder, store: FeatureStore, clips: Clips, others: Mapping[str, Any], setting: Card,
+    ridge: ClipRidge | None = None, ties: str = "expected", seed: int = 0,
 ) -> list[Result]:  # fmt: skip
     """`whole_video_R@1`: the clip found among its own video's, the model reading each video as a whole.
 
@@ -82,7 +83,7 @@ def whole_video_results(
     for name, scores in readings.items():
         reader = {"model": name.replace("_", " ")} if name else {}
         card = setting.but("the whole video in view", truncation=None, **reader)
-        within = [r for r in _evaluated(scores, clips, card, ties, seed) if r.name == "t2v_within_video_R@1"]
+        within = [r for r in _evaluated(scores, clips, others, card, ties, seed) if r.name == "t2v_within_video_R@1"]
         rows += [replace(r, name=f"{name}_whole_video_R@1".lstrip("_")) for r in within]
     hits = {name: within_video_hits(scores, clips, ties) for name, scores in readings.items()}
     for name in readings if rows else ():
@@ -109,21 +110,16 @@ def gains_table(results: Sequence[Result]) -> str:
 def within_video_hits(scores: np.ndarray, clips: Clips, ties: str = "expected") -> np.ndarray:
     """Is the clip ranked first among those of the query's own video a right one? (N,) for scores (N, N)."""
     own = clips.videos[:, None] == clips.videos
-    return metrics.place(np.where(own, scores, -np.inf), _same(clips) & own).hit(1, ties)
+    return metrics.place(np.where(own, scores, -np.inf), clips.same & own).hit(1, ties)
 
 
-def _evaluated(scores: np.ndarray, clips: Clips, card: Card, ties: str, seed: int) -> list[Result]:
-    labels = clips.steps, clips.steps, clips.videos, clips.videos
-    return retrieval.evaluate(scores, *labels, ties=ties, setting=card, seed=seed)
+def _evaluated(scores: np.ndarray, clips: Clips, others: Mapping, card: Card, ties: str, seed: int) -> list[Result]:
+    return retrieval.evaluate(scores, *clips.labels, ties=ties, **others, setting=card, seed=seed)
 
 
 def _gain(a: np.ndarray, b: np.ndarray, clips: Clips, seed: int, cards: Sequence[Card] = ()) -> dict[str, float]:
     gain = paired_bootstrap(a, b, clips.videos, seed=seed, cards=cards)
     return asdict(gain) | {"randomisation_p": paired_randomisation(a, b, clips.videos, seed=seed)}
-
-
-def _same(clips: Clips) -> np.ndarray:
-    return clips.steps[:, None] == clips.steps
 
 
 def _means(clips: Clips) -> np.ndarray:

@@ -44,6 +44,16 @@ class Clips:
     def __len__(self) -> int:
         return len(self.sentences)
 
+    @property
+    def labels(self) -> tuple[np.ndarray, ...]:
+        """What `retrieval.evaluate` asks of queries and clips after their scores: steps, videos, recipes."""
+        return self.steps, self.steps, self.videos, self.videos, self.recipes
+
+    @property
+    def same(self) -> np.ndarray:
+        """Is clip n a right answer to sentence q? (N, N) bool: it shows the same step."""
+        return self.steps[:, None] == self.steps
+
 
 def overview(corpus: Corpus, store: FeatureStore, encoder: Encoder | None, split: str) -> str:
     """What a notebook stands on, as a small text table."""

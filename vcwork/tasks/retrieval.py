@@ -173,6 +173,18 @@ def evaluate(
     return results
 
 
+def blind_hits(labels: Sequence[np.ndarray], beside: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Each sentence's right clip first, (N,) 0 to 1, for every predictor that `evaluate` puts beside t2v_R@1.
+
+    labels: a corpus's clips' (`cases.Clips.labels`); beside: as of `evaluate`. For those who keep hits and no scores.
+    """
+    steps, _, videos, _, recipes = labels
+    relevant = steps[:, None] == steps  # (N, N)
+    blind = np.zeros(relevant.shape)
+    known = {"constant score": blind} | _known(blind, beside, (videos, videos), (recipes, recipes))
+    return {name: metrics.place(each, relevant).hit(1) for name, each in known.items()}
+
+
 def _known(scores: np.ndarray, beside: Mapping[str, np.ndarray], videos: tuple, recipes: tuple) -> dict:
     """Scores (Q, N) of predictors that know a label of the query, and of those given."""
     trivial.registered("retrieval", beside)

@@ -3,16 +3,6 @@
 from vcwork.base.doors import door
 
 _WHERE = {
-    "curve_table": "few_shot",
-    "curves": "few_shot",
-    "distinct_shots": "few_shot",
-    "draw": "few_shot",
-    "draws_table": "few_shot",
-    "few_shot_points": "few_shot",
-    "own_tasks": "few_shot",
-    "shared_with_train": "few_shot",
-    "silence_table": "few_shot",
-    "small_recipe": "few_shot",
     "INGREDIENTS": "ingredients",
     "SOURCES": "ingredients",
     "configure": "ingredients",

@@ -329,7 +329,8 @@ def _mean(same: list[Point], start: Point, metric: str) -> Result:
     if n:
         extra["gain"], extra["gain_low"], extra["gain_high"] = gain(same, start, metric)
         card = card.but(f"mean of {len(same)} seeds, the widest of their intervals")
-    known = {name: float(np.mean([r.trivial[name] for r in results])) for name in results[0].trivial}
+    shared = set.intersection(*(set(r.trivial) for r in results))  # a point kept by an older version may have fewer
+    known = {name: float(np.mean([r.trivial[name] for r in results])) for name in results[0].trivial if name in shared}
     return replace(
         results[0], name=f"{same[0].task}_{metric}_{n or 'zero'}_shot", value=float(np.mean(values)),
         low=min(r.low for r in results), high=max(r.high for r in results), protocol=card, trivial=known, extra=extra,

@@ -64,9 +64,9 @@ def measure_retrieval(who: Subject) -> Measured:
     """Sentences and clips of the test split, as notebook 30 measures them."""
     clips = annotated_clips(who.corpus, who.store, "test")
     scores = clip_scores(who.encoder, clips)  # (N, N)
-    labels, beside = (clips.steps, clips.steps, clips.videos, clips.videos), opponents.of_retrieval(who.corpus, clips)
-    results = retrieval.evaluate(scores, *labels, **beside, setting=who.card)
-    hits = place(scores, clips.steps[:, None] == clips.steps).hit(1)
+    beside = opponents.of_retrieval(who.corpus, clips, who.encoder)
+    results = retrieval.evaluate(scores, *clips.labels, **beside, setting=who.card)
+    hits = place(scores, clips.same).hit(1)
     own = {str(v): clips.videos == v for v in dict.fromkeys(clips.videos)}
     return results, {"t2v_R@1": {v: [float(hits[mine].sum()), int(mine.sum()), ""] for v, mine in own.items()}}
 

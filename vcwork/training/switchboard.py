@@ -10,9 +10,10 @@ Known gap: times are of this machine beside whatever else it did; compare them w
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -26,10 +27,10 @@ from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place
 from vcwork.measure.result import Result, text_table
-from vcwork.tasks import localization
-from vcwork.tasks.cases import annotated_clips, clip_scores, localization_cases, seconds_of_split
+from vcwork.tasks import localization, retrieval
+from vcwork.tasks.cases import Clips, annotated_clips, clip_scores, localization_cases, seconds_of_split
 from vcwork.tasks.common import mean_result
-from vcwork.training import window_choice as alignment
+from vcwork.training import window_choice
 from vcwork.training.ingredients import INGREDIENTS, configure, ingredient
 from vcwork.training.recipe import Recipe
 from vcwork.training.run import train
@@ -138,7 +139,7 @@ def _run(corpus, store, setting, seed, recipe: Recipe, split) -> Run:
             steps += 1
 
         def check(encoder: Encoder) -> dict[str, float]:
-            return val(encoder) | alignment.numbers(encoder, corpus, store, "val", **windows)
+            return val(encoder) | window_choice.numbers(encoder, corpus, store, "val", **windows)
 
         encoder = train(corpus, store, Path(folder) / "run", recipe, watch=watch, check=check)
         seconds = time.perf_counter() - begun
@@ -154,7 +155,7 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, list[float]], dict[str, float], list[str]]:
     """Scores {metric: value}, hits of each retrieval query {metric: [0 or 1]}, chance, and the queries' videos."""
     clips = annotated_clips(corpus, store, split)
-    same, scores = clips.steps[:, None] == clips.steps, clip_scores(encoder, clips)
+    same, scores = clips.same, clip_scores(encoder, clips)
     values, hits, chance = {}, {}, {}
     for name, matrix in (("t2v_R@1", scores), ("v2t_R@1", scores.T)):
         places = place(matrix, same)
@@ -162,8 +163,8 @@ def measure(
         values[name], chance[name] = float(np.mean(hits[name])), float(np.mean(same.sum(1) / len(same)))
     cases = localization_cases(seconds_of_split(encoder, corpus, store, split, as_reference=False), corpus)
     found = [r for r in localization.evaluate(cases, n_boot=10) if r.name == "recall_unordered"]
-    spoken = alignment.spoken_of(corpus, store, split, **windows)
-    found += alignment.evaluate(alignment.scores_of(encoder, store, spoken), spoken, n_boot=10)
+    spoken = window_choice.spoken_of(corpus, store, split, **windows)
+    found += window_choice.evaluate(window_choice.scores_of(encoder, store, spoken), spoken, n_boot=10)
     values |= {r.name: r.value for r in found}
     return values, hits, chance | {r.name: r.chance for r in found}, clips.videos.tolist()
 
@@ -229,8 +230,12 @@ def _difference(ours: list[Run], base: list[Run], metric: str) -> tuple[float, f
     return mean, gain.low, gain.high, "videos"
 
 
-def results(runs: Sequence[Run], setting: Card, seed: int = 0) -> list[Result]:
-    """Text-to-video R@1 of every setting, mean over its seeds, with interval over videos and its gain in `extra`."""
+def results(runs: Sequence[Run], clips: Clips, others: Mapping[str, Any], setting: Card, seed: int = 0) -> list[Result]:
+    """Text-to-video R@1 of every setting, mean over its seeds, with interval over videos and its gain in `extra`.
+
+    clips, others: what was measured, and its predictors that look at no picture (`opponents.of_retrieval`).
+    """
+    beside = retrieval.blind_hits(clips.labels, others["beside"])
     gains = {name_of(e.setting): e for e in effects(runs, "t2v_R@1")}
     out = []
     for name in dict.fromkeys(run.name for run in runs):
@@ -243,8 +248,7 @@ def results(runs: Sequence[Run], setting: Card, seed: int = 0) -> list[Result]:
         )  # fmt: skip
         extra = {"minus_baseline": asdict(gains[name])} if name in gains else {}
         out.append(mean_result(
-            f"t2v_R@1 {name}", hits, same[0].videos, chance, card, trivial={"constant score": chance}, extra=extra,
-            n_boot=1000, seed=seed,
+            f"t2v_R@1 {name}", hits, same[0].videos, chance, card, beside=beside, extra=extra, n_boot=1000, seed=seed
         ))  # fmt: skip
     return out
 
