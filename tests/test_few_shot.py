@@ -135,8 +135,8 @@ def test_only_the_labelled_truth_is_left(world):
 
 def test_a_fine_tuning_is_given_no_truth_but_the_labels(world, tmp_path, monkeypatch):
     given = []
-    real = module.finetune
-    monkeypatch.setattr(module, "finetune", lambda corpus, *more: given.append(corpus) or real(corpus, *more))
+    real = module.tuning_of
+    monkeypatch.setattr(module, "tuning_of", lambda corpus, *more: given.append(corpus) or real(corpus, *more))
     corpus, store, encoder = world
     for keep in ("last", "best"):
         points = few_shot_points(

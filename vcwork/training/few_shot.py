@@ -9,14 +9,12 @@ Known gaps: one process (no torchrun); a recipe's epoch is chosen among trained 
 """
 
 import copy
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import NoData, VcworkError
@@ -30,9 +28,8 @@ from vcwork.measure.intervals import bootstrap_ratio
 from vcwork.measure.result import Result, as_result, plain, show, text_table
 from vcwork.tasks.cases import setting_of
 from vcwork.training.few_shot_tasks import MEASURE, Counts, Subject, annotated
-from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, n_updates
-from vcwork.training.finetune_corpus import finetune
-from vcwork.training.segmentation_head import load_classifier
+from vcwork.training.finetune import FinetuneRecipe, n_updates
+from vcwork.training.finetune_corpus import tuning_of
 
 FORMAT = "vcwork-few-shot-1"
 TASKS = ("retrieval", "localization", "segmentation")
@@ -56,6 +53,9 @@ class Draw:
     short: dict[str, int]
 
 
+NOBODY = Draw(0, 0, (), {})  # zero-shot
+
+
 def candidates(corpus: Corpus, store: FeatureStore) -> dict[str, list[str]]:
     """By recipe, the train videos with features and annotations; VcworkError where there is none."""
     found: dict[str, list[str]] = {}
@@ -66,30 +66,26 @@ def candidates(corpus: Corpus, store: FeatureStore) -> dict[str, list[str]]:
 
 def draw(corpus: Corpus, store: FeatureStore, n: int, seed: int) -> Draw:
     """n train videos of each recipe. Of one seed, the videos of a smaller n are among those of a larger one."""
-    n, pool, taken = _count(n), candidates(corpus, store), []
+    pool, taken = candidates(corpus, store), []
     for recipe, ids in pool.items():
         taken += np.random.default_rng([seed, 24, *recipe.encode()]).permutation(ids)[:n].tolist()
     short = {recipe: len(ids) for recipe, ids in pool.items() if len(ids) < n}
     return Draw(n, seed, tuple(sorted(taken)), short)
 
 
-def distinct_shots(corpus: Corpus, store: FeatureStore, shots: Iterable[int]) -> tuple[list[int], dict[int, int]]:
+def distinct_shots(corpus: Corpus, store: FeatureStore, shots: Sequence[int]) -> tuple[list[int], dict[int, int]]:
     """The shots that differ, in order, and of the others which they equal: {30: 5} where nobody has more than five."""
+    if wrong := [n for n in shots if type(n) is not int or n < 0]:
+        raise VcworkError(f"shots: expected numbers of videos from 0, got {wrong[0]!r}")
+    if not any(shots):
+        raise VcworkError("shots: expected at least one number of videos above 0")
     most = max(map(len, candidates(corpus, store).values()))
     kept: dict[int, int] = {}  # videos of the largest recipe: the smallest n that takes them
     same = {}
-    for n in sorted({_count(n) for n in shots} - {0}):
+    for n in sorted({*shots} - {0}):
         if kept.setdefault(min(n, most), n) != n:
             same[n] = kept[min(n, most)]
-    if not kept:
-        raise VcworkError("shots: expected at least one number of videos above 0")
     return list(kept.values()), same
-
-
-def _count(n: int) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
-        raise VcworkError(f"shots: expected numbers of videos from 0, got {n!r}")
-    return int(n)
 
 
 def draws_table(corpus: Corpus, draws: Sequence[Draw]) -> str:
@@ -192,7 +188,7 @@ def few_shot_points(
     if updates < 1 or not len(seeds):
         raise VcworkError(f"few-shot: expected updates from 1 and at least one seed, got {updates} and {list(seeds)}")
     kept, _ = distinct_shots(corpus, store, shots)
-    draws = [None, *(draw(corpus, store, n, seed) for n in kept for seed in seeds)]
+    draws = [NOBODY, *(draw(corpus, store, n, seed) for n in kept for seed in seeds)]
     todo = [(_fitted(recipe, drawn, corpus, updates), drawn) for recipe in recipes for drawn in draws]
     annotations = _annotations(corpus)
     return [
@@ -201,9 +197,9 @@ def few_shot_points(
     ]
 
 
-def _fitted(recipe: FinetuneRecipe, drawn: Draw | None, corpus: Corpus, updates: int) -> FinetuneRecipe:
+def _fitted(recipe: FinetuneRecipe, drawn: Draw, corpus: Corpus, updates: int) -> FinetuneRecipe:
     """The recipe with the draw's seed and the epochs that give at least so many updates."""
-    if drawn is None:
+    if not drawn.n:
         return recipe
     once = recipe.but(seed=drawn.seed, epochs=1)
     items = sum(len(corpus[i].segments) for i in drawn.videos) if recipe.task == "retrieval" else len(drawn.videos)
@@ -215,16 +211,16 @@ def _annotations(corpus: Corpus) -> str:
     return sha256_json([corpus.name, videos, corpus.steps, {r.id: r.steps for r in corpus.recipes.values()}])
 
 
-def _point(corpus, store, encoder, recipe, drawn: Draw | None, out: Path, annotations: str) -> Point:
+def _point(corpus, store, encoder, recipe, drawn: Draw, out: Path, annotations: str) -> Point:
     """The point from its file, or measured and stored."""
     made_of = {
         "format": FORMAT, "model": encoder.digest, "features": store.digest(), "annotations": annotations,
-        "recipe": recipe.model_dump(), "labelled": list(drawn.videos) if drawn else [],
+        "recipe": recipe.model_dump(), "labelled": list(drawn.videos),
     }  # fmt: skip
-    which = f"n{drawn.n}-seed{drawn.seed}" if drawn else "zero-shot"
+    which = f"n{drawn.n}-seed{drawn.seed}" if drawn.n else "zero-shot"
     path = out / f"{recipe.task}-{which}-{sha256_json(made_of)[:10]}.json"
     if not path.exists():
-        point = _measure(corpus, store, encoder, recipe, drawn, out)
+        point = _measure(corpus, store, encoder, recipe, drawn)
         rows = {"results": [r.as_dict() for r in point.results], "labelled": list(point.labelled)}
         write_json(path, plain({"made_of": made_of, "point": {**asdict(point), **rows}}, path.name))
     stored = read_json(path)
@@ -236,41 +232,25 @@ def _point(corpus, store, encoder, recipe, drawn: Draw | None, out: Path, annota
     return Point(**{**point, "labelled": tuple(point["labelled"]), "results": tuple(map(as_result, point["results"]))})
 
 
-def _measure(corpus, store, encoder, recipe, drawn: Draw | None, out: Path) -> Point:
+def _measure(corpus, store, encoder: Encoder, recipe, drawn: Draw) -> Point:
     """Fine-tune a copy where there are labels, and measure it on the test split."""
-    tuned, head, training = encoder, None, {}
-    known = only_labelled(corpus, drawn.videos if drawn else (), val=recipe.train.keep == "best")
-    if drawn:
-        tuned, head, training = _tune(known, store, encoder, recipe, out)
-    else:
-        tuned.model.to(Engine().device)
-    card = _card(corpus, store, tuned, encoder, drawn)
-    results, counts = MEASURE[recipe.task](Subject(corpus, known, store, tuned, recipe, card, head))
-    labelled, short = (drawn.videos, drawn.short) if drawn else ((), {})
-    n, seed = (drawn.n, drawn.seed) if drawn else (0, 0)
-    return Point(recipe.task, n, seed, labelled, tuple(results), counts, short, training)
-
-
-def _tune(known: Corpus, store, encoder: Encoder, recipe: FinetuneRecipe, out: Path):
-    """Fine-tuned encoder, its head and label names where the task has them, and what the training did."""
-    records: list[FinetuneRecord] = []
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.train.seed)  # a head's first weights; `finetune.fit` seeds all that follows
-    with tempfile.TemporaryDirectory(dir=out, prefix=".run-") as temporary:
-        folder = Path(temporary) / "run"
-        tuned = finetune(known, store, copy.deepcopy(encoder), recipe, folder, records.append)
-        head = load_classifier(folder)[:2] if recipe.task == "segmentation" else None
+    tuned, head, training = copy.deepcopy(encoder), None, {}
+    known = only_labelled(corpus, drawn.videos, val=recipe.train.keep == "best")
+    if drawn.n:
+        run = tuning_of(known, store, tuned, recipe)
+        records, head = list(run.training), run.head
+        values = [r.validation for r in records if r.validation is not None]
+        training = {"updates": len(records), "epochs": recipe.train.epochs, "loss": records[-1].loss}
+        training["validation"] = values
     tuned.model.to(Engine().device)
-    if head:
-        head[0].to(Engine().device)
-    values = [r.validation for r in records if r.validation is not None]
-    training = {"updates": len(records), "epochs": recipe.train.epochs, "loss": records[-1].loss, "validation": values}
-    return tuned, head, training
+    card = _card(corpus, store, encoder, drawn)
+    results, counts = MEASURE[recipe.task](Subject(corpus, known, store, tuned, recipe, card, head))
+    return Point(recipe.task, drawn.n, drawn.seed, drawn.videos, tuple(results), counts, drawn.short, training)
 
 
-def _card(corpus: Corpus, store, tuned: Encoder, encoder: Encoder, drawn: Draw | None) -> Card:
-    card = setting_of(corpus, "test", store, tuned)
-    if drawn is None:
+def _card(corpus: Corpus, store, encoder: Encoder, drawn: Draw) -> Card:
+    card = setting_of(corpus, "test", store, encoder)
+    if not drawn.n:
         return replace(card, rule="zero-shot: no labels", truncation=None)
     taught = {corpus[i].recipe for i in drawn.videos} & {v.recipe for v in corpus.split("test")}
     whose = "of the recipes measured, other videos" if taught else "of other recipes than those measured"

@@ -7,7 +7,7 @@ Known gap: segmentation names only steps that occur in the train split; a step s
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,14 @@ from vcwork.training.segmentation_head import (
 )
 from vcwork.training.step_scorer import StepVideo, finetune_localization, step_scores
 
-Run = tuple[Iterator[FinetuneRecord], Callable[[Path], Encoder]]  # the training, and how to save what came of it
+
+@dataclass(frozen=True)
+class Tuning:
+    """A fine-tuning that can begin: its updates, how to save what comes of it, and a head with its label names."""
+
+    training: Iterator[FinetuneRecord]
+    save: Callable[[Path], Encoder]
+    head: tuple[TokenClassifier, list[str]] | None = None
 
 
 def finetune(
@@ -51,21 +58,26 @@ def finetune(
     if (folder / "checkpoint.json").exists():
         raise VcworkError(f"{folder}: holds a checkpoint; choose another folder")
     engine.wait()
-    training, save = _RUNS[recipe.task](corpus, store, encoder, recipe)
+    run = tuning_of(corpus, store, encoder, recipe)
     log = folder / "log.jsonl"
     if engine.main:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text("")
-    for record in training:
+    for record in run.training:
         if engine.main:
             with log.open("a") as file:
                 file.write(json.dumps(asdict(record)) + "\n")
         if watch:
             watch(record)
     if engine.main:
-        save(folder)
+        run.save(folder)
     engine.wait()
     return load_encoder(folder, store.contract)
+
+
+def tuning_of(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:
+    """What `finetune` runs and saves, nothing done yet; the encoder is trained in place."""
+    return _TUNINGS[recipe.task](corpus, store, encoder, recipe)
 
 
 def clip_set(corpus: Corpus, store: FeatureStore, split: str) -> ClipSet:
@@ -105,7 +117,7 @@ def step_videos(corpus: Corpus, store: FeatureStore, split: str) -> list[StepVid
     return out
 
 
-def _pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Run:
+def _pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:
     held = _of_val(lambda: annotated_clips(corpus, store, "val"))
 
     def validate() -> float:
@@ -114,10 +126,10 @@ def _pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: Finetu
         return recall_at_k(scores if recipe.task == "retrieval" else scores.T, 1, same)
 
     training = finetune_pairs(encoder, clip_set(corpus, store, "train"), recipe, validate if held else None)
-    return training, lambda folder: save_finetuned(folder, encoder, recipe)
+    return Tuning(training, lambda folder: save_finetuned(folder, encoder, recipe))
 
 
-def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Run:
+def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:
     if recipe.time_input:
         raise VcworkError("time_input: a checkpoint's tower has no place for more features; leave it out")
     steps = trained_steps(corpus, store)
@@ -132,10 +144,11 @@ def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe:
     train = labelled_videos(corpus, store, "train", steps)
     training = finetune_segmentation(classifier, train, recipe, validate if held else None)
     names = ["", *steps]
-    return training, lambda folder: save_classifier(folder, encoder, classifier, names, recipe)
+    save = lambda folder: save_classifier(folder, encoder, classifier, names, recipe)  # noqa: E731
+    return Tuning(training, save, (classifier, names))
 
 
-def _localization(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Run:
+def _localization(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:
     held = _of_val(lambda: [v for v in step_videos(corpus, store, "val") if len(v.features) >= len(v.steps)])
 
     def validate() -> float:
@@ -146,7 +159,7 @@ def _localization(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe:
 
     train = step_videos(corpus, store, "train")
     training = finetune_localization(encoder, train, recipe, validate if held else None)
-    return training, lambda folder: save_finetuned(folder, encoder, recipe)
+    return Tuning(training, lambda folder: save_finetuned(folder, encoder, recipe))
 
 
 def _of_val(read: Callable):
@@ -157,7 +170,7 @@ def _of_val(read: Callable):
         return None
 
 
-_RUNS: dict[str, Callable[..., Run]] = {
+_TUNINGS: dict[str, Callable[..., Tuning]] = {
     "retrieval": _pairs,
     "videoqa": _pairs,
     "segmentation": _segmentation,
