@@ -11,12 +11,13 @@ exclude 0 by luck: one of twenty.
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import open_corpus
 from vcwork.data.store import open_store
-from vcwork.training.switchboard import METRICS, effects, effects_table, one_at_a_time, run_all, stored_runs, tidy
+from vcwork.training.switchboard import METRICS, Run, effects, effects_table, one_at_a_time, read_run, run_all
 
 TABLE_7 = (  # paper: YouCook2 zero-shot R@1, one seed: 22.7 with everything
     ({"batches": "random"}, 18.5),
@@ -33,6 +34,29 @@ OBJECTIVES = (
     {"positives": "best fit, siblings left out"},
     {"positives": "MIL-NCE over windows"},
 )
+
+
+def stored_runs(folder: str | Path) -> list[Run]:
+    """Every training that `run_all` kept in `folder`, whatever it was asked for then; the baselines first.
+
+    VcworkError where there is none, or where they are not of one corpus and one set of features.
+    """
+    found = [read_run(path) for path in sorted(Path(folder).glob("*.json"))]
+    worlds = {tuple(kept["made_of"][key] for key in ("corpus", "features", "split")) for kept in found}
+    if len(worlds) != 1:
+        raise VcworkError(f"{folder}: expected results of the switchboard (*.json) on one corpus, got {len(worlds)}")
+    return sorted((Run(**kept["run"]) for kept in found), key=lambda run: (bool(run.setting), run.name, run.seed))
+
+
+def tidy(runs: Sequence[Run]) -> list[dict]:
+    """A row a training and metric: setting, seed, metric, value, chance, seconds, updates, weights."""
+    cost = ("seconds", "updates", "weights")
+    return [
+        {"setting": r.name, "seed": r.seed, "metric": m, "value": v, "chance": r.chance[m]}
+        | {k: getattr(r, k) for k in cost}
+        for r in runs
+        for m, v in r.scores.items()
+    ]
 
 
 def main() -> int:

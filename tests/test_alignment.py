@@ -1,13 +1,11 @@
 """Which window a sentence chooses: a perfect, a random and a collapsed chooser, by hand and on a lab corpus."""
 
-import json
-
 import numpy as np
 import pytest
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.sampling import sliding_windows
-from vcwork.training.window_choice import Spoken, evaluate, numbers, spoken_of
+from vcwork.training.window_choice import Spoken, evaluate
 
 
 def videos(n: int = 30) -> list[Spoken]:
@@ -59,32 +57,3 @@ def test_one_sentence_a_video_cannot_collapse():
     spoken = [Spoken(v.video_id, ["a"], v.spoken_s[:1], v.segments[:1], v.windows) for v in videos()]
     with pytest.raises(VcworkError, match="two sentences each"):
         evaluate([np.zeros((1, len(v.windows))) for v in spoken], spoken)
-
-
-def test_on_a_lab_corpus_and_in_the_log(tmp_path):
-    import vcwork
-    from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
-    from vcwork.data.backbones.image import get_backbone
-    from vcwork.data.extract import extract
-    from vcwork.data.lab.make import LabConfig
-    from vcwork.training.recipe import Recipe
-    from vcwork.training.run import train
-
-    lab = LabConfig.named("tiny", 0).model_copy(update={"train_families": 2, "val_families": 1, "test_families": 1})
-    corpus = vcwork.make_corpus(tmp_path / "corpus", lab)
-    store = extract(corpus, get_backbone("motion"), tmp_path / "features")
-    spoken = spoken_of(corpus, store, "val", 8, 4)
-    for v in spoken:
-        assert len(v.texts) == len(v.segments) == len(v.spoken_s) and (v.windows[-1, 1] <= store.lengths[v.video_id])
-    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1, "max_video_tokens": 8}
-    config = TrainConfig(
-        epochs=2, lr=1e-3, warmup=0, loss="best fit",
-        pairs=OverlapConfig(rule="windows", max_video_s=8, stride_s=4, min_text_tokens=1, max_text_tokens=16),
-        clusters=ClusterConfig(videos_per_batch=4, clips_per_video=2, clips_for_vector=2),
-    )  # fmt: skip
-    check = lambda encoder: numbers(encoder, corpus, store, "val", window_s=8, stride_s=4)  # noqa: E731
-    encoder = train(corpus, store, tmp_path / "run", Recipe(model=sizes, train=config), check=check)
-    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    told = [row for row in log if "val_choice_pointing" in row]
-    assert len(told) == 2 and all(0 <= row["val_same_choice"] <= 1 for row in told)
-    assert check(encoder)["val_choice_IoU"] == pytest.approx(told[-1]["val_choice_IoU"])

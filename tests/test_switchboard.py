@@ -1,5 +1,6 @@
 """The switchboard: every declared switch trains, effects are differences of equal seeds, nothing is done twice."""
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from vcwork.data.extract import extract
 from vcwork.data.lab.make import LabConfig
 from vcwork.training import switchboard
 from vcwork.training.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
-from vcwork.training.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all, stored_runs, tidy
+from vcwork.training.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all
 
 SWITCHES = [(i.name, c.name) for i in INGREDIENTS for c in i.choices if not c.elsewhere]
 
@@ -69,7 +70,14 @@ def world(tmp_path_factory):
     return corpus, extract(corpus, get_backbone("motion"), folder / "features")
 
 
-def test_runs_are_kept_and_measured(world, tmp_path, monkeypatch):
+@pytest.fixture
+def ablation(root, monkeypatch):
+    """The benchmark that reads all that a folder of trainings holds."""
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    return importlib.import_module("ablation")
+
+
+def test_runs_are_kept_and_measured(world, ablation, tmp_path, monkeypatch):
     corpus, store = world
     settings = [{}, {"positives": "best fit"}, {"projection": "MLP", "temperature": "learned"}]
     first = run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
@@ -78,7 +86,7 @@ def test_runs_are_kept_and_measured(world, tmp_path, monkeypatch):
         assert run.scores.keys() == run.chance.keys() == set(switchboard.METRICS)
         assert run.scores["t2v_R@1"] == pytest.approx(np.mean(run.hits["t2v_R@1"]))
         assert len(run.videos) == len(run.hits["v2t_R@1"]) and run.updates > 0 and run.seconds > 0
-        assert "val_same_choice" in run.log[0], "epoch by epoch"
+        assert len(run.log) == 1 and 0 <= run.log[0]["val_same_choice"] <= 1, "epoch by epoch"
     assert first[2].weights > first[0].weights == first[1].weights
 
     def never(*_, **__):
@@ -88,19 +96,20 @@ def test_runs_are_kept_and_measured(world, tmp_path, monkeypatch):
     assert run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1) == first
     with pytest.raises(AssertionError, match="trained again"):
         run_all(corpus, store, [{}], [1], tmp_path, size="tiny", epochs=1)
-    assert stored_runs(tmp_path) == first, "whatever was asked for"
+    assert ablation.stored_runs(tmp_path) == first, "whatever was asked for"
     path = next(tmp_path.glob("*.json"))
     whole = path.read_text()
     path.write_text(whole.replace(corpus.name, "another corpus"))
     with pytest.raises(VcworkError, match="one corpus, got 2"):
-        stored_runs(tmp_path)
+        ablation.stored_runs(tmp_path)
     path.write_text(whole.replace(switchboard.FORMAT, "something else"))
     with pytest.raises(VcworkError, match="expected a result of this switchboard"):
         run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
+    assert {row["setting"] for row in ablation.tidy(first)} == {run.name for run in first}
     with pytest.raises(VcworkError, match="nothing to compare with"):
         run_all(corpus, store, settings[1:], [0], tmp_path)
-    with pytest.raises(VcworkError, match="found none"):
-        stored_runs(tmp_path / "nothing")
+    with pytest.raises(VcworkError, match="got 0"):
+        ablation.stored_runs(tmp_path / "nothing")
 
 
 def made(setting: dict, seed: int, value: float, hits: list[float] | None = None, seconds: float = 1.0) -> Run:
@@ -137,9 +146,7 @@ def test_one_seed_has_an_interval_over_videos_or_none():
         effects(runs, "loss")
 
 
-def test_settings_and_rows():
+def test_settings_are_every_choice_alone():
     settings = one_at_a_time(["pooling", "temperature"])
     assert settings == [{}, {"pooling": "[CLS]"}, {"temperature": "0.07"}, {"temperature": "learned"}]
     assert len(one_at_a_time()) == 1 + len(SWITCHES) - len({i for i, _ in SWITCHES})
-    rows = tidy([made({}, 3, 0.5)])
-    assert len(rows) == len(switchboard.METRICS) and rows[0]["seed"] == 3 and rows[0]["setting"] == "baseline"

@@ -87,30 +87,15 @@ def run_all(
     for setting, seed, recipe, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
         path = folder / f"{sha256_json(made_of)[:16]}.json"
         if path.exists():
-            runs.append(Run(**_read(path, made_of)["run"]))
+            runs.append(Run(**read_run(path, made_of)["run"]))
             continue
         runs.append(_run(corpus, store, setting, seed, recipe, split))
         write_json(path, {"format": FORMAT, "made_of": made_of, "run": asdict(runs[-1])})
     return runs
 
 
-def stored_runs(folder: str | Path) -> list[Run]:
-    """Every training that `run_all` kept in `folder`, whatever it was asked for then; the baselines first.
-
-    VcworkError where there is none, or where they are not of one corpus and one set of features.
-    """
-    found = [_read(path) for path in sorted(Path(folder).glob("*.json"))]
-    if not found:
-        raise VcworkError(f"{folder}: expected results of the switchboard (*.json), found none")
-    if (
-        len(worlds := {tuple(stored["made_of"][key] for key in ("corpus", "features", "split")) for stored in found})
-        > 1
-    ):
-        raise VcworkError(f"{folder}: expected trainings on one corpus, got {len(worlds)} of them")
-    return sorted((Run(**stored["run"]) for stored in found), key=lambda run: (bool(run.setting), run.name, run.seed))
-
-
-def _read(path: Path, made_of: dict | None = None) -> dict:
+def read_run(path: Path, made_of: dict | None = None) -> dict:
+    """What `run_all` kept in a file: `run`, and `made_of`, which must be the one given. VcworkError otherwise."""
     stored = read_json(path)
     right = isinstance(stored, dict) and stored.get("format") == FORMAT
     if not right or (made_of is not None and stored.get("made_of") != made_of):
@@ -251,17 +236,6 @@ def results(runs: Sequence[Run], clips: Clips, others: Mapping[str, Any], settin
             f"t2v_R@1 {name}", hits, same[0].videos, chance, card, beside=beside, extra=extra, n_boot=1000, seed=seed
         ))  # fmt: skip
     return out
-
-
-def tidy(runs: Sequence[Run]) -> list[dict]:
-    """A row a training and metric: setting, seed, metric, value, chance, seconds, updates, weights."""
-    cost = ("seconds", "updates", "weights")
-    return [
-        {"setting": r.name, "seed": r.seed, "metric": m, "value": v, "chance": r.chance[m]}
-        | {k: getattr(r, k) for k in cost}
-        for r in runs
-        for m, v in r.scores.items()
-    ]
 
 
 def effects_table(found: Sequence[Effect]) -> str:
