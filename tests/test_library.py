@@ -108,8 +108,8 @@ def test_moments_of_a_library_are_those_of_its_videos(encoder, clips):
     text = encode_text(encoder, SENTENCES)[0]
     curves = {video: encode_seconds(encoder, clip) @ text for video, clip in clips.items()}
     assert library.seconds_scores(index, text, "m3") == pytest.approx(curves["m3"], rel=1e-4)
-    every = [(m.score, v, m.start_s) for v, curve in curves.items() for m in moments.best_moments(curve, 4, window_s=5)]
-    found = library.find_moments(index, text, top=4, videos=5, window_s=5)
+    every = [(m.score, v, m.start_s) for v, curve in curves.items() for m in moments.best_moments(curve, 4)]
+    found = library.find_moments(index, text, top=4, videos=5)
     assert [(f.video, f.moment.start_s) for f in found] == [(v, s) for _, v, s in sorted(every, reverse=True)[:4]]
     for a in found:
         for b in found:

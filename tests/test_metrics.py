@@ -151,7 +151,6 @@ TRUTH = np.array([0, 0, 1, 1, 2, 2, 0, 0])
 def test_frames_worked():
     predicted = np.array([0, 1, 1, 1, 2, 1, 0, 0])
     assert metrics.frame_accuracy(predicted, TRUTH) == 6 / 8
-    assert metrics.frame_accuracy(predicted, TRUTH, background=False) == 3 / 4
     assert metrics.foreground_recall(predicted, TRUTH) == 3 / 4
     assert metrics.foreground_precision(predicted, TRUTH) == 3 / 5
     assert metrics.predicted_background_share(predicted) == 3 / 8

@@ -438,7 +438,7 @@ def test_every_task_puts_its_registered_predictors_beside_the_number():
         "classification": classification.evaluate(
             rng.random((9, 4)), [0, 1, 2] * 3, range(9), beside={"bag of words": rng.random((9, 4))}, n_boot=20
         ),
-        "moments": moments.evaluate([(rng.random(9), [(2, 4.0)], v) for v in "abc"], None, heard[:3], n_boot=20),
+        "moments": moments.evaluate([(rng.random(9), [(2, 4.0)], v) for v in "abc"], heard[:3], n_boot=20),
         "library search": moments.evaluate_search(
             rng.random((4, 9)), np.eye(4, 9, dtype=bool), beside={"bag of words": rng.random((4, 9))}, n_boot=20
         ),
@@ -530,22 +530,19 @@ def test_moments_worked():
     first, second = moments.best_moments(scores, top=2)
     assert (first.start_s, first.end_s, first.peak_s, first.score) == (3, 6, 4.5, 9)
     assert (second.start_s, second.end_s, second.score) == (12, 15, 7)
-    fixed = moments.best_moments(scores, top=3, min_gap_s=1, window_s=4)
-    assert [m.end_s - m.start_s for m in fixed[:2]] == [4, 4]
-    with pytest.raises(VcworkError, match="expected top >= 1"):
+    with pytest.raises(VcworkError, match="expected top of at least 1"):
         moments.best_moments(scores, top=0)
 
 
 def test_moments_never_overlap_and_stay_inside():
     rng = np.random.default_rng(0)
-    for window_s in (None, 1, 5, 8):
-        for _ in range(50):
-            found = moments.best_moments(rng.standard_normal(40), top=9, min_gap_s=2, window_s=window_s)
-            spans = sorted((m.start_s, m.end_s) for m in found)
-            assert spans[0][0] >= 0 and spans[-1][1] <= 40
-            assert all(b[0] - a[1] >= 2 for a, b in itertools.pairwise(spans))
-            assert all(m.start_s < m.peak_s < m.end_s for m in found)
-            assert [m.score for m in found] == sorted((m.score for m in found), reverse=True)
+    for _ in range(100):
+        found = moments.best_moments(rng.standard_normal(40), top=9)
+        spans = sorted((m.start_s, m.end_s) for m in found)
+        assert spans[0][0] >= 0 and spans[-1][1] <= 40
+        assert all(b[0] - a[1] >= moments.MIN_GAP_S for a, b in itertools.pairwise(spans))
+        assert all(m.start_s < m.peak_s < m.end_s for m in found)
+        assert [m.score for m in found] == sorted((m.score for m in found), reverse=True)
 
 
 def test_moment_evaluate():
@@ -553,7 +550,7 @@ def test_moment_evaluate():
     for i in range(300):
         start = rng.integers(0, 50)
         cases.append((rng.standard_normal(60), [(start, start + 6.0)], f"v{i % 50}"))
-    random = _named(moments.evaluate(cases, window_s=6))
+    random = _named(moments.evaluate(cases))
     assert random["pointing"].chance == pytest.approx(0.1)
     assert random["pointing"].value == pytest.approx(0.1, abs=0.05)
     assert random["moment_tIoU"].value == pytest.approx(random["moment_tIoU"].chance, abs=0.03)

@@ -20,9 +20,11 @@ from scipy.special import stdtrit
 from vcwork.base.errors import VcworkError
 from vcwork.measure.card import Card, one_split
 
+ALPHA = (1 - 0.95) / 2  # beyond either end of every interval here
+
 
 def bootstrap_by_video(
-    per_item: np.ndarray, video_ids: Sequence, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+    per_item: np.ndarray, video_ids: Sequence, n_boot: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """Interval of the mean of `per_item` (N,) when whole videos are drawn again; video_ids (N,) -> (low, high).
 
@@ -33,12 +35,10 @@ def bootstrap_by_video(
     """
     per_item = np.asarray(per_item, dtype=float)
     hits, totals = sum_by_video(per_item, video_ids), sum_by_video(np.ones(len(per_item)), video_ids)
-    return bootstrap_ratio(hits, totals, n_boot, seed, confidence)
+    return bootstrap_ratio(hits, totals, n_boot, seed)
 
 
-def bootstrap_ratio(
-    hits: np.ndarray, totals: np.ndarray, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
-) -> tuple[float, float]:
+def bootstrap_ratio(hits: np.ndarray, totals: np.ndarray, n_boot: int = 1000, seed: int = 0) -> tuple[float, float]:
     """Interval of (sum of hits / sum of totals), averaged over groups; hits, totals (V,) or (V, G) per video.
 
     Groups are classes or tasks; one that a draw does not contain is left out of that draw's mean.
@@ -48,16 +48,15 @@ def bootstrap_ratio(
     hits, totals = (np.asarray(a, dtype=float).reshape(len(a), -1) for a in (hits, totals))
     if hits.shape != totals.shape or np.isnan(hits).any() or np.isnan(totals).any():
         raise VcworkError(f"expected hits and totals of one shape without NaN, got {hits.shape} and {totals.shape}")
-    alpha = (1 - confidence) / 2
-    exact = alpha ** (1 / len(hits))
+    exact = ALPHA ** (1 / len(hits))
     if not hits.any():
         return 0.0, 1 - exact
     if np.array_equal(hits, totals):
         return exact, 1.0
     if hits.shape[1] == 1 and totals.all() and np.ptp(hits / totals) < 1e-12:
-        return wilson(float(hits.sum() / totals.sum()), len(hits), confidence)
+        return wilson(float(hits.sum() / totals.sum()), len(hits))
     means = _mean_ratios(_draws(len(hits), n_boot, seed), hits, totals)
-    return _ends(means[np.isfinite(means)], alpha, len(hits))
+    return _ends(means[np.isfinite(means)], len(hits))
 
 
 def _mean_ratios(draws: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.ndarray:
@@ -69,24 +68,24 @@ def _mean_ratios(draws: np.ndarray, hits: np.ndarray, totals: np.ndarray) -> np.
 
 
 def bootstrap_median(
-    per_item: np.ndarray, video_ids: Sequence, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+    per_item: np.ndarray, video_ids: Sequence, n_boot: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """Interval of the median of `per_item` (N,) when whole videos are drawn again; as `bootstrap_by_video`."""
     per_item, (n_videos, video) = np.asarray(per_item, dtype=float), _clusters(per_item, video_ids)
     values, at = np.unique(per_item, return_inverse=True)
     counts = np.zeros((n_videos, len(values)))
     np.add.at(counts, (video, at), 1)
-    return bootstrap_median_counts(counts, values, n_boot, seed, confidence)
+    return bootstrap_median_counts(counts, values, n_boot, seed)
 
 
 def bootstrap_median_counts(
-    counts: np.ndarray, values: np.ndarray, n_boot: int = 1000, seed: int = 0, confidence: float = 0.95
+    counts: np.ndarray, values: np.ndarray, n_boot: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
     """The same from counts (V, U), how often each video has each of the sorted values (U,)."""
     weights = (_draws(len(counts), n_boot, seed) @ counts).cumsum(1)  # (n_boot, U)
     half = weights[:, -1:] / 2
     lower, upper = (weights >= half).argmax(1), (weights > half).argmax(1)
-    return _ends((values[lower] + values[upper]) / 2, (1 - confidence) / 2, len(counts))
+    return _ends((values[lower] + values[upper]) / 2, len(counts))
 
 
 def sum_by_video(values: np.ndarray, video_ids: Sequence) -> np.ndarray:
@@ -130,7 +129,7 @@ def paired_bootstrap(
     draws = _draws(len(gains), n_boot, seed)
     differences = (draws @ gains) / (draws @ counts)
     p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
-    low, high = _ends(differences, 0.025, len(gains))
+    low, high = _ends(differences, len(gains))
     return Comparison(float((a - b).mean()), low, high, float(min(1.0, max(p, 2 / n_boot))))
 
 
@@ -144,7 +143,7 @@ def paired_ratios(
     gains = np.nan_to_num(_mean_ratios(draws, *a)) - np.nan_to_num(_mean_ratios(draws, *b))
     value, differences = float(gains[0]), gains[1:]
     p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
-    low, high = _ends(differences, 0.025, len(a[0]))
+    low, high = _ends(differences, len(a[0]))
     return Comparison(value, low, high, float(min(1.0, max(p, 2 / n_boot))))
 
 
@@ -194,32 +193,32 @@ def _draws(n_videos: int, n_boot: int, seed: int) -> np.ndarray:
     return np.bincount(cells.ravel(), minlength=n_boot * n_videos).reshape(n_boot, n_videos).astype(float)
 
 
-def _ends(values: np.ndarray, alpha: float, n_videos: int) -> tuple[float, float]:
+def _ends(values: np.ndarray, n_videos: int) -> tuple[float, float]:
     """Percentiles of the draws at a level moved out for few videos."""
     normal = NormalDist()
-    z, v = normal.inv_cdf(1 - alpha), n_videos - 1
+    z, v = normal.inv_cdf(1 - ALPHA), n_videos - 1
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)  # t quantile, Cornish-Fisher
     level = normal.cdf(-math.sqrt(n_videos / v) * t)
     low, high = np.quantile(values, [level, 1 - level])
     return float(low), float(high)
 
 
-def t_half_width(values: Sequence[float], confidence: float = 0.95) -> float:
+def t_half_width(values: Sequence[float]) -> float:
     """Half the t interval of the mean of these values (at least 2, independent, about normal)."""
     values = np.asarray(values, dtype=float)
     if len(values) < 2 or np.isnan(values).any():
         raise VcworkError(f"a t interval needs at least 2 numbers, got {values}")
-    t = stdtrit(len(values) - 1, (1 + confidence) / 2)
+    t = stdtrit(len(values) - 1, 1 - ALPHA)
     return float(t * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 # ------------------------------------------------------------------- shares that come without per-query results
 
 
-def wilson(share: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(share: float, n: int) -> tuple[float, float]:
     """Wilson's interval of a share of n queries; unlike share +- `half_width` it is sound near 0 and 1."""
     _check(share, n)
-    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
+    z2 = NormalDist().inv_cdf(1 - ALPHA) ** 2
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = math.sqrt(z2 * share * (1 - share) / n + z2**2 / (4 * n**2)) / (1 + z2 / n)
     return max(0.0, middle - reach), min(1.0, middle + reach)

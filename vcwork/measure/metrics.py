@@ -209,20 +209,19 @@ def _none_among(n: np.ndarray, r: np.ndarray, m: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------- labels, one a second; 0 = background
 
 
-def frame_accuracy(predicted: np.ndarray, truth: np.ndarray, background: bool = True) -> float:
+def frame_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Share of seconds with their right label; labels (T,) int, 0 = background.
 
-    background=False keeps only seconds whose truth is a step: then it is `foreground_recall`. With background it
-    rewards silence: predicting none everywhere scores the background share.
+    It rewards silence: predicting none everywhere scores the background share.
     """
     predicted, truth = _check_labels(predicted, truth)
-    keep = np.ones(len(truth), bool) if background else truth != BACKGROUND
-    return _share(predicted[keep] == truth[keep])
+    return _share(predicted == truth)
 
 
 def foreground_recall(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Share of truth-foreground seconds given their right step."""
-    return frame_accuracy(predicted, truth, background=False)
+    predicted, truth = _check_labels(predicted, truth)
+    return _share((predicted == truth)[truth != BACKGROUND])
 
 
 def foreground_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
@@ -254,19 +253,16 @@ def _share(right: np.ndarray) -> float:
 # ---------------------------------------------------------------------------------- segments (runs of one label)
 
 
-def runs(labels: np.ndarray, background: int | None = BACKGROUND) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Runs of equal labels as (label, start, end), end exclusive; runs of `background` are left out (None: none)."""
+def runs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Runs of equal labels as (label, start, end), end exclusive; runs of background are left out."""
     labels = np.asarray(labels)
     cuts = np.flatnonzero(np.diff(labels)) + 1
-    starts, ends = np.append(0, cuts), np.append(cuts, len(labels))
-    keep = (ends > starts) & (labels[starts] != background if background is not None and len(labels) else True)
-    starts, ends = starts[keep], ends[keep]
-    return labels[starts], starts, ends
+    starts, ends = np.append(0, cuts)[: len(labels)], np.append(cuts, len(labels))[: len(labels)]
+    keep = labels[starts] != BACKGROUND
+    return labels[starts][keep], starts[keep], ends[keep]
 
 
-def segment_scores(
-    predicted: np.ndarray, truth: np.ndarray, overlaps: tuple[float, ...], background: int | None = BACKGROUND
-) -> np.ndarray:
+def segment_scores(predicted: np.ndarray, truth: np.ndarray, overlaps: tuple[float, ...]) -> np.ndarray:
     """Segmental edit score and F1 at each overlap of one video, (1 + O,); all 1.0 if both are empty; mean over videos.
 
     Edit score: 1 - edit distance of the two orders of segments / the longer one. F1@overlap: a predicted segment hits
@@ -274,7 +270,7 @@ def segment_scores(
     Source: Lea et al., Temporal Convolutional Networks (CVPR 2017).
     """
     predicted, truth = _check_labels(predicted, truth)
-    a, b = runs(predicted, background), runs(truth, background)
+    a, b = runs(predicted), runs(truth)
     if not len(a[0]) or not len(b[0]):
         return np.full(1 + len(overlaps), float(len(a[0]) == len(b[0])))
     return np.array([_edit(a[0], b[0]), *_f1(a, b, overlaps)])

@@ -141,14 +141,7 @@ def seconds_scores(index: VideoIndex, query: np.ndarray, video: str) -> np.ndarr
     return index.scores(query, ids)
 
 
-def find_moments(
-    index: VideoIndex,
-    query: np.ndarray,
-    top: int = 5,
-    videos: int = 5,
-    min_gap_s: float = 2.0,
-    window_s: float | None = None,
-) -> list[Found]:
+def find_moments(index: VideoIndex, query: np.ndarray, top: int = 5, videos: int = 5) -> list[Found]:
     """The best moments of the library for one query vector (D,), best first, none overlapping within a video.
 
     The `videos` best by MaxSim are looked at second by second, so the index holds one vector a second. A video's best
@@ -158,7 +151,7 @@ def find_moments(
     for hit in index.query_videos(query, videos)[0]:
         video = hit.metadata["video"]
         scores = seconds_scores(index, query, video)
-        found += [Found(video, moment) for moment in moments.best_moments(scores, top, min_gap_s, window_s)]
+        found += [Found(video, moment) for moment in moments.best_moments(scores, top)]
     return sorted(found, key=lambda one: -one.moment.score)[:top]
 
 

@@ -17,6 +17,8 @@ from vcwork.measure.metrics import check_scores
 from vcwork.measure.result import Result
 from vcwork.tasks.common import Intervals, inside, mean_result
 
+MIN_GAP_S = 2  # between two moments of a video
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -28,41 +30,34 @@ class Moment:
     score: float
 
 
-def best_moments(
-    scores: np.ndarray, top: int = 5, min_gap_s: float = 2.0, window_s: float | None = None
-) -> list[Moment]:
-    """The best moments, best first, none overlapping; scores (T,), one a second.
+def best_moments(scores: np.ndarray, top: int = 5) -> list[Moment]:
+    """The best moments, best first, `MIN_GAP_S` apart at least; scores (T,), one a second.
 
-    window_s: length of a moment, centred on its peak and cut at the ends of the video. None: as far as the score
-    stays above the middle between the peak and the video's median. min_gap_s: seconds between two moments at least.
-    peak_s is the middle of the best second.
+    A moment goes as far as the score stays above the middle between its peak and the video's median. peak_s is the
+    middle of the best second.
     """
     scores = check_scores(scores, ndim=1)
-    if top < 1 or min_gap_s < 0 or (window_s is not None and window_s < 1):
-        raise VcworkError(f"expected top >= 1, min_gap_s >= 0, window_s >= 1, got {top}, {min_gap_s}, {window_s}")
+    if top < 1:
+        raise VcworkError(f"expected top of at least 1, got {top}")
     free, found = np.ones(len(scores), dtype=bool), []
-    floor, gap = float(np.median(scores)), int(np.ceil(min_gap_s))
+    floor = float(np.median(scores))
     for peak in np.argsort(-scores, kind="stable"):
         if len(found) == top:
             break
         if not free[peak]:
             continue
-        start, end = _around(scores, int(peak), free, floor, window_s)
-        free[max(0, start - gap) : end + gap] = False
+        start, end = _around(scores, int(peak), free, (scores[peak] + floor) / 2)
+        free[max(0, start - MIN_GAP_S) : end + MIN_GAP_S] = False
         found.append(Moment(float(start), float(end), peak + 0.5, float(scores[peak])))
     return found
 
 
-def _around(scores: np.ndarray, peak: int, free: np.ndarray, floor: float, window_s: float | None) -> tuple[int, int]:
+def _around(scores: np.ndarray, peak: int, free: np.ndarray, half: float) -> tuple[int, int]:
     """First and last (exclusive) second of the moment, never into seconds that are taken."""
-    half = (scores[peak] + floor) / 2
-    reach = len(scores) if window_s is None else round(window_s)
     start, end = peak, peak + 1
-    left = peak - (reach - 1) // 2 if window_s is not None else 0
-    while start > max(0, left) and free[start - 1] and (window_s is not None or scores[start - 1] > half):
+    while start > 0 and free[start - 1] and scores[start - 1] > half:
         start -= 1
-    right = min(len(scores), left + reach) if window_s is not None else len(scores)
-    while end < right and free[end] and (window_s is not None or scores[end] > half):
+    while end < len(scores) and free[end] and scores[end] > half:
         end += 1
     return start, end
 
@@ -77,7 +72,6 @@ class Case(NamedTuple):
 
 def evaluate(
     cases: Sequence[Case],
-    window_s: float | None = None,
     heard: Sequence[np.ndarray] | None = None,
     *,
     setting: Card = BLANK,
@@ -92,17 +86,16 @@ def evaluate(
     cases = [Case(c[0], [tuple(map(float, span)) for span in c[1]], c[2]) for c in cases]
     if not cases or any(not case.intervals for case in cases):
         raise VcworkError("moments: expected at least one case, and a true interval in each")
-    rows = np.array([_score(case, window_s) for case in cases])  # (N, 6)
+    rows = np.array([_score(case) for case in cases])  # (N, 6)
     many = f"{len(cases)} queries, each in its own video of {np.mean([len(c.scores) for c in cases]):.0f} s on average"
-    window = "as wide as the score says" if window_s is None else f"{window_s:g} s long"
     tied = sum(int((case.scores == np.max(case.scores)).sum() > 1) for case in cases)
     protocol = setting.but(many, task="moments", ties="expected", tied=tied, interval="videos")
-    wide = protocol.but(f"best moment, {window}")
+    wide = protocol.but("best moment, as wide as the score says")
     videos = [case.video for case in cases]
     point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
     pointed, overlap = {"middle of the video": point_middle}, {"middle of the video": iou_middle}
     if heard is not None:
-        told = [_score(case._replace(scores=own), window_s) for case, own in zip(cases, heard, strict=True)]
+        told = [_score(case._replace(scores=own)) for case, own in zip(cases, heard, strict=True)]
         pointed["bag of words"], overlap["bag of words"] = np.array(told).T[[0, 3]]
     return [
         mean_result("pointing", point, videos, float(point_chance.mean()), protocol, beside=pointed, **draws),
@@ -110,11 +103,11 @@ def evaluate(
     ]
 
 
-def _score(case: Case, window_s: float | None) -> tuple[float, ...]:
+def _score(case: Case) -> tuple[float, ...]:
     """Pointing and tIoU, each as ours, by chance, and at the middle of the video."""
     scores, truth = check_scores(case.scores, ndim=1), np.array(case.intervals)
     n, right = len(scores), inside(case.intervals, len(scores))
-    best = best_moments(scores, 1, 0, window_s)[0]
+    best = best_moments(scores, 1)[0]
     starts = np.arange(n - int(best.end_s - best.start_s) + 1)[:, None]  # every place the window could be
     anywhere = np.concatenate([starts, starts + (best.end_s - best.start_s)], 1)[:, None]  # (P, 1, 2)
     ious = metrics.tiou(anywhere, truth).max(1)  # (P,)
