@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from vcwork.base.errors import VcworkError
+from vcwork.measure.metrics import recall_at_k
 from vcwork.measure.result import Result, results_table
 from vcwork.review import annotated, blind
 from vcwork.review.annotated import Clips, Located, Moments, Segmented
@@ -38,6 +39,13 @@ def test_knowing_a_label_is_a_random_order_of_its_items() -> None:
     assert blind.known_hits(labels, k) == pytest.approx(hits / len(orders))
     with pytest.raises(VcworkError, match="k of at least 1"):
         blind.known_hits(labels, 0)
+
+
+def test_the_ceiling_is_what_a_perfect_model_of_texts_reaches() -> None:
+    texts = ["heat oil", "chop", "heat oil", "stir", "heat oil", "chop"]
+    perfect = np.array([[a == b for b in texts] for a in texts], float)  # finds exactly the clips of that text
+    for k in (1, 2):
+        assert recall_at_k(perfect, k) == pytest.approx(blind.known_hits(texts, k).mean())
 
 
 def test_the_ceiling_is_distinct_texts_over_queries() -> None:

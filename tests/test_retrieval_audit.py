@@ -1,8 +1,5 @@
 """What a retrieval number owes to its gallery, duplicates and tricks; hubs, gap and lengths in known spaces."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -31,63 +28,28 @@ def _hubs(n=200, bias=1.5, seed=0):
 # ------------------------------------------------------------------------------------------------- pool size
 
 
-def test_exact_pool_curve_equals_many_drawn_galleries():
-    scores, _ = _weak()
-    scores[:, 7] = scores[:, 8]  # some ties as well
-    places, rng = metrics.place(scores), np.random.default_rng(1)
-    for n, k in ((5, 1), (20, 1), (20, 3)):
-        drawn = []
-        for _ in range(600):
-            pick = rng.permutation(60)[:n]
-            drawn.append(metrics.recall_at_k(scores[np.ix_(pick, pick)], k))
-        assert retrieval_audit.pool_hits(places, n, k).mean() == pytest.approx(np.mean(drawn), abs=0.015), (n, k)
-    whole = retrieval_audit.pool_hits(places, 60, 2)
-    assert whole == pytest.approx(places.hit(2)), "the whole gallery is no sample"
-    for ties in ("optimistic", "pessimistic"):
-        assert retrieval_audit.pool_hits(places, 60, 2, ties) == pytest.approx(places.hit(2, ties))
-
-
-def test_pool_curve_falls_with_the_pool_and_is_k_by_n_for_scores_that_mean_nothing():
+def test_pool_curve_falls_with_the_pool_and_is_one_by_n_for_scores_that_mean_nothing():
     scores, videos = _weak(n=300, per_video=3)
-    sizes = [2, 5, 10, 30, 100, 300]
-    curve = retrieval_audit.pool_curve(scores, videos, sizes, setting=SETTING)
+    sizes, own = [2, 5, 10, 30, 100, 300], np.eye(300, dtype=bool)
+    curve = retrieval_audit.pool_curve(scores, videos, sizes, own, setting=SETTING)
     values = [r.value for r in curve]
     assert values == sorted(values, reverse=True) and [r.protocol.pool for r in curve] == sizes
-    assert all(r.low <= r.value <= r.high and r.chance == 1 / n for r, n in zip(curve, sizes, strict=True))
-    flat = retrieval_audit.pool_curve(np.zeros((300, 300)), videos, sizes, setting=SETTING)
+    assert [r.chance for r in curve] == pytest.approx([1 / n for n in sizes])
+    flat = retrieval_audit.pool_curve(np.zeros((300, 300)), videos, sizes, own, draws=3, setting=SETTING)
     assert [r.value for r in flat] == pytest.approx([1 / n for n in sizes])
-    noise = np.random.default_rng(3).standard_normal((300, 300))
-    random = retrieval_audit.pool_curve(noise, videos, sizes[1:], k=3, setting=SETTING)
-    assert [r.value for r in random] == pytest.approx([3 / n for n in sizes[1:]], abs=0.03)
     assert "pool of 30" in results_table(curve), "and every row says its pool"
 
 
-def test_drawn_pool_curve_of_groups():
+def test_pool_curve_of_groups():
     scores, videos = _weak(n=80, per_video=4)
     groups = np.arange(80) % 20
     same = groups[:, None] == groups
     curve = retrieval_audit.pool_curve(scores, videos, [10, 80], same, draws=200, setting=SETTING)
-    assert curve[1].value == pytest.approx(metrics.recall_at_k(scores, 1, same))
+    assert curve[1].value == pytest.approx(metrics.recall_at_k(scores, 1, same)), "the whole gallery is no sample"
     assert curve[1].chance == pytest.approx(metrics.chance_recall_at_k(80, 1, same.sum(1)))
     assert curve[0].value > curve[1].value and curve[0].trivial["constant score"] == pytest.approx(curve[0].chance)
-    own = retrieval_audit.pool_curve(scores, videos, [10], np.eye(80, dtype=bool), draws=400, setting=SETTING)
-    exact = retrieval_audit.pool_curve(scores, videos, [10], setting=SETTING)
-    assert own[0].value == pytest.approx(exact[0].value, abs=0.01)
     with pytest.raises(VcworkError, match=r"sizes above 1 and up to 80, got \[1\]"):
-        retrieval_audit.pool_curve(scores, videos, [1])
-    with pytest.raises(VcworkError, match="expected ties to be one of"):
-        retrieval_audit.pool_hits(metrics.place(scores), 10, 1, "luck")
-
-
-def test_duplicate_ceiling_is_groups_over_queries_and_a_perfect_model_reaches_it():
-    texts = ["heat oil", "chop", "heat oil", "stir", "heat oil", "chop"]
-    assert retrieval_audit.duplicate_ceiling(texts) == 3 / 6 and retrieval_audit.duplicate_ceiling(texts, 2) == 5 / 6
-    assert retrieval_audit.duplicate_ceiling(list("abc")) == 1
-    perfect = np.array([[a == b for b in texts] for a in texts], float)  # finds exactly the clips of that text
-    for k in (1, 2):
-        assert metrics.recall_at_k(perfect, k) == pytest.approx(retrieval_audit.duplicate_ceiling(texts, k))
-    with pytest.raises(VcworkError, match="some labels and k of at least 1, got 0 and 1"):
-        retrieval_audit.duplicate_ceiling([])
+        retrieval_audit.pool_curve(scores, videos, [1], same)
 
 
 # ---------------------------------------------------------------------------------------------------- tricks
@@ -242,12 +204,6 @@ def test_rank_correlation():
     norms = rng.random(300) * 5
     long_ones = geometry.hubness(rng.standard_normal((300, 8)) @ (norms[:, None] * _sphere(300, 8, rng)).T)
     assert geometry.rank_correlation(norms, long_ones.counts) > 0.8, "raw dot products favour long vectors"
-
-
-@pytest.mark.parametrize("module", ["vcwork.review.retrieval_audit", "vcwork.review.geometry"])
-def test_numpy_alone(module):
-    code = f"import sys, {module}; print([m for m in ('torch', 'faiss', 'matplotlib', 'av') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
 def test_curves_over_k_are_the_metric_at_each_k():
