@@ -131,7 +131,7 @@ def plan_profile(
     steps = [_step(root, name, [files[name]], overrides[name], seed, problems) for name in chosen]
     problems.raise_any()
     steps = _in_order(steps)
-    return Plan(root, profile, steps, seed, [_relative(files[step.name], root) for step in steps])
+    return Plan(root, profile, steps, seed, [relative(files[step.name], root) for step in steps])
 
 
 def plan_notebook(
@@ -144,7 +144,7 @@ def plan_notebook(
     name, problems, files = find_notebook(root, notebook), _Problems(), list(files)
     step = _step(root, name, files, overrides or {}, None, problems)
     problems.raise_any()
-    return Plan(root, name, [step], None, [_relative(path, root) for path in files])
+    return Plan(root, name, [step], None, [relative(path, root) for path in files])
 
 
 def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, Path]:
@@ -160,7 +160,7 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
             found[path.stem] = path
         else:
             problems.append(
-                f"{_relative(path, root)}: expected <notebook>.yaml or <notebook>--<label>.yaml, and there is no such "
+                f"{relative(path, root)}: expected <notebook>.yaml or <notebook>--<label>.yaml, and there is no such "
                 f"notebook{nearest(notebook, names)}"
             )
     return found
@@ -189,9 +189,9 @@ def _step(
 
 def _read_given(file: Path, parameters: dict[str, Parameter], root: Path, problems: _Problems) -> dict[str, Any]:
     given = {}
-    with problems.at(_relative(file, root)):
+    with problems.at(relative(file, root)):
         for key, value in read_yaml(file).items():
-            with problems.at(f"{_relative(file, root)}: {key}"):
+            with problems.at(f"{relative(file, root)}: {key}"):
                 given[key] = _known(parameters, key).check(value)
     return given
 
@@ -232,5 +232,6 @@ def _split_setting(setting: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
-def _relative(path: Path, root: Path) -> str:
+def relative(path: Path, root: Path) -> str:
+    """A path as it is told: from the root where it lies inside."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

@@ -8,11 +8,11 @@ the others still run; one whose `{run}` input was never written is skipped and s
 
 import contextlib
 import datetime
-import os
 import platform
 import re
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, write_json
 from vcwork.measure.result import plain
 from vcwork.workbench import machine, notebook_html, page
-from vcwork.workbench.profiles import Plan, Step
+from vcwork.workbench.profiles import Plan, Step, relative
 from vcwork.workbench.recording import recorded
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
@@ -55,7 +55,7 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int
         shutil.copyfile(executed[-1], copy_to)
     print(
         f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.duration(log.state['wall_s'])}: "
-        f"{_shown(log.folder / 'index.html', plan.root)}",
+        f"{relative(log.folder / 'index.html', plan.root)}",
         flush=True,
     )
     return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
@@ -132,23 +132,11 @@ class RunLog:
 
 
 def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
-    return {
-        "name": step.name,
-        "title": notebook_html.title(nbformat.read(step.path, as_version=4)),
-        "status": "waiting",
-        "started": None,
-        "wall_s": 0.0,
-        "peak_memory_mb": None,
-        "given": step.given,
-        "parameters": step.values(folder, plan.root),
-        "hashes": {},
-        "error": None,
-        "executed": None,
-        "page": None,
-        "log": None,
-        "figures": [],
-        "results": [],
-    }
+    title = notebook_html.title(nbformat.read(step.path, as_version=4))
+    state = {"status": "waiting", "started": None, "wall_s": 0.0, "peak_memory_mb": None}
+    given = {"given": step.given, "parameters": step.values(folder, plan.root), "hashes": {}}
+    files = {"executed": None, "page": None, "log": None, "figures": []}
+    return {"name": step.name, "title": title, **state, **given, "error": None, **files, "results": []}
 
 
 def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> None:
@@ -174,7 +162,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
     log.save()
     tell(
         f"{step.name}: {entry['status']} in {page.duration(entry['wall_s'])}"
-        + (f"\n{_indent(page.error_text(entry['error']))}" if entry["error"] else "")
+        + (f"\n{textwrap.indent(page.error_text(entry['error']), '    ')}" if entry["error"] else "")
     )
 
 
@@ -187,19 +175,14 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
 
     target = folder / "notebooks" / f"{step.name}.ipynb"
     target.parent.mkdir(exist_ok=True)
-    values = {
-        name: value
-        for name, value in step.values(folder, root).items()
-        if name in step.given or value != step.parameters[name].default
-    }
+    values = step.values(folder, root)
+    values = {n: v for n, v in values.items() if n in step.given or v != step.parameters[n].default}
     log = folder / "logs" / f"{step.name}.txt"
     log.parent.mkdir(exist_ok=True)
     bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
+    told = {"VCWORK_RESULTS_DIR": str(folder / "results" / step.name), "VCWORK_ROOT": str(root)}
     try:
-        with (
-            _environment(VCWORK_RESULTS_DIR=str(folder / "results" / step.name), VCWORK_ROOT=str(root)),
-            open(log, "wb") as stderr,
-        ):
+        with open(log, "wb") as stderr:
             papermill.execute_notebook(
                 _no_braces(step.path),
                 _no_braces(target),
@@ -208,7 +191,7 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
                 cwd=root / "notebooks",
                 progress_bar=bar,
                 extra_arguments=["--log-level=ERROR"],
-                kernel_manager_class=_manager(stderr),
+                kernel_manager_class=_manager(stderr, told),
             )
     except PapermillExecutionError as error:
         message = f"{error.ename}: {_without_colours(error.evalue)}".strip()
@@ -218,13 +201,16 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
     return {"status": "done", "error": None}
 
 
-def _manager(stderr: Any) -> type:
-    """A kernel manager whose kernel writes what no cell shows (crashes, native libraries) into the file `stderr`."""
+def _manager(stderr: Any, told: dict[str, str]) -> type:
+    """A kernel manager whose kernel has `told` in its environment, and writes what no cell shows into `stderr`.
+
+    That is what crashes and native libraries say.
+    """
     from jupyter_client.manager import AsyncKernelManager
 
     class LoggingManager(AsyncKernelManager):
-        async def _async_launch_kernel(self, kernel_cmd: list[str], **options: Any) -> None:
-            await super()._async_launch_kernel(kernel_cmd, **options, stderr=stderr)
+        async def _async_launch_kernel(self, kernel_cmd: list[str], env: dict[str, str], **options: Any) -> None:
+            await super()._async_launch_kernel(kernel_cmd, env=env | told, stderr=stderr, **options)
 
     return LoggingManager
 
@@ -242,14 +228,10 @@ def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> Non
         entry["figures"] = notebook_html.write_figures(executed, folder / "figures")
         notebook_html.write_html(executed, folder / "pages" / f"{entry['name']}.html", names)
         entry["page"] = f"pages/{entry['name']}.html"
-        trust(executed)
+        # as made by this user, so that JupyterLab shows its widgets and HTML at once
+        NotebookNotary().sign(nbformat.read(executed, as_version=4))
     except Exception as error:
         tell(f"{entry['name']}: no page ({type(error).__name__}: {error})")
-
-
-def trust(notebook: Path) -> None:
-    """Sign an executed notebook as made by this user, so that JupyterLab shows its widgets and HTML at once."""
-    NotebookNotary().sign(nbformat.read(notebook, as_version=4))
 
 
 def _outside_error(target: Path, error: Exception) -> dict[str, Any]:
@@ -292,18 +274,6 @@ def tell(text: str) -> None:
     sys.stdout.flush()
 
 
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Set environment variables for the block; kernels started inside inherit them."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
 def _no_braces(path: Path) -> str:
     """papermill fills `{name}` in output paths; doubled braces stay as they are."""
     return str(path).replace("{", "{{").replace("}", "}}")
@@ -313,13 +283,5 @@ def _without_colours(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def _indent(text: str) -> str:
-    return "\n".join(f"    {line}" for line in text.splitlines())
-
-
 def _now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _shown(path: Path, root: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

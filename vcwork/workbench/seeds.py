@@ -8,37 +8,17 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import project_root, read_json, resolve, write_json
+from vcwork.base.files import project_root, read_json, read_yaml, resolve, write_json
 from vcwork.measure.result import Result, as_result, seeds_table, show
 
 NUMBERS = "docs/numbers"
-TABLES: dict[str, tuple[tuple[str, str, str], ...]] = {  # of each profile: task, notebook and metric, in words
-    "lab": (
-        ("retrieval, {pool} clips, any clip of the step counts", "30 t2v_R@1", "text→video R@1"),
-        ("", "30 v2t_R@1", "video→text R@1"),
-        ("steps never spoken of in their video", "30 t2v_R@1_silent", "text→video R@1"),
-        ("", "30 v2t_R@1_silent", "video→text R@1"),
-        ("VideoQA, 5 choices", "31 qa_accuracy", "accuracy, other steps as choices"),
-        ("", "31 qa_hard_accuracy", "accuracy, same video or recipe"),
-        ("", "31 qa_hard_accuracy_silent", "the same, steps never spoken of"),
-        ("localization, {n} steps", "32 recall", "recall, canonical order enforced"),
-        ("", "32 recall_unordered", "recall, order not used"),
-        ("", "32 recall_silent", "recall in order, steps never spoken of"),
-        ("segmentation, {n} seconds, gamma from validation", "33 frame_accuracy", "frame accuracy"),
-        ("", "33 foreground_recall", "foreground recall"),
-        ("", "33 foreground_recall_silent", "foreground recall, steps never spoken of"),
-        ("classification, {n} videos of {pool} recipes", "34 accuracy@1", "accuracy"),
-        ("moments", "35 pointing", "pointing"),
-        ("what a linear probe reads", "10 second_action", "action, from one second"),
-        ("", "10 frame_action", "action, from one frame"),
-    ),
-}
 _MARKED = re.compile(r"(<!-- table: (\w+)(?:: ([\d, ]+))? -->\n)(.*?)(<!-- end -->)", re.S)
 
 
@@ -118,10 +98,12 @@ def table(runs: Sequence[dict[str, Result]], profile: str, notebooks: Sequence[s
     return "\n".join(lines) + "\n"
 
 
-def _rows(profile: str) -> tuple[tuple[str, str, str], ...]:
-    if profile not in TABLES:
-        raise VcworkError(f"expected a profile with a table, {', '.join(TABLES)}, got {profile!r}")
-    return TABLES[profile]
+def _rows(profile: str) -> list[tuple[str, str, str]]:
+    """Task, notebook and metric, and the metric in words, of each line of a profile's table (`tables.yaml`)."""
+    tables = read_yaml(Path(str(files(__package__) / "tables.yaml")))
+    if profile not in tables:
+        raise VcworkError(f"expected a profile with a table, {', '.join(tables)}, got {profile!r}")
+    return [(task, name, words) for task, name, words in tables[profile]]
 
 
 def _filled(text: str, same: list[Result]) -> str:
