@@ -58,3 +58,11 @@ def browser():
         opened = playwright.chromium.launch(executable_path=program, args=arguments)
         with contextlib.closing(opened):
             yield opened
+
+
+@pytest.fixture(scope="session")
+def ws():
+    """The tiny lab world, made or opened; no test changes it."""
+    from vcwork.training.workspace import prepare
+
+    return prepare()

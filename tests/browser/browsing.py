@@ -23,6 +23,8 @@ import nbformat
 import numpy as np
 import pytest
 
+from vcwork.panels.segmentation import METRICS
+
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "outputs" / "browser"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -143,11 +145,11 @@ class Studio:
         self.page.wait_for_function("([e, n]) => Number(e.value) === n", arg=[self.gamma.element_handle(), level])
 
 
-def percents(panel, gamma: float, **chosen) -> dict[str, list[str]]:
-    """The table that a SegmentationStudio ought to show at its start but for gamma and what else is `chosen`."""
-    told = panel.update(**(panel.start | {"gamma": gamma} | chosen))
-    columns = [told[name] for name in ("here", "silent_here", "all", "silent_all")]
-    return {name: [f"{100 * values[name]:.1f} %" for values in columns] for name in told["here"]}
+def percents(panel, gamma: float, reading: tuple[int, int] | None = None) -> dict[str, list[str]]:
+    """The table that a SegmentationStudio ought to show of its first video, at its start but for gamma and reading."""
+    seen, silent = (panel.measure(g, reading or panel.readings[0], "removed") for g in (gamma, np.inf))
+    columns = zip(METRICS, seen[0], silent[0], seen[-1], silent[-1], strict=True)
+    return {name: [f"{100 * np.round(value, 4):.1f} %" for value in values] for name, *values in columns}
 
 
 def luminance(colour: str) -> float:

@@ -16,8 +16,8 @@ def page(browser, studio, tmp_path):
 
 def test_the_gamma_slider_changes_the_metrics(page, studio):
     panel = Studio(page.page)
-    paper = studio.gammas.tolist().index(studio.start["gamma"])
-    assert panel.level() == paper and panel.metrics() == percents(studio, studio.start["gamma"])
+    paper = studio.gammas.tolist().index(studio.gamma)
+    assert panel.level() == paper and panel.metrics() == percents(studio, studio.gamma)
     panel.gamma.focus()
     seen = [panel.metrics()]
     for key, level in (("End", len(studio.gammas) - 1), ("Home", 0), ("ArrowRight", 1)):
@@ -32,8 +32,8 @@ def test_the_gamma_slider_changes_the_metrics(page, studio):
 
 def test_another_window_is_read_anew(page, studio):
     panel = Studio(page.page)
-    stride = studio.start["stride"]
-    table = [[percents(studio, gamma, window=w) for w, s in studio.readings if s == stride] for gamma in studio.gammas]
+    stride = studio.readings[0][1]
+    table = [[percents(studio, gamma, (w, s)) for w, s in studio.readings if s == stride] for gamma in studio.gammas]
     level = next(i for i, (one, other) in enumerate(table) if one != other)
     panel.gamma.fill(str(level))
     assert panel.metrics() == table[level][0]

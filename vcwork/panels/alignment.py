@@ -7,8 +7,6 @@ Known gaps: the clip travels inside the panel, so a long video is not shown; a p
 picture after a restart of the kernel only when it is run again; sound is not kept.
 """
 
-import base64
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import Any
@@ -20,10 +18,9 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
-from vcwork.panels.parts import Narrated, Span, check_spans
+from vcwork.panels.parts import Narrated, Span, packed
 from vcwork.tasks.moments import Moment, best_moments
 
-PAGE = re.compile(r"\w[\w.-]*\.html", re.ASCII)  # of another video, beside this one's
 DRAWN_ROWS = 24  # of the static figure
 
 
@@ -51,10 +48,10 @@ class Asked:
 class AlignmentExplorer(Panel):
     """Scores (S, T) of S sentences over the T seconds of a video: lanes, heat map, curve, query.
 
-    prediction: what a model calls each stretch; notes: what is missing and why; unit: what one column is; ask: sentence
-    -> `Asked` (None: only stored sentences can be asked); videos: ids that can be opened by `opener`, id -> that
-    video's panel, VcworkError where there is none (None: no other can be opened); pages: id -> the file of that video's
-    page where it lies beside this one's, for links; first: the row it opens at, None: the first whose truth is known.
+    prediction: what a model calls each stretch; unit: what one column is; ask: sentence -> `Asked` (None: only stored
+    sentences can be asked); videos: ids that can be opened by `opener`, id -> that video's panel, VcworkError where
+    there is none (None: no other can be opened); pages: id -> the plain file name of that video's page where it lies
+    beside this one's, for links; first: the row it opens at, None: the first whose truth is known.
     VcworkError where shapes do not fit; S = 0 is allowed, T = 0 is not.
     """
 
@@ -64,9 +61,6 @@ class AlignmentExplorer(Panel):
     scores: np.ndarray
     _: KW_ONLY
     prediction: Sequence[Span] = ()
-    title: str = ""
-    notes: Sequence[str] = ()
-    unit: str = "second"
     ask: Callable[[str], Asked] | None = None
     top: int = 5
     videos: Sequence[str] = ()
@@ -78,11 +72,7 @@ class AlignmentExplorer(Panel):
         scores, fitting = np.asarray(self.scores, dtype=np.float64), (len(self.rows), self.video.seconds)
         if scores.shape != fitting or not self.video.seconds:
             raise VcworkError(f"expected scores {fitting} of sentences and seconds, T >= 1, got {scores.shape}")
-        object.__setattr__(self, "scores", check_scores(scores) if len(scores) else scores)
-        check_spans(self.prediction)
-        for page in self.pages.values():
-            if not PAGE.fullmatch(page):
-                raise VcworkError(f"expected pages as plain file names such as soup-1.html, got {page!r}")
+        self.set(scores=check_scores(scores) if len(scores) else scores)
 
     def update(self, sentence: str) -> dict[str, Any]:
         """What the panel shows for a sentence; nothing is changed. Faults become the `note` of the answer.
@@ -101,13 +91,10 @@ class AlignmentExplorer(Panel):
         if self.ask is None:
             return answer | {"note": "Without a model only the stored sentences can be asked."}
         try:
-            asked, seconds = self.ask(sentence), self.video.seconds
-            scores = check_scores(asked.scores, "the answer's scores", ndim=1)
-            if scores.shape != (seconds,):
-                raise VcworkError(f"expected scores ({seconds},) for a sentence, got {scores.shape}")
+            asked = self.ask(sentence)
         except VcworkError as error:
             return answer | {"note": str(error)}
-        return answer | self._found(scores, asked.elsewhere) | {"note": asked.note}
+        return answer | self._found(asked.scores, asked.elsewhere) | {"note": asked.note}
 
     def _found(self, scores: np.ndarray, elsewhere: Sequence[tuple[str, Moment]]) -> dict[str, Any]:
         """The parts of an answer that come from scores (T,); no moments where every second scores the same."""
@@ -168,7 +155,7 @@ class AlignmentExplorer(Panel):
     def panel(self) -> dict[str, Any]:
         """All that `alignment.js` draws, as JSON values; scores as 16-bit steps between `low` and `high`."""
         low, high = (float(self.scores.min()), float(self.scores.max())) if len(self.scores) else (0.0, 0.0)
-        steps = np.rint((self.scores - low) / ((high - low) or 1.0) * 65535).astype("<u2")  # (S, T)
+        steps = np.rint((self.scores - low) / ((high - low) or 1.0) * 65535)  # (S, T)
         found = [self._found(scores, row.elsewhere) for row, scores in zip(self.rows, self.scores, strict=True)]
         named = dict.fromkeys(video for row in self.rows for video, _ in row.elsewhere)
         lanes = {"truth": self.video.truth, "predicted": self.prediction, "said": self.video.captions}
@@ -177,14 +164,13 @@ class AlignmentExplorer(Panel):
             "videos": list(self.videos) if self.opener is not None else [],
             "first": self.first,
             "pages": {video: self.pages[video] for video in named if video in self.pages},
-            "unit": self.unit,
             "seconds": self.video.seconds,
             "rows": [
                 {"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth}
                 | {key: told[key] for key in ("moments", "elsewhere", "note")}
                 for row, told in zip(self.rows, found, strict=True)
             ],
-            "scores": base64.b64encode(steps.tobytes()).decode(),
+            "scores": packed(steps, "<u2"),
             "low": low,
             "high": high,
             "lanes": [{"name": name, "spans": spans, "coloured": name != "said"} for name, spans in lanes.items()],

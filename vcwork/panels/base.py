@@ -12,9 +12,9 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib.resources import files
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import matplotlib
@@ -30,17 +30,24 @@ from vcwork.panels.parts import Pictures, Sheet, sheet
 COMMON = "common.js"
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Panel:
     """One panel: `module` names its JavaScript file, `title` stands above it, `notes` say what is missing and why.
 
-    pictures: thumbnails, which travel as one sheet, `side` pixels each.
+    unit: what times count; pictures: thumbnails by place, which travel as one sheet, `side` pixels each.
     """
 
     module: ClassVar[str] = ""
     side: ClassVar[int] = 64
     title: str = ""
     notes: Sequence[str] = ()
-    pictures: Pictures = MappingProxyType({})
+    unit: str = "second"
+    pictures: Pictures = field(default_factory=dict)
+
+    def set(self, **values: Any) -> None:
+        """For `__post_init__`: fields as they were checked."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     def panel(self) -> dict[str, Any]:
         """All that the module draws, as JSON values without NaN; begins with `self.common()`."""
@@ -71,11 +78,12 @@ class Panel:
         return None
 
     def common(self) -> dict[str, Any]:
-        """Title, notes, colours, and where on the sheet the pictures of each place are."""
+        """Title, notes, unit, colours, and where on the sheet the pictures of each place are."""
         colours = matplotlib.colormaps[plots.MAP](np.linspace(0, 1, 64))
         return {
             "title": self.title,
             "notes": list(self.notes),
+            "unit": self.unit,
             "palette": list(plots.COLOURS),
             "map": [matplotlib.colors.to_hex(c) for c in colours],
             "sheet": self.sheet.measures if self.sheet else None,

@@ -6,10 +6,11 @@ clips of a video, in every epoch and for every query, so that what changes betwe
 Known gaps: only the queries given travel with the page; the reference code's search in one cell is not shown.
 """
 
-import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from vcwork.core.clusters import nearest
 from vcwork.measure import metrics
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
-from vcwork.panels.parts import Pictures
 from vcwork.review.geometry import unit
 
 RANDOM = 200  # batches of random videos that a batch is compared with
@@ -77,8 +77,8 @@ class ClusterInspector(Panel):
     """Batches of k videos drawn from the pool_factor * k nearest of a query video (paper, Algorithm 1), by epoch.
 
     vectors: {epoch: (V, D)}, earliest first; videos: V; clips[draw][v]: the clips that batches of this draw take of
-    video v, empty: none known; pictures: frames of some videos; queries: the videos that can be asked for, None: all.
-    Distances are L2; similarity is the cosine of vectors around their mean. VcworkError where shapes do not fit, or
+    video v, empty: one draw, and no clip known; queries: the videos that can be asked for, None: all.
+    Distances are L2; similarity is the cosine of vectors around their mean. VcworkError where vectors do not fit, or
     without a video.
     """
 
@@ -88,36 +88,28 @@ class ClusterInspector(Panel):
     _: KW_ONLY
     k: int = 32
     pool_factor: int = 2
-    draws: int = 3
     clips: Sequence[Sequence[Sequence[BatchClip]]] = ()
-    pictures: Pictures = field(default_factory=dict)
     queries: Sequence[int] | None = None
     seed: int = 0
-    title: str = ""
-    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         n = len(self.videos)
-        if not n or not self.vectors or min(self.k, self.pool_factor, self.draws) < 1:
-            raise VcworkError(
-                f"expected a video, an epoch, and k, pool_factor, draws of at least 1, "
-                f"got {n} videos, {len(self.vectors)} epochs, {self.k}, {self.pool_factor}, {self.draws}"
-            )
+        if not n or not self.vectors:
+            raise VcworkError(f"expected a video and an epoch, got {n} videos, {len(self.vectors)} epochs")
         for name, vectors in self.vectors.items():
-            if np.ndim(vectors) != 2 or len(vectors) != n:
+            if len(metrics.check_scores(vectors, f"epoch {name!r}")) != n:
                 raise VcworkError(f"epoch {name!r}: expected vectors ({n}, D) of {n} videos, got {np.shape(vectors)}")
-            metrics.check_scores(vectors, f"epoch {name!r}")
-        if self.clips and (len(self.clips) != self.draws or any(len(draw) != n for draw in self.clips)):
-            raise VcworkError(f"clips: expected {self.draws} draws of {n} videos, got {[len(d) for d in self.clips]}")
-        object.__setattr__(self, "k", min(self.k, n))
-        object.__setattr__(self, "queries", [int(q) for q in (range(n) if self.queries is None else self.queries)])
-        if any(not 0 <= q < n for q in self.queries):
-            raise VcworkError(f"queries: expected videos 0 to {n - 1}, got {self.queries}")
+        queries = range(n) if self.queries is None else self.queries
+        self.set(k=min(self.k, n), queries=[int(q) for q in queries])
 
     @property
     def epochs(self) -> list[str]:
         """Their names, earliest first."""
         return list(self.vectors)
+
+    @property
+    def draws(self) -> int:
+        return max(1, len(self.clips))
 
     @cached_property
     def spaces(self) -> list[_Space]:
@@ -126,28 +118,10 @@ class ClusterInspector(Panel):
         return [_space(vectors, size) for vectors in self.vectors.values()]
 
     @cached_property
-    def steps(self) -> list[str]:
-        """All that happens in a video or is shown by a clip."""
-        happen = {step for video in self.videos for step in video.steps}
-        return sorted((happen | {c.step for draw in self.clips for v in draw for c in v}) - {""})
-
-    @cached_property
-    def happens(self) -> np.ndarray:
-        """(V, S) which steps happen in which video."""
-        return self._table([video.steps for video in self.videos]) > 0
-
-    @cached_property
-    def shown(self) -> list[np.ndarray]:
-        """(V, S) how many clips of a video show a step, a draw each."""
-        return [self._table([[clip.step for clip in clips] for clips in draw]) for draw in self.clips]
-
-    def _table(self, lists: Sequence[Sequence[str]]) -> np.ndarray:
-        """How often each step stands in each list, (len(lists), S)."""
-        at, out = {step: i for i, step in enumerate(self.steps)}, np.zeros((len(lists), len(self.steps)), int)
-        for row, steps in enumerate(lists):
-            for step in filter(None, steps):
-                out[row, at[step]] += 1
-        return out
+    def shown(self) -> list[list[Counter]]:
+        """How many clips of a video show each step, by draw and video; empty where no step is known at all."""
+        found = [[Counter(clip.step for clip in clips if clip.step) for clips in draw] for draw in self.clips]
+        return found if any(map(any, found)) else []
 
     # ------------------------------------------------------------------------------------------------- one batch
 
@@ -160,80 +134,55 @@ class ClusterInspector(Panel):
         rng = np.random.default_rng([self.seed, 15, query, draw])
         return np.sort(rng.permutation(self.spaces[0].pool.shape[1])[: self.k])
 
-    def update(self, query: int, draw: int = 0, epoch: int = -1) -> dict[str, Any]:
-        """What the panel shows for a batch; nothing is changed.
-
-        `dropped`: is the query itself left out; `members` and `left_out` of the pool, ids, nearest first; `numbers` of
-        the batch and `random`, the same of random batches (None where truth is not known). VcworkError for a query,
-        draw or epoch that is not there.
-        """
-        query, draw = _index("query", query, len(self.videos)), _index("draw", draw, self.draws)
-        epoch = _index("epoch", epoch, len(self.epochs))
-        members, pool = self.members(query, draw, epoch).tolist(), self.spaces[epoch].pool[query].tolist()
-        return {
-            "query": self.videos[query].id,
-            "dropped": query not in members,
-            "members": [self.videos[v].id for v in members],
-            "left_out": [self.videos[v].id for v in pool if v not in members],
-            "numbers": self.numbers(members, draw, epoch),
-            "random": self.random[epoch],
-        }
-
-    # ---------------------------------------------------------------------------------------------- its numbers
-
     def numbers(self, members: Sequence[int], draw: int, epoch: int) -> dict[str, float | int | None]:
         """hardness: mean cosine of two videos; purity: share of the commonest recipe; steps_in_common: mean over two
         videos of shared over all their steps; false_negatives: share of two clips of different videos that show one
         step, and how many such `false_pairs`. None where truth or clips are not known."""
-        members = np.asarray(members, int)
-        u, recipes = self.spaces[epoch].unit[members], [self.videos[v].recipe for v in members]
+        u, some = self.spaces[epoch].unit[members], [self.videos[v] for v in members]
+        recipes, happen = np.array([v.recipe for v in some]), [set(v.steps) for v in some if any(v.steps)]
+        shared = [len(a & b) / len(a | b) for a, b in combinations(happen, 2)]
         pairs, share = self._false(members, draw)
         return {
-            "hardness": _mean((u @ u.T)[~np.eye(len(members), dtype=bool)]),
-            "purity": round(metrics.purity(np.zeros(len(recipes)), np.array(recipes)), 4) if all(recipes) else None,
-            "steps_in_common": self._steps_in_common(members),
+            "hardness": _mean((u @ u.T)[~np.eye(len(some), dtype=bool)]),
+            "purity": round(metrics.purity(np.zeros(len(some)), recipes), 4) if all(recipes) else None,
+            "steps_in_common": _mean(shared) if shared else None,
             "false_negatives": share,
             "false_pairs": pairs,
         }
 
-    def _steps_in_common(self, members: np.ndarray) -> float | None:
-        known = self.happens[members][self.happens[members].any(1)].astype(int)  # (M, S)
-        if len(known) < 2:
-            return None
-        both, size = known @ known.T, known.sum(1)
-        return _mean((both / (size[:, None] + size - both))[~np.eye(len(known), dtype=bool)])
-
-    def _false(self, members: np.ndarray, draw: int) -> tuple[int | None, float | None]:
-        if not any(table.any() for table in self.shown):
+    def _false(self, members: Sequence[int], draw: int) -> tuple[int | None, float | None]:
+        """How many pairs of clips of different videos show one step, and which share of all such pairs."""
+        if not self.shown:
             return None, None
-        counts = self.shown[draw][members]  # (M, S) clips that show a step
-        clips = np.array([len(self.clips[draw][v]) for v in members])
-        same = (counts.sum(0) ** 2 - (counts**2).sum(0)).sum() // 2
-        pairs = (clips.sum() ** 2 - (clips**2).sum()) // 2
-        return int(same), round(float(same / pairs), 4) if pairs else None
+        counts, sizes = [self.shown[draw][v] for v in members], [len(self.clips[draw][v]) for v in members]
+        same = (_squares(sum(counts, Counter()).values()) - sum(_squares(one.values()) for one in counts)) // 2
+        pairs = (sum(sizes) ** 2 - _squares(sizes)) // 2
+        return same, round(same / pairs, 4) if pairs else None
 
-    def _meets(self, v: int, members: list[int]) -> bool:
-        """Does a clip of v show what a clip of another member shows, in the first draw?"""
-        return any((shown[v] * shown[w]).any() for shown in self.shown[:1] for w in members if w != v)
+    # ----------------------------------------------------------------------------------------------- all of them
 
     @cached_property
-    def random_batches(self) -> list[np.ndarray]:
-        """Batches of random videos (k,), which a batch is compared with."""
+    def drawn(self) -> list[list[list[dict[str, Any]]]]:
+        """Numbers of the batches by epoch, query and draw."""
+        return [
+            [[self.numbers(self.members(q, d, e), d, e) for d in range(self.draws)] for q in self.queries]
+            for e in range(len(self.epochs))
+        ]
+
+    @cached_property
+    def by_chance(self) -> list[list[dict[str, Any]]]:
+        """Of each epoch the numbers of batches of random videos, which a batch is compared with."""
         rng = np.random.default_rng([self.seed, 16])
-        return [rng.permutation(len(self.videos))[: self.k] for _ in range(RANDOM)]
+        batches = [rng.permutation(len(self.videos))[: self.k] for _ in range(RANDOM)]
+        return [
+            [self.numbers(batch, i % self.draws, epoch) for i, batch in enumerate(batches)]
+            for epoch in range(len(self.epochs))
+        ]
 
     @cached_property
     def random(self) -> list[dict[str, Any]]:
         """Of each epoch the mean numbers of random batches, and between which hardnesses 95 % of them lie."""
-        return [self._random(epoch) for epoch in range(len(self.epochs))]
-
-    def _random(self, epoch: int) -> dict[str, Any]:
-        found = [self.numbers(batch, i % self.draws, epoch) for i, batch in enumerate(self.random_batches)]
-        hard = np.array([one["hardness"] for one in found])
-        low, high = (round(float(np.quantile(hard, q)), 4) for q in (0.025, 0.975))
-        known = {name: [one[name] for one in found if one[name] is not None] for name in SHARES}
-        means = {name: _mean(some) if some else None for name, some in known.items()}
-        return {"hardness": _mean(hard), "low": low, "high": high} | means
+        return [_summary(found) for found in self.by_chance]
 
     def kept(self, epoch: int, since: int) -> float | None:
         """Mean share of a pool, the query apart, that was in the query's pool at the epoch `since`, too."""
@@ -248,29 +197,26 @@ class ClusterInspector(Panel):
 
         Videos that no query's pool holds are None, and their clips are left out.
         """
-        at = {step: i for i, step in enumerate(self.steps)}
-        epochs, draws = range(len(self.epochs)), range(self.draws)
+        steps = sorted({clip.step for draw in self.clips for some in draw for clip in some} - {""})
+        at, epochs = {step: i for i, step in enumerate(steps)}, range(len(self.epochs))
         seen = {*self.queries} | {int(v) for space in self.spaces for q in self.queries for v in space.pool[q]}
-
-        def numbers(query: int, draw: int, epoch: int) -> dict:
-            return self.numbers(self.members(query, draw, epoch), draw, epoch)
 
         def clips(some: Sequence[BatchClip]) -> list[list]:
             return [[float(c.start_s), float(c.end_s), at.get(c.step, -1)] for c in some]
 
-        def video(one: ClusterVideo) -> dict[str, Any]:
-            return asdict(one) | {"steps": [at[step] for step in one.steps if step]}
+        def video(v: int, one: ClusterVideo) -> dict[str, str] | None:
+            return {key: getattr(one, key) for key in ("id", "title", "recipe", "lookalike")} if v in seen else None
 
         return self.common() | {
             "k": self.k,
             "epochs": self.epochs,
             "draws": self.draws,
-            "videos": [video(one) if v in seen else None for v, one in enumerate(self.videos)],
-            "steps": self.steps,
+            "videos": [video(v, one) for v, one in enumerate(self.videos)],
+            "steps": steps,
             "queries": self.queries,
-            "places": [[self.places(q, d).tolist() for d in draws] for q in self.queries],
+            "places": [[self.places(q, d).tolist() for d in range(self.draws)] for q in self.queries],
             "pools": [[space.of(q) for q in self.queries] for space in self.spaces],
-            "numbers": [[[numbers(q, d, e) for d in draws] for q in self.queries] for e in epochs],
+            "numbers": self.drawn,
             "random": self.random,
             "kept": [[self.kept(e, s) for s in epochs] for e in epochs],
             "clips": [[clips(some) if v in seen else [] for v, some in enumerate(draw)] for draw in self.clips],
@@ -291,42 +237,43 @@ class ClusterInspector(Panel):
             plots.frame_strip(above, frames, captions, title)
         else:
             plots.blank(above, "no pictures")
-        batches = {"random": [(batch, 0) for batch in self.random_batches]}
-        retrieved = [(self.members(q, d, last), d) for q, d in itertools.product(self.queries, range(self.draws))]
-        batches |= {"retrieved": retrieved} if retrieved else {}
-        sets = {
-            name: np.array([self.numbers(batch, draw, last)["hardness"] for batch, draw in some])
-            for name, some in batches.items()
-        }
+        retrieved = [numbers for draws in self.drawn[last] for numbers in draws]
+        sets = {"random": self.by_chance[last], "retrieved": retrieved}
+        sets = {name: np.array([one["hardness"] for one in found]) for name, found in sets.items() if found}
         xlabel = "hardness: mean cosine of two videos of a batch"
         plots.histogram(ax, sets, 24, xlabel=xlabel, ylabel="share of batches")
         return fig
 
     def _strip(self, epoch: int) -> tuple[list[np.ndarray], list[str]]:
-        """Middle frames of the first query's video and its batch, of one size, and what is known of each."""
+        """Middle frames of the first query's video and its batch, and what is known of each."""
         if not self.queries:
             return [], []
         query, members = self.queries[0], self.members(self.queries[0], 0, epoch).tolist()
         tiles = [(query, "query" if query in members else "query, dropped")]
         for rank, v in enumerate((v for v in self.spaces[epoch].pool[query].tolist() if v != query), 1):
             kin = self.videos[query].kin(self.videos[v]) or self.videos[v].id
-            false = " · false negatives" if self._meets(v, members) else ""
+            meets = self.shown and any(self.shown[0][v] & self.shown[0][w] for w in members if w != v)
+            false = " · false negatives" if meets else ""
             tiles += [(v, f"rank {rank}: {kin}{false}")] if v in members else []
         shown = [(self.pictures[v][len(self.pictures[v]) // 2], text) for v, text in tiles if v in self.pictures]
-        shown = [(frame, text) for frame, text in shown if frame.shape == shown[0][0].shape][:DRAWN_TILES]
-        return [frame for frame, _ in shown], [text for _, text in shown]
-
-
-def _index(name: str, value: int, n: int) -> int:
-    if not -n <= value < n:
-        raise VcworkError(f"{name}: expected 0 to {n - 1}, got {value}")
-    return value % n
+        return [frame for frame, _ in shown[:DRAWN_TILES]], [text for _, text in shown[:DRAWN_TILES]]
 
 
 def _space(vectors: np.ndarray, pool: int) -> _Space:
     ids, squared = nearest(vectors, pool)
     vectors = np.asarray(vectors, float)
     return _Space(ids, np.sqrt(np.maximum(squared, 0)), unit(vectors - vectors.mean(0)))
+
+
+def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    hard = [one["hardness"] for one in found]
+    low, high = (round(float(np.quantile(hard, q)), 4) for q in (0.025, 0.975))
+    known = {name: [one[name] for one in found if one[name] is not None] for name in SHARES}
+    return {"hardness": _mean(hard), "low": low, "high": high} | {k: _mean(v) if v else None for k, v in known.items()}
+
+
+def _squares(counts: Iterable[int]) -> int:
+    return sum(n * n for n in counts)
 
 
 def _mean(values: np.ndarray | Sequence[float]) -> float:

@@ -34,6 +34,16 @@ function numbersOf(text, kind) {
   return new kind(bytes.buffer);
 }
 
+// labels by frequency, most frequent first, and which of them each clip has
+function coded([name, all]) {
+  const found = new Map();
+  for (const label of all) found.set(label, (found.get(label) || 0) + 1);
+  const names = [...found.keys()].sort((a, b) => found.get(b) - found.get(a) || (a < b ? -1 : 1));
+  const at = new Map(names.map((label, i) => [label, i]));
+  return { name, labels: names.map((label) => label || "unknown"), counts: names.map((label) => found.get(label)),
+    codes: all.map((label) => at.get(label)) };
+}
+
 // points sorted into cells of a grid, so that the nearest to a place is found without asking all of them
 function gridOf(xy, n) {
   const low = [Infinity, Infinity], high = [-Infinity, -Infinity];
@@ -68,7 +78,7 @@ function render({ model, el }) {
     return { ...layout, xy, grid: gridOf(xy, points) };
   });
   const sides = { name: "modality", labels: ["clips", "sentences"], counts: [n, n], codes: null };
-  const colourings = [sides, ...panel.colourings.map((one) => ({ ...one, codes: numbersOf(one.codes, Uint16Array) }))];
+  const colourings = [sides, ...Object.entries(panel.colourings).map(coded)];
   const state = { layout: 0, colouring: colourings.length > 1 ? 1 : 0, sides: "both", point: 0, hover: null,
     picked: new Set(), found: null, at: 0, scale: 1, x: 0, y: 0, gap: true, hubs: true };
 

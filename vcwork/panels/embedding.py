@@ -7,8 +7,6 @@ order. Known gaps: all N x N scores are held while the panel is made; a pair of 
 it.
 """
 
-import base64
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import cached_property
@@ -22,7 +20,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores, ranks
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
-from vcwork.panels.parts import Pictures
+from vcwork.panels.parts import packed
 from vcwork.review.geometry import Gap, hubness, modality_gap
 
 HUBS = 5  # of each modality that are ringed
@@ -73,8 +71,8 @@ class EmbeddingMap(Panel):
     """Vectors of N clips, video (N, D) and text (N, D), row i a pair, with neighbours of the other modality.
 
     clips: N; labels: further colourings {name: N labels} beside modality, recipe and step; k: neighbours shown, and the
-    k of the hubs; more: layouts after PCA; pictures: frames of some clips; unit: what times count. VcworkError where
-    shapes do not fit; fewer than two clips make an empty map that says so.
+    k of the hubs; more: layouts after PCA. VcworkError where shapes do not fit; fewer than two clips make an empty map
+    that says so.
     """
 
     module = "embedding.js"
@@ -85,28 +83,16 @@ class EmbeddingMap(Panel):
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     k: int = 5
     more: Sequence[Layout] = ()
-    pictures: Pictures = field(default_factory=dict)
-    title: str = ""
-    notes: Sequence[str] = ()
-    unit: str = "second"
 
     def __post_init__(self) -> None:
         video, text, n = np.asarray(self.video, float), np.asarray(self.text, float), self.n
         if video.shape != text.shape or video.ndim != 2 or len(video) != n or n > 32_000:
             got = f"{video.shape} and {text.shape}"
             raise VcworkError(f"expected video and text ({n}, D), at most 32000 pairs, got {got}")
-        if self.k < 1:
-            raise VcworkError(f"k: expected at least 1, got {self.k}")
-        for name, some in self.labels.items():
-            if len(some) != n or name == "modality":
-                raise VcworkError(f"labels {name!r}: expected {n} under another name than modality, got {len(some)}")
-        for layout in self.more:
-            if np.shape(layout.xy) != (2 * n, 2) or not np.isfinite(layout.xy).all():
-                raise VcworkError(f"{layout.name}: expected xy ({2 * n}, 2), got {np.shape(layout.xy)}")
-        checked = {name: check_scores(some, name) if n else some for name, some in (("video", video), ("text", text))}
         few = [f"A map needs at least two clips, there are {n}."] if n < 2 else []
-        for name, value in (checked | {"k": min(self.k, n), "notes": [*self.notes, *few]}).items():
-            object.__setattr__(self, name, value)
+        for name, some in (("video", video), ("text", text)):
+            self.set(**{name: check_scores(some, name) if n else some})
+        self.set(k=min(self.k, n), notes=[*self.notes, *few])
 
     @property
     def n(self) -> int:
@@ -137,34 +123,7 @@ class EmbeddingMap(Panel):
         """Who is near whom, in the whole space."""
         return _meeting(self.text @ self.video.T, self.k)
 
-    # -------------------------------------------------------------------------------------------------- questions
-
-    def update(self, point: int) -> dict[str, Any]:
-        """What the panel tells of a point; nothing is changed.
-
-        `neighbours`: the k best of the other modality, best first, with `own` (its partner) and `right` (its partner,
-        or of its step); `own_rank` of the partner from 1, ties at their mean; `hub`: among the k best of how many.
-        VcworkError for a point that is not there.
-        """
-        if not 0 <= point < 2 * self.n or self.n < 2:
-            raise VcworkError(f"point: expected 0 to {2 * self.n - 1}, got {point}")
-        partner, found = (point + self.n) % (2 * self.n), self.meeting
-        near = zip(found.nearest[point].tolist(), found.scores[point].tolist(), strict=True)
-        return {
-            "point": point,
-            "modality": "clip" if point < self.n else "sentence",
-            **asdict(self.clips[point % self.n]),
-            "partner": partner,
-            "own_rank": float(found.own_rank[point]),
-            "own_score": float(found.own_score[point]),
-            "hub": float(found.hub_counts[point]),
-            "neighbours": [
-                {"point": other, "score": score, "own": other == partner, "right": self._right(point, other)}
-                for other, score in near
-            ],
-        }
-
-    def _right(self, point: int, other: int) -> bool:
+    def right(self, point: int, other: int) -> bool:
         """Do two points belong together: a pair, or of one step where steps are known."""
         a, b = point % self.n, other % self.n
         return a == b or self.clips[a].step == self.clips[b].step != ""
@@ -176,27 +135,26 @@ class EmbeddingMap(Panel):
         state = self.common() | {
             "n": self.n,
             "k": self.k,
-            "unit": self.unit,
             "clips": [asdict(c) for c in self.clips],
-            "colourings": [_coded(name, labels) for name, labels in self.colourings.items()],
+            "colourings": self.colourings,
             "layouts": [self._layout(layout) for layout in self.layouts],
         }
         if self.n < 2:
             return state
         found = self.meeting
         return state | {
-            "nearest": _packed(found.nearest, "<u2"),
-            "scores": _packed(found.scores, "<f4"),
-            "own_rank": _packed(found.own_rank, "<f4"),
-            "own_score": _packed(found.own_score, "<f4"),
-            "hub_counts": _packed(found.hub_counts, "<f4"),
+            "nearest": packed(found.nearest, "<u2"),
+            "scores": packed(found.scores, "<f4"),
+            "own_rank": packed(found.own_rank, "<f4"),
+            "own_score": packed(found.own_score, "<f4"),
+            "hub_counts": packed(found.hub_counts, "<f4"),
             "hubs": found.hubs,
             "gap": {"length": round(self.gap.length, 4), "spread": round(self.gap.spread, 4)},
         }
 
     def _layout(self, layout: Layout) -> dict[str, Any]:
         shares = None if layout.shares is None else [round(float(s), 4) for s in layout.shares]
-        out = {"name": layout.name, "shares": shares, "note": layout.note, "xy": _packed(layout.xy, "<f4"), "gap": None}
+        out = {"name": layout.name, "shares": shares, "note": layout.note, "xy": packed(layout.xy, "<f4"), "gap": None}
         if layout.gap:
             out["gap"] = [layout.xy[side].mean(0).round(4).tolist() for side in (slice(self.n), slice(self.n, None))]
         return out
@@ -249,20 +207,3 @@ def _meeting(scores: np.ndarray, k: int) -> Meeting:
         hub_counts=np.concatenate([one.counts for one in found]),
         hubs=[i + at for one, at in zip(found, (0, n), strict=True) for i, count in one.top if count > k],
     )
-
-
-def _coded(name: str, labels: Sequence[str]) -> dict[str, Any]:
-    """Labels by frequency, most frequent first, and which of them each clip has."""
-    counts = Counter(labels)
-    names = sorted(counts, key=lambda label: (-counts[label], label))
-    at = {label: i for i, label in enumerate(names)}
-    return {
-        "name": name,
-        "labels": [label or "unknown" for label in names],
-        "counts": [counts[label] for label in names],
-        "codes": _packed(np.array([at[label] for label in labels]), "<u2"),
-    }
-
-
-def _packed(values: np.ndarray, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

@@ -67,6 +67,14 @@ function listed(panel, state) {
   return found;
 }
 
+// what a query and its winner share: words, and parts that are known of both
+function inCommon(query, winner) {
+  const words = (entry) => new Set(entry.text.toLowerCase().match(/[\p{L}\p{N}]+/gu) || []), there = words(winner);
+  const known = Object.keys(query.parts).filter((part) => part in winner.parts);
+  return { common: [...words(query)].filter((word) => there.has(word)).sort(),
+    agrees: Object.fromEntries(known.map((part) => [part, query.parts[part] === winner.parts[part]])) };
+}
+
 function render({ model, el }) {
   const { panel, root, on, blob, redraw, end } = begin({ model, el }, "failures", STYLE);
   const state = { direction: 0, kind: "errors", find: "", ranks: null, by: "margin", place: 0 };
@@ -247,8 +255,9 @@ function render({ model, el }) {
       view.append(node("p", { className: "soft", textContent: "Nothing fits these choices: choose another kind, rank or word." }));
       return;
     }
-    const one = side().cases[found[state.place]], right = isRight(one.kind), clip = side().asks === "clip";
-    const [query, truth, winner, best] = ["query", "truth", "winner", "best"].map((role) => panel.entries[one[role]]);
+    const seen = side().cases[found[state.place]], right = isRight(seen.kind), clip = side().asks === "clip";
+    const [query, truth, winner, best] = ["query", "truth", "winner", "best"].map((role) => panel.entries[seen[role]]);
+    const one = { ...seen, ...inCommon(query, winner) };
     const kindly = node("p", {}, node("span", { className: "dot", style: `background: ${colourOf(one.kind)}` }),
       `${right ? "Right" : "Error"}: ${one.kind}. `, verdict(one, right));
     view.append(clip ? node("div", { className: "asked" }, node("span", { textContent: `asked with the clip ${place_of(query)}` }),

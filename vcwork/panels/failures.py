@@ -7,7 +7,7 @@ which show an object and not a motion.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,10 +16,8 @@ from matplotlib.figure import Figure
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics
-from vcwork.measure.trivial import words
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
-from vcwork.panels.parts import Pictures
 from vcwork.tasks.retrieval import first_places
 
 EDGES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000)  # last rank of each bar of the histogram
@@ -41,7 +39,8 @@ class Direction:
 
     kinds: what an item would be as the answer, masks (Q, N) of which exactly one holds everywhere, worst kind first;
     right: those of them that are no error. own (Q,): the item that belongs to each query, None where none does.
-    asks: what the query is ("sentence", "clip"). VcworkError where shapes do not fit or nothing is right for a query.
+    asks: what the query is ("sentence", "clip", "step"). VcworkError where scores are not finite, a kind has another
+    shape, or nothing is right for a query.
     """
 
     scores: np.ndarray
@@ -53,30 +52,24 @@ class Direction:
     asks: str = "sentence"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scores", metrics.check_scores(self.scores, f"{self.asks}s' scores").astype(float))
-        masks = [np.asarray(mask, dtype=bool) for mask in self.kinds.values()]
-        if not masks or any(mask.shape != self.scores.shape for mask in masks) or (np.sum(masks, axis=0) != 1).any():
-            raise VcworkError(f"expected kinds {self.scores.shape}, exactly one of them true everywhere")
-        n, items = self.scores.shape
-        sizes = len(self.queries), len(self.items), n if self.own is None else len(self.own)
-        if sizes != (n, items, n):
-            raise VcworkError(f"expected {n} queries and own items, {items} items, got {sizes}")
-        if not set(self.right) < set(self.kinds):
-            raise VcworkError(f"expected right kinds among {list(self.kinds)}, not all of them, got {self.right}")
+        scores = metrics.check_scores(self.scores, f"{self.asks}s' scores").astype(float)
+        object.__setattr__(self, "scores", scores)
+        if any(np.shape(mask) != scores.shape for mask in self.kinds.values()) or (sum(self.kinds.values()) != 1).any():
+            raise VcworkError(f"expected kinds {scores.shape}, exactly one of them true everywhere")
         _ = self.places
 
     @property
     def n(self) -> int:
         return len(self.scores)
 
-    @cached_property
+    @property
     def names(self) -> list[str]:
         return list(self.kinds)
 
     @cached_property
     def kind(self) -> np.ndarray:
         """(Q, N) which of the names an item would be as the answer."""
-        return np.argmax([np.asarray(mask, dtype=bool) for mask in self.kinds.values()], axis=0)
+        return np.argmax(list(self.kinds.values()), axis=0)
 
     @cached_property
     def relevant(self) -> np.ndarray:
@@ -168,7 +161,7 @@ class Direction:
 class FailureBrowser(Panel):
     """Ranked errors by kind, and the right answers beside them; `directions` by name, the first one is shown first.
 
-    entries: all that is asked with or found. pictures: frames of some entries. most: cases listed of each kind.
+    entries: all that is asked with or found. most: cases listed of each kind; top: answers told of each.
     """
 
     module = "failures.js"
@@ -176,34 +169,13 @@ class FailureBrowser(Panel):
     entries: Sequence[Entry]
     directions: Mapping[str, Direction]
     _: KW_ONLY
-    pictures: Pictures = field(default_factory=dict)
-    title: str = ""
-    notes: Sequence[str] = ()
     most: int = 100
     top: int = 5
-
-    def __post_init__(self) -> None:
-        if not self.directions or self.most < 1 or self.top < 1:
-            got = f"{len(self.directions)}, {self.most}, {self.top}"
-            raise VcworkError(f"expected a direction, most and top of at least 1, got {got}")
-        named = [place for way in self.directions.values() for place in (*way.queries, *way.items)]
-        if not all(0 <= place < len(self.entries) for place in named):
-            raise VcworkError(f"expected places among {len(self.entries)} entries, got {max(named)}")
 
     @cached_property
     def cases(self) -> dict[str, list[dict[str, Any]]]:
         """What is listed of each direction, by margin."""
-        return {
-            name: [self._shared(way.case(q, self.top)) for q in way.listed(self.most)]
-            for name, way in self.directions.items()
-        }
-
-    def _shared(self, case: dict[str, Any]) -> dict[str, Any]:
-        """A case with what its query and its winner share: words, and parts that are known of both."""
-        query, winner = self.entries[case["query"]], self.entries[case["winner"]]
-        common = sorted(set(words(query.text)) & set(words(winner.text)))
-        agrees = {name: query.parts[name] == winner.parts[name] for name in query.parts if name in winner.parts}
-        return case | {"common": common, "agrees": agrees}
+        return {name: [way.case(q, self.top) for q in way.listed(self.most)] for name, way in self.directions.items()}
 
     def shown(self) -> list[int]:
         """Entries of the cases, those first that a reader of the list meets first."""
@@ -215,10 +187,8 @@ class FailureBrowser(Panel):
         """All that `failures.js` draws, as JSON values; of the entries only those that occur in a case."""
         state = self.common()
         entries = {
-            str(i): {"text": self.entries[i].text, "video": self.entries[i].video, "span": self.entries[i].span,
-                     "at": state["pictures"].get(str(i), [])}
-            for i in sorted(self.shown())
-        }  # fmt: skip
+            str(i): asdict(self.entries[i]) | {"at": state["pictures"].get(str(i), [])} for i in sorted(self.shown())
+        }
         directions = [
             {"name": name, "asks": way.asks, "n": way.n, "items": len(way.items), "kinds": way.counts,
              "bars": way.bars, "cases": self.cases[name]}

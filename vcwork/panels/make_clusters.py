@@ -56,7 +56,6 @@ def inspect_clusters(
         videos,
         k=config.clusters.videos_per_batch,
         pool_factor=config.clusters.pool_factor,
-        draws=draws,
         clips=taken,
         queries=asked,
         seed=config.seed,

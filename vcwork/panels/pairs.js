@@ -31,6 +31,20 @@ function summary(steps) {
   return { mean_iou: Math.floor(sum / n + 0.5) / STEPS, half: steps.filter((step) => 2 * step >= STEPS).length / n };
 }
 
+// a rule in a sentence
+function ruleWords({ rule, ...r }) {
+  const text = `Text: captions around a random one, aiming at ${r.min_text_tokens} to ${r.max_text_tokens} tokens.`;
+  return {
+    overlapped: `${text} Video: ${r.min_video_s} to ${r.max_video_s} s grown around a moment inside the text.`,
+    strict: `${text} Video: its own seconds, cut at ${r.max_video_s}.`,
+    each: `Text: one caption, each once. Video: its own seconds, cut at ${r.max_video_s}.`,
+    iou: `Text and video: two ranges of up to ${r.max_video_s} s drawn apart from each other, again and again until the `
+      + `IoU is at least ${r.min_iou}.`,
+    windows: `Text: a random caption. Video: a window that touches it, ${r.max_video_s} s long, every ${r.stride_s} s.`,
+    bag: `Text: a random caption and its nearest ${r.bag - 1}. Video: ${r.min_video_s} s around its middle.`,
+  }[rule];
+}
+
 function render({ model, el }) {
   const { panel, live, root, on, undo, looks, redraw, end } = begin({ model, el }, "pairs", STYLE);
   const drawings = { ...panel.drawings }, rules = Object.keys(drawings);
@@ -38,7 +52,7 @@ function render({ model, el }) {
   let waiting = null;
 
   // -------------------------------------------------------------------------------------------- the pure part
-  // PairExplorer.update with what is stored
+  // what is shown after draws 0 to `draw` of a video: the last pair, its captions, and the numbers of all of them
   function update(id, rule, draw) {
     const i = panel.videos.findIndex((v) => v.id === id), rows = drawings[rule].pairs[i].slice(0, draw + 1);
     const said = panel.videos[i].captions, [first, last, start, stop, tokens, iou, right] = rows[draw];
@@ -121,7 +135,7 @@ function render({ model, el }) {
 
   function limits() {
     for (const [name, field] of Object.entries(fields)) {
-      field.value = drawings[state.rule].limits[name];
+      field.value = drawings[state.rule].rule[name];
       field.disabled = name === "min_iou" ? state.rule !== "iou" : name === "max_text_tokens" && !["overlapped", "strict"].includes(state.rule);
     }
   }
@@ -130,7 +144,7 @@ function render({ model, el }) {
     root.shown = update(panel.videos[state.video].id, state.rule, state.draw);
     videos.value = panel.videos[state.video].id;
     buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(rules[i] === state.rule)));
-    told.textContent = drawings[state.rule].told;
+    told.textContent = ruleWords(drawings[state.rule].rule);
     counted.textContent = `draw ${state.draw + 1} of ${rows().length}`;
     another.disabled = more.disabled = whole.disabled = state.draw >= rows().length - 1;
     back.disabled = anew.disabled = state.draw === 0;

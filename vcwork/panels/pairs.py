@@ -48,89 +48,30 @@ class PairExplorer(Panel):
     """Pairs of some videos by rule, one after the other, with the histogram of their IoU growing.
 
     drawings: {name of the rule: `Drawing`}, each with pairs of every video. again: (rule, changed limits, seed) ->
-    `Drawing`, None: only the stored draws can be seen. VcworkError where the counts do not fit, a pair lies outside
-    its video or nothing is there to draw.
+    `Drawing`, None: only the stored draws can be seen. VcworkError without a video.
     """
 
     module = "pairs.js"
     videos: Sequence[Narrated]
     drawings: Mapping[str, Drawing]
     _: KW_ONLY
-    title: str = ""
-    notes: Sequence[str] = ()
-    unit: str = "second"
     again: Again | None = None
 
     def __post_init__(self) -> None:
         if not self.videos:
             raise VcworkError("expected at least one video, got none")
-        for name, drawing in self.drawings.items():
-            self._check(name, drawing)
-
-    def _check(self, name: str, drawing: Drawing) -> None:
-        if not len(drawing.pairs) == len(drawing.shows) == len(self.videos):
-            raise VcworkError(f"{name}: expected pairs of {len(self.videos)} videos, got {len(drawing.pairs)}")
-        for video, pairs, shows in zip(self.videos, drawing.pairs, drawing.shows, strict=True):
-            if len(pairs) != len(shows) or not pairs:
-                raise VcworkError(f"{name}, {video.id}: expected pairs and as many answers, got {len(pairs)}")
-            for p in pairs:
-                if not 0 <= p.first <= p.last < len(video.captions) or not 0 <= p.video_start <= p.video_end:
-                    raise VcworkError(f"{name}, {video.id}: expected captions below {len(video.captions)}, got {p}")
-
-    def update(self, video: str, rule: str, draw: int) -> dict[str, Any]:
-        """What the panel shows after draws 0 to `draw` of a video; nothing is changed.
-
-        `pair`: the last of them; `words`: its captions; `histogram` (20,) of IoU, `mean_iou`, `half` (share of at least
-        one half) and `shows` (share of `judged`, None without any) over all of them. VcworkError for what is not there.
-        """
-        at = {v.id: i for i, v in enumerate(self.videos)}
-        if video not in at or rule not in self.drawings:
-            known = f"{', '.join(at)} and {', '.join(self.drawings)}"
-            raise VcworkError(f"nothing drawn for {video!r} by {rule!r}; there are {known}")
-        told, drawing = self.videos[at[video]], self.drawings[rule]
-        pairs, shows = drawing.pairs[at[video]], drawing.shows[at[video]]
-        if not 0 <= draw < len(pairs):
-            raise VcworkError(f"expected draw from 0 to {len(pairs) - 1}, got {draw}")
-        rows = [_row(p, s) for p, s in zip(pairs[: draw + 1], shows, strict=False)]
-        first, last, start, end, tokens, iou, right = rows[-1]
-        said = told.captions[first : last + 1]
-        judged = [row[6] for row in rows if row[6] is not None]
-        return {
-            "video": video, "rule": rule, "draw": draw,
-            "pair": {"first": first, "last": last, "text": [_time(said[0][0]), _time(said[-1][1])],
-                     "clip": [start, end], "tokens": tokens, "iou": iou / STEPS, "shows": right},
-            "words": [text for _, _, text in said],
-            "histogram": _histogram([row[5] for row in rows]), **_summary([row[5] for row in rows]),
-            "shows": sum(judged) / len(judged) if judged else None, "judged": len(judged),
-        }  # fmt: skip
 
     def panel(self) -> dict[str, Any]:
         """All that `pairs.js` draws."""
         return self.common() | {
-            "unit": self.unit,
             "videos": [
                 {"id": v.id, "seconds": v.seconds, "captions": _timed(v.captions), "truth": _timed(v.truth),
                  "names": list(v.names)}
                 for v in self.videos
             ],
-            "drawings": {name: self._plain(drawing) for name, drawing in self.drawings.items()},
+            "drawings": {name: _plain(drawing) for name, drawing in self.drawings.items()},
             "asks": self.again is not None,
         }  # fmt: skip
-
-    @staticmethod
-    def _plain(drawing: Drawing) -> dict[str, Any]:
-        """A drawing as JSON: rows of (first, last, start, end, tokens, IoU in steps, shows) per video, and the many."""
-        many = [_steps(iou) for iou in drawing.many]
-        return {
-            "pairs": [
-                [_row(p, s) for p, s in zip(pairs, shows, strict=True)]
-                for pairs, shows in zip(drawing.pairs, drawing.shows, strict=True)
-            ],
-            "many": {"n": len(many), "histogram": _histogram(many), **_summary(many), "shows": drawing.many_shows},
-            "accepted": drawing.accepted,
-            "limits": {name: getattr(drawing.rule, name) for name in LIMITS},
-            "told": rule_words(drawing.rule),
-        }
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """`{"draw": {"rule", "seed", and any of max_text_tokens, max_video_s, min_iou}}`: new draws, or a `note`."""
@@ -143,10 +84,9 @@ class PairExplorer(Panel):
                 raise VcworkError(f"nothing can be drawn by {rule!r} here")
             limits = {name: _number(name, kind, wish[name]) for name, kind in LIMITS.items() if name in wish}
             drawing = self.again(rule, limits, _number("seed", int, wish.get("seed", 0)))
-            self._check(rule, drawing)
         except VcworkError as error:
             return {"rule": rule, "note": str(error)}
-        return {"rule": rule, "note": "", "drawing": self._plain(drawing)}
+        return {"rule": rule, "note": "", "drawing": _plain(drawing)}
 
     def figure(self) -> Figure:
         """Without a browser: the first pairs of the first rule on their video, and the IoU of many by every rule."""
@@ -171,51 +111,36 @@ class PairExplorer(Panel):
         return f"positive pairs of {self.videos[0].id} by {', '.join(self.drawings) or 'no rule'}, and their IoU"
 
 
-def rule_words(rule: OverlapConfig) -> str:
-    """A rule in a sentence."""
-    low, high, long = rule.min_video_s, rule.max_video_s, rule.max_text_tokens
-    text = f"Text: captions around a random one, aiming at {rule.min_text_tokens} to {long} tokens."
+def _plain(drawing: Drawing) -> dict[str, Any]:
+    """A drawing as JSON: rows of (first, last, start, end, tokens, IoU in steps, shows) per video, and the many."""
+    every = [zip(pairs, shows, strict=True) for pairs, shows in zip(drawing.pairs, drawing.shows, strict=True)]
     return {
-        "overlapped": f"{text} Video: {low} to {high} s grown around a moment inside the text.",
-        "strict": f"{text} Video: its own seconds, cut at {high}.",
-        "each": f"Text: one caption, each once. Video: its own seconds, cut at {high}.",
-        "iou": f"Text and video: two ranges of up to {high} s drawn apart from each other, again and again until the "
-               f"IoU is at least {rule.min_iou:g}.",
-        "windows": f"Text: a random caption. Video: a window that touches it, {high} s long, every {rule.stride_s} s.",
-        "bag": f"Text: a random caption and its nearest {rule.bag - 1}. Video: {low} s around its middle.",
-    }[rule.rule]  # fmt: skip
+        "pairs": [[_row(p, shows) for p, shows in rows] for rows in every],
+        "many": _summary(_steps(drawing.many)) | {"shows": drawing.many_shows},
+        "accepted": drawing.accepted,
+        "rule": drawing.rule.model_dump(),
+    }
 
 
-def _row(pair: Pair, shows: bool | None) -> tuple:
+def _row(pair: Pair, shows: bool | None) -> list:
     right = None if shows is None else bool(shows)
-    return (pair.first, pair.last, pair.video_start, pair.video_end, len(pair.tokens), _steps(span_iou(pair)), right)
+    iou = int(_steps(span_iou(pair)))
+    return [pair.first, pair.last, pair.video_start, pair.video_end, len(pair.tokens), iou, right]
 
 
-def _steps(iou: float) -> int:
-    return int(float(iou) * STEPS + 0.5)
+def _summary(steps: np.ndarray) -> dict[str, Any]:
+    """Of IoUs (N,) in steps: how many, counts (20,) in equal bins, of which the last holds 1, mean, share of halves."""
+    counts = np.bincount(np.minimum(steps * BINS // STEPS, BINS - 1), minlength=BINS).tolist()
+    mean, half = (int(steps.mean() + 0.5) / STEPS, float((2 * steps >= STEPS).mean())) if len(steps) else (None, None)
+    return {"n": len(steps), "histogram": counts, "mean_iou": mean, "half": half}
 
 
-def _time(seconds: float) -> float:
-    return round(float(seconds), 2)
+def _steps(iou: float | np.ndarray) -> np.ndarray:
+    return np.floor(np.asarray(iou) * STEPS + 0.5).astype(int)
 
 
 def _timed(spans: Sequence[Span]) -> list[Span]:
-    return [(_time(start), _time(end), text) for start, end, text in spans]
-
-
-def _histogram(steps: Sequence[int]) -> list[int]:
-    """Counts (20,) of IoUs in equal bins; 1 belongs to the last."""
-    counts = [0] * BINS
-    for step in steps:
-        counts[min(BINS - 1, step * BINS // STEPS)] += 1
-    return counts
-
-
-def _summary(steps: Sequence[int]) -> dict[str, float | None]:
-    if not steps:
-        return {"mean_iou": None, "half": None}
-    half = sum(2 * step >= STEPS for step in steps)
-    return {"mean_iou": int(sum(steps) / len(steps) + 0.5) / STEPS, "half": half / len(steps)}
+    return [(round(float(start), 2), round(float(end), 2), text) for start, end, text in spans]
 
 
 def _number(name: str, kind: type, value: Any) -> Any:

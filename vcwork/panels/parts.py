@@ -1,5 +1,6 @@
 """What panels are given, checked once: a video with what is said and happens in it, pictures that travel as a sheet."""
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class Narrated:
     """A video of a panel: captions and true segments (start_s, end_s, text) over its `seconds`.
 
     names: the step each caption speaks of, "" for none; empty where nobody knows. clip: an mp4 that browsers play.
-    VcworkError for times that run backwards or never end, and another number of names.
+    VcworkError for times that run backwards or never end.
     """
 
     id: str
@@ -29,16 +30,9 @@ class Narrated:
     clip: bytes | None = None
 
     def __post_init__(self) -> None:
-        check_spans([*self.captions, *self.truth])
-        if self.names and len(self.names) != len(self.captions):
-            raise VcworkError(f"{self.id}: expected {len(self.captions)} names, got {len(self.names)}")
-
-
-def check_spans(spans: Sequence[Span]) -> None:
-    """VcworkError for times that run backwards or never end."""
-    for start, end, label in spans:
-        if not 0 <= start <= end or not np.isfinite(end):
-            raise VcworkError(f"{label!r}: expected times in seconds, start <= end, got {start} to {end}")
+        for start, end, label in (*self.captions, *self.truth):
+            if not 0 <= start <= end or not np.isfinite(end):
+                raise VcworkError(f"{label!r}: expected times in seconds, start <= end, got {start} to {end}")
 
 
 @dataclass(frozen=True)
@@ -75,3 +69,8 @@ def _square(picture: np.ndarray, side: int) -> Image.Image:
     short = min(picture.shape[:2])
     top, left = ((n - short) // 2 for n in picture.shape[:2])
     return Image.fromarray(picture[top : top + short, left : left + short]).resize((side, side))
+
+
+def packed(values: np.ndarray, kind: str) -> str:
+    """An array as base64 of its bytes, which JavaScript reads as a typed array."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()

@@ -42,7 +42,8 @@ function render({ model, el }) {
   for (const [kind, rows] of Object.entries(panel.silent)) silent[kind] = unpackTable(rows);
   const windows = [...new Set(panel.readings.map((r) => r[0]))].sort((a, b) => a - b);
   const some = panel.readings.length > 0, last = panel.gammas.length - 1;
-  const state = { ...panel.start, level: nearest(panel.start.gamma), second: 0 };
+  const [window, stride] = panel.readings[0] || [0, 0];
+  const state = { video: panel.videos[0].id, window, stride, duplicates: "removed", level: nearest(panel.start), second: 0 };
 
   // -------------------------------------------------------------------------------------------- the pure part
   function nearest(gamma) {
@@ -57,7 +58,7 @@ function render({ model, el }) {
     }));
   }
 
-  // SegmentationStudio.update with what is stored; gamma one of panel.gammas
+  // what is shown for a choice: labels of the video, and the numbers of it and of all; gamma one of panel.gammas
   function update(video, gamma, window, stride, duplicates) {
     const i = panel.videos.findIndex((v) => v.id === video), level = panel.gammas.indexOf(gamma);
     const reading = panel.readings.findIndex(([w, s]) => w === window && s === stride);

@@ -8,7 +8,6 @@ that is not stored cannot be shown; the page compares rounded scores (three deci
 take a second for minutes of video, half a minute for two hours.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
@@ -22,6 +21,7 @@ from vcwork.measure import metrics
 from vcwork.measure.metrics import BACKGROUND, check_scores
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
+from vcwork.panels.parts import packed
 from vcwork.tasks import segmentation
 
 Reading = tuple[int, int]  # window and stride, seconds
@@ -59,29 +59,20 @@ class SegmentationStudio(Panel):
     _: KW_ONLY
     paper: Mapping[str, float] | None = None
     marks: Mapping[str, float] = field(default_factory=dict)
-    title: str = ""
-    notes: Sequence[str] = ()
-    unit: str = "second"
     levels: int = 49
 
     def __post_init__(self) -> None:
         if not self.videos:
             raise VcworkError("expected at least one video, got none")
-        for video in self.videos:
-            if video.truth is not None and (video.truth.min() < 0 or video.truth.max() > len(self.steps)):
-                raise VcworkError(f"{video.id}: expected truth from 0 to {len(self.steps)}, got {video.truth.max()}")
-        for (window, stride), rows in self.scores.items():
-            if not 1 <= stride <= window:
-                raise VcworkError(f"windows of {window} every {stride} seconds: expected a stride from 1 to the window")
+        for rows in self.scores.values():
             for video, scores in zip(self.videos, rows, strict=True):
-                seconds = len(check_scores(scores, f"{video.id}: scores")) if video.truth is None else len(video.truth)
-                if scores.shape != (seconds, len(self.steps)) or not seconds:
+                seconds = len(scores) if video.truth is None else len(video.truth)
+                if check_scores(scores, f"{video.id}: scores").shape != (seconds, len(self.steps)):
                     raise VcworkError(f"{video.id}: expected scores ({seconds}, {len(self.steps)}), got {scores.shape}")
-                check_scores(scores, f"{video.id}: scores")
         for name in ("paper", "marks"):
             named = getattr(self, name)
             rounded = None if named is None else {text: round(float(gamma), DECIMALS) for text, gamma in named.items()}
-            object.__setattr__(self, name, rounded)
+            self.set(**{name: rounded})
 
     @cached_property
     def same(self) -> np.ndarray:
@@ -122,43 +113,11 @@ class SegmentationStudio(Panel):
         return len(self.steps) - len(np.unique(self.same))
 
     @property
-    def start(self) -> dict[str, Any]:
-        """What is shown first: the first video and reading, repeats removed, the paper's gamma."""
-        window, stride = self.readings[0] if self.scores else (0, 0)
-        middle = float(self.gammas[len(self.gammas) // 2]) if len(self.gammas) else 0.0
-        gamma = middle if self.paper is None else self.paper["removed"]
-        chosen = {"gamma": gamma, "window": window, "stride": stride, "duplicates": "removed"}
-        return {"video": self.videos[0].id} | chosen
-
-    def update(self, video: str, gamma: float, window: int, stride: int, duplicates: str = "removed") -> dict[str, Any]:
-        """What the panel shows for a choice; nothing is changed.
-
-        duplicates: "removed", steps with one text count as one in prediction and truth; "kept", each is its own.
-        `best`, `scores`, `predicted`, `truth` (T,) of the video; `here` and `all` hold each of `METRICS` for this video
-        and for all videos with truth, `silent_here` and `silent_all` what all background would get; None where truth
-        is unknown. VcworkError for a video or reading that is not stored, or another word for duplicates.
-        """
-        at = {v.id: i for i, v in enumerate(self.videos)}
-        if video not in at:
-            raise VcworkError(f"no video {video!r}; expected one of {', '.join(at)}")
-        if (window, stride) not in self.scores:
-            known = ", ".join(f"{w}/{s}" for w, s in self.readings) or "none"
-            raise VcworkError(f"windows of {window} every {stride} seconds are not stored; stored: {known}")
-        if duplicates not in REPEATS:
-            raise VcworkError(f"expected duplicates to be one of {', '.join(REPEATS)}, got {duplicates!r}")
-        i, reading = at[video], (window, stride)
-        predicted, truth = self.labels(i, gamma, reading, duplicates), self.truth(i, duplicates)
-        values = self.measure(gamma, reading, duplicates)
-        silent = self.measure(np.inf, reading, duplicates)
-        return {
-            "video": video, "gamma": gamma, "window": window, "stride": stride, "duplicates": duplicates,
-            "best": self._labels(self.step[reading][i], duplicates).tolist(),
-            "scores": self.best[reading][i].tolist(),
-            "predicted": predicted.tolist(), "truth": None if truth is None else truth.tolist(),
-            "here": _named(values[i]), "all": _named(values[-1]),
-            "silent_here": _named(silent[i]), "silent_all": _named(silent[-1]),
-            "note": self._note(predicted, values[-1]),
-        }  # fmt: skip
+    def gamma(self) -> float:
+        """What is shown first: the paper's, or else the middle of the grid."""
+        if self.paper is not None:
+            return self.paper["removed"]
+        return float(self.gammas[len(self.gammas) // 2]) if len(self.gammas) else 0.0
 
     def labels(self, i: int, gamma: float, reading: Reading, duplicates: str) -> np.ndarray:
         """Predicted labels (T,) of video i: the best step + 1 where it scores above gamma, else 0."""
@@ -191,22 +150,9 @@ class SegmentationStudio(Panel):
         out[-1, FRAMES:] = out[[i for i, _ in seen], FRAMES:].mean(0)
         return out
 
-    def _note(self, predicted: np.ndarray, values: np.ndarray) -> str:
-        """What must not be overlooked: that nothing, or everything, is called a step."""
-        background = values[METRICS.index("predicted background")]
-        if background == 1:
-            return (f"Every second of every video is called background: frame accuracy is nothing but the share of "
-                    f"background, {100 * values[0]:.1f} %.")  # fmt: skip
-        if not predicted.any():
-            return "In this video every second is called background."
-        if predicted.all():
-            return "In this video every second is called a step."
-        return ""
-
     def panel(self) -> dict[str, Any]:
         """All that `segmentation.js` draws; metrics as 16-bit steps of 1/10,000, in order of `tables`' readings."""
         return self.common() | {
-            "unit": self.unit,
             "steps": self.steps,
             "same": self.same.tolist(),
             "repeated": self.repeated,
@@ -223,7 +169,7 @@ class SegmentationStudio(Panel):
             "silent": {kind: self._table([self.measure(np.inf, self.readings[0], kind)]) for kind in self._tables},
             "paper": self.paper,
             "marks": self.marks,
-            "start": self.start,
+            "start": self.gamma,
         }
 
     @cached_property
@@ -245,21 +191,20 @@ class SegmentationStudio(Panel):
     def _table(values: Sequence[np.ndarray]) -> str:
         """(G, V + 1, M) shares as 16-bit steps, base64; UNKNOWN for NaN."""
         steps = np.round(np.array(values) * 10_000)
-        return base64.b64encode(np.where(np.isnan(steps), UNKNOWN, steps).astype("<u2").tobytes()).decode()
+        return packed(np.where(np.isnan(steps), UNKNOWN, steps), "<u2")
 
     def figure(self) -> Figure:
         """The first view without a browser: lanes, the best score with gamma, and every gamma over all videos."""
         fig, (lanes, curve, sweep) = plots.figure(9, 6.2, rows=3, height_ratios=[1, 1.1, 1.7])
-        start = self.start
         if not self.scores:
             plots.timeline(lanes, {"truth": self._spans(self.truth(0, "removed"))}, self._length(0) or None, self.title)
             plots.blank(curve, "\n".join(self.notes) or "no scores to compare")
             plots.blank(sweep, "")
             return fig
-        reading, gamma = self.readings[0], start["gamma"]
+        reading, gamma = self.readings[0], self.gamma
         predicted = self.labels(0, gamma, reading, "removed")
         shown = {"truth": self._spans(self.truth(0, "removed")), "predicted": self._spans(predicted)}
-        plots.timeline(lanes, shown, len(predicted), f"{plots.short(self.title, 60)} {start['video']}".strip())
+        plots.timeline(lanes, shown, len(predicted), f"{plots.short(self.title, 60)} {self.videos[0].id}".strip())
         lanes.set_xlabel("")
         if len(lanes.get_legend_handles_labels()[0]) > DRAWN_NAMES:
             lanes.get_legend().remove()
@@ -302,8 +247,3 @@ def _seconds(predicted: np.ndarray, truth: np.ndarray) -> list[float]:
         metrics.foreground_precision(predicted, truth),
         metrics.predicted_background_share(predicted),
     ]
-
-
-def _named(values: np.ndarray) -> dict[str, float | None]:
-    return {name: None if np.isnan(v) else round(float(v) * 10_000) / 10_000
-            for name, v in zip(METRICS, values, strict=True)}  # fmt: skip

@@ -11,7 +11,7 @@ updates.
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -40,15 +40,16 @@ PLOTS = (
     ("share of false negatives", {"false negatives": "false_negatives"}),
 )
 SMOOTH = 10  # updates behind a point of the bold line
+MOST = 600  # points of a curve
+EVERY_S = 0.5  # between two messages to the page, more where they take long
 
 
 class TrainingPanel(Panel, Watcher):
     """Curves over the updates of `records` (dicts as in log.jsonl), fed by calling it with StepRecords.
 
     checks: validation after an epoch, dicts with epoch, step and numbers by name. clip_norm: where gradients are
-    clipped. most: points of a curve. every_s: seconds between two messages to the page, more where they take long.
-    Loss is drawn against log B of equal scores, accuracy against chance; grey: batches of similar videos. VcworkError
-    for records without a step.
+    clipped. Loss is drawn against log B of equal scores, accuracy against chance; grey: batches of similar videos.
+    VcworkError for records without a step.
     """
 
     module = "training.js"
@@ -60,19 +61,16 @@ class TrainingPanel(Panel, Watcher):
         *,
         clip_norm: float | None = None,
         title: str = "Training",
-        most: int = 600,
-        every_s: float = 0.5,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.records, self.checks = [dict(r) for r in records], [dict(c) for c in checks]
+        super().__init__(title=title)
+        self.records, self.checks, self.clip_norm = [dict(r) for r in records], [dict(c) for c in checks], clip_norm
         for record in self.records:
             if any(key not in record for key in ("step", "loss", "log_batch", "retrieved")):
                 raise VcworkError(f"expected records with step, loss, log_batch and retrieved, got {sorted(record)}")
-        self.clip_norm, self.title, self.most, self.every_s, self.clock = clip_norm, title, most, every_s, clock
         self.total, self.status, self.running = len(self.records), "", False
         self._live: Any = None
         self._handle: Any = None
-        self._sent, self._wait = -math.inf, every_s
+        self._sent, self._wait = -math.inf, EVERY_S
 
     @classmethod
     def from_log(cls, path: str | Path, **more: Any) -> "TrainingPanel":
@@ -93,7 +91,7 @@ class TrainingPanel(Panel, Watcher):
             self.records.pop()
         self.checks = [check for check in self.checks if check["step"] < record.step]
         self.records.append(asdict(record))
-        if self.clock() - self._sent >= self._wait:
+        if time.monotonic() - self._sent >= self._wait:
             self._push()
 
     def validated(self, epoch: int, step: int, numbers: dict[str, float]) -> None:
@@ -122,20 +120,25 @@ class TrainingPanel(Panel, Watcher):
             self._handle = display(self.bundle(self._live), raw=True, display_id=True)
 
     def _push(self) -> None:
-        """The whole panel to the page; of a curve that is `most` points, however long the run."""
+        """The whole panel to the page; of a curve that is MOST points, however long the run."""
         if self._live is not None:
-            began = self.clock()
+            began = time.monotonic()
             self._live.panel = self.panel()
-            self._sent = self.clock()
-            self._wait = max(self.every_s, 20 * (self._sent - began))  # at most a twentieth of the time
+            self._sent = time.monotonic()
+            self._wait = max(EVERY_S, 20 * (self._sent - began))  # at most a twentieth of the time
+
+    @property
+    def _size(self) -> int:
+        """How many updates a point of the page's curves stands for."""
+        return max(1, -(-len(self.records) // MOST))
 
     def points(self) -> dict[str, list]:
-        """The curves with at most `most` points, each the mean of as many updates: from, to, epoch, similar, values.
+        """The curves with at most MOST points, each the mean of as many updates: from, to, epoch, similar, values.
 
         `similar`: were most of its batches made of neighbours? None where a value is unknown in all of them, or not
         finite.
         """
-        size = max(1, -(-len(self.records) // self.most))
+        size = self._size
         groups = [self.records[i : i + size] for i in range(0, len(self.records), size)]
         return {
             "from": [g[0]["step"] for g in groups],
@@ -149,12 +152,11 @@ class TrainingPanel(Panel, Watcher):
         lines = self._lines()
         names = list(dict.fromkeys(key for check in self.checks for key in check if key not in ("epoch", "step")))
         checks = [{key: _mean([value]) for key, value in check.items()} for check in self.checks]
-        size = max(1, -(-len(self.records) // self.most))
         return self.common() | {
             "plots": [{"title": title, "curves": curves, "lines": lines.get(title, {})} for title, curves in PLOTS],
             "points": self.points(),
             "checks": {"names": names, "epochs": checks},
-            "smooth": max(1, SMOOTH // size),
+            "smooth": max(1, SMOOTH // self._size),
             "done": self.records[-1]["step"] + 1 if self.records else 0,
             "total": self.total,
             "running": self.running,

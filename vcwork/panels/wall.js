@@ -38,6 +38,14 @@ function render({ model, el }) {
     return node("a", { href: card.page + at }, ...inside);
   }
 
+  function picture(place, size) {
+    const at = panel.pictures[String(place)];
+    if (at && thumbs) return thumbnail(thumbs, panel.sheet, at[0], size);
+    const grey = node("span", { className: "thumbnail" });
+    Object.assign(grey.style, { display: "inline-block", width: `${size}px`, height: `${size}px`, background: "#808080" });
+    return grey;
+  }
+
   function time(seconds) {
     const whole = Math.floor(seconds), minutes = Math.floor(whole / 60);
     return `${minutes}:${String(whole % 60).padStart(2, "0")}`;
@@ -45,7 +53,7 @@ function render({ model, el }) {
 
   function cardOf(card, place) {
     const made = node("div", { className: "card" });
-    made.append(thumbnail(thumbs, panel.sheet, place, 72));
+    made.append(picture(place, 72));
     made.append(node("div", { className: "name" }, link(place, null, card.id)));
     const captions = card.captions === 1 ? "1 caption" : `${card.captions} captions`;
     made.append(node("div", { className: "soft", textContent: `${time(card.seconds)} · ${card.captions ? captions : "no captions"}` }));
@@ -53,7 +61,7 @@ function render({ model, el }) {
     if (card.near.length) {
       const near = node("div", { className: "near" }, node("span", { className: "soft", textContent: "like it" }));
       for (const [other, cosine] of card.near) {
-        const one = link(other, null, thumbnail(thumbs, panel.sheet, other, 28), cosine.toFixed(2));
+        const one = link(other, null, picture(other, 28), cosine.toFixed(2));
         one.title = panel.cards[other].id;
         one.setAttribute("aria-label", `${panel.cards[other].id}, ${cosine.toFixed(2)}`);
         near.append(one);

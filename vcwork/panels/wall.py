@@ -5,19 +5,15 @@ where a model had looked for it, with its best moments in all videos. Videos and
 Known gaps: only stored sentences can be found here; another one needs the model, on the command line or in notebook 40.
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from vcwork.base.errors import VcworkError
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
-from vcwork.panels.parts import Pictures
 
 MOST_SHOWN = 60  # sentences listed at once
 SIDE = 96  # pixels of a thumbnail
@@ -26,7 +22,7 @@ DRAWN = 24  # videos of the static figure
 
 @dataclass(frozen=True)
 class Card:
-    """A video: `page` is the address of its own page ("" for none), `near` are (place among the cards, cosine)."""
+    """A video: `page` is its own page's plain relative address ("" for none), `near` are (place of a card, cosine)."""
 
     id: str
     seconds: float
@@ -34,10 +30,6 @@ class Card:
     page: str = ""
     notes: tuple[str, ...] = ()
     near: tuple[tuple[int, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[\w./-]*", self.page, re.ASCII):
-            raise VcworkError(f"{self.id}: expected a plain relative address, got {self.page!r}")
 
 
 @dataclass(frozen=True)
@@ -55,35 +47,12 @@ class Said:
 
 @dataclass(frozen=True, eq=False)
 class VideoWall(Panel):
-    """Cards and thumbnails, one for one, and stored sentences; thumbs (H, W, 3) uint8, or None for a grey one.
-
-    VcworkError where a card or sentence names a video that is not there, and for another number of thumbs.
-    """
+    """Cards, and stored sentences; pictures: one of a card's place, which is grey without."""
 
     module = "wall.js"
     side = SIDE
     cards: Sequence[Card]
-    thumbs: Sequence[np.ndarray | None]
     said: Sequence[Said] = ()
-    _: KW_ONLY
-    title: str = ""
-    notes: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        if len(self.thumbs) != len(self.cards):
-            raise VcworkError(
-                f"expected a picture or None for each of {len(self.cards)} videos, got {len(self.thumbs)}"
-            )
-        named = [j for card in self.cards for j, _ in card.near]
-        named += [place for one in self.said for place in (one.video, *(hit[0] for hit in one.hits))]
-        if wrong := [place for place in named if not 0 <= place < len(self.cards)]:
-            raise VcworkError(f"expected places of {len(self.cards)} videos, got {wrong[0]}")
-
-    @cached_property
-    def pictures(self) -> Pictures:
-        """One of each card."""
-        grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
-        return {i: [grey if thumb is None else np.asarray(thumb)] for i, thumb in enumerate(self.thumbs)}
 
     def panel(self) -> dict[str, Any]:
         """All that `wall.js` draws and searches."""
@@ -99,7 +68,7 @@ class VideoWall(Panel):
         for ax in axes.flat:
             ax.set_axis_off()
         for i, ax in zip(range(n), axes.flat, strict=False):
-            ax.imshow(self.pictures[i][0])
+            ax.imshow(self.pictures[i][0] if i in self.pictures else np.full((SIDE, SIDE, 3), 128, np.uint8))
             ax.set_title(plots.short(self.cards[i].id, 22), fontsize=plots.SMALL)
         if not n:
             plots.blank(axes.flat[0], "\n".join(self.notes) or "no video")

@@ -62,16 +62,17 @@ def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
         left.unlink(missing_ok=True)
     found = nearest(video_vectors(own), NEAR)
     near = [[(other, round(cosine, 3)) for other, cosine in one] for one in found]  # the last bits are no news
-    cards, pictures, said = [], [], []
+    cards, pictures, said = [], {}, []
     bar = tqdm(own.ids, desc="pages", unit="video", disable=not progress)
     for place, id in enumerate(bar):
         clip = clip_in_cache(own, id)
         record = _page(own, id, clip, [(own.ids[j], c) for j, c in near[place]], top)
         page, notes = f"videos/{plain_name(id)}.html", tuple(record["notes"])
         cards.append(Card(id, record["seconds"], len(record["said"]), page, notes, tuple(near[place])))
-        pictures.append(clip.thumbnail)
+        pictures |= {place: [clip.thumbnail]} if clip.thumbnail is not None else {}
         said.append(record["said"])
-    wall = VideoWall(cards, pictures, _sentences(own, said), title=own.corpus.folder.name, notes=_notes(own, said))
+    about = {"title": own.corpus.folder.name, "notes": _notes(own, said)}
+    wall = VideoWall(cards, _sentences(own, said), pictures=pictures, **about)
     index = own.out / "index.html"
     with atomic_write(index) as file:
         file.write(wall.page())
