@@ -13,7 +13,6 @@ from vcwork.data.howto100m.captions import (
     CaptionWriter,
     cut_tokens,
     open_caption_store,
-    read_part,
     said,
     vocabulary_hash,
 )
@@ -87,7 +86,8 @@ def test_digest_knows_content_and_order_but_not_parts(tmp_path, store):
 def test_large_vocabulary_is_stored_in_four_bytes(tmp_path):
     rule = CaptionRule("hash", 70_000)
     writer = CaptionWriter(tmp_path, rule)
-    stored = read_part(tmp_path, writer.write(["v"], [said(rule, "v", [0], [1], [[69_999, 3]])]))["tokens"]
+    writer.write(["v"], [said(rule, "v", [0], [1], [[69_999, 3]])])
+    stored = np.load(tmp_path / "part-00000" / "tokens.npy")
     assert stored.tolist() == [69_999, 3] and stored.dtype == np.int32
     with pytest.raises(VcworkError, match=r"v: expected tokens below 70000, got 3\.\.70000"):
         said(rule, "v", [0], [1], [[3, 70_000]])
@@ -135,7 +135,6 @@ def test_refuses_other_manifests(store):
         ({"format": "x"}, "expected format 'vcwork-captions-1', got 'x'"),
         ({"parts": [{"name": "part-00000"}]}, "another structure"),
         ({"rule": {"no": 1}}, "another structure"),
-        ({"parts": [manifest["parts"][0] | {"clips": 1}]}, "start_s.npy: expected"),
         ({"parts": [manifest["parts"][0], manifest["parts"][0]]}, "expected 8 videos, got 4 different ids"),
     ):
         path.write_text(json.dumps(manifest | change))

@@ -27,6 +27,7 @@ from vcwork.data.store import check_same, load_npy, save_npy
 CAPTIONS = Kind(
     "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts", "part-*")
 )
+ARRAYS = ("start_s", "end_s", "tokens", "token_offsets", "clip_offsets")
 VIDEOS_PER_PART = 4096
 DEDUPS, CUTS = ("words", "characters", "none"), ("none", "reference")
 REFERENCE_CHARACTERS, REFERENCE_TOKENS = 96, 32  # the reference code's cut of each caption
@@ -108,7 +109,7 @@ class CaptionStore:
         self.rule = CaptionRule(**manifest["rule"])
         self.failed: dict[str, str] = manifest["failed"]
         self.parts: list[dict[str, Any]] = manifest["parts"]
-        self.ids: list[str] = [id for part in self.parts for id in _part_ids(folder, part)]
+        self.ids: list[str] = [id for part in self.parts for id in read_json(folder / part["name"] / "ids.json")]
         self._index = {id: i for i, id in enumerate(self.ids)}
         self._first = list(itertools.accumulate((part["videos"] for part in self.parts), initial=0))
         self._maps: dict[int, dict[str, np.ndarray]] = {}
@@ -146,7 +147,7 @@ class CaptionStore:
         index = self._index[video_id]
         part = bisect.bisect_right(self._first, index) - 1
         if part not in self._maps:
-            self._maps[part] = read_part(self.folder, self.parts[part])
+            self._maps[part] = _arrays(self.folder, self.parts[part])
         return _said_in(self._maps[part], index - self._first[part])
 
 
@@ -188,7 +189,7 @@ class CaptionWriter:
 
     def resume(self, part: dict[str, Any], ids: Sequence[str], sizes: Sequence[int]) -> None:
         """A part that an earlier run wrote."""
-        arrays = read_part(self.folder, part, mmap=False)
+        arrays = _arrays(self.folder, part)
         self._take(part, ids, (_said_in(arrays, row) for row in range(len(ids))))
 
     def finish(self, tokenizer: Tokenizer, failed: Mapping[str, str]) -> CaptionStore:
@@ -207,7 +208,7 @@ class CaptionWriter:
 
 
 def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, verify: bool = True) -> CaptionStore:
-    """Open a finished store; `verify` reads it once and compares sha256 (sizes and shapes are compared always).
+    """Open a finished store; `verify` reads it once and compares sha256 (sizes are compared always).
 
     VcworkError: no manifest (unfinished), another rule than the one asked for, a file that is not the one written.
     """
@@ -217,33 +218,14 @@ def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, veri
         for part in manifest["parts"]:
             for name, sealed in part["files"].items():
                 check(member(member(folder, part["name"]), name), sealed, verify=verify)
-            read_part(folder, part)
         store = CaptionStore(folder, manifest)
     check_same(f"{folder}: captions under another rule", rule, store.rule)
     return store
 
 
-def read_part(folder: Path, record: Mapping[str, Any], mmap: bool = True) -> dict[str, np.ndarray]:
-    """The arrays of a part, as memory maps or read; VcworkError for types or lengths other than the record's."""
-    videos, clips, tokens = record["videos"], record["clips"], record["tokens"]
-    expected = {
-        "start_s": ("f4", clips),
-        "end_s": ("f4", clips),
-        "tokens": (("u2", "i4"), tokens),
-        "token_offsets": ("i8", clips + 1),
-        "clip_offsets": ("i8", videos + 1),
-    }
-    arrays = {}
-    for key, (kinds, length) in expected.items():
-        path = folder / record["name"] / f"{key}.npy"
-        values = arrays[key] = load_npy(path, mmap=mmap and length > 0)
-        if values.shape != (length,) or values.dtype.str[1:] not in kinds:
-            raise VcworkError(f"{path}: expected {kinds} ({length},), got {values.dtype} {values.shape}")
-    for key, length in (("token_offsets", tokens), ("clip_offsets", clips)):
-        if arrays[key][-1] != length:
-            path = folder / record["name"] / f"{key}.npy"
-            raise VcworkError(f"{path}: expected to end at {length}, got {arrays[key][-1]}")
-    return arrays
+def _arrays(folder: Path, part: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a part, as memory maps."""
+    return {key: load_npy(folder / part["name"] / f"{key}.npy", mmap=True) for key in ARRAYS}
 
 
 def _said_in(arrays: Mapping[str, np.ndarray], row: int) -> Said:
@@ -252,11 +234,3 @@ def _said_in(arrays: Mapping[str, np.ndarray], row: int) -> Said:
     ends = arrays["token_offsets"][first : last + 1]
     tokens = arrays["tokens"][int(ends[0]) : int(ends[-1])]
     return Said(arrays["start_s"][first:last], arrays["end_s"][first:last], tokens, ends - ends[0])
-
-
-def _part_ids(folder: Path, part: Mapping[str, Any]) -> list[str]:
-    path = folder / part["name"] / "ids.json"
-    ids = read_json(path)
-    if not isinstance(ids, list) or len(ids) != part["videos"] or not all(isinstance(id, str) for id in ids):
-        raise VcworkError(f"{path}: expected a list of {part['videos']} ids")
-    return ids

@@ -5,36 +5,21 @@ only records whose files are as written, and removes every other file of ours.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, write_json
 from vcwork.base.sealed import differs
+from vcwork.data.howto100m.captions import CaptionWriter
 from vcwork.data.howto100m.sources import Item
+from vcwork.data.store import ShardWriter
 
-
-class Writer(Protocol):
-    """What a store is written by, part after part. A part holds at most `limit` of what `size` says of each video."""
-
-    folder: Path
-    limit: int
-
-    def size(self, value: Any) -> int:
-        """How much of `limit` a video takes; None: one of which nothing is stored."""
-
-    def write(self, ids: list[str], values: list[Any]) -> dict[str, Any]:
-        """One more part, and its record in the store's manifest."""
-
-    def files(self, part: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-        """{file of a part: its seal}."""
-
-    def resume(self, part: Mapping[str, Any], ids: list[str], sizes: list[int]) -> None:
-        """A part that an earlier run wrote."""
+Writer = CaptionWriter | ShardWriter  # a part holds at most `limit` of what `size` says of each video
 
 
 @dataclass
