@@ -103,62 +103,40 @@ def test_what_does_not_fit_is_counted(folder):
     assert coverage_of(corpus, store).counts["videos"].missing == data.missing, "the report tells of them"
 
 
-@pytest.mark.parametrize(
-    "array, message",
-    [
-        (
-            np.zeros((2, WIDTH + 1), np.float16),
-            rf"b\.npy: expected numbers \(T, {WIDTH}\).*got float16 \(2, 7\)",
-        ),
-        (np.array([["x"] * WIDTH] * 2), r"b\.npy: expected numbers"),
-        (np.full((2, WIDTH), np.nan), r"b\.npy: expected finite numbers .* \(12 such values\)"),
-    ],
-)
-def test_broken_features_are_refused(folder, array, message):
-    save(folder, "b", array)
+TOY, CAPTIONS = "features/toy/b.npy", "captions_train.json"
+ONE = {"start": [0.0, 1.0], "end": [1.0, 2.0], "text": ["x", "y"]}
+
+
+@pytest.mark.parametrize("file, content, message", [
+    (TOY, np.zeros((2, WIDTH + 1), np.float16), rf"b\.npy: expected numbers \(T, {WIDTH}\).*got float16 \(2, 7\)"),
+    (TOY, np.array([["x"] * WIDTH] * 2), r"b\.npy: expected numbers"),
+    (TOY, np.full((2, WIDTH), np.nan), r"b\.npy: expected finite numbers .* \(12 such values\)"),
+    (TOY, "not an array", r"b\.npy: not readable"),
+    (CAPTIONS, {"b": ONE | {"start": [0.0]}}, r"captions_train\.json: video b: expected .* lists of one length"),
+    (CAPTIONS, {"b": {"start": [0.0, 1.0], "text": ["x", "y"]}}, r"video b: expected .* lists of one length"),
+    (CAPTIONS, {"b": ONE | {"start": [1.0, 0.0], "end": [2.0, 1.0]}}, "video b: expected texts in time order"),
+    (CAPTIONS, {"b": ONE | {"end": [1.0, 0.5]}}, r"video b cue 1: ends at 0\.5 s, before its start"),
+    (CAPTIONS, {"b": ONE | {"text": ["x", " "]}}, "video b: expected texts in time order, none empty"),
+    (CAPTIONS, None, r"captions_train\.json: no such file"),
+    ("videos_val.csv", None, r"videos_val\.csv: no such file"),
+    ("videos_val.csv", "video_id,recipe_type\na,7\n", r"videos_val\.csv: line 2: video a: listed twice"),
+    ("videos_val.csv", "id\na\n", "missing video_id, recipe_type"),
+])  # fmt: skip
+def test_a_broken_file_is_refused(folder, file, content, message):
+    if content is None:
+        (folder / file).unlink()
+    elif isinstance(content, np.ndarray):
+        np.save(folder / file, content)
+    else:
+        (folder / file).write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(VcworkError, match=message):
         read(folder)
 
 
-def test_broken_files_are_refused(folder):
-    with pytest.raises(VcworkError, match="nowhere: no such folder"):
-        read_keyframes(folder / "nowhere")
-    with pytest.raises(VcworkError, match="mobilenet_v2: no such folder"):
-        read_keyframes(folder)
-    (folder / "features/toy/b.npy").write_bytes(b"not an array")
-    with pytest.raises(VcworkError, match=r"b\.npy: not readable"):
-        read(folder)
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        {"start": [0.0], "end": [1.0, 2.0], "text": ["x", "y"]},
-        {"start": [0.0, 1.0], "text": ["x", "y"]},
-        {"start": [1.0, 0.0], "end": [2.0, 1.0], "text": ["x", "y"]},
-        {"start": [0.0, 1.0], "end": [1.0, 2.0], "text": ["x", " "]},
-    ],
-)
-def test_broken_captions_are_refused(folder, entry):
-    edit(folder / "captions_train.json", lambda raw: raw.update(b=entry))
-    with pytest.raises(VcworkError, match=r"captions_train\.json: video b: .*(expected|missing)"):
-        read(folder)
-
-
-@pytest.mark.parametrize("name", ["videos_val.csv", "captions_train.json"])
-def test_missing_file_is_named(folder, name):
-    (folder / name).unlink()
-    with pytest.raises(VcworkError, match=f"{name}: no such file"):
-        read(folder)
-
-
-def test_a_video_in_both_splits_is_refused(folder):
-    (folder / "videos_val.csv").write_text("video_id,recipe_type\na,7\n")
-    with pytest.raises(VcworkError, match=r"videos_val\.csv: line 2: video a: listed twice"):
-        read(folder)
-    (folder / "videos_val.csv").write_text("id\na\n")
-    with pytest.raises(VcworkError, match="missing video_id, recipe_type"):
-        read(folder)
+def test_a_missing_folder_is_named(folder):
+    for place, message in ((folder / "nowhere", "nowhere: no such folder"), (folder, "mobilenet_v2: no such folder")):
+        with pytest.raises(VcworkError, match=message):
+            read_keyframes(place)
 
 
 def test_tfidf_by_hand():
