@@ -40,6 +40,7 @@ def test_retrieval_worked():
     assert got["v2t_R@1"].protocol.tied == 1
     assert got["t2v_R@1"].chance == pytest.approx((2 / 4 + 1 / 4 + 2 / 4 + 1 / 4) / 4)
     assert got["t2v_R@1"].extra["times_chance"] == pytest.approx(0.5 / 0.375)
+    assert got["t2v_MRR"].value == pytest.approx((1 + 1 / 2 + 1 / 2 + 1) / 4)
 
 
 def test_retrieval_perfect_shuffled_and_collapsed():
@@ -148,15 +149,6 @@ def test_dynamic_program_equals_the_reference(reference):
     for name in names:
         expected = vectors[name.replace("cost", "out")].argmax(0)  # one 1 in each step's column
         assert np.array_equal(localization.ordered_seconds(vectors[name]), expected), name
-
-
-def test_dynamic_program_equals_trying_everything():
-    rng = np.random.default_rng(0)
-    for n_seconds, n_steps in ((6, 1), (6, 3), (9, 4), (5, 5)):
-        cost = rng.standard_normal((n_seconds, n_steps))
-        tries = itertools.combinations(range(n_seconds), n_steps)
-        best = min(tries, key=lambda at: sum(cost[t, k] for k, t in enumerate(at)))
-        assert tuple(localization.ordered_seconds(cost)) == best
 
 
 def test_localize_worked():
@@ -417,14 +409,6 @@ def test_retrieval_puts_every_predictor_beside_its_numbers_that_the_inputs_allow
         retrieval.evaluate(scores, group, group, video, beside={"bag of words": words[:2, :2]})
 
 
-def test_video_known_reproduces_its_closed_form_on_uneven_videos():
-    sizes = [1, 2, 3, 9]
-    video = np.repeat(np.arange(4), sizes)
-    got = _named(retrieval.evaluate(np.eye(15), range(15), range(15), video, video, ks=(1, 2), n_boot=20))
-    assert got["t2v_R@1"].trivial["video known"] == pytest.approx(4 / 15), "one of each video's clips"
-    assert got["t2v_R@2"].trivial["video known"] == pytest.approx((1 + 2 + 2 + 2) / 15)
-
-
 def test_every_task_puts_its_registered_predictors_beside_the_number():
     rng = np.random.default_rng(0)
     scores, truths, ids = _labelled()
@@ -581,17 +565,6 @@ def test_centring_removes_what_a_second_adds_to_all_its_scores():
     level = np.random.default_rng(1).normal(size=(6, 1)) * 10
     np.testing.assert_allclose(segmentation.centred(scores + level), segmentation.centred(scores))
     np.testing.assert_array_equal(segmentation.centred(scores).argmax(1), scores.argmax(1))
-
-
-def test_mrr_beside_its_chance():
-    rng = np.random.default_rng(0)
-    scores = np.eye(6) + 0.6 * rng.normal(size=(6, 6))
-    groups, videos = np.arange(6), np.array(list("aabbcc"))
-    found = {r.name: r for r in retrieval.evaluate(scores, groups, groups, videos, n_boot=20)}
-    ranks = 1 + (scores > np.diag(scores)[:, None]).sum(1)
-    assert found["t2v_MRR"].value == pytest.approx((1 / ranks).mean())
-    assert found["t2v_MRR"].chance == pytest.approx(sum(1 / k for k in range(1, 7)) / 6)
-    assert found["t2v_MRR"].trivial["constant score"] == pytest.approx(found["t2v_MRR"].chance)
 
 
 def test_a_second_grows_to_the_stretch_in_which_its_step_is_best():

@@ -119,18 +119,12 @@ def paired_bootstrap(
     Sharper than two separate intervals, because hard items are hard for both. cards: the two protocols, where they are
     known; VcworkError names both splits where they differ.
     """
-    one_split(list(cards), "paired comparison")
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.shape != b.shape:
-        raise VcworkError(f"expected the same items for both systems, got {a.shape} and {b.shape}")
-    gains, counts = sum_by_video(a - b, video_ids), sum_by_video(np.ones(len(a)), video_ids)
+    gains = _gains(a, b, video_ids, cards)
+    counts = sum_by_video(np.ones(len(a)), video_ids)
     if not gains.any():
         return Comparison(0.0, 0.0, 0.0, 1.0)
     draws = _draws(len(gains), n_boot, seed)
-    differences = (draws @ gains) / (draws @ counts)
-    p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
-    low, high = _ends(differences, len(gains))
-    return Comparison(float((a - b).mean()), low, high, float(min(1.0, max(p, 2 / n_boot))))
+    return _comparison(float(np.subtract(a, b, dtype=float).mean()), (draws @ gains) / (draws @ counts), len(gains))
 
 
 def paired_ratios(
@@ -141,10 +135,22 @@ def paired_ratios(
     a, b = ([np.asarray(part, dtype=float).reshape(len(part), -1) for part in each] for each in (a, b))
     draws = np.concatenate([np.ones((1, len(a[0]))), _draws(len(a[0]), n_boot, seed)])  # the videos as they are, first
     gains = np.nan_to_num(_mean_ratios(draws, *a)) - np.nan_to_num(_mean_ratios(draws, *b))
-    value, differences = float(gains[0]), gains[1:]
+    return _comparison(float(gains[0]), gains[1:], len(a[0]))
+
+
+def _comparison(value: float, differences: np.ndarray, n_videos: int) -> Comparison:
+    """From the differences (n_boot,) of the draws; no p below what so many draws can tell."""
     p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
-    low, high = _ends(differences, len(a[0]))
-    return Comparison(value, low, high, float(min(1.0, max(p, 2 / n_boot))))
+    return Comparison(value, *_ends(differences, n_videos), float(min(1.0, max(p, 2 / len(differences)))))
+
+
+def _gains(a: np.ndarray, b: np.ndarray, video_ids: Sequence, cards: Sequence[Card]) -> np.ndarray:
+    """Sums of a - b over the items of each video, (V,); VcworkError for other items, or another split."""
+    one_split(list(cards), "paired comparison")
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    if a.shape != b.shape:
+        raise VcworkError(f"expected the same items for both systems, got {a.shape} and {b.shape}")
+    return sum_by_video(a - b, video_ids)
 
 
 def paired_randomisation(
@@ -156,11 +162,7 @@ def paired_randomisation(
     the observed one counts as one (so p is never 0). Unlike the bootstrap it needs no large sample. cards as in
     `paired_bootstrap`. Source: Smucker et al., A Comparison of Statistical Significance Tests (CIKM 2007).
     """
-    one_split(list(cards), "paired comparison")
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    if a.shape != b.shape:
-        raise VcworkError(f"expected the same items for both systems, got {a.shape} and {b.shape}")
-    gains = sum_by_video(a - b, video_ids)
+    gains = _gains(a, b, video_ids, cards)
     bar = abs(gains.sum()) - 1e-9 * max(1.0, np.abs(gains).sum())
     if len(gains) <= 13:
         ways = np.arange(2 ** len(gains))[:, None] >> np.arange(len(gains)) & 1
