@@ -242,7 +242,7 @@ def test_didemo_needs_to_know_the_split(tmp_path):
     with pytest.raises(VcworkError, match=r"split: expected one of train, val, test, got 'some.json'"):
         read_didemo(path)
     with pytest.raises(VcworkError, match="expected a list of descriptions, got dict"):
-        read_didemo(path, "val")
+        read_didemo(path.rename(tmp_path / "val_data.json"))
 
 
 def test_didemo_on_the_real_files(real):

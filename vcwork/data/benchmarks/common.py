@@ -109,14 +109,14 @@ def plain(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def check_no_leak(train: Benchmark | Iterable[str], test: Benchmark | Iterable[str], most: int = 5) -> None:
+def check_no_leak(train: Benchmark | Iterable[str], test: Benchmark | Iterable[str]) -> None:
     """VcworkError naming the videos that are in both; benchmarks or video ids."""
     ids = [set(part.videos) if isinstance(part, Benchmark) else set(part) for part in (train, test)]
     if both := sorted(ids[0] & ids[1]):
         names = [part.split if isinstance(part, Benchmark) else "" for part in (train, test)]
+        more = f" and {len(both) - 5} more" if len(both) > 5 else ""
         where = f"{names[0] or 'train'} and {names[1] or 'test'}"
-        more = f" and {len(both) - most} more" if len(both) > most else ""
-        raise VcworkError(f"{where} share {len(both)} videos: {', '.join(both[:most])}{more}")
+        raise VcworkError(f"{where} share {len(both)} videos: {', '.join(both[:5])}{more}")
 
 
 class Tally:

@@ -25,9 +25,7 @@ NAME, N_TRAIN = "CrossTask", 30
 Pair = tuple[str, str]  # task, video
 
 
-def read_crosstask(
-    folder: str | Path, part: str = "test", have: Collection[str] | None = None, n_train: int = N_TRAIN
-) -> Benchmark:
+def read_crosstask(folder: str | Path, part: str = "test", have: Collection[str] | None = None) -> Benchmark:
     """train, val or test of a release folder; `have`: the videos that have features (None: all of them).
 
     `counts["listed"]` counts what the csv lists and the draw cannot use: no annotation file, no features, a task of
@@ -49,7 +47,7 @@ def read_crosstask(
     if part == "val":
         pairs, taken = usable, {video: f"in videos.csv under task {task}" for task, video in rest}
     else:
-        drawn = split_as_reference(usable, primary, n_train)
+        drawn = split_as_reference(usable, primary)
         pairs = [pair for pair in usable if drawn[pair] == part]
         test = [video for (_, video), own in drawn.items() if own == "test" and part == "train"]
         taken = dict.fromkeys(test, "a test video under another task")
@@ -57,7 +55,7 @@ def read_crosstask(
         tally.videos[video] = Listed(recipe=task)
         _add_steps(folder / "annotations" / f"{task}_{video}.csv", task, video, tasks[task].steps, tally)
     n_tasks = len({own.recipe for own in tally.videos.values()})
-    rule = "videos_val.csv" if part == "val" else f"{n_train} a task to train, RandomState(0)"
+    rule = "videos_val.csv" if part == "val" else f"{N_TRAIN} a task to train, RandomState(0)"
     steps = {step: name for task, own in tasks.items() for step, name in _steps(task, own.steps).items()}
     named = {task: Task(own.name, tuple(_steps(task, own.steps))) for task, own in tasks.items()}
     title = f"CrossTask {part} {{n}} videos of {n_tasks} tasks ({rule})"

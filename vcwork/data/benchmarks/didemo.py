@@ -29,15 +29,15 @@ class Moment(Clip):
     annotation: int = 0
 
 
-def read_didemo(path: str | Path, split: str = "") -> Benchmark:
-    """{train,val,test}_data.json as moments; `split` from the file's name where it is not given.
+def read_didemo(path: str | Path) -> Benchmark:
+    """{train,val,test}_data.json as moments; the file's name says which split it is.
 
     A chunk is 5 s and the last may be shorter: a video's length is known only up to that. VcworkError besides the
     common ones: chunks out of order or beyond `num_segments`, no choice at all, an annotation id twice, a video whose
     number of chunks changes.
     """
     path = resolve(path)
-    split = At(path).choice(split or path.name.partition("_")[0], "split", PUBLISHED)
+    split = At(path).choice(path.name.partition("_")[0], "split", PUBLISHED)
     raw = read_strict_json(path)
     if not isinstance(raw, list):
         At(path).fail(f"expected a list of descriptions, got {type(raw).__name__}")
