@@ -15,10 +15,7 @@ import pytest
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
 from vcwork.data import extract as features
-from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import gather
-from vcwork.data.extract import carry_over, contract_of, extract
-from vcwork.data.store import open_store
 from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.training.workspace import prepare
 from vcwork.workbench import own_folder, own_pages, own_videos
@@ -267,6 +264,7 @@ def _linked(folder: Path) -> None:
 
 BAD = {
     "absent": (None, "no such folder"),
+    "a file": (lambda folder: (folder.rmdir(), folder.write_text("x")), "expected a folder of videos, got a file"),
     "empty": (lambda folder: None, "expected videos .*found 0 other files"),
     "texts": (lambda folder: (folder / "notes.txt").write_text("a"), "expected videos .*found 1 other files"),
     "broken": (_broken, "none of 1 videos can be read; x.mp4: could not be decoded"),
@@ -287,11 +285,6 @@ def test_a_folder_of_no_use_is_one_message(tmp_path, capsys, kind):
         look_at(folder)
     assert error.startswith("vcwork: ") and error.count("\n") == 1 and "Traceback" not in error
     assert not (tmp_path / "out").exists()
-
-
-def test_a_file_in_place_of_a_folder(folder):
-    with pytest.raises(VcworkError, match="expected a folder of videos, got a file"):
-        look_at(folder / "a.mp4")
 
 
 def test_every_file_that_is_not_used_is_told(folder, tmp_path):
@@ -419,15 +412,6 @@ def test_command_line(folder, tmp_path, checkpoint, capsys):
     assert main([*ask, word, "--top", "2"]) == 0 and "  2. " in capsys.readouterr().out
     assert main([*ask, "xqzt wkvv"]) == 1 and "none of these words" in capsys.readouterr().out
     assert main([*ask, "a", "--top", "0"]) == 2 and "--top of at least 1" in capsys.readouterr().err
-
-
-def test_features_are_carried_over(ws, folder, tmp_path, monkeypatch):
-    eye = get_backbone("motion")
-    old = extract(look_at(folder), eye, tmp_path / "old", workers=1, progress=False)
-    assert carry_over(old, tmp_path / "new") == 4
-    monkeypatch.setattr(features, "_one", lambda *a: pytest.fail("extracted again"))
-    new = extract(look_at(folder), eye, tmp_path / "new", workers=1, progress=False)
-    assert new.digest() == old.digest() and open_store(tmp_path / "new", contract_of(eye)).ids == old.ids
 
 
 def test_workers_end_with_a_parent_that_was_killed():
