@@ -5,10 +5,10 @@ from pathlib import Path
 
 import papermill
 import pytest
+from nbformat.v4 import new_code_cell, new_notebook
 
 from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_yaml
 from vcwork.workbench.parameters import Parameter, annotated_type, fill, from_text, parse_parameters, read_parameters
 from vcwork.workbench.profiles import find_notebook, plan_notebook, plan_profile
 from vcwork.workbench.stored_notebooks import KERNEL
@@ -23,14 +23,8 @@ limit: int | None = None # no limit by default"""
 
 
 def notebook_json(source: str) -> dict:
-    cell = {
-        "cell_type": "code",
-        "source": source.splitlines(keepends=True),
-        "metadata": {"tags": ["parameters"]},
-        "execution_count": None,
-        "outputs": [],
-    }
-    return {"cells": [cell], "metadata": {"kernelspec": KERNEL}, "nbformat": 4, "nbformat_minor": 4}
+    cell = new_code_cell(source, metadata={"tags": ["parameters"]})
+    return new_notebook(cells=[cell], metadata={"kernelspec": KERNEL})
 
 
 @pytest.fixture
@@ -92,37 +86,18 @@ def test_cell_that_is_no_python_is_refused_with_its_line() -> None:
         parse_parameters("seed: int = 0\n%pip install x\n", "a.ipynb")
 
 
-@pytest.mark.parametrize(
-    "annotation, value, kept",
-    [
-        ("float", 3, 3.0),
-        ("int | None", None, None),
-        ("list[str]", ["a"], ["a"]),
-        ("bool", True, True),
-        ("str", "", ""),
-        ("dict[str, list[str]]", {"a": ["b"]}, {"a": ["b"]}),
-        ("tuple[int, int]", (1, 2), (1, 2)),
-        ("list", [1], [1]),
-    ],
-)
+@pytest.mark.parametrize("annotation, value, kept", [
+    ("float", 3, 3.0), ("int | None", None, None), ("list[str]", ["a"], ["a"]), ("bool", True, True), ("str", "", ""),
+    ("dict[str, list[str]]", {"a": ["b"]}, {"a": ["b"]}), ("tuple[int, int]", (1, 2), (1, 2)), ("list", [1], [1]),
+])  # fmt: skip
 def test_fitting_values_are_kept(annotation: str, value: object, kept: object) -> None:
     assert Parameter("x", annotation, None, "").check(value) == kept
 
 
-@pytest.mark.parametrize(
-    "annotation, value",
-    [
-        ("int", True),
-        ("int", 1.5),
-        ("float", "fast"),
-        ("bool", 1),
-        ("str", 3),
-        ("list[int]", ["a"]),
-        ("int", None),
-        ("float", float("nan")),
-        ("float", float("inf")),
-    ],
-)
+@pytest.mark.parametrize("annotation, value", [
+    ("int", True), ("int", 1.5), ("float", "fast"), ("bool", 1), ("str", 3), ("list[int]", ["a"]), ("int", None),
+    ("float", float("nan")), ("float", float("inf")),
+])  # fmt: skip
 def test_other_types_are_refused(annotation: str, value: object) -> None:
     with pytest.raises(VcworkError, match=r"expected .*, got "):
         Parameter("x", annotation, None, "").check(value)
@@ -140,20 +115,12 @@ def test_command_line_accepts_1e_3_and_keeps_text_for_str() -> None:
     assert from_text("[1, 2]", "list[int]") == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        ("lrr: 1.0\n", "unknown parameter 'lrr' .did you mean 'lr'"),
-        ("seed: one\n", "expected int, got 'one'"),
-        ("corpus: nowhere\n", "no such folder"),
-        ("truth: params\n", "no such file"),
-        ("lr: [1\n", "line 2: not YAML"),
-        ("- 1\n", "expected `name: value` lines"),
-        ("seed: 1\nseed: 2\n", "'seed' is given twice"),
-        ("corpus: '{shared}/x'\n", "unknown placeholder {shared}"),
-        ("seed: '3'\n", "write 3 without quotes"),
-    ],
-)
+@pytest.mark.parametrize("text, message", [
+    ("lrr: 1.0\n", "unknown parameter 'lrr' .did you mean 'lr'"), ("seed: one\n", "expected int, got 'one'"),
+    ("corpus: nowhere\n", "no such folder"), ("truth: params\n", "no such file"), ("lr: [1\n", "line 2: not YAML"),
+    ("- 1\n", "expected `name: value` lines"), ("seed: 1\nseed: 2\n", "'seed' is given twice"),
+    ("corpus: '{shared}/x'\n", "unknown placeholder {shared}"), ("seed: '3'\n", "write 3 without quotes"),
+])  # fmt: skip
 def test_each_mistake_in_a_file_is_named(project: Path, text: str, message: str) -> None:
     write(project, text)
     with pytest.raises(VcworkError, match=message) as caught:
@@ -255,14 +222,11 @@ def test_one_notebook_with_files_and_pairs(project: Path, tmp_path: Path) -> Non
     file = tmp_path / "mine.yaml"
     file.write_text("seed: 4\nlr: 2.0\n")
     assert plan_notebook(project, "10", [file], {"lr": "3"}).steps[0].given == {"seed": 4, "lr": 3}
+    with pytest.raises(VcworkError, match=r"none.yaml: .*not readable"):
+        plan_notebook(project, "10", [tmp_path / "none.yaml"])
 
 
 def test_broken_notebook_is_one_message(project: Path) -> None:
     (project / "notebooks" / "10_first.ipynb").write_text("{}")
     with pytest.raises(VcworkError, match=r"10_first\.ipynb: not a notebook"):
         plan_profile(project, "lab")
-
-
-def test_missing_file_is_one_message(tmp_path: Path) -> None:
-    with pytest.raises(VcworkError, match="not readable"):
-        read_yaml(tmp_path / "none.yaml")

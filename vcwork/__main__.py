@@ -123,14 +123,8 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", help="a folder in params/")
     parser.add_argument("--seed", type=int, help="the seed of every notebook")
     parser.add_argument("--only", default="", metavar="20,30", help="only these notebooks of the profile")
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="NOTEBOOK.param=value",
-        help="one parameter; may be given more than once",
-    )
+    many = {"action": "append", "default": [], "metavar": "NOTEBOOK.param=value"}
+    parser.add_argument("--set", dest="settings", help="one parameter; may be given more than once", **many)
 
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
@@ -175,9 +169,8 @@ def check_profile(options: argparse.Namespace) -> int:
 
 def run_notebook(options: argparse.Namespace) -> int:
     """`papermill`: one notebook in a run folder of its own."""
-    plan = profiles.plan_notebook(
-        project_root(), options.notebook, [resolve(file) for file in options.files], dict(options.pairs)
-    )
+    files = [resolve(file) for file in options.files]
+    plan = profiles.plan_notebook(project_root(), options.notebook, files, dict(options.pairs))
     return _execute(plan, copy_to=resolve(options.out) if options.out else None)
 
 
@@ -285,15 +278,8 @@ def explore_videos(options: argparse.Namespace) -> int:
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
     from vcwork.workbench import own_videos  # torch: seconds
 
-    own = own_videos.own_videos(
-        corpus,
-        options.checkpoint,
-        options.backbone,
-        options.out,
-        limit=options.limit,
-        accept_contract=options.accept_contract,
-        workers=options.workers,
-    )
+    given = {name: getattr(options, name) for name in ("checkpoint", "backbone", "out", "limit", "workers")}
+    own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
     print(own_videos.summary(own))
     if options.query:
         lines, all_answered = own_videos.answers(own, options.query, options.top)
@@ -316,10 +302,8 @@ def import_checkpoint(options: argparse.Namespace) -> int:
     """`import`: the report of every key, then where it went."""
     from vcwork.encoders.released import import_released
 
-    strict = not options.lenient
-    _, report = import_released(
-        options.checkpoint, options.folder, options.vocabulary, options.heads, strict, options.s3d
-    )
+    given = (options.vocabulary, options.heads, not options.lenient, options.s3d)
+    _, report = import_released(options.checkpoint, options.folder, *given)
     print(report.text())
     hint = "" if options.vocabulary else "; without --vocabulary it reads token ids, not sentences"
     print(f"written to {options.folder}{hint}")
@@ -343,11 +327,8 @@ def list_notebooks(options: argparse.Namespace) -> int:
         print("profiles:", *profiles.profile_names(root), sep="\n    ")
     for text in options.names:
         name = profiles.find_notebook(root, text)
-        lines = [
-            f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}"
-            for p in read_parameters(root / "notebooks" / f"{name}.ipynb").values()
-        ]
-        print(name, *lines, sep="\n")
+        known = read_parameters(root / "notebooks" / f"{name}.ipynb").values()
+        print(name, *(f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known), sep="\n")
     return 0
 
 

@@ -135,10 +135,7 @@ def plan_profile(
 
 
 def plan_notebook(
-    root: Path,
-    notebook: str,
-    files: Iterable[Path] = (),
-    overrides: dict[str, str] | None = None,
+    root: Path, notebook: str, files: Iterable[Path] = (), overrides: dict[str, str] | None = None
 ) -> Plan:
     """Check one notebook with parameter files and `-p name value` pairs. Raises VcworkError like `plan_profile`."""
     name, problems, files = find_notebook(root, notebook), _Problems(), list(files)
