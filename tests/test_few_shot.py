@@ -295,7 +295,9 @@ def test_the_gain_is_paired_over_videos(world, tmp_path):
         replace(start, n=1, counts={"t2v_R@1": {v: [h + k, t, g] for v, (h, t, g) in counts.items()}}) for k in (0, 1)
     ]
     value, low, high = gain(better, start, "t2v_R@1")
-    assert value == pytest.approx(1 / 6) and 0 < low < value < high, "one of six, in every video"
+    assert value == pytest.approx(1 / 6) and low == pytest.approx(high) == pytest.approx(value), (
+        "one of six, in every video"
+    )
     assert gain([start], start, "t2v_R@1") == (0, 0, 0)
     with pytest.raises(VcworkError, match="no counts of the same videos"):
         gain([replace(start, counts={})], start, "t2v_R@1")

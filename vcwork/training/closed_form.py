@@ -40,9 +40,8 @@ def start_from_captions(model: VideoCLIP, tokenizer: Tokenizer, data: PairData, 
 
 
 def closed_form_start(
-    model: VideoCLIP, features: Tensor, ids: Tensor, mask: Tensor, slots: np.ndarray, silent: Sequence[int] = (),
-    seed: int = 0,
-) -> None:  # fmt: skip
+    model: VideoCLIP, features: Tensor, ids: Tensor, mask: Tensor, slots: np.ndarray, silent: Sequence[int], seed: int
+) -> None:
     """Write the solution into `model` (0 video and 0 text layers).
 
     features (N, W) as `encode_video` takes them; ids, mask (N, L) with CLS and SEP; slots (N,) the second of its video

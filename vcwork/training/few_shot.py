@@ -24,7 +24,7 @@ from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
-from vcwork.measure.intervals import bootstrap_ratio
+from vcwork.measure.intervals import paired_ratios
 from vcwork.measure.result import Result, as_result, plain, show, text_table
 from vcwork.tasks.cases import setting_of
 from vcwork.training.few_shot_tasks import MEASURE, Counts, Subject, annotated
@@ -328,13 +328,12 @@ def gain(same: Sequence[Point], start: Point, metric: str) -> tuple[float, float
     if not before or any(c.keys() != before.keys() for c in after):
         raise VcworkError(f"{start.task}: {metric} has no counts of the same videos to compare")
     groups = sorted({group for _, _, group in before.values()})
-    hits, totals = (np.zeros((len(before), len(groups))) for _ in range(2))  # (V, G)
+    hits, gained, totals = (np.zeros((len(before), len(groups))) for _ in range(3))  # (V, G)
     for i, (video, (hit, total, group)) in enumerate(sorted(before.items())):
-        hits[i, groups.index(group)] = np.mean([c[video][0] for c in after]) - hit
-        totals[i, groups.index(group)] = total
-    there = totals.sum(0) > 0
-    value = float((hits.sum(0)[there] / totals.sum(0)[there]).mean())
-    return value, *((0.0, 0.0) if not hits.any() else bootstrap_ratio(hits, totals))
+        at = i, groups.index(group)
+        hits[at], gained[at], totals[at] = hit, np.mean([c[video][0] for c in after]), total
+    found = paired_ratios((gained, totals), (hits, totals))
+    return found.difference, found.low, found.high
 
 
 def reading(result: Result) -> str:

@@ -22,7 +22,7 @@ from vcwork.encoders.encode import encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
-from vcwork.tasks.cases import annotated_clips, labels_of, videos_of
+from vcwork.tasks.cases import annotated_clips, truths_of, videos_of
 from vcwork.tasks.localization import localize
 from vcwork.training.finetune import ClipSet, FinetuneRecipe, FinetuneRecord, finetune_pairs, save_finetuned
 from vcwork.training.segmentation_head import (
@@ -97,13 +97,9 @@ def trained_steps(corpus: Corpus, store: FeatureStore) -> list[str]:
 
 def labelled_videos(corpus: Corpus, store: FeatureStore, split: str, steps: list[str]) -> list[LabelledVideo]:
     """A label for every second of a split's annotated videos; steps not among `steps` get numbers beyond them."""
-    index = {step: k for k, step in enumerate([*steps, *sorted(corpus.steps.keys() - set(steps))])}
-    out = []
-    for v in videos_of(corpus, store, split):
-        truth = labels_of(v, index, store.lengths[v.id])
-        if v.segments:
-            out.append(LabelledVideo(v.id, np.asarray(store[v.id], np.float32), truth))
-    return out
+    videos = [v for v in videos_of(corpus, store, split) if v.segments]
+    truths = truths_of(videos, [*steps, *sorted(corpus.steps.keys() - set(steps))], store)
+    return [LabelledVideo(v.id, np.asarray(store[v.id], np.float32), t) for v, t in zip(videos, truths, strict=True)]
 
 
 def step_videos(corpus: Corpus, store: FeatureStore, split: str) -> list[StepVideo]:

@@ -44,7 +44,7 @@ def train_frames(
         encoder = new_frames(corpus, recipe.frames, recipe.train.seed, workers)
         begin_temperature(encoder.model, recipe.train)
         encoder.card = {"train": recipe.train.model_dump(), "videos": videos}
-        return encoder, frame_pairs(corpus, encoder.tokenizer, encoder.view, "train", workers)
+        return encoder, frame_pairs(corpus, encoder.tokenizer, encoder.view, workers)
 
     def check(encoder: FrameEncoder) -> dict[str, float]:
         return clip_recall(encoder, lambda: frame_clips(corpus, "val"))
@@ -91,13 +91,13 @@ class PixelPairs(PairData):
         return Span(self.features[v].path, start, end)
 
 
-def frame_pairs(corpus: Corpus, tokenizer: Tokenizer, view: View, split: str = "train", workers: int = 0) -> PixelPairs:
-    """The split's videos that have a file and captions, to train on; nothing is decoded yet. NoData: none."""
-    videos = [v for v in corpus.split(split) if v.video]
+def frame_pairs(corpus: Corpus, tokenizer: Tokenizer, view: View, workers: int = 0) -> PixelPairs:
+    """The training videos that have a file and captions, to train on; nothing is decoded yet. NoData: none."""
+    videos = [v for v in corpus.split("train") if v.video]
     lazy = lambda video, seconds: LazyFrames(video.video, seconds, view)  # noqa: E731
     tracks, features, steps = tracks_of(corpus, videos, tokenizer, seconds_of_video, lazy)
     if not tracks:
-        raise NoData(f"{corpus.folder}: no {split} video has both a file and captions")
+        raise NoData(f"{corpus.folder}: no train video has both a file and captions")
     return PixelPairs(tracks, features, steps, view=view, workers=workers)
 
 

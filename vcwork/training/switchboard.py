@@ -115,28 +115,24 @@ def _planned(corpus, store, settings, seeds, size, epochs, split) -> Iterator[tu
 
 
 def _run(corpus, store, setting, seed, recipe: Recipe, split) -> Run:
-    windows, val = {"window_s": 8, "stride_s": 4}, corpus_check(corpus, store, recipe.train)
+    val = corpus_check(corpus, store, recipe.train)
+
+    def check(encoder: Encoder) -> dict[str, float]:
+        return val(encoder) | window_choice.numbers(encoder, corpus, store)
+
     with tempfile.TemporaryDirectory() as folder:
-        steps, begun = 0, time.perf_counter()
-
-        def watch(_: object) -> None:
-            nonlocal steps
-            steps += 1
-
-        def check(encoder: Encoder) -> dict[str, float]:
-            return val(encoder) | window_choice.numbers(encoder, corpus, store, "val", **windows)
-
-        encoder = train(corpus, store, Path(folder) / "run", recipe, watch=watch, check=check)
+        begun = time.perf_counter()
+        encoder = train(corpus, store, Path(folder) / "run", recipe, check=check)
         seconds = time.perf_counter() - begun
-        lines = (Path(folder) / "run" / "log.jsonl").read_text().splitlines()
-        log = [row for row in map(json.loads, lines) if "loss" not in row]
-    scores, hits, chance, videos = measure(encoder, corpus, store, split, windows)
+        rows = [json.loads(line) for line in (Path(folder) / "run" / "log.jsonl").read_text().splitlines()]
+    log = [row for row in rows if "loss" not in row]
+    scores, hits, chance, videos = measure(encoder, corpus, store, split)
     weights = sum(p.numel() for p in encoder.model.parameters())
-    return Run(setting, seed, scores, hits, videos, chance, round(seconds, 2), steps, weights, log)
+    return Run(setting, seed, scores, hits, videos, chance, round(seconds, 2), len(rows) - len(log), weights, log)
 
 
 def measure(
-    encoder, corpus: Corpus, store: FeatureStore, split: str, windows: dict[str, int]
+    encoder, corpus: Corpus, store: FeatureStore, split: str
 ) -> tuple[dict[str, float], dict[str, list[float]], dict[str, float], list[str]]:
     """Scores {metric: value}, hits of each retrieval query {metric: [0 or 1]}, chance, and the queries' videos."""
     clips = annotated_clips(corpus, store, split)
@@ -148,7 +144,7 @@ def measure(
         values[name], chance[name] = float(np.mean(hits[name])), float(np.mean(same.sum(1) / len(same)))
     cases = localization_cases(seconds_of_split(encoder, corpus, store, split, as_reference=False), corpus)
     found = [r for r in localization.evaluate(cases, n_boot=10) if r.name == "recall_unordered"]
-    spoken = window_choice.spoken_of(corpus, store, split, **windows)
+    spoken = window_choice.spoken_of(corpus, store, split)
     found += window_choice.evaluate(window_choice.scores_of(encoder, store, spoken), spoken, n_boot=10)
     values |= {r.name: r.value for r in found}
     return values, hits, chance | {r.name: r.chance for r in found}, clips.videos.tolist()

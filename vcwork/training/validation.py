@@ -48,14 +48,14 @@ def clip_recall(encoder: Encoder, read: Callable[[], Clips]) -> dict[str, float]
 
 
 @torch.no_grad()
-def validation_nce(encoder: Encoder, data: PairData, config: TrainConfig, batches: int = 20) -> dict[str, float]:
-    """Mean symmetric NCE of pairs drawn, always the same ones, from consecutive groups of videos, at most `batches`.
+def validation_nce(encoder: Encoder, data: PairData, config: TrainConfig) -> dict[str, float]:
+    """Mean symmetric NCE of pairs drawn, always the same ones, from consecutive groups of videos, at most 20.
 
     As the reference code validates, whose groups are not made of neighbours either; noisy, and no measure of a task.
     """
     k = min(config.clusters.videos_per_batch, len(data.tracks))
     plain, losses = config.model_copy(update={"word_dropout": 0.0}), []
-    for b in range(min(batches, len(data.tracks) // k)):
+    for b in range(min(20, len(data.tracks) // k)):
         videos = np.arange(b * k, (b + 1) * k)
         pairs = draw_pairs(data, videos, plain, np.random.default_rng([config.seed, 14, b]))
         video, text = encoder.model(*collate(pairs, data, videos, encoder.model, encoder.tokenizer, plain))

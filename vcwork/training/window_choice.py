@@ -23,6 +23,7 @@ from vcwork.measure.result import Result
 from vcwork.tasks.cases import setting_of
 from vcwork.tasks.common import mean_result
 
+WINDOW_S, STRIDE_S = 8, 4  # the sliding windows among which a sentence chooses
 COLLAPSED = 0.5  # of the way from what random choices give to always the same window
 
 
@@ -37,7 +38,7 @@ class Spoken:
     windows: np.ndarray
 
 
-def spoken_of(corpus: Corpus, store: FeatureStore, split: str, window_s: int = 8, stride_s: int = 4) -> list[Spoken]:
+def spoken_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Spoken]:
     """The videos of a split in which truth knows what at least one sentence speaks of, cut into sliding windows.
 
     NoData where no video's truth says so.
@@ -51,7 +52,7 @@ def spoken_of(corpus: Corpus, store: FeatureStore, split: str, window_s: int = 8
             (c, video.segments[segment_of[raw]]) for raw, c in corpus.indexed_captions(video.id) if segment_of[raw] >= 0
         ]
         if about:
-            windows = np.array(sliding_windows(store.lengths[video.id], window_s, stride_s), float)
+            windows = np.array(sliding_windows(store.lengths[video.id], WINDOW_S, STRIDE_S), float)
             out.append(Spoken(
                 video.id, [c.text for c, _ in about], np.array([(c.start_s + c.end_s) / 2 for c, _ in about]),
                 np.array([(s.start_s, s.end_s) for _, s in about], float), windows,
@@ -102,16 +103,14 @@ def evaluate(
     return results
 
 
-def numbers(
-    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str = "val", **windows: int
-) -> dict[str, float]:
-    """The three values for a training log, an epoch's line: `val_choice_pointing`, ...; empty without such truth."""
+def numbers(encoder: Encoder, corpus: Corpus, store: FeatureStore) -> dict[str, float]:
+    """On val, for an epoch's line of a training log: `val_choice_pointing`, ...; empty without such truth."""
     try:
-        spoken = spoken_of(corpus, store, split, **windows)
-        results = evaluate(scores_of(encoder, store, spoken), spoken, setting=setting_of(corpus, split), n_boot=10)
+        spoken = spoken_of(corpus, store, "val")
+        results = evaluate(scores_of(encoder, store, spoken), spoken, setting=setting_of(corpus, "val"), n_boot=10)
     except NoData:
         return {}
-    return {f"{split}_{r.name}": r.value for r in results}
+    return {f"val_{r.name}": r.value for r in results}
 
 
 def _inside(v: Spoken) -> np.ndarray:
