@@ -3,12 +3,14 @@
 import json
 import re
 from pathlib import Path
+from statistics import median
 
 import nbformat
 import papermill
 import pytest
 
 from vcwork.base.errors import VcworkError
+from vcwork.measure import trivial
 from vcwork.measure.result import as_result
 from vcwork.workbench.notebook_html import title
 from vcwork.workbench.parameters import read_parameters
@@ -76,10 +78,19 @@ def test_parameters_cell_is_first_and_papermill_reads_it_alike(path: Path, code:
         assert not (parameter.is_input and parameter.default), f"{parameter.name}: the default must run from nothing"
 
 
+def payloads_of(cells: list[nbformat.NotebookNode]) -> list[dict]:
+    return [output.data[MIME] for cell in cells for output in cell.outputs if MIME in output.get("data", {})]
+
+
+def recorded(notebook: nbformat.NotebookNode) -> list[dict]:
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [row for payload in payloads_of(code) for row in payload["results"]]
+
+
 def test_results_are_recorded_with_their_company(path: Path, code: list) -> None:
     cells = tagged(code, "results")
     assert len(cells) == 1, "exactly one cell is tagged results"
-    payloads = [output.data[MIME] for output in cells[0].outputs if MIME in output.get("data", {})]
+    payloads = payloads_of(cells)
     assert len(payloads) == 1 and payloads[0]["notebook"] == path.stem
     for row in payloads[0]["results"]:
         result = as_result(row)  # refuses a missing chance, interval or protocol
@@ -90,6 +101,34 @@ def test_it_opens_with_a_question_and_leads_on(path: Path, notebook: nbformat.No
     assert title(notebook).endswith("?")
     for target in re.findall(r"\]\(([\w.-]+\.ipynb)\)", json.dumps([cell.source for cell in notebook.cells])):
         assert (path.parent / target).exists(), f"links to {target}, which is not there"
+
+
+SHORT = ("20", "23", "30", "35", "36", "37", "38")  # one idea a cell, bookkeeping in the library
+
+
+def test_shape(path: Path, notebook: nbformat.NotebookNode, code: list) -> None:
+    lines = [len(cell.source.splitlines()) for cell in code]
+    if path.stem[:2] in SHORT:
+        assert 12 <= len(notebook.cells) <= 20, f"{len(notebook.cells)} cells"
+        assert max(lines) <= 20 and median(lines) <= 7, sorted(lines)
+    assert max(lines) <= 25, sorted(lines)
+
+
+def test_one_metric_stands_beside_the_same_opponents_in_every_notebook() -> None:
+    """Of one task, split and gallery: who knows nothing, and who only listens, is the same wherever a metric stands."""
+    found: dict[tuple, dict[str, list[str]]] = {}
+    for path in NOTEBOOKS:
+        for result in map(as_result, recorded(nbformat.read(path, as_version=4))):
+            card, metric = result.protocol, re.search(r"(t2v|v2t)_(R@\d+|MdR|MRR)(?=\W|_\d|_zero|$)", result.name)
+            if card.task == "retrieval" and metric:
+                key = metric[0], card.split, card.pool, result.n, round(result.chance, 9)
+                blind = {n: v for n, v in result.trivial.items() if n not in trivial.SEEING and n != "constant score"}
+                shown = [f"{name} {value:.4f}" for name, value in sorted(blind.items())]
+                found.setdefault(key, {})[f"{path.stem} {result.name}"] = shown
+    several = {key: rows for key, rows in found.items() if len({name.split()[0] for name in rows}) > 1}
+    assert several, "no metric stands in two notebooks"
+    for key, rows in several.items():
+        assert len({tuple(shown) for shown in rows.values()}) == 1, (key, rows)
 
 
 def test_refresh_stores_a_clean_run_or_nothing(tmp_path: Path) -> None:

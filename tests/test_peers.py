@@ -34,7 +34,7 @@ from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
 from vcwork.encoders.peers import is_peer, load_peer
-from vcwork.search import verbs as apply
+from vcwork.search import verbs
 from vcwork.search.index import VideoIndex
 from vcwork.tasks.cases import annotated_clips, clip_scores, overview, seconds_of_split, setting_of
 from vcwork.training.workspace import Workspace
@@ -281,19 +281,19 @@ def test_searching_segmenting_localizing_classifying(peers, stores, videos, tmp_
     index.save(tmp_path / "index")
     index = VideoIndex.open(tmp_path / "index", encoder=peer.digest)
     for library in (store, index, {v: videos / f"{v}.mp4" for v in "abc"}):
-        hits = apply.search(peer, "chop the onion", library, k=3)
+        hits = verbs.search(peer, "chop the onion", library, k=3)
         assert [hit.id for hit in hits] == ["abc"[n] for n in np.argsort(-scores[0])]
         assert np.allclose([hit.score for hit in hits], np.sort(scores[0])[::-1], atol=1e-5)
-    best = apply.search(peer, str(videos / "b.mp4"), index, k=1)[0]
+    best = verbs.search(peer, str(videos / "b.mp4"), index, k=1)[0]
     assert best.id == "b" and best.score == pytest.approx(1, abs=1e-5), "a video finds itself, at cosine 1"
     steps = ["chop the onion", "stir slowly", "toss the salad"]
     seconds = encode_seconds(peer, store["b"]) @ encode_text(peer, steps).T  # (T, K)
     middle = float(np.median(seconds.max(1)))
     by_hand = np.where(seconds.max(1) > middle, seconds.argmax(1) + 1, 0)
-    assert np.array_equal(apply.segment(peer, store["b"], steps, middle), by_hand) and 0 < (by_hand > 0).mean() < 1
-    places = apply.localize(peer, store["b"], steps)
+    assert np.array_equal(verbs.segment(peer, store["b"], steps, middle), by_hand) and 0 < (by_hand > 0).mean() < 1
+    places = verbs.localize(peer, store["b"], steps)
     assert places.shape == (3,) and (np.diff(places) > 0).all()
-    classes = apply.classify(peer, [store["a"], videos / "b.mp4"], ["onion", "beet"], ["{}", "peel the {}"])
+    classes = verbs.classify(peer, [store["a"], videos / "b.mp4"], ["onion", "beet"], ["{}", "peel the {}"])
     by_hand = [encode_text(peer, [t.format(n) for t in ("{}", "peel the {}")]).mean(0) for n in ("onion", "beet")]
     np.testing.assert_allclose(classes, encode_video(peer, [store["a"], store["b"]]) @ np.stack(by_hand).T, atol=1e-5)
 

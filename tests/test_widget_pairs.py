@@ -13,7 +13,7 @@ from vcwork.panels.base import as_script, script
 from vcwork.panels.make_pairs import RULES, counted, pair_explorer, rule_of
 from vcwork.panels.pairs import Drawing, PairExplorer
 from vcwork.panels.parts import Narrated
-from vcwork.review import judged_pairs as pairs
+from vcwork.review import judged_pairs
 
 SAID = [(0, 4, "now cut the onion"), (4, 8, "and stir it"), (8, 10, "good")]
 
@@ -161,7 +161,7 @@ def test_the_panel_holds_the_draws_of_the_samplers(ws, made):
     for rule, drawn in made.drawings.items():
         assert drawn.rule.rule == rule and drawn.rule.max_text_tokens == 32
         assert all(p.video_id == v.id for v, some in zip(made.videos, drawn.pairs, strict=True) for p in some)
-        told = pairs.named(ws.corpus, ws.store, drawn.pairs[0])
+        told = judged_pairs.named(ws.corpus, ws.store, drawn.pairs[0])
         judged = [s for s in drawn.shows[0] if s is not None]
         by_hand = [
             told.showing(p, s)[p.video_start : p.video_end].any() for p, s in zip(told.pairs, told.steps, strict=True)
@@ -187,7 +187,7 @@ def test_acceptance_is_the_share_of_tries_kept():
     track = Track("v", np.arange(0, 30, 2.5), np.arange(2.5, 32, 2.5), ((1, 2),) * 12, 30)
     rule = rule_of("iou", max_video_s=30)
     drawn, accepted = counted([track], rule, 50, seed=3)
-    assert drawn == pairs.draw([track], rule, 50, seed=3), "counting changes no draw"
+    assert drawn == judged_pairs.draw([track], rule, 50, seed=3), "counting changes no draw"
     rng, tries, kept = np.random.default_rng(3), 0, 0
     while kept < 50:  # the rule's own tries, one by one
         rng.integers(1)
@@ -223,8 +223,8 @@ def test_what_is_missing_is_said(ws):
 
 def test_only_so_many_videos_make_the_distribution(ws, monkeypatch):
     monkeypatch.setattr("vcwork.panels.make_pairs.MOST_TRACKS", 4)
-    asked, drawing = [], pairs.draw
-    monkeypatch.setattr(pairs, "draw", lambda tracks, *more: asked.append(tracks) or drawing(tracks, *more))
+    asked, drawing = [], judged_pairs.draw
+    monkeypatch.setattr(judged_pairs, "draw", lambda tracks, *more: asked.append(tracks) or drawing(tracks, *more))
     first = [v.id for v in ws.corpus.split("train")[:10]]
     few = {"draws": 2, "many": 8, "rules": ["strict"]}
     for videos, wanted in ((2, first[:4]), ([first[9]], [*first[:4], first[9]])):

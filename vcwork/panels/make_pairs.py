@@ -1,7 +1,7 @@
 """From a corpus to the panel that draws positive pairs: the rules of `vcwork.core.sampling`, as training calls them.
 
 Truth, where it is known, says whether the clip shows what the text names; no rule sees it. Everything follows from the
-seed: the same one gives the same draws, and the pairs of `pairs.draw`.
+seed: the same one gives the same draws, and the pairs of `judged_pairs.draw`.
 Known gap: acceptance is counted from outside, by how many numbers the IoU rule takes from the generator for a try.
 """
 
@@ -21,7 +21,7 @@ from vcwork.data.store import FeatureStore
 from vcwork.panels.clips import truth_of
 from vcwork.panels.pairs import Again, Drawing, PairExplorer
 from vcwork.panels.parts import Narrated
-from vcwork.review import judged_pairs as pairs
+from vcwork.review import judged_pairs
 
 RULES = ("overlapped", "strict", "iou", "windows")
 MOST_TRACKS = 200  # the split's first videos, whose pairs make the distribution behind
@@ -78,7 +78,7 @@ def again_from(
 
     def again(rule: str, changed: dict[str, Any], seed: int) -> Drawing:
         config = rule_of(rule, **(limits | changed))
-        own = [pairs.draw([track], config, draws, seed) for track in shown]
+        own = [judged_pairs.draw([track], config, draws, seed) for track in shown]
         drawn, accepted = counted(tracks, config, many, seed)
         judged = [j for j in judge(corpus, store, drawn) if j is not None]
         share = float(np.mean(judged)) if judged else None
@@ -101,9 +101,9 @@ def rule_of(rule: str, **limits: Any) -> OverlapConfig:
 
 
 def counted(tracks: Sequence[Track], rule: OverlapConfig, count: int, seed: int) -> tuple[list[Pair], float | None]:
-    """The pairs of `pairs.draw`, and for the rule "iou" the share of tries that it kept, else None."""
+    """The pairs of `judged_pairs.draw`, and for the rule "iou" the share of tries that it kept, else None."""
     if rule.rule != "iou" or not count:
-        return pairs.draw(tracks, rule, count, seed), None
+        return judged_pairs.draw(tracks, rule, count, seed), None
     rng = np.random.default_rng(seed)
     drawn, tries, kept = zip(*(iou_pair(tracks[i % len(tracks)], rule, rng) for i in range(count)), strict=True)
     return list(drawn), sum(kept) / sum(tries)
@@ -112,7 +112,7 @@ def counted(tracks: Sequence[Track], rule: OverlapConfig, count: int, seed: int)
 def judge(corpus: Corpus, store: FeatureStore, drawn: Sequence[Pair]) -> list[bool | None]:
     """Does each pair's clip show a step its text names? None where it names none, or nobody knows."""
     try:
-        found = pairs.named(corpus, store, drawn)
+        found = judged_pairs.named(corpus, store, drawn)
     except VcworkError:
         return [None] * len(drawn)
     right = {
