@@ -174,7 +174,7 @@ def test_search_by_sentence_by_clip_and_in_an_index(encoder):
     assert apply.search(encoder, "chop the onion", index, k=3) == hits
     like = vectors @ vectors[2]
     assert apply.search(encoder, clips["c"], index, k=1)[0].id == list(clips)[like.argmax()]
-    with pytest.raises(VcworkError, match="built by another encoder"):
+    with pytest.raises(VcworkError, match="made by encoder 'other'"):
         apply.search(encoder, "stew", VideoIndex.build(vectors, list(clips), encoder="other"))
 
 

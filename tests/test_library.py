@@ -71,7 +71,7 @@ def test_asking_by_text_and_by_video(encoder, clips):
     assert [hit.id for hit in hits] == [f"m{i}" for i in np.argsort(-(vectors @ vectors[3]))]
     with pytest.raises(VcworkError, match="expected by 'text' or 'video', got 'sound'"):
         library.ask(index, encoder, SENTENCES, by="sound")
-    with pytest.raises(VcworkError, match="made by encoder 'other', asked with 'random'"):
+    with pytest.raises(VcworkError, match="made by encoder 'other', not 'random'"):
         library.ask(VideoIndex.build(vectors, list(clips), encoder="other"), encoder, SENTENCES)
 
 

@@ -157,4 +157,4 @@ def find_moments(index: VideoIndex, query: np.ndarray, top: int = 5, videos: int
 
 def _same_encoder(index: VideoIndex, encoder: Encoder) -> None:
     if index.encoder != encoder.digest:
-        raise VcworkError(f"the index was made by encoder {index.encoder!r}, asked with {encoder.digest!r}")
+        raise VcworkError(f"the index was made by encoder {index.encoder!r}, not {encoder.digest!r}: build it again")

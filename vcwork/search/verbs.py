@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Clip, Encoder
 from vcwork.search.index import Hit, VideoIndex
+from vcwork.search.library import ask
 from vcwork.tasks import classification, localization, segmentation
 from vcwork.tasks.cases import prompt_vectors
 
@@ -28,13 +28,8 @@ def search(
     if not isinstance(library, VideoIndex):
         ids = library.ids if isinstance(library, FeatureStore) else list(library)
         library = VideoIndex.build(encode_video(encoder, [library[i] for i in ids]), ids, encoder=encoder.digest)
-    if library.encoder != encoder.digest:
-        raise VcworkError("search: the index was built by another encoder; build it again")
-    if isinstance(query, str) and not Path(query).is_file():
-        vector = encode_text(encoder, [query])
-    else:
-        vector = encode_video(encoder, [query])
-    return library.query(vector, k)[0]
+    by = "text" if isinstance(query, str) and not Path(query).is_file() else "video"
+    return ask(library, encoder, [query], k, by)[0]
 
 
 def segment(encoder: Encoder, clip: Clip, steps: Sequence[str], gamma: float | None = None) -> np.ndarray:
