@@ -59,7 +59,8 @@ def benchmark_corpus(
     parts = read_benchmark(name, source, have(beside) if source.is_dir() else None)
     found = FeatureFolder(beside, contract_beside(beside), [id for part in parts.values() for id in part.videos])
     if name == "crosstask":
-        found.drop({id: why for part in parts.values() for id, why in _too_short(part, found.lengths).items()})
+        for part in parts.values():
+            _drop_too_short(part, found)
     measured = {role: with_features(part, found.lengths, found.lost) for role, part in parts.items()}
     if not any(part.clips for part in measured.values()):
         raise VcworkError(f"{beside}: holds features of none of the {len(found.lost)} videos of {name}")
@@ -138,7 +139,9 @@ def _add_video(
     corpus.videos[id] = Video(id, None, None, duration_s, role, recipe, truth=path)
 
 
-def _too_short(part: Benchmark, lengths: dict[str, int]) -> dict[str, str]:
+def _drop_too_short(part: Benchmark, found: FeatureFolder) -> None:
     """Videos with fewer seconds of features than their task has steps: no order of steps fits into them."""
-    steps = {id: len(part.tasks[listed.recipe].steps) for id, listed in part.videos.items()}
-    return {id: f"{lengths[id]} s of features, {n} steps in order" for id, n in steps.items() if lengths.get(id, n) < n}
+    for id, listed in part.videos.items():
+        steps = len(part.tasks[listed.recipe].steps)
+        if found.lengths.get(id, steps) < steps:
+            found.lost[id] = f"{found.lengths.pop(id)} s of features, {steps} steps in order"

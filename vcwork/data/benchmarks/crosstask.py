@@ -40,7 +40,8 @@ def read_crosstask(folder: str | Path, part: str = "test", have: Collection[str]
     val, every = (_videos(folder, name, tally) for name in ("videos_val.csv", "videos.csv"))
     if not (folder / "tasks_related.txt").is_file():
         tally.notes.append("tasks_related.txt is absent")
-    rest = [pair for pair in every if pair not in set(val)]
+    held_out = set(val)
+    rest = [pair for pair in every if pair not in held_out]
     listed = val if part == "val" else rest
     unusable = {f"{task}_{video}": why for task, video in listed if (why := _why_not(folder, task, video, tasks, have))}
     usable = [pair for pair in listed if "_".join(pair) not in unusable]

@@ -17,7 +17,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.data.benchmarks.common import Benchmark
 from vcwork.data.benchmarks.reading import At, read_strict_json
 from vcwork.data.coverage import Count
-from vcwork.data.store import Contract, as_float16, load_npy
+from vcwork.data.store import S3D_FEATURES, Contract, as_float16, load_npy
 
 
 class FeatureFolder(Mapping[str, np.ndarray]):
@@ -45,11 +45,6 @@ class FeatureFolder(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def drop(self, lost: Mapping[str, str]) -> None:
-        """Leave these videos out, {id: why}."""
-        self.lost |= lost
-        self.lengths = {id: n for id, n in self.lengths.items() if id not in lost}
-
 
 def have(folder: Path) -> set[str]:
     """Ids of all videos that have a feature file; VcworkError where there is none."""
@@ -63,8 +58,6 @@ def contract_beside(folder: Path) -> Contract:
     """What `contract.json` in the features' folder says, or the contract of the released VideoCLIP's features."""
     path = folder / "contract.json"
     if not path.is_file():
-        from vcwork.data.store import S3D_FEATURES
-
         return S3D_FEATURES
     kinds = {"backbone": str, "weights": str, "fps": (int, float), "size": int, "normalisation": str, "width": int}
     raw = At(path).entry(read_strict_json(path), **kinds)
