@@ -4,6 +4,7 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -123,22 +124,17 @@ def test_interrupted_extraction_resumes_to_the_same_bytes(corpus, tmp_path):
     assert Toy.calls == 3 + 4 + 5 and _bytes(broken) == _bytes(whole)
 
 
-def test_finished_store_is_reused_but_not_for_other_videos(clips, corpus, tmp_path):
-    store = extract(corpus, Toy(), tmp_path, workers=1, progress=False)
+def test_finished_store_is_reused_but_not_for_other_or_edited_videos(clips, tmp_path):
+    corpus = scan_folder(shutil.copytree(clips, tmp_path / "v"))
+    store = extract(corpus, Toy(), tmp_path / "f", workers=1, progress=False)
     Toy.calls = 0
-    assert extract(corpus, Toy(), tmp_path, progress=False).digest() == store.digest() and Toy.calls == 0
-    other = scan_folder(clips)
-    del other.videos["v2"]
-    with pytest.raises(VcworkError, match="features of another corpus, 1 videos differ, among them 'v2'"):
-        extract(other, Toy(), tmp_path, progress=False)
-
-
-def test_an_edited_video_is_another_corpus(tmp_path):
-    write_mp4(tmp_path / "v" / "a.mp4", [np.full((16, 16, 3), 9, np.uint8)] * 4, 4)
-    extract(scan_folder(tmp_path / "v"), Toy(), tmp_path / "f", workers=1, progress=False)
-    write_mp4(tmp_path / "v" / "a.mp4", [np.full((16, 16, 3), 99, np.uint8)] * 4, 4)
-    with pytest.raises(VcworkError, match="another corpus"):
-        extract(scan_folder(tmp_path / "v"), Toy(), tmp_path / "f", workers=1, progress=False)
+    assert extract(corpus, Toy(), tmp_path / "f", progress=False).digest() == store.digest() and Toy.calls == 0
+    shutil.copy(clips / "v3.mp4", tmp_path / "v" / "v2.mp4")
+    edited, fewer = scan_folder(tmp_path / "v"), scan_folder(clips)
+    del fewer.videos["v2"]
+    for other in (edited, fewer):
+        with pytest.raises(VcworkError, match="features of another corpus, 1 videos differ, among them 'v2'"):
+            extract(other, Toy(), tmp_path / "f", progress=False)
 
 
 def test_other_contract_names_both(corpus, tmp_path):
@@ -245,6 +241,8 @@ def test_shards_do_not_change_features_or_digest(tmp_path):
         write_store(tmp_path / "one", CONTRACT, arrays)
     with pytest.raises(VcworkError, match="no features to store"):
         write_store(tmp_path / "none", CONTRACT, {})
+    with pytest.raises(VcworkError, match="expected a finished feature store"):
+        open_store(tmp_path / "none")
 
 
 def _damage_truncate(path):
@@ -290,11 +288,6 @@ def test_damaged_manifests_are_refused(tmp_path, key, value, message):
         open_store(tmp_path)
 
 
-def test_no_store(tmp_path):
-    with pytest.raises(VcworkError, match="expected a finished feature store"):
-        open_store(tmp_path / "none")
-
-
 def test_motion_backbone_keeps_its_promises():
     backbone = get_backbone("motion")
     frames = np.random.default_rng(0).integers(0, 255, (backbone.fps, backbone.size, backbone.size, 3), dtype=np.uint8)
@@ -319,13 +312,17 @@ def test_hugging_face_backbone(mobilenet):
     assert np.allclose(both, (mobilenet(frames[:1]) + mobilenet(frames[1:])) / 2, atol=1e-4)
 
 
-def test_hugging_face_preprocessing_by_hand(mobilenet):
+def test_hugging_face_preprocessing_by_hand(mobilenet, real):
     import torch
+    from transformers import AutoModel
 
     frames = np.random.default_rng(0).integers(0, 255, (1, 224, 224, 3), dtype=np.uint8)
-    by_hand = torch.from_numpy(frames / 255 * 2 - 1).float().permute(0, 3, 1, 2)
-    assert torch.allclose(mobilenet._prepared(frames), by_hand, atol=1e-6)
-    assert mobilenet._prepared(frames[:, :100, :120]).shape == (1, 3, 224, 224)
+    pixels = torch.from_numpy(frames / 255 * 2 - 1).float().permute(0, 3, 1, 2)
+    model = AutoModel.from_pretrained(real / "backbones" / "mobilenet_v2").float().eval()
+    with torch.inference_mode():
+        by_hand = model(pixel_values=pixels).pooler_output.flatten(1)[0].numpy()
+    assert np.allclose(mobilenet(frames), by_hand, atol=1e-4)
+    assert mobilenet(frames[:, :100, :120]).shape == (1280,)
 
 
 def test_real_clips_through_mobilenet(mobilenet, real, tmp_path):

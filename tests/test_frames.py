@@ -529,12 +529,6 @@ def test_settings_that_mean_nothing_are_refused(wrong, words):
         config(**wrong)
 
 
-def test_the_defaults_are_those_of_the_document():
-    plain = FrameConfig()
-    assert (plain.backbone, plain.frames, plain.patch, plain.layers, plain.projection) == ("vit", 16, 16, 12, 512)
-    assert list(ResNetConfig().depths) == list(plain.depths) and ResNetConfig().hidden_sizes[-1] == 2048
-
-
 def test_trainings_that_mean_nothing_are_refused(world, tmp_path):
     for change, more, words in (
         ({"start": "closed form"}, {}, "start: closed form"),
@@ -552,8 +546,6 @@ def test_trainings_that_mean_nothing_are_refused(world, tmp_path):
 
 def test_wrong_shapes_are_named(world):
     encoder = new_frames(world, config())
-    with pytest.raises(VcworkError, match=r"expected frames \(B, N, 3, S, S\)"):
-        encoder.model.encode_video(torch.zeros(1, 4, 64), torch.ones(1, 4, dtype=torch.bool))
     with pytest.raises(VcworkError, match=r"clip 1: expected a file, .* got float64 \(4, 64\)"):
         encode_video(encoder, [world["v0"].video, np.zeros((4, 64))])
     with pytest.raises(VcworkError, match=r"nowhere\.mp4: no such video file"):

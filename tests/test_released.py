@@ -14,7 +14,14 @@ from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.encoders.checkpoint import load_card, load_model
 from vcwork.encoders.load import load_encoder
-from vcwork.encoders.released import PREFIX, export_released, import_released, read_released, released_name
+from vcwork.encoders.released import (
+    PREFIX,
+    export_released,
+    import_released,
+    read_released,
+    released_name,
+    unused_entries,
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,7 @@ def ours(tmp_path):
 
 
 def test_import_is_clean_and_export_gives_the_same_tensors(small, tmp_path):
-    _, report = import_released(small, tmp_path / "in", heads=4)
+    report = import_released(small, tmp_path / "in", heads=4)
     assert report.clean and len(report.mapped) + len(report.kept) == len(read_released(small))
     assert export_released(tmp_path / "in", tmp_path / "out.pt") == []
     there, back = read_released(small), read_released(tmp_path / "out.pt")
@@ -71,12 +78,10 @@ def test_imported_weights_compute_what_the_reference_did(small, reference, tmp_p
 
 def test_names_and_size_of_the_published_model():
     """308 parameters and 177,423,360 numbers, two id buffers beside them."""
-    from vcwork.encoders.released import _blank
-
     with torch.device("meta"):
         config = ModelConfig()
         state = {released_name(name): t for name, t in VideoCLIP(config).state_dict().items()}
-        blank = {name: t for name, t in _blank(config).items() if not name.endswith("position_ids")}
+        blank = {name: t for name, t in unused_entries(config).items() if not name.endswith("position_ids")}
     assert not state.keys() & blank.keys()
     unread_words = (config.vocab_size - 2) * config.hidden
     total = sum(t.numel() for t in [*state.values(), *blank.values()]) + unread_words
@@ -119,14 +124,14 @@ def test_anything_unexpected_is_refused_and_nothing_written(ours, tmp_path, chan
     with pytest.raises(VcworkError, match=message):
         import_released(ours, tmp_path / "in", heads=2)
     assert not (tmp_path / "in").exists()
-    _, report = import_released(ours, tmp_path / "in", heads=2, strict=False)
+    report = import_released(ours, tmp_path / "in", heads=2, strict=False)
     assert not report.clean and load_model(tmp_path / "in")
 
 
 def test_a_task_head_is_known_and_kept(ours, tmp_path):
     head = torch.randn(779, 16)
     _changed(ours, lambda m: m.update({PREFIX + "video_encoder.classifier.weight": head}))
-    _, report = import_released(ours, tmp_path / "in", heads=2)
+    report = import_released(ours, tmp_path / "in", heads=2)
     assert "video_encoder.classifier.weight" in report.kept
     export_released(tmp_path / "in", tmp_path / "out.pt")
     assert torch.equal(read_released(tmp_path / "out.pt")["video_encoder.classifier.weight"], head)

@@ -12,13 +12,7 @@ from vcwork.core.sampling import Track
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
-from vcwork.encoders.rerank import (
-    CrossConfig,
-    CrossScorer,
-    cross_scores,
-    rerank,
-    train_scorer,
-)
+from vcwork.encoders.rerank import CrossConfig, CrossScorer, cross_scores, rerank, train_scorer
 
 TOKENIZER = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(12)), "do"])
 FIRST = len(SPECIAL)

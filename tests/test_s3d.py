@@ -11,14 +11,7 @@ import torch
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.image import Backbone, get_backbone
-from vcwork.data.backbones.s3d import (
-    S3D,
-    S3DBackbone,
-    load_s3d,
-    preprocessing_effects,
-    space_to_depth,
-    untrained_state,
-)
+from vcwork.data.backbones.s3d import S3D, S3DBackbone, load_s3d, preprocessing_effects, space_to_depth, untrained_state
 from vcwork.data.corpus import scan_folder
 from vcwork.data.extract import chunks_of, contract_of, extract
 from vcwork.data.store import open_store
@@ -70,10 +63,8 @@ def test_outputs_are_the_recorded_ones(s3d_vectors, state, one_thread, case):
     net.load_state_dict(state)
     with torch.inference_mode():
         output = net(torch.from_numpy(recorded[f"in_{case}"]))
-    pairs = [(output.embedding, recorded[f"out_{case}"])]
-    pairs += [(output.mixed_5c, recorded["mixed5c_a"])] if case == "a" else []
-    for ours, theirs in pairs:
-        assert ours.shape == theirs.shape and np.abs(ours.numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
+    theirs = recorded[f"out_{case}"]
+    assert output.shape == theirs.shape and np.abs(output.numpy() - theirs).max() <= 1e-4 * np.abs(theirs).max()
 
 
 def test_space_to_depth_by_hand():
@@ -83,21 +74,6 @@ def test_space_to_depth_by_hand():
     for dt, dh, dw, colour in np.ndindex(2, 2, 2, 3):
         channel = ((dt * 2 + dh) * 2 + dw) * 3 + colour
         assert torch.equal(out[:, channel], video[:, colour, dt::2, dh::2, dw::2])
-
-
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((1, 3, 31, 64, 64), "even number of frames, rows and columns, got T=31, H=64, W=64"),
-        ((1, 3, 0, 64, 64), "got T=0"),
-        ((1, 3, 30, 64, 63), "W=63"),
-        ((3, 30, 64, 64), r"expected video \(B, 3, T, H, W\), got \(3, 30, 64, 64\)"),
-        ((1, 30, 64, 64, 3), r"got \(1, 30, 64, 64, 3\)"),
-    ],
-)
-def test_other_shapes_are_refused(shape, message):
-    with pytest.raises(VcworkError, match=message):
-        S3D()(torch.zeros(shape))
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the format of 2020"])
@@ -188,7 +164,7 @@ def _by_hand(net, frames, scale=True):
     video[: len(frames)] = frames
     video = torch.from_numpy(video / 255 if scale else video).permute(3, 0, 1, 2)[None]
     with torch.inference_mode():
-        out = net(video).embedding[0].double().numpy()
+        out = net(video)[0].double().numpy()
     return out / np.linalg.norm(out)
 
 
@@ -321,7 +297,7 @@ def test_what_mistakes_do(weights, scenes, state, one_thread):
     stream = np.concatenate(list(iter_chunks(scenes, 30, 224, 30)))
     assert np.allclose(bright.features[1], _by_hand(net, stream[30:60], scale=False), atol=1e-6)
     with torch.inference_mode():
-        late = net(torch.from_numpy(stream[32:64]).permute(3, 0, 1, 2)[None].float() / 255).embedding[0].numpy()
+        late = net(torch.from_numpy(stream[32:64]).permute(3, 0, 1, 2)[None].float() / 255)[0].numpy()
     assert np.allclose(chunks.features[1], late / np.linalg.norm(late), atol=1e-6)
     assert np.allclose(chunks.cosine[1], chunks.features[1] @ right.features[1], atol=1e-6)
     assert bright.cosine.max() < 0.99

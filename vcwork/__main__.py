@@ -303,7 +303,7 @@ def import_checkpoint(options: argparse.Namespace) -> int:
     from vcwork.encoders.released import import_released
 
     given = (options.vocabulary, options.heads, not options.lenient, options.s3d)
-    _, report = import_released(options.checkpoint, options.folder, *given)
+    report = import_released(options.checkpoint, options.folder, *given)
     print(report.text())
     hint = "" if options.vocabulary else "; without --vocabulary it reads token ids, not sentences"
     print(f"written to {options.folder}{hint}")

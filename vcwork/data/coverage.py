@@ -4,7 +4,7 @@ Scores are shares, and a share of the videos that happened to decode is not a sh
 results can print this report beside it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from vcwork.base.errors import VcworkError
@@ -55,13 +55,7 @@ class Coverage:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        rows = self.counts.items()
-        counts = {k: {"expected": c.expected, "present": c.present, "missing": dict(c.missing)} for k, c in rows}
-        return {
-            "counts": counts,
-            "denominators": {k: list(v) for k, v in self.denominators.items()},
-            "notes": self.notes,
-        }
+        return asdict(self)
 
 
 def coverage_of(corpus: Corpus, store: "FeatureStore | None" = None) -> Coverage:
@@ -77,7 +71,9 @@ def coverage_of(corpus: Corpus, store: "FeatureStore | None" = None) -> Coverage
     counts = {"videos": Count(len({*corpus.videos, *lost}), dict(corpus.missing_videos))}
     counts["captions"] = Count(len(videos), missing_captions)
     if store is not None:
-        counts["features"] = Count(len(videos), {v.id: _why_no_features(v, store) for v in videos if v.id not in store})
+        never = "never extracted into this store"
+        without = {id: store.failed.get(id, never) for id in corpus.videos if id not in store}
+        counts["features"] = Count(len(videos), without)
     seconds = {v.id: _seconds(v, store) for v in videos}
     usable = sum(length > 0 for length in seconds.values())
     denominators = {"videos": (counts["videos"].expected, usable), **_by_split(corpus, seconds)}
@@ -95,10 +91,6 @@ def _why_no_captions(corpus: Corpus, video: Video) -> str:
     except VcworkError as error:
         return corpus.relative(error)
     return ""
-
-
-def _why_no_features(video: Video, store: "FeatureStore") -> str:
-    return store.failed.get(video.id, "never extracted into this store")
 
 
 def _seconds(video: Video, store: "FeatureStore | None") -> float:

@@ -22,15 +22,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, resolve, sha256_file, sha256_json
 from vcwork.data.backbones.image import Backbone
 from vcwork.data.corpus import Corpus, Video
-from vcwork.data.store import (
-    Contract,
-    FeatureStore,
-    as_float16,
-    load_npy,
-    open_store,
-    save_npy,
-    write_shards,
-)
+from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
 from vcwork.data.video import iter_seconds
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -57,10 +49,9 @@ def extract(
 ) -> FeatureStore:
     """Features of every video of `corpus`, one a second, into `folder`; a finished store of the same videos is reused.
 
-    Interrupted, it resumes when called again. A video that does not decode is counted in `failed`; features that are
-    not finite or of another width than promised, a full disk, and a folder holding other features stop it
-    (VcworkError). `workers` processes of one thread each; 1 works in this one. A script that calls this with more
-    needs the usual `if __name__ == "__main__":`.
+    A video that does not decode is counted in `failed`; features that are not finite or of another width than promised,
+    a full disk, and a folder holding other features stop it (VcworkError). `workers` processes of one thread each; 1
+    works in this one. A script that calls this with more needs the usual `if __name__ == "__main__":`.
     """
     folder, contract = resolve(folder), contract_of(backbone)
     videos = [v for v in corpus.videos.values() if v.video is not None]
@@ -76,7 +67,7 @@ def extract(
         raise VcworkError(f"{folder}: no video gave features; {next(iter(failed.values()), 'the corpus is empty')}")
     failed = {id: corpus.relative(failed[id]) for id in corpus.videos if id in failed}  # whoever finished first
     arrays = ((id, load_npy(paths[id])) for id in done)
-    store = write_shards(folder, contract, arrays, {"failed": failed, "sources": sources})
+    store = write_store(folder, contract, arrays, failed, sources=sources)
     shutil.rmtree(folder / ".parts", ignore_errors=True)
     return store
 

@@ -97,20 +97,27 @@ class FeatureStore:
 
 
 def write_store(
-    folder: str | Path,
-    contract: Contract,
-    arrays: Mapping[str, np.ndarray],
-    failed: Mapping[str, str] | None = None,
-    shard_rows: int = SHARD_ROWS,
-) -> FeatureStore:
-    """Store arrays (T, width) by id as float16, in the order given.
+    folder: str | Path, contract: Contract, arrays: Mapping[str, np.ndarray] | Iterable[tuple[str, np.ndarray]],
+    failed: Mapping[str, str] | None = None, shard_rows: int = SHARD_ROWS, **more: Any,
+) -> FeatureStore:  # fmt: skip
+    """Store arrays (T, width) by id as float16, in the order given; `more` goes into the manifest.
 
     VcworkError: an array that is not finite or not of that shape, by id; a folder that already holds a store.
     """
     folder = resolve(folder)
-    if (folder / "manifest.json").exists():
+    if (folder / STORE.manifest).exists():
         raise VcworkError(f"{folder}: already holds a feature store; choose another folder")
-    return write_shards(folder, contract, arrays.items(), {"failed": dict(failed or {})}, shard_rows)
+    writer, held, rows = ShardWriter(folder, contract), {}, 0
+    for id, array in arrays.items() if isinstance(arrays, Mapping) else arrays:
+        array = as_float16(np.asarray(array), contract.width, f"features of video {id!r}")
+        if held and rows + len(array) > shard_rows:
+            writer.write([*held], [*held.values()])
+            held, rows = {}, 0
+        held[id] = array
+        rows += len(array)
+    if held:
+        writer.write([*held], [*held.values()])
+    return writer.finish({"failed": dict(failed or {}), **more})
 
 
 def open_store(folder: str | Path, contract: Contract | None = None, verify: bool = True) -> FeatureStore:
@@ -227,27 +234,6 @@ class ShardWriter:
         self._ids += ids
         self._lengths += map(len, arrays)
         self._shards.append(shard)
-
-
-def write_shards(
-    folder: Path,
-    contract: Contract,
-    arrays: Iterable[tuple[str, np.ndarray]],
-    more: Mapping[str, Any],
-    shard_rows: int = SHARD_ROWS,
-) -> FeatureStore:
-    """A store of (id, array (T, width)) in this order."""
-    writer, held, rows = ShardWriter(folder, contract), {}, 0
-    for id, array in arrays:
-        array = as_float16(np.asarray(array), contract.width, f"features of video {id!r}")
-        if held and rows + len(array) > shard_rows:
-            writer.write([*held], [*held.values()])
-            held, rows = {}, 0
-        held[id] = array
-        rows += len(array)
-    if held:
-        writer.write([*held], [*held.values()])
-    return writer.finish(more)
 
 
 def _check_shard(path: Path, shard: Mapping[str, Any], width: int, verify: bool) -> None:

@@ -9,7 +9,6 @@ Known gaps: non-square pixels are not stretched; sound is ignored; the first vid
 
 import contextlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,6 +19,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 
@@ -116,18 +116,14 @@ def write_mp4(
     its place and moved there only when whole. On 112-pixel frames `superfast` is as quick as `ultrafast` and its files
     are a sixth of the size.
     """
-    path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(part), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            count = _encode(container, frames, Fraction(fps).limit_denominator(1001), crf, preset, path)
-        os.replace(part, path)
-    except (av.FFmpegError, OSError) as error:
+        with (
+            atomic_write(path, "wb") as file,  # libav opens it again, by its name
+            av.open(file.name, "w", format="mp4", options={"movflags": "+faststart"}) as container,
+        ):
+            return _encode(container, frames, Fraction(fps).limit_denominator(1001), crf, preset, Path(path))
+    except av.FFmpegError as error:
         raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return count
 
 
 def _encode(container, frames: Iterable[np.ndarray], rate: Fraction, crf: int, preset: str, path: Path) -> int:

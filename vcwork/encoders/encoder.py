@@ -6,6 +6,7 @@ second: a checkpoint's, or a peer's (`vcwork.encoders.peers`); `vcwork.encoders.
 A clip longer than the video tower's window is read in overlapping windows and averaged, never cut silently.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +50,7 @@ class Encoder:
         clips = [self._features(clip, i) for i, clip in enumerate(clips)]
         starts = [windows(len(clip), self.window) for clip in clips]
         pieces = [clip[s : s + self.window] for clip, own in zip(clips, starts, strict=True) for s in own]
-        pooled = _batched(pieces, batch_size, self._pooled)  # (P, D)
+        pooled = batched(pieces, batch_size, self.pooled)  # (P, D)
         owner = np.repeat(np.arange(len(clips)), list(map(len, starts)))  # (P,)
         out = np.zeros((len(clips), self.model.config.embedding), np.float32)
         np.add.at(out, owner, pooled)
@@ -59,7 +60,7 @@ class Encoder:
         """One vector a sentence, (N, D); words beyond the text tower's length are cut."""
         if isinstance(sentences, str):
             raise VcworkError(f"expected a list of sentences, got one string {sentences!r}")
-        return _batched(list(sentences), batch_size, self._text)  # (N, D)
+        return batched(sentences, batch_size, self._text)  # (N, D)
 
     def encode_seconds(
         self, clip: Clip, stride: int | None = None, batch_size: int = 16, hide_cls: bool = False, window: int = 0
@@ -108,7 +109,8 @@ class Encoder:
             raise VcworkError(f"clip {i}: features hold NaN or infinity")
         return clip
 
-    def _pooled(self, clips: list[np.ndarray]) -> Tensor:
+    def pooled(self, clips: list[np.ndarray]) -> Tensor:
+        """One vector a clip, (B, D), of clips that one window holds."""
         return self.model.encode_video(*self._here(pad_clips(clips, self.window))).pooled
 
     def _text(self, sentences: list[str]) -> Tensor:
@@ -151,9 +153,11 @@ def window_mean(
 
 
 @torch.inference_mode()
-def _batched(items: list, batch_size: int, run: Callable[[list], Tensor]) -> np.ndarray:
-    """`run` on so many items at a time, (B, D) each, as one float32 array."""
-    if not items:
+def batched(items: Iterable, batch_size: int, run: Callable[[list], Tensor]) -> np.ndarray:
+    """`run` on so many items at a time, (B, D) each, as one float32 array; items are taken when their turn comes."""
+    items, parts = iter(items), []
+    while part := list(itertools.islice(items, batch_size)):
+        parts.append(run(part).float().cpu().numpy())
+    if not parts:
         raise VcworkError("expected at least one clip or sentence, got none")
-    parts = [run(items[i : i + batch_size]).float().cpu().numpy() for i in range(0, len(items), batch_size)]
     return np.concatenate(parts)

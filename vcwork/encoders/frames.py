@@ -28,7 +28,6 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import Kind, load_weights, read_manifest
 from vcwork.base.settings import Strict
-from vcwork.core.batches import pad_clips
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import Encoded, Projection, VideoCLIP, init_bert
 from vcwork.core.text import Tokenizer
@@ -38,14 +37,17 @@ from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
 from vcwork.encoders.checkpoint import WEIGHTS, check_vocabulary, write_encoder
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, batched
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.peers import PeerTokenizer
 from vcwork.encoders.pixels import Span, View, load_spans
 
 FRAMES = Kind("encoder from frames", "vcwork-frames-1", "frames.json")
 AT_ONCE = 256  # frames that go through the backbone together where no gradient is taken
-KINDS = {"vit": (ViTModel, ViTConfig), "resnet": (ResNetModel, ResNetConfig)}
+KINDS = {  # model, configuration, options of the model
+    "vit": (ViTModel, ViTConfig, {"add_pooling_layer": False}),
+    "resnet": (ResNetModel, ResNetConfig, {}),
+}
 
 
 class FrameConfig(Strict):
@@ -144,11 +146,8 @@ class FrameCLIP(VideoCLIP):
     def encode_video(self, features: Tensor, mask: Tensor, hide_cls: bool = False) -> Encoded:
         """features (B, N, 3, S, S), RGB of 0 to 255, uint8 or float, mask (B, N) bool -> Encoded; states are frames.
 
-        Frames that the mask leaves out are not looked at. VcworkError for other shapes.
+        Frames that the mask leaves out are not looked at.
         """
-        if features.ndim != 5 or features.shape[2] != 3 or mask.shape != features.shape[:2]:
-            came = f"{tuple(features.shape)} and {tuple(mask.shape)}"
-            raise VcworkError(f"expected frames (B, N, 3, S, S), mask (B, N), got {came}")
         return super().encode_video(self.frame_states(features, mask.bool()), mask, hide_cls)
 
     def frame_states(self, pixels: Tensor, mask: Tensor) -> Tensor:
@@ -181,9 +180,6 @@ class FrameCLIP(VideoCLIP):
         """ids and mask (B, L) as the tokenizer gives them -> Encoded; CLIP: pooled is the state of the end token."""
         if not isinstance(self.text_bert, CLIPTextModel):
             return super().encode_text(ids, mask)
-        if ids.shape[1] > self.text_bert.config.max_position_embeddings:
-            most = self.text_bert.config.max_position_embeddings
-            raise VcworkError(f"expected at most {most} ids a sentence, got {ids.shape[1]}")
         mask = mask.bool()
         states = self.text_bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
         pooled = states[torch.arange(len(ids), device=ids.device), mask.sum(1) - 1]  # (B, D)
@@ -249,12 +245,11 @@ def _random_backbone(config: FrameConfig, size: int) -> ViTModel | ResNetModel:
 def _stored_backbone(config: FrameConfig) -> tuple[ViTModel | ResNetModel, View, tuple]:
     """From a folder with config.json, model.safetensors and preprocessor_config.json; VcworkError for anything else."""
     folder = model_folder(config.source)
-    reader, _ = KINDS[config.backbone]
+    reader, _, options = KINDS[config.backbone]
     told = read_json(folder / "config.json")
     kind = told.get("model_type") if isinstance(told, dict) else None
     if kind != config.backbone:
         raise VcworkError(f"{folder / 'config.json'}: expected model_type {config.backbone}, got {kind!r}")
-    options = {"add_pooling_layer": False} if config.backbone == "vit" else {}
     model = read_model(reader, folder, **options)
     size, crop, scale, mean, std = preprocessing(folder)
     wanted = config.image_size or crop
@@ -298,20 +293,12 @@ class FrameEncoder(Encoder):
 
     per_second: ClassVar[bool] = False
 
-    @torch.inference_mode()
     def encode_clips(self, clips: Iterable[Span | str | Path | np.ndarray], batch_size: int = 32) -> np.ndarray:
         """One vector a clip, (N, D) float32; a path is the whole file, an array uint8 frames (n, 3, S, S).
 
         Only `batch_size` clips are in memory. VcworkError names a file that cannot be read, and another shape of array.
         """
-        device, out = next(self.model.parameters()).device, []
-        frames = self._frames(list(clips))
-        while part := list(itertools.islice(frames, batch_size)):
-            pixels, mask = pad_clips(part, self.view.frames)
-            out.append(self.model.encode_video(pixels.to(device), mask.to(device)).pooled.float().cpu().numpy())
-        if not out:
-            raise VcworkError("expected at least one clip, got none")
-        return np.concatenate(out)  # (N, D)
+        return batched(self._frames(list(clips)), batch_size, self.pooled)  # (N, D)
 
     def encode_seconds(self, clip: Span | str | Path | np.ndarray, *options: Any) -> np.ndarray:
         """Refused."""
@@ -377,8 +364,7 @@ def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:
     with as_error(f"{folder / FRAMES.manifest}: expected another structure"), quiet():
         known = {name: value for name, value in card["config"].items() if name in FrameConfig.model_fields}
         config, view = FrameConfig.checked(**known), View(**card["view"])  # older ones had a switch more
-        model_kind, config_kind = KINDS[config.backbone]
-        options = {"add_pooling_layer": False} if config.backbone == "vit" else {}
+        model_kind, config_kind, options = KINDS[config.backbone]
         backbone = model_kind(config_kind.from_dict(card["backbone"]), **options)
         text = CLIPTextModel(CLIPTextConfig.from_dict(card["text"])) if card["text"] else None
         own = not (folder / "tokenizer").is_dir()

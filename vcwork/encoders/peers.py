@@ -56,9 +56,8 @@ def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:
     VcworkError: no such folder, a model type that is not known, weights that are absent, incomplete or only pickled,
     no tokenizer or image processor or one that does not fit, a `contract` of other features.
     """
-    backbone = PeerBackbone(source)
-    if contract is not None and contract.backbone == backbone.name:
-        backbone = backbone.at(contract.fps)
+    asked = contract is not None and contract.backbone.startswith(PREFIX)
+    backbone = PeerBackbone(source, contract.fps if asked else None)
     mine = contract_of(backbone)
     if contract not in (None, mine):
         raise VcworkError(
@@ -68,9 +67,8 @@ def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:
     model, tokenizer = _peer_model(backbone)
     how = {"scale": "cosine", "fps": backbone.fps}
     digest = backbone.weights if backbone.fps == backbone.frames else sha256_json([backbone.weights, how])
-    return Encoder(
-        model, tokenizer, mine, digest, {"peer": backbone.kind, "folder": backbone.folder.name, **how}, backbone
-    )
+    card = {"peer": backbone.kind, "folder": backbone.folder.name, **how}
+    return Encoder(model, tokenizer, mine, digest, card, backbone)
 
 
 def _peer_model(backbone: PeerBackbone) -> tuple["PeerModel", "PeerTokenizer"]:
@@ -97,12 +95,6 @@ class PeerModel(nn.Module):
 
         An all-False row has the zero vector. `hide_cls` means nothing here: there is no CLS.
         """
-        b, t, width = features.shape
-        if width != self.config.feature_dim or mask.shape != (b, t):
-            raise VcworkError(
-                f"expected features (B, T, {self.config.feature_dim}), mask (B, T), "
-                f"got {tuple(features.shape)} and {tuple(mask.shape)}"
-            )
         states = nn.functional.normalize(features, dim=-1)  # (B, T, D)
         weight = mask.unsqueeze(-1).to(states.dtype)  # (B, T, 1); padding must not count
         pooled = (states * weight).sum(1) / weight.sum(1).clamp(min=1)  # (B, D)

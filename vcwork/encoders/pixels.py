@@ -124,21 +124,17 @@ class _Reads(Dataset):
     def __init__(self, view: View) -> None:
         self.view = view
 
-    def __getitem__(self, span: Span) -> torch.Tensor | str:
+    def __getitem__(self, span: Span) -> np.ndarray | str:
         try:
-            return torch.from_numpy(read_span(span, self.view))
+            return read_span(span, self.view)
         except VcworkError as error:
             return str(error)
-
-
-def _as_is(item: Any) -> Any:
-    return item
 
 
 def load_spans(spans: Iterable[Span], view: View, workers: int = 0, ahead: int = 16) -> Iterator[np.ndarray]:
     """`read_span` of each, in order, by `workers` processes (0: this one) that work about `ahead` spans in advance."""
     loader = DataLoader(
-        _Reads(view), batch_size=None, sampler=spans, num_workers=workers, collate_fn=_as_is,
+        _Reads(view), batch_size=None, sampler=spans, num_workers=workers,
         prefetch_factor=max(1, -(-ahead // workers)) if workers else None,
         generator=torch.Generator(),  # else it draws from the training's, and dropout would follow the workers
     )  # fmt: skip

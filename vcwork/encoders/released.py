@@ -98,7 +98,7 @@ def read_released(path: str | Path) -> dict[str, Tensor]:
     return {name.removeprefix(PREFIX): tensor for name, tensor in found.items()}
 
 
-def config_of(state: Mapping[str, Tensor], heads: int | None = None, **options: object) -> ModelConfig:
+def config_of(state: Mapping[str, Tensor], heads: int | None = None) -> ModelConfig:
     """Sizes as the tensors' shapes tell them. The number of heads is in no shape: 12 at width 768, else to be said."""
     try:
         hidden, feature_dim = state["video_encoder.videomlp.linear1.weight"].shape
@@ -110,7 +110,7 @@ def config_of(state: Mapping[str, Tensor], heads: int | None = None, **options: 
         raise VcworkError(f"heads: cannot be told from the weights at width {hidden}; give --heads")
     layers = {"video_layers": _layers(state, "video_encoder.bert"), "text_layers": _layers(state, "text_encoder")}
     sizes = {"feature_dim": feature_dim, "hidden": hidden, "ffn": ffn, "vocab_size": vocab_size, "heads": heads or 12}
-    return ModelConfig.checked(**sizes, **layers, **options)
+    return ModelConfig.checked(**sizes, **layers)
 
 
 def map_released(
@@ -142,21 +142,20 @@ def map_released(
 
 def import_released(
     path: str | Path, folder: str | Path, vocabulary: str | Path = "", heads: int | None = None, strict: bool = True,
-    s3d: str | Path = "", **options: object,
-) -> tuple[Encoder | VideoCLIP, ImportReport]:  # fmt: skip
-    """Write a released checkpoint into `folder` as one of ours; returns it and the report.
+    s3d: str | Path = "",
+) -> ImportReport:  # fmt: skip
+    """Write a released checkpoint into `folder` as one of ours; returns what became of its entries.
 
-    `vocabulary`: folder or file of bert-base-uncased's vocab.txt; without it sentences cannot be encoded, ids can, and
-    the model alone is returned. `s3d`: the weights its features come from, to bind the checkpoint to features of just
-    those; without them it opens no store. `options`: fields of ModelConfig. VcworkError, with the report as text, on
-    anything unexpected, missing or of another shape; with `strict=False` what fits is taken, and the rest keeps its
-    random start.
+    `vocabulary`: folder or file of bert-base-uncased's vocab.txt; without it sentences cannot be encoded, ids can.
+    `s3d`: the weights its features come from, to bind the checkpoint to features of just those; without them it opens
+    no store. VcworkError, with the report as text, on anything unexpected, missing or of another shape; with
+    `strict=False` what fits is taken, and the rest keeps its random start.
     """
     folder = resolve(folder)
     if folder.exists() and any(folder.iterdir()):
         raise VcworkError(f"{folder}: is not empty; choose another folder")
     state = read_released(path)
-    config = config_of(state, heads, **options)
+    config = config_of(state, heads)
     ours, kept, report = map_released(state, config)
     if strict and not report.clean:
         raise VcworkError(f"{path}: not what a released VideoCLIP holds; nothing was written\n{report.text()}")
@@ -170,8 +169,8 @@ def import_released(
     dtype = str(next(iter(state.values())).dtype if not report.mapped else state[report.mapped[0]].dtype)
     card = {"imported": resolve(path).name, "dtype": dtype.removeprefix("torch."), "order": list(state)}
     write_tensors(folder / KEPT, kept)
-    encoder = save_encoder(folder, Encoder(model.eval(), tokenizer, contract, card=card))
-    return (encoder if tokenizer else encoder.model), report
+    save_encoder(folder, Encoder(model.eval(), tokenizer, contract, card=card))
+    return report
 
 
 def export_released(folder: str | Path, path: str | Path) -> list[str]:
@@ -190,10 +189,10 @@ def export_released(folder: str | Path, path: str | Path) -> list[str]:
         raise VcworkError(f"{folder}: the released layout has no place for shared, input_transform, learn_temperature")
     kept = read_tensors(folder / KEPT) if (folder / KEPT).is_file() else {}
     state = {released_name(name): tensor for name, tensor in model.state_dict().items()}
-    made_up = [name for name in _blank(config) if name not in kept]
+    made_up = [name for name in unused_entries(config) if name not in kept]
     table = kept.get(VIDEO_WORDS, torch.zeros(max(config.vocab_size, SEP + 1), config.hidden)).float()
     table[[CLS, SEP]] = state[VIDEO_WORDS]
-    state = _blank(config) | kept | state | {VIDEO_WORDS: table}
+    state = unused_entries(config) | kept | state | {VIDEO_WORDS: table}
     dtype = getattr(torch, card.get("dtype", "float32"))
     state = {name: t.to(dtype) if t.is_floating_point() else t for name, t in state.items()}
     order = [name for name in card.get("order", []) if name in state]
@@ -219,7 +218,7 @@ def _renamed(name: str, table: Sequence[tuple[str, str]]) -> str:
     return next((new + name.removeprefix(old) for old, new in table if name.startswith(old)), name)
 
 
-def _blank(config: ModelConfig) -> dict[str, Tensor]:
+def unused_entries(config: ModelConfig) -> dict[str, Tensor]:
     """What the release carries and our model does not."""
     blank = {}
     for tower in ("video_encoder.bert", "text_encoder"):

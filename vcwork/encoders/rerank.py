@@ -22,7 +22,7 @@ from vcwork.base.settings import Strict
 from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips
 from vcwork.core.clusters import random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
-from vcwork.encoders.encoder import Encoder, windows
+from vcwork.encoders.encoder import Encoder
 
 
 class CrossConfig(Strict):
@@ -155,9 +155,8 @@ def rerank(
 
 def video_states(encoder: Encoder, clips: Sequence[np.ndarray], block: int) -> tuple[Tensor, Tensor]:
     """States (N, T, D) and mask (N, T) of every clip's first window, padded to the window."""
-    first = [np.asarray(c)[windows(len(c), encoder.window)[0] :][: encoder.window] for c in clips]
-    return _padded([encoder.model.encode_video(*pad_clips(first[i : i + block], encoder.window))
-                    for i in range(0, len(first), block)], encoder.window)  # fmt: skip
+    return _padded([encoder.model.encode_video(*pad_clips(clips[i : i + block], encoder.window))
+                    for i in range(0, len(clips), block)], encoder.window)  # fmt: skip
 
 
 def text_states(encoder: Encoder, sentences: Sequence[str], block: int) -> tuple[Tensor, Tensor]:

@@ -80,13 +80,6 @@ class PeerBackbone:
     def __reduce__(self) -> tuple:
         return PeerBackbone, (str(self.folder), self.fps)  # a worker loads its own copy
 
-    def at(self, fps: float) -> "PeerBackbone":
-        """The same model at another frame rate."""
-        other = object.__new__(PeerBackbone)
-        other.__dict__.update(self.__dict__)
-        other.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
-        return other
-
     @cached_property
     def model(self) -> Any:
         """The Hugging Face model; without its text tower when nobody but this backbone uses it."""
@@ -117,8 +110,6 @@ class PeerBackbone:
         pixels = self.prepared(frames).to(next(self.model.parameters()).device)  # (n, 3, S, S)
         with one_thread():
             if KINDS[self.kind].video:
-                if len(pixels) > self.frames:
-                    raise VcworkError(f"expected at most {self.frames} frames, got {len(pixels)}")
                 pixels = torch.cat([pixels, pixels[-1:].expand(self.frames - len(pixels), -1, -1, -1)])  # (N, 3, S, S)
                 rows = self.model.get_video_features(pixel_values=pixels[None]).pooler_output  # (1, W)
             else:

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -46,15 +45,8 @@ _BLOCKS = {
 _POOL_AFTER = {"3c": (3, 3, 3), "4f": (2, 2, 2)}
 
 
-class S3DOutput(NamedTuple):
-    """`embedding` (B, 512), the video-text space that VideoCLIP reads; `mixed_5c` (B, 1024), what it is made of."""
-
-    embedding: Tensor
-    mixed_5c: Tensor
-
-
 class S3D(nn.Module):
-    """float video (B, 3, T, H, W), values 0..1, T, H and W even -> S3DOutput. VcworkError for other shapes.
+    """float video (B, 3, T, H, W), values 0..1, T, H and W even -> (B, 512), the video-text space.
 
     Any T and H, W of 32 or more will do; it was trained on T = 32 at 200 to 224 pixels, VideoCLIP uses T = 30 at 224.
     """
@@ -72,7 +64,7 @@ class S3D(nn.Module):
             width = block.width
         self.fc = nn.Linear(width, WIDTH)
 
-    def forward(self, video: Tensor) -> S3DOutput:
+    def forward(self, video: Tensor) -> Tensor:
         x = space_to_depth(video)  # (B, 24, T/2, H/2, W/2)
         x = self.conv1(x)[:, :, 1:, 1:, 1:]  # (B, 64, T/2, H/2, W/2); an even kernel pads one too many
         x = self.conv_2b(_pool(x, (1, 3, 3)))  # (B, 64, T/2, H/4, W/4)
@@ -82,17 +74,12 @@ class S3D(nn.Module):
             x = self.get_submodule(f"mixed_{name}")(x)
             if name in _POOL_AFTER:
                 x = _pool(x, _POOL_AFTER[name])  # halves T, H and W
-        pooled = x.mean((2, 3, 4))  # (B, 1024); over (B, 1024, T/8, H/32, W/32)
-        return S3DOutput(self.fc(pooled), pooled)
+        return self.fc(x.mean((2, 3, 4)))  # (B, 512); over (B, 1024, T/8, H/32, W/32)
 
 
 def space_to_depth(video: Tensor) -> Tensor:
     """(B, C, T, H, W) -> (B, 8C, T/2, H/2, W/2): each 2 x 2 x 2 cube becomes channels, in the order t, h, w, colour."""
-    if video.ndim != 5 or video.shape[1] != 3:
-        raise VcworkError(f"expected video (B, 3, T, H, W), got {tuple(video.shape)}")
     b, c, t, h, w = video.shape
-    if t % 2 or h % 2 or w % 2 or not t:
-        raise VcworkError(f"expected an even number of frames, rows and columns, got T={t}, H={h}, W={w}")
     cubes = video.reshape(b, c, t // 2, 2, h // 2, 2, w // 2, 2)
     return cubes.permute(0, 3, 5, 7, 1, 2, 4, 6).reshape(b, 8 * c, t // 2, h // 2, w // 2)
 
@@ -225,7 +212,7 @@ class S3DBackbone:
         if self.scale:
             video /= 255
         with one_thread():
-            feature = self._net(video).embedding[0].numpy()  # (512,)
+            feature = self._net(video)[0].numpy()  # (512,)
         return feature / max(float(np.linalg.norm(feature)), 1e-12) if self.l2 else feature
 
 
@@ -316,7 +303,7 @@ def preprocessing_effects(
     """What each usual mistake does to the features of a clip: {"right", "frames=32", "l2=False", "scale=False"}.
 
     `seconds`: only that many from the start. A cosine of 1 (l2=False) is not harmless: VideoCLIP's first layers are not
-    indifferent to length. VcworkError as for S3DBackbone, and for a clip that does not decode.
+    indifferent to length.
     """
     plain = _features(S3DBackbone(weights, l2=False), path, seconds)  # (T, 512)
     unit = _unit(plain)
