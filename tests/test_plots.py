@@ -49,7 +49,7 @@ DRAW = {
     "embedding_scatter": lambda ax: plots.embedding_scatter(
         ax, RNG.random((60, 2)), [f"carrot and onion stew {i % 12}" for i in range(60)], 8, np.array([0.4, 0.2]), "Map"
     ),
-    "matrix": lambda ax: plots.matrix(ax, RNG.random((3, 3)), STEPS, STEPS, label="share", boxes=[(0, 0)], title="M"),
+    "matrix": lambda ax: plots.matrix(ax, RNG.random((3, 3)), STEPS, STEPS, label="share", title="M"),
 }
 
 

@@ -74,11 +74,11 @@ def test_another_video_is_opened_whole(panel):
                               ask=lambda sentence: Asked(np.array([5, 0, 1.0])))  # fmt: skip
     panel = replace(panel, opener={"b": other}.__getitem__, videos=["a", "b"])
     assert panel.panel()["videos"] == ["a", "b"] and panel.panel()["video"] == "a"
-    opened = panel.open("b", 7.5, "pour the TEA")
+    opened = panel.open("b", 2, "pour the TEA")
     assert opened["panel"] == other.panel() and opened["media"] == {"video": b"clip"} and opened["note"] == ""
-    assert opened["second"] == 2, "the video has three seconds"
+    assert opened["second"] == 2
     assert opened["answer"]["row"] == 0 and opened["answer"]["moments"][0]["peak_s"] == 1.5
-    assert panel.open("b")["answer"] is None and panel.open("b", float("nan"))["second"] == 0
+    assert panel.open("b")["answer"] is None
     assert panel.open("a", 1)["panel"]["title"] == "kitchen", "the own id opens the panel itself"
     sent = []
     panel.receive({"open": "b", "second": 1, "sentence": "stir", "view": "v"}, lambda *parts: sent.append(parts))

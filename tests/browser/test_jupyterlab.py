@@ -12,9 +12,9 @@ LIVE = '.vcwork-alignment input[placeholder="type any sentence"]'
 
 
 @pytest.fixture(scope="module")
-def lab(browser, world, tmp_path_factory):
+def lab(browser, ws, tmp_path_factory):
     """The notebook in JupyterLab after Run All, as a watched page, with its panel in sight."""
-    folder = project(tmp_path_factory.mktemp("lab") / "project", world.tiny, STUDIO)
+    folder = project(tmp_path_factory.mktemp("lab") / "project", ws.tiny, STUDIO)
     options = ["--allow-root", "--expose-app-in-browser", f"--ServerApp.root_dir={folder}"]
     with contextlib.ExitStack() as stack:
         address, token = stack.enter_context(server(folder, "jupyterlab", *options, ready="/api/status"))

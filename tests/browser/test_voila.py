@@ -4,8 +4,8 @@ import numpy as np
 from browsing import NOTEBOOK, Explorer, project, server, watched
 
 
-def test_voila_shows_the_panel_and_it_answers(browser, world, panel, tmp_path):
-    folder = project(tmp_path / "project", world.tiny)
+def test_voila_shows_the_panel_and_it_answers(browser, ws, panel, tmp_path):
+    folder = project(tmp_path / "project", ws.tiny)
     notebook = str(folder / "notebooks" / f"{NOTEBOOK}.ipynb")
     with (
         server(folder, "voila", notebook, ready="/voila/static/voila.js") as (address, token),

@@ -8,7 +8,7 @@ _WHERE = {
     "epoch_vectors": "make_clusters",
     "inspect_clusters": "make_clusters",
     "map_clips": "make_embedding",
-    "show_hits": "hits",
+    "show_hits": "clips",
     "browse_moments": "make_failures",
     "browse_retrieval": "make_failures",
     "pair_explorer": "make_pairs",

@@ -618,7 +618,7 @@ function view({ model, el }, start, way) {
     }
     if (answer) answerNote.textContent = answer.note;
     if (start) {
-      seek(start.second);
+      seek(clamp(start.second, 0, seconds - 1));
       plot.focus({ preventScroll: true });
     }
   }

@@ -110,15 +110,14 @@ class AlignmentExplorer(Panel):
         """Another video's whole panel, at a second and asked a sentence; nothing of this one is changed.
 
         `panel` and `media` are that panel's, None and {} where it cannot be opened and `note` says why; `answer` is its
-        `update` of the sentence, None without one; `second` lies inside the video.
+        `update` of the sentence, None without one.
         """
         panel, note = self._of(video_id)
+        told = {"video": video_id, "second": second, "panel": None, "media": {}, "answer": None, "note": note}
         if panel is None:
-            return {"video": video_id, "second": 0, "panel": None, "media": {}, "answer": None, "note": note}
-        second = float(np.clip(second, 0, panel.video.seconds - 1)) if np.isfinite(second) else 0.0
+            return told
         answer = panel.update(sentence) if sentence.strip() else None
-        told = {"panel": panel.panel(), "media": panel.media(), "answer": answer, "note": ""}
-        return {"video": video_id, "second": second, **told}
+        return told | {"panel": panel.panel(), "media": panel.media(), "answer": answer}
 
     def _of(self, video_id: str) -> "tuple[AlignmentExplorer | None, str]":
         """The panel of a video, this one for its own id; or None, and why it does not open.

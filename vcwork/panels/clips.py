@@ -7,15 +7,19 @@ video is decoded from its start to the latest second asked for.
 
 import itertools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
+from vcwork.panels import plots
 from vcwork.panels.parts import Span
+from vcwork.search.index import Hit
+from vcwork.search.library import middle_s
 
 CLIPS = ((150, 160, 10), (450, 112, 5), (1800, 96, 2))  # up to so many seconds: side in pixels, frames a second
 _QUALITIES = (32, 36, 40, 44)  # x264's crf, each about a third smaller than the one before
@@ -96,3 +100,15 @@ def _named(error: VcworkError, file: Path | None) -> str:
 def truth_of(corpus: Corpus, video: Video) -> list[Span]:
     """What truly happens in a video: (start_s, end_s, the step's text)."""
     return [(s.start_s, s.end_s, corpus.steps[s.step]) for s in video.segments]
+
+
+def show_hits(corpus: Corpus, hits: Sequence[Hit], title: str, side: int = 96) -> None:
+    """The middle frame of each hit in a row, with its video and second; nothing where the corpus has no video files."""
+    paths = [corpus[hit.metadata["video"]].video for hit in hits]
+    if not all(paths) or not hits:
+        return
+    frames = [frames_at(path, [middle_s(hit.metadata)], side)[0] for path, hit in zip(paths, hits, strict=True)]
+    notes = [f"{hit.metadata['video']}, {hit.metadata['start_s']} s" for hit in hits]
+    _, ax = plots.figure(1.7 * len(hits), 2.2)
+    plots.frame_strip(ax, frames, notes, title=title)
+    plt.show()

@@ -165,11 +165,9 @@ class EmbeddingMap(Panel):
 
     def figure(self) -> Figure:
         """The same without a browser: both modalities with gap and hubs, and the clips by recipe or step."""
-        fig, axes = plots.figure(11, 3.8, columns=2)
         if self.n < 2:
-            plots.blank(axes[0], "\n".join(self.notes), wrap=True)
-            plots.blank(axes[1], "")
-            return fig
+            return plots.empty("\n".join(self.notes))
+        fig, axes = plots.figure(11, 3.8, columns=2)
         layout, shares = self.layouts[0], np.array(self.layouts[0].shares)
         sides = ["clip"] * self.n + ["sentence"] * self.n
         plots.embedding_scatter(axes[0], layout.xy, sides, shares=shares, title="gap, and hubs ringed")

@@ -75,6 +75,16 @@ function inCommon(query, winner) {
     agrees: Object.fromEntries(known.map((part) => [part, query.parts[part] === winner.parts[part]])) };
 }
 
+// what a reader of a direction's list has to know
+function toldOf(panel, { asks, kinds, ties }) {
+  const told = [];
+  if (kinds.some((kind) => kind.queries > panel.most)) told.push(`Of each kind ${panel.most} ${asks}s at most are listed: `
+    + "errors furthest ahead, right ones evenly over all. Counts are of all.");
+  if (ties) told.push(`${ties} ${asks}s have equal answers in the first place: each is listed under the least right one, `
+    + "and divided among them where it is counted.");
+  return told;
+}
+
 function render({ model, el }) {
   const { panel, root, on, blob, redraw, end } = begin({ model, el }, "failures", STYLE);
   const state = { direction: 0, kind: "errors", find: "", ranks: null, by: "margin", place: 0 };
@@ -124,6 +134,7 @@ function render({ model, el }) {
     const legend = "Bar: this model. Mark: a constant score, which knows nothing. Choose a kind or a rank to list it.";
     const head = node("div", { className: "head" }, node("div", {}, kindsTitle, kinds,
       node("p", { className: "soft", textContent: legend })), node("div", {}, barsTitle, bars));
+    for (const note of panel.directions.flatMap((way) => toldOf(panel, way))) root.append(node("p", { className: "note", textContent: note }));
     root.append(tools, node("div", { className: "body" }, head, list, view));
   }
 

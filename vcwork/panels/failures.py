@@ -191,22 +191,10 @@ class FailureBrowser(Panel):
         }
         directions = [
             {"name": name, "asks": way.asks, "n": way.n, "items": len(way.items), "kinds": way.counts,
-             "bars": way.bars, "cases": self.cases[name]}
+             "bars": way.bars, "ties": int((way.tied > 1).sum()), "cases": self.cases[name]}
             for name, way in self.directions.items()
         ]  # fmt: skip
-        told = [note for way in self.directions.values() for note in self._told(way)]
-        return state | {"entries": entries, "directions": directions, "notes": [*state["notes"], *told]}
-
-    def _told(self, way: Direction) -> list[str]:
-        """What a reader of a direction's list has to know."""
-        told, ties = [], int((way.tied > 1).sum())
-        if any(kind["queries"] > self.most for kind in way.counts):
-            told.append(f"Of each kind {self.most} {way.asks}s at most are listed: errors furthest ahead, right ones "
-                        "evenly over all. Counts are of all.")  # fmt: skip
-        if ties:
-            told.append(f"{ties} {way.asks}s have equal answers in the first place: each is listed under the least "
-                        "right one, and divided among them where it is counted.")  # fmt: skip
-        return told
+        return state | {"entries": entries, "directions": directions, "most": self.most}
 
     def words(self) -> str:
         """What the picture shows."""

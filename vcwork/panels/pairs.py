@@ -90,12 +90,10 @@ class PairExplorer(Panel):
 
     def figure(self) -> Figure:
         """Without a browser: the first pairs of the first rule on their video, and the IoU of many by every rule."""
+        if not self.drawings:
+            return plots.empty("\n".join(self.notes) or "nothing to draw")
         fig, (above, below) = plots.figure(9, 5.4, rows=2, height_ratios=[1.3, 1])
         video = self.videos[0]
-        if not self.drawings:
-            plots.blank(above, "\n".join(self.notes) or "nothing to draw")
-            plots.blank(below, "")
-            return fig
         name, drawing = next(iter(self.drawings.items()))
         steps = [(start, end, str(i)) for i, (start, end, _) in enumerate(video.truth, 1)]
         shown = f"{min(DRAWN_PAIRS, len(drawing.pairs[0]))} {name} pairs of {video.id}"

@@ -181,9 +181,7 @@ class TrainingPanel(Panel, Watcher):
     def figure(self) -> Figure:
         """The same without a browser."""
         if len(self.records) < 2:
-            fig, ax = plots.figure(6, 1)
-            plots.blank(ax, self.status or "no curve yet: fewer than two updates")
-            return fig
+            return plots.empty(self.status or "no curve yet: fewer than two updates")
         fig, axes = plots.figure(9.5, 6.4, rows=3, columns=3)
         x = np.array([r["step"] for r in self.records]) + 1
         hard = [r["step"] + 1 for r in self.records if r["retrieved"]]

@@ -62,16 +62,16 @@ class VideoWall(Panel):
     def figure(self) -> Figure:
         """The first videos' thumbnails with their names."""
         n = min(len(self.cards), DRAWN)
-        columns = min(6, max(1, n))
-        rows = max(1, -(-n // columns))
+        if not n:
+            return plots.empty("\n".join(self.notes) or "no video")
+        columns = min(6, n)
+        rows = -(-n // columns)
         fig, axes = plots.figure(9, 1.9 * rows + 0.4, rows, columns, squeeze=False)
         for ax in axes.flat:
             ax.set_axis_off()
         for i, ax in zip(range(n), axes.flat, strict=False):
             ax.imshow(self.pictures[i][0] if i in self.pictures else np.full((SIDE, SIDE, 3), 128, np.uint8))
             ax.set_title(plots.short(self.cards[i].id, 22), fontsize=plots.SMALL)
-        if not n:
-            plots.blank(axes.flat[0], "\n".join(self.notes) or "no video")
         return fig
 
     def words(self) -> str:
