@@ -38,7 +38,7 @@ from vcwork.encoders import frames, pixels
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames
 from vcwork.encoders.load import load_encoder
-from vcwork.encoders.pixels import LazyFrames, Span, View, read_span, sample_times
+from vcwork.encoders.pixels import Span, View, read_span
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
 from vcwork.training.frames import PixelPairs, frame_clips, frame_pairs, train_frames
@@ -81,11 +81,6 @@ def levels_of(frames: np.ndarray) -> list[int]:
 
 
 # --------------------------------------------------------------------------------------------------------- frames
-
-
-def test_times_are_the_middles_of_equal_parts():
-    assert sample_times(2.0, 6.0, 4).tolist() == [2.5, 3.5, 4.5, 5.5]
-    assert sample_times(0.0, 1.0, 1).tolist() == [0.5]
 
 
 def test_frames_of_a_span_are_those_on_display(tmp_path):
@@ -185,14 +180,12 @@ def kind(request) -> dict:
     return {"vit": VIT, "resnet": RESNET}[request.param]
 
 
-def batch_of(encoder: FrameEncoder, corpus: Corpus, workers: int = 0, epoch: int = 0, n: int = 1):
+def batch_of(encoder: FrameEncoder, corpus: Corpus, workers: int = 0, n: int = 1):
     """The tensors of the first `n` updates."""
     data = frame_pairs(corpus, encoder.tokenizer, encoder.view, workers=workers)
     batches = [np.arange(i, i + 6) for i in range(n)]
-    drawn = [pairs_of(data, batches, i, epoch, TRAIN, Engine()) for i in range(1)]
-    return [drawn[0](encoder.model, encoder.tokenizer)] + [
-        pairs_of(data, batches, i, epoch, TRAIN, Engine())(encoder.model, encoder.tokenizer) for i in range(1, n)
-    ]
+    drawn = (pairs_of(data, batches, i, 0, TRAIN, Engine()) for i in range(n))
+    return [batch(encoder.model, encoder.tokenizer) for batch in drawn]
 
 
 def gradients(encoder: FrameEncoder, batch: tuple) -> dict[str, torch.Tensor]:
@@ -515,8 +508,6 @@ class _Touch:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"frames": 0}, "frames: .* greater than or equal to 1"),
-        ({"backbone": "vgg"}, "backbone: "),
         ({"colour": 1}, "colour: Extra inputs"),
         ({"heads": 5}, "hidden must be a multiple of heads"),
         ({"backbone_heads": 5}, "width must be a multiple of backbone_heads"),
@@ -636,11 +627,6 @@ def test_an_interrupted_training_goes_on_as_it_would_have(world, tmp_path, kind)
     with pytest.raises(Stop):
         train_frames(world, tmp_path / "cut", once, workers=1, watch=stop)
     assert train_frames(world, tmp_path / "cut", once, workers=1).digest == whole.digest
-
-
-def test_lazy_frames_stand_where_features_stand(world):
-    lazy = LazyFrames(world["v0"].video, 12, View(3, SIDE, SIDE))
-    assert len(lazy) == 12 and lazy[0:4].shape == (3, 3, SIDE, SIDE) and lazy[10:99].shape[0] == 3
 
 
 # ------------------------------------------------------------------------------------------- kept frames, distilling

@@ -118,8 +118,7 @@ def _pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: Finetu
 
     def validate() -> float:
         scores = encode_text(encoder, held.sentences) @ encode_video(encoder, held.features).T  # (N, N)
-        same = held.steps[:, None] == held.steps
-        return recall_at_k(scores if recipe.task == "retrieval" else scores.T, 1, same)
+        return recall_at_k(scores if recipe.task == "retrieval" else scores.T, 1, held.same)
 
     training = finetune_pairs(encoder, clip_set(corpus, store, "train"), recipe, validate if held else None)
     return Tuning(training, lambda folder: save_finetuned(folder, encoder, recipe))

@@ -44,7 +44,7 @@ def clip_recall(encoder: Encoder, read: Callable[[], Clips]) -> dict[str, float]
         clips = read()
     except NoData:
         return {}
-    return {VALIDATION: recall_at_k(clip_scores(encoder, clips), 1, clips.steps[:, None] == clips.steps)}
+    return {VALIDATION: recall_at_k(clip_scores(encoder, clips), 1, clips.same)}
 
 
 @torch.no_grad()

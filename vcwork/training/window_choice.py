@@ -17,7 +17,7 @@ from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
-from vcwork.measure.card import Card
+from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import tiou
 from vcwork.measure.result import Result
 from vcwork.tasks.cases import setting_of
@@ -72,12 +72,7 @@ def scores_of(encoder: Encoder, store: FeatureStore, spoken: Sequence[Spoken]) -
 
 
 def evaluate(
-    scores: Sequence[np.ndarray],
-    spoken: Sequence[Spoken],
-    *,
-    setting: Card | None = None,
-    n_boot: int = 1000,
-    seed: int = 0,
+    scores: Sequence[np.ndarray], spoken: Sequence[Spoken], *, setting: Card = BLANK, n_boot: int = 1000, seed: int = 0
 ) -> list[Result]:
     """`choice_pointing`, `choice_IoU`, and `same_choice`: how often a video's sentences choose its favourite window.
 
@@ -89,7 +84,7 @@ def evaluate(
     pointing = [_inside(v)[np.arange(len(p)), p] for v, p in zip(spoken, picked, strict=True)]
     fit = [_fit(v)[np.arange(len(p)), p] for v, p in zip(spoken, picked, strict=True)]
     ids = np.repeat([v.video_id for v in spoken], [len(v.texts) for v in spoken])
-    card = (setting or Card()).but(
+    card = setting.but(
         "a sentence chooses among the sliding windows of its own video; sentences that speak of an annotated segment",
         task="alignment", pool=float(np.mean([len(v.windows) for v in spoken])), interval="videos",
     )  # fmt: skip
