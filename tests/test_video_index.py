@@ -149,23 +149,19 @@ def test_add_and_delete_equal_a_fresh_index(index, vectors):
     assert index.ids == fresh.ids and index.metadata == fresh.metadata
 
 
-def test_bad_input_is_named_and_changes_nothing(index, vectors):
-    with pytest.raises(VcworkError, match="id 'v3' is in the index already"):
-        index.add(vectors[:2], ["new", "v3"])
-    with pytest.raises(VcworkError, match="id 'x' is in the index already"):
-        index.add(vectors[:2], ["x", "x"])
-    with pytest.raises(VcworkError, match="width 16, got shape"):
-        index.add(np.ones((1, 5)), ["new"])
-    with pytest.raises(VcworkError, match="vectors holds 1 NaN"):
-        index.add(np.full((1, 16), [np.nan] + 15 * [0]), ["new"])
-    with pytest.raises(VcworkError, match="2 vectors, 1 ids"):
-        index.add(vectors[:2], ["new"])
-    with pytest.raises(VcworkError, match=r"metadata of 'new'.*JSON can hold"):
-        index.add(vectors[:1], ["new"], [{"when": {1, 2}}])
-    with pytest.raises(VcworkError, match="not in the index of 200"):
-        index.delete(["v1", "nobody"])
-    with pytest.raises(VcworkError, match="k of at least 1"):
-        index.query(vectors[0], 0)
+@pytest.mark.parametrize(("ask", "message"), [
+    (lambda index, v: index.add(v[:2], ["new", "v3"]), "id 'v3' is in the index already"),
+    (lambda index, v: index.add(v[:2], ["x", "x"]), "id 'x' is in the index already"),
+    (lambda index, v: index.add(np.ones((1, 5)), ["new"]), "width 16, got shape"),
+    (lambda index, v: index.add(np.full((1, 16), [np.nan] + 15 * [0]), ["new"]), "vectors holds 1 NaN"),
+    (lambda index, v: index.add(v[:2], ["new"]), "2 vectors, 1 ids"),
+    (lambda index, v: index.add(v[:1], ["new"], [{"when": {1, 2}}]), r"metadata of 'new'.*JSON can hold"),
+    (lambda index, v: index.delete(["v1", "nobody"]), "not in the index of 200"),
+    (lambda index, v: index.query(v[0], 0), "k of at least 1"),
+])  # fmt: skip
+def test_bad_input_is_named_and_changes_nothing(index, vectors, ask, message):
+    with pytest.raises(VcworkError, match=message):
+        ask(index, vectors)
     assert len(index) == 200 and "new" not in index and np.array_equal(index.vectors, vectors)
 
 
