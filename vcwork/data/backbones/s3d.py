@@ -170,8 +170,8 @@ class S3DBackbone:
     name, size, width = "s3d", SIZE, WIDTH
 
     def __init__(
-        self,
-        weights: str | Path | None = None, frames: int = FRAMES, l2: bool = True, scale: bool = True, fps: int = FPS,
+        self, weights: str | Path | None = None, frames: int = FRAMES, l2: bool = True, scale: bool = True,
+        fps: int = FPS,
     ) -> None:  # fmt: skip
         if int(frames) != frames or frames < 2 or frames % 2:
             raise VcworkError(f"expected an even number of frames a feature, at least 2, got {frames}")
