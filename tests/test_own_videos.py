@@ -305,7 +305,9 @@ def test_every_file_that_is_not_used_is_told(folder, tmp_path):
     assert "expected WEBVTT" in told["a"] and told["b"] == "b.vtt: it is empty" and "before the video ends" in told["c"]
     assert "linked" in look_at(folder, links=True).videos
     own = make(corpus, out=tmp_path / "out", progress=False)
+    own.store.failed["d"] = "no frame could be decoded"
     lines = "\n".join(problems(own))
+    assert "d: no frame could be decoded" in lines, "a reason that does not name its file gets the video's id"
     assert all(
         name in lines for name in ("broken.mp4", "lonely.srt", "a.vtt", "b.vtt", "c.vtt", "gone.mp4", "linked.mp4")
     )

@@ -88,18 +88,18 @@ def test_query_bank_takes_train_texts_only_and_pushes_hubs_down():
     bias = 1.5 * rng.standard_normal(200)
     scores = rng.standard_normal((200, 200)) + 4 * np.eye(200) + bias
     bank = rng.standard_normal((400, 200)) + bias  # train texts see the same hubs
-    tricked = retrieval_audit.query_bank(scores, bank, "toy train", top=3)
+    tricked = retrieval_audit.query_bank(scores, bank, "toy", top=3)
     assert metrics.recall_at_k(tricked.scores, 1) > metrics.recall_at_k(scores, 1) + 0.1
     assert tricked.card(SETTING).tricks == ("query bank of 400 texts of toy train",)
     quiet = np.full((1, 200), -1.0)
     quiet[0, 3] = 9  # this bank text speaks of clip 3 alone
-    changed = (retrieval_audit.query_bank(scores, quiet, "toy train").scores != scores).any(1)
+    changed = (retrieval_audit.query_bank(scores, quiet, "toy").scores != scores).any(1)
     assert np.array_equal(changed, scores.argmax(1) == 3), "queries whose best clip no bank text found stay as they are"
-    for split in ("toy test", "toy val", ""):
-        with pytest.raises(VcworkError, match="expected texts of a train split"):
-            retrieval_audit.query_bank(scores, bank, split)
+    for split in ("test", "val", "", "no train"):
+        with pytest.raises(VcworkError, match="expected texts of the train split"):
+            retrieval_audit.query_bank(scores, bank, "toy", split)
     with pytest.raises(VcworkError, match=r"same 200 items, got \(400, 199\)"):
-        retrieval_audit.query_bank(scores, bank[:, 1:], "toy train")
+        retrieval_audit.query_bank(scores, bank[:, 1:], "toy")
 
 
 def test_tricks_reach_the_results_of_the_task():

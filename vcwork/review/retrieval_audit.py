@@ -120,22 +120,22 @@ def dual_softmax(scores: np.ndarray, batch: int | None = None, seed: int = 0) ->
     return Tricked(out, f"dual softmax over {len(scores)} test queries, {told} (transductive)")
 
 
-def query_bank(scores: np.ndarray, bank: np.ndarray, bank_split: str, top: int = 1) -> Tricked:
+def query_bank(scores: np.ndarray, bank: np.ndarray, corpus: str, split: str = "train", top: int = 1) -> Tricked:
     """Scores (Q, N) less each item's likeness to a bank of *training* texts (B, N): hubs are pushed down.
 
     Only queries whose best item is among the `top` items of some bank text are changed. It needs no other test query,
-    so it is not transductive, but it is a test-time trick. VcworkError unless bank_split names a train split.
+    so it is not transductive, but it is a test-time trick. VcworkError for texts of another split than train.
     Source: Bogolin et al., Cross Modal Retrieval with Querybank Normalisation (CVPR 2022), dynamic inverted softmax.
     """
     scores, bank = check_scores(scores), check_scores(bank, "bank")
     if bank.shape[1] != scores.shape[1]:
         raise VcworkError(f"query bank: expected scores with the same {scores.shape[1]} items, got {bank.shape}")
-    if "train" not in bank_split.lower().split():
-        raise VcworkError(f"query bank: expected texts of a train split, got {bank_split!r}; others see the test")
+    if split != "train":
+        raise VcworkError(f"query bank: expected texts of the train split, got {split!r}; others see the test")
     active = np.unique(np.argsort(-bank, axis=1, kind="stable")[:, :top])
     change = np.isin(scores.argmax(1), active)
     out = np.where(change[:, None], scores - _log_sum_exp(bank), scores)
-    return Tricked(out, f"query bank of {len(bank)} texts of {bank_split}")
+    return Tricked(out, f"query bank of {len(bank)} texts of {corpus} {split}")
 
 
 def batch_curve(

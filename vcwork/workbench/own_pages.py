@@ -121,7 +121,7 @@ def _sentences(own: Own, said: list[list]) -> list[Said]:
 def _notes(own: Own, said: list[list]) -> list[str]:
     """What the wall has to say: of the run, and of every file that is not on it."""
     notes = list(own.told)
-    notes += [f"Not used: {own.corpus.relative(why).rstrip('.')}." for why in problems(own)]
+    notes += [f"Not used: {why.rstrip('.')}." for why in problems(own)]
     room = max(1, MOST_SENTENCES // max(1, len(said)))
     if any(len(lines) > room for lines in said):
         notes.append(f"The search below knows the first {room} sentences of each video only.")

@@ -350,7 +350,7 @@ def summary(own: Own) -> str:
         f"{own.corpus.folder.name}: {len(own.ids)} videos, {clock(seconds)} in all, {captioned} with captions; "
         f"features of {own.store.contract.backbone}"
     ]
-    lines += [f"not used: {own.corpus.relative(why)}" for why in problems(own)]
+    lines += [f"not used: {why}" for why in problems(own)]
     return "\n".join([*lines, *own.told])
 
 
@@ -358,4 +358,5 @@ def problems(own: Own) -> list[str]:
     """Every file that is not used, and why: videos, then captions."""
     failed = {id: why for id, why in own.store.failed.items() if id in own.corpus.videos}
     found = [*(own.corpus.missing_videos | failed).items(), *own.corpus.missing_captions.items()]
-    return [why if id in why else f"{id}: {why}" for id, why in found]
+    told = [(id, own.corpus.relative(why)) for id, why in found]
+    return [why if why.startswith(id) else f"{id}: {why}" for id, why in told]  # most begin with the file

@@ -236,9 +236,11 @@ def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> Non
 
 def _outside_error(target: Path, error: Exception) -> dict[str, Any]:
     """An error that no cell reported: the last line of what happened, and the cell that was running."""
+    from nbclient.exceptions import DeadKernelError
+
     lines = _without_colours(str(error)).strip().splitlines()
     message = ": ".join([type(error).__name__, *lines[-1:]])
-    if "died" in message:
+    if isinstance(error, DeadKernelError):
         message += " (most often: out of memory)"
     with contextlib.suppress(Exception):
         cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
