@@ -140,6 +140,7 @@ def test_pretrain_command_from_pixels(tmp_path, capsys):
     assert encoder.digest in capsys.readouterr().out and encoder.model.frame_config.frames == 2
     with pytest.raises(VcworkError, match="frames: this recipe trains from video files"):
         train(corpus, prepare().store, tmp_path / "in", read_recipe(file))
+    assert not (tmp_path / "in").exists(), "nothing was begun"
 
 
 def test_data_are_a_corpus_or_converted(world, tmp_path, capsys):

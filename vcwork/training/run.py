@@ -59,7 +59,7 @@ def train(
         encoder = new_encoder(corpus, store, recipe)
         return encoder, pair_data(corpus, store, encoder.tokenizer)
 
-    run = Run(resolve(folder), recipe.identity | {"features": store.digest()}, _opened(store.contract))
+    run = _run_of(recipe, folder, {"features": store.digest()}, store.contract)
     with alone(run.folder):
         return train_into(run, recipe.train, start, check or corpus_check(corpus, store, recipe.train), watch, progress)
 
@@ -82,14 +82,21 @@ def train_converted(
             raise VcworkError("input_transform: is fitted in memory, and has no place on stored data of this size")
         return encoder, data.pairs("train")
 
-    run = Run(resolve(folder), recipe.identity | made_of, _opened(contract))
+    run = _run_of(recipe, folder, made_of, contract)
     held_out = data.pairs("val") if "val" in data.ids else None
     check = (lambda encoder: validation_nce(encoder, held_out, config)) if held_out else (lambda _: {})
     return train_into(run, config, start, check, watch, progress)
 
 
-def _opened(contract: Contract) -> Callable[[Path], Encoder]:
-    return lambda folder: load_encoder(folder, contract)
+def _run_of(recipe: Recipe, folder: str | Path, made_of: dict[str, str], contract: Contract) -> "Run":
+    _refuse_frames(recipe)  # before anything is written into the folder
+    return Run(resolve(folder), recipe.identity | made_of, lambda at: load_encoder(at, contract))
+
+
+def _refuse_frames(recipe: Recipe) -> None:
+    if recipe.frames:
+        how = "./run pretrain RECIPE --corpus FOLDER --checkpoint FOLDER, without --features"
+        raise VcworkError(f"frames: this recipe trains from video files, not from features: {how}")
 
 
 @dataclass(frozen=True)
@@ -222,9 +229,7 @@ def new_encoder(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Encoder:
 
 
 def _new_encoder(tokenizer: Tokenizer, contract: Contract, recipe: Recipe, made_of: dict[str, str]) -> Encoder:
-    if recipe.frames:
-        how = "./run pretrain RECIPE --corpus FOLDER --checkpoint FOLDER, without --features"
-        raise VcworkError(f"frames: this recipe trains from video files, not from features: {how}")
+    _refuse_frames(recipe)
     torch.manual_seed(recipe.train.seed)
     data = {"feature_dim": contract.width, "vocab_size": len(tokenizer)}
     if recipe.model.get("shared"):
