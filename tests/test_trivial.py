@@ -65,3 +65,9 @@ def test_relative_time_prior():
     assert trivial.relative_time(prior, 8).tolist() == [0, 0, 1, 1, 0, 0, 2, 2]
     assert trivial.majority_step(truths) == 1
     assert trivial.majority_step([np.zeros(5, int)]) == 0
+
+
+def test_what_is_said_places_a_step_and_the_order_those_never_spoken_of():
+    said = np.zeros((30, 3))
+    said[[7, 8], 0] = 0.2, 0.9
+    assert trivial.spoken_in_order(said).argmax(0).tolist() == [8, 15, 25]
