@@ -17,7 +17,7 @@ from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
 from vcwork.panels.segmentation import REPEATS, Reading, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
-from vcwork.tasks.cases import split_steps, videos_of
+from vcwork.tasks.cases import labels_of, split_steps, videos_of
 
 
 def segmentation_studio(
@@ -45,7 +45,9 @@ def segmentation_studio(
     steps = _steps(corpus, split, chosen)
     if unknown := [s for s in again if s not in steps]:
         raise VcworkError(f"again: {unknown[0]!r} is none of the {len(steps)} steps of {corpus.name} {split}")
-    watched = [Watched(v.id, _truth(v, steps, store.lengths[v.id])) for v in chosen]
+    index = {step: k for k, step in enumerate(steps)}
+    truths = [labels_of(v, index, store.lengths[v.id]) if v.segments else None for v in chosen]
+    watched = [Watched(v.id, truth) for v, truth in zip(chosen, truths, strict=True)]
     notes = _notes(encoder, steps, watched, again)
     names = [corpus.steps[s] for s in [*steps, *again]]
     unit = corpus.meta.get("second_is", "second")
@@ -75,13 +77,6 @@ def _videos(corpus: Corpus, store: FeatureStore, split: str, videos: int | Seque
 def _steps(corpus: Corpus, split: str, videos: Sequence[Video]) -> list[str]:
     """Ids of the split's steps and of whatever else happens in these videos."""
     return sorted({*split_steps(corpus, split), *(s.step for v in videos for s in v.segments)})
-
-
-def _truth(video: Video, steps: Sequence[str], seconds: int) -> np.ndarray | None:
-    if not video.segments:
-        return None
-    index = {step: k for k, step in enumerate(steps)}
-    return segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds)
 
 
 def _notes(encoder: Any, steps: Sequence[str], videos: Sequence[Watched], again: Sequence[str]) -> list[str]:
