@@ -8,6 +8,7 @@ import pytest
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
+from vcwork.measure.metrics import truth_labels
 from vcwork.tasks import classification, didemo, localization, moments, retrieval, segmentation, videoqa
 
 
@@ -221,7 +222,7 @@ def test_segment_worked():
 
 def test_truth_labels_follow_the_reference_rule():
     index = {"chop": 0, "stir": 1}
-    labels = segmentation.truth_labels([(0.9, 2.1, "chop"), (2.5, 4.0, "stir"), (5.0, 99.0, "chop")], index, 7)
+    labels = truth_labels([(0.9, 2.1, "chop"), (2.5, 4.0, "stir"), (5.0, 99.0, "chop")], index, 7)
     assert labels.tolist() == [1, 1, 2, 2, 0, 1, 1]  # the later segment overwrites second 2
 
 
@@ -551,7 +552,7 @@ LABELLED = _labelled(n=2)
     (lambda: localization.evaluate([]), "no videos"),
     (lambda: localization.ladder([CASE._replace(intervals=[[]] * 4)], *LADDER[1:]), "no step of any video is"),
     (lambda: localization.ladder(2 * LADDER[0], *LADDER[1:]), "arrays of one length"),
-    (lambda: segmentation.truth_labels([(0, 1, "fry")], {"chop": 0}, 7), "step 'fry' is not among the 1 steps"),
+    (lambda: truth_labels([(0, 1, "fry")], {"chop": 0}, 7), "step 'fry' is not among the 1 steps"),
     (lambda: segmentation.text_gamma(np.ones((2, 3))), "at least 2 different label texts, got 1"),
     (lambda: segmentation.choose_gamma(*LABELLED[:2], "luck"), "expected objective to be one of frame accuracy"),
     (lambda: segmentation.evaluate(LABELLED[0], [LABELLED[1][0], [1]], "xy", 1.0), "80 seconds of scores, 1 of truth"),

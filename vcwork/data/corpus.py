@@ -15,10 +15,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import Kind, read_manifest, well_formed, write_manifest
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
+from vcwork.measure.metrics import truth_labels
 
 CORPUS = Kind("corpus", "vcwork-corpus-1", "corpus.json", "make a lab corpus here, or use scan_folder for own videos")
 SPLITS = ("train", "val", "test")
@@ -56,6 +59,10 @@ class Video:
     recipe: str | None = None
     segments: tuple[Segment, ...] = ()
     truth: Path | None = None
+
+    def labels(self, index: dict[str, int], seconds: int) -> np.ndarray:
+        """What each second truly shows, (T,) int: step k of `index` as k + 1, 0 = background."""
+        return truth_labels([(s.start_s, s.end_s, s.step) for s in self.segments], index, seconds)
 
 
 @dataclass

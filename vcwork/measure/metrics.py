@@ -10,6 +10,8 @@ relevant item's as a query of its own, so the denominator grows and R@k can be b
 Gap: a metric says nothing without chance, interval and protocol; `vcwork.measure.result` puts them beside it.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -333,3 +335,24 @@ def _groupings(classes: np.ndarray, clusters: np.ndarray) -> tuple[np.ndarray, n
     if clusters.shape != classes.shape or clusters.ndim != 1 or not len(clusters):
         raise VcworkError(f"expected clusters and classes (N,), got {clusters.shape} and {classes.shape}")
     return classes, clusters
+
+
+def seconds_of(start_s: float, end_s: float, n_seconds: int) -> slice:
+    """Whole seconds touched by an interval, cut at the video's end: [floor(start), ceil(end))."""
+    if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or end_s < start_s:
+        raise VcworkError(f"expected an interval with 0 <= start <= end, got {start_s} to {end_s} s")
+    return slice(min(math.floor(start_s), n_seconds), min(math.ceil(end_s), n_seconds))
+
+
+def truth_labels(segments: Sequence[tuple[float, float, str]], index: dict[str, int], n_seconds: int) -> np.ndarray:
+    """Label of each second from (start_s, end_s, step id): index[step] + 1 on [floor(start), ceil(end)), else 0.
+
+    Later segments overwrite earlier ones, and the part beyond the video's end is cut. Raises VcworkError on an
+    unknown step.
+    """
+    labels = np.zeros(n_seconds, dtype=int)
+    for start_s, end_s, step in segments:
+        if step not in index:
+            raise VcworkError(f"segment {start_s}-{end_s} s: step {step!r} is not among the {len(index)} steps scored")
+        labels[seconds_of(start_s, end_s, n_seconds)] = index[step] + 1
+    return labels

@@ -17,7 +17,7 @@ from vcwork.encoders.encode import encode_seconds, encode_text
 from vcwork.encoders.encoder import Encoder
 from vcwork.panels.segmentation import REPEATS, Reading, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
-from vcwork.tasks.cases import labels_of, split_steps, videos_of
+from vcwork.tasks.cases import split_steps, videos_of
 
 
 def segmentation_studio(
@@ -46,7 +46,7 @@ def segmentation_studio(
     if unknown := [s for s in again if s not in steps]:
         raise VcworkError(f"again: {unknown[0]!r} is none of the {len(steps)} steps of {corpus.name} {split}")
     index = {step: k for k, step in enumerate(steps)}
-    truths = [labels_of(v, index, store.lengths[v.id]) if v.segments else None for v in chosen]
+    truths = [v.labels(index, store.lengths[v.id]) if v.segments else None for v in chosen]
     watched = [Watched(v.id, truth) for v, truth in zip(chosen, truths, strict=True)]
     notes = _notes(encoder, steps, watched, again)
     names = [corpus.steps[s] for s in [*steps, *again]]

@@ -19,9 +19,9 @@ from vcwork.data.store import FeatureStore
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
 from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
+from vcwork.measure.metrics import seconds_of
 from vcwork.measure.result import text_table
-from vcwork.tasks import classification, didemo, localization, moments, segmentation
-from vcwork.tasks.common import seconds_of
+from vcwork.tasks import classification, didemo, localization, moments
 
 FIRST_S = 32  # of a longer clip, what the reference code reads
 
@@ -129,11 +129,6 @@ def videos_of(corpus: Corpus, store: FeatureStore, split: str) -> list[Video]:
     if not videos:
         raise NoData(f"{corpus.folder}: no {split} video has features in {store.folder}")
     return videos
-
-
-def labels_of(video: Video, index: dict[str, int], seconds: int) -> np.ndarray:
-    """What each second of a video truly shows, (T,) int: step k of `index` as k + 1, 0 = background."""
-    return segmentation.truth_labels([(s.start_s, s.end_s, s.step) for s in video.segments], index, seconds)
 
 
 def annotated_clips(corpus: Corpus, store: FeatureStore, split: str, as_reference: bool = False) -> Clips:
@@ -267,7 +262,7 @@ def seconds_of_split(
 def truths_of(videos: Sequence[Video], steps: Sequence[str], store: FeatureStore) -> list[np.ndarray]:
     """Label of every second of each video, (T,): k + 1 where steps[k] happens, else 0. VcworkError for other steps."""
     index = {step: k for k, step in enumerate(steps)}
-    return [labels_of(v, index, store.lengths[v.id]) for v in videos]
+    return [v.labels(index, store.lengths[v.id]) for v in videos]
 
 
 def localization_cases(seconds: Seconds, corpus: Corpus) -> list[localization.Case]:

@@ -1,6 +1,5 @@
 """What the tasks share: which seconds an interval covers, and making a Result from per-item or per-video counts."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
@@ -10,16 +9,10 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import bootstrap_by_video, bootstrap_ratio, paired_ratios, sum_by_video
+from vcwork.measure.metrics import seconds_of
 from vcwork.measure.result import Result
 
 Intervals = Iterable[tuple[float, float]]
-
-
-def seconds_of(start_s: float, end_s: float, n_seconds: int) -> slice:
-    """Whole seconds touched by an interval, cut at the video's end: [floor(start), ceil(end))."""
-    if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or end_s < start_s:
-        raise VcworkError(f"expected an interval with 0 <= start <= end, got {start_s} to {end_s} s")
-    return slice(min(math.floor(start_s), n_seconds), min(math.ceil(end_s), n_seconds))
 
 
 def inside(intervals: Intervals, n_seconds: int) -> np.ndarray:

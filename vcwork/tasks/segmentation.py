@@ -17,7 +17,7 @@ from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import sum_by_video
 from vcwork.measure.metrics import BACKGROUND, check_scores
 from vcwork.measure.result import Result
-from vcwork.tasks.common import check_lengths, mean_result, ratio_result, seconds_of
+from vcwork.tasks.common import check_lengths, mean_result, ratio_result
 
 # ---------------------------------------------------------------------------------------------------- labels
 
@@ -52,20 +52,6 @@ def first_of_same(texts: Sequence[str]) -> np.ndarray:
     """Index of the first step with the same text, (K,); COIN's 778 labels hold 749 different texts."""
     first: dict[str, int] = {}
     return np.array([first.setdefault(text, k) for k, text in enumerate(texts)])
-
-
-def truth_labels(segments: Sequence[tuple[float, float, str]], index: dict[str, int], n_seconds: int) -> np.ndarray:
-    """Label of each second from (start_s, end_s, step id): index[step] + 1 on [floor(start), ceil(end)), else 0.
-
-    Later segments overwrite earlier ones, and the part beyond the video's end is cut. Raises VcworkError on an
-    unknown step.
-    """
-    labels = np.zeros(n_seconds, dtype=int)
-    for start_s, end_s, step in segments:
-        if step not in index:
-            raise VcworkError(f"segment {start_s}-{end_s} s: step {step!r} is not among the {len(index)} steps scored")
-        labels[seconds_of(start_s, end_s, n_seconds)] = index[step] + 1
-    return labels
 
 
 # ----------------------------------------------------------------------------------------------------- gamma

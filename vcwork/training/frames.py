@@ -19,8 +19,8 @@ from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus
 from vcwork.encoders.frames import FrameEncoder, load_frames, new_frames, save_frames
 from vcwork.encoders.pixels import LazyFrames, Span, View, load_spans, seconds_of_video
+from vcwork.measure.metrics import seconds_of
 from vcwork.tasks.cases import Clips, as_clips
-from vcwork.tasks.common import seconds_of
 from vcwork.training.pairs import tracks_of
 from vcwork.training.recipe import Recipe
 from vcwork.training.run import Run, begin_temperature, train_into

@@ -9,7 +9,6 @@ from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.tasks.cases import labels_of
 
 
 def pair_data(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, split: str = "train") -> PairData:
@@ -37,6 +36,6 @@ def tracks_of(
         if captions := corpus.captions(video.id):
             seconds = seconds_of(video)
             track = caption_track(video.id, captions, tokenizer, seconds)
-            rows.append((track, read(video, seconds), labels_of(video, index, seconds)))
+            rows.append((track, read(video, seconds), video.labels(index, seconds)))
     tracks, features, steps = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
     return tracks, features, steps if index else None
