@@ -34,7 +34,9 @@ def retrieval_part(n: int, seed: int) -> dict[str, Callable[[], object]]:
     own = np.eye(n, dtype=bool)
     return {
         "retrieval, all metrics": lambda: retrieval.evaluate(scores, groups, groups, videos, videos, recipes),
-        "pool curve": lambda: retrieval_audit.pool_curve(scores, videos, [10, 100, 1000, n] if n > 1000 else [10, n]),
+        "pool curve": lambda: retrieval_audit.pool_curve(
+            scores, videos, [10, 100, 1000, n] if n > 1000 else [10, n], own
+        ),
         "dual softmax, batches of 1, 100, all": lambda: retrieval_audit.batch_curve(
             scores, own, videos, [1, 100, n], draws=1
         ),

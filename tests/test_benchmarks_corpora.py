@@ -96,7 +96,7 @@ def test_a_gallery_that_lost_videos_has_another_name(source):
     corpus, store = build(folder)
     assert corpus.meta["benchmark"]["splits"]["test"] == "YouCook2 val 2 of 4 (HowTo100M csv)"
     test = accounting(corpus)["test"]
-    assert test["counts"]["features"] == {"expected": 2, "present": 1, "missing": {"v1": "v1.npy is missing"}}
+    assert test["counts"]["features"] == {"expected": 2, "missing": {"v1": "v1.npy is missing"}}
     assert test["counts"]["clips"]["missing"]["validation_youcook.csv line 4, v1"] == "no features"
     assert "clips that end after their features: 1" in test["notes"]  # 15 to 60 s, of which 5 s are there
     assert test["denominators"] == {"videos": [2, 1], "clips": [4, 2]}

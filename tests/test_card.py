@@ -105,7 +105,7 @@ def test_a_record_older_than_cards_still_opens():
 
 
 def test_a_test_time_trick_stands_beside_the_very_name():
-    plain, crowd = _result(FULL.but(tricks=())), _result(FULL.but(tricks=("dual softmax (transductive)",)))
+    plain, crowd = _result(FULL.but(tricks=())), _result(FULL.but(tricks=("dual softmax",), transductive=True))
     bank = _result(FULL.but(tricks=("query bank of 9 texts of lab train",)))
     names = [result_tables.row(r)["metric"] for r in (plain, crowd, bank)]
     assert names == ["t2v_R@1", "t2v_R@1 [transductive]", "t2v_R@1 [test-time trick]"]

@@ -30,7 +30,7 @@ def model(reference) -> VideoCLIP:
     described = json.loads((reference / "small_state.json").read_text())
     state = load_file(reference / "small_state.safetensors")
     heads = described["bert_config"]["num_attention_heads"]
-    config = config_of(state, heads, dropout=0.0, max_video_tokens=described["max_video_len"])
+    config = config_of(state, heads).model_copy(update={"dropout": 0.0, "max_video_tokens": described["max_video_len"]})
     ours, _, report = map_released(state, config)
     assert report.clean, report.text()
     model = VideoCLIP(config)

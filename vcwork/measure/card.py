@@ -45,10 +45,11 @@ class Card:
     task: name of the task; split: corpus or benchmark, and the split's name; rule: what counts as right and what else
     a reader must know, as text; pool: items to choose from (a mean where it differs); captions: texts for one video or
     clip; missing: (absent, expected) items; truncation: (rule, share of the items it touches); ties: one of `TIES`;
-    tricks: what the test saw beyond the model, empty for none; model, features: hashes, or a name where there is none;
-    interval: what is drawn again; tied: how many of the items had a tie that the rule decided; benchmark: its name,
-    where the corpus is a published one; right, cls, windows, gamma: one of their `CHOICES`, empty where the task has no
-    such thing. Raises VcworkError where a field cannot be what it says.
+    tricks: what the test saw beyond the model, empty for none; transductive: a trick saw other test queries;
+    model, features: hashes, or a name where there is none; interval: what is drawn again; tied: how many of the items
+    had a tie that the rule decided; benchmark: its name, where the corpus is a published one; right, cls, windows,
+    gamma: one of their `CHOICES`, empty where the task has no such thing. Raises VcworkError where a field cannot be
+    what it says.
     """
 
     task: str = ""
@@ -69,6 +70,7 @@ class Card:
     cls: str = ""
     windows: str = ""
     gamma: str = ""
+    transductive: bool = False
 
     def __post_init__(self) -> None:
         for name in ("missing", "truncation", "tricks"):  # JSON knows lists only
@@ -81,6 +83,7 @@ class Card:
             self._check(name, value is None or (_number(value) and value > 0), "a number above 0")
         self._check("missing", self.missing is None or _is_missing(self.missing), "(absent, expected) counts")
         self._check("truncation", self.truncation is None or _is_cut(self.truncation), "(rule, share from 0 to 1)")
+        self._check("transductive", isinstance(self.transductive, bool), "true or false")
         self._check("tied", self.tied is None or (isinstance(self.tied, int) and self.tied >= 0), "a count")
         for name, choices in CHOICES.items():
             self._check(name, getattr(self, name) in ("", *choices), f"one of {', '.join(choices)}")
@@ -127,7 +130,9 @@ class Card:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that are not empty, for JSON."""
-        return {name: value for name, value in asdict(self).items() if value not in ("", None, ())}
+        return {
+            name: value for name, value in asdict(self).items() if value is not False and value not in ("", None, ())
+        }
 
 
 BLANK = Card()  # nothing said yet: what a task's `evaluate` extends where it is given no setting

@@ -215,10 +215,8 @@ def row(result: Result) -> dict[str, str]:
 
 def _badge(result: Result) -> list[str]:
     """What a reader must see beside the very name: that the test knew more than one query, or used a trick."""
-    tricks = result.protocol.tricks
-    if not tricks:
-        return []
-    return ["[transductive]" if any("transductive" in trick for trick in tricks) else "[test-time trick]"]
+    card = result.protocol
+    return ["[transductive]" if card.transductive else "[test-time trick]"] if card.tricks else []
 
 
 def paper_cell(result: Result) -> str:

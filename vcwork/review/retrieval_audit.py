@@ -89,15 +89,16 @@ def _right(places: metrics.Places) -> str:
 
 
 class Tricked(NamedTuple):
-    """Scores (Q, N) after a test-time trick, and its name for the card."""
+    """Scores (Q, N) after a test-time trick, its name for the card, and whether it saw other test queries."""
 
     scores: np.ndarray
     trick: str
+    transductive: bool = False
 
     def card(self, setting: Card | str) -> Card:
         """The setting with this trick among its test-time tricks."""
         card = as_card(setting)
-        return card.but(tricks=(*card.tricks, self.trick))
+        return card.but(tricks=(*card.tricks, self.trick), transductive=card.transductive or self.transductive)
 
 
 def dual_softmax(scores: np.ndarray, batch: int | None = None, seed: int = 0) -> Tricked:
@@ -117,7 +118,7 @@ def dual_softmax(scores: np.ndarray, batch: int | None = None, seed: int = 0) ->
         rows = scores[order[start : start + batch]]  # (b, N)
         out[order[start : start + batch]] = 2 * rows - _log_sum_exp(rows)
     told = "all at once" if batch >= len(scores) else f"{batch} at a time"
-    return Tricked(out, f"dual softmax over {len(scores)} test queries, {told} (transductive)")
+    return Tricked(out, f"dual softmax over {len(scores)} test queries, {told} (transductive)", transductive=True)
 
 
 def query_bank(scores: np.ndarray, bank: np.ndarray, corpus: str, split: str = "train", top: int = 1) -> Tricked:
