@@ -335,6 +335,29 @@ def test_real_clips_through_mobilenet(mobilenet, real, tmp_path):
     assert one.digest() == two.digest()
 
 
+def test_a_model_saved_without_its_pooler_is_averaged_not_pooled_at_random(tmp_path):
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(image_size=16, patch_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    model = ViTForImageClassification(config).eval()
+    model.save_pretrained(tmp_path)
+    about = {"size": {"height": 16, "width": 16}, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(about))
+    frames = np.random.default_rng(0).integers(0, 255, (1, 16, 16, 3), dtype=np.uint8)
+    feature = get_backbone(str(tmp_path))(frames)
+    with torch.inference_mode():
+        pixels = torch.from_numpy(frames / 255 * 2 - 1).float().permute(0, 3, 1, 2)  # (1, 3, H, W)
+        by_hand = model.vit(pixel_values=pixels).last_hidden_state.mean(1)[0].numpy()  # (width,)
+    assert np.allclose(feature, by_hand, atol=1e-5)
+
+    weights = load_file(tmp_path / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "layernorm_before" not in k}, tmp_path / "model.safetensors")
+    with pytest.raises(VcworkError, match=r"2 weights of the model are absent, among them .*layernorm_before"):
+        get_backbone(str(tmp_path))
+
+
 def test_unknown_backbones_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(VcworkError, match="backbone 'no such/model/at all': expected 'motion', 's3d', a folder"):

@@ -90,7 +90,7 @@ def whole_video_results(
         if name:
             rows[0].extra[f"minus_{name}"] = _gain(hits[""], hits[name], clips, seed)
     if rows and "order_alone" in hits:
-        rows[0].trivial["order from the words alone"] = float(hits["order_alone"].mean())
+        rows[0].trivial["order from the words alone"] = float(np.nanmean(hits["order_alone"]))
     return rows
 
 
@@ -108,9 +108,13 @@ def gains_table(results: Sequence[Result]) -> str:
 
 
 def within_video_hits(scores: np.ndarray, clips: Clips, ties: str = "expected") -> np.ndarray:
-    """Is the clip ranked first among those of the query's own video a right one? (N,) for scores (N, N)."""
+    """Is the clip ranked first among those of the query's own video a right one? scores (N, N) -> (N,).
+
+    NaN where that video has no other step to pick: `within_video_R@1` leaves these queries out.
+    """
     own = clips.videos[:, None] == clips.videos
-    return metrics.place(np.where(own, scores, -np.inf), clips.same & own).hit(1, ties)
+    hits = metrics.place(np.where(own, scores, -np.inf), clips.same & own).hit(1, ties)
+    return np.where(retrieval.choosable(clips.same, own), hits, np.nan)
 
 
 def _evaluated(scores: np.ndarray, clips: Clips, others: Mapping, card: Card, ties: str, seed: int) -> list[Result]:
@@ -118,8 +122,10 @@ def _evaluated(scores: np.ndarray, clips: Clips, others: Mapping, card: Card, ti
 
 
 def _gain(a: np.ndarray, b: np.ndarray, clips: Clips, seed: int, cards: Sequence[Card] = ()) -> dict[str, float]:
-    gain = paired_bootstrap(a, b, clips.videos, seed=seed, cards=cards)
-    return asdict(gain) | {"randomisation_p": paired_randomisation(a, b, clips.videos, seed=seed)}
+    asked = ~np.isnan(a)
+    pair = a[asked], b[asked], clips.videos[asked]
+    gain = paired_bootstrap(*pair, seed=seed, cards=cards)
+    return asdict(gain) | {"randomisation_p": paired_randomisation(*pair, seed=seed)}
 
 
 def _means(clips: Clips) -> np.ndarray:

@@ -211,17 +211,26 @@ def _direction(side: _Side, ks: tuple[int, ...]) -> list[Result]:
     return results
 
 
+def choosable(relevant: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    """(Q,) bool: does a query's own pool hold both right and wrong items? relevant, pool (Q, N) bool."""
+    n_right = (relevant & pool).sum(1)  # (Q,)
+    return (n_right > 0) & (n_right < pool.sum(1))
+
+
 def _within_video(side: _Side) -> list[Result]:
     """R@1 among the items of the query's own video; queries whose video holds nothing wrong to pick are left out."""
     out = side.query_video[:, None] != side.item_video  # (Q, N)
-    n_right, size = (side.relevant & ~out).sum(1), (~out).sum(1)  # (Q,)
-    keep = (n_right > 0) & (n_right < size)
+    keep = choosable(side.relevant, ~out)
     if len(np.unique(side.query_video[keep])) < 2:
         return []
-    share, rule = (n_right / size)[keep], "pool: the items of the query's own video, same group counts"
+    size = (~out)[keep].sum(1)
+    share, rule = (
+        (side.relevant & ~out)[keep].sum(1) / size,
+        "pool: the items of the query's own video, same group counts",
+    )
     constant = {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
     kept = replace(side, known=side.known | constant).rows(keep).without(out[keep])
-    ranked = _Ranked(kept, side.card(int((~keep).sum()), rule, float(size[keep].mean())))
+    ranked = _Ranked(kept, side.card(int((~keep).sum()), rule, float(size.mean())))
     return [ranked.recall(1, "within_video_R@1", float(share.mean()))]
 
 

@@ -135,5 +135,10 @@ def _load_model(folder: Path) -> Any:
 
     options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     with quiet(), as_error(f"{folder}: not usable as an image model"):
-        model = AutoModel.from_pretrained(folder, **options)
+        model, found = AutoModel.from_pretrained(folder, output_loading_info=True, **options)
+    absent = sorted(found["missing_keys"])
+    if broken := [name for name in absent if not name.startswith("pooler.")]:
+        raise VcworkError(f"{folder}: {len(broken)} weights of the model are absent, among them {broken[0]}")
+    if absent:
+        model.pooler = None  # saved without one, as classifiers are: positions are averaged, not pooled at random
     return getattr(model, "vision_model", model).eval()  # of CLIP, the tower that sees
