@@ -224,10 +224,8 @@ def _within_video(side: _Side) -> list[Result]:
     if len(np.unique(side.query_video[keep])) < 2:
         return []
     size = (~out)[keep].sum(1)
-    share, rule = (
-        (side.relevant & ~out)[keep].sum(1) / size,
-        "pool: the items of the query's own video, same group counts",
-    )
+    share = (side.relevant & ~out)[keep].sum(1) / size
+    rule = "pool: the items of the query's own video, same group counts"
     constant = {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
     kept = replace(side, known=side.known | constant).rows(keep).without(out[keep])
     ranked = _Ranked(kept, side.card(int((~keep).sum()), rule, float(size.mean())))
