@@ -114,3 +114,9 @@ def test_bad_input_is_named():
         plots.matrix(ax, RNG.random((3, 3)), STEPS, STEPS[:2])
     with pytest.raises(VcworkError, match="no result is a share"):
         plots.bars_with_intervals(ax, RESULTS[2:])
+
+
+def test_boxes_of_a_matrix_stand_around_their_cells():
+    ax = plots.matrix(plt.figure().add_subplot(), np.eye(2), "ab", "cd", boxes=[(0, 1)], title="which")
+    [box] = ax.patches
+    assert box.get_xy() == (0.5, -0.5) and ax.get_title() == "which"

@@ -408,9 +408,10 @@ def matrix(
     columns: Sequence[str],
     fmt: str = "{:.2f}",
     label: str = "",
+    boxes: Sequence[tuple[int, int]] = (),
     title: str = "",
 ) -> Axes:
-    """A labelled table of numbers as colours, (R, C); numbers are written up to 200 cells."""
+    """A labelled table of numbers as colours, (R, C); numbers are written up to 200 cells; boxes: (row, column)."""
     values = check_scores(values, "values")
     if values.shape != (len(rows), len(columns)):
         raise VcworkError(f"expected values ({len(rows)}, {len(columns)}), got {values.shape}")
@@ -420,6 +421,8 @@ def matrix(
         for (r, c), value in np.ndenumerate(values):
             ink = "white" if value < middle else "black"
             ax.text(c, r, fmt.format(value), ha="center", va="center", fontsize=SMALL - 1, color=ink)
+    for r, c in boxes:
+        ax.add_patch(Rectangle((c - 0.5, r - 0.5), 1, 1, fill=False, edgecolor=COLOURS[5], lw=2))
     turn = max((len(str(c)) for c in columns), default=0) > 6
     names = [short(c, 28) for c in columns]
     ax.set_xticks(range(len(columns)), names, rotation=40 if turn else 0, ha="right" if turn else "center",
