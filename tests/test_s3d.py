@@ -304,6 +304,11 @@ def test_what_mistakes_do(weights, scenes, state, one_thread):
     assert np.abs(chunks.features[1] - right.features[1]).max() > 5e-5  # untrained, it hardly tells scenes apart
 
 
+def test_effects_of_the_first_seconds_only(weights, scenes):
+    effects = preprocessing_effects(scenes, weights, seconds=1)
+    assert {name: len(effect.features) for name, effect in effects.items()} == dict.fromkeys(effects, 1)
+
+
 def test_untrained_by_name_is_untrained_by_file(tmp_path):
     by_name, by_file = S3DBackbone("untrained"), S3DBackbone(write_untrained(tmp_path / "s3d.pth"))
     frames = np.random.default_rng(0).integers(0, 256, (30, 224, 224, 3), dtype=np.uint8)
