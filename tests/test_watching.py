@@ -1,7 +1,6 @@
 """Stopping a training: an interrupt ends it between two updates, its state is kept, and going on changes nothing."""
 
 import json
-import os
 import signal
 import threading
 
@@ -18,13 +17,13 @@ def test_first_interrupt_waits_and_the_second_does_not():
     before = signal.getsignal(signal.SIGINT)
     with interrupts() as came:
         assert not came()
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert came()
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
     with interrupts(False) as came, pytest.raises(KeyboardInterrupt):
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
     assert not came()
 
 
@@ -42,7 +41,7 @@ def test_other_threads_and_other_handlers_are_left_alone():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with interrupts() as came:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         assert not came() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,7 +74,7 @@ class Looker(Watcher):
     def __call__(self, record):
         self.steps.append(record.step)
         if record.step == self.at:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     def validated(self, epoch, step, numbers):
         self.checks.append((epoch, step, numbers))
