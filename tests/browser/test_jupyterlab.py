@@ -116,7 +116,6 @@ def test_the_gamma_slider_changes_the_metrics(lab, studio):
     lab.shot("jupyterlab-studio", whole=False)
 
 
-@pytest.mark.xfail(reason="on a busy machine the canvas is sometimes not drawn anew: 2 of 7 runs; open", strict=False)
 def test_the_dark_theme_is_followed(lab):
     explorer = Explorer(lab.page)
     explorer.plot.scroll_into_view_if_needed()

@@ -177,7 +177,8 @@ function begin({ model, el }, name, style = "") {
   const redraw = (target, draw) => {
     const sized = new ResizeObserver(() => root.isConnected && draw());
     sized.observe(target);
-    const themed = new MutationObserver(() => draw());
+    // JupyterLab hides itself while it changes its theme and is back in the next frame: before that nothing has a width
+    const themed = new MutationObserver(() => requestAnimationFrame(() => draw()));
     themed.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light"] });
     on(window.matchMedia("(prefers-color-scheme: dark)"), "change", () => draw());
     undo.push(() => { sized.disconnect(); themed.disconnect(); });
