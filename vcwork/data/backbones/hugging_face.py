@@ -47,14 +47,20 @@ def read_model(reader: type, folder: Path, **options: Any) -> Any:
     """A transformers model in evaluation mode, float32; weights that it would draw at random are an error."""
     if not any(path.is_file() for path in model_files(folder)):
         weights_digest(folder, model_files(folder))  # says which
+    model, absent = load_model(reader, folder, f"a {reader.__name__}", **options)
+    if absent:
+        raise VcworkError(f"{folder}: {len(absent)} weights of {reader.__name__} are absent, among them {absent[0]}")
+    return model
+
+
+def load_model(reader: type, folder: Path, what: str, **options: Any) -> tuple[Any, list[str]]:
+    """A transformers model in evaluation mode, float32, and the names of weights that it had to draw at random."""
     import torch
 
     options |= {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
-    with quiet(), as_error(f"{folder}: not usable as a {reader.__name__}"):
+    with quiet(), as_error(f"{folder}: not usable as {what}"):
         model, found = reader.from_pretrained(folder, output_loading_info=True, **options)
-    if absent := sorted(found["missing_keys"]):
-        raise VcworkError(f"{folder}: {len(absent)} weights of {reader.__name__} are absent, among them {absent[0]}")
-    return model.eval()
+    return model.eval(), sorted(found["missing_keys"])
 
 
 @contextlib.contextmanager

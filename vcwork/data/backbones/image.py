@@ -15,7 +15,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
-from vcwork.data.backbones.hugging_face import as_error, hub_folder, one_thread, quiet, weights_digest
+from vcwork.data.backbones.hugging_face import hub_folder, load_model, one_thread, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -130,15 +130,11 @@ def _side(size: object, folder: Path) -> int:
 
 
 def _load_model(folder: Path) -> Any:
-    import torch
     from transformers import AutoModel
 
-    options = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
-    with quiet(), as_error(f"{folder}: not usable as an image model"):
-        model, found = AutoModel.from_pretrained(folder, output_loading_info=True, **options)
-    absent = sorted(found["missing_keys"])
+    model, absent = load_model(AutoModel, folder, "an image model")
     if broken := [name for name in absent if not name.startswith("pooler.")]:
         raise VcworkError(f"{folder}: {len(broken)} weights of the model are absent, among them {broken[0]}")
     if absent:
         model.pooler = None  # saved without one, as classifiers are: positions are averaged, not pooled at random
-    return getattr(model, "vision_model", model).eval()  # of CLIP, the tower that sees
+    return getattr(model, "vision_model", model)  # of CLIP, the tower that sees
