@@ -13,6 +13,14 @@ from vcwork.training.watch import Stopped, Watcher, as_watcher, interrupts
 from vcwork.training.workspace import prepare, tiny_recipe
 
 
+@pytest.fixture(autouse=True)
+def own_handler():
+    """Python's own handler of SIGINT, which it does not have where a shell began the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_first_interrupt_waits_and_the_second_does_not():
     before = signal.getsignal(signal.SIGINT)
     with interrupts() as came:
