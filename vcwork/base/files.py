@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise VcworkError(f"expected `name: value` lines, got a {type(value).__name__}")
     return value
+
+
+@cache
+def template(room: str, name: str) -> Any:
+    """A Jinja2 template that lies beside the code of a room (a package's name).
+
+    What it is given is escaped, unless it is Markup; a name it is not given is an error.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader(room, "")
+    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return made.get_template(name)

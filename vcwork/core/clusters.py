@@ -6,10 +6,6 @@ code searches one cell of an eighth of them, which `search: "reference cell"` do
 Known gap: the exact search asks for the neighbours of every video, not only of the drawn centres.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-import faiss
 import numpy as np
 
 from vcwork.base.errors import VcworkError
@@ -20,6 +16,8 @@ TRAINED_ON = 48  # reference code: cells are found from the first 48 * nlist vec
 
 def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     """Exact L2 neighbours within `vectors` (V, D): ids (V, k) and squared distances (V, k), itself first."""
+    import faiss  # an epoch without neighbours does not need it
+
     vectors = _checked(vectors)
     index = faiss.IndexFlatL2(vectors.shape[1])
     index.add(vectors)
@@ -108,25 +106,20 @@ def cell_candidates(vectors: np.ndarray, config: ClusterConfig) -> list[np.ndarr
 
 def _search_cells(vectors: np.ndarray, config: ClusterConfig) -> np.ndarray:
     """Nearest within the cell of each of a rank's vectors (n, D) -> (n, pool_factor * k) places, -1 where none."""
+    import faiss
+
     quantizer = faiss.IndexFlatL2(vectors.shape[1])
     index = faiss.IndexIVFFlat(quantizer, vectors.shape[1], config.nlist, faiss.METRIC_L2)
     index.cp.min_points_per_centroid = 1  # no warning: few vectors a cell are what is looked at here
     index.nprobe = 1
-    with _one_thread():
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)  # sums in one order, so that no cell border depends on the machine
+    try:
         index.train(vectors[: TRAINED_ON * config.nlist])
         index.add(vectors)
         return index.search(vectors, config.pool_factor * config.videos_per_batch)[1]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """faiss on one thread: sums in one order, so that no cell border depends on the machine."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
     finally:
-        faiss.omp_set_num_threads(before)
+        faiss.omp_set_num_threads(threads)
 
 
 def _checked(vectors: np.ndarray) -> np.ndarray:

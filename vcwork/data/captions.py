@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-import webvtt
-
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
 
@@ -197,6 +195,8 @@ def _subtitle_cues(path: Path, text: str, form: str) -> Iterator[_Cue]:
         if form == "srt" and numbered:
             raise VcworkError(f"{path}: no readable cue; expected lines like 00:00:01,000 --> 00:00:02,000")
         return
+    import webvtt
+
     for cue in webvtt.from_buffer(io.StringIO("\n".join(numbered)), format=form):
         line_number, line = timings[cue.start_time.in_milliseconds()]
         yield _Cue(f"{path}, line {line_number}", *_parse_timing(line), cue.text)

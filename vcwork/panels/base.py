@@ -13,17 +13,17 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.resources import files
 from typing import Any, ClassVar
 
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from vcwork.base.files import template
 from vcwork.panels import plots
 from vcwork.panels.parts import Pictures, Sheet, sheet
 
@@ -103,7 +103,7 @@ class Panel:
         media = as_script({name: base64.b64encode(data).decode() for name, data in self.media().items()})
         digest = hashlib.sha256((state + media).encode()).hexdigest()[:12]
         start = f"standalone({json.dumps(digest)}, {state}, {media});"
-        return template("panel.html.jinja").render(
+        return template(__package__, "panel.html.jinja").render(
             digest=digest,
             words=self.words(),
             picture=base64.b64encode(self.png()).decode(),
@@ -113,7 +113,7 @@ class Panel:
     def page(self, above: str = "", below: str = "") -> str:
         """A whole HTML document with the panel; above, below: what stands around it, escaped unless it is Markup."""
         parts = {"title": self.title, "panel": Markup(self.html()), "above": above, "below": below}
-        return template("page.html.jinja").render(parts)
+        return template(__package__, "page.html.jinja").render(parts)
 
     def widget(self) -> Any:
         """The live panel, an anywidget; its messages are answered by `answer`."""
@@ -162,17 +162,6 @@ class Panel:
         }
         made = widget._repr_mimebundle_() if widget is not None else None
         return shown | ((made[0] if isinstance(made, tuple) else made) or {})
-
-
-@cache
-def template(name: str) -> Any:
-    """A Jinja2 template of this folder; what is put into it is escaped, unless it is Markup."""
-    return Environment(
-        loader=PackageLoader("vcwork.panels", ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    ).get_template(name)
 
 
 def script(module: str) -> str:

@@ -9,9 +9,6 @@ Features with a spread of zero are only centred. The penalty is on standardised 
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
 
 from vcwork.base.errors import VcworkError
 
@@ -33,6 +30,8 @@ class Tfidf:
     """
 
     def __init__(self, sentences: Sequence[str], stop: Sequence[str] = STOP_WORDS):
+        from sklearn.feature_extraction.text import TfidfVectorizer  # seconds to import, as all of scikit-learn
+
         stop_words = list(stop) or None
         self.vectors = TfidfVectorizer(
             token_pattern=r"[a-z0-9]{2,}", ngram_range=(1, 2), stop_words=stop_words, min_df=2
@@ -49,6 +48,8 @@ class Tfidf:
 
 def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     """Weights (W, V) of the least squares from x (N, W) to y (N, V) with `penalty` times their squared length."""
+    from sklearn.linear_model import Ridge
+
     return Ridge(alpha=penalty, fit_intercept=False).fit(x, y).coef_.T
 
 
@@ -64,6 +65,8 @@ class TfidfRidge:
         extra (N, E): more columns, taken as they are; then `score` wants theirs too. VcworkError unless there is a row
         of finite features for each sentence.
         """
+        from sklearn.preprocessing import StandardScaler
+
         features = np.asarray(features, dtype=np.float64)
         if features.ndim != 2 or len(features) != len(sentences) or not np.isfinite(features).all():
             raise VcworkError(f"expected finite features ({len(sentences)}, W), a row a sentence, got {features.shape}")

@@ -7,7 +7,6 @@ Gap: these describe a space, they do not say what a different one would score.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
@@ -46,6 +45,8 @@ def hubness(scores: np.ndarray, k: int = 10, top: int = 5) -> Hubness:
 
 def skewness(values: np.ndarray) -> float:
     """Third central moment over the standard deviation cubed; 0 where all values are equal."""
+    from scipy import stats  # a second and more to import
+
     return 0.0 if np.std(values) <= 1e-12 else float(stats.skew(np.asarray(values, dtype=float)))
 
 
@@ -99,6 +100,8 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
     Lengths of the clips' vectors against how often they are found: raw dot products favour long vectors.
     """
+    from scipy import stats
+
     a, b = (check_scores(x, "values", 1) for x in (a, b))
     if a.shape != b.shape:
         raise VcworkError(f"rank correlation: expected two of one length, got {a.shape} and {b.shape}")

@@ -12,15 +12,13 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jinja2 import Environment
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve
+from vcwork.base.files import read_json, resolve, template
 from vcwork.measure import metrics
 from vcwork.measure.intervals import unpaired_z, wilson
 from vcwork.measure.result import Result, as_result, show, text_table
@@ -360,6 +358,5 @@ def ledger_text(entries: Sequence[Entry]) -> str:
 
 def ledger_html(entries: Sequence[Entry]) -> str:
     """A self-contained HTML table (`ledger.html`), texts escaped, a column for each of `COLUMNS`."""
-    template = (files(__package__) / "ledger.html").read_text(encoding="utf-8")
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    return page.render(columns=COLUMNS, rows=[(e.verdict.word.replace(" ", "-"), e.cells()) for e in entries])
+    rows = [(e.verdict.word.replace(" ", "-"), e.cells()) for e in entries]
+    return template(__package__, "ledger.html").render(columns=COLUMNS, rows=rows)

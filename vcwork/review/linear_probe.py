@@ -7,11 +7,9 @@ A probe is privileged (it sees labels), so its numbers never stand beside zero-s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.image import Backbone
@@ -76,8 +74,12 @@ def step_seconds(corpus: Corpus, store: FeatureStore, split: str) -> StepSeconds
     return StepSeconds(features, labels, np.array([id for id, _, _ in rows]), f"{corpus.name} {split}")
 
 
-def fitted(features: np.ndarray, labels: np.ndarray, penalty: float = 100.0) -> Pipeline:
-    """The probe of features (N, W), standardised, and their labels (N,); its `predict` takes features (M, W)."""
+def fitted(features: np.ndarray, labels: np.ndarray, penalty: float = 100.0) -> Any:
+    """The probe of features (N, W), standardised, and their labels (N,): a scikit-learn pipeline."""
+    from sklearn.linear_model import RidgeClassifier  # seconds to import, as all of scikit-learn
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     return make_pipeline(StandardScaler(), RidgeClassifier(alpha=penalty)).fit(features.astype(np.float64), labels)
 
 

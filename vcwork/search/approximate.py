@@ -12,13 +12,15 @@ when faiss builds it with several threads.
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.search.exact import Pairs, Rows, pairs_of
+
+if TYPE_CHECKING:
+    import faiss  # elsewhere where it is used: an exact index needs none
 
 KINDS = ("flat", "ivf", "pq", "hnsw")
 PER_CENTRE = 39  # vectors a centre wants in training; below it faiss warns
@@ -40,8 +42,10 @@ def check_trainable(kind: str, n: int) -> None:
         raise VcworkError(f"kind {kind!r}: expected at least {LEAST[kind]} vectors to train on, got {n}; use 'flat'")
 
 
-def train(kind: str, rows: Rows) -> faiss.Index:
+def train(kind: str, rows: Rows) -> "faiss.Index":
     """A faiss index over all rows, numbered by place."""
+    import faiss
+
     try:
         index = faiss.index_factory(
             rows.dimension, _factory(kind, len(rows), rows.dimension), faiss.METRIC_INNER_PRODUCT
@@ -66,8 +70,10 @@ def _factory(kind: str, n: int, dimension: int) -> str:
     return f"IVF{cells},PQ{parts}x{bits}np"  # np: without a slow step of no use here
 
 
-def _seeded(index: faiss.Index, rows: Rows) -> np.ndarray:
+def _seeded(index: "faiss.Index", rows: Rows) -> np.ndarray:
     """Seeds everything random in the index; places of the rows to train on, in order."""
+    import faiss
+
     if isinstance(index, faiss.IndexHNSW):
         index.hnsw.efConstruction = EF_BUILD
         index.hnsw.rng = faiss.RandomGenerator(0)
@@ -80,15 +86,17 @@ def _seeded(index: faiss.Index, rows: Rows) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(len(rows), min(len(rows), wanted), replace=False))
 
 
-def usual_effort(index: faiss.Index) -> int:
+def usual_effort(index: "faiss.Index") -> int:
     """Cells looked into (ivf, pq: one in 32, at least 8), or nodes kept in view (hnsw), unless a query says."""
-    return EF_SEARCH if isinstance(index, faiss.IndexHNSW) else min(index.nlist, max(8, index.nlist // 32))
+    return EF_SEARCH if hasattr(index, "hnsw") else min(index.nlist, max(8, index.nlist // 32))
 
 
 def approximate(
-    index: faiss.Index, rows: Rows, queries: np.ndarray, k: int, alive: np.ndarray, effort: int = 0
+    index: "faiss.Index", rows: Rows, queries: np.ndarray, k: int, alive: np.ndarray, effort: int = 0
 ) -> Pairs:
     """What the index finds of the live rows it covers, scored exactly; maybe fewer than k of a query."""
+    import faiss
+
     alive, effort = alive[: index.ntotal], effort or usual_effort(index)
     wanted = min(index.ntotal, k * (_CODED if isinstance(index, faiss.IndexIVFPQ) else 1) + _SPARE)
     dead = {} if alive.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))}
@@ -101,13 +109,17 @@ def approximate(
     return pairs_of(queries, query, rows.take, places[query, column])
 
 
-def write_index(index: faiss.Index, file: Any) -> None:
+def write_index(index: "faiss.Index", file: Any) -> None:
     """faiss's own format, into an open binary file."""
+    import faiss
+
     faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
-def read_index(path: Path, kind: str, count: int, dimension: int) -> faiss.Index:
+def read_index(path: Path, kind: str, count: int, dimension: int) -> "faiss.Index":
     """Read what `write_index` wrote. Only for a file whose digest was compared: faiss trusts what it reads."""
+    import faiss
+
     try:
         index = faiss.read_index(str(path))
     except RuntimeError as error:

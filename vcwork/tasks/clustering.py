@@ -9,7 +9,6 @@ their labels shuffled.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 
 from vcwork.base.errors import VcworkError
@@ -130,6 +129,8 @@ def summarize(batches: Sequence[np.ndarray], videos: int, k: int) -> BatchSummar
 
 def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
     """Cluster of each vector (N, D) -> (N,) int: Lloyd's algorithm by faiss, best of five starts from `seed`."""
+    import faiss  # nothing else here needs it
+
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if not 1 <= k <= len(vectors):
         raise VcworkError(f"k-means: expected 1 to {len(vectors)} clusters for {len(vectors)} vectors, got {k}")

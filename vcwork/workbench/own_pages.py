@@ -22,7 +22,16 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, project_root, read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.base.files import (
+    atomic_write,
+    project_root,
+    read_json,
+    resolve,
+    sha256_file,
+    sha256_json,
+    template,
+    write_json,
+)
 from vcwork.data.corpus import Video
 from vcwork.data.video import codec_of, frames_at
 from vcwork.panels.alignment import AlignmentExplorer
@@ -32,7 +41,6 @@ from vcwork.panels.make_alignment import explore, said_of
 from vcwork.panels.wall import SIDE, Card, Said, VideoWall
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
-from vcwork.workbench.page import template
 
 MOST_SENTENCES = 20_000  # of the wall, some 4 MB
 NEAR = 3  # videos most like one
@@ -208,7 +216,7 @@ def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int)
 def _ways(near: list[tuple[str, float]]) -> str:
     """What stands above the panel: a way to the other pages, and a jump to the second that a link names."""
     others = [(f"{plain_name(id)}.html", id, cosine) for id, cosine in near]
-    return template("own_ways.html.j2").render(near=others)
+    return template(__package__, "own_ways.html.j2").render(near=others)
 
 
 def _about(own: Own, id: str) -> list[str]:

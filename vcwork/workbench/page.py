@@ -10,11 +10,9 @@ choice and no judgement.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
+from vcwork.base.files import template
 from vcwork.measure.result import Result, as_result, row, text_table
 
 STATUS_WORDS = {
@@ -42,7 +40,7 @@ def page_html(run: dict[str, Any]) -> str:
     lines = [line for notebook in run["notebooks"] for line in lines_of(notebook)]
     by_notebook = [[line for line in lines if line.notebook is notebook] for notebook in run["notebooks"]]
     firsts = [found[0] for found in by_notebook if found]
-    return template("page.html.j2").render(
+    return template(__package__, "page.html.j2").render(
         run=run,
         facts=_facts(run),
         counts=_counts(run),
@@ -55,14 +53,6 @@ def page_html(run: dict[str, Any]) -> str:
         duration=duration,
         error_text=error_text,
     )
-
-
-@cache
-def template(name: str) -> Template:
-    """A template of this room; what it is given is escaped, and a name it is not given is an error."""
-    loader = PackageLoader("vcwork.workbench", "")
-    made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return made.get_template(name)
 
 
 def lines_of(notebook: dict[str, Any]) -> list[Line]:
