@@ -28,7 +28,8 @@ from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.loop import pretrain
 from vcwork.data.corpus import Corpus, open_corpus
 from vcwork.data.store import open_store
-from vcwork.encoders.frames import FrameConfig, FrameEncoder, new_frames, save_frames
+from vcwork.encoders.frame_config import FrameConfig
+from vcwork.encoders.frames import FrameEncoder, new_frames, save_frames
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
 from vcwork.training.frames import frame_clips, frame_pairs

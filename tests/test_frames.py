@@ -36,7 +36,8 @@ from vcwork.data.store import Contract
 from vcwork.data.video import write_mp4
 from vcwork.encoders import frames, pixels
 from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.frames import FrameConfig, FrameEncoder, load_frames, new_frames, save_frames
+from vcwork.encoders.frame_config import FrameConfig
+from vcwork.encoders.frames import FrameEncoder, load_frames, new_frames, save_frames
 from vcwork.encoders.load import load_encoder
 from vcwork.encoders.pixels import Span, View, read_span
 from vcwork.tasks import retrieval

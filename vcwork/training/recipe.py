@@ -14,7 +14,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml, resolve
 from vcwork.base.settings import Strict
 from vcwork.core.config import ModelConfig, TrainConfig
-from vcwork.encoders.frames import FrameConfig
+from vcwork.encoders.frame_config import FrameConfig
 
 FROM_DATA = ("feature_dim", "vocab_size", "cls_id", "sep_id")
 
