@@ -108,6 +108,15 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         _command(commands, "explore", explore_videos, "your own videos in one go: features, search, pages")
     )
 
+    eye = _command(commands, "extract", extract_features, "features of every video of a folder, corpus or address")
+    eye.add_argument("source", help="a folder of videos, a corpus, or an address that fsspec reads (s3://BUCKET/FILMS)")
+    eye.add_argument("--out", required=True, metavar="FOLDER", help="the feature store; goes on if interrupted")
+    models = "motion (default), s3d, s3d:WEIGHTS, peer:FOLDER, or an image model's folder"
+    eye.add_argument("--backbone", default="motion", metavar="MODEL", help=models)
+    eye.add_argument("--workers", type=int, default=2, metavar="N", help="one core each (default: 2)")
+    engines = "ray: on the cluster that $RAY_ADDRESS names (auto: the one of this machine), or on a new one here"
+    eye.add_argument("--engine", choices=("processes", "ray"), default="processes", help=engines)
+
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
     again.add_argument("names", nargs="*", help="number, name or path (default: all)")
     return parser
@@ -295,6 +304,25 @@ def explore_videos(options: argparse.Namespace) -> int:
         import webbrowser
 
         webbrowser.open(index.resolve().as_uri())
+    return 0
+
+
+def extract_features(options: argparse.Namespace) -> int:
+    """`extract`: the store, what it holds, and every video that gave no features."""
+    from vcwork.data.addresses import is_address
+    from vcwork.data.corpus import scan_folder
+    from vcwork.data.extract import extract
+    from vcwork.workbench.own_folder import look_at
+    from vcwork.workbench.own_videos import backbone_for
+
+    if options.workers < 1:
+        raise VcworkError("extract: expected --workers of at least 1")
+    corpus = scan_folder(options.source) if is_address(options.source) else look_at(options.source)
+    eye = backbone_for(None, options.backbone)
+    store = extract(corpus, eye, options.out, options.workers, engine=options.engine)
+    for id, why in (corpus.missing_videos | store.failed).items():
+        print(f"no features: {id}: {why}")
+    print(f"{options.out}: {len(store)} videos, {sum(store.lengths.values())} features of {eye.name}: {store.digest()}")
     return 0
 
 

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import Kind, read_manifest, well_formed, write_manifest
+from vcwork.data.addresses import Address, at_hand, is_address, listed
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
 from vcwork.measure.metrics import truth_labels
 
@@ -52,8 +53,8 @@ class Video:
     """One video; a path is None where there is no such file. `duration_s` is 0 where nobody knows it."""
 
     id: str
-    video: Path | None
-    captions: Path | None
+    video: Path | Address | None
+    captions: Path | Address | None
     duration_s: float
     split: str
     recipe: str | None = None
@@ -69,7 +70,7 @@ class Video:
 class Corpus:
     """Videos by id, in a fixed order. `missing_videos` and `missing_captions` tell what is not there, and why."""
 
-    folder: Path
+    folder: Path | str  # a str: an address
     name: str
     videos: dict[str, Video]
     steps: dict[str, str] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class Corpus:
     def _read(self, video_id: str) -> tuple[list[Caption], CaptionReport]:
         if video_id not in self._raw:
             video, report = self[video_id], CaptionReport()
-            captions = read_captions(video.captions, report) if video.captions else []
+            captions = _read_at(video.captions, report) if video.captions else []
             report.dropped += _beyond_the_end(video, captions)
             report.clamped = sum(c.start_s < video.duration_s < c.end_s < math.inf for c in captions)
             self._raw[video_id] = (captions, report)
@@ -180,19 +181,24 @@ def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
     """A corpus of the videos in `folder` (not below it) and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
 
     Every file is opened once. Videos and captions that cannot be read, and captions without a video, are counted as
-    missing. VcworkError when the folder is missing or no video at all can be read.
+    missing. At an address (s3://…, see `vcwork.data.addresses`) files are listed, not opened: nobody knows how long
+    they are. VcworkError when the folder is missing or no video at all can be read.
     """
     from vcwork.data.video import VIDEO_SUFFIXES  # PyAV is only needed here
 
-    folder = resolve(folder)
-    if not folder.is_dir():
-        raise VcworkError(f"{folder}: no such folder")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if is_address(folder):
+        folder = str(folder).rstrip("/")
+        files = [file for file in listed(folder) if not file.name.startswith(".")]
+    else:
+        folder = resolve(folder)
+        if not folder.is_dir():
+            raise VcworkError(f"{folder}: no such folder")
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     found = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     subtitles = [path for path in files if path.suffix.lower() in CAPTION_SUFFIXES]
     if not found:
         raise VcworkError(f"{folder}: expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files")
-    corpus = Corpus(folder, folder.name, {})
+    corpus = Corpus(folder, PurePath(folder).name, {})
     for path in found:
         _add_video(corpus, path, _subtitle_of(path, subtitles), split)
     named = {path.stem for path in found}
@@ -318,11 +324,14 @@ def _subtitle_of(video: Path, subtitles: list[Path]) -> Path | None:
     return min(own, key=preference, default=None)
 
 
-def _add_video(corpus: Corpus, path: Path, subtitle: Path | None, split: str) -> None:
+def _add_video(corpus: Corpus, path: Path | Address, subtitle: Path | Address | None, split: str) -> None:
     from vcwork.data.video import probe
 
     if path.stem in corpus.videos:
         raise VcworkError(f"{path}: another video has the same name without its suffix; rename one of them")
+    if isinstance(path, Address):
+        corpus.videos[path.stem] = Video(path.stem, path, subtitle, 0.0, split)
+        return
     try:
         duration_s = probe(path).duration_s
     except VcworkError as error:
@@ -334,6 +343,18 @@ def _add_video(corpus: Corpus, path: Path, subtitle: Path | None, split: str) ->
     except VcworkError as error:
         corpus.missing_captions[path.stem], subtitle = corpus.relative(error), None
     corpus.videos[path.stem] = Video(path.stem, path, subtitle, duration_s, split)
+
+
+def _read_at(place: Path | Address, report: CaptionReport) -> list[Caption]:
+    """A subtitle file's cues; messages name it as the corpus does, wherever it was read."""
+    try:
+        with at_hand(place) as path:
+            try:
+                return read_captions(path, report)
+            except VcworkError as error:
+                raise VcworkError(str(error).replace(str(path), str(place))) from error
+    except FileNotFoundError:
+        raise VcworkError(f"{place}: no such file") from None
 
 
 def _beyond_the_end(video: Video, captions: list[Caption]) -> list[str]:

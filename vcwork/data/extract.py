@@ -1,18 +1,13 @@
-"""From videos to features: run a frozen backbone over a corpus, in a few processes, into a feature store.
+"""From videos to features: run a frozen backbone over a corpus, in a few processes or on a cluster, into a store.
 
 Extraction keeps one part per video, named by the video's content, so an interrupted run resumes and an edited video is
 done again; shards are joined in corpus order, so neither the number of workers nor an interruption changes a byte.
-The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`.
+The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`, who works `vcwork.data.engines`.
 """
 
-import contextlib
-import multiprocessing
-import os
+import functools
 import shutil
-import threading
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +15,12 @@ from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, resolve, sha256_file, sha256_json
+from vcwork.data.addresses import Address, at_hand
 from vcwork.data.backbones.image import Backbone
 from vcwork.data.corpus import Corpus, Video
+from vcwork.data.engines import each
 from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
 from vcwork.data.video import iter_seconds
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def contract_of(backbone: Backbone) -> Contract:
@@ -45,13 +40,15 @@ def chunks_of(backbone: Backbone, path: str | Path) -> Iterator[np.ndarray]:
 
 
 def extract(
-    corpus: Corpus, backbone: Backbone, folder: str | Path, workers: int = 2, progress: bool = True
-) -> FeatureStore:
+    corpus: Corpus, backbone: Backbone, folder: str | Path, workers: int = 2, progress: bool = True,
+    engine: str = "processes",
+) -> FeatureStore:  # fmt: skip
     """Features of every video of `corpus`, one a second, into `folder`; a finished store of the same videos is reused.
 
     A video that does not decode is counted in `failed`; features that are not finite or of another width than promised,
-    a full disk, and a folder holding other features stop it (VcworkError). `workers` processes of one thread each; 1
-    works in this one. A script that calls this with more needs the usual `if __name__ == "__main__":`.
+    a full disk, an address that cannot be reached and a folder holding other features stop it (VcworkError). `workers`
+    of one thread each, `engine`: see `vcwork.data.engines.each`; 1 of processes works in this one. A script that calls
+    this with more needs the usual `if __name__ == "__main__":`. Neither changes a byte of the store.
     """
     folder, contract = resolve(folder), contract_of(backbone)
     videos = [v for v in corpus.videos.values() if v.video is not None]
@@ -59,9 +56,15 @@ def extract(
     if (folder / "manifest.json").exists():
         return _reusable(open_store(folder, contract), sources)
     paths = {id: _part(folder, contract, id, source) for id, source in sources.items()}
-    jobs = [(v, paths[v.id]) for v in videos if not paths[v.id].exists()]
+    jobs = [(v.id, v.video) for v in videos if not paths[v.id].exists()]
     failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
-    failed |= {id: why for id, why in _run(jobs, backbone, workers, progress, len(videos)) if why}
+    done = each(functools.partial(_one, backbone), jobs, workers, engine)
+    known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}
+    for id, array, why in tqdm(done, **known, disable=not progress):
+        if why:
+            failed[id] = why
+        else:
+            _save_part(paths[id], array)
     done = [v.id for v in videos if v.id not in failed]
     if not done:
         raise VcworkError(f"{folder}: no video gave features; {next(iter(failed.values()), 'the corpus is empty')}")
@@ -101,84 +104,32 @@ def _reusable(store: FeatureStore, sources: dict[str, str]) -> FeatureStore:
 
 
 def _source_hash(video: Video) -> str:
+    """What changes with the film: sha256 of a file, what its store tells of one at an address."""
+    if isinstance(video.video, Address):
+        return video.video.stamp
     try:
         return sha256_file(video.video)
     except OSError as error:
         raise VcworkError(f"{video.video}: could not be read ({error.strerror or error})") from error
 
 
-def _run(jobs: list, backbone: Backbone, workers: int, progress: bool, total: int) -> Iterator[tuple[str, str]]:
-    """(id, '' or why it failed) of each job, as they finish."""
-    workers = max(1, min(workers, len(jobs)))
-    bar = tqdm(total=total, initial=total - len(jobs), desc="features", unit="video", disable=not progress)
-    with bar:
-        for result in _in_pool(jobs, backbone, workers) if workers > 1 else (_one(backbone, *job) for job in jobs):
-            bar.update()
-            yield result
-
-
-def _in_pool(jobs: list, backbone: Backbone, workers: int) -> Iterator[tuple[str, str]]:
-    context = multiprocessing.get_context("spawn")
-    with (
-        _one_thread_each(),
-        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(backbone,)) as pool,
-    ):
-        try:
-            for future in as_completed([pool.submit(_one_here, *job) for job in jobs]):
-                yield future.result()
-        except BrokenProcessPool as error:
-            hint = 'out of memory, or a script without `if __name__ == "__main__":`'
-            raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes that start inside compute with one thread each: their libraries ask the environment when loaded."""
-    before = {name: os.environ[name] for name in THREADS if name in os.environ}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.ndarray | None, str]:
+    """(id, features, why none). Not decoding is a result, as (id, None, why); everything else wrong is raised."""
+    (id, film), features = job, []
     try:
-        yield
-    finally:
-        for name in THREADS:
-            os.environ.pop(name, None)
-        os.environ.update(before)
-
-
-_worker_backbone: Backbone | None = None
-
-
-def _start_worker(backbone: Backbone) -> None:
-    global _worker_backbone
-    _worker_backbone = backbone
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next video for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _one_here(video: Video, part: Path) -> tuple[str, str]:
-    return _one(_worker_backbone, video, part)
-
-
-def _one(backbone: Backbone, video: Video, part: Path) -> tuple[str, str]:
-    """Write one video's part. Not decoding is a result, told as (id, why); everything else wrong is raised."""
-    chunks, features = chunks_of(backbone, video.video), []
-    while True:
-        try:
-            frames = next(chunks, None)
-        except VcworkError as error:
-            return video.id, str(error)
-        if frames is None:
-            break
-        features.append(backbone(frames))
-    array = as_float16(np.stack(features), backbone.width, f"{video.video}: features of {backbone.name}")
-    _save_part(part, array)
-    return video.id, ""
+        with at_hand(film) as path:
+            chunks = chunks_of(backbone, path)
+            while True:
+                try:
+                    frames = next(chunks, None)
+                except VcworkError as error:
+                    return id, None, str(error).replace(str(path), str(film))
+                if frames is None:
+                    break
+                features.append(backbone(frames))
+    except FileNotFoundError:  # of an address; a path that leads nowhere is told by the decoder
+        return id, None, f"{film}: no such video file"
+    return id, as_float16(np.stack(features), backbone.width, f"{film}: features of {backbone.name}"), ""
 
 
 def _save_part(part: Path, array: np.ndarray) -> None:

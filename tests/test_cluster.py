@@ -1,0 +1,175 @@
+"""Extraction from addresses and on Ray: the same bytes as one process, whatever dies, leaves or cannot be reached."""
+
+import functools
+import http.server
+import os
+import signal
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.corpus import scan_folder
+from vcwork.data.coverage import coverage_of
+from vcwork.data.engines import each
+from vcwork.data.extract import extract
+from vcwork.data.store import open_store
+from vcwork.data.video import write_mp4
+
+
+class Toy:
+    """Mean colour of a second. Asked to, it kills its process: once, leaving a note, or each time it sees a film."""
+
+    name, weights, fps, size, normalisation, width = "toy", "none", 4, 16, "x / 255", 3
+    note, dies_at = "", None
+
+    def __call__(self, frames):
+        if self.dies_at is not None and abs(float(frames.mean()) - self.dies_at) < 1 and not os.path.exists(self.note):
+            if self.note:
+                open(self.note, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return (frames / 255).mean((0, 1, 2)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Six films of 1 to 6 seconds, a damaged one, and subtitles of two."""
+    folder = tmp_path_factory.mktemp("films")
+    for number in range(1, 7):
+        levels = (number * 20 + second for second in range(number) for _ in range(4))
+        write_mp4(folder / f"v{number}.mp4", (np.full((16, 16, 3), level, np.uint8) for level in levels), 4)
+    (folder / "v2.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.500\nstir it\n")
+    (folder / "v3.vtt").write_text("no subtitles at all")
+    (folder / "w.mp4").write_bytes((folder / "v6.mp4").read_bytes()[:700])
+    return folder
+
+
+@pytest.fixture
+def memory(films):
+    """The same films in a store in memory, which fsspec reads as it reads s3://."""
+    import fsspec
+
+    system = fsspec.filesystem("memory")
+    system.put(str(films), "/bucket/films", recursive=True)
+    yield "memory://bucket/films"
+    system.rm("/bucket", recursive=True)
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Ray, where it is installed; its workers find this file."""
+    ray = pytest.importorskip("ray", reason="extra cluster (ray) is not installed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([os.path.dirname(__file__), *sys.path]))
+    return ray
+
+
+def whole(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def one(films, tmp_path_factory):
+    """What one process makes of the films, and its bytes."""
+    folder = tmp_path_factory.mktemp("one") / "store"
+    extract(scan_folder(f"file://{films}"), Toy(), folder, workers=1, progress=False)
+    return folder
+
+
+# -------------------------------------------------------------------------------------------------------- addresses
+
+
+def test_an_address_gives_the_features_of_the_folder(films, memory, one, tmp_path):
+    here = extract(scan_folder(films), Toy(), tmp_path / "here", workers=1, progress=False)
+    for address in (memory, f"{memory}/"):
+        corpus = scan_folder(address)
+        there = extract(corpus, Toy(), tmp_path / "there", workers=1, progress=False)
+        assert there.digest() == here.digest() == open_store(one).digest()
+        assert whole(tmp_path / "there")["shard-00000.npy"] == whole(one)["shard-00000.npy"]
+    assert there.failed["w"].startswith("w.mp4: could not be decoded") and list(there.lengths.values())[-1] == 6
+    assert [c.text for c in corpus.captions("v2")] == ["stir it"]
+    report = coverage_of(corpus, there)
+    assert report.counts["captions"].missing["v3"].startswith("v3.vtt, line 1: expected WEBVTT")
+
+
+def test_films_over_http(films, one, tmp_path):
+    pytest.importorskip("aiohttp", reason="fsspec reads http through aiohttp")
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(films))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        corpus = scan_folder(f"http://127.0.0.1:{server.server_port}/")
+        store = extract(corpus, Toy(), tmp_path / "f", workers=1, progress=False)
+        server.shutdown()
+    assert store.digest() == open_store(one).digest()
+    with pytest.raises(VcworkError, match=r"http://127.0.0.1:\d+: could not be read"):
+        scan_folder(f"http://127.0.0.1:{server.server_port}/")
+
+
+@pytest.mark.parametrize(("address", "said"), [
+    ("memory://nowhere/at/all", "memory://nowhere/at/all: no such folder"),
+    ("nosuch://bucket/films", "nosuch://bucket/films: could not be read .Protocol not known: nosuch"),
+])  # fmt: skip
+def test_no_such_address(address, said):
+    with pytest.raises(VcworkError, match=said):
+        scan_folder(address)
+
+
+def test_a_film_gone_from_its_address_is_counted(memory, tmp_path):
+    import fsspec
+
+    corpus = scan_folder(memory)
+    fsspec.filesystem("memory").rm("/bucket/films/v4.mp4")
+    store = extract(corpus, Toy(), tmp_path / "f", workers=1, progress=False)
+    assert store.failed["v4"] == "v4.mp4: no such video file" and "v5" in store
+
+
+def test_an_address_lost_on_the_way_stops_and_goes_on(memory, tmp_path, monkeypatch):
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    fetched, fetch = [], MemoryFileSystem.get_file
+
+    def lost(self, name, *rest, **more):
+        if len(fetched) == 3:
+            raise ConnectionResetError(104, "Connection reset by peer")
+        fetched.append(name)
+        return fetch(self, name, *rest, **more)
+
+    monkeypatch.setattr(MemoryFileSystem, "get_file", lost)
+    said = r"v4.mp4: could not be read .Connection reset by peer.; run again to go on"
+    with pytest.raises(VcworkError, match=said):
+        extract(scan_folder(memory), Toy(), tmp_path / "f", workers=1, progress=False)
+    assert len(list((tmp_path / "f" / ".parts").rglob("*.npy"))) == 3
+    monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *a, **k: fetched.append(a[1]) or fetch(*a, **k))
+    del fetched[:]
+    extract(scan_folder(memory), Toy(), tmp_path / "f", workers=1, progress=False)
+    assert [name.rpartition("/")[2] for name in fetched] == ["v4.mp4", "v5.mp4", "v6.mp4", "w.mp4"]
+
+
+# -------------------------------------------------------------------------------------------------------------- Ray
+
+
+def test_without_ray_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(VcworkError, match=r"no package ray here; pip install 'ray\[data\]'"):
+        list(each(str, [1], engine="ray"))
+    with pytest.raises(VcworkError, match="engine: expected one of processes, ray, got 'slurm'"):
+        list(each(str, [1], engine="slurm"))
+
+
+def test_ray_gives_the_bytes_of_one_process_even_where_a_worker_is_killed(ray, films, one, tmp_path):
+    toy = Toy()
+    toy.dies_at, toy.note = 82, str(tmp_path / "died")  # inside the fourth film
+    extract(scan_folder(f"file://{films}"), toy, tmp_path / "f", workers=2, progress=False, engine="ray")
+    assert os.path.exists(toy.note) and whole(tmp_path / "f") == whole(one)
+    assert not ray.is_initialized()
+
+
+def test_a_film_that_kills_every_worker_ends_the_run_and_the_rest_is_kept(ray, films, one, tmp_path):
+    toy = Toy()
+    toy.dies_at = 82
+    with pytest.raises(VcworkError, match=r"Ray gave up .*run again to resume") as caught:
+        extract(scan_folder(f"file://{films}"), toy, tmp_path / "f", workers=1, progress=False, engine="ray")
+    assert "\n" not in str(caught.value)
+    extract(scan_folder(f"file://{films}"), Toy(), tmp_path / "f", workers=1, progress=False)
+    assert whole(tmp_path / "f") == whole(one)

@@ -1,0 +1,157 @@
+"""One function over many jobs: in this process, in processes of this machine, or on a Ray cluster. Ray lives here.
+
+A job is small (where a file lies); what all jobs share (a backbone) is part of the function and reaches each worker
+once. Workers compute in one thread each. Results come as they are done, and whoever asks for them writes them, so
+that workers on other machines need no folder in common.
+On Ray a worker that dies, or leaves with its machine, is replaced and its jobs are done again; in processes the run
+stops with an error. Known gap: Ray is told of all jobs at once, some kilobytes each.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from vcwork.base.errors import VcworkError
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ENGINES = ("processes", "ray")
+BLOCKS = 10_000  # Ray's units of work: one job each up to here, then several
+AGAIN = 3  # times that Ray does a job again whose worker died; a file that kills each of them ends the run
+Work = Callable[[Any], Any]
+
+
+def each(work: Work, jobs: Sequence, workers: int = 2, engine: str = "processes") -> Iterator[Any]:
+    """`work(job)` of every job, as they are done; `engine`: processes (1 worker: this process) or ray.
+
+    `ray` joins the cluster that $RAY_ADDRESS names, or starts one of `workers` on this machine for as long as it lasts.
+    VcworkError: what `work` raises as one, another engine, no package ray, no cluster, a worker that died for good.
+    """
+    if engine not in ENGINES:
+        raise VcworkError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
+    workers = max(1, min(workers, len(jobs)))
+    if engine == "ray" and len(jobs):
+        return _on_ray(work, jobs, workers)
+    return _in_pool(work, jobs, workers) if workers > 1 else map(work, jobs)
+
+
+def _in_pool(work: Work, jobs: Sequence, workers: int) -> Iterator[Any]:
+    context = multiprocessing.get_context("spawn")
+    with (
+        one_thread_each(),
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,)) as pool,
+    ):
+        try:
+            for future in as_completed([pool.submit(_work_here, job) for job in jobs]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            hint = 'out of memory, or a script without `if __name__ == "__main__":`'
+            raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Processes that start inside compute with one thread each: their libraries ask the environment when loaded."""
+    before = {name: os.environ[name] for name in THREADS if name in os.environ}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name in THREADS:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+_work: Work | None = None
+
+
+def _start_worker(work: Work) -> None:
+    global _work
+    _work = work
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for its next job for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _work_here(job: Any) -> Any:
+    return _work(job)
+
+
+# -------------------------------------------------------------------------------------------------------------- Ray
+
+
+def _on_ray(work: Work, jobs: Sequence, workers: int) -> Iterator[Any]:
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise VcworkError("engine ray: no package ray here; pip install 'ray[data]', or use processes") from error
+    with _cluster(ray, workers):
+        rows = ray.data.from_items(
+            [{"job": pickle.dumps(job)} for job in jobs], override_num_blocks=min(len(jobs), BLOCKS)
+        )
+        done = rows.map_batches(
+            _RayWorker, fn_constructor_args=(work,), batch_size=1, num_cpus=1,
+            compute=ray.data.ActorPoolStrategy(size=workers), max_restarts=-1, max_task_retries=AGAIN,
+        )  # fmt: skip
+        try:
+            for batch in done.iter_batches(batch_size=None, prefetch_batches=0):
+                for answer in map(pickle.loads, batch["answer"]):  # of our own workers
+                    if isinstance(answer, VcworkError):
+                        raise answer
+                    yield answer
+        except ray.exceptions.RayError as error:
+            why = str(error).strip().splitlines()[0]
+            raise VcworkError(f"Ray gave up ({type(error).__name__}: {why}); run again to resume") from error
+
+
+class _RayWorker:
+    """What an actor of Ray Data holds; an expected error travels as an answer, without Ray's traceback around it."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+
+    def __call__(self, batch: dict) -> dict:
+        try:
+            answer = self.work(pickle.loads(batch["job"][0]))
+        except VcworkError as error:
+            answer = error
+        return {"answer": [pickle.dumps(answer)]}
+
+
+@contextlib.contextmanager
+def _cluster(ray: Any, workers: int) -> Iterator[None]:
+    """Inside, Ray is connected: as it was before, to the cluster of $RAY_ADDRESS, or to one of its own."""
+    started = not ray.is_initialized()
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody unless asked for
+    here = {} if os.environ.get("RAY_ADDRESS") else {"address": "local", "num_cpus": workers}
+    quiet = {"include_dashboard": False, "object_store_memory": 200_000_000} if here else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Ray's own next versions
+        if started:
+            try:
+                with one_thread_each():
+                    ray.init(log_to_driver=False, logging_level="ERROR", **here, **quiet)
+            except (ConnectionError, ray.exceptions.RayError) as error:
+                why = str(error).strip().splitlines()[0]
+                raise VcworkError(f"Ray: no cluster at {os.environ.get('RAY_ADDRESS', 'hand')} ({why})") from error
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        context.target_max_block_size = 1  # a result is told when it is there, not when its block is full
+        try:
+            yield
+        finally:
+            if started:
+                ray.shutdown()
