@@ -30,7 +30,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from vcwork.base.files import project_root, write_json
 from vcwork.data.video import write_mp4
-from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Row
 from vcwork.panels.base import as_script, script
 from vcwork.panels.make_alignment import asking, explore

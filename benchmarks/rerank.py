@@ -27,8 +27,7 @@ from vcwork.core.config import OverlapConfig
 from vcwork.data.corpus import open_corpus
 from vcwork.data.store import open_store
 from vcwork.encoders import rerank
-from vcwork.encoders.encode import encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place

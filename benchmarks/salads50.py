@@ -165,7 +165,7 @@ def validate(read: FrameLabels, recipe: FinetuneRecipe, folds: int) -> dict[str,
         row = {}
         for kind, videos in sets.items():
             row[f"ridge, {kind}"] = scores(ridge(train, videos, len(read.names)), videos)
-            row[f"ours, {kind}"] = scores([predict_labels(classifier, v.features, recipe) for v in videos], videos)
+            row[f"ours, {kind}"] = scores(predict_labels(classifier, [v.features for v in videos], recipe), videos)
         rows.append(row)
     return {name: {key: float(np.mean([row[name][key] for row in rows])) for key in rows[0][name]} for name in rows[0]}
 
@@ -184,7 +184,7 @@ def test(read: FrameLabels, recipe: FinetuneRecipe, seeds: list[int]) -> dict[st
     runs = []
     for seed in seeds:
         classifier = ours(train, recipe.but(seed=seed), classes)
-        runs.append(scores([predict_labels(classifier, v.features, recipe) for v in videos], videos))
+        runs.append(scores(predict_labels(classifier, [v.features for v in videos], recipe), videos))
         rows[f"ours, seed {seed}"] = runs[-1]
     rows[f"ours, mean of {len(seeds)} seeds"] = {k: float(np.mean([run[k] for run in runs])) for k in runs[0]}
     return rows

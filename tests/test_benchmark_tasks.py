@@ -29,7 +29,7 @@ def plain_model(monkeypatch):
         return np.stack([SEEN[[int(c) for c in s if c.isdigit()]].sum(0) for s in sentences])
 
     monkeypatch.setattr(evaluation, "encode_text", of_text)
-    monkeypatch.setattr(evaluation, "encode_seconds", lambda encoder, clip: np.asarray(clip, dtype=float))
+    monkeypatch.setattr(evaluation, "encode_all_seconds", lambda encoder, clips: (np.asarray(c, float) for c in clips))
     monkeypatch.setattr(evaluation, "encode_video", lambda encoder, clips: np.stack([c.mean(0) for c in clips]))
 
 

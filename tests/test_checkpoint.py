@@ -14,8 +14,7 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.store import Contract
 from vcwork.encoders.checkpoint import save_encoder
-from vcwork.encoders.encode import encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 
 CONTRACT = Contract("toy", "none", 1.0, 8, "none", 6)

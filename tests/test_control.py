@@ -10,7 +10,7 @@ import pytest
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.extract import extract
 from vcwork.data.lab.make import LabConfig, make_corpus
-from vcwork.encoders.encode import encode_text, encode_video
+from vcwork.encoders.encoder import encode_text, encode_video
 from vcwork.tasks import classification, localization, retrieval, segmentation, videoqa
 from vcwork.tasks.cases import annotated_clips, clip_scores, localization_cases, seconds_of_split
 from vcwork.training.run import train

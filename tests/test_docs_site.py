@@ -121,8 +121,8 @@ def test_every_public_module_is_in_the_reference(site):
             assert f'href="reference/{name}.html"' in listed, name
             page = (site / f"reference/{name}.html").read_text(encoding="utf-8")
             assert f'id="module-{name}"' in page, name
-    page = (site / "reference/vcwork.encoders.encode.html").read_text(encoding="utf-8")
-    assert 'id="vcwork.encoders.encode.encode_video"' in page
+    page = (site / "reference/vcwork.encoders.encoder.html").read_text(encoding="utf-8")
+    assert 'id="vcwork.encoders.encoder.encode_video"' in page
 
 
 def test_panels_and_outputs_arrive_whole(site):
@@ -192,8 +192,8 @@ def test_an_output_is_quoted_as_it_is_stored(project):
 
 
 def test_docstrings_are_escaped_and_their_code_stays_code():
-    assert conf.as_text(["Scores (Q, N) of *all* pairs_ and `score`;", "see `vcwork.encoders.encode.score`."])[0] == (
-        r"Scores (Q, N) of \*all\* pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encoders.encode.score`\ ."
+    assert conf.as_text(["Scores (Q, N) of *all* pairs_ and `score`;", "see `vcwork.encoders.encoder.score`."])[0] == (
+        r"Scores (Q, N) of \*all\* pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encoders.encoder.score`\ ."
     )
     assert conf.as_text(["One.", "", "    a = *b", "", "Two."]) == ["One.", "", "::", "", "    a = *b", "", "Two.", ""]
     assert conf.as_text(["Either", "* one", "* two"])[:3] == ["| Either", r"| \* one", r"| \* two"]

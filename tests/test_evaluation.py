@@ -16,8 +16,14 @@ from vcwork.data.corpus import Corpus, Recipe, Segment, Video, scan_folder
 from vcwork.data.extract import contract_of, extract
 from vcwork.data.store import Contract, write_store
 from vcwork.data.video import write_mp4
-from vcwork.encoders import encode
-from vcwork.encoders.encoder import Encoder, windows
+from vcwork.encoders.encoder import (
+    Encoder,
+    encode_seconds,
+    encode_text,
+    encode_video,
+    score,
+    windows,
+)
 from vcwork.search import verbs as apply
 from vcwork.search.index import VideoIndex
 from vcwork.tasks import cases as evaluation
@@ -72,22 +78,22 @@ def world(tmp_path_factory):
 
 def test_any_batch_size_gives_the_same_answer(encoder):
     clips, sentences = _clips([3, 1, 8, 20, 5, 9, 2]), [*STEPS.values(), "stew", "", "something never heard before"]
-    video, text = encode.encode_video(encoder, clips), encode.encode_text(encoder, sentences)
+    video, text = encode_video(encoder, clips), encode_text(encoder, sentences)
     assert video.shape == (7, 16) and text.shape == (7, 16) and video.dtype == text.dtype == np.float32
     long = _clips([50])[0]
     for size in (1, 3, 64):
-        np.testing.assert_allclose(encode.encode_video(encoder, clips, size), video, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(encode.encode_text(encoder, sentences, size), text, rtol=1e-4, atol=1e-5)
-        seconds = encode.encode_seconds(encoder, long, batch_size=size)
-        np.testing.assert_allclose(seconds, encode.encode_seconds(encoder, long), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(encode_video(encoder, clips, size), video, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(encode_text(encoder, sentences, size), text, rtol=1e-4, atol=1e-5)
+        seconds = encode_seconds(encoder, long, batch_size=size)
+        np.testing.assert_allclose(seconds, encode_seconds(encoder, long), rtol=1e-4, atol=1e-5)
 
 
 def test_neighbours_in_a_batch_do_not_matter(encoder):
     short, long = _clips([2, 8])
-    alone = encode.encode_video(encoder, [short])
-    np.testing.assert_allclose(encode.encode_video(encoder, [long, short])[1:], alone, rtol=1e-4, atol=1e-5)
-    alone = encode.encode_text(encoder, ["stew"])
-    both = encode.encode_text(encoder, ["today we are making stew", "stew"])
+    alone = encode_video(encoder, [short])
+    np.testing.assert_allclose(encode_video(encoder, [long, short])[1:], alone, rtol=1e-4, atol=1e-5)
+    alone = encode_text(encoder, ["stew"])
+    both = encode_text(encoder, ["today we are making stew", "stew"])
     np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
 
 
@@ -96,8 +102,8 @@ def test_a_long_clip_is_the_mean_of_its_windows(encoder):
     assert windows(21, WINDOW) == [0, 4, 8, 12, 16] and windows(WINDOW, WINDOW) == [0]
     assert windows(40, 32, 16) == [0, 16] and windows(1, 32) == [0]
     parts = [clip[s : s + WINDOW] for s in (0, 4, 8, 12, 16)]
-    by_hand = encode.encode_video(encoder, parts).mean(0)
-    np.testing.assert_allclose(encode.encode_video(encoder, [clip])[0], by_hand, rtol=1e-4, atol=1e-5)
+    by_hand = encode_video(encoder, parts).mean(0)
+    np.testing.assert_allclose(encode_video(encoder, [clip])[0], by_hand, rtol=1e-4, atol=1e-5)
 
 
 def test_seconds_are_token_states_averaged_where_windows_overlap(encoder):
@@ -107,7 +113,7 @@ def test_seconds_are_token_states_averaged_where_windows_overlap(encoder):
         part = torch.from_numpy(clip[start : start + WINDOW])[None]
         with torch.inference_mode():
             states.append(encoder.model.encode_video(part, torch.ones(1, WINDOW, dtype=torch.bool)).states[0].numpy())
-    seconds = encode.encode_seconds(encoder, clip)
+    seconds = encode_seconds(encoder, clip)
     assert seconds.shape == (12, 16)
     np.testing.assert_allclose(seconds[:4], states[0][:4], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(seconds[4:8], (states[0][4:] + states[1][:4]) / 2, rtol=1e-4, atol=1e-5)
@@ -115,9 +121,9 @@ def test_seconds_are_token_states_averaged_where_windows_overlap(encoder):
 
 
 def test_score_is_the_raw_dot_product():
-    assert encode.score([[1, 2]], [[3, 4], [0, 1]]).tolist() == [[11, 2]]
+    assert score([[1, 2]], [[3, 4], [0, 1]]).tolist() == [[11, 2]]
     with pytest.raises(VcworkError, match=r"of one width, got \(1, 2\) and \(1, 3\)"):
-        encode.score(np.ones((1, 2)), np.ones((1, 3)))
+        score(np.ones((1, 2)), np.ones((1, 3)))
 
 
 def test_array_stored_feature_and_file_give_the_same_answer(tmp_path):
@@ -128,15 +134,15 @@ def test_array_stored_feature_and_file_give_the_same_answer(tmp_path):
     store = extract(scan_folder(tmp_path), backbone, tmp_path / "features", workers=1, progress=False)
     encoder = _encoder(contract_of(backbone))
     path = tmp_path / "a.mp4"
-    stored = encode.encode_video(encoder, [store["a"]])
+    stored = encode_video(encoder, [store["a"]])
     assert store.lengths == {"a": 4}
     for clip in (np.array(store["a"]), np.array(store["a"], np.float32), path, str(path)):
-        np.testing.assert_allclose(encode.encode_video(encoder, [clip]), stored, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(encode.encode_seconds(encoder, path), encode.encode_seconds(encoder, store["a"]))
+        np.testing.assert_allclose(encode_video(encoder, [clip]), stored, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(encode_seconds(encoder, path), encode_seconds(encoder, store["a"]))
     assert apply.search(encoder, str(path), store, 1)[0].id == "a", "a string that names a file is a video"
 
 
-@pytest.mark.parametrize("ask", [encode.encode_video, lambda e, clips: encode.encode_seconds(e, clips[0])])
+@pytest.mark.parametrize("ask", [encode_video, lambda e, clips: encode_seconds(e, clips[0])])
 def test_bad_features_are_named(encoder, ask):
     holed = _clips([4])[0]
     holed[2, 1] = np.nan
@@ -149,10 +155,10 @@ def test_bad_features_are_named(encoder, ask):
 
 def test_other_bad_input_is_named(encoder, tmp_path):
     with pytest.raises(VcworkError, match="clip 1: features hold NaN"):
-        encode.encode_video(encoder, [*_clips([2]), np.full((2, WIDTH), np.inf)])
+        encode_video(encoder, [*_clips([2]), np.full((2, WIDTH), np.inf)])
     with pytest.raises(VcworkError, match="expected a list of sentences, got one string 'stew'"):
-        encode.encode_text(encoder, "stew")
-    for nothing in (encode.encode_text, encode.encode_video):
+        encode_text(encoder, "stew")
+    for nothing in (encode_text, encode_video):
         with pytest.raises(VcworkError, match="at least one clip or sentence, got none"):
             nothing(encoder, [])
     write_mp4(tmp_path / "a.mp4", [np.zeros((32, 32, 3), np.uint8)] * 10, 10)
@@ -165,8 +171,8 @@ def test_other_bad_input_is_named(encoder, tmp_path):
 
 def test_search_by_sentence_by_clip_and_in_an_index(encoder):
     clips = dict(zip("abcde", _clips([3, 5, 8, 12, 4]), strict=True))
-    vectors = encode.encode_video(encoder, clips.values())
-    by_hand = (encode.encode_text(encoder, ["chop the onion"]) @ vectors.T)[0]
+    vectors = encode_video(encoder, clips.values())
+    by_hand = (encode_text(encoder, ["chop the onion"]) @ vectors.T)[0]
     hits = apply.search(encoder, "chop the onion", clips, k=3)
     assert [h.id for h in hits] == [list(clips)[n] for n in np.argsort(-by_hand)[:3]]
     assert np.allclose([h.score for h in hits], np.sort(by_hand)[::-1][:3], atol=1e-4)
@@ -180,7 +186,7 @@ def test_search_by_sentence_by_clip_and_in_an_index(encoder):
 
 def test_segment_and_localize_are_what_the_tasks_do_on_the_scores(encoder):
     clip, steps = _clips([20])[0], list(STEPS.values())
-    scores = encode.encode_seconds(encoder, clip, hide_cls=True) @ encode.encode_text(encoder, steps).T
+    scores = encode_seconds(encoder, clip, hide_cls=True) @ encode_text(encoder, steps).T
     middle = float(np.median(scores.max(1)))
     by_hand = np.where(scores.max(1) > middle, scores.argmax(1) + 1, 0)
     assert np.array_equal(apply.segment(encoder, clip, steps, middle), by_hand)
@@ -217,7 +223,7 @@ def test_clip_scores_are_texts_by_clips(world, encoder):
     clips = evaluation.annotated_clips(*world, "test")
     scores = evaluation.clip_scores(encoder, clips)
     assert scores.shape == (6, 6)
-    one = encode.encode_text(encoder, [clips.sentences[1]]) @ encode.encode_video(encoder, [clips.features[2]]).T
+    one = encode_text(encoder, [clips.sentences[1]]) @ encode_video(encoder, [clips.features[2]]).T
     assert np.isclose(scores[1, 2], one[0, 0], atol=1e-4)
 
 
@@ -276,8 +282,8 @@ def test_opponents_of_retrieval(world, told, encoder):
     clips = evaluation.annotated_clips(*world, "test")
     mute = opponents.of_retrieval(world[0], clips, encoder)
     assert list(mute["beside"]) == ["one second"] and mute["silent"] is None, "nothing is said in these videos"
-    mean = encode.encode_video(encoder, [np.asarray(clips.features[2], np.float32).mean(0, keepdims=True)])
-    by_hand = encode.encode_text(encoder, clips.sentences) @ mean[0]
+    mean = encode_video(encoder, [np.asarray(clips.features[2], np.float32).mean(0, keepdims=True)])
+    by_hand = encode_text(encoder, clips.sentences) @ mean[0]
     np.testing.assert_allclose(mute["beside"]["one second"][:, 2], by_hand, rtol=1e-4, atol=1e-4)
     found = opponents.of_retrieval(told[0], clips)
     words = found["beside"]["bag of words"]
@@ -314,8 +320,8 @@ def test_the_narration_scores_seconds_and_knows_nothing_of_silent_steps(told, en
 
 def test_hidden_cls_is_the_references_and_the_card_says_so(world, encoder):
     hidden, seen = (evaluation.seconds_of_split(encoder, *world, "test", as_reference=way) for way in (True, False))
-    by_hand = encode.encode_seconds(encoder, world[1]["a"], hide_cls=True)
-    texts = encode.encode_text(encoder, [world[0].steps[s] for s in hidden.steps])
+    by_hand = encode_seconds(encoder, world[1]["a"], hide_cls=True)
+    texts = encode_text(encoder, [world[0].steps[s] for s in hidden.steps])
     np.testing.assert_allclose(hidden.scores[0], by_hand @ texts.T, rtol=1e-4, atol=1e-5)
     assert not np.allclose(hidden.scores[0], seen.scores[0], rtol=1e-3)
     cards = [evaluation.setting_of(world[0], "test", world[1], encoder, part) for part in (hidden, seen)]
@@ -393,5 +399,5 @@ def test_clips_inside_their_whole_video(encoder, world):
     vectors = evaluation.whole_video_vectors(encoder, store, clips)
     assert vectors.shape == (len(clips), 16)
     row = int(np.flatnonzero(clips.videos == "b")[1])  # seconds 4 to 6
-    np.testing.assert_allclose(vectors[row], encode.encode_seconds(encoder, store["b"])[4:6].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(vectors[row], encode_seconds(encoder, store["b"])[4:6].mean(0), rtol=1e-5)
     assert evaluation.places(clips)[clips.videos == "b"].tolist() == [0, 1, 2]

@@ -41,7 +41,7 @@ from vcwork.training.few_shot import (
 from vcwork.training.few_shot_tasks import Subject, head_scores, measure_localization, seconds_by_text
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.segmentation_head import TokenClassifier, predict_labels
-from vcwork.training.step_scorer import step_scores
+from vcwork.training.step_scorer import StepVideo, step_scores
 
 WIDTH, THEMES, WINDOW, STEP_S = 12, 9, 8, 4
 CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)
@@ -251,7 +251,8 @@ def test_zero_shot_is_the_checkpoint_measured_by_hand(world, tmp_path):
     video = corpus.split("test")[0]
     steps = corpus.recipes[video.recipe].steps
     seconds = seconds_by_text(Subject(corpus, corpus, store, encoder, recipe("localization"), Card()), "test")
-    expected = step_scores(encoder, store[video.id], [corpus.steps[s] for s in steps], recipe("localization"))
+    asked = StepVideo(video.id, store[video.id], [corpus.steps[s] for s in steps], [])
+    (expected,) = step_scores(encoder, [asked], recipe("localization"))
     np.testing.assert_allclose(seconds.scores[0][:, [seconds.steps.index(s) for s in steps]], expected, atol=1e-4)
     for task, point in zero.items():
         for metric, counts in point.counts.items():
@@ -280,8 +281,8 @@ def test_a_head_says_what_its_argmax_says(world):
     torch.manual_seed(0)
     classifier, features = TokenClassifier(encoder.model, 3).eval(), store["test-soup0"]
     names, steps = ["", "s7", "s2"], ["s1", "s2", "s7"]
-    scores = head_scores(classifier, names, steps, features, recipe("segmentation"))
-    labels = predict_labels(classifier, np.asarray(features, np.float32), recipe("segmentation"))
+    (scores,) = head_scores(classifier, names, steps, [features], recipe("segmentation"))
+    (labels,) = predict_labels(classifier, [features], recipe("segmentation"))
     assert len(set(labels)) > 1
     assert segment(scores, 0.0).tolist() == [0 if k == 0 else 1 + steps.index(names[k]) for k in labels]
 

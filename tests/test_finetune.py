@@ -19,8 +19,7 @@ from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe, Segment, Video
 from vcwork.data.store import Contract, FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
-from vcwork.encoders.encode import encode_text, encode_video, score
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text, encode_video, score
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
 from vcwork.tasks.localization import Case, evaluate
@@ -161,7 +160,8 @@ SEGMENT = FinetuneRecipe(task="segmentation", epochs=25, batch_size=4, stride=4,
 
 
 def accuracy(classifier: TokenClassifier, videos: list[LabelledVideo], recipe: FinetuneRecipe = SEGMENT) -> float:
-    return float(np.mean([frame_accuracy(predict_labels(classifier, v.features, recipe), v.labels) for v in videos]))
+    said = predict_labels(classifier, [v.features for v in videos], recipe)
+    return float(np.mean([frame_accuracy(labels, v.labels) for labels, v in zip(said, videos, strict=True)]))
 
 
 def new_classifier(**more: float) -> TokenClassifier:
@@ -185,10 +185,9 @@ def test_segmentation_learns_and_false_labels_do_not(tmp_path):
     save_classifier(tmp_path, encoder, classifier, ["none", "a", "b", "c"], SEGMENT)
     loaded, labels, recipe = load_classifier(tmp_path)
     assert (labels, recipe) == (["none", "a", "b", "c"], SEGMENT)
-    for v in held_out[:3]:
-        np.testing.assert_array_equal(
-            label_logits(loaded, v.features, recipe), label_logits(classifier, v.features, SEGMENT)
-        )
+    some = [v.features for v in held_out[:3]]
+    for a, b in zip(label_logits(loaded, some, recipe), label_logits(classifier, some, SEGMENT), strict=True):
+        np.testing.assert_array_equal(a, b)
     (tmp_path / "head.safetensors").write_bytes(b"other")
     with pytest.raises(VcworkError, match=r"head\.safetensors: .*damaged or swapped"):
         load_classifier(tmp_path)
@@ -212,8 +211,7 @@ def test_segmentation_loss_is_cross_entropy_over_all_windows_with_cls_hidden():
 
 def test_logits_are_averaged_where_windows_overlap():
     classifier, features = new_classifier().eval(), seconds(np.zeros(11, int), np.random.default_rng(0))
-    alone = label_logits(classifier, features[:WINDOW], SEGMENT), label_logits(classifier, features[4:], SEGMENT)
-    both = label_logits(classifier, features, SEGMENT)
+    *alone, both = label_logits(classifier, [features[:WINDOW], features[4:], features], SEGMENT)
     np.testing.assert_allclose(both[:4], alone[0][:4], atol=1e-5)
     np.testing.assert_allclose(both[4:8], (alone[0][4:] + alone[1][:4]) / 2, atol=1e-5)
     np.testing.assert_allclose(both[8:], alone[1][4:], atol=1e-5)
@@ -267,7 +265,8 @@ LOCATE = FinetuneRecipe(task="localization", epochs=12, batch_size=2, stride=4, 
 
 def unordered_recall(encoder: Encoder, videos: list[StepVideo]) -> tuple[float, float]:
     """Recall of the best second of each step, and its chance."""
-    cases = [Case(step_scores(encoder, v.features, v.steps, LOCATE), v.intervals, v.video_id, "t") for v in videos]
+    scores = step_scores(encoder, videos, LOCATE)
+    cases = [Case(s, v.intervals, v.video_id, "t") for s, v in zip(scores, videos, strict=True)]
     result = {r.name: r for r in evaluate(cases, n_boot=10)}["recall_unordered"]
     return result.value, result.chance
 
@@ -293,9 +292,8 @@ def test_localization_loss_is_the_mean_over_seconds_and_steps():
         target[int(start) : int(end), k] = 1
     expected = binary_cross_entropy_with_logits(states @ steps.T, target).item()
     assert next(finetune_localization(encoder, [video], LOCATE)).loss == pytest.approx(expected, abs=1e-5)
-    np.testing.assert_allclose(
-        step_scores(encoder, video.features, video.steps, LOCATE)[:5], (states @ steps.T).detach()[:5], atol=1
-    )
+    (scores,) = step_scores(encoder, [video], LOCATE)
+    np.testing.assert_allclose(scores[:5], (states @ steps.T).detach()[:5], atol=1)
 
 
 # -------------------------------------------------------------------------------------------------------- recipes

@@ -35,7 +35,7 @@ from vcwork.data.corpus import Recipe as Dish
 from vcwork.data.store import Contract
 from vcwork.data.video import write_mp4
 from vcwork.encoders import frames, pixels
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import encode_seconds, encode_text, encode_video
 from vcwork.encoders.frame_config import FrameConfig
 from vcwork.encoders.frames import FrameEncoder, load_frames, new_frames, save_frames
 from vcwork.encoders.load import load_encoder

@@ -10,8 +10,7 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import Contract, write_store
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text, encode_video
 from vcwork.search import library
 from vcwork.search.index import VideoIndex
 from vcwork.search.quality import EFFORTS, kinds_table

@@ -16,7 +16,7 @@ from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
 from vcwork.data import extract as features
 from vcwork.data.corpus import gather
-from vcwork.encoders.encode import encode_seconds, encode_text
+from vcwork.encoders.encoder import encode_seconds, encode_text
 from vcwork.training.workspace import prepare
 from vcwork.workbench import own_folder, own_pages, own_videos
 from vcwork.workbench.own_folder import look_at, place_of, plain_name

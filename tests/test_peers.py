@@ -30,8 +30,7 @@ from vcwork.data.corpus import Recipe, Segment, scan_folder
 from vcwork.data.extract import contract_of, extract
 from vcwork.data.video import iter_seconds, write_mp4
 from vcwork.encoders.checkpoint import save_encoder
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 from vcwork.encoders.peers import is_peer, load_peer
 from vcwork.search import verbs

@@ -12,7 +12,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import open_corpus
 from vcwork.data.store import open_store
-from vcwork.encoders.encode import encode_seconds, encode_text
+from vcwork.encoders.encoder import encode_seconds, encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
 from vcwork.panels.make_alignment import asking, explore, explore_query, steps_of
 from vcwork.panels.parts import Narrated

@@ -11,7 +11,7 @@ from panel_checks import opened
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.video import frames_at
-from vcwork.encoders.encode import encode_text, encode_video
+from vcwork.encoders.encoder import encode_text, encode_video
 from vcwork.panels.embedding import EmbeddingMap, MapClip
 from vcwork.panels.make_embedding import map_clips
 from vcwork.review.geometry import hubness, modality_gap

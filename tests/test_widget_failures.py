@@ -8,7 +8,7 @@ import pytest
 from panel_checks import node
 
 from vcwork.base.errors import VcworkError
-from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import encode_text
 from vcwork.panels.base import script
 from vcwork.panels.failures import Direction, Entry, FailureBrowser
 from vcwork.panels.make_failures import HERE, OWN, SAME, THIS, browse_moments, browse_retrieval, retrieval_kinds

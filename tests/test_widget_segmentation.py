@@ -8,7 +8,7 @@ import pytest
 from panel_checks import opened, seen
 
 from vcwork.base.errors import VcworkError
-from vcwork.encoders.encode import encode_text
+from vcwork.encoders.encoder import encode_text
 from vcwork.panels.make_segmentation import segmentation_studio
 from vcwork.panels.segmentation import METRICS, REPEATS, SegmentationStudio, Watched
 from vcwork.tasks import segmentation

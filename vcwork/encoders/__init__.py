@@ -3,10 +3,11 @@
 from vcwork.base.doors import door
 
 _WHERE = {
-    "encode_seconds": "encode",
-    "encode_text": "encode",
-    "encode_video": "encode",
-    "score": "encode",
+    "encode_all_seconds": "encoder",
+    "encode_seconds": "encoder",
+    "encode_text": "encoder",
+    "encode_video": "encoder",
+    "score": "encoder",
     "windows": "encoder",
     "load_encoder": "load",
 }

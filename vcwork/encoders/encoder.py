@@ -1,16 +1,17 @@
 """What stands between a trained model and a task: model, tokenizer, the contract of its features, and who it is.
 
-Every kind of encoder answers `encode_clips`, `encode_texts` and `encode_seconds` with arrays (`vcwork.encoders.encode`
-has them as functions), and says by `per_second` whether it has the last one. An `Encoder` reads features, one row a
-second: a checkpoint's, or a peer's (`vcwork.encoders.peers`); `vcwork.encoders.frames` reads frames of video files.
-A clip longer than the video tower's window is read in overlapping windows and averaged, never cut silently.
+Arrays, files or stored features in, embeddings out (`encode_video`, `encode_text`, `encode_seconds`): the same answer
+for any batch size, whatever kind of encoder. An `Encoder` reads features, one row a second: a checkpoint's, or a peer's
+(`vcwork.encoders.peers`); `vcwork.encoders.frames` reads frames of video files and has no vector of a second.
+A clip longer than the video tower's window is read in overlapping windows and averaged, never cut silently. Equal texts
+are encoded once; texts, and the windows of all clips, meet others of about their length, so that little is padded.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from vcwork.data.extract import chunks_of, contract_of
 from vcwork.data.store import Contract
 
 Clip = np.ndarray | str | Path
+
+KEPT = 16  # batches of windows in memory at once, among which those of one length meet
 
 
 @dataclass
@@ -46,29 +49,28 @@ class Encoder:
         return self.model.config.max_video_tokens
 
     def encode_clips(self, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
-        """One vector a clip, (N, D); a clip longer than the window is the mean over its windows (half overlapping)."""
-        clips = [self._features(clip, i) for i, clip in enumerate(clips)]
-        starts = [windows(len(clip), self.window) for clip in clips]
-        pieces = [clip[s : s + self.window] for clip, own in zip(clips, starts, strict=True) for s in own]
-        pooled = batched(pieces, batch_size, self.pooled)  # (P, D)
-        owner = np.repeat(np.arange(len(clips)), list(map(len, starts)))  # (P,)
-        out = np.zeros((len(clips), self.model.config.embedding), np.float32)
-        np.add.at(out, owner, pooled)
-        return out / np.bincount(owner)[:, None].astype(np.float32)  # (N, D)
+        """As `encode_video`."""
+        clips = (self._features(clip, i) for i, clip in enumerate(clips))
+        means = [np.mean(rows, axis=0) for _, _, rows in by_windows(clips, self.window, None, self.pooled, batch_size)]
+        return np.stack(_some(means))  # (N, D)
 
     def encode_texts(self, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """One vector a sentence, (N, D); words beyond the text tower's length are cut."""
+        """As `encode_text`."""
         if isinstance(sentences, str):
             raise VcworkError(f"expected a list of sentences, got one string {sentences!r}")
-        return batched(sentences, batch_size, self._text)  # (N, D)
+        longest, place = self.model.config.max_text_tokens, {}
+        tokens = self.tokenizer.tokens(list(sentences))
+        rows = [place.setdefault(tuple(row[:longest]), len(place)) for row in tokens]  # (N,) into the different ones
+        return np.stack(by_length(_some(list(place)), longest, batch_size, self._text))[rows]  # (N, D)
 
     def encode_seconds(
-        self, clip: Clip, stride: int | None = None, batch_size: int = 16, hide_cls: bool = False, window: int = 0
-    ) -> np.ndarray:
-        """One vector a second, (T, D): token states, averaged where windows overlap."""
-        clip, window = self._features(clip, 0), window or self.window
+        self, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 16, hide_cls: bool = False,
+        window: int = 0,
+    ) -> Iterator[np.ndarray]:  # fmt: skip
+        """As `encode_all_seconds`."""
+        clips = (self._features(clip, i) for i, clip in enumerate(clips))
         run = lambda *clips: self.model.encode_video(*self._here(clips), hide_cls=hide_cls).states  # noqa: E731
-        return window_mean(clip, window, stride, run, batch_size)  # (T, D)
+        return window_means(clips, window or self.window, stride, run, batch_size)
 
     def features_of(self, path: str | Path, backbone: Backbone | None = None) -> np.ndarray:
         """Features (T, W) of a video file, as a store would keep them, under the encoder's own contract.
@@ -113,14 +115,62 @@ class Encoder:
         """One vector a clip, (B, D), of clips that one window holds."""
         return self.model.encode_video(*self._here(pad_clips(clips, self.window))).pooled
 
-    def _text(self, sentences: list[str]) -> Tensor:
-        ids = self._here(self.tokenizer.encode(sentences, self.model.config.max_text_tokens))
+    def _text(self, tokens: list[tuple[int, ...]]) -> Tensor:
+        ids = self._here(self.tokenizer.batch(tokens, self.model.config.max_text_tokens))
         return self.model.encode_text(*ids).pooled
 
     def _here(self, tensors: tuple) -> tuple:
         """Where the model is."""
         device = next(self.model.parameters()).device
         return tuple(tensor.to(device) for tensor in tensors)
+
+
+def encode_video(encoder: Encoder, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
+    """One vector a clip, (N, D) float32: features (T, W) each, or paths of video files.
+
+    A clip longer than the window is the mean over its windows (half overlapping). Raises VcworkError on NaN, on
+    another feature width, and for files when the encoder's backbone is not to be had.
+    An encoder from frames (`vcwork.encoders.frames`) takes files and spans of files, and reads each as one clip.
+    """
+    return encoder.encode_clips(clips, batch_size)
+
+
+def encode_text(encoder: Encoder, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
+    """One vector a sentence, (N, D) float32; words beyond the text tower's length are cut.
+
+    Texts of the same tokens have the same vector to the last bit.
+    """
+    return encoder.encode_texts(sentences, batch_size)
+
+
+def encode_seconds(encoder: Encoder, clip: Clip, *options: Any, **more: Any) -> np.ndarray:
+    """`encode_all_seconds` of one clip, with its options: one vector a second, (T, D) float32."""
+    return next(iter(encoder.encode_seconds([clip], *options, **more)))
+
+
+def encode_all_seconds(
+    encoder: Encoder, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 16, hide_cls: bool = False,
+    window: int = 0,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """One vector a second of each clip in turn, (T, D) float32: token states, averaged where windows overlap.
+
+    `window` seconds are read at once (0: as many as the tower takes), `stride` seconds lie between windows (None: half
+    a window; paper: 32 and 16). `hide_cls`: nothing attends to CLS, as the reference code's localization and
+    segmentation have it; pre-training lets it be seen. VcworkError for an encoder without vectors of seconds.
+    Clips are taken as they are needed (see `by_windows`), so memory does not grow with their number.
+    """
+    return encoder.encode_seconds(clips, stride, batch_size, hide_cls, window)
+
+
+def score(text: np.ndarray, video: np.ndarray) -> np.ndarray:
+    """Raw dot products, rows are texts: (Q, D), (N, D) -> (Q, N). Higher is better; not a probability."""
+    text, video = np.asarray(text), np.asarray(video)
+    if text.ndim != 2 or video.ndim != 2 or text.shape[1] != video.shape[1]:
+        raise VcworkError(f"expected (Q, D) and (N, D) of one width, got {text.shape} and {video.shape}")
+    return text @ video.T  # (Q, N)
+
+
+# ----------------------------------------------------------------------------------------------- batches
 
 
 def windows(seconds: int, window: int, stride: int | None = None) -> list[int]:
@@ -132,24 +182,69 @@ def windows(seconds: int, window: int, stride: int | None = None) -> list[int]:
     return starts
 
 
-@torch.inference_mode()
-def window_mean(
-    rows: np.ndarray, window: int, stride: int | None, run: Callable[[Tensor, Tensor], Tensor], batch_size: int = 16
-) -> np.ndarray:
-    """`run` on overlapping windows of rows (T, W), its outputs averaged where windows overlap -> (T, C) float32.
+def window_means(
+    clips: Iterable[np.ndarray], window: int, stride: int | None, run: Callable[[Tensor, Tensor], Tensor],
+    batch_size: int = 16,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """For each clip (T, W), `run` on its overlapping windows, averaged where they overlap -> (T, C) float32.
 
-    `run` gets clips (B, window, W) and a mask (B, window), and gives (B, window, C).
+    `run` gets windows (B, T <= window, W) of several clips and a mask (B, T), and gives (B, T, C).
     """
-    starts, total, count = windows(len(rows), window, stride), None, np.zeros((len(rows), 1))
-    for first in range(0, len(starts), batch_size):
-        part = starts[first : first + batch_size]
-        given = run(*pad_clips([rows[s : s + window] for s in part], window)).float().cpu().numpy()  # (B, window, C)
-        total = np.zeros((len(rows), given.shape[2])) if total is None else total
-        for s, row in zip(part, given, strict=True):
-            n = min(window, len(rows) - s)
+    padded = lambda part: run(*pad_clips(part, window))  # noqa: E731
+    for clip, starts, rows in by_windows(clips, window, stride, padded, batch_size):
+        total, count = np.zeros((len(clip), rows[0].shape[1])), np.zeros((len(clip), 1))
+        for s, row in zip(starts, rows, strict=True):
+            n = min(window, len(clip) - s)
             total[s : s + n] += row[:n]
             count[s : s + n] += 1
-    return (total / count).astype(np.float32)
+        yield (total / count).astype(np.float32)
+
+
+def by_windows(
+    clips: Iterable[np.ndarray], window: int, stride: int | None, run: Callable[[list[np.ndarray]], Tensor],
+    batch_size: int,
+) -> Iterator[tuple[np.ndarray, list[int], list[np.ndarray]]]:  # fmt: skip
+    """Each clip (T, W) in turn, the starts of its windows, and what `run` gives for each window.
+
+    Windows of many clips share batches. In memory are as many clips as fill `KEPT` batches, with their results; the
+    next ones are taken from `clips` when these are through.
+    """
+    for group in _groups(clips, KEPT * batch_size * window):
+        starts = [windows(len(clip), window, stride) for clip in group]
+        pieces = [clip[s : s + window] for clip, own in zip(group, starts, strict=True) for s in own]
+        rows = iter(by_length(pieces, window, batch_size, run))
+        for clip, own in zip(group, starts, strict=True):
+            yield clip, own, list(itertools.islice(rows, len(own)))
+
+
+def _groups(clips: Iterable[np.ndarray], seconds: int) -> Iterator[list[np.ndarray]]:
+    """Clips together until they have so many seconds."""
+    group: list[np.ndarray] = []
+    for clip in clips:
+        group.append(clip)
+        if sum(map(len, group)) >= seconds:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+@torch.inference_mode()
+def by_length(pieces: Sequence, longest: int, batch_size: int, run: Callable[[list], Tensor]) -> list[np.ndarray]:
+    """What `run` gives for each piece, float32, in the order asked; a batch holds pieces of about one length.
+
+    A batch has as many tokens, padding included, as `batch_size` pieces of the `longest` kind, but not more than four
+    times as many pieces.
+    """
+    lengths, out, first = np.array([len(piece) for piece in pieces]), [np.empty(0)] * len(pieces), 0
+    order = np.argsort(-lengths, kind="stable")
+    while first < len(order):
+        n = batch_size * (longest + 2) // (lengths[order[first]] + 2)  # CLS and SEP are tokens, too
+        part = order[first : first + min(n, 4 * batch_size)]
+        for i, row in zip(part, run([pieces[i] for i in part]).float().cpu().numpy(), strict=True):
+            out[i] = row
+        first += len(part)
+    return out
 
 
 @torch.inference_mode()
@@ -158,6 +253,10 @@ def batched(items: Iterable, batch_size: int, run: Callable[[list], Tensor]) -> 
     items, parts = iter(items), []
     while part := list(itertools.islice(items, batch_size)):
         parts.append(run(part).float().cpu().numpy())
-    if not parts:
+    return np.concatenate(_some(parts))
+
+
+def _some(items: list) -> list:
+    if not items:
         raise VcworkError("expected at least one clip or sentence, got none")
-    return np.concatenate(parts)
+    return items

@@ -16,8 +16,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.data.captions import Caption
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_seconds, encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text
 from vcwork.measure.metrics import runs
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
 from vcwork.panels.clips import clip_of, truth_of

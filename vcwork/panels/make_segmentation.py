@@ -13,8 +13,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_seconds, encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text
 from vcwork.panels.segmentation import REPEATS, Reading, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
 from vcwork.tasks.cases import split_steps, videos_of

@@ -12,8 +12,7 @@ import numpy as np
 
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.measure import metrics
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_bootstrap, paired_randomisation

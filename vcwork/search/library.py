@@ -15,8 +15,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Clip, Encoder, windows
+from vcwork.encoders.encoder import Clip, Encoder, encode_seconds, encode_text, encode_video, windows
 from vcwork.measure.result import text_table
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.tasks import moments

@@ -6,8 +6,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus
-from vcwork.encoders.encode import encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.measure import metrics
 from vcwork.measure.card import Card
 from vcwork.measure.result import Result, show, text_table

@@ -6,8 +6,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.text import Tokenizer
-from vcwork.encoders.encode import encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text
 
 
 def understood(encoder: Encoder, sentence: str) -> tuple[np.ndarray, str]:

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Clip, Encoder
+from vcwork.encoders.encoder import Clip, Encoder, encode_seconds, encode_text, encode_video
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.search.library import ask
 from vcwork.tasks import classification, localization, segmentation

@@ -16,8 +16,7 @@ from vcwork.core.sampling import Pair
 from vcwork.data.benchmarks.corpora import questions
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text, encode_video
 from vcwork.measure.card import Card
 from vcwork.measure.metrics import seconds_of
 from vcwork.measure.result import text_table
@@ -209,9 +208,12 @@ def whole_video_vectors(encoder: Encoder, store: FeatureStore, clips: Clips) -> 
 
     The model sees what comes before and after, and with it the place of a step in the order.
     """
-    states = {video: encode_seconds(encoder, store[video]) for video in dict.fromkeys(clips.videos)}
-    return np.stack([states[video][seconds_of(*span, len(states[video]))].mean(0)
-                     for video, span in zip(clips.videos, clips.spans, strict=True)])  # fmt: skip
+    videos, spans = dict.fromkeys(clips.videos), np.array(clips.spans)
+    out = np.zeros((len(clips), encoder.model.config.embedding), np.float32)
+    for video, states in zip(videos, encode_all_seconds(encoder, (store[v] for v in videos)), strict=True):
+        for n in np.flatnonzero(clips.videos == video):
+            out[n] = states[seconds_of(*spans[n], len(states))].mean(0)
+    return out
 
 
 def places(clips: Clips) -> np.ndarray:
@@ -255,7 +257,8 @@ def seconds_of_split(
     """
     videos, steps = videos or videos_of(corpus, store, split), split_steps(corpus, split)
     texts = encode_text(encoder, [corpus.steps[s] for s in steps])  # (K, D)
-    scores = [encode_seconds(encoder, store[v.id], stride, hide_cls=as_reference) @ texts.T for v in videos]  # (T, K)
+    states = encode_all_seconds(encoder, (store[v.id] for v in videos), stride, hide_cls=as_reference)
+    scores = [each @ texts.T for each in states]  # (T, K); a video's states (T, D) are not kept
     return Seconds(list(videos), steps, scores, truths_of(videos, steps, store), as_reference)
 
 
@@ -325,7 +328,8 @@ def didemo_cases(
         states = {video: _with_padding(encoder, store[video]) for video in videos}  # (window, D)
         vectors = {v: didemo.moment_vectors(s, min(store.lengths[v], len(s)), True) for v, s in states.items()}
     else:
-        vectors = {video: didemo.moment_vectors(encode_seconds(encoder, store[video])) for video in videos}
+        states = encode_all_seconds(encoder, (store[video] for video in videos))
+        vectors = {video: didemo.moment_vectors(each) for video, each in zip(videos, states, strict=True)}
     texts = encode_text(encoder, [text for _, text, _ in told])  # (S, D)
     return [didemo.Case(didemo.moment_scores(vectors[video], text), times, video)
             for (video, _, times), text in zip(told, texts, strict=True)]  # fmt: skip

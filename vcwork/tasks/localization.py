@@ -19,6 +19,8 @@ from vcwork.measure.metrics import check_scores, tiou
 from vcwork.measure.result import Result
 from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result
 
+CELLS = 1 << 20  # seconds times states of the videos that `ordered_seconds` decodes together: 9 MB
+
 
 class Case(NamedTuple):
     """One video: scores (T, K) of its task's K steps, per step the annotated (start_s, end_s), and the two ids."""
@@ -35,7 +37,12 @@ def localize(scores: np.ndarray) -> np.ndarray:
     Minimises the summed -log softmax over the K steps; background is free. Taking log-probabilities is safe: their
     log-softmax is themselves. Raises VcworkError where T < K. Source: CrossTask (CVPR 2019), as VideoCLIP decodes it.
     """
-    return ordered_seconds(-_log_softmax(check_scores(scores)))
+    return localize_all([scores])[0]
+
+
+def localize_all(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """`localize` of many videos at once, (T, K) each, which is far quicker than one by one and gives the same."""
+    return ordered_seconds([-_log_softmax(check_scores(each)) for each in scores])
 
 
 def localize_unordered(scores: np.ndarray) -> np.ndarray:
@@ -58,42 +65,63 @@ def extents(scores: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     return out
 
 
-def ordered_seconds(cost: np.ndarray) -> np.ndarray:
-    """Seconds t_1 < ... < t_K of least total cost[t_k, k]; cost (T, K) -> (K,).
+def ordered_seconds(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Seconds t_1 < ... < t_K of least total cost[t_k, k]; of each video a cost (T, K) -> (K,).
 
     States 0..2K: odd ones are steps (exactly one second), even ones the background around them (any length, free).
     A state is reached by staying (background only), from the state before, or, for a step, from the step before;
-    of equal ones the first named wins. Sums in float64.
+    of equal ones the first named wins. Sums in float64. Videos go through together, as many as `CELLS` hold, longest
+    first: so those that are not over at a second are the first ones.
     """
-    cost = check_scores(cost, "cost").astype(float)
-    n_seconds, n_steps = cost.shape
-    if n_seconds < n_steps:
-        raise VcworkError(f"{n_steps} steps do not fit in order into {n_seconds} seconds")
-    n_states = 2 * n_steps + 1
-    best, back = np.full(n_states, np.inf), np.zeros((n_seconds, n_states), dtype=int)
-    best[0], best[1] = 0, cost[0, 0]
-    local = np.zeros((n_seconds, n_states))
-    local[:, 1::2] = cost
-    for t in range(1, n_seconds):
-        ways = _ways(best)  # (3, 2K + 1)
-        back[t] = ways.argmin(0)  # 0: stay, 1: state before, 2: step before
-        best = np.take_along_axis(ways, back[t][None], 0)[0] + local[t]
-    state = n_states - 1 if best[-1] < best[-2] else n_states - 2
-    seconds = np.zeros(n_steps, dtype=int)
-    for t in range(n_seconds - 1, -1, -1):
-        if state % 2:
-            seconds[state // 2] = t
-        state -= back[t, state]
-    return seconds
+    costs = [check_scores(cost, "cost") for cost in costs]
+    for n_seconds, n_steps in (cost.shape for cost in costs):
+        if n_seconds < n_steps:
+            raise VcworkError(f"{n_steps} steps do not fit in order into {n_seconds} seconds")
+    order, states = (
+        sorted(range(len(costs)), key=lambda i: -len(costs[i])),
+        2 * max((c.shape[1] for c in costs), default=0) + 1,
+    )
+    found: dict[int, np.ndarray] = {}
+    while len(found) < len(order):
+        rest = order[len(found) :]
+        part = rest[: max(1, CELLS // (states * len(costs[rest[0]])))]
+        found |= zip(part, _ordered([costs[i] for i in part]), strict=True)
+    return [found[i] for i in range(len(costs))]
 
 
-def _ways(best: np.ndarray) -> np.ndarray:
-    """Cost of coming into each state by staying, from one before, from two before; inf where not allowed."""
-    ways = np.full((3, len(best)), np.inf)
-    ways[0, 0::2] = best[0::2]
-    ways[1, 1:] = best[:-1]
-    ways[2, 3::2] = best[1:-2:2]
-    return ways
+def _ordered(costs: list[np.ndarray]) -> list[np.ndarray]:
+    """`ordered_seconds` of videos of which none is longer than the one before it."""
+    lengths, steps = np.array([cost.shape for cost in costs]).T  # (V,) each
+    local = np.zeros((lengths[0], len(costs), 2 * steps.max() + 1))  # (T, V, S): a video's own states come first
+    for v, cost in enumerate(costs):
+        local[: len(cost), v, 1 : 2 * steps[v] : 2] = cost
+    going_on = (lengths > np.arange(lengths[0])[:, None]).sum(1)  # (T,) videos that have a second t
+    best, back = np.full(local.shape[1:], np.inf), np.zeros(local.shape, np.int8)
+    best[:, 0], best[:, 1] = 0, local[0, :, 1]
+    for t, n in enumerate(going_on[1:], 1):
+        best[:n], back[t, :n] = _next(best[:n])
+        best[:n] += local[t, :n]
+    rows, last = np.arange(len(costs)), 2 * steps
+    state = np.where(best[rows, last] < best[rows, last - 1], last, last - 1)  # (V,)
+    seconds = np.zeros((len(costs), steps.max()), int)
+    for t in range(len(local) - 1, -1, -1):
+        mine = rows[: going_on[t]]
+        step = mine[state[mine] % 2 == 1]
+        seconds[step, state[step] // 2] = t
+        state[mine] -= back[t, mine, state[mine]]
+    return [row[:k] for row, k in zip(seconds, steps, strict=True)]
+
+
+def _next(best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The least cost of coming into each state, (V, S), and from where: 0 stayed, 1 the state, 2 the step before."""
+    stay, before = best.copy(), np.full(best.shape, np.inf)
+    stay[:, 1::2] = np.inf  # a step is one second
+    before[:, 1:] = best[:, :-1]
+    back, least = (before < stay).astype(np.int8), np.minimum(stay, before)
+    two_before = best[:, 1:-2:2]  # of each step but the first
+    back[:, 3::2][two_before < least[:, 3::2]] = 2
+    least[:, 3::2] = np.minimum(least[:, 3::2], two_before)
+    return least, back
 
 
 def _log_softmax(scores: np.ndarray) -> np.ndarray:
@@ -156,14 +184,14 @@ def _picks(cases: list[Case], prior: tuple[float, float] | None = None, said: li
     """The seconds of each case's steps, in order, each alone, and as those say who know the order or the words."""
     shapes = [case.scores.shape[::-1] for case in cases]
     picks = {
-        "ordered": [localize(case.scores) for case in cases],
+        "ordered": localize_all([case.scores for case in cases]),
         "free": [localize_unordered(case.scores) for case in cases],
         "uniform in order": [trivial.uniform_in_order(*shape) for shape in shapes],
     }
     if prior is not None:
         picks["linear in time"] = [trivial.linear_in_time(*shape, prior) for shape in shapes]
     if said is not None:
-        picks["bag of words"] = [localize(each) for each in said]
+        picks["bag of words"] = localize_all(said)
         picks["bag of words, free"] = [localize_unordered(each) for each in said]
     return picks
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.measure import trivial
 from vcwork.tasks import segmentation
 from vcwork.tasks.cases import Clips, Seconds, localization_cases, moment_cases, own_columns, truths_of

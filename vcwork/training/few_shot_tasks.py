@@ -12,8 +12,7 @@ import numpy as np
 from vcwork.base.errors import NoData
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.measure.card import Card
 from vcwork.measure.metrics import place
 from vcwork.measure.result import Result
@@ -77,10 +76,10 @@ def measure_localization(who: Subject) -> Measured:
     cases = localization_cases(seconds, who.corpus)
     beside = opponents.of_localization(who.known, who.store, seconds)
     results = localization.evaluate(cases, **beside, setting=who.windowed)
-    counts = {}
-    for case in cases:
+    counts, picked = {}, localization.localize_all([case.scores for case in cases])
+    for case, seconds_of_steps in zip(cases, picked, strict=True):
         mask = np.array([inside(spans, len(case.scores)) for spans in case.intervals])  # (K, T)
-        hits = mask[np.arange(len(mask)), localization.localize(case.scores)].sum()
+        hits = mask[np.arange(len(mask)), seconds_of_steps].sum()
         counts[case.video] = [int(hits), int(mask.any(1).sum()), case.task]
     other, more = _by_texts(who, seconds)
     results += [replace(r, name=f"texts_{r.name}") for r in other]
@@ -94,7 +93,7 @@ def measure_segmentation(who: Subject) -> Measured:
     classifier, names = who.head
     videos, own = annotated(who.corpus, who.store, "test"), split_steps(who.corpus, "test")
     steps = sorted({*own, *names[1:]})
-    scores = [head_scores(classifier, names, steps, who.store[v.id], who.recipe) for v in videos]
+    scores = head_scores(classifier, names, steps, [who.store[v.id] for v in videos], who.recipe)
     has = len(set(own) & set(names))
     card = who.windowed.but(f"a head of {len(names) - 1} labelled steps, {has} of the {len(own)} steps measured")
     return _segmented(who, Seconds(videos, steps, scores, truths_of(videos, steps, who.store)), scores, 0.0, card)
@@ -166,15 +165,15 @@ def head_scores(
     classifier: TokenClassifier,
     names: Sequence[str],
     steps: Sequence[str],
-    features: np.ndarray,
+    videos: Sequence[np.ndarray],
     recipe: FinetuneRecipe,
-) -> np.ndarray:
-    """How far each step's logit lies above background's, (T, K): above 0 where the head says the step.
+) -> list[np.ndarray]:
+    """How far each step's logit lies above background's, (T, K) a video: above 0 where the head says the step.
 
     Steps that the head has no class for get -1 and are never said.
     """
-    logits = label_logits(classifier, np.asarray(features, np.float32), recipe)  # (T, C)
-    index = {step: k for k, step in enumerate(steps)}
-    scores = np.full((len(logits), len(steps)), -1.0)
-    scores[:, [index[name] for name in names[1:]]] = logits[:, 1:] - logits[:, :1]
+    own = [list(steps).index(name) for name in names[1:]]
+    scores = [np.full((len(features), len(steps)), -1.0) for features in videos]
+    for each, logits in zip(scores, label_logits(classifier, videos, recipe), strict=True):
+        each[:, own] = logits[:, 1:] - logits[:, :1]  # (T, C - 1)
     return scores

@@ -18,12 +18,11 @@ from vcwork.base.files import resolve
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
 from vcwork.tasks.cases import annotated_clips, truths_of, videos_of
-from vcwork.tasks.localization import localize
+from vcwork.tasks.localization import localize_all
 from vcwork.training.finetune import ClipSet, FinetuneRecipe, FinetuneRecord, finetune_pairs, save_finetuned
 from vcwork.training.segmentation_head import (
     LabelledVideo,
@@ -133,7 +132,7 @@ def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe:
     classifier = TokenClassifier(encoder.model, 1 + len(steps))
 
     def validate() -> float:
-        predicted = [predict_labels(classifier, v.features, recipe) for v in held]
+        predicted = predict_labels(classifier, [v.features for v in held], recipe)
         return frame_accuracy(np.concatenate(predicted), np.concatenate([v.labels for v in held]))
 
     train = labelled_videos(corpus, store, "train", steps)
@@ -148,7 +147,7 @@ def _localization(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe:
 
     def validate() -> float:
         targets = [v.targets() for v in held]  # (T, K) each
-        chosen = [localize(step_scores(encoder, v.features, v.steps, recipe)) for v in held]
+        chosen = localize_all(step_scores(encoder, held, recipe))
         hits = sum(t[seconds, np.arange(len(seconds))].sum() for t, seconds in zip(targets, chosen, strict=True))
         return float(hits / max(1, sum(t.any(0).sum() for t in targets)))
 

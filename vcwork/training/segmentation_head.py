@@ -22,7 +22,7 @@ from vcwork.core.batches import pad_clips
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import load_card, load_model
-from vcwork.encoders.encoder import Encoder, window_mean, windows
+from vcwork.encoders.encoder import Encoder, window_means, windows
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, save_finetuned
 
 HEAD = "head.safetensors"
@@ -158,18 +158,23 @@ def train_starts(tokens: int, window: int, stride: int, offset: int = 0) -> list
 # ---------------------------------------------------------------------------------------------------- predicting
 
 
-def label_logits(classifier: TokenClassifier, features: np.ndarray, recipe: FinetuneRecipe) -> np.ndarray:
-    """Logits of every row of a video, (T, W) -> (T, C); a token's logits are those of all its rows."""
+def label_logits(
+    classifier: TokenClassifier, videos: Sequence[np.ndarray], recipe: FinetuneRecipe
+) -> Iterator[np.ndarray]:
+    """Logits of every row of each video in turn, (T, W) -> (T, C); a token's logits are those of all its rows."""
     device = classifier.head.weight.device
-    tokens = as_tokens(features, recipe.rows_per_token, recipe.time_input)
+    tokens = (as_tokens(features, recipe.rows_per_token, recipe.time_input) for features in videos)
     run = lambda f, m: classifier.eval()(f.to(device), m.to(device))  # noqa: E731
-    logits = window_mean(tokens, classifier.model.config.max_video_tokens, recipe.test_stride, run)
-    return np.repeat(logits, recipe.rows_per_token, axis=0)[: len(features)]
+    means = window_means(tokens, classifier.model.config.max_video_tokens, recipe.test_stride, run)
+    for features, logits in zip(videos, means, strict=True):
+        yield np.repeat(logits, recipe.rows_per_token, axis=0)[: len(features)]
 
 
-def predict_labels(classifier: TokenClassifier, features: np.ndarray, recipe: FinetuneRecipe) -> np.ndarray:
-    """Label of every row of a video, (T, W) -> (T,) int."""
-    return decode(label_logits(classifier, features, recipe), recipe.switch_cost)
+def predict_labels(
+    classifier: TokenClassifier, videos: Sequence[np.ndarray], recipe: FinetuneRecipe
+) -> list[np.ndarray]:
+    """Label of every row of each video, (T, W) -> (T,) int."""
+    return [decode(logits, recipe.switch_cost) for logits in label_logits(classifier, videos, recipe)]
 
 
 def decode(logits: np.ndarray, switch_cost: float = 0.0) -> np.ndarray:

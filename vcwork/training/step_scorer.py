@@ -16,8 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vcwork.core.batches import pad_clips
 from vcwork.core.step import Learner
-from vcwork.encoders.encode import encode_seconds, encode_text
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text
 from vcwork.tasks.common import Intervals, inside
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit
 from vcwork.training.segmentation_head import train_starts
@@ -76,7 +75,10 @@ def _step_logits(
     return states[mask] @ steps.T, torch.from_numpy(own).to(device)
 
 
-def step_scores(encoder: Encoder, features: np.ndarray, steps: Sequence[str], recipe: FinetuneRecipe) -> np.ndarray:
-    """Logits of every second for every step, (T, W), K texts -> (T, K), averaged over windows every `test_stride`."""
+def step_scores(encoder: Encoder, videos: Sequence[StepVideo], recipe: FinetuneRecipe) -> list[np.ndarray]:
+    """Logits of every second of each video for its own steps, (T, K), averaged over windows every `test_stride`."""
     encoder.model.eval()
-    return encode_seconds(encoder, features, recipe.test_stride, hide_cls=True) @ encode_text(encoder, list(steps)).T
+    texts = encode_text(encoder, [step for video in videos for step in video.steps])
+    own = np.split(texts, np.cumsum([len(video.steps) for video in videos])[:-1])  # (K, D) each
+    states = encode_all_seconds(encoder, (video.features for video in videos), recipe.test_stride, hide_cls=True)
+    return [each @ steps.T for each, steps in zip(states, own, strict=True)]

@@ -15,8 +15,7 @@ from vcwork.base.errors import NoData
 from vcwork.core.sampling import sliding_windows
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encode import encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import tiou
 from vcwork.measure.result import Result

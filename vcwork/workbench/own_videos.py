@@ -22,8 +22,7 @@ from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.extract import carry_over, contract_of, extract
 from vcwork.data.store import Contract, FeatureStore, check_same, open_store
-from vcwork.encoders.encode import encode_seconds
-from vcwork.encoders.encoder import Encoder
+from vcwork.encoders.encoder import Encoder, encode_seconds
 from vcwork.encoders.load import load_encoder
 from vcwork.review.geometry import centred_units, unit
 from vcwork.search.index import VideoIndex
