@@ -1,27 +1,21 @@
 """What a run ran on: code version, packages, hardware, and the peak memory of the runner and all it started.
 
-Nothing heavy is imported here; torch is asked in a short-lived process of its own.
+Nothing heavy is imported here; torch is asked in a short-lived process, which starts as a kernel does.
 """
 
 import importlib.metadata
-import importlib.util
-import json
 import os
 import platform
 import re
 import subprocess
-import sys
 import threading
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-TORCH_FACTS = """
-import json, torch
-gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print(json.dumps({"torch_threads": torch.get_num_threads(), "gpu": gpus}))
-"""
+from vcwork.workbench.kernels import CONTEXT
 
 
 def git_state(root: Path) -> dict[str, Any]:
@@ -56,8 +50,20 @@ def hardware() -> dict[str, Any]:
 
 def torch_facts() -> dict[str, Any]:
     """Thread count and GPU names as a fresh process sees them; None and [] when torch is absent or does not load."""
-    found = importlib.util.find_spec("torch") and _output([sys.executable, "-c", TORCH_FACTS], timeout_s=120)
-    return json.loads(found) if found else {"torch_threads": None, "gpu": []}
+    pool = ProcessPoolExecutor(1, CONTEXT)
+    try:
+        return pool.submit(_torch_facts).result(timeout=120)
+    except (ImportError, OSError, RuntimeError, TimeoutError):  # of which a process that died is one
+        return {"torch_threads": None, "gpu": []}
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _torch_facts() -> dict[str, Any]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"torch_threads": torch.get_num_threads(), "gpu": gpus}
 
 
 class PeakMemory:

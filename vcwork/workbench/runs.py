@@ -25,7 +25,7 @@ from tqdm import tqdm
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, write_json
 from vcwork.measure.result import plain
-from vcwork.workbench import machine, notebook_html, page
+from vcwork.workbench import kernels, machine, notebook_html, page
 from vcwork.workbench.profiles import Plan, Step, relative
 from vcwork.workbench.recording import recorded
 
@@ -41,6 +41,11 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     print(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}", flush=True)
     began = time.monotonic()
+    if note := kernels.get_ready():
+        print(note, flush=True)
+    import nbconvert  # noqa: F401  both take seconds, and the packages are loading meanwhile
+    import papermill  # noqa: F401
+
     hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
     log = RunLog(plan, make_folder(plan, out), hardware, began)
     try:
@@ -182,37 +187,21 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
     bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
     told = {"VCWORK_RESULTS_DIR": str(folder / "results" / step.name), "VCWORK_ROOT": str(root)}
     try:
-        with open(log, "wb") as stderr:
-            papermill.execute_notebook(
-                _no_braces(step.path),
-                _no_braces(target),
-                values,
-                kernel_name="python3",
-                cwd=root / "notebooks",
-                progress_bar=bar,
-                extra_arguments=["--log-level=ERROR"],
-                kernel_manager_class=_manager(stderr, told),
-            )
+        papermill.execute_notebook(
+            _no_braces(step.path),
+            _no_braces(target),
+            values,
+            kernel_name="python3",
+            progress_bar=bar,
+            extra_arguments=["--log-level=ERROR"],
+            kernel_manager_class=kernels.manager(root / "notebooks", log, told),
+        )
     except PapermillExecutionError as error:
         message = f"{error.ename}: {_without_colours(error.evalue)}".strip()
         return {"status": "failed", "error": _error(message, error.exec_count, _failing_line(error))}
     except Exception as error:  # a dead kernel, or a notebook papermill cannot run: the other notebooks still may
         return {"status": "failed", "error": _outside_error(target, error)}
     return {"status": "done", "error": None}
-
-
-def _manager(stderr: Any, told: dict[str, str]) -> type:
-    """A kernel manager whose kernel has `told` in its environment, and writes what no cell shows into `stderr`.
-
-    That is what crashes and native libraries say.
-    """
-    from jupyter_client.manager import AsyncKernelManager
-
-    class LoggingManager(AsyncKernelManager):
-        async def _async_launch_kernel(self, kernel_cmd: list[str], env: dict[str, str], **options: Any) -> None:
-            await super()._async_launch_kernel(kernel_cmd, env=env | told, stderr=stderr, **options)
-
-    return LoggingManager
 
 
 def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> None:

@@ -1,0 +1,104 @@
+"""Kernels of headless runs, each a fork of one process that has the heavy packages loaded.
+
+That process is Python's own fork server: it imports `LOADED`, computes nothing and starts no thread. A kernel has
+what was imported in common with the others, and no state: folder, environment, session and the file of what no cell
+shows are its own, and nothing that one notebook does is seen by another. Forking a process that has loaded libraries
+is sound on Linux alone; elsewhere each kernel starts as Jupyter starts it, which takes some seconds more.
+"""
+
+import atexit
+import gc
+import multiprocessing
+import os
+import sys
+import threading
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+FORKS = sys.platform == "linux"
+CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+LOADED = (
+    "ipykernel.ipkernel", "ipywidgets", "matplotlib.pyplot", "torch", "scipy.special", "pydantic", "av", "PIL.Image",
+    "tokenizers",
+)  # fmt: skip
+# nothing that asks at import where it runs, as tqdm.auto does, and all that imports it
+
+
+def get_ready() -> str:
+    """Begin to load the packages, beside whatever the caller does next; a line for the reader where that cannot be."""
+    if not FORKS:
+        return f"each notebook loads its packages anew: kernels are forked on Linux alone, not on {sys.platform}"
+    CONTEXT.set_forkserver_preload(list(LOADED))
+    forkserver.ensure_running()
+    return ""
+
+
+class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
+    """The process of a kernel, as jupyter_client holds one: with the methods that it calls on a `subprocess.Popen`."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, arguments: list[str], env: dict[str, str], cwd: Path, log: Path) -> None:
+        super().__init__()
+        self.arguments, self.env, self.cwd, self.log = arguments, env, cwd, log
+
+    def run(self) -> None:
+        """In the new process: become an IPython kernel."""
+        os.setsid()  # a group of its own: interrupts reach what it starts, and the terminal's Ctrl-C the runner alone
+        gc.freeze()  # what came with the fork is never looked at again, and so stays memory in common
+        with open(self.log, "ab") as stderr:
+            os.dup2(stderr.fileno(), 2)
+        os.environ.clear()
+        os.environ.update(self.env)
+        os.chdir(self.cwd)
+        sys.argv = ["ipykernel_launcher", *self.arguments]
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        import matplotlib
+        from ipykernel.kernelapp import IPKernelApp
+
+        matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"  # as set before a usual import
+
+        try:
+            IPKernelApp.launch_instance(self.arguments, parent_handle=1)  # 1: the thread above looks for the parent
+        finally:
+            atexit._run_exitfuncs()  # a forked process ends without them: temporary folders, history
+
+    def poll(self) -> int | None:
+        return self.exitcode
+
+    def wait(self) -> int | None:
+        self.join()
+        return self.exitcode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+def _end_with_parent() -> None:
+    """A kernel whose runner was killed would wait for its next cell for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def manager(folder: Path, log: Path, told: dict[str, str]) -> type:
+    """A kernel manager whose kernel works in `folder`, has `told` in its environment, and writes what no cell shows
+    into `log`.
+
+    That is what crashes and native libraries say.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        async def _async_launch_kernel(self, kernel_cmd: list[str], env: dict[str, str], **options: Any) -> None:
+            options |= {"env": env | told, "cwd": folder}
+            if not FORKS or "ipykernel_launcher" not in kernel_cmd:
+                with open(log, "wb") as stderr:
+                    return await super()._async_launch_kernel(kernel_cmd, stderr=stderr, **options)
+            arguments = kernel_cmd[kernel_cmd.index("ipykernel_launcher") + 1 :]
+            kernel = ForkedKernel(arguments, options["env"], folder, log)
+            kernel.start()
+            self.provisioner.process = kernel
+            self.provisioner.pid = self.provisioner.pgid = kernel.pid
+
+    return Manager
