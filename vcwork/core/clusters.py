@@ -3,7 +3,6 @@
 Once an epoch every training video gets a vector, the mean over its clips of (video + text) / 2, and each batch is a
 random k of the 2k videos nearest to a drawn centre (paper, Algorithm 1). We search all videos exactly; the reference
 code searches one cell of an eighth of them, which `search: "reference cell"` does too.
-Known gap: the exact search asks for the neighbours of every video, not only of the drawn centres.
 """
 
 import numpy as np
@@ -11,17 +10,21 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import ClusterConfig
 
+ALL_ASKED = 1 << 13  # up to so many videos the neighbours of all are sought at once, beyond, of the drawn centres
 TRAINED_ON = 48  # reference code: cells are found from the first 48 * nlist vectors
 
 
-def nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Exact L2 neighbours within `vectors` (V, D): ids (V, k) and squared distances (V, k), itself first."""
+def nearest(vectors: np.ndarray, k: int, of: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Exact L2 neighbours within `vectors` (V, D): ids (V, k) and squared distances (V, k), itself first.
+
+    of (Q,): of these vectors alone, (Q, k). The last bits of a distance depend on what else is asked.
+    """
     import faiss  # an epoch without neighbours does not need it
 
     vectors = _checked(vectors)
     index = faiss.IndexFlatL2(vectors.shape[1])
     index.add(vectors)
-    distance, ids = index.search(vectors, min(k, len(vectors)))
+    distance, ids = index.search(vectors if of is None else vectors[of], min(k, len(vectors)))
     return ids, distance
 
 
@@ -36,10 +39,11 @@ def cluster_batches(
     if config.search == "reference cell":
         return reference_batches(vectors, config, batches, rng)
     k = min(config.videos_per_batch, len(vectors))
-    ids, _ = nearest(vectors, config.pool_factor * k)
     rounds = -(-batches // len(vectors))
     centres = np.concatenate([rng.permutation(len(vectors)) for _ in range(rounds)])[:batches]
-    return [rng.permutation(ids[c])[:k] for c in centres]
+    few = len(vectors) <= ALL_ASKED
+    ids, _ = nearest(vectors, config.pool_factor * k, None if few else centres)
+    return [rng.permutation(ids[c])[:k] for c in (centres if few else range(batches))]
 
 
 def random_batches(videos: int, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
