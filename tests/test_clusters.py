@@ -25,6 +25,14 @@ def cloud(n: int = 240, width: int = 6) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(n, width)).astype(np.float32)
 
 
+def test_asking_for_the_drawn_centres_alone_gives_the_same_batches(monkeypatch):
+    config, x = ClusterConfig(videos_per_batch=8), cloud()
+    before = cluster_batches(x, config, 300, np.random.default_rng(3))  # more batches than videos
+    monkeypatch.setattr(clusters, "ALL_ASKED", 100)
+    after = cluster_batches(x, config, 300, np.random.default_rng(3))
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
 # --------------------------------------------------------------------------------------------- reference cell
 
 

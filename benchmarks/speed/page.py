@@ -20,7 +20,12 @@ FOUND = {"ratio": "{:.2f} ×", "seconds": "{:.1f} s", "rate": "{:,.0f} /s", "sha
 
 def stored(root: Path | None = None) -> list[dict[str, Any]]:
     """All records of the repository, by the machine's name."""
-    return [opened(path) for path in sorted(((root or project_root()) / RESULTS).glob("speed-*.json"))]
+    return [opened(path) for path in paths(root or project_root())]
+
+
+def paths(root: Path) -> list[Path]:
+    """Where they lie."""
+    return sorted((root / RESULTS).glob("speed-*.json"))
 
 
 def tables(records: Sequence[dict[str, Any]]) -> str:
