@@ -22,9 +22,8 @@ from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.data.store import S3D_FEATURES
-from vcwork.encoders.encode import encode_seconds, encode_text, encode_video
-from vcwork.encoders.encoder import Encoder
-from vcwork.tasks.localization import localize
+from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text, encode_video
+from vcwork.tasks.localization import localize_all
 
 EXACT = 1e-4  # of the largest number: float32, summed in another order
 CLS_SEP = 2
@@ -170,9 +169,8 @@ def segmentation(size: Size) -> Iterator[Row]:
     texts = rng.standard_normal((size.labels_scored, size.model.hidden), np.float32)
 
     def ours() -> np.ndarray:
-        return np.concatenate(
-            [encode_seconds(encoder, video, like.STRIDE, hide_cls=True) @ texts.T for video in videos]
-        )
+        each = encode_all_seconds(encoder, videos, like.STRIDE, hide_cls=True)
+        return np.concatenate([states @ texts.T for states in each])
 
     def other(one_by_one: bool) -> np.ndarray:
         return np.concatenate([like.second_scores(towers, video, texts, one_by_one) for video in videos])
@@ -202,28 +200,28 @@ def localization(size: Size) -> Iterator[Row]:
     steps = [made.step_labels(7, size.model.vocab_size, rng) for _ in videos]
 
     def scores() -> list[np.ndarray]:
-        return [encode_seconds(encoder, video, like.STRIDE, hide_cls=True) @ encode_text(encoder, texts).T
-                for video, texts in zip(videos, steps, strict=True)]  # fmt: skip
+        texts = encode_text(encoder, [step for own in steps for step in own]).reshape(len(videos), 7, -1)
+        seconds = encode_all_seconds(encoder, videos, like.STRIDE, hide_cls=True)
+        return [states @ own.T for states, own in zip(seconds, texts, strict=True)]
 
     def costs(each: np.ndarray) -> np.ndarray:
         return -torch.from_numpy(each).double().log_softmax(1).numpy()
 
     found = scores()
-    for each in found:
-        expect_equal("dynamic program", localize(each), like.ordered_seconds(costs(each)), 0)
+    for chosen, each in zip(localize_all(found), found, strict=True):
+        expect_equal("dynamic program", chosen, like.ordered_seconds(costs(each)), 0)
     pair = zip(videos, steps, strict=True)
     texts = (like.second_scores(towers, video, like.encode_sentences(towers, own), False) for video, own in pair)
     expect_equal("localization", np.concatenate(found), np.concatenate([*texts]), EXACT)
     if not size.repeats:
         return
 
-    def program() -> list[np.ndarray]:
-        return [localize(each) for each in found]
-
-    ways = {"all of localization": lambda: [localize(each) for each in scores()], OURS: program}
-    taken = in_turns(
-        ways | {"plain loops": lambda: [like.ordered_seconds(costs(each)) for each in found]}, size.repeats
-    )
+    ways = {
+        "all of localization": lambda: localize_all(scores()),
+        "plain loops": lambda: [like.ordered_seconds(costs(each)) for each in found],
+        OURS: lambda: localize_all(found),
+    }
+    taken = in_turns(ways, size.repeats)
     loops, amount = taken.pop("plain loops"), (float(sum(map(len, videos))), "seconds of video")
     yield Row("dynamic program within localization", taken, *amount, Asked("share", 0.01))
     yield Row("dynamic program", {"plain loops": loops, OURS: taken[OURS]}, *amount, None,

@@ -29,8 +29,9 @@ def paths(root: Path) -> list[Path]:
 
 
 def tables(records: Sequence[dict[str, Any]]) -> str:
-    """A heading, the machine, and a table for each record."""
-    return "\n".join(line for record in records for line in _table(record))
+    """The picture; then a heading, the machine, and a table for each record."""
+    picture = ["![How many times as fast each stage is, and what was asked](speed.svg)\n"] if records else []
+    return "\n".join([*picture, *(line for record in records for line in _table(record))])
 
 
 def _table(record: dict[str, Any]) -> Iterable[str]:
@@ -78,7 +79,8 @@ def write(root: Path | None = None) -> Path:
         raise VcworkError(f"{page}: expected the marks <!-- speed --> and <!-- end -->, between which the table goes")
     with atomic_write(page) as file:
         file.write(MARKS.sub(lambda _: tables(records), text))
-    draw(records, page.with_suffix(".svg"))
+    if records:
+        draw(records, page.with_suffix(".svg"))
     return page
 
 
