@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
 from vcwork.measure.result import show
-from vcwork.workbench import machine, runs
+from vcwork.workbench import kernels, machine, runs
+from vcwork.workbench.parameters import Parameter
 from vcwork.workbench.profiles import plan_profile
 
 RECORD = """from vcwork.workbench.recording import record
@@ -43,7 +46,8 @@ def write_project(folder: Path) -> Path:
         folder,
         "10_works",
         "made: str = ''  # out: a folder",
-        "import os\nos.makedirs(made)\nprint(os.path.basename(os.getcwd()))",
+        "import os, sys, numpy\nos.makedirs(made)\nprint(os.path.basename(os.getcwd()), hasattr(numpy, 'mark'))\n"
+        "numpy.mark = os.environ['MARK'] = '1'\nprint('for the log', file=sys.__stderr__, flush=True)",
         FIGURE,
         RECORD,
     )
@@ -167,8 +171,34 @@ def loads_from_elsewhere(page: str) -> list[str]:
 def test_kernel_runs_in_the_notebooks_folder_and_the_copy_is_trusted(finished: tuple) -> None:
     notebook = nbformat.read(finished[1] / "notebooks" / "10_works.ipynb", as_version=4)
     printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert "notebooks\n" in printed
+    assert "notebooks False\n" in printed
     assert runs.NotebookNotary().check_signature(notebook)
+
+
+def test_kernels_share_no_state(finished: tuple, entries: dict) -> None:
+    """Forked from one process or not: what a notebook leaves in a package or the environment, no other one finds."""
+    again = (finished[1] / "notebooks" / "10_works--again.ipynb").read_text()
+    assert "notebooks False" in again and entries["10_works"]["log"] == "logs/10_works.txt"
+    assert (finished[1] / "logs" / "10_works--again.txt").read_text() == "for the log\n"
+    assert "MARK" not in os.environ
+
+
+def test_a_notebook_starts_when_those_that_it_waits_for_have_ended(project: Path) -> None:
+    works, again, fails, needs, *_ = steps = plan_profile(project, "tiny").steps
+    assert runs._free(steps, []) == [step for step in steps if step is not needs]
+    assert needs not in runs._free([needs], [again, works]) and runs._free([needs], [fails]) == [needs]
+    reader = replace(fails, parameters={"run": Parameter("run", "str", "{run}", "folder: what the others recorded")})
+    assert runs._free([reader], [works]) == [] and runs._free([reader], [reader]) == [reader]
+
+
+def test_where_nothing_can_be_forked_kernels_begin_as_usual(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(kernels, "FORKS", False)
+    plan = plan_profile(project, "tiny", only=["10--again"])
+    assert runs.run(plan, project / "outputs" / "unforked") == runs.OK
+    assert "each notebook loads its packages anew" in capsys.readouterr().out
+    assert (project / "outputs" / "unforked" / "logs" / "10_works--again.txt").read_text() == "for the log\n"
 
 
 def test_runs_never_share_a_folder(project: Path) -> None:
@@ -210,22 +240,37 @@ def test_check_and_list_show_what_would_run(
     assert "first: str = ''  # folder: made by 10" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
+def start_waiting(project: Path, name: str, *notebooks: str) -> subprocess.Popen:
+    """A run in a process of its own, once its last notebook waits."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from vcwork import __main__ as m; from vcwork.workbench import machine; "
         "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())"
     )
-    command = [sys.executable, "-c", code, *["run", "tiny", "--only", "20,50", "--out", "outputs/stopped"]]
+    command = [sys.executable, "-c", code, "run", "tiny", "--only", ",".join(notebooks), "--out", f"outputs/{name}"]
     environment = os.environ | {"VCWORK_ROOT": str(project)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    executed = project / "outputs" / "stopped" / "notebooks" / "50_waits.ipynb"
-    for line in process.stdout:
-        if "[2/2]" in line:
+    executed = project / "outputs" / name / "notebooks" / "50_waits.ipynb"
+    for line in process.stdout if len(notebooks) > 1 else ():
+        if "20_fails: failed" in line:
             break
     while process.poll() is None and '"running"' not in (executed.read_text() if executed.exists() else ""):
         time.sleep(0.2)
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_run_leaves_no_kernel_behind(project: Path) -> None:
+    process = start_waiting(project, "killed", "50")
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=60)
+    assert started and not psutil.wait_procs(started, timeout=30)[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
+    process = start_waiting(project, "stopped", "20", "50")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     state = json.loads((project / "outputs" / "stopped" / "run.json").read_text())

@@ -6,7 +6,7 @@ Relative paths start at the project's folder, wherever the command is typed.
 import argparse
 import signal
 import sys
-from pathlib import Path
+from typing import Any
 
 
 def outside(error: ModuleNotFoundError) -> str:
@@ -53,6 +53,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     run = _command(commands, "run", run_profile, "execute a profile's notebooks and write a page of results")
     _profile_options(run)
     run.add_argument("--out", metavar="FOLDER", help="the run's folder, which must not exist (default: a new one)")
+    run.add_argument("--at-once", type=int, default=0, metavar="N", help="notebooks side by side (default: as suits)")
     _profile_options(_command(commands, "check", check_profile, "find a profile's mistakes without running anything"))
 
     one = _command(commands, "papermill", run_notebook, "execute one notebook with parameters checked first")
@@ -166,7 +167,9 @@ def _plan(options: argparse.Namespace) -> profiles.Plan:
 
 def run_profile(options: argparse.Namespace) -> int:
     """`run`: 0 when every notebook is done, 1 when one is not, 2 for a mistake found before, 130 when interrupted."""
-    return _execute(_plan(options), out=resolve(options.out) if options.out else None)
+    if options.at_once < 0:
+        raise VcworkError(f"--at-once: expected 1 or more, got {options.at_once}")
+    return _execute(_plan(options), out=resolve(options.out) if options.out else None, at_once=options.at_once)
 
 
 def check_profile(options: argparse.Namespace) -> int:
@@ -183,11 +186,11 @@ def run_notebook(options: argparse.Namespace) -> int:
     return _execute(plan, copy_to=resolve(options.out) if options.out else None)
 
 
-def _execute(plan: profiles.Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
+def _execute(plan: profiles.Plan, **options: Any) -> int:
     from vcwork.workbench import runs  # Jupyter's packages; checking does not need them
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop also leaves a page of what was done
-    return runs.run(plan, out, copy_to)
+    return runs.run(plan, **options)
 
 
 def compare_seeds(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ is sound on Linux alone; elsewhere each kernel starts as Jupyter starts it, whic
 """
 
 import atexit
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -25,8 +26,12 @@ LOADED = (
 # nothing that asks at import where it runs, as tqdm.auto does, and all that imports it
 
 
-def get_ready() -> str:
-    """Begin to load the packages, beside whatever the caller does next; a line for the reader where that cannot be."""
+def get_ready(threads: int) -> str:
+    """Begin to load the packages, beside whatever the caller does next; a line for the reader where that cannot be.
+
+    threads: of each kernel, unless the environment says how many; libraries ask it when they are loaded.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     if not FORKS:
         return f"each notebook loads its packages anew: kernels are forked on Linux alone, not on {sys.platform}"
     CONTEXT.set_forkserver_preload(list(LOADED))
@@ -91,6 +96,7 @@ def manager(folder: Path, log: Path, told: dict[str, str]) -> type:
 
     class Manager(AsyncKernelManager):
         async def _async_launch_kernel(self, kernel_cmd: list[str], env: dict[str, str], **options: Any) -> None:
+            _started.append(self.provisioner)
             options |= {"env": env | told, "cwd": folder}
             if not FORKS or "ipykernel_launcher" not in kernel_cmd:
                 with open(log, "wb") as stderr:
@@ -102,3 +108,16 @@ def manager(folder: Path, log: Path, told: dict[str, str]) -> type:
             self.provisioner.pid = self.provisioner.pgid = kernel.pid
 
     return Manager
+
+
+_started: list[Any] = []  # what holds the process of each kernel, while it runs
+
+
+def tell_all(number: int) -> None:
+    """A signal to every kernel that runs, and to what it has started."""
+    for kernel in _started:
+        with contextlib.suppress(OSError):
+            if kernel.has_process and hasattr(os, "killpg"):
+                os.killpg(kernel.pid, number)
+            elif kernel.has_process:
+                kernel.process.terminate()

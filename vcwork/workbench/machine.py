@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shutil
 import subprocess
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -37,15 +38,25 @@ def package_versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """Platform, processor, usable cores, memory, and what torch sees: its threads and the names of its GPUs."""
-    me = psutil.Process()
     return {
         "platform": platform.platform(),
         "processor": _processor(),
-        "cores": len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count(),
+        "cores": cores(),
         "memory_mb": psutil.virtual_memory().total // 2**20,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         **torch_facts(),
     }
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    me = psutil.Process()
+    return len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count() or 1
+
+
+def at_once() -> int:
+    """How many notebooks suit this machine: two where they have a core each, and no GPU's memory to fight about."""
+    return 1 if shutil.which("nvidia-smi") else min(2, cores())
 
 
 def torch_facts() -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Step:
         return [text.rstrip("/") for name in kept for text in strings(self.raw()[name]) if "{run}" in text]
 
     def waits_for(self, other: "Step") -> bool:
-        """True when it reads what `other` writes, or something inside that."""
+        """True when it reads what `other` writes, something inside that, or what all the others have recorded."""
+        if "{run}" in self.paths(inputs=True) and "{run}" not in other.paths(inputs=True):
+            return True
         made = other.paths(inputs=False) if other is not self else []
         return any(f"{needed}/".startswith(f"{folder}/") for needed in self.paths(inputs=True) for folder in made)
 

@@ -1,9 +1,10 @@
-"""Executing a plan: one folder per run, one notebook after the other, records that are true at every moment.
+"""Executing a plan: one folder per run, notebooks side by side, records that are true at every moment.
 
 `outputs/<run>/` holds `index.html`, `run.json` (what ran, on what, how long), `metrics.json` (numbers alone, so that
 two runs can be compared byte by byte), `notebooks/` (executed copies), `pages/`, `figures/`, `results/` (what notebooks
 recorded) and whatever the notebooks write under `{run}`. A notebook that fails leaves its copy up to the error, and
 the others still run; one whose `{run}` input was never written is skipped and says what it needed.
+A notebook starts once those that it waits for have ended, in a thread that talks to its kernel.
 """
 
 import contextlib
@@ -11,10 +12,12 @@ import datetime
 import platform
 import re
 import shutil
+import signal
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +33,29 @@ from vcwork.workbench.profiles import Plan, Step, relative
 from vcwork.workbench.recording import recorded
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
+PATIENCE_S = 10  # for a notebook to stop, when the run is interrupted
 
 
-def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None) -> int:
+def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_once: int = 0) -> int:
     """Execute `plan` into `out` (must not exist; by default a new folder in `outputs/`) and return the exit code.
 
-    `copy_to` also receives the last executed notebook. Raises VcworkError only for what stops the whole run."""
+    `copy_to` also receives the last executed notebook. at_once: notebooks side by side, which share the machine's
+    cores, 0: as many as suit it. Raises VcworkError only for what stops the whole run."""
     for path in (out, copy_to):
         if path and path.exists():
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     print(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}", flush=True)
     began = time.monotonic()
-    if note := kernels.get_ready():
+    at_once = at_once or machine.at_once()
+    if note := kernels.get_ready(machine.cores() // at_once):
         print(note, flush=True)
     import nbconvert  # noqa: F401  both take seconds, and the packages are loading meanwhile
     import papermill  # noqa: F401
 
     hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
     log = RunLog(plan, make_folder(plan, out), hardware, began)
-    try:
-        for step, entry in zip(progress(plan.steps), log.entries, strict=True):
-            _run_step(plan, step, entry, log)
-        log.finish()
-    except KeyboardInterrupt:
-        log.finish(interrupted=True)
+    _run_steps(plan, log, at_once)
+    log.finish()
     executed = [log.folder / entry["executed"] for entry in log.entries if entry["executed"]]
     if copy_to and executed:
         copy_to.parent.mkdir(parents=True, exist_ok=True)
@@ -86,10 +88,10 @@ def make_folder(plan: Plan, out: Path | None) -> Path:
 
 
 class RunLog:
-    """The state of a run, and the files that show it; saved after every notebook."""
+    """The state of a run, and the files that show it; saved after every notebook, by one thread at a time (`lock`)."""
 
     def __init__(self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float) -> None:
-        self.folder, self.began = folder, began
+        self.folder, self.began, self.lock = folder, began, threading.RLock()
         self.entries = [_new_entry(plan, step, folder) for step in plan.steps]
         self.state: dict[str, Any] = {
             "format": "vcwork-run-2",  # 1 held the results, too
@@ -114,11 +116,13 @@ class RunLog:
         self.state["peak_memory_mb"] = max(self.state["peak_memory_mb"] or 0, round(peak.peak_mb)) or None
         self.state["peak_memory_how"] = peak.how
 
-    def finish(self, interrupted: bool = False) -> None:
+    @property
+    def interrupted(self) -> bool:
+        return self.state["status"] == "interrupted"
+
+    def finish(self) -> None:
         """Settle the run's status and write everything a last time."""
-        if interrupted:
-            self.state["status"] = "interrupted"
-        else:
+        if not self.interrupted:
             done = all(entry["status"] == "done" for entry in self.entries)
             self.state["status"] = "done" if done else "failed"
         self.state["ended"] = _now()
@@ -126,14 +130,15 @@ class RunLog:
 
     def save(self) -> None:
         """Write `run.json`, `metrics.json` and `index.html`, each atomically."""
-        self.state["wall_s"] = round(time.monotonic() - self.began, 1)
-        notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
-        write_json(self.folder / "run.json", plain(self.state | {"notebooks": notebooks}, "run.json"))
-        rows = [{"notebook": entry["name"], **row} for entry in self.entries for row in entry["results"]]
-        profile = self.state["profile"]
-        write_json(self.folder / "metrics.json", {"format": "vcwork-metrics-2", "profile": profile, "results": rows})
-        with atomic_write(self.folder / "index.html") as file:
-            file.write(page.page_html(self.state))
+        with self.lock:
+            self.state["wall_s"] = round(time.monotonic() - self.began, 1)
+            notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
+            write_json(self.folder / "run.json", plain(self.state | {"notebooks": notebooks}, "run.json"))
+            rows = [{"notebook": entry["name"], **row} for entry in self.entries for row in entry["results"]]
+            numbers = {"format": "vcwork-metrics-2", "profile": self.state["profile"], "results": rows}
+            write_json(self.folder / "metrics.json", numbers)
+            with atomic_write(self.folder / "index.html") as file:
+                file.write(page.page_html(self.state))
 
 
 def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
@@ -142,6 +147,35 @@ def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
     given = {"given": step.given, "parameters": step.values(folder, plan.root), "hashes": {}}
     files = {"executed": None, "page": None, "log": None, "figures": []}
     return {"name": step.name, "title": title, **state, **given, "error": None, **files, "results": []}
+
+
+def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
+    """Run every notebook, each once those that it waits for have ended; of several, the plan's first one."""
+    waiting, running = list(plan.steps), {}  # steps, and steps by the future of their thread
+    entries = {entry["name"]: entry for entry in log.entries}
+    bar = tqdm(total=len(waiting), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty())
+    with ThreadPoolExecutor(at_once) as pool, bar:
+        try:
+            while waiting or running:
+                for step in _free(waiting, list(running.values()))[: at_once - len(running)]:
+                    waiting.remove(step)
+                    if bar.disable:
+                        tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")
+                    running[pool.submit(_run_step, plan, step, entries[step.name], log)] = step
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    running.pop(ended)
+                    ended.result()
+                    bar.update()
+        except KeyboardInterrupt:
+            log.state["status"] = "interrupted"
+            for number in (signal.SIGINT, signal.SIGTERM):  # the cell stops as by the notebook's own interrupt, or else
+                kernels.tell_all(number)
+                wait(running, timeout=PATIENCE_S)
+
+
+def _free(waiting: list[Step], running: list[Step]) -> list[Step]:
+    """Those that wait for nothing that has not ended."""
+    return [step for step in waiting if not any(step.waits_for(other) for other in (*waiting, *running))]
 
 
 def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> None:
@@ -153,18 +187,16 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
         began = time.monotonic()
         entry |= {"status": "running", "started": _now()}
         log.save()
-        try:
-            with machine.PeakMemory() as peak:
-                entry |= execute(step, log.folder, plan.root)
-        except KeyboardInterrupt:
-            entry["status"] = "interrupted"
-            raise
-        finally:
-            entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
+        with machine.PeakMemory() as peak:
+            result = execute(step, log.folder, plan.root)
+        entry |= {"status": "interrupted"} if log.interrupted else result
+        entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
+    with log.lock:  # matplotlib, which draws a page's formulas, works for one thread at a time
+        if not missing:
             log.note_memory(peak)
             entry |= recorded(log.folder / "results" / step.name)
             _show_notebook(entry, log.folder, [step.name for step in plan.steps])
-    log.save()
+        log.save()
     tell(
         f"{step.name}: {entry['status']} in {page.duration(entry['wall_s'])}"
         + (f"\n{textwrap.indent(page.error_text(entry['error']), '    ')}" if entry["error"] else "")
@@ -247,16 +279,6 @@ def _failing_line(error: Any) -> str:
 
 def _error(message: str, cell: int | None = None, line: str = "") -> dict[str, Any]:
     return {"cell": cell, "line": line, "message": message}
-
-
-def progress(steps: list[Step]) -> Iterator[Step]:
-    """The steps, under a progress bar when someone watches, else with a line as each one starts."""
-    if sys.stderr.isatty():
-        yield from tqdm(steps, desc="notebooks", unit="notebook")
-        return
-    for number, step in enumerate(steps, 1):
-        print(f"[{number}/{len(steps)}] {step.name}", flush=True)
-        yield step
 
 
 def tell(text: str) -> None:
