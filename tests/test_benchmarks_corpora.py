@@ -2,15 +2,17 @@
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import made_benchmarks as made
 import numpy as np
 import pytest
+import torch
+from checks import Runs, refused
+from toys import toy_encoder
 
-from vcwork.base.errors import VcworkError
-from vcwork.core.config import ModelConfig
-from vcwork.core.model import VideoCLIP
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.core.text import Tokenizer
 from vcwork.data.benchmarks.coin import read_coin
 from vcwork.data.benchmarks.corpora import SOURCES, benchmark_corpus, read_benchmark, splits_table
@@ -21,7 +23,7 @@ from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.encoder import Encoder
 from vcwork.review.corpus_numbers import describe
 from vcwork.tasks import cases as evaluation
-from vcwork.tasks import localization, opponents, retrieval
+from vcwork.tasks import didemo, localization, opponents, retrieval, videoqa
 from vcwork.training.finetune_corpus import clip_set
 from vcwork.workbench.profiles import plan_profile
 
@@ -85,8 +87,7 @@ def test_either_file_of_youcook2_is_enough(source):
     (folder / "youcookii_annotations_trainval.json").rename(folder / "later.json")
     assert sizes(build(folder)[0]) == {"test": 2}
     (folder / "validation_youcook.csv").unlink()
-    with pytest.raises(VcworkError, match=r"found no file of youcook2, which needs validation_youcook.csv"):
-        read_benchmark("youcook2", folder)
+    refused(r"found no file of youcook2, which needs validation_youcook.csv", read_benchmark, "youcook2", folder)
     (folder / "later.json").rename(folder / "youcookii_annotations_trainval.json")
     assert read_benchmark("youcook2", folder)["test"].split == "YouCook2 val 4 (official json)"
 
@@ -142,8 +143,7 @@ def test_msrvtt_training_lists(source):
     made.write_csv(folder / "MSRVTT_train.7k.csv", [["video_id"], ["video0"], ["video6"]])
     assert read_benchmark("msrvtt", folder)["train"].title.startswith("MSR-VTT 7k train")
     made.write_csv(folder / "MSRVTT_train.9k.csv", [["video_id"], ["video0"], ["video7"]])
-    with pytest.raises(VcworkError, match="train and test share 1 videos: video7"):
-        read_benchmark("msrvtt", folder)
+    refused("train and test share 1 videos: video7", read_benchmark, "msrvtt", folder)
 
 
 def test_crosstask(source):
@@ -198,32 +198,25 @@ def test_contract_beside_the_features(tmp_path):
     folder = tmp_path / "features"
     assert contract_beside(folder).width == made.WIDTH
     made.write_json(folder / "contract.json", made.CONTRACT | {"colour": "red"})
-    with pytest.raises(VcworkError, match="got colour as well"):
-        contract_beside(folder)
+    refused("got colour as well", contract_beside, folder)
     made.write_json(folder / "contract.json", {"backbone": "made"})
-    with pytest.raises(VcworkError, match="'weights' is missing"):
-        contract_beside(folder)
+    refused("'weights' is missing", contract_beside, folder)
     (folder / "contract.json").unlink()
     assert contract_beside(folder) == S3D_FEATURES
-
-
-class Trap:
-    def __reduce__(self):
-        return (exec, ("raise SystemExit('ran')",))
 
 
 @pytest.mark.parametrize("save, message", [
     (lambda path: np.save(path, np.ones((4, 5), np.float32)), r"v0.npy: expected numbers \(T, 8\)"),
     (lambda path: np.save(path, np.full((4, 8), np.nan)), r"v0.npy: expected finite numbers"),
     (lambda path: np.save(path, np.ones((0, 8), np.float32)), r"v0.npy: expected numbers \(T, 8\), T > 0"),
-    (lambda path: path.write_bytes(pickle.dumps(Trap())), r"v0.npy: not readable as a whole, plain .npy array"),
+    (lambda path: path.write_bytes(pickle.dumps(Runs(path.with_name("ran")))), "v0.npy: not readable as a whole"),
 ])  # fmt: skip
 def test_a_feature_file_that_cannot_be_used_is_an_error(source, save, message):
     folder = source("youcook2")
     save(folder / "features" / "v0.npy")
-    with pytest.raises(VcworkError, match=message):
-        build(folder)
+    refused(message, build, folder)
     assert not (folder.parent / "out-youcook2" / "corpus" / "corpus.json").exists()
+    assert not (folder / "features" / "ran").exists()
 
 
 def test_features_of_nobody(source):
@@ -232,11 +225,9 @@ def test_features_of_nobody(source):
     assert "feature files of no listed video: 1, first stranger.npy" in accounting(corpus)["train"]["notes"]
     for path in (folder / "features").glob("[tv]*.npy"):
         path.unlink()
-    with pytest.raises(VcworkError, match="holds features of none of the 6 videos of youcook2"):
-        build(folder)
+    refused("holds features of none of the 6 videos of youcook2", build, folder)
     (folder / "features" / "stranger.npy").unlink()
-    with pytest.raises(VcworkError, match=r"expected features as <video id>.npy, found none; the annotations alone"):
-        build(folder)
+    refused(r"expected features as <video id>.npy, found none; the annotations alone", build, folder)
     assert read_benchmark("youcook2", folder)["test"].accounting.complete  # they can still be read
 
 
@@ -250,22 +241,18 @@ def test_other_data_in_the_folders_is_refused(source):
     folder = source("youcook2")
     build(folder)
     np.save(folder / "features" / "v0.npy", np.zeros((71, made.WIDTH), np.float16))
-    with pytest.raises(VcworkError, match="holds other features"):
-        build(folder)
+    refused("holds other features", build, folder)
     path = folder / "validation_youcook.csv"
     path.write_text(path.read_text().replace("fry part 5", "fry it"))
-    with pytest.raises(VcworkError, match="holds another corpus"):
-        build(folder)
+    refused("holds another corpus", build, folder)
 
 
 def test_wrong_names_and_folders(tmp_path):
-    with pytest.raises(VcworkError, match=r"benchmark: expected one of youcook2, msrvtt, .*, got 'kinetics'"):
-        read_benchmark("kinetics", tmp_path)
+    refused(r"benchmark: expected one of youcook2, msrvtt, .*, got 'kinetics'", read_benchmark, "kinetics", tmp_path)
     with pytest.raises(VcworkError, match=r"nowhere: no such folder; coin needs COIN.json"):
         benchmark_corpus("coin", tmp_path / "nowhere", tmp_path / "c", tmp_path / "f")
     (tmp_path / "coin").mkdir()
-    with pytest.raises(VcworkError, match=r"/coin: found no file of coin, which needs COIN.json"):
-        read_benchmark("coin", tmp_path / "coin")
+    refused(r"/coin: found no file of coin, which needs COIN.json", read_benchmark, "coin", tmp_path / "coin")
 
 
 # ------------------------------------------------------------------------------- what the notebooks do with them
@@ -275,9 +262,7 @@ def untrained(store) -> Encoder:
     """A model of the made features with random weights: shapes and names are tested here, not quality."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     tokenizer = Tokenizer.train([letters, " ".join(letters)])
-    config = ModelConfig.checked(feature_dim=made.WIDTH, hidden=16, ffn=32, heads=2, video_layers=1, text_layers=1,
-                                 vocab_size=len(tokenizer))  # fmt: skip
-    return Encoder(VideoCLIP(config).eval(), tokenizer, store.contract)
+    return replace(toy_encoder(tokenizer, made.WIDTH, max_video_tokens=32), contract=store.contract)
 
 
 def test_retrieval_counts_clips_of_one_text_as_right(source):
@@ -352,3 +337,149 @@ def test_captions_of_one_video_teach_as_one_clip(source):
     assert train.sentences[0] == [s.sentence for s in first.segments]
     corpus, store = build(source("youcook2"))
     assert {len(own) for own in clip_set(corpus, store, "train").sentences} == {1}
+
+
+SEEN = np.eye(made.WIDTH)
+
+
+@pytest.fixture
+def plain_model(monkeypatch):
+    """Vectors that can be read off: a second is its feature, a clip their mean, a text its number's direction."""
+
+    def of_text(encoder, sentences):
+        return np.stack([SEEN[[int(c) for c in s if c.isdigit()]].sum(0) for s in sentences])
+
+    monkeypatch.setattr(evaluation, "encode_text", of_text)
+    monkeypatch.setattr(evaluation, "encode_all_seconds", lambda encoder, clips: (np.asarray(c, float) for c in clips))
+    monkeypatch.setattr(evaluation, "encode_video", lambda encoder, clips: np.stack([c.mean(0) for c in clips]))
+
+
+def shows(folder: Path, features: dict[str, np.ndarray]):
+    made.write_json(folder / "features" / "contract.json", made.CONTRACT)
+    for id, array in features.items():
+        np.save(folder / "features" / f"{id}.npy", array.astype(np.float16))
+    return benchmark_corpus(folder.name, folder, folder.parent / "corpus", folder.parent / "store")
+
+
+def shown(seconds: int, *spans: tuple[int, int, int]) -> np.ndarray:
+    """(T, WIDTH): direction d in seconds [a, b), nothing else."""
+    array = np.zeros((seconds, made.WIDTH))
+    for a, b, d in spans:
+        array[a:b, d] = 1
+    return array
+
+
+@pytest.fixture
+def didemo_world(tmp_path):
+    """Sentence 0 of a2.mov is about chunk 1, say all; 1 of a2.mov and 2 of b2.m4v about 1 to 2, most say."""
+    test = {"a2.mov": shown(30, (5, 10, 0), (20, 30, 1)), "b2.m4v": shown(23, (5, 15, 2))}
+    others = {f"{id}{at}.{kind}": shown(25) for at in (0, 1) for id, kind in (("a", "mov"), ("b", "m4v"))}
+    folder = made.didemo(tmp_path / "didemo")
+    made.edit(folder / "test_data.json", lambda raw: raw[0].update(times=[[1, 1]] * 4))
+    return shows(folder, test | others)
+
+
+def test_didemo_sentences_keep_all_choices(didemo_world):
+    corpus, _ = didemo_world
+    told = evaluation.didemo_sentences(corpus, "val")
+    assert [(v, text) for v, text, _ in told] == [(f"{v}", f"someone waves {i}") for i, v in
+                                                  enumerate(("a1.mov", "a1.mov", "b1.m4v"))]  # fmt: skip
+    assert told[2][2] == [(4, 4), (1, 2), (1, 2), (0, 0)]
+    prior = didemo.fit_moment_frequency([times for _, _, times in told])
+    assert prior[didemo.SEGMENTS.index((1, 2))] == 6 and prior.sum() == 12
+
+
+def test_the_moment_that_is_shown_is_ranked_first(didemo_world, plain_model):
+    corpus, store = didemo_world
+    cases = evaluation.didemo_cases(None, corpus, store, "test")
+    assert [case.video for case in cases] == ["a2.mov", "a2.mov", "b2.m4v"]
+    assert didemo.SEGMENTS[int(cases[0].scores.argmax())] == (1, 1) and cases[0].scores.max() == 1
+    tied = {didemo.SEGMENTS[i] for i in np.flatnonzero(np.isclose(cases[2].scores, 1))}
+    assert tied == {(1, 1), (2, 2), (1, 2)}, "chunks 1 and 2 show it in full, alone and together"
+    wrong = cases[1].scores  # shown in chunks 4 and 5, its annotators said 1 to 2
+    assert didemo.SEGMENTS[int(wrong.argmax())] == (4, 4) and wrong[didemo.SEGMENTS.index((1, 2))] == 0
+    assert np.isneginf(cases[2].scores[didemo.SEGMENTS.index((5, 5))]), "b2 ends before chunk 5"
+    each = didemo.score(cases)
+    assert each.rank1.tolist() == [1, 0, 0] and each.iou[0] == 1
+    found = {r.name: r.value for r in didemo.evaluate_moments(cases, n_boot=2)}
+    assert found["moment_rank1"] == pytest.approx(1 / 3)
+
+
+def test_the_reference_averages_padding_too(didemo_world, monkeypatch):
+    """In b2, 23 s long, its moments that reach past the end hold states of padding; those that do not are the same."""
+    corpus, store = didemo_world
+    encoder = toy_encoder(Tokenizer.train(["someone waves 0 1 2"] * 3), made.WIDTH, max_video_tokens=32)
+    ours, theirs = (evaluation.didemo_cases(encoder, corpus, store, "test", r) for r in (False, True))
+    np.testing.assert_allclose(ours[0].scores, theirs[0].scores, rtol=1e-4, atol=1e-4)  # 30 s: no padding in it
+    last = np.array([segment[1] for segment in didemo.SEGMENTS])
+    short = [case.scores for case in (ours[2], theirs[2])]
+    assert np.array_equal(np.isneginf(short[0]), np.isneginf(short[1]))
+    np.testing.assert_allclose(short[0][last < 4], short[1][last < 4], rtol=1e-4, atol=1e-4)
+    past = (last == 4) & np.isfinite(short[0])
+    assert past.any() and not np.isclose(short[0][past], short[1][past], rtol=1e-3).any()
+    rows = torch.zeros(1, 32, made.WIDTH)
+    rows[0, :23] = torch.from_numpy(np.asarray(store["b2.m4v"], np.float32))
+    with torch.no_grad():
+        states = encoder.model.encode_video(rows, torch.arange(32)[None] < 23).states[0]  # (32, D)
+        text = evaluation.encode_text(encoder, [corpus.steps[corpus["b2.m4v"].segments[0].step]])[0]
+    by_hand = states[20:25].mean(0).numpy() @ text
+    assert theirs[2].scores[didemo.SEGMENTS.index((4, 4))] == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_sentences_behind_the_features_are_left_out(tmp_path, plain_model):
+    folder = made.didemo(tmp_path / "didemo")
+    made.edit(folder / "test_data.json", lambda raw: raw[0].update(times=[[5, 5]] * 4))
+    corpus, store = shows(folder, {"a2.mov": shown(20, (5, 15, 1))})
+    cases = evaluation.didemo_cases(None, corpus, store, "test")
+    assert [(case.video, case.times[0]) for case in cases] == [("a2.mov", (5, 5))]
+    assert len(cases) == 1 and np.isfinite(cases[0].scores).sum() == didemo.candidates(20).sum() == 18
+
+
+def test_a_corpus_that_is_not_didemo_plays_it_with_its_segments(tmp_path, plain_model):
+    folder = made.youcook2(tmp_path / "youcook2")
+    corpus, store = shows(folder, {"v0": shown(71), "v1": shown(71)})
+    assert ("v0", "cut the onion", [(0, 2)]) in evaluation.didemo_sentences(corpus, "test")
+    bare = replace(corpus, videos={i: replace(v, segments=()) for i, v in corpus.videos.items()})
+    assert evaluation.didemo_sentences(bare, "test") == []
+    with pytest.raises(NoData, match="no test sentence of DiDeMo has features"):
+        evaluation.didemo_cases(None, bare, store, "test")
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    assert evaluation.published_choices(corpus, clips, "test") is None
+
+
+def test_a_paragraph_is_all_sentences_of_a_video(didemo_world, plain_model):
+    corpus, store = didemo_world
+    scores, videos = evaluation.didemo_paragraphs(None, corpus, store, "test")
+    assert videos == ["a2.mov", "b2.m4v"]
+    assert scores[0, 0] == pytest.approx(15 / 30, rel=1e-3) and scores[1, 1] == pytest.approx(10 / 23, rel=1e-3)
+    assert scores[0, 1] == scores[1, 0] == 0
+    names = [r.name for r in didemo.evaluate_paragraphs(scores, videos, n_boot=2)]
+    assert all(name.startswith("paragraph_") for name in names)
+
+
+def test_published_choices_point_at_the_clips_own_captions(tmp_path, plain_model):
+    corpus, store = shows(made.msrvtt_qa(tmp_path / "msrvtt_qa"), {"video7": shown(12), "video9": shown(10)})
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    captions, choices, answer = evaluation.published_choices(corpus, clips, "test")
+    assert captions[:3] == clips.sentences == ["a dog runs", "a man cooks", "Food is made"]
+    assert len(captions) == len(set(captions)) and answer.tolist() == [0, 1, 4]
+    texts = [[captions[i] for i in row] for row in choices]
+    assert texts[0] == ["a dog runs", "a cat", "a car", "rain", "a song"]
+    assert texts[2] == ["snow", "a car", "food  is made", "wind", "Food is made"]
+    assert choices[np.arange(3), answer].tolist() == [0, 1, 2]
+    scores = np.zeros((3, len(captions)))
+    scores[0, 0] = scores[1, captions.index("rain")] = 1  # right, wrong, and five equal ones
+    (found,) = videoqa.evaluate(scores[np.arange(3)[:, None], choices], answer, clips.videos, n_boot=2)
+    assert found.value == pytest.approx((1 + 0 + 1 / 5) / 3)
+
+
+def test_two_questions_with_one_caption_keep_their_own_choices(tmp_path, plain_model):
+    folder = made.msrvtt_qa(tmp_path / "msrvtt_qa")
+    rows = [["vid_key", "a1", "a2", "a3", "a4", "a5", "answer"]]
+    rows += [["msr7", "a dog", "b", "c", "d", "e", 0], ["msr7", "v", "w", "x", "y", "a dog", 4]]
+    made.write_csv(folder / "MSR_MC_test.tsv", rows, "\t")
+    corpus, store = shows(folder, {"video7": shown(12)})
+    clips = evaluation.annotated_clips(corpus, store, "test")
+    captions, choices, answer = evaluation.published_choices(corpus, clips, "test")
+    assert [captions[i] for i in choices[1]] == ["v", "w", "x", "y", "a dog"] and answer.tolist() == [0, 4]
+    assert json.loads((corpus.folder / "truth" / "video7.json").read_text())["segments"][1]["answer"] == 4

@@ -4,6 +4,7 @@ import math
 import random
 
 import pytest
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.captions import (
@@ -66,10 +67,8 @@ def test_srt_with_and_without_numbers(tmp_path, newline):
 def test_csv_and_txt(tmp_path):
     csv = read_captions(_file(tmp_path, "a.csv", 'start,end,text\n0.5,1.5,"a, b"\n2,3,\n4,5,c\n'))
     assert csv == [Caption(0.5, 1.5, "a, b"), Caption(4.0, 5.0, "c")]
-    assert read_captions(_file(tmp_path, "a.txt", "one\n\ntwo\n")) == [
-        Caption(0.0, math.inf, "one"),
-        Caption(0.0, math.inf, "two"),
-    ]
+    untimed = read_captions(_file(tmp_path, "a.txt", "one\n\ntwo\n"))
+    assert untimed == [Caption(0.0, math.inf, "one"), Caption(0.0, math.inf, "two")]
 
 
 def test_an_entry_of_raw_caption_json():
@@ -77,8 +76,7 @@ def test_an_entry_of_raw_caption_json():
     assert captions_of_entry("raw.json: x", entry, report) == [Caption(0, 1, "a"), Caption(2, 3, "b b")]
     assert report == CaptionReport(reordered=1)
     for wrong in (entry | {"end": [3]}, {"start": []}, []):
-        with pytest.raises(VcworkError, match=r"raw\.json: x: expected .* lists of one length"):
-            captions_of_entry("raw.json: x", wrong, report)
+        refused(r"raw\.json: x: expected .* lists of one length", captions_of_entry, "raw.json: x", wrong, report)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"WEBVTT", b"WEBVTT\n\nNOTE nothing\n"])
@@ -123,22 +121,18 @@ def test_bad_srt_and_csv_cues_name_their_line(tmp_path):
     assert "a.csv, line 3: malformed times" in report.dropped[1]
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.vtt", "hello\n", "line 1: expected WEBVTT, got 'hello'"),
-        ("a.vtt", "WEBVTT\n\n00:01.x --> 00:02.000\nbad\n", "no readable cue among 1; .*line 3: malformed times"),
-        ("a.srt", "hello\n", "no readable cue"),
-        ("a.csv", "begin,end,text\n1,2,x\n", "line 1: expected columns start,end,text, got 'begin,end,text'"),
-        ("a.sub", "x", "expected captions as .vtt, .srt, .csv, .txt, got '.sub'"),
-    ],
-)
+@pytest.mark.parametrize("name, content, message", [
+    ("a.vtt", "hello\n", "line 1: expected WEBVTT, got 'hello'"),
+    ("a.vtt", "WEBVTT\n\n00:01.x --> 00:02.000\nbad\n", "no readable cue among 1; .*line 3: malformed times"),
+    ("a.srt", "hello\n", "no readable cue"),
+    ("a.csv", "begin,end,text\n1,2,x\n", "line 1: expected columns start,end,text, got 'begin,end,text'"),
+    ("a.sub", "x", "expected captions as .vtt, .srt, .csv, .txt, got '.sub'"),
+])  # fmt: skip
 def test_unreadable_files_are_named(tmp_path, name, content, message):
     with pytest.raises(VcworkError, match=message) as caught:
         read_captions(_file(tmp_path, name, content))
     assert str(tmp_path / name) in str(caught.value)
-    with pytest.raises(VcworkError, match=r"none\.vtt: could not be read"):
-        read_captions(tmp_path / "none.vtt")
+    refused(r"none\.vtt: could not be read", read_captions, tmp_path / "none.vtt")
 
 
 def test_out_of_order_cues_are_sorted(tmp_path):
@@ -155,13 +149,10 @@ def test_rolling_lines_keep_each_word_once():
     assert repeated_word_share(rolled) == pytest.approx(7 / 14)
 
 
-@pytest.mark.parametrize(
-    ("shown", "kept"),
-    [
-        (("put the sauce", "everything in"), ["put the sauce", "everything in"]),  # words are never cut
-        (("go on go on", "go on go on now"), ["go on go on", "now"]),  # the longest overlap wins
-    ],
-)
+@pytest.mark.parametrize("shown, kept", [
+    (("put the sauce", "everything in"), ["put the sauce", "everything in"]),  # words are never cut
+    (("go on go on", "go on go on now"), ["go on go on", "now"]),  # the longest overlap wins
+])  # fmt: skip
 def test_what_counts_as_a_repeat(shown, kept):
     assert _texts(deduplicate(_spoken(*shown))) == kept
 
@@ -202,19 +193,16 @@ LONGER = [Caption(0, 3, "cut the carrot"), Caption(1, 5, "carrot"), Caption(2, 4
 TWICE = _spoken("now that we chop that", "that we chop that onion")
 
 
-@pytest.mark.parametrize(
-    ("heads", "rows", "kept"),
-    [
-        (True, _spoken("put the sauce", "everything in"), _spoken("put the sauce", "verything in")),
-        (False, _spoken("put the sauce", "everything in"), _spoken("put the sauc", "everything in")),
-        (True, HALVES, [Caption(0, 4, "put the sauce in"), Caption(4, 6, "the pot")]),
-        (False, HALVES, [Caption(0, 3, "put the sauce"), Caption(3, 6, "in the pot")]),
-        (True, TWICE, _spoken("now that we chop that", "hat we chop that onion")),  # a t, not a sentence
-        (None, LONGER, [Caption(0, 5, "cut the carrot and stir")]),  # None: no coin is thrown
-        (None, _spoken("take the pan", "an", "take the pancake"), [Caption(0, 3, "take the pancake")]),
-        (None, [], []),
-    ],
-)
+@pytest.mark.parametrize("heads, rows, kept", [
+    (True, _spoken("put the sauce", "everything in"), _spoken("put the sauce", "verything in")),
+    (False, _spoken("put the sauce", "everything in"), _spoken("put the sauc", "everything in")),
+    (True, HALVES, [Caption(0, 4, "put the sauce in"), Caption(4, 6, "the pot")]),
+    (False, HALVES, [Caption(0, 3, "put the sauce"), Caption(3, 6, "in the pot")]),
+    (True, TWICE, _spoken("now that we chop that", "hat we chop that onion")),  # a t, not a sentence
+    (None, LONGER, [Caption(0, 5, "cut the carrot and stir")]),  # None: no coin is thrown
+    (None, _spoken("take the pan", "an", "take the pancake"), [Caption(0, 3, "take the pancake")]),
+    (None, [], []),
+])  # fmt: skip
 def test_the_reference_s_rule_on_characters(heads, rows, kept):
     assert deduplicate_characters(rows, None if heads is None else Coin(heads)) == kept
     assert _texts(deduplicate(TWICE)) == ["now that we chop that", "onion"], "ours sees the words"
@@ -228,8 +216,7 @@ def test_write_vtt_reads_back(tmp_path):
     assert _texts(back) == _texts(captions)
     assert (back[1].start_s, back[1].end_s) == (1.234, 3726.0)
     for wrong in (Caption(0, math.inf, "a"), Caption(2, 1, "a"), Caption(0, 1, " ")):
-        with pytest.raises(VcworkError, match="caption 0 needs text"):
-            write_vtt(path, [wrong])
+        refused("caption 0 needs text", write_vtt, path, [wrong])
     assert read_captions(path) == back and [p.name for p in path.parent.iterdir()] == ["a.vtt"]
 
 

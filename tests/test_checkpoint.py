@@ -1,31 +1,35 @@
-"""Checkpoints: what is loaded is what was saved, and whatever is not whole is refused by name."""
+"""Checkpoints, ours and the released layout: what is loaded is what was saved, and whatever is not whole is refused."""
 
+import argparse
 import dataclasses
 import json
+import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
+from checks import Runs, refused
+from safetensors.torch import load_file
+from toys import toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
-from vcwork.data.store import Contract
-from vcwork.encoders.checkpoint import save_encoder
+from vcwork.encoders import released
+from vcwork.encoders.checkpoint import load_card, load_model, save_encoder
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
+from vcwork.encoders.released import PREFIX
 
-CONTRACT = Contract("toy", "none", 1.0, 8, "none", 6)
+CONTRACT = toy_contract(6)
 
 
 def _encoder(seed: int = 0) -> Encoder:
-    torch.manual_seed(seed)
-    tokenizer = Tokenizer.train(["chop the onion", "chop the onion"])
-    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1}
-    model = VideoCLIP(ModelConfig(feature_dim=6, vocab_size=len(tokenizer), max_video_tokens=8, **sizes))
-    return Encoder(model.eval(), tokenizer, CONTRACT, card={"epochs": 3})
+    made = toy_encoder(Tokenizer.train(["chop the onion", "chop the onion"]), 6, seed)
+    return dataclasses.replace(made, card={"epochs": 3})
 
 
 @pytest.fixture
@@ -59,8 +63,7 @@ def test_saving_again_replaces(folder):
 
 def test_another_contract_is_refused_naming_both(folder):
     asked = dataclasses.replace(CONTRACT, fps=2.0)
-    with pytest.raises(VcworkError, match=r"trained on features of .*fps=1.0.*asked to read features of .*fps=2.0"):
-        load_encoder(folder, asked)
+    refused(r"trained on features of .*fps=1.0.*asked to read features of .*fps=2.0", load_encoder, folder, asked)
     assert load_encoder(folder).contract == CONTRACT, "without a contract to compare, the reader takes the risk"
 
 
@@ -68,8 +71,7 @@ def test_absent_or_unfinished_is_refused(folder, tmp_path):
     with pytest.raises(VcworkError, match=r"expected a finished checkpoint \(checkpoint.json\), found none; train one"):
         load_encoder(tmp_path / "nowhere")
     (folder / "checkpoint.json").unlink()
-    with pytest.raises(VcworkError, match="found none"):
-        load_encoder(folder)
+    refused("found none", load_encoder, folder)
 
 
 def test_damaged_or_swapped_weights_are_refused(folder, tmp_path):
@@ -81,11 +83,9 @@ def test_damaged_or_swapped_weights_are_refused(folder, tmp_path):
     assert other.digest
     for bad in (bytes(flipped), whole[: len(whole) // 2], (tmp_path / "other" / "model.safetensors").read_bytes(), b""):
         weights.write_bytes(bad)
-        with pytest.raises(VcworkError, match=r"model.safetensors: .*damaged or swapped"):
-            load_encoder(folder)
+        refused(r"model.safetensors: .*damaged or swapped", load_encoder, folder)
     weights.unlink()
-    with pytest.raises(VcworkError, match=r"model.safetensors"):
-        load_encoder(folder)
+    refused(r"model.safetensors", load_encoder, folder)
 
 
 def test_another_vocabulary_is_refused(folder):
@@ -93,27 +93,21 @@ def test_another_vocabulary_is_refused(folder):
     pieces = vocabulary.read_text().splitlines()
     for others in ([*pieces, "extra"], [*pieces[:-2], pieces[-1], pieces[-2]]):
         vocabulary.write_text("\n".join(others) + "\n")
-        with pytest.raises(VcworkError, match=r"vocab.txt: expected the \d+ pieces it was trained with, got \d+"):
-            load_encoder(folder)
+        refused(r"vocab.txt: expected the \d+ pieces it was trained with, got \d+", load_encoder, folder)
     vocabulary.unlink()
-    with pytest.raises(VcworkError, match=r"vocab.txt: no such vocabulary file"):
-        load_encoder(folder)
+    refused(r"vocab.txt: no such vocabulary file", load_encoder, folder)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"format": "other"}, "expected format 'vcwork-checkpoint-1', got 'other'"),
-        ({"model": {"hidden": "wide"}}, "ModelConfig: .*hidden"),
-        ({"contract": {"backbone": "toy"}}, "checkpoint.json: expected another structure"),
-        ({"digest": None}, "damaged or swapped"),
-    ],
-)
+@pytest.mark.parametrize("change, message", [
+    ({"format": "other"}, "expected format 'vcwork-checkpoint-1', got 'other'"),
+    ({"model": {"hidden": "wide"}}, "ModelConfig: .*hidden"),
+    ({"contract": {"backbone": "toy"}}, "checkpoint.json: expected another structure"),
+    ({"digest": None}, "damaged or swapped"),
+])  # fmt: skip
 def test_a_card_that_does_not_fit_is_refused(folder, change, message):
     path = folder / "checkpoint.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(VcworkError, match=message):
-        load_encoder(folder)
+    refused(message, load_encoder, folder)
 
 
 def test_weights_of_another_shape_are_refused(folder):
@@ -121,8 +115,7 @@ def test_weights_of_another_shape_are_refused(folder):
     card = json.loads(path.read_text())
     card["model"]["video_layers"] = 2
     path.write_text(json.dumps(card))
-    with pytest.raises(VcworkError, match=r"model.safetensors: the weights do not fit the configuration"):
-        load_encoder(folder)
+    refused(r"model.safetensors: the weights do not fit the configuration", load_encoder, folder)
 
 
 def test_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
@@ -132,7 +125,155 @@ def test_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(VcworkError, match=r"could not be written \(No space left on device\)"):
-        save_encoder(folder, _encoder(1))
+    refused(r"could not be written \(No space left on device\)", save_encoder, folder, _encoder(1))
     monkeypatch.undo()
     assert load_encoder(folder).digest == before
+
+
+@pytest.fixture(scope="module")
+def small(reference, tmp_path_factory):
+    """The recorded weights as a release holds them: half precision, prefixed, beside argparse's Namespaces."""
+    given = argparse.Namespace(arch="mmarch", task="mmtask", criterion="mmloss", taskconfig="how2.yaml")
+    state = load_file(reference / "small_state.safetensors")
+    path = tmp_path_factory.mktemp("released") / "small.pt"
+    torch.save({
+        "args": None, "cfg": {"_name": None, "common": {"fp16": True}, "model": given, "task": given},
+        "model": OrderedDict((PREFIX + n, t.half() if t.is_floating_point() else t) for n, t in state.items()),
+        "criterion": None, "optimizer_history": [{"num_updates": 3, "lr_scheduler_state": {"best": None}}],
+        "task_state": {}, "extra_state": {"epoch": 1, "best": 0.5}, "last_optimizer_state": {},
+    }, path)  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def ours(tmp_path):
+    """A small file in the released layout, exported from an untrained model of ours."""
+    from vcwork.data.store import S3D_FEATURES
+    from vcwork.encoders.checkpoint import save_encoder
+    from vcwork.encoders.encoder import Encoder
+
+    torch.manual_seed(0)
+    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 2}
+    model = VideoCLIP(ModelConfig(feature_dim=6, vocab_size=120, **sizes)).eval()
+    save_encoder(tmp_path / "trained", Encoder(model, None, S3D_FEATURES))
+    released.export_released(tmp_path / "trained", tmp_path / "ours.pt")
+    return tmp_path / "ours.pt"
+
+
+def test_import_is_clean_and_export_gives_the_same_tensors(small, tmp_path):
+    report = released.import_released(small, tmp_path / "in", heads=4)
+    assert report.clean and len(report.mapped) + len(report.kept) == len(released.read_released(small))
+    assert released.export_released(tmp_path / "in", tmp_path / "out.pt") == []
+    there, back = released.read_released(small), released.read_released(tmp_path / "out.pt")
+    assert list(there) == list(back)
+    assert all(torch.equal(there[n], back[n]) and there[n].dtype == back[n].dtype for n in there)
+
+
+def test_imported_weights_compute_what_the_reference_did(small, reference, tmp_path):
+    """Half precision in the file, so the comparison is as loose as that."""
+    import numpy as np
+
+    vectors = np.load(reference / "small_encoders.npz", allow_pickle=False)
+    released.import_released(small, tmp_path / "in", heads=4)
+    model = load_model(tmp_path / "in")
+    with torch.inference_mode():
+        pooled = model.encode_video(*(torch.from_numpy(vectors[f"in_{n}"]) for n in ("vfeats", "vmasks"))).pooled
+    theirs = torch.from_numpy(vectors["pooled_video"])
+    assert (pooled - theirs).abs().max() < 5e-3 * theirs.abs().max()
+
+
+def test_names_and_size_of_the_published_model():
+    """308 parameters and 177,423,360 numbers, two id buffers beside them."""
+    with torch.device("meta"):
+        config = ModelConfig()
+        state = {released.released_name(name): t for name, t in VideoCLIP(config).state_dict().items()}
+        blank = {name: t for name, t in released.unused_entries(config).items() if not name.endswith("position_ids")}
+    assert not state.keys() & blank.keys()
+    unread_words = (config.vocab_size - 2) * config.hidden
+    total = sum(t.numel() for t in [*state.values(), *blank.values()]) + unread_words
+    assert (len(state) + len(blank), total) == (308, 177_423_360)
+
+
+def test_round_trip_of_a_model_trained_here(ours, tmp_path):
+    released.import_released(ours, tmp_path / "in", heads=2)
+    before, after = (load_model(tmp_path / name).state_dict() for name in ("trained", "in"))
+    assert all(torch.equal(before[name], after[name]) for name in before) and before.keys() == after.keys()
+
+
+def test_export_says_what_it_made_up(ours, tmp_path):
+    made_up = released.export_released(tmp_path / "trained", tmp_path / "again.pt")
+    assert "text_encoder.pooler.dense.weight" in made_up
+    assert "video_encoder.bert.embeddings.word_embeddings.weight" in made_up
+    refused("exists already", released.export_released, tmp_path / "trained", tmp_path / "again.pt")
+
+
+def _changed(path, change) -> None:
+    whole = torch.load(path, weights_only=True)
+    change(whole["model"])
+    torch.save(whole, path)
+
+
+@pytest.mark.parametrize("change, message", [
+    (lambda m: m.update({PREFIX + "surprise": torch.zeros(1)}), r"unexpected 1: surprise"),
+    (lambda m: m.pop(PREFIX + "video_encoder.videomlp.linear2.bias"), r"missing 1: video_encoder.videomlp.linear2"),
+    (lambda m: m.update({PREFIX + "video_encoder.videomlp.linear2.bias": torch.zeros(3)}), r"expected \(16,\), got"),
+])  # fmt: skip
+def test_anything_unexpected_is_refused_and_nothing_written(ours, tmp_path, change, message):
+    _changed(ours, change)
+    refused(message, released.import_released, ours, tmp_path / "in", heads=2)
+    assert not (tmp_path / "in").exists()
+    report = released.import_released(ours, tmp_path / "in", heads=2, strict=False)
+    assert not report.clean and load_model(tmp_path / "in")
+
+
+def test_a_task_head_is_known_and_kept(ours, tmp_path):
+    head = torch.randn(779, 16)
+    _changed(ours, lambda m: m.update({PREFIX + "video_encoder.classifier.weight": head}))
+    report = released.import_released(ours, tmp_path / "in", heads=2)
+    assert "video_encoder.classifier.weight" in report.kept
+    released.export_released(tmp_path / "in", tmp_path / "out.pt")
+    assert torch.equal(released.read_released(tmp_path / "out.pt")["video_encoder.classifier.weight"], head)
+
+
+def test_code_in_a_checkpoint_never_runs(tmp_path):
+    harmful = {"model": {"mmmodel.x": torch.zeros(1)}, "cfg": Runs(tmp_path / "proof")}
+    torch.save(harmful, tmp_path / "bad.pt")
+    refused("more than weights and plain settings", released.read_released, tmp_path / "bad.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(harmful["cfg"]))
+    refused(r"plain\.pt", released.read_released, tmp_path / "plain.pt")
+    assert not (tmp_path / "proof").exists()
+
+
+def test_bad_files_are_named(tmp_path, ours):
+    refused("no such checkpoint", released.read_released, tmp_path / "absent.pt")
+    (tmp_path / "text.pt").write_text("not a checkpoint")
+    refused(r"text\.pt: ", released.read_released, tmp_path / "text.pt")
+    torch.save({"model": {"a": 1}}, tmp_path / "other.pt")
+    refused("dict of tensors", released.read_released, tmp_path / "other.pt")
+    cut = ours.read_bytes()
+    ours.write_bytes(cut[: len(cut) // 2])
+    refused(r"not readable as a checkpoint|refused", released.read_released, ours)
+
+
+def test_heads_must_be_said_and_vocabulary_must_fit(ours, tmp_path):
+    refused("give --heads", released.import_released, ours, tmp_path / "in")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words) + "\n")
+    refused("expected 120 pieces", released.import_released, ours, tmp_path / "in", tmp_path / "vocab.txt", heads=2)
+    (tmp_path / "vocab.txt").write_text("\n".join([*words, *(f"w{i}" for i in range(115))]) + "\n")
+    released.import_released(ours, tmp_path / "in", tmp_path / "vocab.txt", heads=2)
+    assert len(load_encoder(tmp_path / "in").tokenizer) == 120
+
+
+def test_contract_is_that_of_our_s3d(tmp_path, ours):
+    """Features of S3D under its defaults open an imported checkpoint, if it was told the same weights."""
+    from vcwork.data.backbones.s3d import S3DBackbone, untrained_state
+    from vcwork.data.extract import contract_of
+    from vcwork.data.store import S3D_FEATURES
+
+    weights = tmp_path / "s3d.pth"
+    torch.save(untrained_state(), weights)
+    found = contract_of(S3DBackbone(weights))
+    assert dataclasses.replace(found, weights="unknown") == S3D_FEATURES
+    released.import_released(ours, tmp_path / "in", heads=2, s3d=weights)
+    assert load_card(tmp_path / "in")["contract"]["weights"] == found.weights

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.core.batches import PairData, draw_pairs
 from vcwork.core.config import ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
@@ -82,16 +82,14 @@ def test_a_linear_map_passes_the_mlp() -> None:
 
 
 def test_a_model_with_layers_is_refused() -> None:
-    with pytest.raises(VcworkError, match="no layers"):
-        started(layers=1)
+    refused("no layers", started, layers=1)
 
 
 def test_each_gives_every_caption_once() -> None:
     data = world(5)[0]
     pairs = draw_pairs(data, np.array([3, 1]), CONFIG, np.random.default_rng(0))
-    assert [(p.video_id, p.first, p.video_start, p.video_end) for p in pairs] == [
-        (v, i, i, i + 1) for v in ("v3", "v1") for i in range(3)
-    ]
+    found = [(p.video_id, p.first, p.video_start, p.video_end) for p in pairs]
+    assert found == [(v, i, i, i + 1) for v in ("v3", "v1") for i in range(3)]
     assert len(draw_pairs(data, np.array([0]), CONFIG, np.random.default_rng(0), clips=4)) == 4
 
 

@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 import pytest
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.data.captions import Caption
 from vcwork.data.corpus import Segment, gather, open_corpus, save_corpus, scan_folder
 from vcwork.data.coverage import coverage_of
@@ -80,41 +80,34 @@ def test_indexed_captions_point_at_raw_cues(tmp_path):
     assert [(i, c.text, c.end_s) for i, c in indexed] == [(0, "cut onions", 2.5), (2, "with salt", 2.9)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"format": "other"}, "expected format 'vcwork-corpus-1', got 'other'"),
-        ({"complete": False}, "not complete"),
-        ({"videos": [{"id": "a"}]}, "expected another structure"),
-        ({"videos": [_entry("a"), _entry("a")]}, "'a' appears twice"),
-        ({"videos": [_entry("../a")]}, "expected a video id without /"),
-        ({"videos": [_entry("a", video="../../a.mp4")]}, "video: expected a path inside the corpus folder"),
-        ({"videos": [_entry("a", video="/etc/passwd")]}, "expected a path inside the corpus folder"),
-        ({"videos": [_entry("a", captions="C:\\a.vtt")]}, "expected a path inside the corpus folder"),
-        ({"videos": [_entry("a", split="dev")]}, "expected split to be one of train, val, test, got 'dev'"),
-        ({"videos": [_entry("a", recipe="soup")]}, "unknown recipe 'soup'"),
-        ({"videos": [_entry("a", duration_s=-1)]}, "expected duration_s"),
-        ({"videos": [_entry("a", truth="truth/none.json")]}, r"none\.json: no such file"),
-        ({"steps": {"s1": "cut"}}, r"a\.json: segment 1: unknown step"),
-    ],
-)
+@pytest.mark.parametrize("changes, message", [
+    ({"format": "other"}, "expected format 'vcwork-corpus-1', got 'other'"),
+    ({"complete": False}, "not complete"),
+    ({"videos": [{"id": "a"}]}, "expected another structure"),
+    ({"videos": [_entry("a"), _entry("a")]}, "'a' appears twice"),
+    ({"videos": [_entry("../a")]}, "expected a video id without /"),
+    ({"videos": [_entry("a", video="../../a.mp4")]}, "video: expected a path inside the corpus folder"),
+    ({"videos": [_entry("a", video="/etc/passwd")]}, "expected a path inside the corpus folder"),
+    ({"videos": [_entry("a", captions="C:\\a.vtt")]}, "expected a path inside the corpus folder"),
+    ({"videos": [_entry("a", split="dev")]}, "expected split to be one of train, val, test, got 'dev'"),
+    ({"videos": [_entry("a", recipe="soup")]}, "unknown recipe 'soup'"),
+    ({"videos": [_entry("a", duration_s=-1)]}, "expected duration_s"),
+    ({"videos": [_entry("a", truth="truth/none.json")]}, r"none\.json: no such file"),
+    ({"steps": {"s1": "cut"}}, r"a\.json: segment 1: unknown step"),
+])  # fmt: skip
 def test_bad_corpus_json_is_refused(tmp_path, changes, message):
-    with pytest.raises(VcworkError, match=message):
-        open_corpus(_lab(tmp_path, **changes))
+    refused(message, open_corpus, _lab(tmp_path, **changes))
 
 
 def test_not_a_corpus(tmp_path):
     for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(VcworkError, match=r"corpus\.json\), found none; make a lab corpus here"):
-            open_corpus(folder)
+        refused(r"corpus\.json\), found none; make a lab corpus here", open_corpus, folder)
 
 
 def test_unknown_names(tmp_path):
     corpus = open_corpus(_lab(tmp_path))
-    with pytest.raises(VcworkError, match="no video 'x' among 2"):
-        corpus.captions("x")
-    with pytest.raises(VcworkError, match="expected one of train, val, test, got 'dev'"):
-        corpus.split("dev")
+    refused("no video 'x' among 2", corpus.captions, "x")
+    refused("expected one of train, val, test, got 'dev'", corpus.split, "dev")
 
 
 def test_missing_files_change_the_denominators(tmp_path):
@@ -163,28 +156,22 @@ def test_scanned_folder_can_be_saved_and_opened(tmp_path):
     assert opened.videos == scanned.videos and opened.missing_videos == scanned.missing_videos
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({}, "expected videos .* found 0 other files"),
-        ({"a.vtt": VTT}, "expected videos .* found 1 other files"),
-        ({"a.mp4": ""}, r"none of 1 videos can be read; a\.mp4: could not be decoded"),
-    ],
-)
+@pytest.mark.parametrize("files, message", [
+    ({}, "expected videos .* found 0 other files"),
+    ({"a.vtt": VTT}, "expected videos .* found 1 other files"),
+    ({"a.mp4": ""}, r"none of 1 videos can be read; a\.mp4: could not be decoded"),
+])  # fmt: skip
 def test_folders_without_a_usable_video(tmp_path, files, message):
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(VcworkError, match=message):
-        scan_folder(tmp_path)
-    with pytest.raises(VcworkError, match="no such folder"):
-        scan_folder(tmp_path / "none")
+    refused(message, scan_folder, tmp_path)
+    refused("no such folder", scan_folder, tmp_path / "none")
 
 
 def test_two_videos_of_one_name(tmp_path):
     _film(tmp_path / "a.mp4")
     shutil.copy(tmp_path / "a.mp4", tmp_path / "a.mov")
-    with pytest.raises(VcworkError, match="another video has the same name"):
-        scan_folder(tmp_path)
+    refused("another video has the same name", scan_folder, tmp_path)
 
 
 def test_untimed_captions_last_as_long_as_the_video(tmp_path):
@@ -218,8 +205,7 @@ def test_gathered_corpus_leaves_the_source_alone(tmp_path):
     assert [c.text for c in corpus.captions("a")] == ["cut onions", "and fry"] and corpus["b"].captions is None
     assert gather(scan_folder(own), out).videos == corpus.videos
     _film(own / "c.mp4")
-    with pytest.raises(VcworkError, match="holds another corpus"):
-        gather(scan_folder(own), out)
+    refused("holds another corpus", gather, scan_folder(own), out)
 
 
 def test_gathering_copies_where_links_are_refused(tmp_path, monkeypatch):

@@ -104,11 +104,10 @@ def test_links_and_loaded_files_live(site, pages):
                 continue
             name, _, anchor = link.partition("#")
             target = (path.parent / unquote(name.partition("?")[0])).resolve() if name else path
+            places = pages[target].anchors if target in pages and target.stem != "search" else {unquote(anchor)}
             if not target.is_file():
                 dead.append(f"{path.relative_to(site)}: {link}")
-            elif (
-                anchor and target in pages and unquote(anchor) not in pages[target].anchors and target.stem != "search"
-            ):
+            elif anchor and unquote(anchor) not in places:
                 dead.append(f"{path.relative_to(site)}: {link} (no such place)")
     assert not dead, "\n".join(dead)
 

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones import weights as module
@@ -101,18 +102,14 @@ def test_the_first_location_that_works(url, asset, server, tmp_path):
     assert {seen[0] for seen in server.seen} == {"dead", "html", "cut", "redirect", "ok"}
 
 
-@pytest.mark.parametrize(
-    ("kind", "why"),
-    [
-        ("cut", f"ended after {CUT} of {len(DATA)} bytes"),
-        ("nolength", "does not say how long the file is"),
-        ("html", "not the file, but something that begins with b'<!DOCTYPE html>"),
-        ("redirect-ftp", "ftp"),
-    ],
-)
+@pytest.mark.parametrize("kind, why", [
+    ("cut", f"ended after {CUT} of {len(DATA)} bytes"),
+    ("nolength", "does not say how long the file is"),
+    ("html", "not the file, but something that begins with b'<!DOCTYPE html>"),
+    ("redirect-ftp", "ftp"),
+])  # fmt: skip
 def test_without_a_checksum_nothing_doubtful_is_kept(url, asset, tmp_path, kind, why):
-    with pytest.raises(VcworkError, match=why):
-        _get(asset(url(kind), sha256=None), tmp_path)
+    refused(why, _get, asset(url(kind), sha256=None), tmp_path)
     assert _names(tmp_path) == []
 
 
@@ -132,8 +129,7 @@ def test_the_hub_s_own_client_fetches_from_the_hub(asset, tmp_path, monkeypatch)
 
 def test_a_wrong_checksum_keeps_nothing(url, asset, server, tmp_path):
     name = asset(url("ok"), sha256="0" * 64)
-    with pytest.raises(VcworkError, match=rf"sha256 0{{64}}\).*\n  http.*: expected sha256 0{{64}}, got {SHA}"):
-        _get(name, tmp_path)
+    refused(rf"sha256 0{{64}}\).*\n  http.*: expected sha256 0{{64}}, got {SHA}", _get, name, tmp_path)
     assert _names(tmp_path) == []
     server.files["good.pth"] = DATA + b"good"
     name = asset(url("ok"), url("ok", "good.pth"), sha256=hashlib.sha256(DATA + b"good").hexdigest())
@@ -147,15 +143,12 @@ def test_an_unknown_checksum_is_written_down_and_held_to(url, asset, server, tmp
     assert record.read_text() == f"{SHA}  {NAME}\n" and "nobody published" in capsys.readouterr().out
     path.unlink()
     server.files[NAME] = DATA + b"other"
-    with pytest.raises(VcworkError, match=f"expected sha256 {SHA}, got [0-9a-f]{{64}}"):
-        _get(name, tmp_path)
+    refused(f"expected sha256 {SHA}, got [0-9a-f]{{64}}", _get, name, tmp_path)
     assert _names(tmp_path) == [record.name]
     path.write_bytes(DATA[:-1])
-    with pytest.raises(VcworkError, match=f"expected sha256 {SHA}, got .* delete it"):
-        _get(name, tmp_path)
+    refused(f"expected sha256 {SHA}, got .* delete it", _get, name, tmp_path)
     record.write_text("no checksum\n")
-    with pytest.raises(VcworkError, match="expected a sha256 and a file name"):
-        _get(name, tmp_path)
+    refused("expected a sha256 and a file name", _get, name, tmp_path)
 
 
 def test_a_file_put_there_by_hand(url, asset, server, tmp_path):
@@ -163,8 +156,7 @@ def test_a_file_put_there_by_hand(url, asset, server, tmp_path):
     assert _get(asset(url("ok"), sha256=None), tmp_path) == [tmp_path / NAME] and not server.seen
     assert (tmp_path / f"{NAME}.sha256").read_text().startswith(SHA)
     (tmp_path / NAME).write_bytes(b"not the file")
-    with pytest.raises(VcworkError, match=f"expected sha256 {SHA}, got"):
-        _get(asset(url("ok")), tmp_path)
+    refused(f"expected sha256 {SHA}, got", _get, asset(url("ok")), tmp_path)
 
 
 def test_locations_of_ones_own_come_first(url, asset, server, tmp_path):
@@ -177,14 +169,12 @@ def test_locations_of_ones_own_come_first(url, asset, server, tmp_path):
     for i, own in enumerate([store, f"{store}/", tmp_path / "other.bin", store.as_uri(), base, url("ok")]):
         assert _get(name, tmp_path / str(i), own)[0].read_bytes() == DATA
     assert set(server.seen) == {("ok", NAME)}
-    with pytest.raises(VcworkError, match=r"nowhere.*: no such file.*\n.*HTTP 404"):
-        _get(name, tmp_path / "none", tmp_path / "nowhere")
+    refused(r"nowhere.*: no such file.*\n.*HTTP 404", _get, name, tmp_path / "none", tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize("location", ["ftp://host/x", "data:,x", "s3://bucket/x", "javascript:alert"])
 def test_only_http_and_paths(asset, tmp_path, location):
-    with pytest.raises(VcworkError, match="expected http, https, or a path"):
-        _get(asset(), tmp_path, location)
+    refused("expected http, https, or a path", _get, asset(), tmp_path, location)
 
 
 def test_a_full_disk(url, asset, tmp_path, monkeypatch):
@@ -192,8 +182,7 @@ def test_a_full_disk(url, asset, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(module.os, "replace", full)
-    with pytest.raises(VcworkError, match=r"could not be written.*\(No space left on device\)"):
-        _get(asset(url("ok")), tmp_path)
+    refused(r"could not be written.*\(No space left on device\)", _get, asset(url("ok")), tmp_path)
     assert NAME not in _names(tmp_path)
     monkeypatch.undo()
     assert _get(asset(url("ok")), tmp_path)[0].read_bytes() == DATA and _names(tmp_path) == [NAME]
@@ -201,8 +190,7 @@ def test_a_full_disk(url, asset, tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be(url, asset, tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(VcworkError, match=r"could not be written"):
-        _get(asset(url("ok")), tmp_path / "file")
+    refused(r"could not be written", _get, asset(url("ok")), tmp_path / "file")
 
 
 def test_without_a_network_it_says_what_to_put_where(tmp_path, monkeypatch):
@@ -228,8 +216,7 @@ def test_the_command_line(url, asset, tmp_path, capsys):
     assert module.main(parser.parse_args([])) == 0 and capsys.readouterr().out == describe_assets() + "\n"
     given = ["toy", "--to", str(tmp_path), "--from", url("gone"), "--from", url("ok")]
     assert module.main(parser.parse_args(given)) == 0 and (tmp_path / NAME).read_bytes() == DATA
-    with pytest.raises(VcworkError, match="expected one of s3d, s3d-dict, videoclip, bert"):
-        fetch("nothing", tmp_path)
+    refused("expected one of s3d, s3d-dict, videoclip, bert", fetch, "nothing", tmp_path)
 
 
 def test_several_files_from_one_folder(server, url, tmp_path, monkeypatch):
@@ -242,8 +229,7 @@ def test_several_files_from_one_folder(server, url, tmp_path, monkeypatch):
         assert [path.read_bytes() for path in paths] == list(contents.values())
     (tmp_path / "half").mkdir()
     (tmp_path / "half" / "vocab.txt").write_bytes(contents["vocab.txt"])
-    with pytest.raises(VcworkError, match=r"config\.json: could not be fetched"):
-        _get("toy", tmp_path / "new", tmp_path / "half")
+    refused(r"config\.json: could not be fetched", _get, "toy", tmp_path / "new", tmp_path / "half")
     assert _names(tmp_path / "new") == ["vocab.txt"]
 
 

@@ -9,13 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from checks import refused
+from toys import theme_seconds, toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.config import ModelConfig
-from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe, Segment, Video
-from vcwork.data.store import Contract, FeatureStore, write_store
+from vcwork.data.store import FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
@@ -25,26 +25,14 @@ from vcwork.panels import plots
 from vcwork.panels.plots import draw_curve
 from vcwork.tasks.cases import annotated_clips, clip_scores
 from vcwork.tasks.segmentation import segment
-from vcwork.training import few_shot as module
-from vcwork.training.few_shot import (
-    CURVES,
-    curve,
-    curve_table,
-    distinct_shots,
-    draw,
-    few_shot_points,
-    gain,
-    only_labelled,
-    own_tasks,
-    reading,
-)
+from vcwork.training import few_shot
+from vcwork.training.few_shot import few_shot_points
 from vcwork.training.few_shot_tasks import Subject, head_scores, measure_localization, seconds_by_text
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.segmentation_head import TokenClassifier, predict_labels
 from vcwork.training.step_scorer import StepVideo, step_scores
 
 WIDTH, THEMES, WINDOW, STEP_S = 12, 9, 8, 4
-CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)
 RECIPES = {"soup": (1, 2, 3, 4), "cake": (5, 6, 7, 8)}
 TRAIN = {"soup": 8, "cake": 3}  # annotated train videos of each
 FAST = {"lr": 3e-3, "warmup": 5, "decay_updates": 0, "adam": "torch", "stride": 4, "test_stride": 4}
@@ -61,11 +49,10 @@ def one_video(name: str, split: str, recipe_id: str, rng: np.random.Generator) -
     for place, k in enumerate(own):
         themes[place * (STEP_S + 2) :][:STEP_S] = RECIPES[recipe_id][k]
     starts = [p * (STEP_S + 2) for p in range(3)]
-    segments = tuple(
-        Segment(s, s + STEP_S, f"s{RECIPES[recipe_id][k]}") for s, k in zip(starts, own, strict=True)
-    )  # fmt: skip
-    features = np.eye(WIDTH)[themes] * 2 + rng.normal(size=(len(themes), WIDTH)) * 0.5
-    return Video(name, None, None, float(len(themes)), split, recipe_id, segments), features.astype(np.float16)
+    shown = zip(starts, own, strict=True)
+    segments = tuple(Segment(s, s + STEP_S, f"s{RECIPES[recipe_id][k]}") for s, k in shown)
+    features = theme_seconds(themes, WIDTH, rng).astype(np.float16)
+    return Video(name, None, None, float(len(themes)), split, recipe_id, segments), features
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +67,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, FeatureStor
     steps = {f"s{k}": f"do w{k}" for k in range(1, THEMES)}
     recipes = {r: Recipe(r, r, tuple(f"s{k}" for k in ks)) for r, ks in RECIPES.items()}
     corpus = Corpus(folder, "toy", {i: v for i, (v, _) in made.items()}, steps, recipes)
-    store = write_store(folder / "features", CONTRACT, {i: f for i, (_, f) in made.items()})
-    torch.manual_seed(0)
+    store = write_store(folder / "features", toy_contract(WIDTH), {i: f for i, (_, f) in made.items()})
     tokenizer = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(THEMES)), "do"])
-    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": WINDOW}
-    model = VideoCLIP(ModelConfig(feature_dim=WIDTH, vocab_size=len(tokenizer), **sizes))
-    return corpus, store, save_encoder(folder / "checkpoint", Encoder(model.eval(), tokenizer, CONTRACT))
+    return corpus, store, save_encoder(folder / "checkpoint", toy_encoder(tokenizer, WIDTH))
 
 
 # ------------------------------------------------------------------------------------------------ which labels
@@ -94,54 +78,52 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, FeatureStor
 def test_draws_are_nested_and_of_train_alone(world):
     corpus, store, _ = world
     for seed in range(20):
-        draws = [set(draw(corpus, store, n, seed).videos) for n in (0, 1, 2, 5, 30)]
+        draws = [set(few_shot.draw(corpus, store, n, seed).videos) for n in (0, 1, 2, 5, 30)]
         assert [len(d) for d in draws] == [0, 2, 4, 5 + 3, 8 + 3]
         assert all(a <= b for a, b in pairwise(draws)), "the 5 contain the 1"
         labelled = [corpus[i] for i in draws[-1]]
         assert {v.split for v in labelled} == {"train"} and all(v.segments for v in labelled)
-    ones = [draw(corpus, store, 1, seed).videos for seed in range(20)]
-    assert ones[0] == draw(corpus, store, 1, 0).videos and len(set(ones)) > 5, "another seed draws others"
+    ones = [few_shot.draw(corpus, store, 1, seed).videos for seed in range(20)]
+    assert ones[0] == few_shot.draw(corpus, store, 1, 0).videos and len(set(ones)) > 5, "another seed draws others"
     own = {recipe: {i for ids in ones for i in ids if recipe in i} for recipe in RECIPES}
     assert len(own["soup"]) > 4 and len(own["cake"]) == 3, "every video has its chance"
 
 
 def test_what_is_not_there_is_counted(world):
     corpus, store, _ = world
-    assert draw(corpus, store, 1, 0).short == {}
-    assert draw(corpus, store, 5, 0).short == {"cake": 3}
-    assert draw(corpus, store, 30, 0).short == {"cake": 3, "soup": 8}
-    assert distinct_shots(corpus, store, [30, 1, 5, 5, 100, 0]) == ([1, 5, 30], {100: 30})
-    assert distinct_shots(corpus, store, [8, 9]) == ([8], {9: 8})
+    assert few_shot.draw(corpus, store, 1, 0).short == {}
+    assert few_shot.draw(corpus, store, 5, 0).short == {"cake": 3}
+    assert few_shot.draw(corpus, store, 30, 0).short == {"cake": 3, "soup": 8}
+    assert few_shot.distinct_shots(corpus, store, [30, 1, 5, 5, 100, 0]) == ([1, 5, 30], {100: 30})
+    assert few_shot.distinct_shots(corpus, store, [8, 9]) == ([8], {9: 8})
 
 
 @pytest.mark.parametrize("shots", [[-1], [1.5], [True], ["1"], []])
 def test_shots_are_counts(world, shots):
-    with pytest.raises(VcworkError, match="shots: expected"):
-        distinct_shots(*world[:2], shots)
+    refused("shots: expected", few_shot.distinct_shots, *world[:2], shots)
 
 
 def test_only_the_labelled_truth_is_left(world):
     corpus, store, _ = world
-    labelled = draw(corpus, store, 2, 0).videos
+    labelled = few_shot.draw(corpus, store, 2, 0).videos
     for val in (True, False):
-        known = only_labelled(corpus, labelled, val)
+        known = few_shot.only_labelled(corpus, labelled, val)
         seen = {v.id for v in known.videos.values() if v.segments}
         assert seen == {*labelled, *(v.id for v in corpus.split("val") if val)}
         assert list(known.videos) == list(corpus.videos), "the videos are still there, unlabelled"
     assert all(v.segments for v in corpus.split("test")), "the corpus itself is left as it was"
     with pytest.raises(VcworkError, match="only train videos may be labelled, got test-cake0, val-soup1"):
-        only_labelled(corpus, [*labelled, "val-soup1", "test-cake0"])
+        few_shot.only_labelled(corpus, [*labelled, "val-soup1", "test-cake0"])
 
 
 def test_a_fine_tuning_is_given_no_truth_but_the_labels(world, tmp_path, monkeypatch):
     given = []
-    real = module.tuning_of
-    monkeypatch.setattr(module, "tuning_of", lambda corpus, *more: given.append(corpus) or real(corpus, *more))
+    real = few_shot.tuning_of
+    monkeypatch.setattr(few_shot, "tuning_of", lambda corpus, *more: given.append(corpus) or real(corpus, *more))
     corpus, store, encoder = world
     for keep in ("last", "best"):
-        points = few_shot_points(
-            corpus, store, encoder, [recipe("localization", keep=keep)], [1], [3], tmp_path, updates=1
-        )
+        one = [recipe("localization", keep=keep)]
+        points = few_shot_points(corpus, store, encoder, one, [1], [3], tmp_path, updates=1)
         truth = {v.id: v.split for v in given[-1].videos.values() if v.segments}
         assert set(truth.values()) == ({"train", "val"} if keep == "best" else {"train"})
         assert {i for i, split in truth.items() if split == "train"} == set(points[1].labelled)
@@ -150,16 +132,15 @@ def test_a_fine_tuning_is_given_no_truth_but_the_labels(world, tmp_path, monkeyp
 
 def test_own_tasks_deals_every_recipe_anew(world):
     corpus, store, _ = world
-    dealt = own_tasks(corpus, store)
+    dealt = few_shot.own_tasks(corpus, store)
     for r in RECIPES:
         assert [sum(v.recipe == r for v in dealt.split(s)) for s in ("train", "val", "test")] == [3, 3, 3]
     assert {v.id for s in ("train", "test") for v in dealt.split(s)} == {v.id for v in corpus.split("test")}
-    assert list(dealt.videos) == list(own_tasks(corpus, store).videos) and dealt.name != corpus.name
-    odd = own_tasks(corpus, store, "train")  # 8 and 3
+    assert list(dealt.videos) == list(few_shot.own_tasks(corpus, store).videos) and dealt.name != corpus.name
+    odd = few_shot.own_tasks(corpus, store, "train")  # 8 and 3
     assert [len(odd.split(s)) for s in ("train", "test")] == [4 + 1, 4 + 2], "the smaller half is labelled"
     single = replace(corpus, videos={i: v for i, v in corpus.videos.items() if v.split != "test" or i.endswith("0")})
-    with pytest.raises(VcworkError, match="no test recipe has two annotated videos"):
-        own_tasks(single, store)
+    refused("no test recipe has two annotated videos", few_shot.own_tasks, single, store)
 
 
 # --------------------------------------------------------------------------------------------------- the points
@@ -211,8 +192,8 @@ def test_every_n_gets_the_updates_asked_for(world, tmp_path):
 def test_labels_help_and_more_labels_help_more(world, tmp_path, task):
     corpus, store, encoder = world
     points = few_shot_points(corpus, store, encoder, [recipe(task)], [1, 8], [0, 1, 2], tmp_path, updates=30)
-    metric = {t: m for t, m in CURVES.values() if not m.startswith("texts")}[task]
-    zero, one, all_ = curve(points, task, metric)
+    metric = {t: m for t, m in few_shot.CURVES.values() if not m.startswith("texts")}[task]
+    zero, one, all_ = few_shot.curve(points, task, metric)
     floor = max(zero.value, all_.best_trivial[1])
     assert all_.value > floor + 0.1 and all_.value > one.value + 0.02, (zero.value, one.value, all_.value)
     assert all_.extra["gain"] == pytest.approx(all_.value - zero.value) and all_.extra["gain_low"] > 0
@@ -226,10 +207,9 @@ def test_labels_help_and_more_labels_help_more(world, tmp_path, task):
 
 def test_labels_of_other_recipes_are_said_to_be_that(world, tmp_path):
     corpus, store, encoder = world
-    unseen = replace(
-        corpus, videos={i: v for i, v in corpus.videos.items() if v.split != "train" or v.recipe == "soup"}
-    )
-    unseen.videos |= {i: replace(v, split="val") for i, v in corpus.videos.items() if i.startswith("test-soup")}
+    kept = {i: v for i, v in corpus.videos.items() if v.split != "train" or v.recipe == "soup"}
+    soups = {i: replace(v, split="val") for i, v in corpus.videos.items() if i.startswith("test-soup")}
+    unseen = replace(corpus, videos=kept | soups)
     points = few_shot_points(unseen, store, encoder, [recipe("segmentation")], [8], [0], tmp_path, updates=20)
     result = points[1].result("frame_accuracy")
     assert "of other recipes than those measured" in result.protocol.rule
@@ -262,14 +242,14 @@ def test_zero_shot_is_the_checkpoint_measured_by_hand(world, tmp_path):
     texts = zero["localization"].result("texts_frame_accuracy")
     assert texts.value == zero["segmentation"].result("frame_accuracy").value, "without labels there is no head"
     assert "gamma chosen on val" in texts.protocol.rule
-    with pytest.raises(VcworkError, match="no metric 'R@2' among t2v_R@1"):
-        zero["retrieval"].result("R@2")
+    refused("no metric 'R@2' among t2v_R@1", zero["retrieval"].result, "R@2")
 
 
 def test_without_val_gamma_is_the_papers(world):
     corpus, store, encoder = world
     bare = replace(corpus, videos={i: v for i, v in corpus.videos.items() if v.split != "val"})
-    who = Subject(bare, only_labelled(bare, ()), store, encoder, recipe("localization"), Card(split="toy test"))
+    blind = few_shot.only_labelled(bare, ())
+    who = Subject(bare, blind, store, encoder, recipe("localization"), Card(split="toy test"))
     results, _ = measure_localization(who)
     rules = {r.name: r.protocol.rule for r in results}
     assert "gamma by the paper's rule" in rules["texts_frame_accuracy"]
@@ -292,18 +272,13 @@ def test_the_gain_is_paired_over_videos(world, tmp_path):
     start, *_ = few_shot_points(corpus, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, 1)
     counts = {f"v{i}": [i % 3, 3, ""] for i in range(12)}
     start = replace(start, counts={"t2v_R@1": counts})
-    better = [
-        replace(start, n=1, counts={"t2v_R@1": {v: [h + k, t, g] for v, (h, t, g) in counts.items()}}) for k in (0, 1)
-    ]
-    value, low, high = gain(better, start, "t2v_R@1")
-    assert value == pytest.approx(1 / 6) and low == pytest.approx(high) == pytest.approx(value), (
-        "one of six, in every video"
-    )
-    assert gain([start], start, "t2v_R@1") == (0, 0, 0)
-    with pytest.raises(VcworkError, match="no counts of the same videos"):
-        gain([replace(start, counts={})], start, "t2v_R@1")
-    with pytest.raises(VcworkError, match="expected one zero-shot point among the points, got 0"):
-        curve(better, "retrieval", "t2v_R@1")
+    more = [{v: [h + k, t, g] for v, (h, t, g) in counts.items()} for k in (0, 1)]
+    better = [replace(start, n=1, counts={"t2v_R@1": counted}) for counted in more]
+    found = few_shot.gain(better, start, "t2v_R@1")
+    assert found == pytest.approx((1 / 6, 1 / 6, 1 / 6)), "one of six, in every video: no doubt about it"
+    assert few_shot.gain([start], start, "t2v_R@1") == (0, 0, 0)
+    refused("no counts of the same videos", few_shot.gain, [replace(start, counts={})], start, "t2v_R@1")
+    refused("expected one zero-shot point among the points, got 0", few_shot.curve, better, "retrieval", "t2v_R@1")
 
 
 def shown(value: float, n: int, ends: tuple[float, float] | None, trivial: float) -> Result:
@@ -316,9 +291,9 @@ def shown(value: float, n: int, ends: tuple[float, float] | None, trivial: float
 
 def test_a_curve_is_read_and_drawn():
     points = [shown(0.3, 0, None, 0.2), shown(0.5, 1, (0.1, 0.3), 0.2), shown(0.3, 5, (-0.1, 0.1), 0.4)]
-    assert list(map(reading, points)) == ["", "clear gain", "no clear change, not above uniform"]
-    assert reading(shown(0.1, 5, (-0.2, -0.1), 0.1)) == "clear loss, not above uniform", "as good is not above"
-    lines = curve_table(points).splitlines()
+    assert list(map(few_shot.reading, points)) == ["", "clear gain", "no clear change, not above uniform"]
+    assert few_shot.reading(shown(0.1, 5, (-0.2, -0.1), 0.1)) == "clear loss, not above uniform", "as good is not above"
+    lines = few_shot.curve_table(points).splitlines()
     assert lines[3].split("  ")[0] == "1 a recipe" and "40.0 % .. 60.0 %" in lines[3]
     assert "+20.0 points, +10.0 .. +30.0" in lines[3] and "40.0 % uniform" in lines[4]
     fig, ax = plots.figure()
@@ -333,20 +308,16 @@ def test_a_curve_is_read_and_drawn():
 
 def test_what_cannot_be_asked_for(world, tmp_path):
     corpus, store, encoder = world
-    ask = lambda *recipes, shots=(1,), seeds=(0,), **more: few_shot_points(  # noqa: E731
-        corpus, store, encoder, recipes, shots, seeds, tmp_path, **more
-    )
-    with pytest.raises(VcworkError, match="task: expected one of retrieval, localization, segmentation, got 'videoqa'"):
-        ask(recipe("retrieval"), FinetuneRecipe(task="videoqa"))
-    with pytest.raises(VcworkError, match="numbers of videos from 0, got -5"):
-        ask(recipe("retrieval"), shots=(1, -5))
-    with pytest.raises(VcworkError, match="at least one seed"):
-        ask(recipe("retrieval"), seeds=())
-    with pytest.raises(VcworkError, match="updates from 1"):
-        ask(recipe("retrieval"), updates=0)
-    with pytest.raises(VcworkError, match="expected a saved checkpoint"):
-        few_shot_points(corpus, store, replace(encoder, digest="unsaved"), [recipe("retrieval")], [1], [0], tmp_path)
+    one = recipe("retrieval")
+
+    def ask(corpus=corpus, encoder=encoder, recipes=(one,), shots=(1,), seeds=(0,), **more):
+        few_shot_points(corpus, store, encoder, recipes, shots, seeds, tmp_path, **more)
+
+    refused("task: expected one of .*, got 'videoqa'", ask, recipes=[one, FinetuneRecipe(task="videoqa")])
+    refused("numbers of videos from 0, got -5", ask, shots=(1, -5))
+    refused("at least one seed", ask, seeds=())
+    refused("updates from 1", ask, updates=0)
+    refused("expected a saved checkpoint", ask, encoder=replace(encoder, digest="unsaved"))
     bare = replace(corpus, videos={i: v for i, v in corpus.videos.items() if v.split != "train" or not v.segments})
-    with pytest.raises(VcworkError, match="no train video has a recipe and annotated segments"):
-        few_shot_points(bare, store, encoder, [recipe("retrieval")], [1], [0], tmp_path)
+    refused("no train video has a recipe and annotated segments", ask, corpus=bare)
     assert not list(Path(tmp_path).iterdir()), "nothing was begun"

@@ -10,54 +10,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checks import refused
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from toys import theme_seconds, toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.config import ModelConfig
-from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe, Segment, Video
-from vcwork.data.store import Contract, FeatureStore, write_store
+from vcwork.data.store import FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video, score
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
 from vcwork.tasks.localization import Case, evaluate
+from vcwork.training import segmentation_head as heads
 from vcwork.training.finetune import ClipSet, FinetuneRecipe, finetune_pairs, save_finetuned
 from vcwork.training.finetune_corpus import finetune, labelled_videos
 from vcwork.training.recipe import read_recipe
-from vcwork.training.segmentation_head import (
-    LabelledVideo,
-    TokenClassifier,
-    as_tokens,
-    decode,
-    finetune_segmentation,
-    foreign_tokens,
-    label_logits,
-    load_classifier,
-    predict_labels,
-    save_classifier,
-    token_labels,
-    train_starts,
-)
+from vcwork.training.segmentation_head import LabelledVideo, TokenClassifier, label_logits
 from vcwork.training.step_scorer import StepVideo, finetune_localization, step_scores
 
 WIDTH, THEMES, WINDOW = 12, 6, 8
-CONTRACT = Contract("toy", "none", 1.0, 8, "none", WIDTH)
+CONTRACT = toy_contract(WIDTH)
 FAST = {"lr": 3e-3, "warmup": 5, "decay_updates": 0, "adam": "torch"}
 
 
 def new_encoder(seed: int = 0, **more: float) -> Encoder:
-    torch.manual_seed(seed)
     tokenizer = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(THEMES)), "do", "then"])
-    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": WINDOW}
-    model = VideoCLIP(ModelConfig(feature_dim=WIDTH, vocab_size=len(tokenizer), **{**sizes, **more}))
-    return Encoder(model.eval(), tokenizer, CONTRACT)
+    return toy_encoder(tokenizer, WIDTH, seed, **more)
 
 
 def seconds(themes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A second of theme i is feature i and noise."""
-    return (np.eye(WIDTH)[themes] * 2 + rng.normal(size=(len(themes), WIDTH)) * 0.5).astype(np.float32)
+    return theme_seconds(themes, WIDTH, rng)
 
 
 # ------------------------------------------------------------------------------------------ retrieval and VideoQA
@@ -137,8 +121,7 @@ def test_best_epoch_is_kept_by_validation_alone():
     records = list(finetune_pairs(encoder, clip_set(32, 5), recipe, validate))
     assert [r.validation for r in records if r.validation is not None] == [0.1, 0.7, 0.7, 0.2]
     assert all(torch.equal(v, states[1][k]) for k, v in encoder.model.state_dict().items()), "the first of equal ones"
-    with pytest.raises(VcworkError, match="needs validation data"):
-        next(finetune_pairs(encoder, clip_set(4, 5), recipe))
+    refused("needs validation data", next, finetune_pairs(encoder, clip_set(4, 5), recipe))
 
 
 # --------------------------------------------------------------------------------------------------- segmentation
@@ -160,7 +143,7 @@ SEGMENT = FinetuneRecipe(task="segmentation", epochs=25, batch_size=4, stride=4,
 
 
 def accuracy(classifier: TokenClassifier, videos: list[LabelledVideo], recipe: FinetuneRecipe = SEGMENT) -> float:
-    said = predict_labels(classifier, [v.features for v in videos], recipe)
+    said = heads.predict_labels(classifier, [v.features for v in videos], recipe)
     return float(np.mean([frame_accuracy(labels, v.labels) for labels, v in zip(said, videos, strict=True)]))
 
 
@@ -172,8 +155,8 @@ def new_classifier(**more: float) -> TokenClassifier:
 def test_segmentation_learns_and_false_labels_do_not(tmp_path):
     held_out, classifier, misled = labelled(20, 1), new_classifier(), new_classifier()
     start = accuracy(classifier, held_out)
-    records = list(finetune_segmentation(classifier, labelled(24, 2), SEGMENT))
-    list(finetune_segmentation(misled, labelled(24, 2, shuffled=True), SEGMENT))
+    records = list(heads.finetune_segmentation(classifier, labelled(24, 2), SEGMENT))
+    list(heads.finetune_segmentation(misled, labelled(24, 2, shuffled=True), SEGMENT))
     alone = max(np.mean([np.isin(v.labels, [label, 1, 2]).mean() for v in held_out]) for label in (0, 3))
     assert alone < 0.8, "of the seconds of theme 0 about half are called 3"
     assert records[0].flat == pytest.approx(np.log(4))
@@ -182,15 +165,14 @@ def test_segmentation_learns_and_false_labels_do_not(tmp_path):
     assert accuracy(misled, held_out) < majority + 0.1
     encoder = new_encoder()
     encoder.model = classifier.model
-    save_classifier(tmp_path, encoder, classifier, ["none", "a", "b", "c"], SEGMENT)
-    loaded, labels, recipe = load_classifier(tmp_path)
+    heads.save_classifier(tmp_path, encoder, classifier, ["none", "a", "b", "c"], SEGMENT)
+    loaded, labels, recipe = heads.load_classifier(tmp_path)
     assert (labels, recipe) == (["none", "a", "b", "c"], SEGMENT)
     some = [v.features for v in held_out[:3]]
     for a, b in zip(label_logits(loaded, some, recipe), label_logits(classifier, some, SEGMENT), strict=True):
         np.testing.assert_array_equal(a, b)
     (tmp_path / "head.safetensors").write_bytes(b"other")
-    with pytest.raises(VcworkError, match=r"head\.safetensors: .*damaged or swapped"):
-        load_classifier(tmp_path)
+    refused(r"head\.safetensors: .*damaged or swapped", heads.load_classifier, tmp_path)
 
 
 def test_segmentation_loss_is_cross_entropy_over_all_windows_with_cls_hidden():
@@ -205,7 +187,7 @@ def test_segmentation_loss_is_cross_entropy_over_all_windows_with_cls_hidden():
             logits.append(classifier.head(states.states)[0])
             labels.append(torch.from_numpy(video.labels[s : s + WINDOW]))
     expected = cross_entropy(torch.cat(logits), torch.cat(labels)).item()
-    record = next(finetune_segmentation(classifier, [video], recipe))
+    record = next(heads.finetune_segmentation(classifier, [video], recipe))
     assert record.loss == pytest.approx(expected, abs=1e-5)
 
 
@@ -219,16 +201,16 @@ def test_logits_are_averaged_where_windows_overlap():
 
 def test_our_options_worked():
     rows = np.arange(7, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(as_tokens(rows, 3)[:, 0], [1, 4, 6])
-    np.testing.assert_allclose(as_tokens(rows, 3, first=2)[:, 0], [3, 5.5])
-    times = as_tokens(rows, 3, time_input=True)[:, 1:]
+    np.testing.assert_allclose(heads.as_tokens(rows, 3)[:, 0], [1, 4, 6])
+    np.testing.assert_allclose(heads.as_tokens(rows, 3, first=2)[:, 0], [3, 5.5])
+    times = heads.as_tokens(rows, 3, time_input=True)[:, 1:]
     np.testing.assert_allclose(times[:, 0], [-1, 6 / 7 - 1, 12 / 7 - 1], atol=1e-6)
-    assert token_labels(np.array([2, 1, 1, -100, -100, 5, -100]), 3).tolist() == [1, 5, -100]
-    assert train_starts(20, 8, 4) == [0, 4, 8, 12] and train_starts(20, 8, 4, 3) == [0, 3, 7, 11, 15]
-    assert train_starts(6, 8, 4, 3) == [0], "a short video is one window"
+    assert heads.token_labels(np.array([2, 1, 1, -100, -100, 5, -100]), 3).tolist() == [1, 5, -100]
+    assert heads.train_starts(20, 8, 4) == [0, 4, 8, 12] and heads.train_starts(20, 8, 4, 3) == [0, 3, 7, 11, 15]
+    assert heads.train_starts(6, 8, 4, 3) == [0], "a short video is one window"
     recipe = SEGMENT.model_copy(update={"foreign": 2.0, "foreign_tokens": 3})
     videos = labelled(4, 0)
-    added = foreign_tokens(videos, 400, recipe, np.random.default_rng(0))
+    added = heads.foreign_tokens(videos, 400, recipe, np.random.default_rng(0))
     sizes = np.linalg.norm(added, axis=1) / np.mean([np.linalg.norm(v.features, axis=1).mean() for v in videos])
     assert 0.8 < sizes.mean() < 1.2 and sizes.min() < 0.3, "times 0 to 2, mean 1"
 
@@ -240,8 +222,8 @@ def test_decoding_with_a_cost_is_the_best_path():
     paths = np.array(np.meshgrid(*[range(3)] * 6)).reshape(6, -1).T  # (729, 6)
     for cost in (0.0, 0.7, 3.0, 1e6):
         value = logp[np.arange(6), paths].sum(1) - cost * (np.diff(paths, axis=1) != 0).sum(1)
-        assert decode(logits, cost).tolist() == paths[value.argmax()].tolist()
-    assert len(set(decode(logits, 1e6))) == 1
+        assert heads.decode(logits, cost).tolist() == paths[value.argmax()].tolist()
+    assert len(set(heads.decode(logits, 1e6))) == 1
 
 
 # --------------------------------------------------------------------------------------------------- localization
@@ -283,9 +265,8 @@ def test_localization_learns_and_false_places_do_not():
 
 def test_localization_loss_is_the_mean_over_seconds_and_steps():
     video, encoder = step_videos(1, 3)[0], new_encoder(dropout=0.0, max_video_tokens=32)
-    states = encoder.model.encode_video(
-        torch.from_numpy(video.features[None]), torch.ones(1, 22, dtype=torch.bool), hide_cls=True
-    ).states[0]
+    given = torch.from_numpy(video.features[None]), torch.ones(1, 22, dtype=torch.bool)
+    states = encoder.model.encode_video(*given, hide_cls=True).states[0]
     steps = torch.from_numpy(encode_text(encoder, list(video.steps)))
     target = torch.zeros(22, 3)
     for k, [(start, end)] in enumerate(video.intervals):
@@ -329,32 +310,27 @@ def test_a_recipe_written_before_train_existed_is_the_same(tmp_path):
     assert older == now == FinetuneRecipe(**now.model_dump()) and now.train.warmup == 122
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("epochs: 3", r"recipe\.yaml: FinetuneRecipe: task"),
-        ("task: retrieval\nepoch: 3", "epoch: Extra inputs"),
-        ("task: retrieval\ntrain: {epoch: 3}", r"train\.epoch: Extra inputs"),
-        ("task: retrieval\ntrain: 3", "train: Input should be a valid dictionary"),
-        ("task: segmentation\nloss: t2v", r"train\.loss: means nothing for segmentation"),
-        ("task: retrieval\ntrain: {pairs: {rule: strict}}", r"train\.pairs: means nothing for retrieval"),
-        ("task: retrieval\nmodel: {vocab_size: 4}", "come from the data"),
-        ("task: retrieval\nmodel: {hidden: 30, heads: 4}", "multiple of heads"),
-    ],
-)
+@pytest.mark.parametrize("text, message", [
+    ("epochs: 3", r"recipe\.yaml: FinetuneRecipe: task"),
+    ("task: retrieval\nepoch: 3", "epoch: Extra inputs"),
+    ("task: retrieval\ntrain: {epoch: 3}", r"train\.epoch: Extra inputs"),
+    ("task: retrieval\ntrain: 3", "train: Input should be a valid dictionary"),
+    ("task: segmentation\nloss: t2v", r"train\.loss: means nothing for segmentation"),
+    ("task: retrieval\ntrain: {pairs: {rule: strict}}", r"train\.pairs: means nothing for retrieval"),
+    ("task: retrieval\nmodel: {vocab_size: 4}", "come from the data"),
+    ("task: retrieval\nmodel: {hidden: 30, heads: 4}", "multiple of heads"),
+])  # fmt: skip
 def test_mistakes_name_file_and_key(tmp_path, text, message):
     (tmp_path / "recipe.yaml").write_text(text)
-    with pytest.raises(VcworkError, match=message):
-        read_recipe(tmp_path / "recipe.yaml", kind=FinetuneRecipe)
+    refused(message, read_recipe, tmp_path / "recipe.yaml", kind=FinetuneRecipe)
 
 
 def test_nothing_to_learn_from_and_bad_features_are_named():
     with pytest.raises(VcworkError, match=r"segmentation: expected something to learn from .* got 0"):
-        next(finetune_segmentation(new_classifier(), [], SEGMENT))
+        next(heads.finetune_segmentation(new_classifier(), [], SEGMENT))
     video = labelled(1, 0)[0]
     video.features[0] = np.nan
-    with pytest.raises(VcworkError, match="loss became nan"):
-        next(finetune_segmentation(new_classifier(), [video], SEGMENT))
+    refused("loss became nan", next, heads.finetune_segmentation(new_classifier(), [video], SEGMENT))
 
 
 # ------------------------------------------------------------------------------------------------------ a corpus
@@ -401,10 +377,9 @@ def test_a_corpus_is_fine_tuned_and_validated(world, tmp_path, task, start, leas
     assert "test" not in corpus.was_read, "the test split is nobody's business here"
     logged = [json.loads(line) for line in (tmp_path / task / "log.jsonl").read_text().splitlines()]
     assert logged == [asdict(r) for r in seen]
-    with pytest.raises(VcworkError, match="holds a checkpoint"):
-        finetune(corpus, store, encoder, recipe, tmp_path / task)
+    refused("holds a checkpoint", finetune, corpus, store, encoder, recipe, tmp_path / task)
     if task == "segmentation":
-        classifier, names, kept = load_classifier(tmp_path / task)
+        classifier, names, kept = heads.load_classifier(tmp_path / task)
         assert names == ["", *sorted(corpus.steps)] and kept == recipe
         held = labelled_videos(corpus, store, "val", names[1:])
         assert accuracy(classifier, held, kept) == pytest.approx(max(values))
@@ -418,7 +393,7 @@ def test_a_seed_says_where_the_head_begins(world, tmp_path):
         encoder = new_encoder()
         torch.manual_seed(100 + i)  # whatever was drawn before
         finetune(corpus, store, encoder, recipe.but(seed=seed), tmp_path / str(i))
-        heads.append(load_classifier(tmp_path / str(i))[0].head.weight)
+        heads.append(heads.load_classifier(tmp_path / str(i))[0].head.weight)
     assert torch.equal(heads[0], heads[1]), "same weights, recipe and seed"
     assert not torch.equal(heads[0], heads[2])
 
@@ -427,9 +402,8 @@ def test_steps_that_training_never_saw_are_numbered_beyond(world):
     corpus, store = world
     held = labelled_videos(corpus, store, "val", ["s2"])
     assert {int(c) for v in held for c in v.labels} == {0, 1, 2, 3, 4, 5}
-    assert all(
-        (v.labels[5 * p] == 1) == (s.step == "s2") for v in held for p, s in enumerate(corpus[v.video_id].segments)
-    )
+    for v in held:
+        assert all((v.labels[5 * p] == 1) == (s.step == "s2") for p, s in enumerate(corpus[v.video_id].segments))
 
 
 # ----------------------------------------------------------------------------------------------------- two ranks
@@ -449,7 +423,8 @@ def two_rank_runs(world: int) -> dict[str, torch.Tensor]:
             list(finetune_localization(encoder, step_videos(12, 1), FinetuneRecipe(task=task, **options)))
         else:
             videos = [LabelledVideo(v.video_id, v.features[:16], v.labels[:16]) for v in labelled(12, 1)]
-            list(finetune_segmentation(TokenClassifier(encoder.model, 4), videos, FinetuneRecipe(task=task, **options)))
+            classifier = TokenClassifier(encoder.model, 4)
+            list(heads.finetune_segmentation(classifier, videos, FinetuneRecipe(task=task, **options)))
         out[task] = torch.cat([p.detach().cpu().flatten() for p in encoder.model.parameters()])
     return out
 

@@ -11,11 +11,8 @@ from vcwork.workbench import machine
 
 
 def git(folder: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments],
-        check=True,
-        capture_output=True,
-    )
+    command = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def test_git_state_outside_inside_and_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,8 @@ from statistics import median
 import nbformat
 import papermill
 import pytest
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.measure import trivial
 from vcwork.measure.result import as_result
 from vcwork.workbench.notebook_html import title
@@ -68,9 +68,8 @@ def test_parameters_cell_is_first_and_papermill_reads_it_alike(path: Path, code:
     assert tagged(code, "parameters") == code[:1]
     ours = read_parameters(path)
     theirs = papermill.inspect_notebook(path)
-    assert {name: p.annotation for name, p in ours.items()} == {
-        name: p["inferred_type_name"] for name, p in theirs.items()
-    }, "no = in a help text: papermill drops such a line"
+    types = {name: p["inferred_type_name"] for name, p in theirs.items()}
+    assert {n: p.annotation for n, p in ours.items()} == types, "no = in a help text: papermill drops such a line"
     assert ours["seed"].annotation == "int"
     for parameter in ours.values():
         assert parameter.help, f"{parameter.name} has no help text"
@@ -132,13 +131,8 @@ def test_one_metric_stands_beside_the_same_opponents_in_every_notebook() -> None
 
 
 def test_refresh_stores_a_clean_run_or_nothing(tmp_path: Path) -> None:
-    notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(
-                "print(1 + 1)", metadata={"tags": ["nbval-check-output"], "papermill": {"duration": 3}}
-            )
-        ]
-    )
+    metadata = {"tags": ["nbval-check-output"], "papermill": {"duration": 3}}
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(1 + 1)", metadata=metadata)])
     stored = tmp_path / "10_any.ipynb"
     nbformat.write(notebook, stored)
     refresh_one(stored)
@@ -150,6 +144,5 @@ def test_refresh_stores_a_clean_run_or_nothing(tmp_path: Path) -> None:
         again.cells[0].source = source
         nbformat.write(again, stored)
         before = stored.read_bytes()
-        with pytest.raises(VcworkError, match=message):
-            refresh_one(stored)
+        refused(message, refresh_one, stored)
         assert stored.read_bytes() == before

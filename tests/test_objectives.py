@@ -1,17 +1,29 @@
-"""Objectives that choose or leave out: best fit, MIL-NCE over any candidates, masks of negatives; training by them."""
+"""Every loss against slow and obvious arithmetic, what it is when nothing was learned, and training by it."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from checks import refused
+from toys import theme_clips, theme_pairs
 
-from vcwork.base.errors import VcworkError
-from vcwork.core.batches import PairData, pairs_of
+from vcwork.core.batches import pairs_of
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.loop import pretrain
-from vcwork.core.loss import best_fit, chosen, mil_nce, nearest_negatives, other_videos, symmetric_nce, t2v_nce
+from vcwork.core.loss import (
+    LOSSES,
+    best_fit,
+    chosen,
+    mil_nce,
+    nearest_negatives,
+    other_videos,
+    reference_nce,
+    symmetric_nce,
+    t2v_nce,
+    v2t_nce,
+)
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track, bag_of, bag_pair, sliding_windows
 from vcwork.core.text import SPECIAL, Tokenizer
@@ -24,7 +36,50 @@ def embeddings(n: int = 5, b: int = 3, d: int = 4) -> tuple[torch.Tensor, torch.
     return torch.tensor(rng.normal(size=(n, d))), torch.tensor(rng.normal(size=(b, d)))
 
 
-# -------------------------------------------------------------------------------------------------- values by hand
+def _pair(b: int = 5, d: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return torch.tensor(rng.normal(size=(b, d))), torch.tensor(rng.normal(size=(b, d)))
+
+
+def test_directions_by_hand():
+    video, text = _pair()
+    scores = (text @ video.T).numpy()  # rows are texts
+    t2v = -np.mean([scores[i, i] - np.log(np.exp(scores[i]).sum()) for i in range(5)])
+    v2t = -np.mean([scores[i, i] - np.log(np.exp(scores[:, i]).sum()) for i in range(5)])
+    assert t2v_nce(video, text).item() == pytest.approx(t2v) and v2t_nce(video, text).item() == pytest.approx(v2t)
+    assert t2v != pytest.approx(v2t, abs=1e-3), "or the test could not tell them apart"
+    assert reference_nce(video, text).item() == pytest.approx(t2v + v2t)
+    assert symmetric_nce(video, text).item() == pytest.approx((t2v + v2t) / 2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("symmetric", 1), ("reference", 2), ("t2v", 1), ("v2t", 1)])
+def test_equal_scores_are_log_b_a_direction(name, value):
+    assert LOSSES[name](torch.zeros(7, 4), torch.zeros(7, 4)).item() == pytest.approx(value * math.log(7))
+
+
+def test_temperature_divides():
+    video, text = _pair()
+    for name, loss in LOSSES.items():
+        assert loss(video, text, 2.0).item() == pytest.approx(loss(video / 2, text).item()), name
+
+
+def _bags(n: int, k: int) -> torch.Tensor:
+    """Clip i owns the texts i k to (i + 1) k - 1: (n, n k)."""
+    return torch.eye(n, dtype=torch.bool).repeat_interleave(k, 1)
+
+
+def test_mil_nce_of_equal_scores_and_of_a_found_bag():
+    equal = mil_nce(torch.zeros(4, 2), torch.zeros(12, 2), _bags(4, 3))
+    assert equal.item() == pytest.approx(math.log(7)), "log(2 B - 1)"
+    video = 30 * torch.eye(3)
+    text = torch.stack([torch.eye(3), torch.zeros(3, 3)], 1).view(6, 3)  # of each bag one is right, one says nothing
+    assert mil_nce(video, text, _bags(3, 2)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_shapes_are_checked():
+    for loss in (symmetric_nce, reference_nce, t2v_nce, v2t_nce):
+        refused("one shape", loss, torch.zeros(3, 2), torch.zeros(4, 2))
+    refused("own", mil_nce, torch.zeros(3, 2), torch.zeros(4, 2), _bags(3, 2))
 
 
 @pytest.mark.parametrize("own_negatives", [True, False])
@@ -45,9 +100,8 @@ def test_best_fit_by_hand(own_negatives):
 def test_the_two_denominators_differ_by_the_other_candidates():
     zeros = torch.zeros(5, 4), torch.zeros(3, 4)
     assert best_fit(*zeros, OWN).item() == pytest.approx(math.log(5))
-    assert best_fit(*zeros, OWN, own_negatives=False).item() == pytest.approx(
-        (math.log(1 + 3) + math.log(1 + 2) + math.log(1 + 3)) / 3
-    )
+    slow = (math.log(1 + 3) + math.log(1 + 2) + math.log(1 + 3)) / 3
+    assert best_fit(*zeros, OWN, own_negatives=False).item() == pytest.approx(slow)
 
 
 def test_one_candidate_each_is_plain_nce():
@@ -96,8 +150,7 @@ def test_masks_of_negatives():
     rows = [[0, 2], [1, 2], [0, 1, 2]]
     slow = -sum(math.log(e[i, i] / e[i, rows[i]].sum()) + math.log(e[i, i] / e[rows[i], i].sum()) for i in range(3)) / 6
     assert symmetric_nce(video, text, keep=keep).item() == pytest.approx(slow)
-    with pytest.raises(VcworkError, match="own text kept"):
-        symmetric_nce(video, text, keep=~torch.eye(3, dtype=torch.bool))
+    refused("own text kept", symmetric_nce, video, text, keep=~torch.eye(3, dtype=torch.bool))
 
 
 def test_nearest_negatives():
@@ -133,31 +186,15 @@ TOKENIZER = Tokenizer([*SPECIAL, *"abcdefghijklmnopqrstuvwxyz"])
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": 8}
 
 
-def world(videos: int = 48, themes: int = 12) -> PairData:
-    """A theme every four seconds: its feature, and one caption that names it; each video has three of them."""
-    rng, tracks, features = np.random.default_rng(0), [], []
-    directions = rng.normal(size=(themes, 16)).astype(np.float32)
-    for v in range(videos):
-        order = rng.permutation(themes)[:3]
-        rows = np.repeat(directions[order], 4, 0) + 0.1 * rng.normal(size=(12, 16)).astype(np.float32)
-        features.append(rows)
-        starts = np.arange(0, 12, 4.0)
-        tracks.append(Track(f"v{v}", starts, starts + 4, tuple((5 + int(t), 20) for t in order), 12))
-    return PairData(tracks, features)
-
-
 def config(loss: str, rule: str, **more) -> TrainConfig:
-    pairs = OverlapConfig(
-        rule=rule, min_text_tokens=1, max_text_tokens=4, min_video_s=4, max_video_s=4, stride_s=4, bag=2
-    )
+    sizes = {"min_text_tokens": 1, "max_text_tokens": 4, "min_video_s": 4, "max_video_s": 4, "stride_s": 4, "bag": 2}
     clusters = ClusterConfig(videos_per_batch=6, clips_per_video=3, retrieve=False)
-    return TrainConfig(
-        epochs=4, passes_per_epoch=6, lr=3e-3, warmup=5, loss=loss, pairs=pairs, clusters=clusters, **more
-    )
+    known = {"epochs": 4, "passes_per_epoch": 6, "lr": 3e-3, "warmup": 5, "clusters": clusters} | more
+    return TrainConfig(loss=loss, pairs=OverlapConfig(rule=rule, **sizes), **known)
 
 
 def test_groups_say_whose_candidates_clips_are():
-    data, engine = world(), Engine()
+    data, engine = theme_pairs(48, 20), Engine()
     batches = [np.array([4, 0, 7])]
     windows = pairs_of(data, batches, 0, 0, config("best fit", "windows"), engine)
     model = VideoCLIP(ModelConfig(feature_dim=16, vocab_size=len(TOKENIZER), **SIZES))
@@ -171,52 +208,42 @@ def test_groups_say_whose_candidates_clips_are():
     features, _, ids, _ = bags(model, TOKENIZER)
     clips, texts = bags.groups()
     assert clips.tolist() == list(range(9)) and texts.tolist() == [i for i in range(9) for _ in range(2)]
-    assert len(ids) == 18 and [int(i) for i in ids[::2, 1]] == [p.tokens[0] for p in bags.pairs], (
-        "its own caption first"
-    )
+    assert len(ids) == 18
+    assert [int(i) for i in ids[::2, 1]] == [p.tokens[0] for p in bags.pairs], "its own caption first"
     plain = pairs_of(data, batches, 0, 0, config("symmetric", "strict"), engine)
     assert plain.groups()[0].tolist() == [4] * 3 + [0] * 3 + [7] * 3
 
 
-@pytest.mark.parametrize(
-    ("loss", "rule", "more"),
-    [
-        ("best fit", "windows", {}),
-        ("best fit", "windows", {"own_negatives": False}),
-        ("mil", "windows", {}),
-        ("mil", "bag", {}),
-        ("symmetric", "strict", {"same_video": "left out"}),
-        ("symmetric", "strict", {"mining": "nearest", "mining_threshold": 0.0, "negative_ratio": 0.5}),
-    ],
-)
+@pytest.mark.parametrize("loss, rule, more", [
+    ("best fit", "windows", {}),
+    ("best fit", "windows", {"own_negatives": False}),
+    ("mil", "windows", {}),
+    ("mil", "bag", {}),
+    ("symmetric", "strict", {"same_video": "left out"}),
+    ("symmetric", "strict", {"mining": "nearest", "mining_threshold": 0.0, "negative_ratio": 0.5}),
+])  # fmt: skip
 def test_training_by_it_finds_what_captions_name(loss, rule, more):
-    data = world()
+    data = theme_pairs(48, 20)
     torch.manual_seed(0)
     model = VideoCLIP(ModelConfig(feature_dim=16, vocab_size=len(TOKENIZER), dropout=0.0, **SIZES))
     records = list(pretrain(model, TOKENIZER, data, config(loss, rule, **more)))
     below = np.mean([r.loss - r.log_batch for r in records[-10:]])
     assert below < -0.1, "below the line of equal scores"
     texts = [[5 + t, 20] for t in range(12)]
-    clips = np.stack([next(f[4 * p : 4 * p + 4] for tr, f in zip(data.tracks, data.features, strict=True)
-                           for p in range(3) if tr.tokens[p][0] == 5 + t) for t in range(12)])  # fmt: skip
     model.eval()
     with torch.no_grad():
-        video = model.encode_video(torch.tensor(clips), torch.ones(12, 4, dtype=torch.bool)).pooled
+        video = model.encode_video(torch.tensor(theme_clips(data)), torch.ones(12, 4, dtype=torch.bool)).pooled
         text = model.encode_text(*TOKENIZER.batch(texts, 8)).pooled
     found = ((text @ video.T).argmax(1) == torch.arange(12)).float().mean()
     assert found >= 0.5, f"{found:.2f} of the themes are found, by chance a twelfth"
 
 
-@pytest.mark.parametrize(
-    ("loss", "rule", "more", "message"),
-    [
-        ("best fit", "overlapped", {}, "pairs.rule must be windows"),
-        ("mil", "strict", {}, "windows or bag"),
-        ("symmetric", "bag", {}, "only loss mil"),
-        ("mil", "bag", {"micro_batch": 4}, "leave them out"),
-        ("best fit", "windows", {"same_video": "left out"}, "leave them out"),
-    ],
-)
+@pytest.mark.parametrize("loss, rule, more, message", [
+    ("best fit", "overlapped", {}, "pairs.rule must be windows"),
+    ("mil", "strict", {}, "windows or bag"),
+    ("symmetric", "bag", {}, "only loss mil"),
+    ("mil", "bag", {"micro_batch": 4}, "leave them out"),
+    ("best fit", "windows", {"same_video": "left out"}, "leave them out"),
+])  # fmt: skip
 def test_what_does_not_fit_is_refused(loss, rule, more, message):
-    with pytest.raises(VcworkError, match=message):
-        TrainConfig.checked(loss=loss, pairs=OverlapConfig(rule=rule), **more)
+    refused(message, TrainConfig.checked, loss=loss, pairs=OverlapConfig(rule=rule), **more)

@@ -10,20 +10,11 @@ import av
 import numpy as np
 import pytest
 import torch
+import transformers as hf
+from checks import refused
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import (
-    AutoImageProcessor,
-    CLIPConfig,
-    CLIPModel,
-    CLIPTokenizer,
-    PreTrainedTokenizerFast,
-    SiglipConfig,
-    SiglipModel,
-    XCLIPConfig,
-    XCLIPModel,
-)
+from toys import letters_clip
 
-from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.dual import PeerBackbone
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import Recipe, Segment, scan_folder
@@ -52,15 +43,6 @@ PROCESSORS = {
 }
 
 
-def _clip_words(folder: Path) -> CLIPTokenizer:
-    """Letters only; the end of a text has the highest id, as in the real vocabulary."""
-    letters = [*"abcdefghijklmnopqrstuvwxyz,!"]
-    pieces = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=77)
-    tokenizer.save_pretrained(folder)
-    return tokenizer
-
-
 def _siglip_words(folder: Path, declared: str = "SiglipTokenizer") -> None:
     """Whole words of SENTENCES, letters for the rest; the padding is the end, as in the real one."""
     letters = [*"abcdefghijklmnopqrstuvwxyz,!"]
@@ -81,17 +63,17 @@ def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0) -> Path:
     if kind == "siglip":
         _siglip_words(folder)
         text = {**TOWER, "vocab_size": 80, "max_position_embeddings": 64}
-        model = SiglipModel(SiglipConfig(text_config=text, vision_config=SEES))
+        model = hf.SiglipModel(hf.SiglipConfig(text_config=text, vision_config=SEES))
     else:
-        tokenizer = _clip_words(folder)
+        tokenizer = letters_clip(folder, ",!", model_max_length=77)
         end = 2 if legacy else tokenizer.eos_token_id
         text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": 77, "eos_token_id": end}
         if kind == "clip":
-            model = CLIPModel(CLIPConfig(text_config=text, vision_config=SEES, projection_dim=24))
+            model = hf.CLIPModel(hf.CLIPConfig(text_config=text, vision_config=SEES, projection_dim=24))
         else:
             vision = {**SEES, **MIT, "num_frames": FRAMES}
-            config = XCLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
-            model = XCLIPModel(config)
+            config = hf.XCLIPConfig(text_config=text, vision_config=vision, projection_dim=24)
+            model = hf.XCLIPModel(config)
             torch.nn.init.normal_(model.mit.position_embedding, std=0.5)  # new ones are 0: order would not matter
     with torch.no_grad():  # new weights are so small that all inputs look alike
         for name, weight in model.named_parameters():
@@ -152,7 +134,7 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _hugging_face(folder: Path, kind: str):
-    return {"clip": CLIPModel, "siglip": SiglipModel, "xclip": XCLIPModel}[kind].from_pretrained(folder).eval()
+    return {"clip": hf.CLIPModel, "siglip": hf.SiglipModel, "xclip": hf.XCLIPModel}[kind].from_pretrained(folder).eval()
 
 
 def _text_by_hand(folder: Path, kind: str, sentences: list[str]) -> np.ndarray:
@@ -160,11 +142,11 @@ def _text_by_hand(folder: Path, kind: str, sentences: list[str]) -> np.ndarray:
     model = _hugging_face(folder, kind)
     if kind == "siglip":
         bare = [" ".join(s.lower().replace(",", "").replace("!", "").split()) for s in sentences]
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+        tokenizer = hf.PreTrainedTokenizerFast.from_pretrained(folder)
         told = tokenizer(bare, padding="max_length", max_length=64, truncation=True, return_tensors="pt")
         told = {"input_ids": told["input_ids"]}
     else:
-        told = CLIPTokenizer.from_pretrained(folder)(sentences, padding=True, truncation=True, return_tensors="pt")
+        told = hf.CLIPTokenizer.from_pretrained(folder)(sentences, padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
         return model.get_text_features(**told).pooler_output.numpy()
 
@@ -177,7 +159,7 @@ def _frames_by_hand(path: Path) -> list[np.ndarray]:
 def _features_by_hand(folder: Path, kind: str, frames: list[np.ndarray]) -> np.ndarray:
     """(D,) of one picture, or for X-CLIP of FRAMES pictures, by the folder's own processor and model."""
     model = _hugging_face(folder, kind)
-    pixels = AutoImageProcessor.from_pretrained(folder, backend="pil")(frames, return_tensors="pt")["pixel_values"]
+    pixels = hf.AutoImageProcessor.from_pretrained(folder, backend="pil")(frames, return_tensors="pt")["pixel_values"]
     pixels = pixels.reshape(-1, 3, SIDE, SIDE)
     with torch.inference_mode():
         ask = model.get_video_features if kind == "xclip" else model.get_image_features
@@ -251,9 +233,8 @@ def test_any_batch_size_gives_the_same_answer(peers, stores, kind):
     for size in (1, 2, 64):
         np.testing.assert_allclose(encode_video(peer, clips, size), video, atol=1e-5)
         np.testing.assert_allclose(encode_text(peer, SENTENCES, size), text, atol=2e-5)
-        np.testing.assert_allclose(
-            encode_seconds(peer, clips[5], batch_size=size), encode_seconds(peer, clips[5]), atol=1e-5
-        )
+        some = encode_seconds(peer, clips[5], batch_size=size)
+        np.testing.assert_allclose(some, encode_seconds(peer, clips[5]), atol=1e-5)
 
 
 def test_file_stored_feature_and_array_give_the_same_answer(peers, stores, videos, kind):
@@ -352,8 +333,7 @@ def test_xclip_needs_its_number_of_frames(folders):
     np.testing.assert_allclose(backbone(frames[:2]), backbone(filled), atol=1e-6)
     assert not np.allclose(backbone(frames), backbone(frames[::-1]), atol=1e-4), "order is seen"
     for fps in (3, 8, 0, 1.5):
-        with pytest.raises(VcworkError, match=rf"one that divides the 4 it reads together, got {fps}"):
-            PeerBackbone(folders["xclip"], fps)
+        refused(rf"one that divides the 4 it reads together, got {fps}", PeerBackbone, folders["xclip"], fps)
 
 
 # ---------------------------------------------------------------------------------------- who it is, what is refused
@@ -381,13 +361,10 @@ def test_who_made_a_vector_is_told_apart(folders, tmp_path):
 
 
 def test_another_contract_is_refused_naming_both(folders, peers, stores):
-    with pytest.raises(
-        VcworkError, match=r"reads features of .*'peer:clip'.*asked to read features of .*'peer:siglip'"
-    ):
-        load_encoder(folders["clip"], stores["siglip"].contract)
+    both = r"reads features of .*'peer:clip'.*asked to read features of .*'peer:siglip'"
+    refused(both, load_encoder, folders["clip"], stores["siglip"].contract)
     edited = dataclasses.replace(stores["clip"].contract, normalisation="another")
-    with pytest.raises(VcworkError, match="extract them with the backbone peer:"):
-        load_encoder(folders["clip"], edited)
+    refused("extract them with the backbone peer:", load_encoder, folders["clip"], edited)
     two = dataclasses.replace(stores["clip"].contract, fps=2.0)
     assert load_encoder(folders["clip"], two).contract == two, "a rate that the backbone offers is followed"
     assert load_encoder(folders["clip"], two).digest != peers["clip"].digest
@@ -395,14 +372,10 @@ def test_another_contract_is_refused_naming_both(folders, peers, stores):
 
 def test_what_cannot_be_used_is_named(folders, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(VcworkError, match=r"nowhere: no such folder; expected a folder with config\.json"):
-        load_peer(tmp_path / "nowhere")
-    with pytest.raises(VcworkError, match=r"peer 'no-such/model': .* could not fetch it"):
-        load_encoder("peer:no-such/model")
-    with pytest.raises(VcworkError, match=r"config\.json: no such file"):
-        get_backbone(f"peer:{tmp_path}")
-    with pytest.raises(VcworkError, match="fps: expected a whole number of frames a second, got 0"):
-        get_backbone(f"peer:{folders['clip']}", fps=0)
+    refused(r"nowhere: no such folder; expected a folder with config\.json", load_peer, tmp_path / "nowhere")
+    refused(r"peer 'no-such/model': .* could not fetch it", load_encoder, "peer:no-such/model")
+    refused(r"config\.json: no such file", get_backbone, f"peer:{tmp_path}")
+    refused("fps: expected a whole number of frames a second, got 0", get_backbone, f"peer:{folders['clip']}", fps=0)
 
 
 def _without(name: str):
@@ -432,43 +405,38 @@ def _weights_without(prefix: str):
     return spoil
 
 
-@pytest.mark.parametrize(
-    ("kind", "spoil", "message"),
-    [
-        ("clip", _changed("config.json", model_type="bert"), r"expected model_type clip, siglip, xclip, got 'bert'"),
-        ("clip", _changed("config.json", model_type="clip_vision_model"), "got 'clip_vision_model'"),
-        ("clip", lambda f: (f / "config.json").write_text("{"), r"config\.json: not readable as JSON"),
-        ("clip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer.json or vocab.json with merges.txt\)"),
-        ("siglip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer\.json\), found none"),
-        ("siglip", _without("tokenizer_config.json"), "expected a tokenizer with padding .* got padding None"),
-        ("xclip", lambda f: (f / "tokenizer.json").write_text("{}"), "not usable as a tokenizer"),
-        ("clip", _without("preprocessor_config.json"), r"expected an image processor .*found none"),
-        ("clip", _changed("preprocessor_config.json", crop_size=48), r"gives 32 by 32 pixels, .* got \(48, 48\)"),
-        ("clip", _changed("preprocessor_config.json", do_center_crop=False), r"32 by 32 pixels, .* got \(32, 51\)"),
-        ("clip", _without("model.safetensors"), r"expected weights in model\.safetensors, found none$"),
-        ("clip", _pickled, r"pickled weights \(\.bin\) are not read"),
-        ("xclip", _weights_without("text_projection"), "1 weights of XCLIPModel are absent, among them text_proj"),
-        ("siglip", _weights_without("vision_model.head"), "weights of SiglipModel are absent, .* vision_model.head"),
-        ("clip", lambda f: (f / "model.safetensors").write_bytes(b"no"), "not usable as a CLIPModel"),
-        ("clip", lambda f: _text_config(f, eos_token_id=5), r"ends a sentence with id 5, .* after a sentence \[57\]"),
-        ("siglip", lambda f: _text_config(f, vocab_size=9), "gives ids up to .*, the model has 9"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("kind, spoil, message", [
+    ("clip", _changed("config.json", model_type="bert"), r"expected model_type clip, siglip, xclip, got 'bert'"),
+    ("clip", _changed("config.json", model_type="clip_vision_model"), "got 'clip_vision_model'"),
+    ("clip", lambda f: (f / "config.json").write_text("{"), r"config\.json: not readable as JSON"),
+    ("clip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer.json or vocab.json with merges.txt\)"),
+    ("siglip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer\.json\), found none"),
+    ("siglip", _without("tokenizer_config.json"), "expected a tokenizer with padding .* got padding None"),
+    ("xclip", lambda f: (f / "tokenizer.json").write_text("{}"), "not usable as a tokenizer"),
+    ("clip", _without("preprocessor_config.json"), r"expected an image processor .*found none"),
+    ("clip", _changed("preprocessor_config.json", crop_size=48), r"gives 32 by 32 pixels, .* got \(48, 48\)"),
+    ("clip", _changed("preprocessor_config.json", do_center_crop=False), r"32 by 32 pixels, .* got \(32, 51\)"),
+    ("clip", _without("model.safetensors"), r"expected weights in model\.safetensors, found none$"),
+    ("clip", _pickled, r"pickled weights \(\.bin\) are not read"),
+    ("xclip", _weights_without("text_projection"), "1 weights of XCLIPModel are absent, among them text_proj"),
+    ("siglip", _weights_without("vision_model.head"), "weights of SiglipModel are absent, .* vision_model.head"),
+    ("clip", lambda f: (f / "model.safetensors").write_bytes(b"no"), "not usable as a CLIPModel"),
+    ("clip", lambda f: _text_config(f, eos_token_id=5), r"ends a sentence with id 5, .* after a sentence \[57\]"),
+    ("siglip", lambda f: _text_config(f, vocab_size=9), "gives ids up to .*, the model has 9"),
+])  # fmt: skip
 def test_a_spoilt_folder_is_refused(folders, tmp_path, kind, spoil, message):
     folder = _copy(folders[kind], tmp_path / "spoilt")
     spoil(folder)
-    with pytest.raises(VcworkError, match=message):
-        load_peer(folder)
+    refused(message, load_peer, folder)
 
 
 def test_vocab_and_merges_do_as_well(folders, peers, tmp_path):
     folder = _copy(folders["clip"], tmp_path / "older")
     (folder / "tokenizer.json").unlink()
-    (folder / "vocab.json").write_text(json.dumps(CLIPTokenizer.from_pretrained(folders["clip"]).get_vocab()))
+    (folder / "vocab.json").write_text(json.dumps(hf.CLIPTokenizer.from_pretrained(folders["clip"]).get_vocab()))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    np.testing.assert_allclose(
-        encode_text(load_peer(folder), SENTENCES), encode_text(peers["clip"], SENTENCES), atol=1e-6
-    )
+    ours, theirs = (encode_text(peer, SENTENCES) for peer in (load_peer(folder), peers["clip"]))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
 def test_no_code_of_a_folder_is_run(folders, tmp_path, kind):
@@ -477,23 +445,18 @@ def test_no_code_of_a_folder_is_run(folders, tmp_path, kind):
     _edit(folder / "config.json", auto_map={"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil"})
     _edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]})
     load_peer(folder)
-    _edit(
-        folder / "preprocessor_config.json", image_processor_type="Evil", auto_map={"AutoImageProcessor": "evil.Evil"}
-    )
-    with pytest.raises(VcworkError, match="not usable as an image processor"):
-        load_peer(folder)
+    evil = {"image_processor_type": "Evil", "auto_map": {"AutoImageProcessor": "evil.Evil"}}
+    _edit(folder / "preprocessor_config.json", **evil)
+    refused("not usable as an image processor", load_peer, folder)
     assert not (tmp_path / "ran").exists()
 
 
 def test_a_peer_is_neither_saved_nor_trained(peers, tmp_path):
-    with pytest.raises(VcworkError, match="copy its own folder instead"):
-        save_encoder(tmp_path / "checkpoint", peers["clip"])
+    refused("copy its own folder instead", save_encoder, tmp_path / "checkpoint", peers["clip"])
     assert not (tmp_path / "checkpoint").exists()
-    with pytest.raises(VcworkError, match="a peer is not trained here"):
-        peers["clip"].model.train()
+    refused("a peer is not trained here", peers["clip"].model.train)
     assert not any(module.training for module in peers["clip"].model.eval().modules())
-    with pytest.raises(VcworkError, match=r"clip 0: expected features \(T, 24\)"):
-        encode_video(peers["clip"], [np.ones((3, 7))])
+    refused(r"clip 0: expected features \(T, 24\)", encode_video, peers["clip"], [np.ones((3, 7))])
 
 
 # ----------------------------------------------------------------------------------------------- notebook 30's path

@@ -1,19 +1,25 @@
-"""The repository itself: set-up files that agree with each other, parameter files that fit, nobody's machine in it."""
+"""The repository: set-up files, parameter files, documents, nobody's machine in it; which room may import which."""
 
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import vcwork
+from vcwork.review import claims
 from vcwork.workbench.profiles import plan_notebook, profile_names
 from vcwork.workbench.stored_notebooks import PERSONAL
 
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md"), *ROOT.glob("params/*.md")])
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".txt", ".json", ".ipynb", ".sh", ".js", ".css", ".html", ".cfg", ""}
 
 
@@ -120,9 +126,7 @@ def test_nobodys_paths_are_tracked(root: Path) -> None:
 
 def test_tracked_files_are_small_and_no_output(root: Path) -> None:
     for path in tracked(root):
-        recorded = path.is_relative_to(
-            root / "tests" / "data" / "reference"
-        )  # floats of the original system: 3.3 MB in all
+        recorded = path.is_relative_to(root / "tests/data/reference")  # floats of the original system: 3.3 MB in all
         assert path.stat().st_size < (1_700_000 if recorded else 1_500_000), f"{path.relative_to(root)} is large"
         assert path.relative_to(root).parts[0] not in ("outputs", ".venv") or path == root / "outputs/README.md"
 
@@ -135,7 +139,97 @@ def test_runs_have_a_place_that_git_leaves_alone(root: Path) -> None:
 
 
 def test_code_and_notebooks_are_lint_free(root: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--no-cache", "."], cwd=root, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "."]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    dead = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not dead
+
+
+def test_every_item_of_the_source_documents_has_its_row():
+    page = (ROOT / "docs/source_documents.md").read_text()
+    rows = re.findall(r"^\| (\d\.\d+) \| (.*?) \| (.*?) \| (.*?) \|$", page, re.M)
+    items = [f"{d}.{i}" for d, n in ((1, 32), (2, 6), (3, 20)) for i in range(1, n + 1)]
+    assert [number for number, *_ in rows] == items
+    told = {c.id: c for c in claims.CLAIMS if c.source.startswith("document")}
+    for number, text, truth, where in rows:
+        assert "](../" in where, f"{number}: where?"
+        if number in told:  # the others are several claims each
+            assert text == told[number].text
+            assert truth.startswith({True: "agrees", False: "differs", None: "asked for"}[told[number].agrees]), number
+        else:
+            assert any(id.startswith(number) for id in told), number
+
+
+def test_walks_of_the_architecture_name_what_is_there():
+    """Each hop: the functions it names stand in the files it links."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    hops = re.findall(r"^\| \d+ \| (.*?) \|", text, re.M)
+    assert len(hops) == 19
+    for hop in hops:
+        files = [ROOT / "docs" / link for link in re.findall(r"\]\(([^)]+)\)", hop)]
+        sources = "".join(file.read_text(encoding="utf-8") for file in files)
+        for name in re.findall(r"`(?:\w+\.)?(\w+)`", hop):
+            assert re.search(rf"(?:def|class) {name}\b", sources), f"{name} of: {hop}"
+
+
+ROOMS = ["base", "core", "measure", "data", "encoders", "tasks", "search", "training", "review", "panels", "workbench"]
+
+
+def test_rooms_and_nothing_else_at_the_top(root):
+    found = {path.name for path in (root / "vcwork").iterdir() if path.name != "__pycache__"}
+    assert found == {*ROOMS, "__init__.py", "__main__.py"}
+
+
+def test_imports_go_one_way(root):
+    """The contracts of pyproject.toml: layers, no circle, no torch where none is needed."""
+    script = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([script, "--no-cache"], cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+
+def test_core_is_read_in_one_sitting(root):
+    files = (root / "vcwork/core").glob("*.py")
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert sum(lines.values()) <= 1700, lines
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_door_offers_what_is_there(root, room):
+    """Every name resolves, always to the same thing: no file of the room has a door's name, which would hide it."""
+    package = importlib.import_module(f"vcwork.{room}")
+    assert package.__doc__ and package.__doc__.strip()
+    files = {path.stem for path in (root / "vcwork" / room).iterdir()}
+    names = getattr(package, "__all__", [])
+    assert not files & set(names)
+    for name in names:
+        assert getattr(package, name) is getattr(package, name)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = package.nothing
+
+
+def test_public_names_stay_what_they_are():
+    """`vcwork.search` is a room and a verb: it answers a call whatever was imported before."""
+    assert len(vcwork.__all__) == 19
+    for room in ROOMS:
+        importlib.import_module(f"vcwork.{room}")
+    for name in vcwork.__all__:
+        assert callable(getattr(vcwork, name)), name
+    from vcwork import evaluation, metrics, plots
+
+    assert evaluation.annotated_clips and metrics.recall_at_k and plots.colour
+
+
+def test_notebooks_come_in_by_the_doors(root):
+    paths = set()
+    for path in (root / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                lines = cell.source.splitlines()
+                paths |= {line.split()[1] for line in lines if line.startswith(("from vcwork", "import vcwork"))}
+    assert paths <= {"vcwork", *(f"vcwork.{room}" for room in ROOMS)}

@@ -3,26 +3,19 @@
 import numpy as np
 import pytest
 import torch
+from checks import refused
+from toys import theme_clips, theme_pairs, toy_encoder
 
-from vcwork.base.errors import VcworkError
-from vcwork.core.batches import PairData
-from vcwork.core.config import ModelConfig, OverlapConfig
-from vcwork.core.model import VideoCLIP
-from vcwork.core.sampling import Track
+from vcwork.core.config import OverlapConfig
 from vcwork.core.text import SPECIAL, Tokenizer
-from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.rerank import CrossConfig, CrossScorer, cross_scores, rerank, train_scorer
 
 TOKENIZER = Tokenizer([*SPECIAL, *(f"w{i}" for i in range(12)), "do"])
-FIRST = len(SPECIAL)
 
 
 def encoder(seed: int = 0) -> Encoder:
-    torch.manual_seed(seed)
-    sizes = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "max_video_tokens": 8}
-    model = VideoCLIP(ModelConfig(feature_dim=16, vocab_size=len(TOKENIZER), max_text_tokens=6, **sizes)).eval()
-    return Encoder(model, TOKENIZER, Contract("toy", "none", 1.0, 8, "none", 16), digest="abc")
+    return toy_encoder(TOKENIZER, 16, seed, digest="abc", max_text_tokens=6)
 
 
 def scorer(seed: int = 0, **config) -> CrossScorer:
@@ -98,19 +91,8 @@ def test_only_the_best_are_dealt_out_anew(add_dot):
     assert (everything.argsort(1) == cross.argsort(1)).all()
 
 
-def world(videos: int = 40) -> PairData:
-    rng, tracks, features = np.random.default_rng(0), [], []
-    directions = rng.normal(size=(12, 16)).astype(np.float32)
-    for v in range(videos):
-        order = rng.permutation(12)[:3]
-        features.append(np.repeat(directions[order], 4, 0) + 0.1 * rng.normal(size=(12, 16)).astype(np.float32))
-        starts = np.arange(0, 12, 4.0)
-        tracks.append(Track(f"v{v}", starts, starts + 4, tuple((FIRST + int(t), FIRST + 12) for t in order), 12))
-    return PairData(tracks, features)
-
-
 def test_it_learns_where_the_dual_encoder_knows_nothing():
-    enc, data = encoder(), world()
+    enc, data = encoder(), theme_pairs(40, len(TOKENIZER) - 1)
     before = {name: t.clone() for name, t in enc.model.state_dict().items()}
     rule = OverlapConfig(rule="strict", min_text_tokens=1, max_text_tokens=2, min_video_s=4, max_video_s=4)
     config = CrossConfig(add_dot=False, updates=250, videos=6, clips=2, lr=3e-3, pairs=rule)
@@ -120,14 +102,9 @@ def test_it_learns_where_the_dual_encoder_knows_nothing():
     assert records[0].loss == pytest.approx(records[0].flat, abs=1e-5), "all scores are 0 to begin with"
     assert np.mean([r.loss for r in records[-20:]]) < 0.6 * records[0].flat
     assert all(torch.equal(t, before[name]) for name, t in enc.model.state_dict().items()), "the encoders stay"
-    clips, texts = [], [f"w{t} do" for t in range(12)]
-    for t in range(12):
-        clips.append(next(f[4 * p : 4 * p + 4] for tr, f in zip(data.tracks, data.features, strict=True)
-                          for p in range(3) if tr.tokens[p][0] == FIRST + t))  # fmt: skip
-    found = cross_scores(made.eval(), enc, texts, clips).argmax(1)
+    found = cross_scores(made.eval(), enc, [f"w{t} do" for t in range(12)], list(theme_clips(data))).argmax(1)
     assert (found == np.arange(12)).mean() >= 0.6, "by chance a twelfth"
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(VcworkError, match="do not divide"):
-        CrossScorer(30, CrossConfig(heads=4))
+    refused("do not divide", CrossScorer, 30, CrossConfig(heads=4))

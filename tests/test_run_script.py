@@ -46,9 +46,8 @@ class Copy:
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         self.calls.write_text("")
         variables = {"PATH": str(self.programs), "CALLS": str(self.calls), **environment}
-        return subprocess.run(
-            [str(self.folder / "run"), *arguments], cwd="/", env=variables, capture_output=True, text=True
-        )
+        command = [str(self.folder / "run"), *arguments]
+        return subprocess.run(command, cwd="/", env=variables, capture_output=True, text=True)
 
     def called(self, start: str) -> list[str]:
         return [line for line in self.calls.read_text().splitlines() if line.startswith(start)]

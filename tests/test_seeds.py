@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.workbench import page, seeds
 
 OLD = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1, "protocol": "27 clips", "n": 27,
@@ -39,13 +39,10 @@ def test_runs_older_than_cards_open_in_table_and_page(tmp_path):
 
 def test_runs_on_two_splits_and_unfinished_ones_are_refused(tmp_path):
     one, other = _run(tmp_path, 0, 0.3, card=CARD), _run(tmp_path, 1, 0.3, card=CARD | {"split": "lab val"})
-    with pytest.raises(VcworkError, match=r"30 t2v_R@1 over seeds: numbers of two splits.*'lab test' and 'lab val'"):
-        seeds.summarise([one, other])
+    refused(r"30 t2v_R@1 over seeds: numbers of two splits.*'lab test' and 'lab val'", seeds.summarise, [one, other])
     (other / "run.json").write_text(json.dumps({"status": "failed", "seed": 1, "profile": "lab"}))
-    with pytest.raises(VcworkError, match="expected a finished run, this one is 'failed'"):
-        seeds.summarise([one, other])
-    with pytest.raises(VcworkError, match="one profile and different seeds"):
-        seeds.summarise([one, one])
+    refused("expected a finished run, this one is 'failed'", seeds.summarise, [one, other])
+    refused("one profile and different seeds", seeds.summarise, [one, one])
 
 
 def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
@@ -55,8 +52,7 @@ def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
     folders = [_run(tmp_path, seed, value, card=CARD, **more) for seed, value in enumerate((0.2, 0.3, 0.4))]
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- table: lab: 30 -->\nold\n<!-- end -->\nafter\n")
-    with pytest.raises(VcworkError, match="expected the numbers of at least 2 runs of lab, got 0"):
-        seeds.fill([page])
+    refused("expected the numbers of at least 2 runs of lab, got 0", seeds.fill, [page])
     seeds.keep(folders)
     seeds.fill([page])
     text = page.read_text()
@@ -64,8 +60,7 @@ def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
     assert "| retrieval, 27 clips, any clip of the step counts | text→video R@1 | 30.0 % (20.0 – 40.0) | 10.0 |" in text
     assert "| 10.0 % | 15.0 % bag of words | +20.0 (+10.0 … +30.0) |" in text
     assert seeds.filled(text) == text
-    with pytest.raises(VcworkError, match="found none"):
-        seeds.filled("no table")
+    refused("found none", seeds.filled, "no table")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reproduction.md"])

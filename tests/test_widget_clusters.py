@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from panel_checks import opened
+from checks import opened
+from toys import short_recipe
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.batches import draw_pairs, video_vectors
@@ -15,7 +16,6 @@ from vcwork.review.retrieval_audit import false_negatives
 from vcwork.tasks.cases import pair_steps
 from vcwork.training.pairs import pair_data
 from vcwork.training.run import new_encoder
-from vcwork.training.workspace import tiny_recipe
 
 EARLY = np.array([[0, 0], [9, 0], [8, 0], [7, 0], [1, 0.0]])
 LATE = np.array([[0, 0], [1, 0], [3, 0], [6, 0], [10, 0.0]])
@@ -152,19 +152,16 @@ def test_the_panel_of_a_corpus(ws, data, config, vectors):
         names = [ws.corpus.steps.get(s, s) for s in pair_steps(ws.corpus, pairs)]
         assert [c.step for c in panel.clips[1][v]] == names
         assert [(c.start_s, c.end_s) for c in panel.clips[1][v]] == [(p.video_start, p.video_end) for p in pairs]
-    first = ws.corpus[ids[0]]
-    assert (
-        panel.videos[0].recipe == first.recipe
-        and panel.videos[0].lookalike == ws.corpus.recipes[first.recipe].lookalike
-    )
+    first, shown = ws.corpus[ids[0]], panel.videos[0]
+    assert (shown.recipe, shown.lookalike) == (first.recipe, ws.corpus.recipes[first.recipe].lookalike)
     with pytest.raises(VcworkError, match="expected search 'exact'"):
         cells = ClusterConfig(search="reference cell")
         inspect_clusters(ws.corpus, data, {"now": vectors}, config.model_copy(update={"clusters": cells}))
 
 
 def test_vectors_of_the_first_epochs_are_those_of_a_run(ws, data, config):
-    training = tiny_recipe().train.model_copy(update={"epochs": 2, "passes_per_epoch": 1})
-    recipe = tiny_recipe().model_copy(update={"train": training})
+    recipe = short_recipe(2, 1)
+    training = recipe.train
     found = epoch_vectors(new_encoder(ws.corpus, ws.store, recipe), data, training, 1, config)
     assert list(found) == ["untrained", "epoch 1"] and found["untrained"].shape == (40, 128)
     fresh = new_encoder(ws.corpus, ws.store, recipe)

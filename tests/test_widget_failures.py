@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from panel_checks import node
+from checks import node, refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.encoders.encoder import encode_text
 from vcwork.panels.base import script
 from vcwork.panels.failures import Direction, Entry, FailureBrowser
@@ -157,8 +156,7 @@ def test_counts_agree_with_the_metrics(found):
     assert sum(retrieval_kinds(clips).values()).tolist() == np.ones((len(clips),) * 2).tolist()
     winner = panel.cases["text to video"][0]["winner"]
     assert len(panel.pictures[winner]) == 4 and panel.pictures[winner][0].shape == (96, 96, 3)
-    with pytest.raises(VcworkError, match="of these clips"):
-        browse_retrieval(ws.corpus, clips, scores[:, 1:])
+    refused("of these clips", browse_retrieval, ws.corpus, clips, scores[:, 1:])
 
 
 def test_frames_that_cannot_be_had_are_said(found):
@@ -185,5 +183,4 @@ def test_moments_are_browsed_as_well(found):
         if case["kind"] == HERE:
             assert any(s.step == step for s in ws.corpus[video].segments)
     assert len(way.items) == len(meta) and way.n <= len(steps)
-    with pytest.raises(VcworkError, match="none of 1 steps"):
-        browse_moments(ws.corpus, library, ["no such step"], vectors[:1])
+    refused("none of 1 steps", browse_moments, ws.corpus, library, ["no such step"], vectors[:1])

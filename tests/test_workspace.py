@@ -1,4 +1,4 @@
-"""Training into a folder: the command and the function, the epoch that is kept, what is refused."""
+"""Training into a folder by a recipe: commands, the epoch that is kept, what is refused; BERT's weights to begin."""
 
 import csv
 import json
@@ -12,26 +12,30 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from checks import Stop, refused, stop_at
+from transformers import BertConfig, BertModel, ResNetConfig
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_yaml
+from vcwork.core.config import ModelConfig, TrainConfig
+from vcwork.core.model import VideoCLIP
+from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.keyframes import keyframes_corpus
 from vcwork.data.store import Contract
+from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training.recipe import Recipe, read_recipe
 from vcwork.training.run import train
 from vcwork.training.validation import VALIDATION
-from vcwork.training.workspace import prepare
+from vcwork.training.workspace import prepare, tiny_recipe
 
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
 TRAIN = {
-    "epochs": 6,
-    "passes_per_epoch": 4,
-    "lr": 3e-3,
-    "warmup": 2,
+    "epochs": 6, "passes_per_epoch": 4, "lr": 3e-3, "warmup": 2,
     "pairs": {"rule": "each", "min_video_s": 1, "max_video_s": 1},
     "clusters": {"videos_per_batch": 8, "clips_for_vector": 2},
-}
+}  # fmt: skip
 OBJECTS, ACTIONS = ("onion", "carrot", "bread", "apple"), ("cut", "fry", "wash")
 
 
@@ -85,28 +89,17 @@ def test_the_best_epoch_by_validation_is_kept(world, tmp_path):
 def test_best_survives_an_interruption(world, tmp_path):
     corpus, store = world
     best = recipe(keep="best", save_every=5)
-
-    class Stop(Exception):
-        pass
-
-    def stop(record):
-        if record.step == 40:
-            raise Stop
-
     with pytest.raises(Stop):
-        train(corpus, store, tmp_path / "cut", best, watch=stop)
+        train(corpus, store, tmp_path / "cut", best, watch=stop_at(40))
     resumed = train(corpus, store, tmp_path / "cut", best)
     whole = train(corpus, store, tmp_path / "whole", best)
     assert resumed.digest == whole.digest and _log(tmp_path / "cut") == _log(tmp_path / "whole")
 
 
 def test_best_needs_validation(world, tmp_path):
-    import dataclasses
-
     corpus, store = world
-    only_train = dataclasses.replace(corpus, videos={v.id: v for v in corpus.split("train")})
-    with pytest.raises(VcworkError, match="keep: best needs validation videos"):
-        train(only_train, store, tmp_path / "none", recipe(keep="best"))
+    only_train = replace(corpus, videos={v.id: v for v in corpus.split("train")})
+    refused("keep: best needs validation videos", train, only_train, store, tmp_path / "none", recipe(keep="best"))
 
 
 def test_pretrain_command(world, tmp_path, capsys):
@@ -208,5 +201,163 @@ def test_features_of_another_contract_are_named_or_refused():
         assert told in ws.contract_note()
     bare = prepare("corpus", "features")
     assert bare.encoder_if_any is None and "mean of its features" in bare.contract_note()
-    with pytest.raises(VcworkError, match="expected strict or accept, got 'any'"):
-        prepare(contract="any")
+    refused("expected strict or accept, got 'any'", prepare, contract="any")
+
+
+def test_the_papers_recipe_is_the_published_one(root):
+    recipe = read_recipe(root / "params" / "paper" / "recipes" / "pretraining.yaml")
+    assert recipe.sizes == {} and ModelConfig(**recipe.model) == ModelConfig()
+    train = recipe.train
+    assert (train.epochs, train.lr, train.warmup, train.clip_norm, train.temperature) == (25, 5e-5, 1000, 2.0, 1.0)
+    assert train.clusters.videos_per_batch * train.clusters.clips_per_video == 512
+    assert read_recipe(root / "params" / "paper" / "recipes" / "pretraining.yaml", seed=3).train.seed == 3
+
+
+def test_the_recipe_from_pixels_is_the_third_documents(root):
+    recipe = read_recipe(root / "params" / "paper" / "recipes" / "pretraining_frames.yaml")
+    frames = recipe.frames
+    assert (frames.backbone, frames.frames, frames.text, frames.projection) == ("vit", 16, "clip", 512)
+    assert list(ResNetConfig().depths) == list(frames.depths) and ResNetConfig().hidden_sizes[-1] == 2048
+    assert (recipe.train.loss, recipe.train.pairs.rule, recipe.sizes) == ("best fit", "windows", {})
+
+
+@pytest.mark.parametrize("profile", ["lab", "lab-large", "keyframes", "clips", "paper"])
+def test_notebook_20s_recipe_of_every_profile_can_be_read(root, profile):
+    [path] = (root / "params" / profile).glob("20_pretraining*.yaml")
+    recipe = read_recipe(read_yaml(path)["recipe"], seed=3)
+    assert recipe.train.seed == 3 and recipe.unlike_paper()
+
+
+def test_switches_change_what_they_name_and_nothing_else():
+    tiny = tiny_recipe(seed=2)
+    assert tiny.train.seed == 2 and tiny.but() == tiny
+    rows = dict((name, here) for name, here, _ in tiny.but(5, 1e-2, 7, "strict", False, True).unlike_paper())
+    switched = {"epochs": 5, "lr": 1e-2, "clusters.videos_per_batch": 7, "pairs.rule": "strict"}
+    switched |= {"clusters.retrieve": False, "shuffle_captions": True}
+    assert rows == {name: here for name, here, _ in tiny.unlike_paper()} | switched
+    assert Recipe().unlike_paper() == []
+    refused(r"rule: .*'any'", tiny.but, pair_rule="any")
+
+
+@pytest.mark.parametrize("text, message", [
+    ("train: {epoch: 3}", r"recipe\.yaml: Recipe: train\.epoch"),
+    ("train: {epochs: many}", r"train\.epochs"),
+    ("model: {feature_dim: 4}", "come from the data"),
+    ("model: {hidden: 30, heads: 4}", "multiple of heads"),
+])  # fmt: skip
+def test_mistakes_name_file_and_key(tmp_path, text, message):
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(VcworkError, match=message) as error:
+        read_recipe(tmp_path / "recipe.yaml")
+    assert "recipe.yaml" in str(error.value)
+
+
+@pytest.fixture
+def bert(tmp_path):
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=40, **sizes)).save_pretrained(tmp_path / "bert")
+    words = [*SPECIAL, *(f"w{i}" for i in range(35))]
+    (tmp_path / "bert" / "vocab.txt").write_text("\n".join(words) + "\n")
+    return tmp_path / "bert"
+
+
+FOUR = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 2, "text_layers": 3, "vocab_size": 40, "feature_dim": 6}
+
+
+def test_towers_begin_with_berts_layers(bert):
+    model, theirs = VideoCLIP(ModelConfig(**FOUR)), BertModel.from_pretrained(bert).state_dict()
+    untouched = model.video_mlp.linear1.weight.clone()
+    start_from_bert(model, bert, Tokenizer.load(bert))
+    text, video = model.text_bert.state_dict(), model.video_bert.state_dict()
+    assert all(torch.equal(text[name], theirs[name]) for name in text)
+    for name in video:
+        if name != "embeddings.word_embeddings.weight":
+            assert torch.equal(video[name], theirs[name]), name
+    table = theirs["embeddings.word_embeddings.weight"]
+    assert torch.equal(video["embeddings.word_embeddings.weight"], table[[2, 3]]), "its CLS and SEP"
+    assert torch.equal(model.video_mlp.linear1.weight, untouched)
+
+
+def test_a_shared_tower_takes_them_once(bert):
+    model = VideoCLIP(ModelConfig(**FOUR | {"shared": True, "video_layers": 3, "cls_id": 2, "sep_id": 3}))
+    start_from_bert(model, bert, Tokenizer.load(bert))
+    assert not any(name.startswith("video_bert") for name in model.state_dict())
+    out = model.eval().encode_video(torch.randn(2, 4, 6), torch.ones(2, 4, dtype=torch.bool))
+    assert out.pooled.shape == (2, 16)
+
+
+def test_a_bert_that_does_not_fit_is_refused(bert, tmp_path):
+    tokenizer = Tokenizer.load(bert)
+    with pytest.raises(VcworkError, match="hidden_size 16 against 32"):
+        start_from_bert(VideoCLIP(ModelConfig(**FOUR | {"hidden": 32})), bert, tokenizer)
+    with pytest.raises(VcworkError, match="has 3 layers, too few"):
+        start_from_bert(VideoCLIP(ModelConfig(**FOUR | {"text_layers": 4})), bert, tokenizer)
+    (bert / "vocab.txt").unlink()
+    refused(r"vocab\.txt", bert_folder, str(bert))
+
+
+def test_options_of_the_model_each_change_something():
+    plain = _pooled(ModelConfig(**FOUR))
+    shared = {"shared": True, "video_layers": 3, "cls_id": 2, "sep_id": 3}
+    for option in ({"pooling": "cls"}, {"unit_length": True}, shared):
+        video, text = _pooled(ModelConfig(**FOUR | option))
+        assert not torch.allclose(video, plain[0], atol=1e-4), option
+        if "unit_length" in option:
+            assert torch.allclose(text.norm(dim=1), torch.ones(2), atol=1e-5)
+
+
+def _pooled(config: ModelConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    model = VideoCLIP(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    features, ids = torch.randn(2, 4, 6, generator=generator), torch.tensor([[2, 7, 8, 3]] * 2)
+    with torch.no_grad():
+        video, text = model(features, torch.ones(2, 4, dtype=torch.bool), ids, torch.ones_like(ids, dtype=torch.bool))
+    return video.pooled, text.pooled
+
+
+def test_a_learned_temperature_learns():
+    import numpy as np
+    from test_train import CONFIG, toy
+
+    from vcwork.core.batches import collate, draw_pairs
+    from vcwork.core.step import Learner
+
+    data, tokenizer = toy()
+    model = VideoCLIP(ModelConfig(**FOUR | {"feature_dim": 12, "vocab_size": 17, "learn_temperature": True}))
+    learner = Learner(model, TrainConfig(lr=1e-2, warmup=0), 10)
+    videos = np.arange(4)
+    batch = collate(draw_pairs(data, videos, CONFIG, np.random.default_rng(0)), data, videos, model, tokenizer, CONFIG)
+    before = model.temperature().item()
+    learner.update(batch)
+    assert before == 1.0 != model.temperature().item()
+    assert json.loads(model.config.model_dump_json())["learn_temperature"]
+
+
+TABLE_7 = {
+    "without_retrieval": {"train.clusters.retrieve"},
+    "without_retrieval_and_overlap": {"train.clusters.retrieve", "train.pairs.rule"},
+    "mil_nce": {"train.loss", "train.pairs.rule"},
+    "shared_transformer": {"model.shared", "model.video_layers"},
+    "retrieve_k": {"train.clusters.pool_factor"},
+    "first_32_s": {"train.clusters.vector_first_s"},
+    "cls_pooling": {"model.pooling"},
+}
+
+
+def flat(value: object, name: str = "") -> dict:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {k: v for key, part in value.items() for k, v in flat(part, f"{name}.{key}".strip(".")).items()}
+
+
+def test_a_recipe_for_every_row_of_table_7(root):
+    """Each is the paper's recipe but for what the row changes."""
+    files = {path.stem: path for path in (root / "params/paper/ablations").glob("*.yaml")}
+    assert files.keys() == TABLE_7.keys()
+    base = flat(read_recipe(root / "params/paper/recipes/pretraining.yaml").model_dump())
+    for name, path in files.items():
+        recipe = flat(read_recipe(path).model_dump())
+        changed = {key for key in base.keys() | recipe.keys() if base.get(key) != recipe.get(key)}
+        assert changed - {"model"} == TABLE_7[name], name

@@ -138,16 +138,13 @@ class Studio:
         rows = [row.locator("td").all_inner_texts() for row in self.root.locator("tr").all()]
         return {cells[0]: cells[1:] for cells in rows if cells}
 
-    def level(self) -> int:
-        return int(self.gamma.input_value())
-
     def until_level(self, level: int) -> None:
         self.page.wait_for_function("([e, n]) => Number(e.value) === n", arg=[self.gamma.element_handle(), level])
 
 
-def percents(panel, gamma: float, reading: tuple[int, int] | None = None) -> dict[str, list[str]]:
-    """The table that a SegmentationStudio ought to show of its first video, at its start but for gamma and reading."""
-    seen, silent = (panel.measure(g, reading or panel.readings[0], "removed") for g in (gamma, np.inf))
+def percents(panel, gamma: float) -> dict[str, list[str]]:
+    """The table that a SegmentationStudio ought to show of its first video, at its start but for gamma."""
+    seen, silent = (panel.measure(g, panel.readings[0], "removed") for g in (gamma, np.inf))
     columns = zip(METRICS, seen[0], silent[0], seen[-1], silent[-1], strict=True)
     return {name: [f"{100 * np.round(value, 4):.1f} %" for value in values] for name, *values in columns}
 
@@ -203,9 +200,8 @@ def server(folder: Path, module: str, *arguments: str, ready: str) -> Iterator[t
     quiet.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
     log = (folder / "server.log").open("w")
     command = [sys.executable, "-m", module, f"--port={port}", "--no-browser", *arguments]
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-    )
+    told = {"stdout": log, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **told)
     address = f"http://127.0.0.1:{port}"
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

@@ -30,17 +30,6 @@ def lab(browser, ws, tmp_path_factory):
         one.shot("jupyterlab-last", whole=False)
 
 
-def test_a_clicked_cell_is_where_the_video_stands(lab, panel):
-    explorer = Explorer(lab.page)
-    explorer.until_title(panel.title)
-    for across, down in ((0.5, 0.2), (0.8, 0.6)):
-        second, text, score = explorer.click(across, down)
-        explorer.until_time(second)
-        row = [r.text for r in panel.rows].index(text)
-        assert score == pytest.approx(panel.scores[row, second], abs=0.006)
-    lab.shot("jupyterlab-clicked", whole=False)
-
-
 def test_keys_belong_to_the_panel_and_not_to_the_notebook(lab, panel):
     """JupyterLab would take the arrows to move between headings, and Enter to edit the cell."""
     explorer = Explorer(lab.page)

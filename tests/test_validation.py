@@ -1,11 +1,58 @@
-"""Which window a sentence chooses: a perfect, a random and a collapsed chooser, by hand and on a lab corpus."""
+"""Validation: what is absent is no error, what is broken is told; which window a sentence chooses, by hand."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from checks import refused
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
+from vcwork.core.config import TrainConfig
 from vcwork.core.sampling import sliding_windows
+from vcwork.training import window_choice
+from vcwork.training.few_shot_tasks import choose_gamma
+from vcwork.training.finetune import FinetuneRecipe
+from vcwork.training.finetune_corpus import finetune
+from vcwork.training.frames import frame_clips
+from vcwork.training.validation import clip_recall, corpus_check
 from vcwork.training.window_choice import Spoken, evaluate
+
+
+class Told:
+    """A corpus that answers every question about its videos alike: there are none, or one of its files is broken."""
+
+    folder, name, steps, recipes = "corpus", "corpus", {}, {}
+
+    def __init__(self, error: VcworkError | None = None) -> None:
+        self.error = error
+
+    def split(self, _: str) -> list:
+        if self.error:
+            raise self.error
+        return []
+
+
+STORE = SimpleNamespace(folder="features", lengths={})
+ASK = {
+    "validation": lambda corpus: corpus_check(corpus, STORE, TrainConfig())(SimpleNamespace(tokenizer=None)),
+    "windows": lambda corpus: window_choice.numbers(None, corpus, STORE),
+    "frames": lambda corpus: clip_recall(None, lambda: frame_clips(corpus, "val")),
+}
+
+
+@pytest.mark.parametrize("what", ASK)
+def test_absent_gives_nothing_and_broken_is_told(what):
+    assert ASK[what](Told()) == {}
+    refused("line 3", ASK[what], Told(VcworkError("captions.vtt, line 3: expected a time")))
+
+
+def test_fine_tuning_and_gamma_do_not_hide_it_either(tmp_path):
+    broken = Told(VcworkError("captions.vtt, line 3: expected a time"))
+    refused("line 3", finetune, broken, STORE, None, FinetuneRecipe(task="retrieval"), tmp_path)
+    who = SimpleNamespace(corpus=broken, store=STORE)
+    with pytest.raises(VcworkError, match="line 3") as error:
+        choose_gamma(who, None)
+    assert not isinstance(error.value, NoData)
 
 
 def videos(n: int = 30) -> list[Spoken]:
@@ -55,5 +102,4 @@ def test_a_random_chooser_is_at_chance_everywhere():
 
 def test_one_sentence_a_video_cannot_collapse():
     spoken = [Spoken(v.video_id, ["a"], v.spoken_s[:1], v.segments[:1], v.windows) for v in videos()]
-    with pytest.raises(VcworkError, match="two sentences each"):
-        evaluate([np.zeros((1, len(v.windows))) for v in spoken], spoken)
+    refused("two sentences each", evaluate, [np.zeros((1, len(v.windows))) for v in spoken], spoken)

@@ -1,14 +1,19 @@
-"""The probe: finds what is linearly there, not what is not, and a backbone of one frame sees no motion."""
+"""Ridge as a probe and as a rival: what is linearly there, and what a model is ahead of it."""
 
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.motion import MotionBackbone
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.review.linear_probe import OneFrame, StepSeconds, fitted, probe, some_videos, step_seconds
+from vcwork.review.rivals import ClipRidge, beside_ridge, gains_table, whole_video_results
+from vcwork.tasks import retrieval
+from vcwork.tasks.cases import annotated_clips, setting_of
+from vcwork.training.run import new_encoder
+from vcwork.training.workspace import prepare, tiny_recipe
 
 RNG = np.random.default_rng(0)
 
@@ -59,10 +64,47 @@ def test_only_seconds_wholly_inside_a_known_step_count():
     found = step_seconds(corpus(), store, "train")
     assert found.features[:, 0].tolist() == [2, 3, 2] and found.videos.tolist() == ["a", "a", "b"]
     assert set(found.labels["object"]) == {"egg"}
-    with pytest.raises(VcworkError, match="no val second"):
-        step_seconds(corpus(), store, "val")
+    refused("no val second", step_seconds, corpus(), store, "val")
 
 
 def test_some_videos_are_spread_evenly():
     assert list(some_videos(corpus(), ("train", "val"), 2).videos) == ["a", "c", "d"]
     assert len(corpus().videos) == 4
+
+
+@pytest.fixture(scope="module")
+def stage():
+    """Workspace, clips of test, their card, and ridge fitted on train."""
+    ws = prepare()
+    clips = annotated_clips(ws.corpus, ws.store, "test")
+    return ws, clips, setting_of(ws.corpus, "test", ws.store), ClipRidge(ws.corpus, ws.store)
+
+
+@pytest.mark.parametrize("model", ["ridge itself", "perfect"])
+def test_what_a_model_is_ahead_of_ridge(stage, model):
+    _, clips, card, ridge = stage
+    scores = ridge.score(clips) if model == "ridge itself" else clips.same.astype(float)
+    results = retrieval.evaluate(scores, *clips.labels, setting=card)
+    theirs = {r.name: r for r in beside_ridge(ridge, clips, scores, results, {}, card)}
+    assert {"ridge_t2v_R@1", "ridge_v2t_MdR"} <= theirs.keys() and "ridge_t2v_instance_R@1" not in theirs
+    named = {r.name: r for r in results}
+    for name in ("t2v_R@1", "t2v_R@10", "t2v_within_video_R@1"):
+        gain = named[name].extra["minus_ridge"]
+        assert gain["difference"] == pytest.approx(named[name].value - theirs[f"ridge_{name}"].value)
+    ahead = named["t2v_R@1"].extra["minus_ridge"]
+    assert (ahead["low"] > 0 and ahead["randomisation_p"] < 0.05) == (model == "perfect")
+    assert gains_table(results).count("ridge") == 3
+
+
+def test_a_video_read_as_a_whole_stands_beside_what_knows_the_order(stage):
+    ws, clips, card, ridge = stage
+    encoder = new_encoder(ws.corpus, ws.store, tiny_recipe())
+    encoder.model.eval()  # with dropout no two readings are alike
+    [alone] = whole_video_results(encoder, ws.store, clips, {}, card)
+    ours, *theirs = whole_video_results(encoder, ws.store, clips, {}, card, ridge)
+    assert alone.value == ours.value and not alone.extra.keys() & {"minus_ridge"}
+    assert [r.name.removesuffix("_whole_video_R@1") for r in theirs] == ["ridge", "ridge_order", "order_alone"]
+    for other in theirs:
+        behind = ours.extra[f"minus_{other.name.removesuffix('_whole_video_R@1')}"]["difference"]
+        assert behind == pytest.approx(ours.value - other.value), other.name
+    assert "order from the words alone" in ours.trivial

@@ -1,0 +1,75 @@
+"""What many tests ask in the same words: a refusal with its reason, a training that breaks off, a panel's page.
+
+The fixture `browser` is in conftest.py; what drives whole pages and servers is in browser/browsing.py.
+"""
+
+import contextlib
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vcwork.base.errors import VcworkError
+
+
+def refused(words: str, ask: Callable, /, *given: object, **named: object) -> None:
+    """`ask(*given, **named)` raises VcworkError with a message in which the regular expression `words` is found."""
+    __tracebackhide__ = True
+    with pytest.raises(VcworkError, match=words):
+        ask(*given, **named)
+
+
+class Runs:
+    """Unpickled naively, this creates a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+class Stop(Exception):
+    """What `stop_at` raises."""
+
+
+def stop_at(step: int) -> Callable:
+    """A function that watches a training and breaks it off after this update."""
+
+    def watch(record: object) -> None:
+        if record.step == step:
+            raise Stop
+
+    return watch
+
+
+def node(source: str, tmp_path: Path, *options: str) -> str:
+    """What node prints when it runs a module; the test is skipped where there is no node."""
+    if not shutil.which("node"):
+        pytest.skip("node is not installed")
+    file = tmp_path / "module.mjs"
+    file.write_text(source, encoding="utf-8")
+    done = subprocess.run(["node", *options, str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextlib.contextmanager
+def opened(browser, panel, tmp_path: Path) -> Iterator:
+    """playwright's page of a panel, from disk and offline; at the end nothing may have been said on its console."""
+    file, faults = tmp_path / "page.html", []
+    file.write_text(panel.page(), encoding="utf-8")
+    with contextlib.closing(browser.new_page(viewport={"width": 900, "height": 1000}, offline=True)) as page:
+        page.on("console", lambda told: faults.append(told.text) if told.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto(file.as_uri())
+        page.wait_for_selector(".vcwork")  # drawn whole in the task that puts it there
+        yield page
+        assert faults == []
+
+
+def seen(page) -> dict:
+    """What the page shows, as the panel's `update` would say it."""
+    return page.evaluate("document.querySelector('.vcwork').shown")
