@@ -12,7 +12,7 @@ from checks import refused
 
 from vcwork.core.sampling import uniform_range
 from vcwork.data.corpus import Corpus
-from vcwork.measure import ours as result_tables
+from vcwork.measure import result as result_tables
 from vcwork.measure.card import Card
 from vcwork.measure.result import Result, as_result
 from vcwork.review import annotated, blind, claims, ledger
@@ -282,7 +282,7 @@ def beside(*results: Result, benchmark: str) -> list[Result]:
     return with_paper(results, corpus(benchmark, results[0].protocol.split))
 
 
-def ours(name: str, split: str, pool: float, n: int = 1000, task: str = "retrieval", **more) -> Result:
+def number(name: str, split: str, pool: float, n: int = 1000, task: str = "retrieval", **more) -> Result:
     card = Card(task, split, "some rule", pool=pool, captions=1, ties="expected", **PAPERS_WAY)
     trivial = {"constant score": 0.0, "longest caption": 0.0, "list order": 0.0}
     return Result(name, 0.2, 0.1, 0.3, 1 / pool, card, n, trivial, **more)
@@ -306,7 +306,7 @@ def test_every_row_is_a_number_of_the_papers_tables():
 
 
 def test_the_papers_number_stands_where_the_protocol_is_its_own():
-    (found,) = beside(ours("t2v_R@1", "MSR-VTT 1k-A 1,000", 1000), benchmark="MSR-VTT")
+    (found,) = beside(number("t2v_R@1", "MSR-VTT 1k-A 1,000", 1000), benchmark="MSR-VTT")
     assert cell(found) == "10.4 %" and "MSR-VTT 1k-A 1,000" in found.paper_protocol.rule
     assert as_result(found.as_dict()).paper_protocol == found.paper_protocol
 
@@ -316,7 +316,7 @@ def test_the_papers_number_stands_where_the_protocol_is_its_own():
     ("YouCook2 val 4 (official json)", 4),
 ])  # fmt: skip
 def test_another_gallery_of_the_same_part_is_named_and_no_error(split: str, pool: int):
-    (found,) = beside(ours("t2v_R@1", split, pool), benchmark="YouCook2")
+    (found,) = beside(number("t2v_R@1", split, pool), benchmark="YouCook2")
     assert cell(found) == "not comparable (there pool 3,305)" and "22.7" not in result_tables.results_table([found])
     assert "YouCook2 val 3,305 (paper)" in found.paper_protocol.rule
 
@@ -326,14 +326,14 @@ def test_another_gallery_of_the_same_part_is_named_and_no_error(split: str, pool
     ("right", "same group", "right own pair"),
 ])  # fmt: skip
 def test_a_number_read_another_way_is_not_comparable_and_says_in_what(field: str, ours: str, said: str):
-    one = ours("t2v_R@5", "MSR-VTT 1k-A 1,000", 1000)
+    one = number("t2v_R@5", "MSR-VTT 1k-A 1,000", 1000)
     one = replace(one, protocol=one.protocol.but(**{field: ours}))
     (found,) = beside(one, benchmark="MSR-VTT")
     assert cell(found) == f"not comparable (there {said})" and "22.2" not in result_tables.results_table([found])
 
 
 def test_how_long_clips_are_read_does_not_matter_where_none_is_long():
-    one = ours("t2v_R@5", "MSR-VTT 1k-A 1,000", 1000)
+    one = number("t2v_R@5", "MSR-VTT 1k-A 1,000", 1000)
     for share, there in ((0.0, "22.2 %"), (0.154, "not comparable (there windows first)")):
         card = one.protocol.but(windows="overlapping", truncation=("clips over 32 s in windows", share))
         assert cell(beside(replace(one, protocol=card), benchmark="MSR-VTT")[0]) == there
@@ -360,7 +360,7 @@ def test_zero_shot_coin_needs_the_papers_gamma_and_a_hidden_cls(one: Result, the
 
 
 def test_other_splits_other_corpora_and_other_metrics_get_nothing():
-    one = ours("t2v_R@1", "YouCook2 val 3,305 (paper)", 3305)
+    one = number("t2v_R@1", "YouCook2 val 3,305 (paper)", 3305)
     assert with_paper([one], corpus("YouCook2", "YouCook2 val 3,305 (paper)"))[0].paper == 0.227
     carved = replace(one, protocol=one.protocol.but(split="YouCook2 train 900 (official json): val carved from it"))
     mdr = replace(one, name="t2v_MdR")
@@ -371,8 +371,8 @@ def test_other_splits_other_corpora_and_other_metrics_get_nothing():
 
 
 def test_a_difference_that_no_field_of_the_card_holds_is_said_in_words():
-    fewer = ours("qa_accuracy", "MSR-VTT-QA multiple choice 2,900 of 2,990", 5, 2900, "videoqa")
-    whole = ours("qa_accuracy", "MSR-VTT-QA multiple choice 2,990", 5, 2990, "videoqa")
+    fewer = number("qa_accuracy", "MSR-VTT-QA multiple choice 2,900 of 2,990", 5, 2900, "videoqa")
+    whole = number("qa_accuracy", "MSR-VTT-QA multiple choice 2,990", 5, 2990, "videoqa")
     (fewer,), (whole,) = (beside(one, benchmark="MSR-VTT-QA") for one in (fewer, whole))
     assert cell(fewer) == "" and cell(whole) == "73.9 %"
     assert "73.9 % is not comparable: measured on 2,990 clips" in str(fewer.protocol)
@@ -393,14 +393,14 @@ def test_repeated_texts_are_not_the_papers_way_but_the_very_pair_is():
 
 def test_moments_have_a_mean_pool_and_the_benchmarks_own_order():
     split = "DiDeMo test 4,021 sentences (moments, not paragraphs)"
-    mean = ours("moment_rank5", split, 20.9, 4021, "didemo")
+    mean = number("moment_rank5", split, 20.9, 4021, "didemo")
     order = replace(mean, name="reference_moment_rank5", protocol=mean.protocol.but(ties="reference"))
     found = beside(mean, order, benchmark="DiDeMo")
     assert [cell(r) for r in found] == ["not comparable (there ties reference)", "46.9 %"]
 
 
 def test_a_test_time_trick_is_never_compared():
-    one = ours("t2v_R@1", "MSR-VTT 1k-A 1,000", 1000)
+    one = number("t2v_R@1", "MSR-VTT 1k-A 1,000", 1000)
     one = replace(one, protocol=one.protocol.but(tricks=("dual softmax",)))
     (found,) = beside(one, benchmark="MSR-VTT")
     assert cell(found) == "" and "10.4 % is not comparable: there without dual softmax" in found.protocol.rule
