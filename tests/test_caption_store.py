@@ -1,6 +1,8 @@
 """Caption store: what goes in comes out, part by part, and a store that is not the one written is refused."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,11 +13,12 @@ from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.howto100m.captions import (
     CaptionRule,
     CaptionWriter,
+    as_stored,
     cut_tokens,
     open_caption_store,
-    said,
     vocabulary_hash,
 )
+from vcwork.data.store import Contract, ShardWriter
 
 TOKENIZER = Tokenizer([*SPECIAL, *"abcdefghij", *(f"##{letter}" for letter in "abcdefghij"), "salt", "stir"])
 RULE = CaptionRule.of(TOKENIZER)
@@ -34,7 +37,8 @@ def tracks(n: int = 11, seed: int = 0) -> list[Track]:
 
 def same(a: Track, b: Track) -> bool:
     times = np.array_equal(a.start_s, b.start_s) and np.array_equal(a.end_s, b.end_s)
-    return a.video_id == b.video_id and a.tokens == b.tokens and times
+    tokens = [row.tolist() for row in a.tokens] == [row.tolist() for row in b.tokens]
+    return a.video_id == b.video_id and tokens and times
 
 
 def write(folder, rule, rows, failed=(), per_part=4096):
@@ -42,7 +46,7 @@ def write(folder, rule, rows, failed=(), per_part=4096):
     writer = CaptionWriter(folder, rule)
     for n in range(0, len(rows), per_part):
         own = rows[n : n + per_part]
-        videos = [said(rule, track.video_id, track.start_s, track.end_s, track.tokens) for track in own]
+        videos = [as_stored(rule, track.video_id, track.start_s, track.end_s, track.tokens) for track in own]
         writer.write([track.video_id for track in own], videos)
     return writer.finish(TOKENIZER, dict(failed))
 
@@ -57,7 +61,7 @@ def test_what_goes_in_comes_out(store):
     for track in tracks():
         assert same(store.track(track.video_id), track)
     assert store.track("v3").seconds == 0 and store.track("v3", 31).seconds == 31
-    assert store.track("v3").start_s.dtype == np.float32 and isinstance(store.track("v3").tokens[0], tuple)
+    assert store.track("v3").start_s.dtype == np.float32 and store.track("v3").tokens.flat.dtype == np.uint16
     assert "v3" in store and "gone" not in store
     with pytest.raises(VcworkError, match="no captions of video 'gone': no caption file"):
         store.track("gone")
@@ -68,8 +72,53 @@ def test_what_goes_in_comes_out(store):
 def test_one_video_touches_one_part(store):
     again = open_caption_store(store.folder)
     again.track("v5")
-    assert list(again._maps) == [1] and isinstance(again._maps[1]["tokens"], np.memmap)
-    assert again._maps[1]["tokens"].dtype == np.uint16, "a small vocabulary needs two bytes a token"
+    assert again._map.cache_info().currsize == 1 and not again.track("v5").start_s.flags.writeable
+    assert again.track("v5").tokens.flat.dtype == np.uint16, "a small vocabulary needs two bytes a token"
+
+
+SMALL_LIMIT = """
+import resource, sys
+import numpy as np
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
+from vcwork.data.howto100m.captions import open_caption_store
+from vcwork.data.store import open_store
+captions, features = (open_it(f"{sys.argv[1]}/{name}", verify=False)
+                      for open_it, name in ((open_caption_store, "captions"), (open_store, "features")))
+kept = []
+for v in np.random.default_rng(0).permutation(10_000):
+    track, rows = captions.track(f"v{v // 5}"), features[f"v{v}"]
+    assert track.tokens.flat.tolist() == [v // 5 % 7, 3] and rows.tolist() == [[v % 100]] and rows.dtype == np.float16
+    kept.append(rows)
+assert len(kept) == 10_000 and kept[1].base is not None, "views, not copies"
+"""
+
+
+def test_ten_thousand_files_are_read_with_256_open(tmp_path):
+    """In a process of its own, which may open 256: every shard, and parts of five files, are read, and all are held."""
+    captions, ids = CaptionWriter(tmp_path / "captions", RULE), [f"v{v}" for v in range(10_000)]
+    features = ShardWriter(tmp_path / "features", Contract("toy", "none", 1.0, 8, "none", 1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: None)  # nobody pulls the plug here
+        for v, id in enumerate(ids):
+            if v < 2000:
+                captions.write([id], [as_stored(RULE, id, [0], [1], [[v % 7, 3]])])
+            features.write([id], [np.full((1, 1), v % 100, np.float16)])
+    captions.finish(TOKENIZER, {})
+    features.finish({"failed": {}})
+    done = subprocess.run([sys.executable, "-c", SMALL_LIMIT, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", ["part-00001/tokens.npy", "part-00001/clip_offsets.npy", "part-00001/ids.json"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_part_missing_or_cut_is_one_sentence(store, name, cut):
+    path = store.folder / name
+    path.write_bytes(path.read_bytes()[:-1]) if cut else path.unlink()
+    with pytest.raises(VcworkError, match=f"{name}: missing, or not the file of manifest.json"):
+        open_caption_store(store.folder, verify=False)
+    if name.endswith(".npy"):  # opened before
+        with pytest.raises(VcworkError, match=rf"{name}: not readable as a whole, plain \.npy array"):
+            store.track("v5")
 
 
 def test_digest_knows_content_and_order_but_not_parts(tmp_path, store):
@@ -86,11 +135,11 @@ def test_digest_knows_content_and_order_but_not_parts(tmp_path, store):
 def test_large_vocabulary_is_stored_in_four_bytes(tmp_path):
     rule = CaptionRule("hash", 70_000)
     writer = CaptionWriter(tmp_path, rule)
-    writer.write(["v"], [said(rule, "v", [0], [1], [[69_999, 3]])])
+    writer.write(["v"], [as_stored(rule, "v", [0], [1], [[69_999, 3]])])
     stored = np.load(tmp_path / "part-00000" / "tokens.npy")
     assert stored.tolist() == [69_999, 3] and stored.dtype == np.int32
     with pytest.raises(VcworkError, match=r"v: expected tokens below 70000, got 3\.\.70000"):
-        said(rule, "v", [0], [1], [[3, 70_000]])
+        as_stored(rule, "v", [0], [1], [[3, 70_000]])
 
 
 def test_tokenizer_comes_back_and_is_checked(store):

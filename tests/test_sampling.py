@@ -1,12 +1,19 @@
 """Pairs really overlap, lengths keep their ranges, and the same seed draws the same; clusters hold neighbours."""
 
+import itertools
+import threading
+from contextlib import closing
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.batches import pad_clips
+from vcwork.base.feed import drawn_ahead, made_ahead
+from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips
 from vcwork.core.clusters import cluster_batches, nearest, random_batches
-from vcwork.core.config import ClusterConfig, OverlapConfig
+from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.sampling import (
     Track,
     first_seconds,
@@ -18,6 +25,7 @@ from vcwork.core.sampling import (
     varied_pair,
     windows_of,
 )
+from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.tasks import clustering
 from vcwork.tasks.clustering import kmeans
 
@@ -50,14 +58,83 @@ def test_strict_pairs_are_the_texts_own_range():
     assert strict_span(200.0, 210.0, 160, 32) == (159, 160), "a text beyond the features still gets one second"
 
 
-def test_same_seed_same_pairs():
-    assert draws(OverlapConfig(), 50) == draws(OverlapConfig(), 50)
+@pytest.mark.parametrize("rule", ["overlapped", "strict", "iou", "windows", "bag", "each"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_draws_read_ahead_are_those_made_one_by_one(rule, before):
+    """Whole batches, wherever the generator stands, and afterwards it stands where it would."""
+    config = TrainConfig.model_construct(pairs=OverlapConfig(rule=rule), clusters=ClusterConfig(clips_per_video=40))
+    tracks = [make_track(), make_track(3, 9), make_track(1, 200)]
+    data, ahead, one = PairData(tracks, [None] * 3), *(np.random.default_rng([3, 10, 0, 7]) for _ in range(2))
+    for rng in (ahead, one):
+        rng.integers(9, size=before)  # half of a word is left
+    drawn = draw_pairs(data, np.array([2, 0, 1, 0]), config, ahead)
+    if rule != "each":
+        each = [sample_pair(tracks[v], config.pairs, one) for v in (2, 0, 1, 0) for _ in range(40)]
+        assert [p[:3] + p[4:] for p in drawn] == [p[:3] + p[4:] for p in each]
+        assert all(np.array_equal(p.tokens, q.tokens) for p, q in zip(drawn, each, strict=True))
+    assert [rng.integers(1000) for rng in (ahead, ahead)] == [rng.integers(1000) for rng in (one, one)]
+    assert ahead.random() == one.random()
+
+
+def test_what_is_made_ahead_comes_in_order_and_leaves_nothing_running():
+    def items():
+        for i in range(4):
+            made.append(threading.current_thread() is not threading.main_thread())
+            yield i
+        raise VcworkError("clip 4: gone")
+
+    made: list[bool] = []
+    ahead, seen, running = made_ahead(items()), [], threading.active_count()
+    with pytest.raises(VcworkError, match="clip 4: gone"):
+        for i in ahead:
+            seen.append(i)
+            assert len(made) <= i + 2, "one ahead, not more"
+    assert seen == [0, 1, 2, 3] and all(made) and list(made_ahead([])) == []
+    stopped = made_ahead(itertools.count())
+    assert next(stopped) == 0
+    stopped.close()
+    with pytest.raises(KeyboardInterrupt), closing(made_ahead(itertools.count())) as interrupted:
+        next(interrupted)
+        raise KeyboardInterrupt
+    assert threading.active_count() == running
+
+
+def test_dropped_words_are_those_dropped_one_by_one():
+    """The same numbers of torch's generator in the same order, tokens beyond the longest text included."""
+    tokenizer = Tokenizer([*SPECIAL, *map(str, range(60))])
+    config = TrainConfig(word_dropout=0.3, clusters=ClusterConfig(clips_per_video=6))
+    limits = SimpleNamespace(max_video_tokens=32, max_text_tokens=20)
+    model = SimpleNamespace(parameters=lambda: iter([torch.zeros(1)]), config=limits)
+    data, videos = PairData([make_track()], [np.ones((160, 2))]), np.array([0])
+    pairs = draw_pairs(data, videos, config, np.random.default_rng(0))
+    torch.manual_seed(5)
+    ids, mask = collate(pairs, data, videos, model, tokenizer, config)[2:]
+    torch.manual_seed(5)
+    rows = [[1 if torch.rand(()) < 0.3 else int(t) for t in pair.tokens] for pair in pairs]
+    assert max(map(len, rows)) > 20 and any(1 in row for row in rows)
+    for row, own, there in zip(rows, ids.tolist(), mask.tolist(), strict=True):
+        wanted = [tokenizer.cls, *row[:20], tokenizer.sep]
+        assert own == wanted + [tokenizer.pad] * (len(own) - len(wanted)) and sum(there) == len(wanted)
+        assert all(there[: len(wanted)])
+
+
+def test_numbers_read_ahead_are_numpys():
+    """Ranges of every size, up to those of which a half of the draws is made again, over more than a block."""
+    sizes = [1, 2, 57, 1000, (1 << 31) + 1, (3 << 30) + 1]
+    rng, one = np.random.default_rng(5), np.random.default_rng(5)
+    with drawn_ahead(rng) as ahead:
+        found = [(ahead.integers(-3, size - 3), ahead.random()) for _ in range(500) for size in sizes]
+    assert found == [(one.integers(-3, size - 3), one.random()) for _ in range(500) for size in sizes]
+    assert (rng.bit_generator.state | {"uinteger": 0}) == (one.bit_generator.state | {"uinteger": 0})
+    other = np.random.Generator(np.random.MT19937(1))
+    with drawn_ahead(other) as given:
+        assert given is other
 
 
 def test_short_videos_and_single_captions():
     track = Track("s", np.array([0.0]), np.array([2.0]), ((1, 2, 3),), 2)
     pair = sample_pair(track, OverlapConfig(), np.random.default_rng(0))
-    assert (pair.video_start, pair.video_end) == (0, 2) and pair.tokens == [1, 2, 3]
+    assert (pair.video_start, pair.video_end) == (0, 2) and pair.tokens.tolist() == [1, 2, 3]
     assert overlapped_span(5.0, 5.0, 3, OverlapConfig(), np.random.default_rng(0)) == (0, 3), "centre clamped"
 
 
@@ -134,7 +211,7 @@ def test_varied_grows_its_text_as_overlapped_does():
     tracks = [make_track() for _ in range(2)]
     ours = sample_pair(tracks[0], OverlapConfig(), np.random.default_rng(3))
     pool = varied_pair(tracks[1], OverlapConfig(), np.random.default_rng(3))
-    assert (ours.first, ours.last, ours.tokens) == (pool.first, pool.last, pool.tokens)
+    assert (ours.first, ours.last) == (pool.first, pool.last) and np.array_equal(ours.tokens, pool.tokens)
 
 
 def test_first_seconds():
@@ -142,7 +219,7 @@ def test_first_seconds():
     assert cut.seconds == 32 and len(cut.tokens) == 8 and cut.start_s.max() < 32
     assert all(sample_pair(cut, OverlapConfig(), np.random.default_rng(i)).video_end <= 32 for i in range(50))
     late = Track("v", np.array([90.0, 50.0]), np.array([91.0, 52.0]), ((1,), (2,)), 100)
-    assert first_seconds(late, 32).tokens == ((2,),), "the earliest caption stays"
+    assert first_seconds(late, 32).tokens.flat.tolist() == [2], "the earliest caption stays"
 
 
 # -------------------------------------------------------------------------------------------- the sources' rules

@@ -189,7 +189,7 @@ def test_a_corpus_that_moved_is_said_in_the_panel(ws, tmp_path):
     told = " ".join(other["panel"]["notes"])
     assert "No video" in told and "No captions" in told and "moved?" in told and str(tmp_path) not in told
     shutil.rmtree(tmp_path / "features")
-    store._maps.clear()  # as in a kernel that had not read this shard yet
+    store._map.cache_clear()  # as in a kernel that had not read this shard yet
     shut = panel.open(panel.videos[2])
     assert shut["panel"] is None and "was the corpus moved?" in shut["note"] and str(tmp_path) not in shut["note"]
 

@@ -4,14 +4,17 @@ Everything drawn depends on (seed, epoch, batch) alone, so neither the number of
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.feed import drawn_ahead, made_ahead
 from vcwork.core.clusters import cluster_batches, random_batches
 from vcwork.core.config import TrainConfig
 from vcwork.core.engine import Engine
@@ -51,13 +54,14 @@ class PairData:
         of = {v: self.features[v] for v in dict.fromkeys(v for v, _, _ in spans)}
         return [of[v][start:end] for v, start, end in spans]
 
-    def expect(self, batch: "Batch", following: Iterator["Batch"]) -> None:
-        """`batch` is wanted now, and these after it: a hint for data that take time to read. Here nothing."""
+    def read(self, drawn: Iterable["Batch"], longest: int) -> Generator["Batch"]:
+        """The batches with their clips; the next is drawn and read while the caller works with one."""
+        return made_ahead(batch.with_clips(self.clips(batch.spans), longest) for batch in drawn)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """This rank's share of an update, drawn but not read: `pairs`, of `all_pairs` that are in one contrast.
+    """This rank's share of an update, drawn: `pairs`, of `all_pairs` that are in one contrast; `clips` once read.
 
     `spans`: the clips to read, (track, first second, end); `texts`: tokens; `of`: whom clips (N,) and texts (B,) belong
     to, candidates of each other where the numbers are equal. For pairs the number is the video's; with rule bag, the
@@ -67,13 +71,29 @@ class Batch:
     pairs: list[Pair]
     all_pairs: list[Pair]
     spans: list[Span]
-    texts: list[Sequence[int]]
+    texts: Sequence[Any]
     of: tuple[np.ndarray, np.ndarray]
     data: PairData
     config: TrainConfig
+    clips: tuple[Tensor, ...] = ()
+
+    def with_clips(self, clips: list[np.ndarray], longest: int) -> "Batch":
+        """Features and mask padded; float16 is sent to the model's device as it is, half as much to move."""
+        padded = pad_clips(clips, longest, keep_half=True)
+        return replace(self, clips=tuple(x.pin_memory() for x in padded) if torch.cuda.is_available() else padded)
 
     def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return tensors(self.data.clips(self.spans), self.texts, model, tokenizer, self.config)
+        """features (N, T, W), mask (N, T), ids (B, L), mask (B, L) on the model's device, padded to the longest."""
+        if not self.clips:
+            return self.with_clips(self.data.clips(self.spans), model.config.max_video_tokens)(model, tokenizer)
+        device, texts = next(model.parameters()).device, self.texts
+        if self.config.word_dropout:
+            words, ends = np.concatenate(texts), np.cumsum([len(row) for row in texts])
+            dropped = (torch.rand(len(words)) < self.config.word_dropout).numpy()
+            texts = np.split(np.where(dropped, tokenizer.unk, words), ends[:-1])
+        read = (*self.clips, *tokenizer.batch(texts, model.config.max_text_tokens))
+        features, mask, ids, text_mask = (x.to(device, non_blocking=True) for x in read)
+        return features.float() if features.dtype == torch.float16 else features, mask, ids, text_mask
 
     def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """`of` as tensors."""
@@ -84,35 +104,33 @@ class Batch:
 def pairs_of(
     data: PairData, batches: list[np.ndarray], i: int, epoch: int, config: TrainConfig, engine: Engine
 ) -> Batch:
-    """Update i: a batch of its own for each rank (local negatives), or each rank's share of one batch."""
-    local = config.negatives == "local"
+    """Update i: a batch of its own for each rank (local negatives), or each rank's share of one batch.
 
-    def drawn(i: int) -> Batch:
-        i = i * engine.world + engine.rank if local else i
-        pairs = draw_pairs(data, batches[i], config, np.random.default_rng([config.seed, 10, epoch, i]))
-        mine = pairs if local else engine.share(pairs)
-        return Batch(mine, pairs, *_contrasted(mine, data, batches[i], config), data, config)
-
-    batch, per_epoch = drawn(i), len(batches) // (engine.world if local else 1)
-    data.expect(batch, (drawn(j) for j in range(i + 1, per_epoch)))
+    The loss may choose among candidates: all windows of each video, or a bag of captions for each clip.
+    """
+    local, rule = config.negatives == "local", config.pairs
+    i = i * engine.world + engine.rank if local else i
+    pairs = draw_pairs(data, batches[i], config, np.random.default_rng([config.seed, 10, epoch, i]))
+    batch = replace(_batch(pairs if local else engine.share(pairs), data, batches[i], config), all_pairs=pairs)
+    at = batch.of[1]
+    if config.candidates and rule.rule == "bag":
+        texts = [data.tracks[v].tokens[i] for v, p in zip(at, batch.pairs, strict=True)
+                 for i in bag_of(data.tracks[v], p.first, rule.bag)]  # fmt: skip
+        clips = np.arange(len(at))
+        return replace(batch, texts=texts, of=(clips, np.repeat(clips, rule.bag)))
+    if config.candidates:
+        spans = [(v, *span) for v in dict.fromkeys(at.tolist())
+                 for span in sliding_windows(data.tracks[v].seconds, rule.max_video_s, rule.stride_s)]  # fmt: skip
+        return replace(batch, spans=spans, of=(np.array([v for v, _, _ in spans]), at))
     return batch
 
 
-def _contrasted(
-    pairs: list[Pair], data: PairData, videos: np.ndarray, config: TrainConfig
-) -> tuple[list[Span], list[Sequence[int]], tuple[np.ndarray, np.ndarray]]:
-    """`spans`, `texts` and `of` of a Batch: the pairs' own, all windows of each video, or a bag for each clip."""
-    spans, rule = _spans(pairs, data, videos), config.pairs
+def _batch(pairs: list[Pair], data: PairData, videos: np.ndarray, config: TrainConfig) -> Batch:
+    """Each pair with its own clip and text."""
+    row = {data.tracks[v].video_id: int(v) for v in videos}
+    spans = [(row[p.video_id], p.video_start, p.video_end) for p in pairs]
     at = np.array([v for v, _, _ in spans])
-    if not config.candidates:
-        return spans, [p.tokens for p in pairs], (at, at)
-    if rule.rule == "bag":
-        bags = [(data.tracks[v], bag_of(data.tracks[v], p.first, rule.bag)) for v, p in zip(at, pairs, strict=True)]
-        clips = np.arange(len(spans))
-        return spans, [track.tokens[i] for track, bag in bags for i in bag], (clips, np.repeat(clips, rule.bag))
-    spans = [(v, *span) for v in dict.fromkeys(at.tolist())
-             for span in sliding_windows(data.tracks[v].seconds, rule.max_video_s, rule.stride_s)]  # fmt: skip
-    return spans, [p.tokens for p in pairs], (np.array([v for v, _, _ in spans]), at)
+    return Batch(pairs, pairs, spans, [p.tokens for p in pairs], (at, at), data, config)
 
 
 def epoch_batches(
@@ -139,75 +157,60 @@ def video_vectors(
     Clips are drawn as in training, or by `pool_rule` varied with the text's own seconds (reference code); with
     `vector_first_s` they come from the video's first seconds only.
     """
-    was_training = model.training
+    was_training, engine, clusters = model.training, engine or Engine(), config.clusters
     model.eval()
-    engine = engine or Engine()
-    clips, first_s, pool = config.clusters.clips_for_vector, config.clusters.vector_first_s, data
+    clips, pool, plain = clusters.clips_for_vector, data, config.model_copy(update={"word_dropout": 0.0})
     out = np.zeros((len(data.tracks), model.config.embedding), np.float32)
-    if first_s:
-        pool = PairData([first_seconds(track, first_s) for track in data.tracks], data.features)
+    if clusters.vector_first_s:
+        pool = PairData([first_seconds(track, clusters.vector_first_s) for track in data.tracks], data.features)
     chunks = np.array_split(np.arange(len(data.tracks)), math.ceil(len(data.tracks) * clips / 512))
-    for chunk in chunks[engine.rank :: engine.world]:  # each draws from its own generator, so any rank may do it
-        rng = np.random.default_rng([config.seed, 12, epoch, int(chunk[0])])
-        plain = config.model_copy(update={"word_dropout": 0.0})
-        if config.clusters.pool_rule == "varied":
-            pairs = [varied_pair(pool.tracks[v], config.pairs, rng) for v in chunk for _ in range(clips)]
-        else:
-            pairs = draw_pairs(pool, chunk, plain, rng, clips)
-        video, text = model(*collate(pairs, data, chunk, model, tokenizer, plain))
-        out[chunk] = ((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1).float().cpu()  # (chunk, D)
+    chunks = chunks[engine.rank :: engine.world]
+
+    def drawn(videos: np.ndarray) -> Batch:
+        rng = np.random.default_rng([config.seed, 12, epoch, int(videos[0])])  # its own, so that any rank may do it
+        pairs = draw_pairs(pool, videos, plain, rng, clips, varied=clusters.pool_rule == "varied")
+        return _batch(pairs, data, videos, plain)
+
+    with closing(data.read(map(drawn, chunks), model.config.max_video_tokens)) as batches:
+        for chunk, batch in zip(chunks, batches, strict=True):
+            video, text = model(*batch(model, tokenizer))
+            out[chunk] = ((video.pooled + text.pooled) / 2).view(len(chunk), clips, -1).mean(1).float().cpu()
     model.train(was_training)
     return engine.sum(out)
 
 
 def draw_pairs(
-    data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None
-) -> list[Pair]:
+    data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None,
+    varied: bool = False,
+) -> list[Pair]:  # fmt: skip
     """`clips` pairs of each of `videos`, in order; rule `each`: all its captions, or `clips` of them, cyclic."""
-    if config.pairs.rule == "each":
-        tracks = [data.tracks[v] for v in videos]
+    tracks = [data.tracks[v] for v in videos]
+    if config.pairs.rule == "each" and not varied:
         return [caption_pair(t, i % len(t.tokens), config.pairs) for t in tracks for i in range(clips or len(t.tokens))]
-    clips = clips or config.clusters.clips_per_video
-    return [sample_pair(data.tracks[v], config.pairs, rng) for v in videos for _ in range(clips)]
+    draw, clips = varied_pair if varied else sample_pair, clips or config.clusters.clips_per_video
+    with drawn_ahead(rng) as draws:
+        return [draw(track, config.pairs, draws) for track in tracks for _ in range(clips)]
 
 
 def collate(
     pairs: list[Pair], data: PairData, videos: np.ndarray, model: VideoCLIP, tokenizer: Tokenizer, config: TrainConfig
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """features (B, T, W), mask (B, T), ids (B, L), mask (B, L), padded to the batch's longest."""
-    clips = data.clips(_spans(pairs, data, videos))
-    return tensors(clips, [p.tokens for p in pairs], model, tokenizer, config)
+    return _batch(pairs, data, videos, config)(model, tokenizer)
 
 
-def _spans(pairs: list[Pair], data: PairData, videos: np.ndarray) -> list[Span]:
-    row = {data.tracks[v].video_id: int(v) for v in videos}
-    return [(row[p.video_id], p.video_start, p.video_end) for p in pairs]
-
-
-def tensors(
-    clips: list[np.ndarray], texts: Sequence[Sequence[int]], model: VideoCLIP, tokenizer: Tokenizer, config: TrainConfig
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Clips (T_i, W) and tokens, as many as there are of each, to the model's device: see `collate`."""
-    features, mask = pad_clips(clips, model.config.max_video_tokens)
-    if config.word_dropout:
-        texts = [[tokenizer.unk if torch.rand(()) < config.word_dropout else t for t in row] for row in texts]
-    device = next(model.parameters()).device
-    ids, text_mask = tokenizer.batch(texts, model.config.max_text_tokens)
-    return features.to(device), mask.to(device), ids.to(device), text_mask.to(device)
-
-
-def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:
+def pad_clips(clips: list[np.ndarray], max_tokens: int, keep_half: bool = False) -> tuple[Tensor, Tensor]:
     """Clips (T_i, W) -> features (B, T, W) float32 and mask (B, T); only the first `max_tokens` seconds are kept.
 
-    Frames, uint8 (N_i, 3, H, W), stay so: (B, N, 3, H, W).
+    Frames, uint8 (N_i, 3, H, W), stay so: (B, N, 3, H, W); float16 with `keep_half`.
     """
-    length = max(1, min(max_tokens, max(len(c) for c in clips)))
-    kind = np.uint8 if clips[0].ndim == 4 else np.float32
-    features = np.zeros((len(clips), length, *clips[0].shape[1:]), kind)
-    mask = np.zeros((len(clips), length), bool)
-    for row, clip in enumerate(clips):
-        n = min(len(clip), length)
-        features[row, :n], mask[row, :n] = clip[:n], True
+    kind = np.result_type(*{clip.dtype for clip in clips})
+    lengths = np.array([min(len(clip), max_tokens) for clip in clips])
+    mask = np.arange(max(1, lengths.max())) < lengths[:, None]  # (B, T)
+    kind = kind if kind == np.uint8 or (kind == np.float16 and keep_half) else np.float32
+    features = np.zeros((*mask.shape, *clips[0].shape[1:]), kind)
+    for row, clip, n in zip(features, clips, lengths, strict=True):
+        row[:n] = clip[:n]
     return torch.from_numpy(features), torch.from_numpy(mask)
 
 
@@ -234,16 +237,8 @@ def derange(data: PairData, seed: int) -> PairData:
     other = np.empty(n, int)
     other[order] = np.roll(order, 1)  # one cycle: nobody keeps their own
     tracks = []
-    for i, track in enumerate(data.tracks):
-        donor = data.tracks[other[i]]
+    for track, donor in zip(data.tracks, (data.tracks[i] for i in other), strict=True):
         stretch = track.seconds / donor.seconds
-        tracks.append(
-            Track(track.video_id, donor.start_s * stretch, donor.end_s * stretch, donor.tokens, track.seconds)
-        )
+        times = donor.start_s * stretch, donor.end_s * stretch
+        tracks.append(Track(track.video_id, *times, donor.tokens, track.seconds))
     return replace(data, tracks=tracks)
-
-
-def caption_track(video_id: str, captions: list, tokenizer: Tokenizer, seconds: int) -> Track:
-    """Captions as the arrays the sampler draws from."""
-    starts, ends = np.array([[c.start_s, c.end_s] for c in captions]).T
-    return Track(video_id, starts, ends, tuple(map(tuple, tokenizer.tokens([c.text for c in captions]))), seconds)

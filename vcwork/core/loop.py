@@ -9,6 +9,7 @@ Known gap: a run resumed on another number of ranks goes on, but not as the firs
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,20 +80,21 @@ def pretrain(
         model.train()
         model.text_bert.train(not config.freeze_text)  # nothing is dropped in a frozen tower
         stopping = False
-        for i in range(done, per_epoch):
-            batch = pairs_of(data, batches, i, epoch, config, engine)
-            numbers = learner.update(batch(model, tokenizer), batch.groups(engine.device), len(batch.all_pairs))
-            about: dict[str, Any] = {"false_negatives": false_negatives(batch.all_pairs, data), **numbers}
-            record = StepRecord(epoch, epoch * per_epoch + i, retrieved=place["retrieved"], **about)
-            kept.write(asdict(record))
-            inside = i + 1 < per_epoch
-            if inside and config.save_every and (i + 1) % config.save_every == 0:
-                kept.save(place | {"done": i + 1})
-            yield record
-            stopping = stop is not None and stop()
-            if stopping and inside:
-                kept.save(place | {"done": i + 1})
-                return
+        drawn = (pairs_of(data, batches, i, epoch, config, engine) for i in range(done, per_epoch))
+        with closing(data.read(drawn, model.config.max_video_tokens)) as read:
+            for i, batch in enumerate(read, done):
+                numbers = learner.update(batch(model, tokenizer), batch.groups(engine.device), len(batch.all_pairs))
+                about: dict[str, Any] = {"false_negatives": false_negatives(batch.all_pairs, data), **numbers}
+                record = StepRecord(epoch, epoch * per_epoch + i, retrieved=place["retrieved"], **about)
+                kept.write(asdict(record))
+                inside = i + 1 < per_epoch
+                if inside and config.save_every and (i + 1) % config.save_every == 0:
+                    kept.save(place | {"done": i + 1})
+                yield record
+                stopping = stop is not None and stop()
+                if stopping and inside:
+                    kept.save(place | {"done": i + 1})
+                    return
         model.eval()
         if on_epoch and engine.main:
             kept.write({"epoch": epoch, "step": (epoch + 1) * per_epoch - 1, **on_epoch(epoch, model)})

@@ -13,37 +13,47 @@ Known gap: at 2.4 tokens a second the overlapped draws meet in time less (mean I
 video clip laid evenly around a moment drawn on a continuous axis would (0.47, 42 %): whole seconds and coin flips.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.feed import Rows
 from vcwork.core.config import OverlapConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Track:
-    """A video's captions as arrays: start_s, end_s (C,), tokens per caption; `seconds` = number of features."""
+    """A video's captions as arrays: start_s, end_s (C,), `tokens` of each caption; `seconds` = number of features."""
 
     video_id: str
     start_s: np.ndarray
     end_s: np.ndarray
-    tokens: tuple[tuple[int, ...], ...]
+    tokens: Rows  # any rows will do when it is made
     seconds: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.tokens, Rows):
+            object.__setattr__(self, "tokens", Rows.of(self.tokens))
         if not len(self.start_s) == len(self.end_s) == len(self.tokens):
             raise VcworkError(f"{self.video_id}: expected as many starts as ends and token lists")
 
+    @cached_property
+    def lists(self) -> tuple[list[float], list[float], list[int]]:
+        """start_s, end_s (C,) and tokens.offsets (C + 1,) for looking up one by one, which lists are faster at."""
+        return self.start_s.tolist(), self.end_s.tolist(), self.tokens.offsets.tolist()
 
-@dataclass(frozen=True)
-class Pair:
-    """A positive pair: captions [first, last], their tokens, and video seconds [start, end)."""
+
+class Pair(NamedTuple):
+    """A positive pair: captions [first, last], their tokens (L,), and video seconds [start, end)."""
 
     video_id: str
     first: int
     last: int
-    tokens: list[int]
+    tokens: np.ndarray
     text_start_s: float
     text_end_s: float
     video_start: int
@@ -52,7 +62,7 @@ class Pair:
 
 def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> Pair:
     """One positive pair from `track` under `rule`. Raises VcworkError for a track without captions or features."""
-    if not track.tokens or track.seconds < 1:
+    if not len(track.tokens) or track.seconds < 1:
         raise VcworkError(
             f"{track.video_id}: expected captions and features, got {len(track.tokens)} and {track.seconds}"
         )
@@ -63,7 +73,7 @@ def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> 
     if rule.rule == "bag":
         return bag_pair(track, rule, rng)
     first, last = grow_text(track, rule, rng)
-    start_s, end_s = float(track.start_s[first]), float(track.end_s[last])
+    start_s, end_s = track.lists[0][first], track.lists[1][last]
     if rule.rule == "strict":
         return _pair(track, first, last, strict_span(start_s, end_s, track.seconds, rule.max_video_s))
     return _pair(track, first, last, overlapped_span(start_s, end_s, track.seconds, rule, rng))
@@ -71,8 +81,9 @@ def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> 
 
 def _pair(track: Track, first: int, last: int, span: tuple[int, int]) -> Pair:
     """Captions [first, last] whole, and the video seconds of `span`."""
-    tokens = [t for row in track.tokens[first : last + 1] for t in row]
-    return Pair(track.video_id, first, last, tokens, float(track.start_s[first]), float(track.end_s[last]), *span)
+    start_s, end_s, begins = track.lists
+    tokens = track.tokens.flat[begins[first] : begins[last + 1]]  # (L,)
+    return Pair(track.video_id, first, last, tokens, start_s[first], end_s[last], *span)
 
 
 def caption_pair(track: Track, i: int, rule: OverlapConfig) -> Pair:
@@ -98,12 +109,10 @@ def first_seconds(track: Track, seconds: int) -> Track:
 
     For the paper's ablation "first 32 s for retrieval"; the captions keep their times.
     """
-    n = max(1, int((np.asarray(track.start_s) < seconds).sum()))
+    n = max(1, int((track.start_s < seconds).sum()))
     keep = np.sort(np.argsort(track.start_s, kind="stable")[:n])  # captions need not be sorted
-    return Track(
-        track.video_id, track.start_s[keep], track.end_s[keep], tuple(track.tokens[i] for i in keep),
-        min(track.seconds, seconds),
-    )  # fmt: skip
+    tokens = Rows.of([track.tokens[int(i)] for i in keep])
+    return Track(track.video_id, track.start_s[keep], track.end_s[keep], tokens, min(track.seconds, seconds))
 
 
 def iou_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator, tries: int = 1000) -> tuple[Pair, int, bool]:
@@ -181,20 +190,17 @@ def grow_text(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> tu
     The last caption is kept whole, so the run may exceed that number. The reference code draws once more after each
     neighbour (whether to skip it, which it never does); we draw once more when the transcript is used up.
     """
-    n = len(track.tokens)
+    start_s, end_s, begins = track.lists
+    n = len(start_s)
     first = last = int(rng.integers(n))
     wanted = int(rng.integers(rule.min_text_tokens, rule.max_text_tokens + 1))
-    length = len(track.tokens[first])
-    while length < wanted and track.end_s[last] - track.start_s[first] < rule.max_text_s:
+    while begins[last + 1] - begins[first] < wanted and end_s[last] - start_s[first] < rule.max_text_s:
         if rng.random() > 0.5 and last + 1 < n:
             last += 1
-            length += len(track.tokens[last])
         elif first > 0:
             first -= 1
-            length += len(track.tokens[first])
         elif last + 1 < n:
             last += 1
-            length += len(track.tokens[last])
         else:
             break
     return first, last
@@ -204,12 +210,12 @@ def overlapped_span(
     start_s: float, end_s: float, seconds: int, rule: OverlapConfig, rng: np.random.Generator
 ) -> tuple[int, int]:
     """Seconds [start, end) grown one at a time from a centre inside [start_s, end_s] to a random length."""
-    low, high = int(np.floor(start_s)), int(np.ceil(end_s))
+    low, high = math.floor(start_s), math.ceil(end_s)
     centre = int(rng.integers(low, high + 1)) if low < high else (low + high) // 2
     centre = min(max(centre, 0), seconds - 1)
-    wanted = int(rng.integers(rule.min_video_s, rule.max_video_s + 1))
+    wanted = min(int(rng.integers(rule.min_video_s, rule.max_video_s + 1)), seconds)
     start = end = centre
-    while end - start < min(wanted, seconds):
+    while end - start < wanted:
         if start <= 0:
             end += 1
         elif end >= seconds:

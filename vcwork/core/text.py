@@ -7,7 +7,9 @@ spelling. It is sorted, hence the same whenever the words are the same.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import BertWordPieceTokenizer
 from torch import Tensor
@@ -65,10 +67,12 @@ class Tokenizer:
         """ids and mask, both (B, L): CLS, at most `max_tokens` tokens, SEP, then padding to the longest."""
         return self.batch(self.tokens(sentences), max_tokens)
 
-    def batch(self, tokens: Sequence[Sequence[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
-        """As `encode`, for sentences that are tokens already."""
-        rows = [[self.cls, *row[:max_tokens], self.sep] for row in tokens]
-        length = max(map(len, rows), default=2)
-        ids = torch.tensor([row + [self.pad] * (length - len(row)) for row in rows], dtype=torch.long)  # (B, L)
-        mask = torch.tensor([[1] * len(row) + [0] * (length - len(row)) for row in rows], dtype=torch.bool)  # (B, L)
-        return ids, mask
+    def batch(self, tokens: Sequence[Any], max_tokens: int) -> tuple[Tensor, Tensor]:
+        """As `encode`, for sentences that are tokens already, lists or arrays."""
+        rows = [row[:max_tokens] for row in tokens]
+        lengths = np.array([len(row) for row in rows], int)
+        mask = np.arange(lengths.max(initial=0) + 2) < lengths[:, None] + 2  # (B, L)
+        ids = np.full(mask.shape, self.pad)  # (B, L)
+        ids[:, 0], ids[np.arange(len(rows)), lengths + 1] = self.cls, self.sep
+        ids[:, 1:-1][mask[:, 2:]] = np.concatenate(rows) if rows else 0
+        return torch.from_numpy(ids), torch.from_numpy(mask)

@@ -2,10 +2,12 @@
 
 The manifest holds the contract under which the features were made (backbone, weights hash, fps, size, normalisation,
 width); opening a store under another contract is an error naming both. It is written last: a folder without it is not
-a store, whatever lies in it. Nothing here is ever unpickled.
+a store, whatever lies in it. Nothing here is ever unpickled. A store of any number of shards keeps no file open: maps
+do without (`load_npy`), and the system's limit on maps is respected by keeping the last few thousand.
 Known gaps: ids and lengths are JSON, comfortable to about a million videos; a store is not extended, but made anew.
 """
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +25,7 @@ STORE = Kind(
     "feature store", "vcwork-features-1", resume="run the extraction again to resume", begun=(".parts", "shard-*.npy")
 )
 SHARD_ROWS = 1 << 17  # 134 MB at width 512
+MAPS = 4096  # kept of a store's files; a process may have 65,530 on Linux
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class FeatureStore:
         self.ids: list[str] = manifest["ids"]
         self.lengths: dict[str, int] = dict(zip(self.ids, manifest["lengths"], strict=True))
         self.failed: dict[str, str] = manifest["failed"]
-        self._maps: dict[str, np.ndarray] = {}
+        self._map = functools.lru_cache(MAPS)(lambda file: load_npy(folder / file, mmap=True))
         self._at: dict[str, tuple[str, int]] = {}
         rest = iter(self.lengths.items())
         for shard in manifest["shards"]:
@@ -86,10 +89,8 @@ class FeatureStore:
         if video_id not in self._at:
             why = self.failed.get(video_id, f"not among its {len(self)} videos")
             raise VcworkError(f"{self.folder}: no features of video {video_id!r}: {why}")
-        name, offset = self._at[video_id]
-        if name not in self._maps:
-            self._maps[name] = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
-        return self._maps[name][offset : offset + self.lengths[video_id]]
+        file, offset = self._at[video_id]
+        return self._map(file)[offset : offset + self.lengths[video_id]]
 
     def digest(self) -> str:
         """sha256 over contract, ids, lengths and features; the same however they are sharded."""
@@ -170,10 +171,19 @@ def save_npy(file: Any, *arrays: np.ndarray) -> None:
 
 
 def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
-    """A whole, plain array from a .npy file, read or mapped; anything else is a VcworkError that names the file."""
+    """A whole, plain array from a .npy file, read or mapped; anything else is a VcworkError that names the file.
+
+    A map holds no file open (NumPy's own keep one each, and a process may have 1,024) and cannot be written to.
+    """
     try:
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        if isinstance(array, np.memmap):
+            import torch  # whose maps do without the file; most of this module does without torch
+
+            whole = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+            whole.flags.writeable = False
+            array = np.ndarray(array.shape, array.dtype, whole, array.offset, array.strides)
+    except (OSError, ValueError, EOFError, RuntimeError) as error:
         # NumPy's own words would advise to allow pickles
         why = error.strerror if isinstance(error, OSError) and error.strerror else "cut, damaged or of Python objects"
         raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({why})") from error

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.batches import caption_track
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, Track, iou_pair, span_iou
 from vcwork.core.text import Tokenizer
@@ -22,6 +21,7 @@ from vcwork.panels.clips import truth_of
 from vcwork.panels.pairs import Again, Drawing, PairExplorer
 from vcwork.panels.parts import Narrated
 from vcwork.review import judged_pairs
+from vcwork.training.pairs import caption_track
 
 RULES = ("overlapped", "strict", "iou", "windows")
 MOST_TRACKS = 200  # the split's first videos, whose pairs make the distribution behind

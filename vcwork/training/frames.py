@@ -6,7 +6,8 @@ from are pre-training's.
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,31 +61,29 @@ class PixelPairs(PairData):
 
     view: View = field(kw_only=True)
     workers: int = field(default=0, kw_only=True)
-    _coming: deque = field(default_factory=deque, init=False, repr=False)
-    _stream: Iterator[np.ndarray] | None = field(default=None, init=False, repr=False)
 
     def clips(self, spans: list[tuple[int, int, int]]) -> list[np.ndarray]:
         """Frames (n_i, 3, crop, crop) of each (track, first second, end)."""
-        if self._coming and self._coming[0] == spans:
-            self._coming.popleft()
-            return list(itertools.islice(self._stream, len(spans)))
         workers = min(self.workers, len(spans) // 8)  # starting a process is dearer than some clips
         return list(load_spans(map(self._span, spans), self.view, workers, len(spans)))
 
-    def expect(self, batch: Batch, following: Iterator[Batch]) -> None:
-        """Has workers decode what `clips` will be asked for; right whatever is asked for then."""
-        spans = batch.spans if self.workers else []
-        if not spans or (self._coming and self._coming[0] == spans):
+    def read(self, drawn: Iterable[Batch], longest: int) -> Generator[Batch]:
+        """As `PairData.read`, by processes that stay until the last batch."""
+        drawn, coming = iter(drawn), deque()
+        first = next(drawn, None) if self.workers else None
+        if first is None:
+            yield from super().read(drawn, longest)
             return
-        self._coming = coming = deque([spans])
 
         def announced() -> Iterator[Span]:
-            yield from map(self._span, spans)
-            for later in following:
-                coming.append(later.spans)
-                yield from map(self._span, coming[-1])
+            for batch in itertools.chain([first], drawn):
+                coming.append(batch)
+                yield from map(self._span, batch.spans)
 
-        self._stream = load_spans(announced(), self.view, self.workers, len(spans))
+        with closing(load_spans(announced(), self.view, self.workers, len(first.spans))) as frames:
+            for clip in frames:
+                batch = coming.popleft()
+                yield batch.with_clips([clip, *itertools.islice(frames, len(batch.spans) - 1)], longest)
 
     def _span(self, span: tuple[int, int, int]) -> Span:
         v, start, end = span

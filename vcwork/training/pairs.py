@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from vcwork.base.errors import NoData
-from vcwork.core.batches import PairData, caption_track
+from vcwork.base.feed import Rows
+from vcwork.core.batches import PairData
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Video
@@ -39,3 +42,9 @@ def tracks_of(
             rows.append((track, read(video, seconds), video.labels(index, seconds)))
     tracks, features, steps = map(list, zip(*rows, strict=True)) if rows else ([], [], [])
     return tracks, features, steps if index else None
+
+
+def caption_track(video_id: str, captions: list, tokenizer: Tokenizer, seconds: int) -> Track:
+    """Captions as the arrays the sampler draws from."""
+    starts, ends = np.array([[c.start_s, c.end_s] for c in captions]).T
+    return Track(video_id, starts, ends, Rows.of(tokenizer.tokens([c.text for c in captions])), seconds)

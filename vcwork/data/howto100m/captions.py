@@ -8,21 +8,23 @@ Known gaps: opening reads all ids (about 150 bytes of memory a video); the text 
 """
 
 import bisect
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.feed import Rows
 from vcwork.base.files import atomic_write, read_json, resolve, write_json
 from vcwork.base.sealed import Kind, check, member, read_manifest, seal, well_formed, write_manifest
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
-from vcwork.data.store import check_same, load_npy, save_npy
+from vcwork.data.store import MAPS, check_same, load_npy, save_npy
 
 CAPTIONS = Kind(
     "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts", "part-*")
@@ -75,27 +77,16 @@ def cut_tokens(texts: list[str], tokenizer: Tokenizer, cut: str) -> list[list[in
     return [row[:REFERENCE_TOKENS] for row in rows]
 
 
-class Said(NamedTuple):
-    """One video's captions as they are stored: times float32 (C,), all tokens (K,), and where each caption's begin.
-
-    `offsets` int64 (C + 1,) begin at 0 and end at K.
-    """
-
-    start_s: np.ndarray
-    end_s: np.ndarray
-    tokens: np.ndarray
-    offsets: np.ndarray
-
-
-def said(
+def as_stored(
     rule: CaptionRule, id: str, start_s: Sequence[float], end_s: Sequence[float], rows: Sequence[Sequence[int]]
-) -> Said:
-    """As many starts as ends as rows of tokens, at least one; VcworkError for tokens of another vocabulary."""
-    tokens = np.array([token for row in rows for token in row], np.int64)
-    if len(tokens) and not 0 <= tokens.min() <= tokens.max() < rule.vocab_size:
-        raise VcworkError(f"{id}: expected tokens below {rule.vocab_size}, got {tokens.min()}..{tokens.max()}")
-    offsets = np.cumsum([0, *map(len, rows)])
-    return Said(np.array(start_s, np.float32), np.array(end_s, np.float32), tokens.astype(rule.dtype), offsets)
+) -> Track:
+    """A video's captions in the stored types; VcworkError for tokens of another vocabulary."""
+    rows = Rows.of(rows)
+    if len(rows.flat) and not 0 <= rows.flat.min() <= rows.flat.max() < rule.vocab_size:
+        came = f"{rows.flat.min()}..{rows.flat.max()}"
+        raise VcworkError(f"{id}: expected tokens below {rule.vocab_size}, got {came}")
+    times = (np.array(each, np.float32) for each in (start_s, end_s))
+    return Track(id, *times, Rows(rows.flat.astype(rule.dtype), rows.offsets), 0)
 
 
 class CaptionStore:
@@ -112,7 +103,7 @@ class CaptionStore:
         self.ids: list[str] = [id for part in self.parts for id in read_json(folder / part["name"] / "ids.json")]
         self._index = {id: i for i, id in enumerate(self.ids)}
         self._first = list(itertools.accumulate((part["videos"] for part in self.parts), initial=0))
-        self._maps: dict[int, dict[str, np.ndarray]] = {}
+        self._map = functools.lru_cache(MAPS // len(ARRAYS))(lambda part: _arrays(folder, self.parts[part]))
         if len(self._index) != self._first[-1]:
             raise VcworkError(f"{folder}: expected {self._first[-1]} videos, got {len(self._index)} different ids")
 
@@ -123,11 +114,13 @@ class CaptionStore:
         return video_id in self._index
 
     def track(self, video_id: str, seconds: int = 0) -> Track:
-        """The video's captions as the sampler wants them, for a video of `seconds` features (a store knows none)."""
-        own = self._find(video_id)
-        tokens, ends = own.tokens.tolist(), own.offsets.tolist()
-        rows = tuple(tuple(tokens[a:b]) for a, b in itertools.pairwise(ends))
-        return Track(video_id, np.array(own.start_s), np.array(own.end_s), rows, seconds)
+        """The video's captions on the maps, as the sampler wants them, for a video of `seconds` features."""
+        if video_id not in self._index:
+            why = self.failed.get(video_id, f"not among its {len(self)} videos")
+            raise VcworkError(f"{self.folder}: no captions of video {video_id!r}: {why}")
+        index = self._index[video_id]
+        part = bisect.bisect_right(self._first, index) - 1
+        return _track(self._map(part), index - self._first[part], video_id, seconds)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the store's own vocab.txt; VcworkError when that is not the one it was written with."""
@@ -139,16 +132,6 @@ class CaptionStore:
     def digest(self) -> str:
         """sha256 over rule, ids, times and tokens; the same however they are split into parts."""
         return self.manifest["digest"]
-
-    def _find(self, video_id: str) -> Said:
-        if video_id not in self._index:
-            why = self.failed.get(video_id, f"not among its {len(self)} videos")
-            raise VcworkError(f"{self.folder}: no captions of video {video_id!r}: {why}")
-        index = self._index[video_id]
-        part = bisect.bisect_right(self._first, index) - 1
-        if part not in self._maps:
-            self._maps[part] = _arrays(self.folder, self.parts[part])
-        return _said_in(self._maps[part], index - self._first[part])
 
 
 class CaptionWriter:
@@ -162,14 +145,15 @@ class CaptionWriter:
         self._digest = hashlib.sha256(repr(sorted(asdict(rule).items())).encode())
         self._parts: list[dict[str, Any]] = []
 
-    def size(self, value: Said | None) -> int:
+    def size(self, value: Track | None) -> int:
         """Videos are counted, those without captions too."""
         return 1
 
-    def write(self, ids: Sequence[str], videos: Sequence[Said]) -> dict[str, Any]:
+    def write(self, ids: Sequence[str], videos: Sequence[Track]) -> dict[str, Any]:
         """One more part, each file whole or not at all; its record in the manifest."""
-        lengths = np.concatenate([np.diff(video.offsets) for video in videos])
-        arrays = {name: np.concatenate([getattr(v, name) for v in videos]) for name in ("start_s", "end_s", "tokens")}
+        lengths = np.concatenate([np.diff(video.tokens.offsets) for video in videos])
+        arrays = {name: np.concatenate([getattr(video, name) for video in videos]) for name in ("start_s", "end_s")}
+        arrays["tokens"] = np.concatenate([video.tokens.flat for video in videos])
         arrays["token_offsets"] = np.cumsum([0, *lengths])
         arrays["clip_offsets"] = np.cumsum([0, *(len(video.start_s) for video in videos)])
         folder = self.folder / f"part-{len(self._parts):05d}"
@@ -190,7 +174,7 @@ class CaptionWriter:
     def resume(self, part: dict[str, Any], ids: Sequence[str], sizes: Sequence[int]) -> None:
         """A part that an earlier run wrote."""
         arrays = _arrays(self.folder, part)
-        self._take(part, ids, (_said_in(arrays, row) for row in range(len(ids))))
+        self._take(part, ids, (_track(arrays, row, id) for row, id in enumerate(ids)))
 
     def finish(self, tokenizer: Tokenizer, failed: Mapping[str, str]) -> CaptionStore:
         """The vocabulary, the rule's, then the manifest, last of all."""
@@ -199,10 +183,10 @@ class CaptionWriter:
         write_manifest(self.folder, CAPTIONS, made | {"failed": dict(failed)})
         return open_caption_store(self.folder, self.rule, verify=False)
 
-    def _take(self, part: dict[str, Any], ids: Sequence[str], videos: Iterable[Said]) -> None:
+    def _take(self, part: dict[str, Any], ids: Sequence[str], videos: Iterable[Track]) -> None:
         for id, own in zip(ids, videos, strict=True):
             self._digest.update(f"|{id}|{len(own.start_s)}|".encode())
-            for array in (own.start_s, own.end_s, own.offsets, own.tokens.astype(np.int32)):
+            for array in (own.start_s, own.end_s, own.tokens.offsets, own.tokens.flat.astype(np.int32)):
                 self._digest.update(array.tobytes())
         self._parts.append(part)
 
@@ -228,9 +212,9 @@ def _arrays(folder: Path, part: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {key: load_npy(folder / part["name"] / f"{key}.npy", mmap=True) for key in ARRAYS}
 
 
-def _said_in(arrays: Mapping[str, np.ndarray], row: int) -> Said:
+def _track(arrays: Mapping[str, np.ndarray], row: int, id: str, seconds: int = 0) -> Track:
     """The captions of a part's `row`-th video."""
-    first, last = (int(n) for n in arrays["clip_offsets"][row : row + 2])
+    first, last = arrays["clip_offsets"][row : row + 2].tolist()
     ends = arrays["token_offsets"][first : last + 1]
-    tokens = arrays["tokens"][int(ends[0]) : int(ends[-1])]
-    return Said(arrays["start_s"][first:last], arrays["end_s"][first:last], tokens, ends - ends[0])
+    tokens = Rows(arrays["tokens"][ends[0] : ends[-1]], ends - ends[0])
+    return Track(id, arrays["start_s"][first:last], arrays["end_s"][first:last], tokens, seconds)

@@ -62,7 +62,7 @@ class RaggedFile:
         if not plain or rows.dtype.kind not in kinds or width not in (None, rows.shape[1]):
             expected = f"numbers of kind {kinds!r} (rows, {width or 'width'})"
             raise VcworkError(f"{self.path}: expected {expected}, got {rows.dtype} {rows.shape}")
-        self.width, self.dtype, self.offset = rows.shape[1], rows.dtype, rows.offset
+        self.width, self.dtype, self.offset = rows.shape[1], rows.dtype, self.path.stat().st_size - rows.nbytes
         self.starts = _read_starts(Path(f"{stem}_starts.npy"), len(rows), items)  # (items + 1,)
 
     def __getitem__(self, i: int) -> np.ndarray:

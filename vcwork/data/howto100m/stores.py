@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
 from vcwork.data.captions import Caption, deduplicate
-from vcwork.data.howto100m.captions import CaptionRule, CaptionStore, CaptionWriter, Said, cut_tokens, said
+from vcwork.data.howto100m.captions import CaptionRule, CaptionStore, CaptionWriter, as_stored, cut_tokens
 from vcwork.data.howto100m.characters import deduplicate_characters
 from vcwork.data.howto100m.parts import Parts
 from vcwork.data.howto100m.sources import Item
@@ -47,7 +48,7 @@ def convert_features(
     return store, {"digest": store.digest(), "counts": parts.counts(), "contract": asdict(contract)}
 
 
-def _captions(item: Item, rule: CaptionRule, tokenizer: Tokenizer) -> Said | None:
+def _captions(item: Item, rule: CaptionRule, tokenizer: Tokenizer) -> Track | None:
     """An item's captions, `Caption`s or tokens already, as they are stored; None, and why, without any word."""
     timed = _as_tokens(item, rule, tokenizer) if isinstance(item.value, list) else item.value
     start_s, end_s, tokens = timed
@@ -58,7 +59,7 @@ def _captions(item: Item, rule: CaptionRule, tokenizer: Tokenizer) -> Said | Non
     if not any(tokens):
         item.why = "captions without a word"
         return None
-    return said(rule, item.id, start_s, end_s, tokens)
+    return as_stored(rule, item.id, start_s, end_s, tokens)
 
 
 def _as_tokens(item: Item, rule: CaptionRule, tokenizer: Tokenizer) -> tuple[list[float], list[float], list[list[int]]]:
