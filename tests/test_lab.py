@@ -1,5 +1,7 @@
 """The lab world: zero-shot by construction, hard enough to be interesting, the same bytes from the same seed."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
 from vcwork.data.captions import repeated_word_share
 from vcwork.data.corpus import open_corpus
-from vcwork.data.lab.make import LabConfig, make_corpus, plan
+from vcwork.data.kept import Kept
+from vcwork.data.lab import make
+from vcwork.data.lab.make import LabConfig, make_corpus, plan, shoot
 from vcwork.data.lab.render import hand_path
 from vcwork.data.lab.world import ACTION, THING, combination_split, make_recipes
 from vcwork.data.video import iter_seconds, probe
@@ -17,7 +21,7 @@ SMALL = LabConfig(train_families=1, val_families=1, test_families=1, train_video
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("lab") / "corpus", SMALL, progress=False)
+    return make_corpus(tmp_path_factory.mktemp("lab") / "corpus", SMALL, progress=False, kept=Kept(None))
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def test_files_are_what_a_browser_plays_and_truth_fits_them(corpus):
 
 
 def test_same_seed_same_bytes_whatever_the_workers(corpus, tmp_path):
-    again = make_corpus(tmp_path / "again", SMALL, workers=1, progress=False)
+    again = make_corpus(tmp_path / "again", SMALL, workers=1, progress=False, kept=Kept(None))
     for video in corpus.videos.values():
         assert sha256_file(video.video) == sha256_file(again[video.id].video)
         assert sha256_file(video.captions) == sha256_file(again[video.id].captions)
@@ -107,13 +111,31 @@ def test_whole_corpus_is_reused_and_another_configuration_refused(corpus):
 
 def test_interrupted_corpus_is_not_a_corpus_and_goes_on(corpus, tmp_path):
     folder = tmp_path / "cut"
-    made = make_corpus(folder, SMALL, progress=False)
+    shutil.copytree(corpus.folder, folder)
     (folder / "corpus.json").unlink()
-    first = next(iter(made.videos.values()))
-    (folder / "truth" / f"{first.id}.json").unlink()
+    (folder / "truth" / f"{next(iter(corpus.videos))}.json").unlink()
     with pytest.raises(VcworkError):
         open_corpus(folder)
-    assert make_corpus(folder, SMALL, progress=False).videos.keys() == corpus.videos.keys()
+    assert make_corpus(folder, SMALL, progress=False, kept=Kept(None)).videos.keys() == corpus.videos.keys()
+
+
+def test_a_second_run_takes_the_films_of_the_first_and_notices_a_damaged_one(corpus, tmp_path, monkeypatch, capsys):
+    shot, total = [], len(corpus.videos)
+    monkeypatch.setattr(make, "shoot", lambda *told: shot.append(told) or shoot(*told))
+    make_corpus(tmp_path / "first", SMALL, workers=1, progress=False, kept=Kept(tmp_path / "kept"))
+    assert len(shot) == total == len(list((tmp_path / "kept").iterdir()))
+    damaged = min((tmp_path / "kept").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    second = make_corpus(tmp_path / "second", SMALL, workers=1, kept=Kept(tmp_path / "kept"))
+    assert len(shot) == len(corpus.videos) + 1
+    assert f"{len(corpus.videos) - 1} of {len(corpus.videos)} films come from an earlier run" in capsys.readouterr().out
+    for video in corpus.videos.values():
+        for kind in ("video", "captions", "truth"):
+            assert sha256_file(getattr(video, kind)) == sha256_file(getattr(second[video.id], kind))
+    assert damaged.is_file(), "the same name, and whole again"
+    other = SMALL.model_copy(update={"size": 96})
+    make_corpus(tmp_path / "third", other, workers=1, progress=False, kept=Kept(tmp_path / "kept"))
+    assert len(shot) == 2 * total + 1
 
 
 def test_foreign_folder_is_left_alone(tmp_path):

@@ -1,6 +1,5 @@
 """Video: what is written can be read; odd, broken and rotated files; no sample off by a frame."""
 
-import hashlib
 import os
 
 import av
@@ -68,15 +67,15 @@ def test_thumbnails_of_the_seconds_asked_for(tmp_path):
     assert frames_at(path, []) == []
 
 
-@pytest.mark.parametrize("preset", ["ultrafast", "superfast"])
-def test_same_frames_same_bytes(tmp_path, preset):
+def test_same_frames_same_bytes_and_either_coder_the_same_pictures(tmp_path):
     rng = np.random.default_rng(0)
-    frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(20)]
-    digests = set()
-    for name in "ab":
-        assert write_mp4(tmp_path / f"{name}.mp4", iter(frames), 8, preset=preset) == 20
-        digests.add(hashlib.sha256((tmp_path / f"{name}.mp4").read_bytes()).hexdigest())
-    assert len(digests) == 1
+    frames = [rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)[:, ::-1] for _ in range(20)]
+    for name in ("a", "b", "c"):
+        assert write_mp4(tmp_path / f"{name}.mp4", iter(frames), 8, cabac=name != "c") == 20
+    a, b, c = ((tmp_path / f"{name}.mp4").read_bytes() for name in ("a", "b", "c"))
+    assert a == b and len(c) > len(a)
+    pictures = [np.concatenate(list(iter_seconds(tmp_path / f"{name}.mp4", 8, None))) for name in ("a", "c")]
+    np.testing.assert_array_equal(*pictures)
 
 
 def test_a_browser_can_play_it(tmp_path):

@@ -8,13 +8,14 @@ stops with an error. Known gap: Ray is told of all jobs at once, some kilobytes 
 """
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import pickle
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -23,22 +24,29 @@ from vcwork.base.errors import VcworkError
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 ENGINES = ("processes", "ray")
 BLOCKS = 10_000  # Ray's units of work: one job each up to here, then several
+AHEAD = 4  # jobs of processes handed out for each: the next is there when one ends, a million are not
 AGAIN = 3  # times that Ray does a job again whose worker died; a file that kills each of them ends the run
 Work = Callable[[Any], Any]
 
 
-def each(work: Work, jobs: Sequence, workers: int = 2, engine: str = "processes") -> Iterator[Any]:
+def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes") -> Iterator[Any]:
     """`work(job)` of every job, as they are done; `engine`: processes (1 worker: this process) or ray.
 
+    `workers` None: one a core.
     `ray` joins the cluster that $RAY_ADDRESS names, or starts one of `workers` on this machine for as long as it lasts.
     VcworkError: what `work` raises as one, another engine, no package ray, no cluster, a worker that died for good.
     """
     if engine not in ENGINES:
         raise VcworkError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}")
-    workers = max(1, min(workers, len(jobs)))
+    workers = max(1, min(cores() if workers is None else workers, len(jobs)))
     if engine == "ray" and len(jobs):
         return _on_ray(work, jobs, workers)
     return _in_pool(work, jobs, workers) if workers > 1 else map(work, jobs)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_pool(work: Work, jobs: Sequence, workers: int) -> Iterator[Any]:
@@ -47,9 +55,15 @@ def _in_pool(work: Work, jobs: Sequence, workers: int) -> Iterator[Any]:
         one_thread_each(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,)) as pool,
     ):
+        rest, running = iter(jobs), set()
         try:
-            for future in as_completed([pool.submit(_work_here, job) for job in jobs]):
-                yield future.result()
+            while True:
+                more = itertools.islice(rest, AHEAD * workers - len(running))
+                running |= {pool.submit(_work_here, job) for job in more}
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             hint = 'out of memory, or a script without `if __name__ == "__main__":`'
             raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error

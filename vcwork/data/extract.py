@@ -19,6 +19,7 @@ from vcwork.data.addresses import Address, at_hand
 from vcwork.data.backbones.image import Backbone
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.engines import each
+from vcwork.data.kept import Kept
 from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
 from vcwork.data.video import iter_seconds
 
@@ -40,15 +41,16 @@ def chunks_of(backbone: Backbone, path: str | Path) -> Iterator[np.ndarray]:
 
 
 def extract(
-    corpus: Corpus, backbone: Backbone, folder: str | Path, workers: int = 2, progress: bool = True,
+    corpus: Corpus, backbone: Backbone, folder: str | Path, workers: int | None = None, progress: bool = True,
     engine: str = "processes",
 ) -> FeatureStore:  # fmt: skip
     """Features of every video of `corpus`, one a second, into `folder`; a finished store of the same videos is reused.
 
     A video that does not decode is counted in `failed`; features that are not finite or of another width than promised,
     a full disk, an address that cannot be reached and a folder holding other features stop it (VcworkError). `workers`
-    of one thread each, `engine`: see `vcwork.data.engines.each`; 1 of processes works in this one. A script that calls
-    this with more needs the usual `if __name__ == "__main__":`. Neither changes a byte of the store.
+    of one thread each (None: one a core), `engine`: see `vcwork.data.engines.each`; 1 of processes works in this one. A
+    script that calls this with more needs the usual `if __name__ == "__main__":`. Neither changes a byte of the store.
+    Features of the lab world that an earlier run made lie in `outputs/cache` (`vcwork.data.kept`).
     """
     folder, contract = resolve(folder), contract_of(backbone)
     videos = [v for v in corpus.videos.values() if v.video is not None]
@@ -57,6 +59,12 @@ def extract(
         return _reusable(open_store(folder, contract), sources)
     paths = {id: _part(folder, contract, id, source) for id, source in sources.items()}
     jobs = [(v.id, v.video) for v in videos if not paths[v.id].exists()]
+    code = getattr(backbone, "code", "") if corpus.name == "lab" else ""  # nothing is kept of a user's own videos
+    kept = Kept() if code else Kept(None)
+    made = {id: ["features", contract.digest(), code, sources[id]] for id, _ in jobs}
+    jobs = [(id, film) for id, film in jobs if not kept.take(made[id], paths[id])]
+    if progress and kept.taken:
+        print(f"features of {kept.taken} of {len(videos)} videos come from an earlier run: {kept.where}")
     failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
     done = each(functools.partial(_one, backbone), jobs, workers, engine)
     known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}
@@ -65,6 +73,7 @@ def extract(
             failed[id] = why
         else:
             _save_part(paths[id], array)
+            kept.keep(made[id], paths[id])
     done = [v.id for v in videos if v.id not in failed]
     if not done:
         raise VcworkError(f"{folder}: no video gave features; {next(iter(failed.values()), 'the corpus is empty')}")

@@ -108,37 +108,44 @@ def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[n
 
 
 def write_mp4(
-    path: str | Path, frames: Iterable[np.ndarray], fps: float, crf: int = 23, preset: str = "superfast"
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    crf: int = 23,
+    preset: str = "superfast",
+    cabac: bool = True,
 ) -> int:
     """Write uint8 RGB frames (H, W, 3), H and W even, as H.264 yuv420p that a browser plays; returns their number.
 
     Same frames, same bytes: x264 runs in one thread. A key frame every two seconds keeps seeking quick. Written beside
     its place and moved there only when whole. On 112-pixel frames `superfast` is as quick as `ultrafast` and its files
-    are a sixth of the size.
+    are a sixth of the size. Without `cabac` the same pictures take a seventh more bytes, and are read in half the time.
     """
     try:
         with (
             atomic_write(path, "wb") as file,  # libav opens it again, by its name
             av.open(file.name, "w", format="mp4", options={"movflags": "+faststart"}) as container,
         ):
-            return _encode(container, frames, Fraction(fps).limit_denominator(1001), crf, preset, Path(path))
+            options = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": f"cabac={int(cabac)}"}
+            return _encode(container, frames, Fraction(fps).limit_denominator(1001), options, Path(path))
     except av.FFmpegError as error:
         raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
 
 
-def _encode(container, frames: Iterable[np.ndarray], rate: Fraction, crf: int, preset: str, path: Path) -> int:
+def _encode(container, frames: Iterable[np.ndarray], rate: Fraction, options: dict[str, str], path: Path) -> int:
     stream, shape, count = None, None, 0
     to_yuv = VideoReformatter()
     for count, array in enumerate(frames, 1):
         if stream is None:
             shape = _checked_shape(array, path)
-            options = {"crf": str(crf), "preset": preset, "g": str(max(1, round(2 * rate))), "threads": "1"}
-            stream = container.add_stream("libx264", rate=rate, options=options)
+            key_frames = {"g": str(max(1, round(2 * rate)))}
+            stream = container.add_stream("libx264", rate=rate, options=options | key_frames)
             stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
             stream.codec_context.thread_count = 1
         elif array.shape != shape:
             raise VcworkError(f"{path}: expected every frame {shape}, got {array.shape} at frame {count - 1}")
-        frame = to_yuv.reformat(av.VideoFrame.from_ndarray(array), format="yuv420p", threads=1)
+        shown = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(array), "rgb24")  # no copy: read at once
+        frame = to_yuv.reformat(shown, format="yuv420p", threads=1)
         frame.pts, frame.time_base = count - 1, 1 / rate
         container.mux(stream.encode(frame))
     if stream is None:

@@ -14,6 +14,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.image import Backbone
 from vcwork.data.corpus import Corpus, Video
+from vcwork.data.kept import code_digest
 from vcwork.data.store import FeatureStore
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import bootstrap_by_video
@@ -30,6 +31,12 @@ class OneFrame:
         self.name, self.weights = f"{backbone.name}, one frame", backbone.weights
         self.fps, self.size, self.width = backbone.fps, backbone.size, backbone.width
         self.normalisation = backbone.normalisation
+
+    @property
+    def code(self) -> str:
+        """The backbone's, where it has one, and what happens here."""
+        inner = getattr(self.backbone, "code", "")
+        return inner and f"{inner} {code_digest(__file__)}"
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """uint8 (n, H, W, 3) -> float32 (width,)."""

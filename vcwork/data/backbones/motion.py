@@ -10,7 +10,15 @@ space-time slices (72), path of change (42). Each block is scaled to unit length
 
 import numpy as np
 
+from vcwork.data import video
+from vcwork.data.kept import code_digest
+
 _EPS = 1e-6
+_SIDE = 64
+_AT = np.linspace(-1, 1, _SIDE, dtype=np.float32)
+_NEAR = np.exp(-(_AT**2) / 0.6)[:, None] * np.exp(-(_AT**2) / 0.6)  # (H, W); weight of a pixel, most in the middle
+_ROW, _COLUMN = np.mgrid[:_SIDE, :_SIDE]
+_CELL = 8 * ((np.arange(32) // 8)[:, None] * 4 + np.arange(32) // 8)  # (32, 32); first bin of each pixel's cell
 
 
 class MotionBackbone:
@@ -18,22 +26,30 @@ class MotionBackbone:
 
     name = "motion-1"
     fps = 10
-    size = 64
+    size = _SIDE
     normalisation = "unit-length blocks"
     weights = "none"
     width = 549
 
+    @property
+    def code(self) -> str:
+        """What decides its features beside the film: this file, how films are read, and what both stand on."""
+        return code_digest(__file__, video.__file__)
+
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        frames = _exactly(frames, self.fps).astype(np.float32) / 255  # (F, H, W, 3)
-        mean = frames.mean(0)  # (H, W, 3)
-        change = _channel_sum(np.abs(frames - mean))  # (F, H, W)
+        colours = _exactly(frames, self.fps).transpose(3, 0, 1, 2).astype(np.float32, order="C")  # (3, F, H, W)
+        colours /= 255
+        mean = colours.mean(1)  # (3, H, W)
+        some = colours[:, :: max(1, self.fps // 3)].copy()  # (3, 4, H, W)
+        colours -= mean[:, None]
+        change = _channel_sum(np.abs(colours, out=colours))  # (F, H, W)
         change = np.maximum(change - 0.12, 0)  # sensor noise stays below
-        some = frames[:: max(1, self.fps // 3)]  # (4, H, W, 3)
         salient = _saliency(some)  # (4, H, W)
         moving = change[:: max(1, self.fps // 3)]
+        mean = mean.transpose(1, 2, 0).copy()  # (H, W, 3)
         blocks = [
-            _colours(some[:, ::2, ::2], salient[:, ::2, ::2]),
-            _colours(some[:, ::2, ::2], moving[:, ::2, ::2]),
+            _colours(some[..., ::2, ::2], salient[:, ::2, ::2]),
+            _colours(some[..., ::2, ::2], moving[:, ::2, ::2]),
             *_shape(_channel_sum(some) / 3, salient),
             mean.reshape(8, 8, 8, 8, 3).mean((1, 3))[1:7, 1:7].ravel() - mean.mean(),
             _slices(change),
@@ -50,9 +66,9 @@ def _exactly(frames: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate([frames, np.repeat(frames[-1:], n - len(frames), axis=0)])
 
 
-def _channel_sum(image: np.ndarray) -> np.ndarray:
-    """Sum over the three channels; far quicker than `.sum(-1)` over an axis of three."""
-    return image[..., 0] + image[..., 1] + image[..., 2]
+def _channel_sum(colours: np.ndarray) -> np.ndarray:
+    """(3, ...) -> (...)."""
+    return colours[0] + colours[1] + colours[2]
 
 
 def _unit(block: np.ndarray) -> np.ndarray:
@@ -62,39 +78,37 @@ def _unit(block: np.ndarray) -> np.ndarray:
     return np.append(block / (np.linalg.norm(block) + _EPS), energy)
 
 
-def _saliency(frames: np.ndarray) -> np.ndarray:
-    """How far a pixel's colour is from the border's median, weighted towards the middle. (n, H, W)."""
-    border = np.concatenate([frames[:, :4].reshape(-1, 3), frames[:, -4:].reshape(-1, 3)])
-    distance = _channel_sum(np.abs(frames - np.median(border, axis=0).astype(np.float32)))
-    at = np.linspace(-1, 1, frames.shape[1], dtype=np.float32)
-    near = np.exp(-(at**2) / 0.6)
-    return np.maximum(distance - 0.15, 0) * (near[:, None] * near)
+def _saliency(colours: np.ndarray) -> np.ndarray:
+    """How far a pixel's colour is from the border's median, weighted towards the middle. (3, n, H, W) -> (n, H, W)."""
+    border = np.concatenate([colours[:, :, :4].reshape(3, -1), colours[:, :, -4:].reshape(3, -1)], axis=1)
+    distance = colours - np.median(border, axis=1).astype(np.float32)[:, None, None, None]
+    distance = _channel_sum(np.abs(distance, out=distance))
+    return np.maximum(distance - 0.15, 0) * _NEAR
 
 
-def _colours(frames: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Soft 4 x 4 x 4 colour histogram of the weighted pixels. (64,)."""
+def _colours(colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Soft 4 x 4 x 4 colour histogram of the weighted pixels. (3, n, H, W), (n, H, W) -> (64,)."""
     keep = weight > 0
     if not keep.any():
         return np.zeros(64)
-    colour, weight = frames[keep] * 3, weight[keep]  # (P, 3) in 0..3
+    colour, weight = colours[:, keep] * 3, weight[keep]  # (3, P) in 0..3
     low = np.minimum(colour.astype(int), 2)
     part = colour - low
+    sides, first = (1 - part, part), 16 * low[0] + 4 * low[1] + low[2]  # (P,) the lower corner's bin
     bins = np.zeros(64)
-    for corner in np.ndindex(2, 2, 2):
-        share = np.prod(np.where(corner, part, 1 - part), axis=1) * weight
-        index = (low + corner) @ np.array([16, 4, 1])
-        bins += np.bincount(index, weights=share, minlength=64)
-    return bins / frames.shape[0]
+    for r, g, b in np.ndindex(2, 2, 2):
+        share = sides[r][0] * sides[g][1] * sides[b][2] * weight
+        bins += np.bincount(first + (16 * r + 4 * g + b), weights=share, minlength=64)
+    return bins / len(keep)
 
 
 def _shape(grey: np.ndarray, salient: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Around the centre of the salient region: 4 x 4 cells of 8 gradient orientations, and the region's mask."""
     mask = salient.mean(0)
-    y, x = np.mgrid[: mask.shape[0], : mask.shape[1]]
     total = mask.sum() + _EPS
     cy, cx = (
         int(np.clip(round(float((c * mask).sum() / total)), 16, n - 16))
-        for c, n in zip((y, x), mask.shape, strict=True)
+        for c, n in zip((_ROW, _COLUMN), mask.shape, strict=True)
     )
     patch = grey[:, cy - 16 : cy + 16, cx - 16 : cx + 16]  # (n, 32, 32)
     gy, gx = np.gradient(patch, axis=(1, 2))
@@ -102,10 +116,8 @@ def _shape(grey: np.ndarray, salient: np.ndarray) -> tuple[np.ndarray, np.ndarra
     angle = (np.arctan2(gy, gx) % np.pi) / np.pi * 8
     low = angle.astype(int) % 8
     part = angle - np.floor(angle)
-    cell = (np.arange(32) // 8)[:, None] * 4 + np.arange(32) // 8
-    index = cell * 8
-    bins = np.bincount((index + low).ravel(), weights=(strength * (1 - part)).ravel(), minlength=128)
-    bins += np.bincount((index + (low + 1) % 8).ravel(), weights=(strength * part).ravel(), minlength=128)
+    bins = np.bincount((_CELL + low).ravel(), weights=(strength * (1 - part)).ravel(), minlength=128)
+    bins += np.bincount((_CELL + (low + 1) % 8).ravel(), weights=(strength * part).ravel(), minlength=128)
     window = mask[cy - 16 : cy + 16, cx - 16 : cx + 16].reshape(8, 4, 8, 4).mean((1, 3))
     return bins, window.ravel()
 

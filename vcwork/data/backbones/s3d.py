@@ -11,7 +11,7 @@ Uncurated Instructional Videos" (CVPR 2020).
 
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +49,13 @@ class S3D(nn.Module):
     """float video (B, 3, T, H, W), values 0..1, T, H and W even -> (B, 512), the video-text space.
 
     Any T and H, W of 32 or more will do; it was trained on T = 32 at 200 to 224 pixels, VideoCLIP uses T = 30 at 224.
+    Inside, channels come last: every convolution and pool but the first then is one over space or over time alone, on a
+    view of the same memory, for which the libraries have quick kernels; theirs in three dimensions take twice as long.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1 = _Convolution(24, 64, (2, 4, 4), padding=(1, 2, 2))
+        self.conv1 = _Convolution(24, 64, (2, 4, 4))
         self.conv_2b = _Convolution(64, 64, (1, 1, 1))
         self.conv_2c = _Separable(64, 192)
         self.gating = _Gate(192)
@@ -65,16 +67,16 @@ class S3D(nn.Module):
         self.fc = nn.Linear(width, WIDTH)
 
     def forward(self, video: Tensor) -> Tensor:
-        x = space_to_depth(video)  # (B, 24, T/2, H/2, W/2)
-        x = self.conv1(x)[:, :, 1:, 1:, 1:]  # (B, 64, T/2, H/2, W/2); an even kernel pads one too many
-        x = self.conv_2b(_pool(x, (1, 3, 3)))  # (B, 64, T/2, H/4, W/4)
-        x = self.gating(self.conv_2c(x))  # (B, 192, T/2, H/4, W/4)
-        x = _pool(x, (1, 3, 3))  # (B, 192, T/2, H/8, W/8)
+        x = space_to_depth(video).permute(0, 2, 3, 4, 1).contiguous()  # (B, T/2, H/2, W/2, 24)
+        x = self.conv1(F.pad(x, (0, 0, 1, 2, 1, 2, 0, 1)))  # (B, T/2, H/2, W/2, 64); an even kernel, one more behind
+        x = self.conv_2b(_pool(x, (1, 3, 3)))  # (B, T/2, H/4, W/4, 64)
+        x = self.gating(self.conv_2c(x))  # (B, T/2, H/4, W/4, 192)
+        x = _pool(x, (1, 3, 3))  # (B, T/2, H/8, W/8, 192)
         for name in _BLOCKS:
             x = self.get_submodule(f"mixed_{name}")(x)
             if name in _POOL_AFTER:
                 x = _pool(x, _POOL_AFTER[name])  # halves T, H and W
-        return self.fc(x.mean((2, 3, 4)))  # (B, 512); over (B, 1024, T/8, H/32, W/32)
+        return self.fc(x.mean((1, 2, 3)))  # (B, 512); over (B, T/8, H/32, W/32, 1024)
 
 
 def space_to_depth(video: Tensor) -> Tensor:
@@ -85,39 +87,81 @@ def space_to_depth(video: Tensor) -> Tensor:
 
 
 def _pool(x: Tensor, kernel: tuple[int, int, int]) -> Tensor:
-    """Max-pooling by two along each side longer than 1, as TensorFlow's SAME: padded at the far end, odd sizes kept.
+    """Max-pooling of (B, T, H, W, C) by two along each side longer than 1, as TensorFlow's SAME: odd sizes kept.
 
-    Zeros may pad because everything here comes out of a ReLU.
+    Zeros may pad the far end because everything here comes out of a ReLU; an even side needs none.
     """
-    far = [max(0, k - 2) for k in kernel]
-    x = F.pad(x, (0, far[2], 0, far[1], 0, far[0]))
-    return F.max_pool3d(x, kernel, stride=tuple(min(k, 2) for k in kernel), ceil_mode=True)
+    t, h, w = (max(0, k - 2) * (side % 2) for k, side in zip(kernel, x.shape[1:4], strict=True))
+    x = F.pad(x, (0, 0, 0, w, 0, h, 0, t)) if t or h or w else x
+    return _max(x, kernel, stride=2)
+
+
+def _max(x: Tensor, kernel: tuple[int, int, int], stride: int, padding: int = 0) -> Tensor:
+    """Max-pooling of (B, T, H, W, C), first over space, then over time; every side pooled alike."""
+    space = {"stride": stride, "padding": padding, "ceil_mode": True}
+    x = _frames(x, lambda frames: F.max_pool2d(frames, kernel[1:], **space))
+    if kernel[0] == 1:
+        return x
+    time = {"stride": (stride, 1), "padding": (padding, 0), "ceil_mode": True}
+    return _instants(x, lambda instants: F.max_pool2d(instants, (kernel[0], 1), **time))
+
+
+def _frames(x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """`work` over space: of (B, T, H, W, C) it is given (B T, C, H, W), in the memory as it is."""
+    out = work(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return out.unflatten(0, x.shape[:2])
+
+
+def _instants(x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """`work` over time: of (B, T, H, W, C) it is given (B, C, T, H W), in the memory as it is."""
+    out = work(x.flatten(2, 3).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return out.unflatten(2, x.shape[2:4])
 
 
 class _Convolution(nn.Module):
-    """3-D convolution, batch norm, ReLU."""
+    """Convolution of (B, T, H, W, C), batch norm, ReLU; padded by whoever calls, or to keep the size."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: tuple[int, int, int], padding: tuple[int, int, int] = (0, 0, 0)
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, int, int]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv3d(inputs, outputs, kernel, padding=padding, bias=False)
+        self.conv1 = nn.Conv3d(inputs, outputs, kernel, bias=False)
         self.bn1 = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn1(self.conv1(x)).relu_()
+        return _convolved(x, self.conv1, self.bn1)
+
+
+def _convolved(x: Tensor, conv: nn.Conv3d, norm: nn.BatchNorm3d) -> Tensor:
+    """Convolution over space or over time, same size; or over both where T is short: unpadded. Then norm and ReLU.
+
+    The norm of a frozen network is a factor and a summand of each channel: it goes into the kernel.
+    """
+    factor = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C',)
+    kernel = conv.weight * factor[:, None, None, None, None]  # (C', C, t, h, w)
+    bias = norm.bias - norm.running_mean * factor
+    t, h, _ = conv.kernel_size
+    if (t, h) == (1, 1):
+        x = F.linear(x, kernel.flatten(1), bias)
+    elif t == 1:
+        x = _frames(x, lambda frames: F.conv2d(frames, kernel[:, :, 0], bias, padding=h // 2))
+    elif h == 1:
+        x = _instants(x, lambda instants: F.conv2d(instants, kernel[..., 0], bias, padding=(t // 2, 0)))
+    else:  # a frame beside the next ones, as more channels of one frame
+        x = torch.cat([x[:, i : x.shape[1] - t + 1 + i] for i in range(t)], dim=4)  # (B, T - t + 1, H, W, t C)
+        flat = kernel.transpose(1, 2).flatten(1, 2)  # (C', t C, h, w)
+        x = _frames(x, lambda frames: F.conv2d(frames, flat, bias))
+    return x.relu_()
 
 
 class _Separable(_Convolution):
     """A 3 x 3 x 3 convolution in two: over space, then over time, each with its own batch norm and ReLU."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, (1, 3, 3), padding=(0, 1, 1))
-        self.conv2 = nn.Conv3d(outputs, outputs, (3, 1, 1), padding=(1, 0, 0), bias=False)
+        super().__init__(inputs, outputs, (1, 3, 3))
+        self.conv2 = nn.Conv3d(outputs, outputs, (3, 1, 1), bias=False)
         self.bn2 = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv2(super().forward(x))).relu_()
+        return _convolved(super().forward(x), self.conv2, self.bn2)
 
 
 class _Gate(nn.Module):
@@ -128,12 +172,12 @@ class _Gate(nn.Module):
         self.fc = nn.Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.fc(x.mean((2, 3, 4))).sigmoid()  # (B, C)
-        return x * weight[:, :, None, None, None]
+        weight = self.fc(x.mean((1, 2, 3))).sigmoid()  # (B, C)
+        return x * weight[:, None, None, None]
 
 
 class _Inception(nn.Module):
-    """Four gated branches side by side; (B, C, T, H, W) -> (B, width, T, H, W)."""
+    """Four gated branches side by side; (B, T, H, W, C) -> (B, T, H, W, width)."""
 
     def __init__(self, inputs: int, b0: int, b1_a: int, b1: int, b2_a: int, b2: int, b3: int) -> None:
         super().__init__()
@@ -146,14 +190,13 @@ class _Inception(nn.Module):
         self.gating_b0, self.gating_b1, self.gating_b2, self.gating_b3 = map(_Gate, (b0, b1, b2, b3))
 
     def forward(self, x: Tensor) -> Tensor:
-        smooth = F.max_pool3d(x, 3, stride=1, padding=1)
         branches = [
             self.gating_b0(self.conv_b0(x)),
             self.gating_b1(self.conv_b1_b(self.conv_b1_a(x))),
             self.gating_b2(self.conv_b2_b(self.conv_b2_a(x))),
-            self.gating_b3(self.conv_b3_b(smooth)),
+            self.gating_b3(self.conv_b3_b(_max(x, (3, 3, 3), stride=1, padding=1))),
         ]
-        return torch.cat(branches, dim=1)
+        return torch.cat(branches, dim=4)
 
 
 class S3DBackbone:

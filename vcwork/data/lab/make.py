@@ -1,12 +1,11 @@
-"""Write a lab corpus to disk: resumable, two processes, the same bytes from the same seed.
+"""Write a lab corpus to disk: resumable, a process a core, the same bytes from the same seed.
 
-Every video is drawn from its own random stream, so neither the number of workers nor an interruption changes it.
-`corpus.json` is written last; a folder without it is not a corpus.
+Every video is drawn from its own random stream, so neither the number of workers nor an interruption changes it, and a
+film that an earlier run has made is taken from `outputs/cache`. `corpus.json` is written last; a folder without it is
+not a corpus.
 """
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import functools
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,12 +17,14 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
 from vcwork.data.captions import Caption, write_vtt
 from vcwork.data.corpus import CORPUS, Corpus, open_corpus
+from vcwork.data.engines import each
+from vcwork.data.kept import Kept, code_digest
 from vcwork.data.lab.render import film
 from vcwork.data.lab.story import Story, write_story
 from vcwork.data.lab.world import SPLITS, LabRecipe, make_recipes
 from vcwork.data.video import write_mp4
 
-VERSION = 2  # raised when the same config would give other bytes
+VERSION = 2  # raised when the same config would show or say something else
 
 
 class LabConfig(BaseModel):
@@ -74,10 +75,15 @@ _SIZES = {  # families of train, val, test; videos of each recipe there; steps
 }
 
 
-def make_corpus(folder: str | Path, config: LabConfig | None = None, workers: int = 2, progress: bool = True) -> Corpus:
+def make_corpus(
+    folder: str | Path, config: LabConfig | None = None, workers: int | None = None, progress: bool = True,
+    kept: Kept | None = None,
+) -> Corpus:  # fmt: skip
     """Generate the corpus in `folder`, or open it when the same one is already there.
 
-    Raises VcworkError if `folder` holds anything else. An interrupted run goes on where it stopped.
+    workers: processes that film, by default one a core. kept: where films of earlier runs lie, by default
+    `outputs/cache`; Kept(None) films all of them. Raises VcworkError if `folder` holds anything else. An interrupted
+    run goes on where it stopped.
     """
     config, folder = config or LabConfig(), resolve(folder)
     wanted = sha256_json({"version": VERSION, **config.model_dump()})
@@ -85,7 +91,7 @@ def make_corpus(folder: str | Path, config: LabConfig | None = None, workers: in
         stories = plan(config)
         write_json(folder / "lab.json", {"digest": wanted, "config": config.model_dump()})
         todo = [s for s in stories if not (folder / "truth" / f"{s.id}.json").exists()]
-        _shoot_all(folder, todo, config, workers, progress)
+        _shoot_all(folder, todo, config, workers, progress, Kept() if kept is None else kept)
         write_json(folder / "corpus.json", _describe(stories, config))
     return open_corpus(folder)
 
@@ -116,24 +122,40 @@ def _same_or_new(folder: Path, wanted: str) -> bool:
     return False
 
 
-def _shoot_all(folder: Path, stories: list[Story], config: LabConfig, workers: int, progress: bool) -> None:
-    workers = max(1, min(workers, os.cpu_count() or 1))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = [pool.submit(shoot, folder, story, config) for story in stories]
-        try:
-            for job in tqdm(as_completed(jobs), total=len(jobs), desc="filming", unit="video", disable=not progress):
-                job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _shoot_all(
+    folder: Path, stories: list[Story], config: LabConfig, workers: int | None, progress: bool, kept: Kept
+) -> None:
+    here = Path(__file__).parent
+    code = code_digest(*sorted([*here.glob("*.py"), *here.glob("*.yaml"), here.parent / "video.py"]))
+    shown = config.model_dump(include={"seed", "size", "fps"})
+    decided = {story.id: ["film", code, shown, asdict(story)] for story in stories}
+    jobs = []
+    for story in stories:
+        if kept.take(decided[story.id], _film(folder, story.id)):
+            _write_words(folder, story)
+        else:
+            jobs.append(story)
+    if progress and kept.taken:
+        print(f"{kept.taken} of {len(stories)} films come from an earlier run: {kept.where}")
+    shot = each(functools.partial(shoot, folder, config), jobs, workers)
+    for id in tqdm(shot, total=len(jobs), desc="filming", unit="video", disable=not progress):
+        kept.keep(decided[id], _film(folder, id))
 
 
-def shoot(folder: Path, story: Story, config: LabConfig) -> None:
-    """Write one video, its captions and, last, its truth: a truth file means that the video is whole."""
+def shoot(folder: Path, config: LabConfig, story: Story) -> str:
+    """Write one video, its captions and, last, its truth: a truth file means that the video is whole. Its id."""
     index = [SPLITS.index(story.recipe.split), *story.id.encode()]
     rng = np.random.default_rng([config.seed, 4, *index])
-    write_mp4(folder / "videos" / f"{story.id}.mp4", film(story, config.size, config.fps, rng), config.fps)
+    write_mp4(_film(folder, story.id), film(story, config.size, config.fps, rng), config.fps, cabac=False)
+    _write_words(folder, story)
+    return story.id
+
+
+def _film(folder: Path, id: str) -> Path:
+    return folder / "videos" / f"{id}.mp4"
+
+
+def _write_words(folder: Path, story: Story) -> None:
     write_vtt(folder / "captions" / f"{story.id}.vtt", [Caption(c.start_s, c.end_s, c.text) for c in story.cues])
     segments = [{"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
                 for h in story.happenings]  # fmt: skip

@@ -13,7 +13,7 @@ from vcwork.data.lab.story import Story
 from vcwork.data.lab.world import ACTION, THING, TOOL, Thing
 
 SKINS = ((238, 196, 164), (206, 154, 116), (150, 100, 70), (98, 66, 48))
-Sprite = tuple[np.ndarray, np.ndarray]  # colour (h, w, 3) float32, alpha (h, w, 1) float32
+Sprite = tuple[np.ndarray, np.ndarray]  # colour and coverage, each (h, w, 3) float32
 
 
 def hand_path(path: str, hz: float, t: np.ndarray, phase: float) -> np.ndarray:
@@ -62,7 +62,7 @@ class _Scene:
         tint = np.array(rng.uniform(120, 200, 3) * (0.6 + 0.4 * rng.random()), dtype=np.float32)
         grain = rng.normal(0, 5, (wide // 4 + 1, wide // 4 + 1, 1)).astype(np.float32)
         self.table = np.clip(tint + np.kron(grain, np.ones((4, 4, 1), np.float32))[:wide, :wide], 0, 255)
-        self.noise = rng.normal(0, 3, (size + 64, size + 64, 1)).astype(np.float32)
+        self.noise = _rgb(rng.normal(0, 3, (size + 64, size + 64, 1)).astype(np.float32))
         names = sorted({s.thing for s in story.recipe.steps})
         self.things = {name: draw_thing(THING[name], 17 * self.scale, rng) for name in names}
         self.tools = {name: draw_tool(tool.colour, self.skin, 12 * self.scale) for name, tool in TOOL.items()}
@@ -201,5 +201,10 @@ def _grid(radius: float, angle: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _alpha(edge: np.ndarray) -> np.ndarray:
-    """Signed distance in pixels -> soft coverage, (h, w, 1)."""
-    return np.clip(0.5 - edge, 0, 1).astype(np.float32)[..., None]
+    """Signed distance in pixels -> soft coverage, (h, w, 3)."""
+    return _rgb(np.clip(0.5 - edge, 0, 1).astype(np.float32)[..., None])
+
+
+def _rgb(grey: np.ndarray) -> np.ndarray:
+    """(h, w, 1) -> (h, w, 3), written out: broadcasting it over frames would take four times as long."""
+    return np.repeat(grey, 3, axis=2)
