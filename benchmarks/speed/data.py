@@ -1,7 +1,8 @@
 """Stages of data: pairs drawn and gathered from converted stores, and features extracted by one process or more."""
 
+import functools
+import importlib.util
 import json
-import os
 import random
 import shutil
 import tempfile
@@ -99,7 +100,7 @@ def _same(data: PairData, groups: list, config: TrainConfig, other: like.Pairs, 
 
 
 def extraction(size: Size) -> Iterator[Row]:
-    """S3D's features of a folder of videos, by one process and by two; the stores are the same bytes."""
+    """S3D's features of a folder of videos: one process, two, and two on Ray where it is; stores equal byte by byte."""
     with tempfile.TemporaryDirectory(prefix="speed-extraction-") as folder:
         yield from _extraction(size, Path(folder))
 
@@ -108,18 +109,23 @@ def _extraction(size: Size, folder: Path) -> Iterator[Row]:
     backbone = S3DBackbone(UNTRAINED)
     corpus = films(folder / "corpus", size.extracted, size.extracted_s)
 
-    def by(workers: int) -> str:
+    def by(*how) -> str:
         shutil.rmtree(folder / "features", ignore_errors=True)
-        return extract(corpus, backbone, folder / "features", workers, progress=False).digest()
+        return extract(corpus, backbone, folder / "features", *how).digest()
 
-    if by(1) != by(2):
-        raise AssertionError("extraction: two processes write another store than one")
+    ways = {"one process": (1, False), "two processes": (2, False)}
+    if importlib.util.find_spec("ray"):
+        ways["Ray, two workers"] = (2, False, "ray")
+    if len({by(*how) for how in ways.values()}) > 1:
+        raise AssertionError("extraction: another number or kind of workers writes another store")
     if not size.repeats:
         return
-    taken = in_turns({"one process": lambda: by(1), OURS: lambda: by(2)}, min(3, size.repeats), warm=True)
-    amount = float(size.extracted * size.extracted_s)
-    yield Row("extraction, two processes against one", taken, amount, "seconds of video", Asked("ratio", 1.7),
-              note=f"starting both included; {os.cpu_count()} cores")  # fmt: skip
+    runs = {name: functools.partial(by, *how) for name, how in ways.items()}
+    taken, amount = in_turns(runs, min(3, size.repeats), warm=True), float(size.extracted * size.extracted_s)
+    alone = taken.pop("one process")
+    for name, seconds in taken.items():
+        yield Row(f"extraction, {name}", {"one process": alone, OURS: seconds}, amount, "seconds of video",
+                  Asked("ratio", 1.7), note="S3D; starting the workers is included")  # fmt: skip
 
 
 def films(folder: Path, videos: int, seconds: int) -> Corpus:
