@@ -17,7 +17,7 @@ from vcwork.data.captions import (
     repeated_word_share,
     write_vtt,
 )
-from vcwork.data.howto100m.characters import deduplicate_characters
+from vcwork.data.howto100m.stores import deduplicate_characters
 
 VTT = """WEBVTT
 Kind: captions

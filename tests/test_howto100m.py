@@ -21,9 +21,8 @@ from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.captions import deduplicate, read_captions
 from vcwork.data.howto100m.captions import CaptionWriter, open_caption_store
 from vcwork.data.howto100m.convert import add_arguments, convert_howto100m, main, open_converted
-from vcwork.data.howto100m.json_stream import stream_object
 from vcwork.data.howto100m.packed import PackedSplit, RaggedFile, read_meta
-from vcwork.data.howto100m.sources import HowTo100M, read_id_list
+from vcwork.data.howto100m.sources import HowTo100M, read_id_list, stream_object
 from vcwork.data.store import Contract, ShardWriter, open_store, write_store
 from vcwork.training.pairs import caption_track
 from vcwork.training.recipe import Recipe

@@ -4,7 +4,7 @@ webvtt-py splits the cues and strips their tags; times are checked here, because
 we want its line number. A bad cue is dropped and counted and the file goes on; only a file of which nothing can be
 read is an error. Cues come back sorted by time, so the n-th cue is the n-th in time, not in the file.
 Rolling captions show a line twice; de-duplication works on words, so no word is ever cut (the reference code's rule,
-which does cut words, is `vcwork.data.howto100m.characters`).
+which does cut words, is `vcwork.data.howto100m.stores`).
 Known gap: speaker names and cue positions are lost.
 """
 

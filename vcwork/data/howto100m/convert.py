@@ -67,17 +67,10 @@ class Converted:
 
 
 def convert_howto100m(
-    source: HowTo100M,
-    out: str | Path,
-    tokenizer: Tokenizer,
-    contract: Contract = S3D_FEATURES,
-    dedup: str = "words",
-    cut: str = "none",
-    seed: int = 0,
-    progress: bool = True,
-    videos_per_part: int = VIDEOS_PER_PART,
+    source: HowTo100M, out: str | Path, tokenizer: Tokenizer, contract: Contract = S3D_FEATURES, dedup: str = "words",
+    cut: str = "none", seed: int = 0, progress: bool = True, videos_per_part: int = VIDEOS_PER_PART,
     shard_rows: int = SHARD_ROWS,
-) -> Converted:
+) -> Converted:  # fmt: skip
     """Convert `source` into `out`: `features/`, `captions/`, `splits/<split>.txt`, coverage.json, conversion.json.
 
     `contract` says how the features were made (the files cannot). `dedup`, `cut`, `seed`: see `CaptionRule`; packed
@@ -145,16 +138,10 @@ class _Lazy(Sequence):
 def _identity(sources: Sources, rule: CaptionRule, contract: Contract, *sizes: int) -> dict:
     """What must be the same for a run to go on where another one stopped, as JSON has it."""
     stat = sources.captions.stat() if sources.text == "json" else None
-    found = {
-        "paths": [str(sources.captions), str(sources.features), str(sources.meta)],
-        "json": stat and [stat.st_size, stat.st_mtime_ns],
-        "ids": {split: sha256_json(ids) for split, ids in sources.ids.items()},
-        "sizes": sizes,
-        "rule": asdict(rule),
-        "contract": asdict(contract),
-        "kinds": [sources.text, sources.video],
-    }
-    return json.loads(json.dumps(found))
+    found = {"paths": [str(sources.captions), str(sources.features), str(sources.meta)], "sizes": sizes}
+    found |= {"json": stat and [stat.st_size, stat.st_mtime_ns], "kinds": [sources.text, sources.video]}
+    found |= {"ids": {split: sha256_json(ids) for split, ids in sources.ids.items()}}
+    return json.loads(json.dumps(found | {"rule": asdict(rule), "contract": asdict(contract)}))
 
 
 def _claim(out: Path, identity: dict) -> None:
