@@ -1,5 +1,6 @@
 """The repository: set-up files, parameter files, documents, nobody's machine in it; which room may import which."""
 
+import ast
 import importlib
 import re
 import subprocess
@@ -233,3 +234,29 @@ def test_notebooks_come_in_by_the_doors(root):
                 lines = cell.source.splitlines()
                 paths |= {line.split()[1] for line in lines if line.startswith(("from vcwork", "import vcwork"))}
     assert paths <= {"vcwork", *(f"vcwork.{room}" for room in ROOMS)}
+
+
+def loaded_by(code: str, names: set[str]) -> set[str]:
+    """Which of these modules a fresh process has loaded after `code`."""
+    code += f"\nimport sys\nprint('LOADED', *{names!r}.intersection(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
+    return set(done.stdout.rpartition("LOADED")[2].split())
+
+
+def test_notebooks_import_nothing_heavy_before_they_use_it(root):
+    """Beside torch and matplotlib, which they need at once: a second or more each, where a kernel starts."""
+    imports = set()
+    for path in (root / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            source = re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE)
+            nodes = ast.parse(source).body if cell.cell_type == "code" else []
+            imports |= {ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)}
+    heavy = {"faiss", "sklearn", "scipy.stats", "webvtt", "anywidget", "nbformat", "papermill", "nbconvert"}
+    assert len(imports) > 60 and not loaded_by("\n".join(sorted(imports)), heavy)
+
+
+def test_commands_that_need_no_model_load_none():
+    code = "from vcwork.__main__ import main\n"
+    for command in ("list", "list 20", "check lab", "--help", "fetch --help", "seeds none", "papermill 99"):
+        code += f"try:\n    main({command.split()})\nexcept SystemExit:\n    pass\n"
+    assert not loaded_by(code, {"torch", "matplotlib", "nbformat", "av"})
