@@ -1,57 +1,65 @@
 """What truth says of a corpus and of positive pairs, on small corpora whose numbers can be counted by hand."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from checks import refused
+from toys import toy_contract
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import write_json
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, Track
 from vcwork.data.captions import Caption, write_vtt
-from vcwork.data.corpus import open_corpus
-from vcwork.data.store import Contract, write_store
+from vcwork.data.corpus import Corpus, open_corpus
+from vcwork.data.store import write_store
 from vcwork.review import corpus_numbers
 from vcwork.review.corpus_numbers import describe, mention_offsets
 from vcwork.review.judged_pairs import Named, draw, judge, lengths, named, table
 
 
+def made(folder: Path, ids: str, cues: Iterable, segments: list, seconds: float, **truth) -> Corpus:
+    """A corpus of videos alike, without files; cues (start, end, text), segments (start, end, step)."""
+    parts, videos = [{"start_s": s, "end_s": e, "step": k, "caption": k} for s, e, k in segments], []
+    for id in ids:
+        write_vtt(folder / f"captions/{id}.vtt", [Caption(*cue) for cue in cues])
+        write_json(folder / f"truth/{id}.json", {"segments": parts, "mentions": [], **truth})
+        videos.append({"id": id, "video": None, "captions": f"captions/{id}.vtt", "truth": f"truth/{id}.json",
+                       "duration_s": seconds, "split": "train", "recipe": None})  # fmt: skip
+    head = {"format": "vcwork-corpus-1", "name": "x", "complete": True, "steps": {"s": "cut", "t": "fry"}}
+    write_json(folder / "corpus.json", {**head, "recipes": {}, "videos": videos})
+    return open_corpus(folder)
+
+
 @pytest.fixture
-def folder(tmp_path):
+def corpus(tmp_path):
     """One video of 60 s: two steps of 10 and 20 s, three cues of which one repeats a word."""
-    cues = [Caption(1, 3, "cut the onion"), Caption(3, 5, "onion and fry"), Caption(30, 33, "that is it")]
-    write_vtt(tmp_path / "captions/a.vtt", cues)
-    segments = [{"start_s": s, "end_s": e, "step": "s", "caption": "cut"} for s, e in ((0, 10), (20, 40))]
-    mentions = [{"segment": 1, "start_s": 18.0, "offset_s": -2.0}, {"segment": 0, "start_s": 1.0, "offset_s": 1.0}]
-    truth = {"segments": segments, "caption_segment": [0, 0, -1], "mentions": mentions[:1]}
-    write_json(tmp_path / "truth/a.json", truth)
-    entry = {"id": "a", "video": None, "captions": "captions/a.vtt", "truth": "truth/a.json", "duration_s": 60.0}
-    corpus = {"format": "vcwork-corpus-1", "name": "x", "complete": True, "steps": {"s": "cut"}, "recipes": {}}
-    write_json(tmp_path / "corpus.json", corpus | {"videos": [{**entry, "split": "train", "recipe": None}]})
-    return tmp_path
+    cues = [(1, 3, "cut the onion"), (3, 5, "onion and fry"), (30, 33, "that is it")]
+    mentions = [{"segment": 1, "start_s": 18.0, "offset_s": -2.0}]
+    return made(tmp_path, "a", cues, [(0, 10, "s"), (20, 40, "s")], 60.0, caption_segment=[0, 0, -1], mentions=mentions)
 
 
-def test_numbers_by_hand(folder):
-    numbers = describe(open_corpus(folder))
+def test_numbers_by_hand(corpus):
+    numbers = describe(corpus)
     assert numbers["videos"] == 1 and numbers["minutes a video"] == 1
     assert numbers["captions a video"] == 3 and numbers["words a second"] == pytest.approx(8 / 60)
     assert numbers["repeated words, raw"] == pytest.approx(1 / 9)
     assert numbers["background"] == pytest.approx(0.5) and numbers["seconds a segment"] == 15
     assert numbers["segments a video"] == 2 and numbers["steps mentioned"] == 0.5
-    assert numbers["offset of a mention, mean (s)"] == -2 and list(mention_offsets(open_corpus(folder))) == [-2]
+    assert numbers["offset of a mention, mean (s)"] == -2 and list(mention_offsets(corpus)) == [-2]
 
 
-def test_published_figures_have_columns_of_their_own(folder):
-    lines = corpus_numbers.table(open_corpus(folder)).splitlines()
+def test_published_figures_have_columns_of_their_own(corpus):
+    lines = corpus_numbers.table(corpus).splitlines()
     assert lines[0].split("  ")[-1].strip() == "COIN, published"
     row = next(line for line in lines if line.startswith("background"))
     assert row.split()[1:3] == ["50.0", "%"] and row.rstrip().endswith("58.5 %")
 
 
-def test_what_a_corpus_cannot_tell_is_a_dash(folder):
-    corpus = open_corpus(folder)
+def test_what_a_corpus_cannot_tell_is_a_dash(corpus):
     corpus.meta["second_is"] = "step"
     numbers = describe(corpus)
     assert np.isnan([numbers[k] for k in ("minutes a video", "words a second", "background")]).all()
@@ -64,21 +72,9 @@ TRACK = Track("a", np.array([0.0, 5.0, 12.0]), np.array([4.0, 9.0, 15.0]), ((1, 
 @pytest.fixture
 def world(tmp_path):
     """Two videos of 20 s. Step s fills seconds 0-10, t the last five; cue 0 names s, cue 2 names t."""
-    for id in "ab":
-        cues = zip(TRACK.start_s, TRACK.end_s, ("cut it", "hello there", "fry it now"), strict=True)
-        write_vtt(tmp_path / f"captions/{id}.vtt", [Caption(*cue) for cue in cues])
-        segments = [{"start_s": s, "end_s": e, "step": k, "caption": k} for s, e, k in ((0, 10, "s"), (15, 20, "t"))]
-        truth = {"segments": segments, "mentions": [], "caption_segment": [0, -1, 1]}
-        write_json(tmp_path / f"truth/{id}.json", truth)
-    videos = [
-        {"id": id, "video": None, "captions": f"captions/{id}.vtt", "truth": f"truth/{id}.json", "duration_s": 20.0}
-        | {"split": "train", "recipe": None}
-        for id in "ab"
-    ]
-    head = {"format": "vcwork-corpus-1", "name": "x", "complete": True, "steps": {"s": "cut", "t": "fry"}}
-    write_json(tmp_path / "corpus.json", {**head, "recipes": {}, "videos": videos})
-    store = write_store(tmp_path / "f", Contract("b", "none", 1, 1, "", 2), {id: np.ones((20, 2)) for id in "ab"})
-    return open_corpus(tmp_path), store
+    cues = [*zip(TRACK.start_s, TRACK.end_s, ("cut it", "hello there", "fry it now"), strict=True)]
+    corpus = made(tmp_path, "ab", cues, [(0, 10, "s"), (15, 20, "t")], 20.0, caption_segment=[0, -1, 1])
+    return corpus, write_store(tmp_path / "f", toy_contract(2), {id: np.ones((20, 2)) for id in "ab"})
 
 
 def pair(video: str, first: int, last: int, start: int, end: int) -> Pair:

@@ -310,21 +310,6 @@ def test_a_recipe_written_before_train_existed_is_the_same(tmp_path):
     assert older == now == FinetuneRecipe(**now.model_dump()) and now.train.warmup == 122
 
 
-@pytest.mark.parametrize("text, message", [
-    ("epochs: 3", r"recipe\.yaml: FinetuneRecipe: task"),
-    ("task: retrieval\nepoch: 3", "epoch: Extra inputs"),
-    ("task: retrieval\ntrain: {epoch: 3}", r"train\.epoch: Extra inputs"),
-    ("task: retrieval\ntrain: 3", "train: Input should be a valid dictionary"),
-    ("task: segmentation\nloss: t2v", r"train\.loss: means nothing for segmentation"),
-    ("task: retrieval\ntrain: {pairs: {rule: strict}}", r"train\.pairs: means nothing for retrieval"),
-    ("task: retrieval\nmodel: {vocab_size: 4}", "come from the data"),
-    ("task: retrieval\nmodel: {hidden: 30, heads: 4}", "multiple of heads"),
-])  # fmt: skip
-def test_mistakes_name_file_and_key(tmp_path, text, message):
-    (tmp_path / "recipe.yaml").write_text(text)
-    refused(message, read_recipe, tmp_path / "recipe.yaml", kind=FinetuneRecipe)
-
-
 def test_nothing_to_learn_from_and_bad_features_are_named():
     with pytest.raises(VcworkError, match=r"segmentation: expected something to learn from .* got 0"):
         next(heads.finetune_segmentation(new_classifier(), [], SEGMENT))

@@ -283,13 +283,6 @@ def kitchen():
     return VideoWall(cards, said, pictures={0: [RED], 1: [RED]}, title="kitchen")
 
 
-def test_a_sentence_is_found_by_all_its_words(kitchen, tmp_path):
-    queries = {"onion": [0, 1], "ONION the": [0, 1], "fry onion": [1], "the": [0, 1, 2], "": [], "potato onion": []}
-    source = f"{script('wall.js')}\nconst panel = {json.dumps(kitchen.panel())};\nconsole.log(JSON.stringify("
-    source += f"{json.dumps(list(queries))}.map((query) => placesOf(panel, wordsOf(query)))));"
-    assert json.loads(node(source, tmp_path)) == list(queries.values())
-
-
 def test_what_is_drawn(kitchen):
     state = json.loads(json.dumps(kitchen.panel(), allow_nan=False))
     assert state["cards"][0]["near"] == [[1, 0.5], [2, -0.1]] and state["said"][0][3][0] == [1, 4, 6, 5.5, 0.9]
@@ -305,7 +298,7 @@ def test_a_long_list_is_cut_and_counted(browser, tmp_path):
 
 def test_typing_marks_cards_and_links_lead_to_the_second(browser, kitchen, tmp_path):
     with opened(browser, kitchen, tmp_path) as page:
-        told = {"onion": ([0, 1], "2 of 3"), "fry ONION": ([1], "1 of 3"), "potato": ([], "None of"), "": ([], "3 st")}
+        told = {"onion": ([0, 1], "2 of"), "fry ONION": ([1], "1 of"), "onion bun": ([], "None of"), "": ([], "3 st")}
         for query, (found, words) in told.items():
             page.fill("input", query)
             assert json.loads(page.get_attribute(".vcwork-wall", "data-found")) == found

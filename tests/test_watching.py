@@ -1,7 +1,6 @@
 """Watching a training: an interrupt keeps its state, curves have known answers, a panel is fed by hand, log and run."""
 
 import json
-import os
 import signal
 import threading
 from dataclasses import asdict
@@ -22,8 +21,7 @@ from vcwork.core.step import diagnose
 from vcwork.panels.base import script
 from vcwork.panels.training import TrainingPanel
 from vcwork.training.run import train
-from vcwork.training.watch import Stopped, Watcher, as_watcher, interrupts
-from vcwork.training.workspace import prepare
+from vcwork.training.watch import Stopped, as_watcher, interrupts
 
 
 @pytest.fixture(autouse=True)
@@ -83,63 +81,56 @@ def test_stopped_inside_an_epoch_goes_on_at_the_next_update(tmp_path, step):
     assert logs[0] == logs[1]
 
 
-class Looker(Watcher):
-    """Interrupts after one update; remembers what it is told."""
+class Pressed(TrainingPanel):
+    """The panel of a training, and a hand that interrupts after one update."""
 
     def __init__(self, at: int = -1):
-        self.at, self.steps, self.checks, self.told, self.total = at, [], [], [], None
-
-    def began(self, total, log):
-        self.total, self.log = total, log
+        super().__init__()
+        self.at, self.seen = at, []
 
     def __call__(self, record):
-        self.steps.append(record.step)
+        super().__call__(record)
+        self.seen.append(record.step)
         if record.step == self.at:
             signal.raise_signal(signal.SIGINT)
 
-    def validated(self, epoch, step, numbers):
-        self.checks.append((epoch, step, numbers))
 
-    def ended(self, told):
-        self.told.append(told)
-
-
-def test_training_stops_keeps_its_state_and_goes_on(tmp_path):
-    ws = prepare()
-    recipe = short_recipe(2, 4)
-    stopped, again, whole = Looker(12), Looker(), Looker()
+def test_training_stops_keeps_its_state_and_goes_on(ws, tmp_path):
+    """The panel shows what was done, and the next one goes on from the log."""
+    cut, recipe = tmp_path / "cut", short_recipe(2, 4)
+    stopped, again, opened = Pressed(12), Pressed(), Pressed()
     with pytest.raises(Stopped, match="stopped after update 13 of 20; the folder cut keeps the state: run it again"):
-        train(ws.corpus, ws.store, tmp_path / "cut", recipe, watch=stopped)
-    assert stopped.steps == list(range(13)) and stopped.total == 20 and "after update 13" in stopped.told[0]
-    assert (tmp_path / "cut" / "state.pt").exists() and not (tmp_path / "cut" / "checkpoint.json").exists()
-    resumed = train(ws.corpus, ws.store, tmp_path / "cut", recipe, watch=again)
-    assert again.steps == list(range(13, 20)) and again.told == ["Finished."]
-    assert train(ws.corpus, ws.store, tmp_path / "whole", recipe, watch=whole).digest == resumed.digest
-    lines = [json.loads(line) for line in whole.log.read_text().splitlines()]
-    checks = [(line["epoch"], line["step"], line["val_t2v_R@1"]) for line in lines if "loss" not in line]
-    assert [(epoch, step, numbers["val_t2v_R@1"]) for epoch, step, numbers in whole.checks] == checks
-    train(ws.corpus, ws.store, tmp_path / "whole", recipe, watch=(opened := Looker()))
-    assert opened.steps == [] and "finished before" in opened.told[0]
+        train(ws.corpus, ws.store, cut, recipe, watch=stopped)
+    assert stopped.seen == list(range(13)) and not stopped.running and stopped.panel()["done"] == 13
+    assert "after update 13 of 20" in stopped.status
+    assert (cut / "state.pt").exists() and not (cut / "checkpoint.json").exists()
+    resumed = train(ws.corpus, ws.store, cut, recipe, watch=again)
+    assert again.seen == list(range(13, 20)) and again.status == "Finished."
+    assert train(ws.corpus, ws.store, tmp_path / "whole", recipe).digest == resumed.digest
+    log = TrainingPanel.from_log(cut / "log.jsonl")
+    assert [r["step"] for r in again.records] == list(range(20)) and again.records == log.records
+    assert again.checks == log.checks and len(log.checks) == 2 and "val_t2v_R@1" in log.checks[0]
+    train(ws.corpus, ws.store, cut, recipe, watch=opened)
+    assert opened.seen == [] and opened.records == log.records and "finished before" in opened.status
 
 
-def test_a_failure_is_told_and_functions_still_watch(tmp_path):
-    ws = prepare()
-    recipe = short_recipe(1, 2)
-    seen = []
+def test_a_failure_is_told_and_functions_still_watch(ws, tmp_path):
+    recipe, seen = short_recipe(1, 2), []
 
     def fail(record):
         seen.append(record.step)
         raise RuntimeError("no")
 
-    watcher = Looker()
-    watcher.__class__ = type("Failing", (Looker,), {"__call__": lambda self, record: fail(record)})
-    with pytest.raises(RuntimeError):
-        train(ws.corpus, ws.store, tmp_path / "one", recipe, watch=watcher)
-    assert watcher.told[0].startswith("Broken off (RuntimeError)")
-    with pytest.raises(RuntimeError):
-        train(ws.corpus, ws.store, tmp_path / "two", recipe, watch=fail)
-    assert seen == [0, 0]
-    assert as_watcher(watcher) is watcher and as_watcher(None)(None) is None
+    class Failing(TrainingPanel):
+        def __call__(self, record):
+            fail(record)
+
+    panel = Failing()
+    for watch in (panel, fail):
+        with pytest.raises(RuntimeError):
+            train(ws.corpus, ws.store, tmp_path / str(watch is fail), recipe, watch=watch)
+    assert panel.status.startswith("Broken off (RuntimeError)") and seen == [0, 0]
+    assert as_watcher(panel) is panel and as_watcher(None)(None) is None
 
 
 def test_notebooks_show_the_message_alone():
@@ -292,29 +283,6 @@ def test_the_page_hears_at_most_twice_a_second_and_all_at_the_end(clock):
 def test_a_long_run_is_not_slowed_by_being_looked_at(clock):
     told = "5 s between two messages of a quarter of a second"
     assert [state["done"] for state in watched(100, clock, 0.25)] == [0, 40, 80, 100], told
-
-
-def test_interrupted_training_is_shown_and_the_panel_goes_on_from_the_log(ws, tmp_path):
-    recipe = short_recipe(2, 4)
-
-    class Pressed(TrainingPanel):
-        def __call__(self, record):
-            super().__call__(record)
-            if record.step == 12:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    panel = Pressed()
-    with pytest.raises(Stopped):
-        train(ws.corpus, ws.store, tmp_path, recipe, watch=panel)
-    assert not panel.running and "after update 13 of 20" in panel.status and panel.panel()["done"] == 13
-    again = TrainingPanel()
-    train(ws.corpus, ws.store, tmp_path, recipe, watch=again)
-    log = TrainingPanel.from_log(tmp_path / "log.jsonl")
-    assert [r["step"] for r in again.records] == list(range(20)) and again.records == log.records
-    assert again.checks == log.checks and len(log.checks) == 2 and again.status == "Finished."
-    opened = TrainingPanel()
-    train(ws.corpus, ws.store, tmp_path, recipe, watch=opened)
-    assert opened.records == log.records and "finished before" in opened.status
 
 
 def test_headless_shows_nothing_before_training_and_a_picture_after(clock, monkeypatch):

@@ -25,6 +25,7 @@ from vcwork.data.keyframes import keyframes_corpus
 from vcwork.data.store import Contract
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
+from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.recipe import Recipe, read_recipe
 from vcwork.training.run import train
 from vcwork.training.validation import VALIDATION
@@ -239,16 +240,24 @@ def test_switches_change_what_they_name_and_nothing_else():
     refused(r"rule: .*'any'", tiny.but, pair_rule="any")
 
 
-@pytest.mark.parametrize("text, message", [
-    ("train: {epoch: 3}", r"recipe\.yaml: Recipe: train\.epoch"),
-    ("train: {epochs: many}", r"train\.epochs"),
-    ("model: {feature_dim: 4}", "come from the data"),
-    ("model: {hidden: 30, heads: 4}", "multiple of heads"),
+@pytest.mark.parametrize("kind, text, message", [
+    (Recipe, "train: {epoch: 3}", r"recipe\.yaml: Recipe: train\.epoch"),
+    (Recipe, "train: {epochs: many}", r"train\.epochs"),
+    (Recipe, "model: {feature_dim: 4}", "come from the data"),
+    (Recipe, "model: {hidden: 30, heads: 4}", "multiple of heads"),
+    (FinetuneRecipe, "epochs: 3", r"recipe\.yaml: FinetuneRecipe: task"),
+    (FinetuneRecipe, "task: retrieval\nepoch: 3", "epoch: Extra inputs"),
+    (FinetuneRecipe, "task: retrieval\ntrain: {epoch: 3}", r"train\.epoch: Extra inputs"),
+    (FinetuneRecipe, "task: retrieval\ntrain: 3", "train: Input should be a valid dictionary"),
+    (FinetuneRecipe, "task: segmentation\nloss: t2v", r"train\.loss: means nothing for segmentation"),
+    (FinetuneRecipe, "task: retrieval\ntrain: {pairs: {rule: strict}}", r"train\.pairs: means nothing for retrieval"),
+    (FinetuneRecipe, "task: retrieval\nmodel: {vocab_size: 4}", "come from the data"),
+    (FinetuneRecipe, "task: retrieval\nmodel: {hidden: 30, heads: 4}", "multiple of heads"),
 ])  # fmt: skip
-def test_mistakes_name_file_and_key(tmp_path, text, message):
+def test_mistakes_name_file_and_key(tmp_path, kind, text, message):
     (tmp_path / "recipe.yaml").write_text(text)
     with pytest.raises(VcworkError, match=message) as error:
-        read_recipe(tmp_path / "recipe.yaml")
+        read_recipe(tmp_path / "recipe.yaml", kind=kind)
     assert "recipe.yaml" in str(error.value)
 
 
