@@ -66,3 +66,11 @@ def ws():
     from vcwork.training.workspace import prepare
 
     return prepare()
+
+
+@pytest.fixture(scope="session")
+def clips(ws):
+    """The annotated clips of its test videos."""
+    from vcwork.tasks.cases import annotated_clips
+
+    return annotated_clips(ws.corpus, ws.store, "test")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from checks import refused
-from toys import theme_seconds, toy_contract, toy_encoder
+from toys import recipe_video, toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.text import SPECIAL, Tokenizer
-from vcwork.data.corpus import Corpus, Recipe, Segment, Video
+from vcwork.data.corpus import Corpus, Recipe
 from vcwork.data.store import FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
@@ -32,7 +32,7 @@ from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.segmentation_head import TokenClassifier, predict_labels
 from vcwork.training.step_scorer import StepVideo, step_scores
 
-WIDTH, THEMES, WINDOW, STEP_S = 12, 9, 8, 4
+WIDTH, THEMES = 12, 9
 RECIPES = {"soup": (1, 2, 3, 4), "cake": (5, 6, 7, 8)}
 TRAIN = {"soup": 8, "cake": 3}  # annotated train videos of each
 FAST = {"lr": 3e-3, "warmup": 5, "decay_updates": 0, "adam": "torch", "stride": 4, "test_stride": 4}
@@ -42,27 +42,15 @@ def recipe(task: str, **more) -> FinetuneRecipe:
     return FinetuneRecipe(task=task, **{**FAST, "batch_size": 16 if task == "retrieval" else 4, **more})
 
 
-def one_video(name: str, split: str, recipe_id: str, rng: np.random.Generator) -> tuple[Video, np.ndarray]:
-    """Three of the recipe's four steps in order, a rest after each; a second of theme i is feature i and noise."""
-    own = np.sort(rng.permutation(4)[:3])
-    themes = np.zeros(3 * (STEP_S + 2), int)
-    for place, k in enumerate(own):
-        themes[place * (STEP_S + 2) :][:STEP_S] = RECIPES[recipe_id][k]
-    starts = [p * (STEP_S + 2) for p in range(3)]
-    shown = zip(starts, own, strict=True)
-    segments = tuple(Segment(s, s + STEP_S, f"s{RECIPES[recipe_id][k]}") for s, k in shown)
-    features = theme_seconds(themes, WIDTH, rng).astype(np.float16)
-    return Video(name, None, None, float(len(themes)), split, recipe_id, segments), features
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, FeatureStore, Encoder]:
     """Two recipes with 8 and 3 annotated train videos, one train video nobody annotated, and an untrained encoder."""
     folder, rng, made = tmp_path_factory.mktemp("world"), np.random.default_rng(0), {}
     for split, counts in {"train": TRAIN, "val": dict.fromkeys(RECIPES, 3), "test": dict.fromkeys(RECIPES, 6)}.items():
         for r, n in counts.items():
-            made |= {f"{split}-{r}{i}": one_video(f"{split}-{r}{i}", split, r, rng) for i in range(n)}
-    bare, features = one_video("train-bare", "train", "soup", rng)
+            names = [f"{split}-{r}{i}" for i in range(n)]
+            made |= {name: recipe_video(name, split, r, RECIPES[r], WIDTH, rng, 4) for name in names}
+    bare, features = recipe_video("train-bare", "train", "soup", RECIPES["soup"], WIDTH, rng, 4)
     made["train-bare"] = (replace(bare, segments=()), features)
     steps = {f"s{k}": f"do w{k}" for k in range(1, THEMES)}
     recipes = {r: Recipe(r, r, tuple(f"s{k}" for k in ks)) for r, ks in RECIPES.items()}

@@ -12,11 +12,11 @@ import pytest
 import torch
 from checks import refused
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from toys import theme_seconds, toy_contract, toy_encoder
+from toys import recipe_video, theme_seconds, toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.text import SPECIAL, Tokenizer
-from vcwork.data.corpus import Corpus, Recipe, Segment, Video
+from vcwork.data.corpus import Corpus, Recipe
 from vcwork.data.store import FeatureStore, write_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video, score
@@ -326,13 +326,8 @@ def world(tmp_path) -> tuple[Corpus, FeatureStore]:
     """Videos of one recipe of five steps, three of them in each; train, val, and a test split nobody may read."""
     rng, videos, arrays = np.random.default_rng(0), {}, {}
     for i, split in enumerate(["train"] * 24 + ["val"] * 6 + ["test"] * 6):
-        name, own = f"{split}{i}", np.sort(rng.permutation(THEMES - 1)[:3]) + 1
-        themes = np.zeros(15, int)
-        for place, step in enumerate(own):
-            themes[place * 5 : place * 5 + 3] = step
-        segments = tuple(Segment(p * 5, p * 5 + 3, f"s{step}") for p, step in enumerate(own))
-        videos[name] = Video(name, None, None, 15.0, split, "r", segments)
-        arrays[name] = seconds(themes, rng).astype(np.float16)
+        id = f"{split}{i}"
+        videos[id], arrays[id] = recipe_video(id, split, "r", range(1, THEMES), WIDTH, rng, 3)
     steps = {f"s{k}": f"do w{k}" for k in range(1, THEMES)}
     corpus = Corpus(tmp_path, "toy", videos, steps, {"r": Recipe("r", "toy", tuple(steps))})
     read = []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vcwork.core.config import OverlapConfig
-from vcwork.core.sampling import Track, sample_pair, uniform_range
+from vcwork.core.sampling import Track, sample_pair
 from vcwork.measure import metrics
 from vcwork.review.judged_pairs import _ROWS as pair_rows
 from vcwork.review.judged_pairs import lengths
@@ -143,21 +143,6 @@ def test_overlap_in_time_of_the_draws_and_of_their_ideal():
     assert ours == pytest.approx(simulated, abs=0.02)
     assert ours["iou"] == pytest.approx(simulated["iou"], abs=0.01)
     assert ours["iou"] < ideal["iou"] - 0.02 and ours["half"] < ideal["half"] - 0.03, "less than the ideal"
-
-
-def test_independent_ranges_pass_one_time_in_eight():
-    """Every way to draw two ranges within 32, with its probability, against the draws."""
-    share = 1 / 32
-    spans = [(s, e, share / (32 - s)) for s in range(32) for e in range(s + 1, 33)]
-    s, e, p = np.array(spans).T
-    both = np.clip(np.minimum(e[:, None], e) - np.maximum(s[:, None], s), 0, None)
-    iou = both / ((e - s)[:, None] + (e - s) - both)
-    exact = float((p[:, None] * p)[iou >= 0.5].sum())
-    assert exact == pytest.approx(0.125, abs=0.002)
-    rng = np.random.default_rng(0)
-    drawn = np.array([[uniform_range(32, rng), uniform_range(32, rng)] for _ in range(50_000)])
-    assert drawn.min() == 0 and drawn.max() == 32
-    assert (metrics.tiou(drawn[:, 0], drawn[:, 1]) >= 0.5).mean() == pytest.approx(exact, abs=0.005)
 
 
 # --------------------------------------------------------------------------------------------------- retrieval

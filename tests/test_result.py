@@ -77,11 +77,6 @@ def test_text_table():
     ]
 
 
-def test_any_small_table():
-    table = result_tables.text_table(("gamma", "value"), [("chosen", 0.5), ("paper", 12)])
-    assert table.splitlines() == ["gamma   value", "------  -----", "chosen  0.5", "paper   12"]
-
-
 def test_small_shares_keep_a_digit_that_says_something():
     shown = [result_tables.show(v) for v in (0, 0.0003, 0.02, 1)]
     assert shown == ["0.0 %", "0.03 %", "2.0 %", "100.0 %"] and result_tables.show(17, "rank") == "17.0"
@@ -183,7 +178,7 @@ FULL = Card(
 
 
 def _held(card: Card, name: str = "t2v_R@1", **more) -> Result:
-    return Result(name, 0.5, 0.4, 0.6, 0.01, card, 100, **({"trivial": {"constant score": 0.01}} | more))
+    return _result(protocol=card, name=name, **more)
 
 
 def test_the_sentence_says_everything_the_card_knows():

@@ -11,9 +11,9 @@ from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.review.linear_probe import OneFrame, StepSeconds, fitted, probe, some_videos, step_seconds
 from vcwork.review.rivals import ClipRidge, beside_ridge, gains_table, whole_video_results
 from vcwork.tasks import retrieval
-from vcwork.tasks.cases import annotated_clips, setting_of
+from vcwork.tasks.cases import setting_of
 from vcwork.training.run import new_encoder
-from vcwork.training.workspace import prepare, tiny_recipe
+from vcwork.training.workspace import tiny_recipe
 
 RNG = np.random.default_rng(0)
 
@@ -73,10 +73,8 @@ def test_some_videos_are_spread_evenly():
 
 
 @pytest.fixture(scope="module")
-def stage():
+def stage(ws, clips):
     """Workspace, clips of test, their card, and ridge fitted on train."""
-    ws = prepare()
-    clips = annotated_clips(ws.corpus, ws.store, "test")
     return ws, clips, setting_of(ws.corpus, "test", ws.store), ClipRidge(ws.corpus, ws.store)
 
 

@@ -14,7 +14,7 @@ from vcwork.encoders.encoder import encode_text, encode_video
 from vcwork.panels.embedding import EmbeddingMap, MapClip
 from vcwork.panels.make_embedding import map_clips
 from vcwork.review.geometry import hubness, modality_gap
-from vcwork.tasks.cases import annotated_clips, step_parts
+from vcwork.tasks.cases import step_parts
 
 VIDEO = np.array([[3, 0], [0, 2], [1, 1.0]])
 TEXT = np.array([[1, 0], [1, 0], [0, 1.0]])
@@ -84,11 +84,6 @@ def test_the_page_says_who_is_near_whom(browser, tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ from a corpus
-
-
-@pytest.fixture(scope="module")
-def clips(ws):
-    return annotated_clips(ws.corpus, ws.store, "test")
 
 
 @pytest.fixture(scope="module")

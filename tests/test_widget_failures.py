@@ -13,7 +13,7 @@ from vcwork.panels.failures import Direction, Entry, FailureBrowser
 from vcwork.panels.make_failures import HERE, OWN, SAME, THIS, browse_moments, browse_retrieval, retrieval_kinds
 from vcwork.search.library import build_library
 from vcwork.tasks import retrieval
-from vcwork.tasks.cases import annotated_clips, clip_scores
+from vcwork.tasks.cases import clip_scores
 
 TEXTS = ["cut the onion", "Fry the onion", "cut the leek", "cut an onion"]
 VIDEOS = ["a", "a", "b", "c"]
@@ -133,8 +133,7 @@ def test_of_many_some_are_listed_and_all_are_counted(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def found(ws):
-    clips = annotated_clips(ws.corpus, ws.store, "test")
+def found(ws, clips):
     return ws, clips, clip_scores(ws.encoder, clips)
 
 

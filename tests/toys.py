@@ -1,5 +1,6 @@
 """Toys that several files train and search: a small random encoder, and videos whose seconds are of a few themes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
+from vcwork.data.corpus import Segment, Video
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
 from vcwork.training.recipe import Recipe
@@ -49,6 +51,19 @@ def short_recipe(epochs: int, passes: int) -> Recipe:
 def theme_seconds(themes: np.ndarray, width: int, rng: np.random.Generator) -> np.ndarray:
     """A second of theme i is feature i and noise, (T, width)."""
     return (np.eye(width)[themes] * 2 + rng.normal(size=(len(themes), width)) * 0.5).astype(np.float32)
+
+
+def recipe_video(
+    id: str, split: str, recipe: str, steps: Sequence[int], width: int, rng: np.random.Generator, step_s: int
+) -> tuple[Video, np.ndarray]:
+    """Three of the recipe's steps in order, two seconds of rest after each; step k is theme k and named `s<k>`."""
+    part, own = step_s + 2, np.sort(rng.permutation(len(steps))[:3])
+    themes = np.zeros(3 * part, int)
+    for place, k in enumerate(own):
+        themes[place * part :][:step_s] = steps[k]
+    segments = tuple(Segment(p * part, p * part + step_s, f"s{steps[k]}") for p, k in enumerate(own))
+    features = theme_seconds(themes, width, rng).astype(np.float16)
+    return Video(id, None, None, float(len(themes)), split, recipe, segments), features
 
 
 def theme_pairs(videos: int, second_token: int) -> PairData:
