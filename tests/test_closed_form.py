@@ -11,6 +11,7 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
 from vcwork.training.closed_form import start_from_captions
+from vcwork.training.run import fit_input
 
 THINGS, WHEN = [f"thing{'abcdefghij'[i]}" for i in range(10)], ["first", "then", "lastly"]
 CONFIG = TrainConfig(start="closed form", pairs=OverlapConfig(rule="each"))
@@ -36,7 +37,7 @@ def started(layers: int = 0, seed: int = 0, shuffle: bool = False):
         feature_dim=24, vocab_size=len(tokenizer), hidden=64, heads=2, ffn=64, video_layers=layers, text_layers=layers,
         input_transform="sqrt",
     ))  # fmt: skip
-    model.fit_input(torch.from_numpy(np.concatenate(data.features)))
+    fit_input(model, torch.from_numpy(np.concatenate(data.features)))
     config = CONFIG.model_copy(update={"seed": seed, "shuffle_captions": shuffle})
     start_from_captions(model, tokenizer, data, config)
     return model.eval(), data, tokenizer, sentences, directions

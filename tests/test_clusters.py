@@ -9,14 +9,13 @@ import pytest
 import torch
 from checks import refused
 
-from vcwork.core import clusters
-from vcwork.core.batches import PairData, collate, draw_pairs, epoch_batches, video_vectors
-from vcwork.core.clusters import cell_candidates, cluster_batches, nearest, rank_videos
+from vcwork.core.batches import PairData, cluster_batches, collate, draw_pairs, epoch_batches, nearest, video_vectors
 from vcwork.core.config import ClusterConfig, ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.tasks.clustering import recall_of_exact, summarize
+from vcwork.training.reference_cells import cell_candidates, rank_videos, reference_batches, search
 
 CELLS = ClusterConfig(search="reference cell", videos_per_batch=8, nlist=5, ranks=3)
 
@@ -28,7 +27,7 @@ def cloud(n: int = 240, width: int = 6) -> np.ndarray:
 def test_asking_for_the_drawn_centres_alone_gives_the_same_batches(monkeypatch):
     config, x = ClusterConfig(videos_per_batch=8), cloud()
     before = cluster_batches(x, config, 300, np.random.default_rng(3))  # more batches than videos
-    monkeypatch.setattr(clusters, "ALL_ASKED", 100)
+    monkeypatch.setattr("vcwork.core.batches.ALL_ASKED", 100)
     after = cluster_batches(x, config, 300, np.random.default_rng(3))
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -62,8 +61,8 @@ def test_candidates_are_the_nearest_of_one_cell_of_the_rank():
 
 def test_batches_are_part_of_the_candidates_and_may_be_small():
     x, found = cloud(), cell_candidates(cloud(), CELLS)
-    batches = cluster_batches(x, CELLS, 30, np.random.default_rng(0))
-    again = cluster_batches(x, CELLS, 30, np.random.default_rng(0))
+    batches = search(x, CELLS, 30, np.random.default_rng(0))
+    again = search(x, CELLS, 30, np.random.default_rng(0))
     assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
     for batch in batches:
         assert len(set(batch)) == len(batch)
@@ -74,7 +73,7 @@ def test_batches_are_part_of_the_candidates_and_may_be_small():
         rank_of[pool] = rank
     assert all(len(set(rank_of[b])) == 1 for b in batches) and len({rank_of[b[0]] for b in batches}) == 3
     tight = CELLS.model_copy(update={"nlist": 40})
-    sizes = summarize(cluster_batches(x, tight, 30, np.random.default_rng(0)), 240, 8).sizes
+    sizes = summarize(search(x, tight, 30, np.random.default_rng(0)), 240, 8).sizes
     assert sizes.min() < 4 and len(sizes) == 30
 
 
@@ -82,7 +81,7 @@ def test_an_epoch_of_the_reference_index_on_few_videos():
     """1,200 videos and 512 cells: the reference code gave 37 batches of 1 to 23 videos, where 32 were wanted."""
     config = ClusterConfig(search="reference cell", ranks=1)
     x = cloud(1200, 32)
-    cells = summarize(cluster_batches(x, config, 1200 // 32, np.random.default_rng(0)), 1200, 32)
+    cells = summarize(search(x, config, 1200 // 32, np.random.default_rng(0)), 1200, 32)
     exact = summarize(cluster_batches(x, ClusterConfig(), 1200 // 32, np.random.default_rng(0)), 1200, 32)
     assert len(cells.sizes) == 37 and cells.sizes.min() == 1 and cells.sizes.max() < 32 and cells.full == 0
     assert exact.full == 1 and (exact.sizes == 32).all() and cells.coverage < exact.coverage < 1
@@ -92,14 +91,14 @@ def test_centres_of_an_epoch_are_drawn_without_replacement():
     """One cell and far-off pairs: a batch of one names its centre's neighbourhood, and no pair comes up twice."""
     config = ClusterConfig(search="reference cell", videos_per_batch=2, pool_factor=1, nlist=1, ranks=1)
     x = np.repeat(np.arange(20.0)[:, None] * 9, 2, 0) + np.tile([[0.0], [1.0]], (20, 1))  # (40, 1)
-    batches = cluster_batches(x, config, 20, np.random.default_rng(0))  # one pass: 40 // 2 centres
+    batches = search(x, config, 20, np.random.default_rng(0))  # one pass: 40 // 2 centres
     pairs = np.array([sorted(b) for b in batches])
     assert (pairs[:, 0] // 2 == pairs[:, 1] // 2).all()
     assert np.bincount(pairs[:, 0] // 2).max() <= 2, "a pair has two centres to be drawn by, each once"
 
 
 def test_more_batches_than_one_pass_gives():
-    assert len(cluster_batches(cloud(), CELLS, 77, np.random.default_rng(0))) == 77
+    assert len(search(cloud(), CELLS, 77, np.random.default_rng(0))) == 77
 
 
 @pytest.mark.parametrize(("change", "said"), [
@@ -108,17 +107,17 @@ def test_more_batches_than_one_pass_gives():
     ({"ranks": 300}, "got 0"),
 ])  # fmt: skip
 def test_too_few_videos_for_cells_or_batches(change, said):
-    refused(said, cluster_batches, cloud(), CELLS.model_copy(update=change), 5, np.random.default_rng(0))
+    refused(said, search, cloud(), CELLS.model_copy(update=change), 5, np.random.default_rng(0))
     refused("finite", cell_candidates, cloud() * np.nan, CELLS)
 
 
 def test_number_of_threads_changes_nothing():
     code = (
-        "import numpy as np; from vcwork.core.clusters import cluster_batches;"
+        "import numpy as np; from vcwork.training.reference_cells import search;"
         "from vcwork.core.config import ClusterConfig;"
         "x = np.random.default_rng(0).normal(size=(3000, 48)).astype('f4');"
         "c = ClusterConfig(search='reference cell', videos_per_batch=8, nlist=40, ranks=2);"
-        "print([b.tolist() for b in cluster_batches(x, c, 60, np.random.default_rng(0))])"
+        "print([b.tolist() for b in search(x, c, 60, np.random.default_rng(0))])"
     )
     printed = [
         subprocess.run([sys.executable, "-c", f"import os; os.environ['OMP_NUM_THREADS'] = '{n}'; {code}"],
@@ -213,9 +212,9 @@ def test_varied_vectors_stay_finite_where_captions_outlast_the_features():
 def test_epoch_batches_follow_the_configured_search():
     model, tokenizer, data = toy()
     config = settings(search="reference cell", nlist=2, ranks=1)
-    batches, retrieved = epoch_batches(model, tokenizer, data, config, 1, 3)
+    batches, retrieved = epoch_batches(model, tokenizer, data, config, 1, 3, search=search)
     vectors = video_vectors(model, tokenizer, data, config, 1)
-    expected = clusters.reference_batches(vectors, config.clusters, 3, np.random.default_rng([0, 11, 1]))
+    expected = reference_batches(vectors, config.clusters, 3, np.random.default_rng([0, 11, 1]))
     assert retrieved and all(np.array_equal(a, b) for a, b in zip(batches, expected, strict=True))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vcwork.base.errors import VcworkError
+from vcwork.core.bert import Padded
 from vcwork.core.config import ModelConfig
 from vcwork.core.loss import symmetric_nce
 from vcwork.core.model import VideoCLIP
@@ -46,7 +47,7 @@ def test_pooled_is_the_mean_of_seconds_and_sep_without_cls(model):
     cls, sep = model.video_bert.embeddings.word_embeddings.weight
     embeds = torch.cat([cls.view(1, 1, -1), model.video_mlp(features), sep.view(1, 1, -1)], 1)
     position = torch.tensor([[0, 1, 2, 3, 4, 9]])  # SEP stands at max_video_tokens + 1, however short the clip
-    states = model.video_bert(inputs_embeds=embeds, position_ids=position).last_hidden_state
+    states = model.video_bert(embeds, position, Padded(torch.ones(1, 6, dtype=torch.bool)))
     torch.testing.assert_close(encoded.pooled, states[:, 1:].mean(1))
     torch.testing.assert_close(encoded.states, states[:, 1:-1])
 

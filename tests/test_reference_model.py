@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers.models.bert import modeling_bert
 
+from vcwork.core import bert
 from vcwork.core.config import TrainConfig
 from vcwork.core.loss import reference_nce, t2v_nce, v2t_nce
 from vcwork.core.model import VideoCLIP
@@ -25,15 +25,15 @@ def vectors(reference):
     return np.load(reference / "small_encoders.npz", allow_pickle=False)
 
 
-@pytest.fixture
-def model(reference) -> VideoCLIP:
+@pytest.fixture(params=[True, False], ids=["packed", "padded"])
+def model(reference, request) -> VideoCLIP:
     described = json.loads((reference / "small_state.json").read_text())
     state = load_file(reference / "small_state.safetensors")
     heads = described["bert_config"]["num_attention_heads"]
     config = config_of(state, heads).model_copy(update={"dropout": 0.0, "max_video_tokens": described["max_video_len"]})
     ours, _, report = map_released(state, config)
     assert report.clean, report.text()
-    model = VideoCLIP(config)
+    model = VideoCLIP(config, packed=request.param)
     model.load_state_dict(ours)
     return model.eval()
 
@@ -61,14 +61,14 @@ def test_pooled_and_sequence_outputs(model, vectors):
     video, text = model(b.features, b.mask, b.ids, b.text_mask)
     _close(video.pooled, vectors["pooled_video"], "pooled_video")
     _close(text.pooled, vectors["pooled_text"], "pooled_text")
-    _close(video.states, vectors["seq_video"][:, 1:-1], "seq_video")
-    _close(text.states, vectors["seq_text"][:, 1:], "seq_text")
+    _close(video.states[b.mask], vectors["seq_video"][:, 1:-1][b.mask], "seq_video")
+    _close(text.states[text.mask], vectors["seq_text"][:, 1:][text.mask], "seq_text")
 
 
 def test_cls_hidden_as_in_segmentation(model, vectors):
     b = _batch(vectors)
     hidden = model.encode_video(b.features, b.mask, hide_cls=True)
-    _close(hidden.states, vectors["seq_video_nocls"][:, 1:-1], "seq_video_nocls")
+    _close(hidden.states[b.mask], vectors["seq_video_nocls"][:, 1:-1][b.mask], "seq_video_nocls")
     _close(hidden.pooled, vectors["pooled_video_nocls"], "pooled_video_nocls")
     assert not torch.allclose(hidden.pooled, model.encode_video(b.features, b.mask).pooled, atol=1e-4)
 
@@ -84,7 +84,8 @@ def test_a_short_tensor_keeps_its_sep_at_place_33(model, vectors):
     b = _batch(vectors)
     short = model.encode_video(b.features[:, :9], b.mask[:, :9])
     _close(short.pooled, vectors["short9_pooled_video"], "short9_pooled_video")
-    _close(short.states, vectors["short9_seq_video"][:, 1:-1], "short9_seq_video")
+    real = b.mask[:, :9]
+    _close(short.states[real], vectors["short9_seq_video"][:, 1:-1][real], "short9_seq_video")
 
 
 def test_video_mlp_and_embeddings(model, vectors):
@@ -94,7 +95,7 @@ def test_video_mlp_and_embeddings(model, vectors):
     cls, sep = model.video_bert.embeddings.word_embeddings.weight
     embeds = torch.cat([cls.expand(8, 1, -1), tokens, sep.expand(8, 1, -1)], 1)
     position = torch.arange(34).expand(8, -1)
-    ours = model.video_bert.embeddings(inputs_embeds=embeds, position_ids=position)
+    ours = model.video_bert.embeddings(embeds, position)
     _close(ours, vectors["video_emb_out"], "video_emb_out")
 
 
@@ -157,25 +158,23 @@ def test_three_updates_in_the_references_order_of_additions(model, vectors, monk
     threads 1.6e-5; the order inside a matrix product is the machine's.
     """
 
-    def embed(self, input_ids=None, position_ids=None, inputs_embeds=None, **_):
-        words = self.word_embeddings(input_ids) if inputs_embeds is None else inputs_embeds  # (B, L, D)
-        place = self.position_ids[:, : words.shape[1]] if position_ids is None else position_ids
-        return self.LayerNorm(words + self.position_embeddings(place) + self.token_type_embeddings.weight[0])
+    if model.layout is bert.Packed:
+        pytest.skip("the reference's order is that of padded sums")
 
-    def attend(module, query, key, value, attention_mask, **_):
+    def embed(self, words, position):
+        return self.LayerNorm(words + self.position_embeddings(position) + self.token_type_embeddings.weight[0])
+
+    def attend(query, key, value, keys, _):
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])  # (B, H, L, L)
-        weights = (scores if attention_mask is None else scores + attention_mask.clamp(min=-10000)).softmax(-1)
-        return (weights @ value).transpose(1, 2).contiguous(), weights  # (B, L, H, D / H)
+        return (scores + torch.where(keys, 0.0, -10000.0)).softmax(-1) @ value  # (B, H, L, D / H)
 
-    def mean(states, mask):
-        weight = mask[:, 1:] / mask[:, 1:].sum(1, keepdim=True)  # (B, L - 1)
+    def mean(self, states, cls):
+        weight = self.real[:, 1:] / self.real[:, 1:].sum(1, keepdim=True)  # (B, L - 1)
         return torch.bmm(states[:, 1:].transpose(1, 2), weight.unsqueeze(2)).squeeze(2)  # (B, D)
 
-    monkeypatch.setattr(modeling_bert.BertEmbeddings, "forward", embed)
-    monkeypatch.setattr(modeling_bert, "eager_attention_forward", attend)
-    monkeypatch.setattr("vcwork.core.model._mean_without_cls", mean)
-    for bert in (model.video_bert, model.text_bert):
-        bert.set_attn_implementation("eager")
+    monkeypatch.setattr(bert.Embeddings, "forward", embed)
+    monkeypatch.setattr(bert, "scaled_dot_product_attention", attend)
+    monkeypatch.setattr(bert.Padded, "pooled", mean)
     weights = _three_updates(model, vectors)["video_mlp.linear1.weight"]
     _close(weights, vectors["after3/video_encoder.videomlp.linear1.weight"], "linear1", within=2e-5)
 

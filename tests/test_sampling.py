@@ -11,8 +11,7 @@ import torch
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.feed import drawn_ahead, made_ahead
-from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips
-from vcwork.core.clusters import cluster_batches, nearest, random_batches
+from vcwork.core.batches import PairData, cluster_batches, collate, draw_pairs, nearest, pad_clips, random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.sampling import (
     Track,

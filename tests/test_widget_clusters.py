@@ -6,8 +6,7 @@ from checks import opened
 from toys import short_recipe
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.batches import draw_pairs, video_vectors
-from vcwork.core.clusters import cluster_batches
+from vcwork.core.batches import cluster_batches, draw_pairs, video_vectors
 from vcwork.core.config import ClusterConfig, TrainConfig
 from vcwork.core.loop import pretrain
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.speed.made import WIDTH, Size
 from benchmarks.speed.timing import OURS, Row, expect_equal, in_turns
-from vcwork.core.clusters import cluster_batches
+from vcwork.core.batches import cluster_batches
 from vcwork.core.config import ClusterConfig
 from vcwork.search.approximate import usual_effort
 from vcwork.search.index import VideoIndex

@@ -1,5 +1,5 @@
 """The paper: what is drawn, encoded, contrasted and updated. To be read in one sitting, in this order:
-sampling, batches (with text, clusters), model, loss, step, loop.
+sampling, batches (with text), model (with bert), loss, step, loop.
 """
 
 from vcwork.base.doors import door
@@ -8,10 +8,9 @@ _WHERE = {
     "collate": "batches",
     "draw_pairs": "batches",
     "video_vectors": "batches",
-    "cell_candidates": "clusters",
-    "cluster_batches": "clusters",
-    "nearest": "clusters",
-    "random_batches": "clusters",
+    "cluster_batches": "batches",
+    "nearest": "batches",
+    "random_batches": "batches",
     "ClusterConfig": "config",
     "ModelConfig": "config",
     "OverlapConfig": "config",

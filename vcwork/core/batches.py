@@ -1,10 +1,13 @@
 """What an update is fed: which videos meet in a batch, which pairs are drawn of them, and their tensors.
 
 Everything drawn depends on (seed, epoch, batch) alone, so neither the number of ranks nor an interruption changes it.
+Hard negatives: once an epoch every training video gets a vector, and a batch is a random k of the 2k videos nearest to
+a drawn centre (paper, Algorithm 1). We search all videos exactly; the reference code searches one cell of an eighth of
+them, as `vcwork.training.reference_cells` does.
 """
 
 import math
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +18,7 @@ from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.feed import drawn_ahead, made_ahead
-from vcwork.core.clusters import cluster_batches, random_batches
-from vcwork.core.config import TrainConfig
+from vcwork.core.config import ClusterConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import (
@@ -32,6 +34,9 @@ from vcwork.core.sampling import (
 from vcwork.core.text import Tokenizer
 
 Span = tuple[int, int, int]  # track, first second, end
+ALL_ASKED = 1 << 13  # up to so many videos the neighbours of all are sought at once, beyond, of the drawn centres
+# vectors (V, D), so many batches, generator -> video indexes of each batch
+Search = Callable[[np.ndarray, ClusterConfig, int, np.random.Generator], list[np.ndarray]]
 
 
 @dataclass
@@ -135,7 +140,7 @@ def _batch(pairs: list[Pair], data: PairData, videos: np.ndarray, config: TrainC
 
 def epoch_batches(
     model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, epoch: int, updates: int,
-    engine: Engine | None = None,
+    engine: Engine | None = None, search: Search | None = None,
 ) -> tuple[list[np.ndarray], bool]:  # fmt: skip
     """Video indexes of each batch of an epoch of `updates`, and whether they were retrieved; alike on every rank."""
     engine = engine or Engine()
@@ -144,7 +149,52 @@ def epoch_batches(
     if not config.clusters.retrieve or epoch < config.clusters.start_epoch:
         return random_batches(len(data.tracks), config.clusters, batches, rng), False
     vectors = video_vectors(model, tokenizer, data, config, epoch, engine)
-    return cluster_batches(vectors, config.clusters, batches, rng), True
+    return (search or cluster_batches)(vectors, config.clusters, batches, rng), True
+
+
+def nearest(vectors: np.ndarray, k: int, of: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Exact L2 neighbours within `vectors` (V, D): ids (V, k) and squared distances (V, k), itself first.
+
+    of (Q,): of these vectors alone, (Q, k). The last bits of a distance depend on what else is asked.
+    """
+    import faiss  # an epoch without neighbours does not need it
+
+    vectors = finite(vectors)
+    index = faiss.IndexFlatL2(vectors.shape[1])
+    index.add(vectors)
+    distance, ids = index.search(vectors if of is None else vectors[of], min(k, len(vectors)))
+    return ids, distance
+
+
+def cluster_batches(
+    vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """`batches` arrays of k video indexes, each a random k of the pool_factor * k nearest of a random centre.
+
+    Centres are drawn without replacement as long as there are enough; the centre itself may drop out (paper).
+    VcworkError unless `config.search` is exact.
+    """
+    if config.search != "exact":
+        raise VcworkError(f"search: expected exact, got {config.search}; vcwork.training.search knows both")
+    k = min(config.videos_per_batch, len(vectors))
+    rounds = -(-batches // len(vectors))
+    centres = np.concatenate([rng.permutation(len(vectors)) for _ in range(rounds)])[:batches]
+    few = len(vectors) <= ALL_ASKED
+    ids, _ = nearest(vectors, config.pool_factor * k, None if few else centres)
+    return [rng.permutation(ids[c])[:k] for c in (centres if few else range(batches))]
+
+
+def random_batches(videos: int, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """`batches` arrays of k different random video indexes: the run without retrieval."""
+    k = min(config.videos_per_batch, videos)
+    return [rng.permutation(videos)[:k] for _ in range(batches)]
+
+
+def finite(vectors: np.ndarray) -> np.ndarray:
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        raise VcworkError("video vectors: expected finite numbers, got NaN or infinity")
+    return vectors
 
 
 @torch.no_grad()

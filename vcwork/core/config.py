@@ -112,7 +112,7 @@ class TrainConfig(Strict):
     freeze_text: bool = False  # our choice, for small data: the text tower stays as it started
     shuffle_captions: bool = False  # control: captions of another video; everything must fall to chance
     negatives: Literal["global", "local"] = "global"  # local: each rank contrasts its own batch (code)
-    precision: Literal["float32", "bf16"] = "float32"  # of the forward passes (code: fp16)
+    precision: Literal["float32", "bf16", "auto"] = "float32"  # of the forward passes (code: fp16); auto: bf16 if fast
     micro_batch: int = Field(0, ge=0)  # pairs encoded at once, the gradient being that of the whole batch; 0: all
     save_every: int = Field(0, ge=0)  # updates between states to resume from; 0: after each epoch
     keep: Literal["last", "best"] = "last"  # best: of the epochs, by validation

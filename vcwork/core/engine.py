@@ -1,4 +1,4 @@
-"""One process or many: where tensors live, how ranks talk, in which precision. accelerate lives here.
+"""One process or many: where tensors live, how ranks talk, in which precision.
 
 Launched by torchrun, every rank runs the same code and finds its device, its share of a batch and the others'
 embeddings here; alone, nothing of this does anything. Gradients are averaged by hand after backward, as the reference
@@ -6,14 +6,16 @@ code does, so that one rule serves any number of backward passes per update.
 Gap: every rank holds the whole model and optimizer (177 million numbers fit one GPU); no sharding.
 """
 
+import os
+import warnings
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from accelerate import PartialState
 from torch import Tensor, nn
 
 
@@ -21,10 +23,14 @@ class Engine:
     """`device`, `rank`, `world` of this process; `main` is the one that writes files."""
 
     def __init__(self, precision: str = "float32") -> None:
-        state = PartialState(cpu=not torch.accelerator.is_available())  # else several processes on CPUs stay alone
-        self.device, self.rank, self.world = state.device, state.process_index, state.num_processes
-        self.main, self._wait = self.rank == 0, state.wait_for_everyone
-        self.precision = precision
+        self.device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.main, self.precision = self.rank == 0, settled(precision, self.device.type)
+        if self.world > 1 and self.device.type == "cuda":  # a GPU for each
+            self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+            torch.cuda.set_device(self.device)
+        if self.world > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
 
     def autocast(self) -> AbstractContextManager:
         """Forward passes in bfloat16 where asked for; the loss stays in float32."""
@@ -34,7 +40,8 @@ class Engine:
 
     def wait(self) -> None:
         """Until every rank is here."""
-        self._wait()
+        if self.world > 1:
+            dist.barrier()
 
     def share(self, items: list) -> list:
         """This rank's part of a list: consecutive, sizes differing by one at most."""
@@ -64,30 +71,6 @@ class Engine:
         for grad, part in zip(grads, flat.split([grad.numel() for grad in grads]), strict=True):
             grad.copy_(part.view_as(grad))
 
-    def local_random(self) -> Tensor:
-        """State of torch's generator, and of this rank's GPU behind it."""
-        mine = torch.get_rng_state()
-        return torch.cat([mine, torch.cuda.get_rng_state(self.device)]) if self.device.type == "cuda" else mine
-
-    def random_states(self) -> list[Tensor]:
-        """`local_random` of every rank, for a state to resume from."""
-        if self.world == 1:
-            return [self.local_random()]
-        states: list = [None] * self.world
-        dist.all_gather_object(states, self.local_random())
-        return states
-
-    def restore_random(self, states: list[Tensor]) -> None:
-        """Put back what `random_states` gave; another number of ranks starts from rank 0's."""
-        self.set_local_random(states[self.rank] if len(states) == self.world else states[0])
-
-    def set_local_random(self, mine: Tensor) -> None:
-        """Put back what `local_random` gave."""
-        size = len(torch.get_rng_state())
-        torch.set_rng_state(mine[:size].cpu())
-        if self.device.type == "cuda" and len(mine) > size:
-            torch.cuda.set_rng_state(mine[size:].cpu(), self.device)
-
 
 class _Gather(torch.autograd.Function):
     """All ranks' rows, in order. Each rank computes the same loss of them; its gradients are summed on the way back,
@@ -109,6 +92,33 @@ class _Gather(torch.autograd.Function):
         grad = grad.contiguous()
         dist.all_reduce(grad)
         return grad[ctx.rows], None, None, None
+
+
+@cache
+def settled(precision: str, device: str) -> str:
+    """float32 or bf16: what `auto` means on this kind of device. bf16 where it is slow is warned of, once."""
+    if precision == "bf16" and not has_bf16(device):
+        took = f"{_seconds(torch.bfloat16, device) / _seconds(torch.float32, device):.1f} times as long as in float32"
+        told = f"precision bf16: no units for it here, a matrix product just took {took}; auto avoids that"
+        warnings.warn(told, stacklevel=3)
+    return precision if precision != "auto" else "bf16" if has_bf16(device) else "float32"
+
+
+def has_bf16(device: str) -> bool:
+    """Are there units for bfloat16 that torch may use? CUDA from 8.0 on; AVX512-BF16 or AMX of a CPU, unless
+    ATEN_CPU_CAPABILITY keeps torch below AVX-512."""
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    found, used = torch.cpu.get_capabilities(), torch.backends.cpu.get_cpu_capability()
+    return device == "cpu" and "AVX512" in used and bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def _seconds(dtype: torch.dtype, device: str) -> float:
+    """Of a matrix product such as a small layer has."""
+    from torch.utils.benchmark import Timer  # it waits for the device
+
+    a, b = (torch.ones(size, dtype=dtype, device=device) for size in ((256, 768), (768, 768)))
+    return Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads()).timeit(3).mean
 
 
 def _edges(total: int, parts: int) -> list[int]:

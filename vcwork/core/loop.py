@@ -7,19 +7,15 @@ One process or, under torchrun, many; the text and video of all ranks meet in on
 Known gap: a run resumed on another number of ranks goes on, but not as the first would have gone.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write
-from vcwork.core.batches import PairData, derange, epoch_batches, false_negatives, pairs_of
+from vcwork.core.batches import PairData, Search, derange, epoch_batches, false_negatives, pairs_of
 from vcwork.core.config import TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
@@ -47,17 +43,31 @@ class StepRecord:
     false_negatives: float | None  # share of negatives that show the anchor's own step; None where truth is unknown
 
 
+class Keeping:
+    """What a run leaves behind: here nothing. `vcwork.training.kept` leaves a log, and states to go on from."""
+
+    def open(self, learner: Learner, per_epoch: int) -> dict[str, Any]:
+        """Where to begin, the state already in the learner."""
+        return {"epoch": 0}
+
+    def write(self, record: dict) -> None:
+        """A line for the log."""
+
+    def save(self, place: dict) -> None:
+        """A state: `place` has the epoch to go on with, and inside it how many updates are done, of which batches."""
+
+
 def pretrain(
-    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig,
-    folder: str | Path | None = None, on_epoch: Callable[[int, VideoCLIP], dict] | None = None,
-    stop: Callable[[], bool] | None = None,
+    model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig, kept: Keeping | None = None,
+    on_epoch: Callable[[int, VideoCLIP], dict] | None = None, stop: Callable[[], bool] | None = None,
+    search: Search | None = None,
 ) -> Iterator[StepRecord]:  # fmt: skip
     """Train `model` in place; yields a record an update. Under torchrun every rank calls this alike.
 
-    `folder` receives `log.jsonl` and, after each epoch or `config.save_every` updates, `state.pt` from which a later
-    call goes on. `on_epoch(epoch, model)`, on the main rank, may return numbers for the log (validation). Where
-    `stop()` is true after a record, the state is kept and the records end; all ranks have to be told alike. With
-    `config.shuffle_captions` each video trains with the captions of another.
+    `kept` is told each record and, after each epoch or `config.save_every` updates, a state from which a later call
+    goes on. `on_epoch(epoch, model)`, on the main rank, may return numbers for the log (validation). Where `stop()` is
+    true after a record, the state is kept and the records end; all ranks have to be told alike. `search` makes batches
+    of neighbours. With `config.shuffle_captions` each video trains with the captions of another.
     """
     engine = Engine(config.precision)
     model.to(engine.device)
@@ -65,16 +75,14 @@ def pretrain(
     model.text_bert.requires_grad_(not config.freeze_text)
     per_epoch = updates(data, config, engine.world) // config.epochs
     learner = Learner(model, config, config.epochs * per_epoch, engine)
-    kept = _Folder(folder, learner)
-    place: dict[str, Any] = kept.open(per_epoch)
+    kept = kept or Keeping()
+    place: dict[str, Any] = kept.open(learner, per_epoch)
     for epoch in range(place["epoch"], config.epochs):
         done = place.pop("done", 0)
-        if done:
-            engine.restore_random(place["random"])
-            place = {name: place[name] for name in ("epoch", "retrieved", "batches")}
-        else:  # dropout follows the epoch and the rank, not the process
-            torch.manual_seed(_mix(config.seed, epoch, *([engine.rank] if engine.rank else [])))
-            batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch, engine)
+        if not done:  # dropout follows the epoch and the rank, not the process
+            seed = np.random.SeedSequence([config.seed, epoch, *([engine.rank] if engine.rank else [])])
+            torch.manual_seed(int(seed.generate_state(1)[0]))
+            batches, retrieved = epoch_batches(model, tokenizer, data, config, epoch, per_epoch, engine, search)
             place = {"epoch": epoch, "retrieved": retrieved, "batches": [torch.tensor(b) for b in batches]}
         batches = [videos.cpu().numpy() for videos in place["batches"]]
         model.train()
@@ -112,57 +120,3 @@ def updates(data: PairData, config: TrainConfig, world: int = 1) -> int:
     """
     k = min(config.clusters.videos_per_batch, len(data.tracks)) * (world if config.negatives == "local" else 1)
     return config.epochs * max(1, config.passes_per_epoch * len(data.tracks) // k)
-
-
-def _mix(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-class _Folder:
-    """What a run leaves where it has a folder: `log.jsonl`, a line an update, and `state.pt`, from which it goes on."""
-
-    def __init__(self, folder: str | Path | None, learner: Learner) -> None:
-        self.folder, self.learner = Path(folder) if folder else None, learner
-        self.log = self.folder / "log.jsonl" if self.folder and learner.engine.main else None
-
-    def open(self, per_epoch: int) -> dict[str, Any]:
-        """Where to go on, the state already in the learner; log lines of updates that will be done again are cut."""
-        state = self.folder / "state.pt" if self.folder else None
-        place = self._restore(state) if state and state.exists() else {"epoch": 0}
-        if self.log:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.log.read_text().splitlines() if self.log.exists() else []
-            step = place["epoch"] * per_epoch + place.get("done", 0)
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
-            with atomic_write(self.log) as file:
-                file.write("".join(line + "\n" for line in kept))
-        return place
-
-    def write(self, record: dict) -> None:
-        """A line of the log."""
-        if self.log:
-            with self.log.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-
-    def save(self, place: dict) -> None:
-        """`place`: epoch to go on with, and inside it how many updates are done, of which batches."""
-        if not self.folder:
-            return
-        learner = self.learner
-        state = {"model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict(),
-                 "schedule": learner.schedule.state_dict(), "config": learner.config.model_dump_json(),
-                 "random": learner.engine.random_states(), **place}  # fmt: skip
-        if learner.engine.main:
-            with atomic_write(self.folder / "state.pt", "wb") as file:
-                torch.save(state, file)
-
-    def _restore(self, path: Path) -> dict[str, Any]:
-        learner = self.learner
-        state = torch.load(path, weights_only=True, map_location=learner.engine.device)
-        known = TrainConfig.model_validate_json(state["config"])  # a setting newer than the state has its default
-        if known != learner.config:
-            raise VcworkError(f"{path}: was trained with another configuration; choose another folder")
-        learner.model.load_state_dict(state.pop("model"))
-        learner.optimizer.load_state_dict(state.pop("optimizer"))
-        learner.schedule.load_state_dict(state.pop("schedule"))
-        return state

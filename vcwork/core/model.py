@@ -3,27 +3,32 @@
 Follows the paper and the reference code: video MLP (Linear, GELU, LayerNorm, Linear), CLS and SEP around the
 seconds, BERT layers, mean over content tokens and SEP (CLS left out), raw dot product, no projection heads. What we do
 not carry are the weights the reference never uses: the video tower's word table beyond CLS and SEP, and the poolers.
+Padding is not computed (`vcwork.core.bert`), unless a model is made with `packed=False`: the same numbers, plainly.
 Options of `ModelConfig`, each off by default: CLS instead of the mean, one transformer for both, unit-length
 embeddings, a learned temperature, a projection head on each tower.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
 from vcwork.base.errors import VcworkError
+from vcwork.core.bert import Bert, Layout, Packed, Padded, init_bert
 from vcwork.core.config import ModelConfig
 
 
-@dataclass
 class Encoded:
     """pooled (B, D); states (B, T, D), one per second or token, CLS and SEP taken off; mask (B, T), True where real."""
 
-    pooled: Tensor
-    states: Tensor
-    mask: Tensor
+    def __init__(self, pooled: Tensor, states: Tensor | Callable[[], Tensor], mask: Tensor) -> None:
+        self.pooled, self.mask, self._states = pooled, mask, states
+
+    @cached_property
+    def states(self) -> Tensor:
+        """Laid out when first asked for: training and retrieval never ask. Not to be read where `mask` is False."""
+        return self._states if isinstance(self._states, Tensor) else self._states()
 
 
 class VideoMLP(nn.Module):
@@ -52,13 +57,13 @@ class VideoCLIP(nn.Module):
     input_mean: Tensor
     input_scale: Tensor
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, packed: bool = True):
         super().__init__()
-        self.config = config
+        self.config, self.layout = config, Packed if packed else Padded
         self.video_mlp = VideoMLP(config.feature_dim, config.hidden)
         if not config.shared:
-            self.video_bert = BertModel(_bert(config, config.video_layers, vocab_size=2), add_pooling_layer=False)
-        self.text_bert = BertModel(_bert(config, config.text_layers, config.vocab_size), add_pooling_layer=False)
+            self.video_bert = Bert(config, config.video_layers, vocab_size=2)
+        self.text_bert = Bert(config, config.text_layers, config.vocab_size)
         self.video_mlp.apply(init_bert)
         if config.projection:
             self.video_head, self.text_head = (Projection(config.hidden, config.projection) for _ in range(2))
@@ -74,20 +79,12 @@ class VideoCLIP(nn.Module):
         """What scores are divided by in the loss: `fixed`, or the learned one (at least 0.01, as CLIP has it)."""
         return self.log_temperature.exp().clamp(min=0.01) if self.config.learn_temperature else fixed
 
-    def _video_tower(self) -> tuple[BertModel, Tensor, Tensor]:
-        """Transformer over seconds, and the embeddings of its CLS and SEP (D,)."""
+    def _video_tower(self) -> tuple[Bert, Tensor]:
+        """Transformer over seconds, and the embeddings of its CLS and SEP (2, D)."""
         if self.config.shared:
             table = self.text_bert.embeddings.word_embeddings.weight  # (V, D)
-            return self.text_bert, table[self.config.cls_id], table[self.config.sep_id]
-        return self.video_bert, *self.video_bert.embeddings.word_embeddings.weight
-
-    @torch.no_grad()
-    def fit_input(self, features: Tensor) -> None:
-        """Set mean and scale of the input transform from training features (N, W); one scale for all dimensions."""
-        if self.config.input_transform == "sqrt":
-            root = features.clamp(min=0).sqrt()  # (N, W)
-            self.input_mean.copy_(root.mean(0))
-            self.input_scale.copy_((root - root.mean(0)).std(correction=0).clamp(min=1e-6))
+            return self.text_bert, table[[self.config.cls_id, self.config.sep_id]]
+        return self.video_bert, self.video_bert.embeddings.word_embeddings.weight
 
     def transform(self, features: Tensor) -> Tensor:
         """What the MLP reads: the features themselves, or (sqrt(max(x, 0)) - mean) / scale."""
@@ -107,57 +104,40 @@ class VideoCLIP(nn.Module):
                 f"expected features (B, T<={self.config.max_video_tokens}, {self.config.feature_dim}), mask (B, T), "
                 f"got {tuple(features.shape)} and {tuple(mask.shape)}"
             )
-        features = self.transform(features)
-        if self.training and self.config.feature_dropout:
-            features = nn.functional.dropout(features, self.config.feature_dropout)
-        bert, cls, sep = self._video_tower()
-        tokens = self.video_mlp(features)  # (B, T, D)
-        embeds = torch.cat([cls.expand(b, 1, -1), tokens, sep.expand(b, 1, -1)], 1)  # (B, T+2, D)
+        mask = mask.bool()
+        layout = self.layout(nn.functional.pad(mask, (1, 1), value=True), hide_cls)  # of (B, T+2)
         position = torch.arange(t + 2, device=mask.device)
         position[-1] = self.config.max_video_tokens + 1  # the SEP's place does not depend on the padding
-        mask = mask.bool()
-        attend = nn.functional.pad(mask, (1, 1), value=True)  # (B, T+2)
-        seen = nn.functional.pad(attend[:, 1:], (1, 0), value=not hide_cls)  # (B, T+2)
-        states = bert(
-            inputs_embeds=embeds, attention_mask=seen.long(), position_ids=position.expand(b, -1)
-        ).last_hidden_state  # (B, T+2, D)
-        return self._encoded(states, attend, states[:, 1:-1], mask, "video_head")
+        bert, frame = self._video_tower()
+        real = torch.ones_like(mask) if self.layout is Padded else mask
+        features = self.transform(features[real])  # (M, W)
+        if self.training and self.config.feature_dropout:
+            features = nn.functional.dropout(features, self.config.feature_dropout)
+        table = torch.cat([frame, self.video_mlp(features)])  # (2 + M, D)
+        row = real.flatten().cumsum(0).view(b, t) + 1  # (B, T), a second's in the table
+        row = nn.functional.pad(nn.functional.pad(row, (1, 0), value=0), (0, 1), value=1)  # (B, T+2)
+        words = nn.functional.embedding(layout.rows(row), table)
+        states = bert(words, layout.rows(position.expand(b, -1)), layout)
+        return self._encoded(layout, states, slice(1, -1), mask, "video_head")
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
         """ids (B, L) with CLS first and SEP last, mask (B, L) True on CLS, tokens and SEP -> Encoded."""
         if ids.shape[1] > self.config.max_text_tokens + 2:
             raise VcworkError(f"expected at most {self.config.max_text_tokens + 2} ids a sentence, got {ids.shape[1]}")
         mask = mask.bool()
-        states = self.text_bert(input_ids=ids, attention_mask=mask.long()).last_hidden_state  # (B, L, D)
-        return self._encoded(states, mask, states[:, 1:], mask[:, 1:], "text_head")
+        layout = self.layout(mask)
+        position = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
+        words = self.text_bert.embeddings.word_embeddings(layout.rows(ids))
+        states = self.text_bert(words, layout.rows(position), layout)
+        return self._encoded(layout, states, slice(1, None), mask[:, 1:], "text_head")
 
-    def _encoded(self, states: Tensor, attend: Tensor, content: Tensor, mask: Tensor, head: str) -> Encoded:
-        pooled = states[:, 0] if self.config.pooling == "cls" else _mean_without_cls(states, attend)  # (B, D)
+    def _encoded(self, layout: Layout, states: Tensor, content: slice, mask: Tensor, head: str) -> Encoded:
+        pooled = layout.pooled(states, self.config.pooling == "cls")  # (B, D)
         if self.config.projection:
-            pooled, content = getattr(self, head)(pooled), getattr(self, head)(content)
+            pooled, states = getattr(self, head)(pooled), getattr(self, head)(states)
         if self.config.unit_length:
-            pooled, content = (nn.functional.normalize(x, dim=-1) for x in (pooled, content))
-        return Encoded(pooled, content, mask)
+            pooled, states = (nn.functional.normalize(x, dim=-1) for x in (pooled, states))
+        return Encoded(pooled, lambda: layout.padded(states)[:, content], mask)
 
     def forward(self, features: Tensor, video_mask: Tensor, ids: Tensor, text_mask: Tensor) -> tuple[Encoded, Encoded]:
         return self.encode_video(features, video_mask), self.encode_text(ids, text_mask)
-
-
-def _mean_without_cls(states: Tensor, mask: Tensor) -> Tensor:
-    weight = mask[:, 1:].to(states.dtype).unsqueeze(-1)  # (B, L-1, 1); padding and CLS must not count
-    return (states[:, 1:] * weight).sum(1) / weight.sum(1)  # (B, D)
-
-
-def _bert(config: ModelConfig, layers: int, vocab_size: int) -> BertConfig:
-    return BertConfig(
-        vocab_size=vocab_size, hidden_size=config.hidden, num_hidden_layers=layers, num_attention_heads=config.heads,
-        intermediate_size=config.ffn, hidden_dropout_prob=config.dropout, attention_probs_dropout_prob=config.dropout,
-        max_position_embeddings=512, pad_token_id=0 if vocab_size > 2 else None,
-    )  # fmt: skip
-
-
-def init_bert(module: nn.Module) -> None:
-    """BERT's initialisation for new layers: N(0, 0.02), biases zero."""
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

@@ -6,12 +6,12 @@ that users of contrastive training ask for when a loss stands still.
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import TrainConfig
@@ -39,33 +39,45 @@ class Learner:
         config, total = self.config, None if self.config.negatives == "local" else total
         if self.engine.world > 1 and total and config.candidates:
             raise VcworkError(f"loss {config.loss} contrasts each rank's own batch: set negatives to local")
-
-        def contrast(video: Tensor, text: Tensor) -> Contrast:
-            return self._contrast(video, text, groups, None if config.candidates else total)
-
         self.optimizer.zero_grad(set_to_none=True)
-        in_parts = 0 < config.micro_batch < len(batch[0])
-        found = (self._backward_in_parts if in_parts else self._backward)(batch, contrast)
-        temperature = float(torch.as_tensor(self.model.temperature(config.temperature)).detach())  # of this update
-        moved = self._move(found.loss.detach())
-        told = {"log_batch": found.flat.item(), "temperature": temperature}
-        return diagnose(found.video, found.text) | moved | told
+        video, text = self._encode(batch)
+        found = self._contrast(video, text, groups, None if config.candidates else total)
+        found.loss.backward()
+        told = diagnose(found.video, found.text) | {"log_batch": found.flat}
+        told["temperature"] = torch.as_tensor(self.model.temperature(config.temperature)).detach().clone()  # of now
+        return self._move(found.loss.detach(), told)
 
     def learn(self, loss: Tensor) -> dict[str, float]:
         """One update from this rank's mean loss, whatever it is of: its value, the rate, the gradient's norm."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        return self._move(loss.detach())
+        return self._move(loss.detach(), {})
 
-    def _move(self, loss: Tensor) -> dict[str, float]:
-        if not torch.isfinite(loss):
-            raise VcworkError(f"the loss became {loss.item()}; lower lr ({self.config.lr}) or look for bad features")
+    def _move(self, loss: Tensor, told: dict[str, Tensor]) -> dict[str, float]:
+        """Change the weights; `told` and what happened as numbers, read from the device at once."""
         self.engine.average_gradients(self.model.parameters())
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        lr = self.schedule.get_last_lr()[0]  # the rate of this update, not of the next
+        told |= {"loss": loss, "grad_norm": nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)}
+        numbers = dict(zip(told, torch.stack([x.to(loss) for x in told.values()]).tolist(), strict=True))
+        if not math.isfinite(numbers["loss"]):
+            came = numbers["loss"]
+            raise VcworkError(f"the loss became {came}; lower lr ({self.config.lr}) or look for bad features")
+        numbers["lr"] = self.schedule.get_last_lr()[0]  # the rate of this update, not of the next
         self.optimizer.step()
         self.schedule.step()
-        return {"loss": loss.item(), "lr": lr, "grad_norm": norm.item()}
+        return numbers
+
+    def _encode(self, batch: tuple) -> list[Tensor]:
+        """Pooled (N, D) and (B, D). In parts, each is encoded without its graph, and again on the way back."""
+        if not 0 < self.config.micro_batch < len(batch[0]):
+            return self._pooled(*batch)
+        parts = zip(*(tensor.split(self.config.micro_batch) for tensor in batch), strict=True)
+        # the second time with the first one's dropout; source: Gao et al., 2021 (GradCache)
+        encoded = [checkpoint(self._pooled, *part, use_reentrant=False) for part in parts]
+        return [torch.cat(side) for side in zip(*encoded, strict=True)]
+
+    def _pooled(self, *batch: Tensor) -> list[Tensor]:
+        with self.engine.autocast():
+            return [side.pooled for side in self.model(*batch)]
 
     def _contrast(self, video: Tensor, text: Tensor, groups: Groups | None, total: int | None) -> Contrast:
         """Pooled (N, D) and (B, D), or with `total` those of all ranks."""
@@ -73,41 +85,8 @@ class Learner:
         if total:
             video, text = self.engine.gather(video, total), self.engine.gather(text, total)  # (total, D)
             if groups:
-                groups = (
-                    self.engine.gather(groups[0][:, None].float(), total)[:, 0],
-                ) * 2  # (total,); pairs: one of each
+                groups = (self.engine.gather(groups[0].float(), total),) * 2  # (total,); pairs: one of each
         return self.objective(video, text, groups, self.model.temperature(self.config.temperature))
-
-    def _backward(self, batch: tuple, contrast: Callable[[Tensor, Tensor], Contrast]) -> Contrast:
-        with self.engine.autocast():
-            video, text = self.model(*batch)
-        found = contrast(video.pooled, text.pooled)
-        found.loss.backward()
-        return found
-
-    def _backward_in_parts(self, batch: tuple, contrast: Callable[[Tensor, Tensor], Contrast]) -> Contrast:
-        """Encode without graph, take the loss's gradient at the embeddings, encode again part by part with it.
-
-        The second pass repeats the first one's dropout. Source: Gao et al., 2021 (GradCache).
-        """
-        size, engine = self.config.micro_batch, self.engine
-        parts = list(zip(*(tensor.split(size) for tensor in batch), strict=True))
-        randoms, encoded = [], []
-        with torch.no_grad():
-            for part in parts:
-                randoms.append(engine.local_random())
-                with engine.autocast():
-                    encoded.append([side.pooled.float() for side in self.model(*part)])
-        leaves = [torch.cat(side).requires_grad_() for side in zip(*encoded, strict=True)]  # (B, D) each
-        found = contrast(*leaves)
-        found.loss.backward()
-        grads = [leaf.grad.split(size) for leaf in leaves if leaf.grad is not None]
-        for part, random, video_grad, text_grad in zip(parts, randoms, *grads, strict=True):
-            engine.set_local_random(random)
-            with engine.autocast():
-                again = [side.pooled for side in self.model(*part)]
-            torch.autograd.backward(again, [video_grad.to(again[0]), text_grad.to(again[1])])
-        return found
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig, steps: int):
@@ -142,27 +121,25 @@ def _fairseq_epsilon(optimizer: torch.optim.Optimizer, *_: object) -> None:
 
 
 @torch.no_grad()
-def diagnose(video: Tensor, text: Tensor) -> dict[str, float]:
+def diagnose(video: Tensor, text: Tensor) -> dict[str, Tensor]:
     """What pooled (B, D) partners look like, before the update.
 
     Alignment and uniformity: Wang and Isola, ICML 2020, on vectors scaled to length 1; uniformity is the mean of both
     sides. Accuracy is text to video, on the raw dot products.
     """
     v, t = normalize(video), normalize(text)  # (B, D)
-    best = (text @ video.T).argmax(1)  # (B,)
+    own = (text @ video.T).argmax(1) == torch.arange(len(text), device=text.device)  # (B,)
     return {
-        "in_batch_accuracy": (best == torch.arange(len(best), device=best.device)).float().mean().item(),
-        "video_norm": video.norm(dim=1).mean().item(),
-        "text_norm": text.norm(dim=1).mean().item(),
-        "alignment": (v - t).square().sum(1).mean().item(),
+        "in_batch_accuracy": own.float().mean(),
+        "video_norm": video.norm(dim=1).mean(),
+        "text_norm": text.norm(dim=1).mean(),
+        "alignment": (v - t).square().sum(1).mean(),
         "uniformity": (_uniformity(v) + _uniformity(t)) / 2,
     }
 
 
-def _uniformity(x: Tensor) -> float:
+def _uniformity(x: Tensor) -> Tensor:
     """log of the mean over different pairs of exp(-2 d^2); x (B, D) of length 1. 0 for a batch of one."""
-    if len(x) < 2:
-        return 0.0
-    distance = (2 - 2 * x @ x.T).clamp(min=0)  # (B, B), squared
     other = ~torch.eye(len(x), dtype=torch.bool, device=x.device)
-    return distance[other].mul(-2).exp().mean().log().item()
+    distance = (2 - 2 * x @ x.T).clamp(min=0)[other]  # (B * (B - 1),), squared
+    return distance.mul(-2).exp().mean().log() if len(x) > 1 else x.new_zeros(())

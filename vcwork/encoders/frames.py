@@ -26,7 +26,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, ResNetConfig, ResNetMode
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import Kind, load_weights, read_manifest
-from vcwork.core.model import Encoded, Projection, VideoCLIP, init_bert
+from vcwork.core.bert import init_bert
+from vcwork.core.model import Encoded, Projection, VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.dual import peer_folder
 from vcwork.data.backbones.hugging_face import as_error, quiet, read_model

@@ -7,10 +7,10 @@ random. The model comes from a local folder (config.json, model.safetensors, voc
 from pathlib import Path
 
 import torch
-from transformers import BertModel
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json
+from vcwork.base.sealed import read_tensors
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.hugging_face import hub_folder
@@ -37,8 +37,7 @@ def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> Non
         raise VcworkError(f"{folder}: does not fit, {'; '.join(wrong)}")
     if found.get("num_hidden_layers", 0) < max(wanted.text_layers, wanted.video_layers):
         raise VcworkError(f"{folder}: has {found.get('num_hidden_layers')} layers, too few for the model")
-    bert = BertModel.from_pretrained(folder, add_pooling_layer=False, local_files_only=True, use_safetensors=True)
-    source = bert.state_dict()
+    source = {_as_now(name): tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}
     words = source["embeddings.word_embeddings.weight"]  # (V, D)
     towers = [(model.text_bert, words)]
     if not wanted.shared:
@@ -46,3 +45,9 @@ def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> Non
     for tower, table in towers:
         mine = {name: source[name] for name in tower.state_dict()} | {"embeddings.word_embeddings.weight": table}
         tower.load_state_dict(mine)
+
+
+def _as_now(name: str) -> str:
+    """A weight's name without what stands before it in models with heads, and norms as they are called since 2019."""
+    name = name.removeprefix("bert.")
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")

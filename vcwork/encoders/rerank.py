@@ -19,8 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.settings import Strict
-from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips
-from vcwork.core.clusters import random_batches
+from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips, random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.encoders.encoder import Encoder
 

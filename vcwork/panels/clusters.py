@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.clusters import nearest
+from vcwork.core.batches import nearest
 from vcwork.measure import metrics
 from vcwork.panels import plots
 from vcwork.panels.base import Panel

@@ -19,6 +19,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.panels.clips import thumbnails
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.tasks.cases import pair_steps
+from vcwork.training.reference_cells import search
 
 FRAMES = 3  # of a video, where there is room
 
@@ -82,7 +83,7 @@ def epoch_vectors(
         found[f"epoch {epoch + 1}"] = vectors()
         return {}
 
-    for _ in pretrain(encoder.model, encoder.tokenizer, data, training, on_epoch=keep):
+    for _ in pretrain(encoder.model, encoder.tokenizer, data, training, on_epoch=keep, search=search):
         if len(found) > epochs:
             break
     return found

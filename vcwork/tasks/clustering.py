@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.clusters import nearest
+from vcwork.core.batches import nearest
 from vcwork.measure import metrics
 from vcwork.measure.card import Card, as_card
 from vcwork.measure.result import Result

@@ -9,6 +9,8 @@ _WHERE = {
     "disagreements": "ingredients",
     "Recipe": "recipe",
     "read_recipe": "recipe",
+    "cell_candidates": "reference_cells",
+    "search": "reference_cells",
     "new_encoder": "run",
     "pair_data": "pairs",
     "train": "run",

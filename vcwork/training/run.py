@@ -33,8 +33,10 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training.closed_form import start_from_captions
+from vcwork.training.kept import Kept
 from vcwork.training.pairs import pair_data
 from vcwork.training.recipe import Recipe
+from vcwork.training.reference_cells import search
 from vcwork.training.validation import VALIDATION, VALIDATION_NCE, Check, corpus_check, validation_nce
 from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher, interrupts
 
@@ -153,7 +155,9 @@ def train_into(
 
     with interrupts(engine.world == 1) as interrupted, _told(watcher), bar:
         done = total
-        for record in pretrain(encoder.model, encoder.tokenizer, data, config, run.folder, on_epoch, interrupted):
+        for record in pretrain(
+            encoder.model, encoder.tokenizer, data, config, Kept(run.folder), on_epoch, interrupted, search
+        ):
             done = record.step + 1
             bar.update(done - bar.n)
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
@@ -224,7 +228,7 @@ def new_encoder(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Encoder:
     encoder = _new_encoder(tokenizer, store.contract, recipe, {"features": store.digest()})
     if encoder.model.config.input_transform != "none":
         rows = np.concatenate([store[v.id] for v in corpus.split("train") if v.id in store]).astype(np.float32)
-        encoder.model.fit_input(torch.from_numpy(rows))
+        fit_input(encoder.model, torch.from_numpy(rows))
     return encoder
 
 
@@ -246,3 +250,12 @@ def begin_temperature(model: VideoCLIP, config: TrainConfig) -> None:
     """A learned temperature begins at the fixed one's value."""
     if model.config.learn_temperature:
         torch.nn.init.constant_(model.log_temperature, math.log(config.temperature))
+
+
+@torch.no_grad()
+def fit_input(model: VideoCLIP, features: torch.Tensor) -> None:
+    """Set mean and scale of the input transform from training features (N, W); one scale for all dimensions."""
+    if model.config.input_transform == "sqrt":
+        root = features.clamp(min=0).sqrt()  # (N, W)
+        model.input_mean.copy_(root.mean(0))
+        model.input_scale.copy_((root - root.mean(0)).std(correction=0).clamp(min=1e-6))

@@ -1,55 +1,18 @@
-"""Hard negatives: batches of mutually similar videos, found by exact nearest-neighbour search. faiss lives here.
-
-Once an epoch every training video gets a vector, the mean over its clips of (video + text) / 2, and each batch is a
-random k of the 2k videos nearest to a drawn centre (paper, Algorithm 1). We search all videos exactly; the reference
-code searches one cell of an eighth of them, which `search: "reference cell"` does too.
-"""
+"""Batches of neighbours as the reference code finds them: in one cell of one rank's share of the videos."""
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.core.batches import cluster_batches, finite
 from vcwork.core.config import ClusterConfig
 
-ALL_ASKED = 1 << 13  # up to so many videos the neighbours of all are sought at once, beyond, of the drawn centres
 TRAINED_ON = 48  # reference code: cells are found from the first 48 * nlist vectors
 
 
-def nearest(vectors: np.ndarray, k: int, of: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Exact L2 neighbours within `vectors` (V, D): ids (V, k) and squared distances (V, k), itself first.
-
-    of (Q,): of these vectors alone, (Q, k). The last bits of a distance depend on what else is asked.
-    """
-    import faiss  # an epoch without neighbours does not need it
-
-    vectors = _checked(vectors)
-    index = faiss.IndexFlatL2(vectors.shape[1])
-    index.add(vectors)
-    distance, ids = index.search(vectors if of is None else vectors[of], min(k, len(vectors)))
-    return ids, distance
-
-
-def cluster_batches(
-    vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator
-) -> list[np.ndarray]:
-    """`batches` arrays of k video indexes, each a random k of the pool_factor * k nearest of a random centre.
-
-    Centres are drawn without replacement as long as there are enough; the centre itself may drop out (paper).
-    With `config.search` "reference cell" they are those of `reference_batches`, which may be smaller.
-    """
-    if config.search == "reference cell":
-        return reference_batches(vectors, config, batches, rng)
-    k = min(config.videos_per_batch, len(vectors))
-    rounds = -(-batches // len(vectors))
-    centres = np.concatenate([rng.permutation(len(vectors)) for _ in range(rounds)])[:batches]
-    few = len(vectors) <= ALL_ASKED
-    ids, _ = nearest(vectors, config.pool_factor * k, None if few else centres)
-    return [rng.permutation(ids[c])[:k] for c in (centres if few else range(batches))]
-
-
-def random_batches(videos: int, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """`batches` arrays of k different random video indexes: the run without retrieval."""
-    k = min(config.videos_per_batch, videos)
-    return [rng.permutation(videos)[:k] for _ in range(batches)]
+def search(vectors: np.ndarray, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Batches as `config.search` asks for them; from cells they may be smaller than k."""
+    made = reference_batches if config.search == "reference cell" else cluster_batches
+    return made(vectors, config, batches, rng)
 
 
 def reference_batches(
@@ -93,7 +56,7 @@ def cell_candidates(vectors: np.ndarray, config: ClusterConfig) -> list[np.ndarr
     on the rank's first 48 * nlist vectors; up to pool_factor * k with the video, and one when it is alone in its cell.
     Raises VcworkError where a rank has fewer vectors than cells.
     """
-    vectors = _checked(vectors)
+    vectors = finite(vectors)
     pools = rank_videos(len(vectors), config.ranks)
     if min(map(len, pools)) < config.nlist:
         raise VcworkError(
@@ -124,10 +87,3 @@ def _search_cells(vectors: np.ndarray, config: ClusterConfig) -> np.ndarray:
         return index.search(vectors, config.pool_factor * config.videos_per_batch)[1]
     finally:
         faiss.omp_set_num_threads(threads)
-
-
-def _checked(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    if not np.isfinite(vectors).all():
-        raise VcworkError("video vectors: expected finite numbers, got NaN or infinity")
-    return vectors
