@@ -20,6 +20,7 @@ from vcwork.core.batches import PairData, pairs_of
 from vcwork.core.config import ClusterConfig, ModelConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import Track
 from vcwork.data.backbones.s3d import UNTRAINED, S3DBackbone
 from vcwork.data.corpus import Corpus, scan_folder
 from vcwork.data.extract import extract
@@ -49,7 +50,7 @@ def _pairs(size: Size, folder: Path) -> Iterator[Row]:
     videos = min(32, size.videos)
     config = TrainConfig(clusters=ClusterConfig(videos_per_batch=videos, clips_per_video=CLIPS))
     groups = [rng.permutation(size.videos)[:videos] for _ in range(50)]
-    tracks = {t.video_id: (t.start_s, t.end_s, t.tokens) for t in (data.tracks[i] for i in range(size.videos))}
+    tracks = {t.video_id: _as_lists(t) for t in (data.tracks[i] for i in range(size.videos))}
     other = like.Pairs(folder / "features", tracks, tokenizer, WIDTH)
     _same(data, groups, config, other, model, tokenizer)
     if not size.repeats:
@@ -70,6 +71,11 @@ def _pairs(size: Size, folder: Path) -> Iterator[Row]:
     yield Row("data preparation, one core", taken, amount, "pairs", Asked("ratio", 10), moved, "copy, one core")
 
 
+def _as_lists(track: Track) -> tuple[list[float], list[float], list[list[int]]]:
+    """What the reference-like path has in memory of a video's captions."""
+    return track.start_s.tolist(), track.end_s.tolist(), [row.tolist() for row in track.tokens]
+
+
 def _source(videos: int, folder: Path, rng: np.random.Generator) -> HowTo100M:
     """A folder of HowTo100M's shape: a list of ids, captions in one file, a file of features a video."""
     (folder / "features").mkdir()
@@ -88,7 +94,7 @@ def _same(data: PairData, groups: list, config: TrainConfig, other: like.Pairs, 
     """Our pairs, laid out by the other path, hold the same numbers; and its own are as long on average."""
     batch, draws = pairs_of(data, groups, 0, 0, config, Engine()), random.Random(1)
     features, seen, ids, valid = batch(model, tokenizer)
-    items = [other.item(np.load(other.folder / f"{data.tracks[video].video_id}.npy")[start:end], tokens)
+    items = [other.item(np.load(other.folder / f"{data.tracks[video].video_id}.npy")[start:end], tokens.tolist())
              for (video, start, end), tokens in zip(batch.spans, batch.texts, strict=True)]  # fmt: skip
     theirs, there, words, spoken = (torch.stack(column) for column in zip(*items, strict=True))
     expect_equal("pairs: features", features[seen], theirs[there], 0)

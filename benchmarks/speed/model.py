@@ -69,7 +69,7 @@ def step(size: Size) -> Iterator[Row]:
     encoder, _ = models(config)
     batch = pairs_of(data, [np.arange(size.pairs)], 0, 0, train, Engine())
     inputs = batch(encoder.model, encoder.tokenizer)
-    clips, tokens = data.clips(batch.spans), [list(row) for row in batch.texts]
+    clips, tokens = data.clips(batch.spans), [row.tolist() for row in batch.texts]
     weights = dict(encoder.model.state_dict())
 
     def learner(precision: str, training: bool) -> Callable[[], dict]:
