@@ -8,8 +8,10 @@ import av
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.backbones import s3d
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.backbones.s3d import S3D, S3DBackbone, load_s3d, preprocessing_effects, space_to_depth, untrained_state
 from vcwork.data.corpus import scan_folder
@@ -74,6 +76,40 @@ def test_space_to_depth_by_hand():
     for dt, dh, dw, colour in np.ndindex(2, 2, 2, 3):
         channel = ((dt * 2 + dh) * 2 + dw) * 3 + colour
         assert torch.equal(out[:, channel], video[:, colour, dt::2, dh::2, dw::2])
+
+
+def _last(x):
+    return x.permute(0, 2, 3, 4, 1)  # (B, C, T, H, W) -> (B, T, H, W, C)
+
+
+@pytest.mark.parametrize("inputs", [24, 16], ids=["first", "separable"])
+def test_convolutions_over_views_are_the_plain_ones(inputs):
+    """Against torch's three-dimensional layers, as the network is written in the papers; 1e-5 of the largest."""
+    x = torch.rand(2, inputs, 5, 9, 12)
+    layer = s3d._Convolution(24, 8, (2, 4, 4)) if inputs == 24 else s3d._Separable(16, 8)
+    for norm in (m for m in layer.modules() if isinstance(m, torch.nn.BatchNorm3d)):
+        torch.nn.init.uniform_(norm.running_mean, -1, 1)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+        torch.nn.init.normal_(norm.weight)
+    layer.eval()
+    with torch.inference_mode():
+        padding = 0 if inputs == 24 else (0, 1, 1)
+        plain = layer.bn1(F.conv3d(x, layer.conv1.weight, padding=padding)).relu()
+        if inputs == 16:
+            plain = layer.bn2(F.conv3d(plain, layer.conv2.weight, padding=(1, 0, 0))).relu()
+        ours = layer(_last(x).contiguous())
+    assert ours.shape == _last(plain).shape and (ours - _last(plain)).abs().max() <= 1e-5 * plain.abs().max()
+
+
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 3, 3), (2, 2, 2)])
+def test_pools_over_views_are_the_plain_ones(kernel):
+    x = torch.rand(2, 4, 7, 6, 9)
+    far = [max(0, k - 2) for k in kernel]
+    padded = F.pad(x, (0, far[2], 0, far[1], 0, far[0]))
+    plain = F.max_pool3d(padded, kernel, stride=tuple(min(k, 2) for k in kernel), ceil_mode=True)
+    assert torch.equal(s3d._pool(_last(x).contiguous(), kernel), _last(plain))
+    smooth = F.max_pool3d(x, 3, stride=1, padding=1)
+    assert torch.equal(s3d._max(_last(x).contiguous(), (3, 3, 3), 1, 1), _last(smooth))
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "the format of 2020"])
