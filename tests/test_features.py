@@ -137,6 +137,22 @@ def test_finished_store_is_reused_but_not_for_other_or_edited_videos(clips, tmp_
             extract(other, Toy(), tmp_path / "f", progress=False)
 
 
+def test_of_the_lab_world_features_are_kept_for_the_next_run(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+
+    class Coded(Toy):
+        code = "1"
+
+    digests, first, again = set(), ("1", "lab", 15), ("1", "lab", 0)
+    for code, name, calls in (first, again, ("2", "lab", 15), ("1", "mine", 15)):
+        Coded.code, Toy.calls = code, 0
+        folder = tmp_path / f"{code}-{name}-{calls}"
+        store = extract(replace(corpus, name=name), Coded(), folder, workers=1, progress=calls == 0)
+        assert Toy.calls == calls
+        digests.add(store.digest())
+    assert len(digests) == 1 and "features of 5 of 5 videos come from an earlier run" in capsys.readouterr().out
+
+
 def test_other_contract_names_both(corpus, tmp_path):
     extract(corpus, Toy(), tmp_path, workers=1, progress=False)
     with pytest.raises(VcworkError, match=r"size: asked for 32, found 16; width: asked for 5, found 3"):

@@ -1,5 +1,6 @@
 """The lab world: zero-shot by construction, hard enough to be interesting, the same bytes from the same seed."""
 
+import os
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
+from vcwork.data import kept
 from vcwork.data.captions import repeated_word_share
 from vcwork.data.corpus import open_corpus
 from vcwork.data.kept import Kept
@@ -133,6 +135,9 @@ def test_a_second_run_takes_the_films_of_the_first_and_notices_a_damaged_one(cor
         for kind in ("video", "captions", "truth"):
             assert sha256_file(getattr(video, kind)) == sha256_file(getattr(second[video.id], kind))
     assert damaged.is_file(), "the same name, and whole again"
+    monkeypatch.setattr(kept, "LIMIT", damaged.stat().st_size)
+    os.utime(damaged, (2e9, 2e9))
+    assert Kept(tmp_path / "kept") and [*(tmp_path / "kept").iterdir()] == [damaged], "the last one used stays"
     other = SMALL.model_copy(update={"size": 96})
     make_corpus(tmp_path / "third", other, workers=1, progress=False, kept=Kept(tmp_path / "kept"))
     assert len(shot) == 2 * total + 1

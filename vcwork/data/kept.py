@@ -2,10 +2,12 @@
 
 Files lie in `outputs/cache`, named `<what decides it>-<what it holds>`: the first digest is of the source code, its
 input, the library versions and the processor's units, so nothing stale is ever taken; the second is of the content, so
-a damaged file is noticed, removed and made again. Nothing refers to the folder: delete it at any time.
+a damaged file is noticed, removed and made again. What was not used for the longest goes when there are over two
+gigabytes. Nothing refers to the folder: delete it at any time.
 """
 
 import contextlib
+import os
 import platform
 import shutil
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 from vcwork.base.files import resolve, sha256_file, sha256_json
 
 FOLDER = "outputs/cache"
+LIMIT = 2 << 30  # bytes; a seed of profile lab takes 450 MB
 _LETTERS = 32  # of a sha256, in a file's name
 
 
@@ -26,8 +29,21 @@ class Kept:
     def __init__(self, folder: str | Path | None = FOLDER) -> None:
         self.folder = None if folder is None else resolve(folder)
         self.taken = 0  # files that need not be made
-        found = self.folder.iterdir() if self.folder and self.folder.is_dir() else ()
-        self._at = {path.name[:_LETTERS]: path for path in found if not path.name.startswith(".")}
+        self._at: dict[str, Path] = {}
+        if self.folder is not None:
+            with contextlib.suppress(OSError):  # no folder yet, or another process tidies up
+                self._read(self.folder)
+
+    def _read(self, folder: Path) -> None:
+        """Note what is there and let go what is too much."""
+        total = 0
+        ours = folder.glob(f"*{'?' * _LETTERS}-*")
+        for path in sorted(ours, key=lambda path: path.stat().st_mtime, reverse=True):
+            total += path.stat().st_size
+            if total > LIMIT:
+                path.unlink()
+            elif not path.name.startswith("."):
+                self._at[path.name[:_LETTERS]] = path
 
     @property
     def where(self) -> str:
@@ -45,6 +61,7 @@ class Kept:
             shutil.copyfile(path, part)
             if sha256_file(part)[:_LETTERS] == path.stem[_LETTERS + 1 :]:
                 part.replace(target)
+                os.utime(path)  # used today
                 self.taken += 1
                 return True
             path.unlink()
