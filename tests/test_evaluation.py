@@ -18,6 +18,7 @@ from vcwork.data.store import Contract, write_store
 from vcwork.data.video import write_mp4
 from vcwork.encoders.encoder import (
     Encoder,
+    encode_all_seconds,
     encode_seconds,
     encode_text,
     encode_video,
@@ -88,13 +89,50 @@ def test_any_batch_size_gives_the_same_answer(encoder):
         np.testing.assert_allclose(seconds, encode_seconds(encoder, long), rtol=1e-4, atol=1e-5)
 
 
-def test_neighbours_in_a_batch_do_not_matter(encoder):
-    short, long = _clips([2, 8])
-    alone = encode_video(encoder, [short])
-    np.testing.assert_allclose(encode_video(encoder, [long, short])[1:], alone, rtol=1e-4, atol=1e-5)
-    alone = encode_text(encoder, ["stew"])
-    both = encode_text(encoder, ["today we are making stew", "stew"])
-    np.testing.assert_allclose(both[1:], alone, rtol=1e-4, atol=1e-5)
+def test_equal_texts_are_encoded_once_and_in_batches_of_like_lengths(encoder, monkeypatch):
+    sentences = [
+        "stew pie",
+        "Stew  pie",
+        "stew",
+        "today we are making stew",
+        "stew pie",
+        "pie",
+        "stew, pie",
+        *STEPS.values(),
+    ]
+    by_hand = np.stack([_padded(encoder, sentence) for sentence in sentences])
+    shapes, run = [], encoder.model.encode_text  # (B, L) of what the text tower reads
+    monkeypatch.setattr(encoder.model, "encode_text", lambda *ids: (shapes.append(ids[0].shape), run(*ids))[1])
+    vectors = encode_text(encoder, sentences, 2)
+    np.testing.assert_allclose(vectors, by_hand, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(vectors[0], vectors[1]) and np.array_equal(vectors[0], vectors[4]), "the same tokens"
+    assert not np.array_equal(vectors[0], vectors[6]), "a comma is a token"
+    assert sum(n for n, _ in shapes) == 9 and all(n * length <= 2 * 14 for n, length in shapes)
+    lengths = [length for _, length in shapes]
+    assert lengths == sorted(lengths, reverse=True) and len(lengths) < 9, "more than two where they are short"
+
+
+def _padded(encoder, sentence: str) -> np.ndarray:
+    """As the reference code reads a sentence: alone, padded to the full length."""
+    ids, mask = (torch.zeros(1, 14, dtype=kind) for kind in (torch.long, torch.bool))
+    (tokens,) = encoder.tokenizer.tokens([sentence])
+    ids[0, : len(tokens) + 2] = torch.tensor([encoder.tokenizer.cls, *tokens, encoder.tokenizer.sep])
+    mask[0, : len(tokens) + 2] = True
+    with torch.inference_mode():
+        return encoder.model.encode_text(ids, mask).pooled[0].numpy()
+
+
+def test_windows_of_many_videos_share_batches_and_are_read_when_their_turn_comes(encoder, monkeypatch):
+    monkeypatch.setattr("vcwork.encoders.encoder.KEPT", 2)
+    clips, taken = _clips([20, 3, 9, 50, 1, 12, 8, 30]), []
+    each = encode_all_seconds(encoder, (taken.append(len(c)) or c for c in clips), 3, 2, True)
+    first = next(each)
+    assert taken == [20, 3, 9], "as many as fill two batches of two windows of 8 s"
+    alone = [encode_seconds(encoder, clip, 3, 2, True) for clip in clips]
+    for one, other in zip([first, *each], alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    one_by_one = np.concatenate([encode_video(encoder, [clip]) for clip in clips])
+    np.testing.assert_allclose(encode_video(encoder, clips, 2), one_by_one, rtol=1e-5, atol=1e-6)
 
 
 def test_a_long_clip_is_the_mean_of_its_windows(encoder):

@@ -11,7 +11,7 @@ Gap: a metric says nothing without chance, interval and protocol; `vcwork.measur
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -22,6 +22,7 @@ from vcwork.base.errors import VcworkError
 TIES = ("expected", "optimistic", "pessimistic")  # what every ranking metric takes
 REFERENCE = "reference"  # what R@k and the median rank take besides
 BACKGROUND = 0
+BLOCK = 1 << 18  # scores looked at together: about what a cache holds
 
 
 def check_scores(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.ndarray:
@@ -31,7 +32,7 @@ def check_scores(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.
         raise VcworkError(f"expected {name} with {ndim} non-empty axes, got shape {scores.shape}")
     if not np.issubdtype(scores.dtype, np.number):
         raise VcworkError(f"expected {name} to be numbers, got {scores.dtype}")
-    if np.isnan(scores).any():
+    if np.isnan(scores.max()):  # NaN wins; and no matrix of flags is made
         where = tuple(int(i) for i in np.argwhere(np.isnan(scores))[0])
         raise VcworkError(f"{name} holds {int(np.isnan(scores).sum())} NaN, the first at {where}")
     return scores
@@ -98,24 +99,35 @@ class Places:
         return int((self.tied > self.relevant_tied).sum())
 
 
-def place(scores: np.ndarray, relevant: np.ndarray | None = None) -> Places:
+def place(scores: np.ndarray, relevant: np.ndarray | None = None, out: np.ndarray | None = None) -> Places:
     """Places of the best relevant item; scores (Q, N), relevant (Q, N) bool or None for the diagonal (Q = N).
 
-    Raises VcworkError on NaN, on a shape mismatch, or where a query has no relevant item (naming its row).
+    out (Q, N) bool: items that stand behind all others of a query. Block by block of queries, so that beside the
+    matrices given little is in memory. Raises VcworkError on NaN, on a
+    shape mismatch, or where a query has no relevant item (naming its row).
     """
     scores = check_scores(scores)
-    if relevant is None:
-        if scores.shape[0] != scores.shape[1]:
-            raise VcworkError(f"without a relevance matrix scores must be square, got {scores.shape}")
-        relevant = np.eye(len(scores), dtype=bool)
-    relevant = np.asarray(relevant, dtype=bool)
-    if relevant.shape != scores.shape:
-        raise VcworkError(f"expected relevant {scores.shape}, got {relevant.shape}")
-    if not relevant.any(1).all():
-        raise VcworkError(f"query {int((~relevant.any(1)).argmax())} has no relevant item in the gallery")
-    best = np.where(relevant, scores, -np.inf).max(1, keepdims=True)  # (Q, 1)
-    same = scores == best  # (Q, N)
-    return Places((scores > best).sum(1), same.sum(1), (same & relevant).sum(1), scores.shape[1], relevant.sum(1))
+    if relevant is None and scores.shape[0] != scores.shape[1]:
+        raise VcworkError(f"without a relevance matrix scores must be square, got {scores.shape}")
+    if relevant is not None and np.shape(relevant) != scores.shape:
+        raise VcworkError(f"expected relevant {scores.shape}, got {np.shape(relevant)}")
+    counts, items = np.empty((4, len(scores)), int), np.arange(scores.shape[1])
+    for at in blocks(scores.shape):
+        block = scores[at] if out is None else np.where(out[at], -np.inf, scores[at])
+        right = items[at, None] == items if relevant is None else np.asarray(relevant[at], dtype=bool)  # (q, N)
+        best = np.where(right, block, -np.inf).max(1, keepdims=True)  # (q, 1)
+        same = block == best  # (q, N)
+        counts[:, at] = (block > best).sum(1), same.sum(1), (same & right).sum(1), right.sum(1)
+    above, tied, relevant_tied, n_relevant = counts
+    if not n_relevant.all():
+        raise VcworkError(f"query {int((n_relevant == 0).argmax())} has no relevant item in the gallery")
+    return Places(above, tied, relevant_tied, scores.shape[1], n_relevant)
+
+
+def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows of a matrix (Q, N) in parts of about `BLOCK` numbers."""
+    rows = max(1, BLOCK // shape[1])
+    return (slice(first, first + rows) for first in range(0, shape[0], rows))
 
 
 def ranks(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "expected") -> np.ndarray:

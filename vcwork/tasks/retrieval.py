@@ -5,6 +5,7 @@ Two texts of the same step are both right, so the main numbers are group-positiv
 model knows *steps* or merely *videos*. `errors` says what the first answer got wrong.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -23,7 +24,8 @@ from vcwork.tasks.common import check_lengths, mean_result, ratio_result
 class _Side:
     """One direction: scores (Q, N), relevant (Q, N), videos of queries and items, scores of trivial predictors.
 
-    paired: query i belongs to item i; queries without videos are paired with nothing.
+    paired: query i belongs to item i; queries without videos are paired with nothing. out (Q, N): items that are not
+    in a query's gallery, which are not relevant either.
     """
 
     prefix: str
@@ -36,6 +38,7 @@ class _Side:
     ties: str
     setting: Card
     draws: dict[str, int]
+    out: np.ndarray | None = None
 
     @property
     def turned(self) -> "_Side":
@@ -46,15 +49,14 @@ class _Side:
 
     def rows(self, keep: np.ndarray) -> "_Side":
         """The same with some of the queries."""
-        video = None if self.query_video is None else self.query_video[keep]
+        video, out = (None if each is None else each[keep] for each in (self.query_video, self.out))
         known = {name: scores[keep] for name, scores in self.known.items()}
-        return replace(self, scores=self.scores[keep], relevant=self.relevant[keep], query_video=video, known=known)
+        more = {"relevant": self.relevant[keep], "query_video": video, "out": out}
+        return replace(self, scores=self.scores[keep], known=known, **more)
 
     def without(self, out: np.ndarray) -> "_Side":
         """The same where each query's gallery lacks the items of `out` (Q, N)."""
-        hide = lambda scores: np.where(out, -np.inf, scores)  # noqa: E731
-        known = {name: hide(scores) for name, scores in self.known.items()}
-        return replace(self, scores=hide(self.scores), relevant=self.relevant & ~out, known=known)
+        return replace(self, relevant=self.relevant & ~out, out=out)
 
     def card(
         self, left_out: int, rule: str = "any item of the same group counts", pool: float | None = None,
@@ -81,8 +83,9 @@ class _Ranked:
     others: dict[str, metrics.Places] = field(init=False)
 
     def __post_init__(self) -> None:
-        places = metrics.place(self.side.scores, self.side.relevant)
-        others = {name: metrics.place(scores, self.side.relevant) for name, scores in self.side.known.items()}
+        told = self.side.relevant, self.side.out
+        places = metrics.place(self.side.scores, *told)
+        others = {name: metrics.place(scores, *told) for name, scores in self.side.known.items()}
         object.__setattr__(self, "places", places)
         object.__setattr__(self, "others", {"constant score": _collapsed(places)} | others)
         object.__setattr__(self, "card", self.card.but(tied=places.n_ties))
@@ -227,7 +230,7 @@ def _within_video(side: _Side) -> list[Result]:
     share = (side.relevant & ~out)[keep].sum(1) / size
     rule = "pool: the items of the query's own video, same group counts"
     constant = {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
-    kept = replace(side, known=side.known | constant).rows(keep).without(out[keep])
+    kept = replace(side, known=side.known | constant).without(out).rows(keep)
     ranked = _Ranked(kept, side.card(int((~keep).sum()), rule, float(size.mean())))
     return [ranked.recall(1, "within_video_R@1", float(share.mean()))]
 
@@ -241,11 +244,11 @@ def _silent(side: _Side, silent: np.ndarray) -> list[Result]:
     if len(np.unique(side.query_video[silent])) < 2:
         return []
     given = side.prefix == "t2v_"
-    kept, out = side.rows(silent), (side.relevant & ~silent & given)[silent]  # (Q', N)
-    n_items = (~out).sum(1)  # (Q',)
-    chance = (kept.relevant & ~out).sum(1) / n_items
+    kept = side.without(side.relevant & ~silent & given).rows(silent)
+    n_items = (~kept.out).sum(1)  # (Q',)
+    chance = kept.relevant.sum(1) / n_items
     rule = "steps never spoken of in their video; " + ("clips where they are, left out" if given else "all sentences")
-    ranked = _Ranked(kept.without(out), side.card(int((~silent).sum()), rule, float(n_items.mean())))
+    ranked = _Ranked(kept, side.card(int((~silent).sum()), rule, float(n_items.mean())))
     return [ranked.recall(1, "R@1_silent", float(chance.mean()), **{"constant score": chance})]
 
 
@@ -299,10 +302,13 @@ def errors(
     The nearest thing that is right names the error: its video, else its recipe, else nothing. Clips tied for the
     first place share the count.
     """
-    scores = metrics.check_scores(scores)
-    cases = error_kinds(relevant, query_video, clip_video, query_recipe, clip_recipe)
-    share = first_places(scores)
-    return {name: float(share[case].sum()) for name, case in cases.items()}
+    scores, query_video, query_recipe = metrics.check_scores(scores), np.asarray(query_video), np.asarray(query_recipe)
+    counts: Counter[str] = Counter()
+    for at in metrics.blocks(scores.shape):
+        share = first_places(scores[at])  # (q, N)
+        cases = error_kinds(relevant[at], query_video[at], clip_video, query_recipe[at], clip_recipe)
+        counts.update({name: float(share[case].sum()) for name, case in cases.items()})
+    return dict(counts)
 
 
 def error_kinds(
