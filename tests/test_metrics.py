@@ -32,6 +32,28 @@ def test_tie_policies_worked(ties, rank, at2, at3):
     assert metrics.place(TIED, FIRST).n_ties == 1
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int8])
+def test_places_are_the_same_in_blocks_and_with_items_taken_out(monkeypatch, kind):
+    rng = np.random.default_rng(0)
+    scores, relevant = rng.integers(0, 5, (40, 30)).astype(kind), rng.random((40, 30)) < 0.2
+    relevant[:, 0], out = True, rng.random((40, 30)) < 0.5
+    out[:, 0] = False
+    hidden = np.where(out, -np.inf, scores)
+    by_hand = [[row.tolist() for row in _places(s, r)] for s, r in ((scores, relevant), (hidden, relevant & ~out))]
+    monkeypatch.setattr(metrics, "BLOCK", 90)  # three queries
+    for args, rows in zip([(relevant,), (relevant & ~out, out)], by_hand, strict=True):
+        places = metrics.place(scores, *args)
+        found = places.above, places.tied, places.relevant_tied, places.n_relevant
+        assert [row.tolist() for row in found] == rows
+    assert metrics.ranks(scores[:30]).tolist() == metrics.ranks(scores[:30], np.eye(30, dtype=bool)).tolist()
+
+
+def _places(scores, relevant):
+    """The whole matrix at once: above, tied, tied and relevant, relevant."""
+    best = np.where(relevant, scores, -np.inf).max(1, keepdims=True)
+    return (scores > best).sum(1), (scores == best).sum(1), ((scores == best) & relevant).sum(1), relevant.sum(1)
+
+
 def test_reference_counting_worked():
     scores = np.array([[5, 5, 5], [1, 2, 0], [0, 3, 3.0]])  # tied three, alone, tied two: six entries
     assert metrics.recall_at_k(scores, 1, ties="reference") == pytest.approx(3 / 6)

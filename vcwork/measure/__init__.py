@@ -8,6 +8,7 @@ _WHERE = {
     "paired_bootstrap": "intervals",
     "paired_randomisation": "intervals",
     "Result": "result",
+    "mean_result": "result",
     "results_table": "result",
     "show": "result",
     "text_table": "result",

@@ -11,7 +11,7 @@ Gap: a metric says nothing without chance, interval and protocol; `vcwork.measur
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import comb
 
@@ -22,6 +22,7 @@ from vcwork.base.errors import VcworkError
 TIES = ("expected", "optimistic", "pessimistic")  # what every ranking metric takes
 REFERENCE = "reference"  # what R@k and the median rank take besides
 BACKGROUND = 0
+Intervals = Iterable[tuple[float, float]]
 BLOCK = 1 << 18  # scores looked at together: about what a cache holds
 
 
@@ -36,6 +37,14 @@ def check_scores(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.
         where = tuple(int(i) for i in np.argwhere(np.isnan(scores))[0])
         raise VcworkError(f"{name} holds {int(np.isnan(scores).sum())} NaN, the first at {where}")
     return scores
+
+
+def check_lengths(**arrays: Sequence) -> int:
+    """All of one length, and not empty; raises VcworkError naming each length. Returns it."""
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise VcworkError(f"expected arrays of one length, not empty, got {lengths}")
+    return next(iter(lengths.values()))
 
 
 # ------------------------------------------------------------------------------------------------- retrieval
@@ -354,6 +363,14 @@ def seconds_of(start_s: float, end_s: float, n_seconds: int) -> slice:
     if not (math.isfinite(start_s) and math.isfinite(end_s)) or start_s < 0 or end_s < start_s:
         raise VcworkError(f"expected an interval with 0 <= start <= end, got {start_s} to {end_s} s")
     return slice(min(math.floor(start_s), n_seconds), min(math.ceil(end_s), n_seconds))
+
+
+def inside(intervals: Intervals, n_seconds: int) -> np.ndarray:
+    """Is each second touched by one of the intervals? (T,) bool."""
+    out = np.zeros(n_seconds, dtype=bool)
+    for start_s, end_s in intervals:
+        out[seconds_of(start_s, end_s, n_seconds)] = True
+    return out
 
 
 def truth_labels(segments: Sequence[tuple[float, float, str]], index: dict[str, int], n_seconds: int) -> np.ndarray:

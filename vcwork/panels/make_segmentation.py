@@ -13,7 +13,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text
+from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text
 from vcwork.panels.segmentation import REPEATS, Reading, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
 from vcwork.tasks.cases import split_steps, videos_of
@@ -57,7 +57,10 @@ def segmentation_studio(
     texts = texts[segmentation.first_of_same(names)]  # equal to the last bit, as one sentence's vectors should be
     scores = {
         (window, stride): [
-            encode_seconds(encoder, store[v.id], stride, hide_cls=as_reference, window=window) @ texts.T for v in chosen
+            states @ texts.T
+            for states in encode_all_seconds(
+                encoder, (store[v.id] for v in chosen), stride, hide_cls=as_reference, window=window
+            )
         ]
         for window, stride in _readings(encoder.window, windows, strides)
     }

@@ -17,11 +17,10 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import sum_by_video
-from vcwork.measure.metrics import truth_labels
-from vcwork.measure.result import Result
+from vcwork.measure.metrics import check_lengths, inside, truth_labels
+from vcwork.measure.result import Result, mean_result, ratio_result
 from vcwork.review.annotated import Annotations, Clips, Located, Moments, Segmented
 from vcwork.tasks import didemo
-from vcwork.tasks.common import check_lengths, inside, mean_result, ratio_result
 from vcwork.tasks.segmentation import frame_results, text_gamma
 
 TASK = "annotations"

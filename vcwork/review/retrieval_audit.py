@@ -20,9 +20,8 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics
 from vcwork.measure.card import Card, as_card
 from vcwork.measure.intervals import sum_by_video
-from vcwork.measure.metrics import check_scores
-from vcwork.measure.result import Result
-from vcwork.tasks.common import check_lengths, mean_result, ratio_result
+from vcwork.measure.metrics import check_lengths, check_scores
+from vcwork.measure.result import Result, mean_result, ratio_result
 
 INTERVAL = "videos, gallery fixed"
 N_BOOT = 1000

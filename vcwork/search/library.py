@@ -6,7 +6,7 @@ windows are embedded alone, and a whole video is the mean over its windows.
 Known gap: MaxSim takes the best of a video's vectors for one query vector; queries of several vectors are not summed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encoder import Clip, Encoder, encode_seconds, encode_text, encode_video, windows
+from vcwork.encoders.encoder import Clip, Encoder, encode_all_seconds, encode_text, encode_video, windows
 from vcwork.measure.result import text_table
 from vcwork.search.index import Hit, VideoIndex
 from vcwork.tasks import moments
@@ -42,14 +42,14 @@ def build_library(
 ) -> VideoIndex:
     """An index of videos, {id: features (T, W) or a file}: one vector a video, a window (half overlapping) or a second.
 
-    kind: of index, see `approximate`. Metadata: `video`, `start_s`, `end_s`. Ids: the video's, or `video@start_s`. One
-    video is in memory at a time.
+    kind: of index, see `approximate`. Metadata: `video`, `start_s`, `end_s`. Ids: the video's, or `video@start_s`. A
+    few videos are in memory at a time, those whose windows share a batch.
     """
     if per not in PER or window_s < 1:
         raise VcworkError(f"expected per in {PER} and window_s of at least 1, got {per!r} and {window_s}")
     index = VideoIndex(encoder.model.config.embedding, encoder.digest, kind)
-    for video in clips.ids if isinstance(clips, FeatureStore) else clips:
-        add_video(index, encoder, video, clips[video], per, window_s)
+    videos = clips.ids if isinstance(clips, FeatureStore) else list(clips)
+    _add(index, encoder, videos, (clips[video] for video in videos), per, window_s)
     index.rebuild()
     return index
 
@@ -59,16 +59,38 @@ def add_video(
 ) -> None:
     """One more video, cut as `build_library` cuts; VcworkError for an index of another encoder."""
     _same_encoder(index, encoder)
-    clip = encoder.features_of(clip) if not isinstance(clip, np.ndarray) else clip
-    spans = [(0, len(clip))]
+    _add(index, encoder, [video], [clip], per, window_s)
+
+
+def _add(
+    index: VideoIndex, encoder: Encoder, videos: Sequence[str], clips: Iterable[Clip], per: str, window_s: int
+) -> None:
+    spans: list[dict[str, Any]] = []  # of each vector
+
+    def pieces() -> Iterator[np.ndarray]:
+        """What the encoder makes vectors of; their spans are noted on the way."""
+        for video, clip in zip(videos, clips, strict=True):
+            clip = encoder.features_of(clip) if not isinstance(clip, np.ndarray) else clip
+            cut = _cut(len(clip), per, window_s)
+            spans.extend({"video": video, "start_s": start, "end_s": end} for start, end in cut)
+            yield from [clip] if per == "second" else (clip[start:end] for start, end in cut)
+
+    if not videos:
+        return
     if per == "second":
-        spans, vectors = [(t, t + 1) for t in range(len(clip))], encode_seconds(encoder, clip)  # (T, D)
+        vectors = np.concatenate([*encode_all_seconds(encoder, pieces())])  # (S, D)
     else:
-        if per == "window":
-            spans = [(start, min(start + window_s, len(clip))) for start in windows(len(clip), window_s)]
-        vectors = encode_video(encoder, [clip[start:end] for start, end in spans])  # (S, D)
-    ids = [video] if per == "video" else [f"{video}@{start}" for start, _ in spans]
-    index.add(vectors, ids, [{"video": video, "start_s": start, "end_s": end} for start, end in spans])
+        vectors = encode_video(encoder, pieces())  # (S, D)
+    ids = [span["video"] if per == "video" else f"{span['video']}@{span['start_s']}" for span in spans]
+    index.add(vectors, ids, spans)
+
+
+def _cut(seconds: int, per: str, window_s: int) -> list[tuple[int, int]]:
+    """(start, end) of each part of a video that has a vector of its own."""
+    if per == "second":
+        return [(t, t + 1) for t in range(seconds)]
+    width = window_s if per == "window" else seconds
+    return [(start, min(start + width, seconds)) for start in windows(seconds, width)]
 
 
 def embed(encoder: Encoder | None, clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -80,8 +102,7 @@ def window_library(
     store: FeatureStore, videos: Sequence[str], window_s: int, encoder: Encoder | None = None
 ) -> VideoIndex:
     """As `build_library` with one vector a window, of some of a store's videos, and with or without an encoder."""
-    spans = [(v, start, min(start + window_s, store.lengths[v])) for v in videos
-             for start in windows(store.lengths[v], window_s)]  # fmt: skip
+    spans = [(v, *span) for v in videos for span in _cut(store.lengths[v], "window", window_s)]
     vectors = embed(encoder, [store[v][start:end] for v, start, end in spans])
     maker = encoder.digest if encoder is not None else f"mean features {store.digest()}"
     entries = [{"video": v, "start_s": start, "end_s": end} for v, start, end in spans]

@@ -29,7 +29,6 @@ _WHERE = {
     "kmeans": "clustering",
     "recall_of_exact": "clustering",
     "summarize": "clustering",
-    "mean_result": "common",
     "best_moments": "moments",
 }
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)

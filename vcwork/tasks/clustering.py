@@ -15,8 +15,8 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.batches import nearest
 from vcwork.measure import metrics
 from vcwork.measure.card import Card, as_card
-from vcwork.measure.result import Result
-from vcwork.tasks.common import check_lengths, mean_result
+from vcwork.measure.metrics import check_lengths
+from vcwork.measure.result import Result, mean_result
 
 
 def evaluate(

@@ -18,9 +18,9 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.measure.card import BLANK, Card
-from vcwork.measure.result import Result
+from vcwork.measure.metrics import check_lengths
+from vcwork.measure.result import Result, mean_result
 from vcwork.tasks import retrieval
-from vcwork.tasks.common import check_lengths, mean_result
 
 N_CHUNKS, CHUNK_S = 6, 5
 _LONGER = tuple((i, j) for i in range(N_CHUNKS) for j in range(i + 1, N_CHUNKS))

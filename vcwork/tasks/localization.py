@@ -15,9 +15,8 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import trivial
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import sum_by_video
-from vcwork.measure.metrics import check_scores, tiou
-from vcwork.measure.result import Result
-from vcwork.tasks.common import Intervals, check_lengths, group_mean, inside, ratio_result
+from vcwork.measure.metrics import Intervals, check_lengths, check_scores, inside, tiou
+from vcwork.measure.result import Result, group_mean, ratio_result
 
 CELLS = 1 << 20  # seconds times states of the videos that `ordered_seconds` decodes together: 9 MB
 

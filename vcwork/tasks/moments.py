@@ -13,9 +13,8 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import BLANK, Card
-from vcwork.measure.metrics import check_scores
-from vcwork.measure.result import Result
-from vcwork.tasks.common import Intervals, inside, mean_result
+from vcwork.measure.metrics import Intervals, check_scores, inside
+from vcwork.measure.result import Result, mean_result
 
 MIN_GAP_S = 2  # between two moments of a video
 

@@ -15,9 +15,8 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import bootstrap_median, bootstrap_median_counts, sum_by_video
-from vcwork.measure.metrics import REFERENCE
-from vcwork.measure.result import Result
-from vcwork.tasks.common import check_lengths, mean_result, ratio_result
+from vcwork.measure.metrics import REFERENCE, check_lengths
+from vcwork.measure.result import Result, mean_result, ratio_result
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import BLANK, Card
-from vcwork.measure.result import Result
-from vcwork.tasks.common import check_lengths, mean_result
+from vcwork.measure.metrics import check_lengths
+from vcwork.measure.result import Result, mean_result
 
 
 def build_choices(

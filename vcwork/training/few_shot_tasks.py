@@ -14,7 +14,7 @@ from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.measure.card import Card
-from vcwork.measure.metrics import place
+from vcwork.measure.metrics import inside, place
 from vcwork.measure.result import Result
 from vcwork.tasks import localization, opponents, retrieval, segmentation
 from vcwork.tasks.cases import (
@@ -27,7 +27,6 @@ from vcwork.tasks.cases import (
     truths_of,
     videos_of,
 )
-from vcwork.tasks.common import inside
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.segmentation_head import TokenClassifier, label_logits
 

@@ -17,7 +17,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from vcwork.core.batches import pad_clips
 from vcwork.core.step import Learner
 from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text
-from vcwork.tasks.common import Intervals, inside
+from vcwork.measure.metrics import Intervals, inside
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit
 from vcwork.training.segmentation_head import train_starts
 

@@ -26,10 +26,9 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place
-from vcwork.measure.result import Result, text_table
+from vcwork.measure.result import Result, mean_result, text_table
 from vcwork.tasks import localization, retrieval
 from vcwork.tasks.cases import Clips, annotated_clips, clip_scores, localization_cases, seconds_of_split
-from vcwork.tasks.common import mean_result
 from vcwork.training import window_choice
 from vcwork.training.ingredients import INGREDIENTS, configure, ingredient
 from vcwork.training.recipe import Recipe

@@ -18,9 +18,8 @@ from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import tiou
-from vcwork.measure.result import Result
+from vcwork.measure.result import Result, mean_result
 from vcwork.tasks.cases import setting_of
-from vcwork.tasks.common import mean_result
 
 WINDOW_S, STRIDE_S = 8, 4  # the sliding windows among which a sentence chooses
 COLLAPSED = 0.5  # of the way from what random choices give to always the same window
