@@ -101,7 +101,7 @@ def test_tricks_reach_the_results_of_the_task():
     tricked = retrieval_audit.dual_softmax(scores)
     results = retrieval.evaluate(tricked.scores, videos, videos, videos, setting=tricked.card(SETTING), n_boot=20)
     assert all(r.protocol.tricks == (tricked.trick,) for r in results)
-    assert Card(tricks=()).differs(results[0].protocol) == results[0].protocol.differs(Card(tricks=())) == ["tricks"]
+    assert results[0].protocol.differs(Card(tricks=())) == ["tricks"]
 
 
 # -------------------------------------------------------------------------------- lengths and false negatives
