@@ -32,9 +32,8 @@ from vcwork.base.files import project_root, write_json
 from vcwork.data.video import write_mp4
 from vcwork.encoders.encoder import encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Row
-from vcwork.panels.base import as_script, script
+from vcwork.panels.base import Narrated, as_script, script
 from vcwork.panels.make_alignment import asking, explore
-from vcwork.panels.parts import Narrated
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import build_library, find_moments
 from vcwork.tasks.cases import videos_of

@@ -10,7 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from vcwork.panels.alignment import AlignmentExplorer, Row
-from vcwork.panels.parts import Narrated
+from vcwork.panels.base import Narrated
 from vcwork.workbench.notebook_html import draw_formulas, settle, title, widget_text, write_figures, write_html
 
 WIDGET = "application/vnd.jupyter.widget-view+json"

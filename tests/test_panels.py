@@ -13,13 +13,12 @@ from vcwork.core.sampling import Pair
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
 from vcwork.panels.alignment import AlignmentExplorer, Row
-from vcwork.panels.base import Panel, as_script, script, someone_watches
+from vcwork.panels.base import Narrated, Panel, as_script, script, sheet, someone_watches
 from vcwork.panels.clips import clip_of, small_mp4, thumbnails
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.panels.embedding import EmbeddingMap, MapClip
 from vcwork.panels.failures import Direction, Entry, FailureBrowser
 from vcwork.panels.pairs import Drawing, PairExplorer
-from vcwork.panels.parts import Narrated, sheet
 from vcwork.panels.segmentation import SegmentationStudio, Watched
 from vcwork.panels.training import TrainingPanel
 from vcwork.panels.wall import MOST_SHOWN, Card, Said, VideoWall
@@ -160,7 +159,7 @@ def test_a_page_needs_no_network_and_runs_without_a_fault(browser, make, tmp_pat
     for name, start in (("sheet", b"\xff\xd8"), ("video", MP4)):
         assert panel.media().get(name, start).startswith(start)
     assert all(base64.b64encode(data).decode() in panel.page() for data in panel.media().values())
-    assert panel.png().startswith(b"\x89PNG") and panel.words()
+    assert panel.picture().startswith("iVBOR") and panel.words()
     with opened(browser, panel, tmp_path) as page:
         assert page.inner_text("h3") == "kitchen"
     check_page(panel, tmp_path)
@@ -170,7 +169,7 @@ def test_a_page_needs_no_network_and_runs_without_a_fault(browser, make, tmp_pat
 def test_where_there_is_nothing_the_panel_says_so(browser, name, tmp_path):
     panel = EMPTY[name]
     json.dumps(panel.panel(), allow_nan=False)
-    assert panel.png().startswith(b"\x89PNG")
+    assert panel.picture().startswith("iVBOR")
     with opened(browser, panel, tmp_path) as page:
         assert ("nothing is here" in page.inner_text("body")) == ("nothing is here" in panel.notes)
 

@@ -15,8 +15,8 @@ from vcwork.data.corpus import open_corpus
 from vcwork.data.store import open_store
 from vcwork.encoders.encoder import encode_seconds, encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
+from vcwork.panels.base import Narrated
 from vcwork.panels.make_alignment import asking, explore, explore_query, steps_of
-from vcwork.panels.parts import Narrated
 from vcwork.search.library import build_library
 from vcwork.search.sentence import unknown_words
 from vcwork.tasks.moments import Moment

@@ -9,6 +9,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.batches import cluster_batches, draw_pairs, video_vectors
 from vcwork.core.config import ClusterConfig, TrainConfig
 from vcwork.core.loop import pretrain
+from vcwork.panels import make_clusters
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.panels.make_clusters import epoch_vectors, inspect_clusters
 from vcwork.review.retrieval_audit import false_negatives
@@ -136,8 +137,10 @@ def vectors(ws, data, config):
     return video_vectors(ws.encoder.model, ws.encoder.tokenizer, data, config, epoch=0)
 
 
-def test_the_panel_of_a_corpus(ws, data, config, vectors):
-    panel = inspect_clusters(ws.corpus, data, {"now": vectors}, config, queries=5, draws=2, clips=3, pictures=12)
+def test_the_panel_of_a_corpus(ws, data, config, vectors, monkeypatch):
+    for name, few in {"QUERIES": 5, "DRAWS": 2, "PICTURES": 12}.items():
+        monkeypatch.setattr(make_clusters, name, few)
+    panel = inspect_clusters(ws.corpus, data, {"now": vectors}, config, clips=3)
     ids = [track.video_id for track in data.tracks]
     assert [v.id for v in panel.videos] == ids and panel.queries == [0, 10, 20, 29, 39]
     assert any("5 of 40 videos can be asked for" in note for note in panel.notes)

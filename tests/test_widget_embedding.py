@@ -11,8 +11,8 @@ from checks import opened, refused
 
 from vcwork.data.video import frames_at
 from vcwork.encoders.encoder import encode_text, encode_video
-from vcwork.panels.embedding import EmbeddingMap, MapClip
-from vcwork.panels.make_embedding import map_clips
+from vcwork.panels import embedding
+from vcwork.panels.embedding import EmbeddingMap, MapClip, map_clips
 from vcwork.review.geometry import hubness, modality_gap
 from vcwork.tasks.cases import step_parts
 
@@ -41,7 +41,7 @@ def test_neighbours_are_of_the_other_modality_by_raw_dot_product(panel):
     assert found.own_rank[2] == 2, "three sentences score 1: the middle"
     bare = EmbeddingMap(VIDEO, TEXT, [replace(clip, step="", recipe="") for clip in CLIPS], k=3)
     assert [bare.right(0, point) for point in bare.meeting.nearest[0]] == [True, False, False], "only its own"
-    assert bare.panel()["colourings"] == {} and bare.png().startswith(b"\x89PNG")
+    assert bare.panel()["colourings"] == {} and bare.picture().startswith("iVBOR")
     same = EmbeddingMap(np.ones((4, 3)), np.ones((4, 3)), [CLIPS[0]] * 4, k=9)
     assert same.k == 4 and same.meeting.own_rank[0] == 2.5 and same.meeting.hubs == []
 
@@ -91,28 +91,31 @@ def vectors(ws, clips):
     return encode_video(ws.encoder, clips.features), encode_text(ws.encoder, clips.sentences)
 
 
-def test_the_map_of_a_corpus(ws, clips, vectors):
+def test_the_map_of_a_corpus(ws, clips, vectors, monkeypatch):
     panel = map_clips(ws.corpus, clips, *vectors, labels=step_parts(ws.corpus, clips.steps))
     assert [c.text for c in panel.clips] == clips.sentences and panel.notes == [] and len(panel.pictures) == len(clips)
     assert list(panel.colourings) == ["recipe", "step", "object", "action"]
     video, text = vectors
     best = np.argsort(-(text @ video.T), axis=1)[:, 0]
     assert panel.meeting.nearest[len(clips) :, 0].tolist() == best.tolist()
-    some = map_clips(ws.corpus, clips, *vectors, pictures=3)
+    monkeypatch.setattr(embedding, "PICTURES", 3)
+    some = map_clips(ws.corpus, clips, *vectors)
     assert list(some.pictures) == [0, 1, 2] and any("Only the first 3 of" in note for note in some.notes)
 
 
-def test_each_clip_has_its_own_frames(ws, clips, vectors):
-    panel = map_clips(ws.corpus, clips, *vectors, pictures=len(clips))
+def test_each_clip_has_its_own_frames(ws, clips, vectors, monkeypatch):
+    monkeypatch.setattr(embedding, "PICTURES", len(clips))
+    panel = map_clips(ws.corpus, clips, *vectors)
     for i in (0, 1, len(clips) - 1):
         middle = sum(clips.spans[i]) / 2
         assert np.array_equal(panel.pictures[i][0], frames_at(ws.corpus[clips.videos[i]].video, [middle], 64)[0])
 
 
-def test_what_is_missing_is_said(ws, clips, vectors):
+def test_what_is_missing_is_said(ws, clips, vectors, monkeypatch):
+    monkeypatch.setattr(embedding, "MOST", 10)
     videos = {id: replace(video, video=None) for id, video in ws.corpus.videos.items()}
     bare = replace(clips, steps=np.array([""] * len(clips)))
-    panel = map_clips(replace(ws.corpus, videos=videos), bare, *vectors, most=10)
+    panel = map_clips(replace(ws.corpus, videos=videos), bare, *vectors)
     assert panel.n == 10 and panel.pictures == {} and len(panel.notes) == 3
     assert "10 of" in panel.notes[0] and "No steps are known" in panel.notes[1] and "No pictures of" in panel.notes[2]
     refused("expected vectors and labels of", map_clips, ws.corpus, clips, vectors[0][:3], vectors[1])
@@ -120,7 +123,7 @@ def test_what_is_missing_is_said(ws, clips, vectors):
 
 def test_tsne_where_it_is_installed(ws, clips, vectors, monkeypatch):
     monkeypatch.setitem(sys.modules, "openTSNE", None)
-    without = map_clips(ws.corpus, clips, *vectors, pictures=1, tsne=True)
+    without = map_clips(ws.corpus, clips, *vectors, tsne=True)
     assert len(without.layouts) == 2 and any("openTSNE is not installed" in note for note in without.notes)
 
     def made(**options):
@@ -128,6 +131,6 @@ def test_tsne_where_it_is_installed(ws, clips, vectors, monkeypatch):
         return SimpleNamespace(fit=lambda vectors: vectors[:, :2])
 
     monkeypatch.setitem(sys.modules, "openTSNE", SimpleNamespace(TSNE=made))
-    there = map_clips(ws.corpus, clips, *vectors, pictures=1, tsne=True, seed=3)
+    there = map_clips(ws.corpus, clips, *vectors, tsne=True, seed=3)
     assert [layout.name for layout in there.layouts] == ["PCA", "PCA, gap taken out", "t-SNE"]
     assert there.panel()["layouts"][2]["shares"] is None and there.panel()["layouts"][2]["gap"] is None

@@ -8,10 +8,9 @@ from checks import opened, refused, seen
 
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, Track, iou_pair, span_iou
-from vcwork.panels.base import as_script, script
+from vcwork.panels.base import Narrated, as_script, script
 from vcwork.panels.make_pairs import RULES, counted, pair_explorer, rule_of
 from vcwork.panels.pairs import Drawing, PairExplorer
-from vcwork.panels.parts import Narrated
 from vcwork.review import judged_pairs
 
 SAID = [(0, 4, "now cut the onion"), (4, 8, "and stir it"), (8, 10, "good")]
@@ -138,9 +137,18 @@ def test_live_the_kernel_draws_anew(browser, made, tmp_path):
 # ------------------------------------------------------------------------------------------------ from a corpus
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Draws of each video and of all of them, fewer than a panel has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vcwork.panels.make_pairs.DRAWS", 40)
+        patch.setattr("vcwork.panels.make_pairs.MANY", 60)
+        yield
+
+
 @pytest.fixture(scope="module")
-def made(ws):
-    return pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, draws=40, many=60, max_text_tokens=32)
+def made(ws, few):
+    return pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, max_text_tokens=32)
 
 
 def test_the_panel_holds_the_draws_of_the_samplers(ws, made):
@@ -187,11 +195,11 @@ def test_acceptance_is_the_share_of_tries_kept():
 def test_what_is_missing_is_said(ws):
     one, two = ws.corpus.split("train")[:2]
     mute = replace(ws.corpus, videos={one.id: replace(one, captions=None), two.id: two}, _raw={})
-    panel = pair_explorer(mute, ws.store, ws.encoder.tokenizer, videos=[one.id, two.id], draws=5, many=5)
+    panel = pair_explorer(mute, ws.store, ws.encoder.tokenizer, videos=[one.id, two.id])
     assert [v.id for v in panel.videos] == [two.id] and any(one.id in note for note in panel.notes)
     blind = replace(ws.corpus, videos={two.id: replace(two, truth=None, segments=())}, _raw={})
-    panel = pair_explorer(blind, ws.store, ws.encoder.tokenizer, draws=5, many=5)
-    assert any("Nobody knows" in note for note in panel.notes) and panel.drawings["strict"].shows == [[None] * 5]
+    panel = pair_explorer(blind, ws.store, ws.encoder.tokenizer)
+    assert any("Nobody knows" in note for note in panel.notes) and panel.drawings["strict"].shows == [[None] * 40]
     silent = replace(ws.corpus, videos={one.id: replace(one, captions=None)}, _raw={})
     refused("no train video has both", pair_explorer, silent, ws.store, ws.encoder.tokenizer)
     refused("no video 'nobody'", pair_explorer, ws.corpus, ws.store, ws.encoder.tokenizer, videos=["nobody"])
@@ -202,9 +210,8 @@ def test_only_so_many_videos_make_the_distribution(ws, monkeypatch):
     asked, drawing = [], judged_pairs.draw
     monkeypatch.setattr(judged_pairs, "draw", lambda tracks, *more: asked.append(tracks) or drawing(tracks, *more))
     first = [v.id for v in ws.corpus.split("train")[:10]]
-    few = {"draws": 2, "many": 8, "rules": ["strict"]}
     for videos, wanted in ((2, first[:4]), ([first[9]], [*first[:4], first[9]])):
-        made = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=videos, **few)
+        made = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=videos)
         assert [v.id for v in made.videos] == (first[:2] if videos == 2 else videos)
         assert [t.video_id for t in max(asked, key=len)] == wanted
         asked.clear()

@@ -9,7 +9,7 @@ import pytest
 from browsing import Explorer, contrast, luminance, watched
 
 from vcwork.panels.alignment import AlignmentExplorer, Row
-from vcwork.panels.parts import Narrated
+from vcwork.panels.base import Narrated
 from vcwork.workbench.notebook_html import write_html
 
 STEP = "button[aria-label='show less time, larger']"

@@ -7,7 +7,7 @@ _WHERE = {
     "explore": "make_alignment",
     "epoch_vectors": "make_clusters",
     "inspect_clusters": "make_clusters",
-    "map_clips": "make_embedding",
+    "map_clips": "embedding",
     "show_hits": "clips",
     "browse_moments": "make_failures",
     "browse_retrieval": "make_failures",

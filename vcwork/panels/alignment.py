@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.panels import plots
-from vcwork.panels.base import Panel
-from vcwork.panels.parts import Narrated, Span, packed
+from vcwork.panels.base import Narrated, Panel, Span, packed
 from vcwork.tasks.moments import Moment, best_moments
 
 DRAWN_ROWS = 24  # of the static figure

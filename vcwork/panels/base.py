@@ -1,4 +1,5 @@
 """What every panel is: state that is JSON, a picture without a browser, one JavaScript module in two hosts: `Panel`.
+And what panels are given: a video with what is said and happens in it, pictures that travel as a sheet.
 
 A panel says what it shows (`panel`, `media`, `figure`); this file brings it into a page. `common.js` and the panel's
 own module are one text, run by anywidget beside a live kernel, or inside a standalone HTML text that needs neither
@@ -11,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
@@ -22,12 +23,77 @@ import matplotlib.pyplot as plt
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from PIL import Image
 
+from vcwork.base.errors import VcworkError
 from vcwork.base.files import template
 from vcwork.panels import plots
-from vcwork.panels.parts import Pictures, Sheet, sheet
 
 COMMON = "common.js"
+Span = tuple[float, float, str]  # start_s, end_s, label
+Pictures = Mapping[int, Sequence[np.ndarray]]  # frames (H, W, 3) uint8 by the place of what they show
+
+
+@dataclass(frozen=True)
+class Narrated:
+    """A video of a panel: captions and true segments (start_s, end_s, text) over its `seconds`.
+
+    names: the step each caption speaks of, "" for none; empty where nobody knows. clip: an mp4 that browsers play.
+    VcworkError for times that run backwards or never end.
+    """
+
+    id: str
+    seconds: int
+    captions: Sequence[Span] = ()
+    truth: Sequence[Span] = ()
+    names: Sequence[str] = ()
+    clip: bytes | None = None
+
+    def __post_init__(self) -> None:
+        for start, end, label in (*self.captions, *self.truth):
+            if not 0 <= start <= end or not np.isfinite(end):
+                raise VcworkError(f"{label!r}: expected times in seconds, start <= end, got {start} to {end}")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Pictures on one JPEG, row by row: its `measures` {"side", "columns", "n"}, and which are those of a place.
+
+    JavaScript's `thumbnail` cuts the i-th out.
+    """
+
+    jpeg: bytes
+    measures: dict[str, int]
+    where: dict[int, list[int]]
+
+
+def sheet(pictures: Pictures, side: int = 64) -> Sheet:
+    """All pictures, made square, in order of their places. VcworkError for something else than (H, W, 3) uint8."""
+    where, flat = {}, []
+    for place, some in sorted(pictures.items()):
+        where[int(place)] = list(range(len(flat), len(flat) + len(some)))
+        flat += [_square(np.asarray(picture), side) for picture in some]
+    columns = max(1, min(32, len(flat)))
+    whole = Image.new("RGB", (columns * side, max(1, -(-len(flat) // columns)) * side))
+    for i, picture in enumerate(flat):
+        whole.paste(picture, (i % columns * side, i // columns * side))
+    out = io.BytesIO()
+    whole.save(out, "JPEG", quality=70)
+    return Sheet(out.getvalue(), {"side": side, "columns": columns, "n": len(flat)}, where)
+
+
+def _square(picture: np.ndarray, side: int) -> Image.Image:
+    """The middle of a picture (H, W, 3), `side` pixels wide and high."""
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise VcworkError(f"expected pictures (H, W, 3) uint8, got {picture.dtype} {picture.shape}")
+    short = min(picture.shape[:2])
+    top, left = ((n - short) // 2 for n in picture.shape[:2])
+    return Image.fromarray(picture[top : top + short, left : left + short]).resize((side, side))
+
+
+def packed(values: np.ndarray, kind: str) -> str:
+    """An array as base64 of its bytes, which JavaScript reads as a typed array."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype=kind).tobytes()).decode()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -90,15 +156,18 @@ class Panel:
             "pictures": {str(place): where for place, where in self.sheet.where.items()} if self.sheet else {},
         }
 
-    def png(self, dpi: int = 80) -> bytes:
-        """`figure` as a picture."""
+    def picture(self) -> str:
+        """`figure` as a PNG in base64."""
         figure, out = self.figure(), io.BytesIO()
-        figure.savefig(out, format="png", dpi=dpi)
+        figure.savefig(out, format="png", dpi=80)
         plt.close(figure)
-        return out.getvalue()
+        return base64.b64encode(out.getvalue()).decode()
 
-    def html(self) -> str:
-        """The panel as an HTML text that runs by itself; where scripts do not run, the picture is seen instead."""
+    def html(self, picture: str = "") -> str:
+        """The panel as an HTML text that runs by itself; where scripts do not run, the picture is seen instead.
+
+        picture: `picture`, where it is made already.
+        """
         state = as_script({"panel": self.panel(), "live": False})
         media = as_script({name: base64.b64encode(data).decode() for name, data in self.media().items()})
         digest = hashlib.sha256((state + media).encode()).hexdigest()[:12]
@@ -106,13 +175,13 @@ class Panel:
         return template(__package__, "panel.html.jinja").render(
             digest=digest,
             words=self.words(),
-            picture=base64.b64encode(self.png()).decode(),
+            picture=picture or self.picture(),
             code=Markup(f"{script(self.module)}\n{start}"),
         )
 
-    def page(self, above: str = "", below: str = "") -> str:
-        """A whole HTML document with the panel; above, below: what stands around it, escaped unless it is Markup."""
-        parts = {"title": self.title, "panel": Markup(self.html()), "above": above, "below": below}
+    def page(self, above: str = "") -> str:
+        """A whole HTML document with the panel; above: what stands before it, escaped unless it is Markup."""
+        parts = {"title": self.title, "panel": Markup(self.html()), "above": above}
         return template(__package__, "page.html.jinja").render(parts)
 
     def widget(self) -> Any:
@@ -155,10 +224,11 @@ class Panel:
 
     def bundle(self, widget: Any = None) -> dict[str, Any]:
         """What is displayed, by MIME type: words, HTML, a picture, and where there is one the live widget."""
+        picture = self.picture()  # drawing takes longest, so once
         shown = {
             "text/plain": f"{type(self).__name__}({self.title!r}): {self.words()}",
-            "text/html": self.html(),
-            "image/png": base64.b64encode(self.png()).decode(),
+            "text/html": self.html(picture),
+            "image/png": picture,
         }
         made = widget._repr_mimebundle_() if widget is not None else None
         return shown | ((made[0] if isinstance(made, tuple) else made) or {})

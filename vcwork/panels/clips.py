@@ -17,7 +17,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
 from vcwork.panels import plots
-from vcwork.panels.parts import Span
+from vcwork.panels.base import Span
 from vcwork.search.index import Hit
 from vcwork.search.library import middle_s
 
@@ -102,12 +102,12 @@ def truth_of(corpus: Corpus, video: Video) -> list[Span]:
     return [(s.start_s, s.end_s, corpus.steps[s.step]) for s in video.segments]
 
 
-def show_hits(corpus: Corpus, hits: Sequence[Hit], title: str, side: int = 96) -> None:
+def show_hits(corpus: Corpus, hits: Sequence[Hit], title: str) -> None:
     """The middle frame of each hit in a row, with its video and second; nothing where the corpus has no video files."""
     paths = [corpus[hit.metadata["video"]].video for hit in hits]
     if not all(paths) or not hits:
         return
-    frames = [frames_at(path, [middle_s(hit.metadata)], side)[0] for path, hit in zip(paths, hits, strict=True)]
+    frames = [frames_at(path, [middle_s(hit.metadata)], 96)[0] for path, hit in zip(paths, hits, strict=True)]
     notes = [f"{hit.metadata['video']}, {hit.metadata['start_s']} s" for hit in hits]
     _, ax = plots.figure(1.7 * len(hits), 2.2)
     plots.frame_strip(ax, frames, notes, title=title)

@@ -1,6 +1,7 @@
 """Clips and their sentences on a map that can be walked: `EmbeddingMap`.
 
-The class knows arrays only (`vcwork.panels.make_embedding` makes them). Neighbours, ranks, hubs and the gap are
+The class knows arrays only; `map_clips` makes them from a corpus, and says in the panel what is missing (files, steps,
+openTSNE, which lives here where it is installed). Neighbours, ranks, hubs and the gap are
 computed in the whole space, by raw dot products as the model scores; only the places on the map are flattened, and the
 panel says how much of the spread they hold. Points 0 to N - 1 are clips, N to 2N - 1 their sentences, in the same
 order. Known gaps: all N x N scores are held while the panel is made; a pair of one step counts as right whoever wrote
@@ -17,13 +18,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.corpus import Corpus
 from vcwork.measure.metrics import check_scores, ranks
 from vcwork.panels import plots
-from vcwork.panels.base import Panel
-from vcwork.panels.parts import packed
+from vcwork.panels.base import Panel, packed
+from vcwork.panels.clips import thumbnails
 from vcwork.review.geometry import Gap, hubness, modality_gap
+from vcwork.tasks.cases import Clips
 
 HUBS = 5  # of each modality that are ringed
+MOST = 3000  # clips on a map; of more, some that are evenly spread
+PICTURES = 600  # room on the sheet, up to four frames a clip
 CLOSED = "Each modality is moved to its own centre, for the picture alone: scores are those of the vectors as they are."
 
 
@@ -205,3 +210,61 @@ def _meeting(scores: np.ndarray, k: int) -> Meeting:
         hub_counts=np.concatenate([one.counts for one in found]),
         hubs=[i + at for one, at in zip(found, (0, n), strict=True) for i, count in one.top if count > k],
     )
+
+
+# ----------------------------------------------------------------------------------------------- from a corpus
+
+
+def map_clips(
+    corpus: Corpus,
+    clips: Clips,
+    video: np.ndarray,
+    text: np.ndarray,
+    *,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    tsne: bool = False,
+    seed: int = 0,
+) -> EmbeddingMap:
+    """The map of clips (N) with their vectors, video (N, D) and text (N, D).
+
+    labels: further colourings {name: N labels}; tsne: a t-SNE map beside PCA, which needs openTSNE. VcworkError where
+    shapes do not fit.
+    """
+    n, notes, labels = len(clips), [], dict(labels or {})
+    if len(video) != n or len(text) != n or any(len(some) != n for some in labels.values()):
+        raise VcworkError(f"expected vectors and labels of {n} clips, got {len(video)} videos and {len(text)} texts")
+    kept = np.arange(n)
+    if n > MOST:
+        kept = np.linspace(0, n - 1, MOST).round().astype(int)
+        notes.append(f"{MOST} of {n} clips are on the map, spread evenly; ranks and hubs count these.")
+    shown = [_clip(corpus, clips, i) for i in kept]
+    if not any(clip.step for clip in shown):
+        notes.append("No steps are known: only a clip's own sentence counts as right.")
+    spans = {i: (clip.video, clip.start_s, clip.end_s) for i, clip in enumerate(shown)}
+    frames, failed = thumbnails(corpus, spans, PICTURES)
+    video, text = np.asarray(video)[kept], np.asarray(text)[kept]
+    layouts, about = _tsne(np.concatenate([video, text]), seed) if tsne and len(kept) > 1 else ([], [])
+    return EmbeddingMap(
+        video, text, shown, labels={name: np.asarray(some)[kept].tolist() for name, some in labels.items()},
+        more=layouts, pictures=frames, title=f"embedding map, {corpus.name}", notes=[*notes, *failed, *about],
+        unit=corpus.meta.get("second_is", "second"),
+    )  # fmt: skip
+
+
+def _clip(corpus: Corpus, clips: Clips, i: int) -> MapClip:
+    recipe, step = str(clips.recipes[i]), str(clips.steps[i])
+    name = corpus.recipes[recipe].name if recipe in corpus.recipes else recipe
+    start_s, end_s = (round(float(t), 2) for t in clips.spans[i])
+    return MapClip(clips.sentences[i], str(clips.videos[i]), start_s, end_s, name, corpus.steps.get(step, step))
+
+
+def _tsne(vectors: np.ndarray, seed: int) -> tuple[list[Layout], list[str]]:
+    """A t-SNE layout of points (P, D), or the reason why there is none."""
+    try:
+        from openTSNE import TSNE
+    except ImportError:
+        return [], ["No t-SNE map: openTSNE is not installed here. PCA needs nothing else."]
+    perplexity = min(30.0, (len(vectors) - 1) / 3)
+    xy = np.asarray(TSNE(perplexity=perplexity, random_state=seed, initialization="pca").fit(vectors), float)
+    note = "t-SNE keeps neighbours together; distances between groups and their sizes mean nothing on it."
+    return [Layout("t-SNE", xy, None, note, gap=False)], []

@@ -19,8 +19,8 @@ from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text
 from vcwork.measure.metrics import runs
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
+from vcwork.panels.base import Narrated, Span
 from vcwork.panels.clips import clip_of, truth_of
-from vcwork.panels.parts import Narrated, Span
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import find_moments
 from vcwork.search.sentence import understood
@@ -86,7 +86,7 @@ def explore(
 
 def explore_query(
     corpus: Corpus, store: FeatureStore, encoder: Encoder, sentence: str, library: VideoIndex, split: str = "test",
-    *, top: int = 5, max_kb: int = 300,
+    *, top: int = 5,
 ) -> AlignmentExplorer:  # fmt: skip
     """`explore` of the video with the best second of the library for this sentence, which is its first row.
 
@@ -99,7 +99,7 @@ def explore_query(
     text = encode_text(encoder, [sentence])[0]  # (D,)
     found = _elsewhere(library, text, top)
     video = corpus[found[0][0]]
-    panel = explore(corpus, store, encoder, video.id, split, library=library, top=top, max_kb=max_kb)
+    panel = explore(corpus, store, encoder, video.id, split, library=library, top=top)
     truth = tuple((s.start_s, s.end_s) for s in video.segments if corpus.steps[s.step] == sentence)
     others = [i for i, row in enumerate(panel.rows) if row.text.casefold() != sentence.casefold()]
     rows = [Row(sentence, "asked for", None, truth, found), *(panel.rows[i] for i in others)]

@@ -21,7 +21,8 @@ from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.tasks.cases import pair_steps
 from vcwork.training.reference_cells import search
 
-FRAMES = 3  # of a video, where there is room
+QUERIES, DRAWS = 40, 3  # videos that can be asked for, evenly over the list, and batches of each
+PICTURES, FRAMES = 240, 3  # room on the sheet, and frames of a video where there is room
 
 
 def inspect_clusters(
@@ -29,24 +30,20 @@ def inspect_clusters(
     data: PairData,
     epochs: Mapping[str, np.ndarray],
     config: TrainConfig,
-    *,
-    queries: int = 40,
-    draws: int = 3,
     clips: int | None = None,
-    pictures: int = 240,
 ) -> ClusterInspector:
     """The panel of the batches that `config` would draw from each epoch's video vectors (V, D) of `data`'s tracks.
 
-    epochs: {name: vectors}, earliest first, as of `epoch_vectors`. queries: how many videos can be asked for, evenly
-    over the list; draws: batches of each; clips: of a video in a batch, None: `config.clusters.clips_per_video`;
-    pictures: room on the sheet. VcworkError for vectors that do not fit the tracks, or another search than the exact.
+    epochs: {name: vectors}, earliest first, as of `epoch_vectors`. clips: of a video in a batch, None:
+    `config.clusters.clips_per_video`. VcworkError for vectors that do not fit the tracks, or another search than the
+    exact.
     """
     if config.clusters.search != "exact":
         raise VcworkError(f"inspect_clusters: expected search 'exact', got {config.clusters.search!r}")
     ids = [track.video_id for track in data.tracks]
     videos = [_video(corpus, id) for id in ids]
-    asked = np.unique(np.linspace(0, len(ids) - 1, min(max(queries, 1), len(ids))).round().astype(int))
-    taken = [_clips(corpus, data, config, draw, clips) for draw in range(draws)]
+    asked = np.unique(np.linspace(0, len(ids) - 1, min(QUERIES, len(ids))).round().astype(int))
+    taken = [_clips(corpus, data, config, draw, clips) for draw in range(DRAWS)]
     notes = []
     if not any(v.recipe for v in videos) and not any(v.steps for v in videos):
         notes.append("No truth: this corpus knows neither recipes nor steps; purity and false negatives are unknown.")
@@ -62,8 +59,8 @@ def inspect_clusters(
         seed=config.seed,
         title=f"hard-negative batches, {corpus.name}",
     )
-    spans = {v: (ids[v], 0.0, corpus[ids[v]].duration_s) for v in _most_shown(panel, pictures)}
-    frames, failed = thumbnails(corpus, spans, pictures, FRAMES)
+    spans = {v: (ids[v], 0.0, corpus[ids[v]].duration_s) for v in _most_shown(panel, PICTURES)}
+    frames, failed = thumbnails(corpus, spans, PICTURES, FRAMES)
     return replace(panel, pictures=frames, notes=[*notes, *failed])
 
 

@@ -24,13 +24,11 @@ HERE, THIS = "right video, wrong moment", "right moment"
 SAID, AWAY = "step is in its recipe, not its video", "another recipe"
 
 
-def browse_retrieval(
-    corpus: Corpus, clips: Clips, scores: np.ndarray, *, pictures: int = 480, **more: int
-) -> FailureBrowser:
+def browse_retrieval(corpus: Corpus, clips: Clips, scores: np.ndarray, pictures: int = 480) -> FailureBrowser:
     """The failures of scores (N, N), sentences against clips, in both directions; kinds as `retrieval.errors` has them.
 
     Another clip of the query's own step is right. pictures: frames kept at most, at most four a clip.
-    more: `most` and `top` of the panel. VcworkError where scores are not those of these clips.
+    VcworkError where scores are not those of these clips.
     """
     scores = check_scores(scores)
     if scores.shape != (len(clips), len(clips)):
@@ -47,7 +45,7 @@ def browse_retrieval(
         "video to text": Direction(scores.T, turned, (SAME, OWN), own, own, own, "clip"),
     }
     title = f"{corpus.name}: {len(clips)} sentences and {len(clips)} clips"
-    return with_frames(FailureBrowser(entries, ways, title=title, **more), corpus, pictures)
+    return with_frames(FailureBrowser(entries, ways, title=title), corpus, pictures)
 
 
 def retrieval_kinds(clips: Clips) -> dict[str, np.ndarray]:
@@ -59,9 +57,8 @@ def retrieval_kinds(clips: Clips) -> dict[str, np.ndarray]:
 
 
 def browse_moments(
-    corpus: Corpus, library: VideoIndex, steps: Sequence[str], vectors: np.ndarray, *, pictures: int = 480,
-    **more: int,
-) -> FailureBrowser:  # fmt: skip
+    corpus: Corpus, library: VideoIndex, steps: Sequence[str], vectors: np.ndarray, pictures: int = 480
+) -> FailureBrowser:
     """The failures of a search for steps (Q ids, vectors (Q, D)) among the library's stretches of video.
 
     A stretch is right when its middle lies in the step. Steps without such a stretch are left out, which a note says.
@@ -84,7 +81,7 @@ def browse_moments(
     way = Direction(scores, kinds, (THIS,), range(n), range(n, n + len(metadata)), None, "step")
     lost = [f"{len(vectors) - n} steps have no stretch of video with them in its middle."] if n < len(vectors) else []
     title = f"{corpus.name}: {n} steps looked for in {len(metadata)} stretches of video"
-    panel = FailureBrowser(entries, {"text to moment": way}, title=title, notes=lost, **more)
+    panel = FailureBrowser(entries, {"text to moment": way}, title=title, notes=lost)
     return with_frames(panel, corpus, pictures)
 
 

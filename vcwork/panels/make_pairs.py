@@ -17,13 +17,14 @@ from vcwork.core.sampling import Pair, Track, iou_pair, span_iou
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.store import FeatureStore
+from vcwork.panels.base import Narrated
 from vcwork.panels.clips import truth_of
 from vcwork.panels.pairs import Again, Drawing, PairExplorer
-from vcwork.panels.parts import Narrated
 from vcwork.review import judged_pairs
 from vcwork.training.pairs import caption_track
 
 RULES = ("overlapped", "strict", "iou", "windows")
+DRAWS, MANY = 200, 2000
 MOST_TRACKS = 200  # the split's first videos, whose pairs make the distribution behind
 
 
@@ -34,17 +35,14 @@ def pair_explorer(
     split: str = "train",
     videos: int | Sequence[str] = 3,
     *,
-    rules: Sequence[str] = RULES,
-    draws: int = 200,
-    many: int = 2000,
     seed: int = 0,
     **limits: Any,
 ) -> PairExplorer:
     """The panel of some videos of a split: the first so many with captions and features, or those named.
 
-    draws: pairs stored of each video by each rule; many: pairs of all videos behind them, in the histogram. limits: of
-    `OverlapConfig`, for all rules; the stride of windows is cut to their length. tokenizer: counts the text's length.
-    A video without captions is said in the panel. VcworkError for an unknown video or rule, or none with captions.
+    limits: of `OverlapConfig`, for all rules; the stride of windows is cut to their length. tokenizer: counts the
+    text's length. A video without captions is said in the panel. VcworkError for an unknown video, or none with
+    captions.
     """
     every = ((v.id, track) for v in corpus.split(split) if (track := _track(corpus, store, tokenizer, v)) is not None)
     tracks = dict(islice(every, MOST_TRACKS))
@@ -61,25 +59,24 @@ def pair_explorer(
     told = [_narrated(corpus, corpus[id], tracks[id]) for id in shown]
     if not all(video.names for video in told):
         notes.append("Nobody knows which step a caption speaks of, so no pair can be judged.")
-    again = again_from(corpus, store, [tracks[id] for id in shown], list(tracks.values()), draws, many, limits)
-    drawings = {rule: again(rule, {}, seed) for rule in rules}
+    again = again_from(corpus, store, [tracks[id] for id in shown], list(tracks.values()), limits)
+    drawings = {rule: again(rule, {}, seed) for rule in RULES}
     unit = corpus.meta.get("second_is", "second")
     return PairExplorer(told, drawings, title=f"{corpus.name}, {split}", notes=notes, unit=unit, again=again)
 
 
 def again_from(
-    corpus: Corpus, store: FeatureStore, shown: Sequence[Track], tracks: Sequence[Track], draws: int, many: int,
-    limits: dict[str, Any],
-) -> Again:  # fmt: skip
-    """What draws by a rule: `draws` pairs of each shown track, and `many` of all tracks.
+    corpus: Corpus, store: FeatureStore, shown: Sequence[Track], tracks: Sequence[Track], limits: dict[str, Any]
+) -> Again:
+    """What draws by a rule: DRAWS pairs of each shown track, and MANY of all tracks, in the histogram.
 
     Its own limits go before those given here. It raises VcworkError where a rule cannot have them.
     """
 
     def again(rule: str, changed: dict[str, Any], seed: int) -> Drawing:
         config = rule_of(rule, **(limits | changed))
-        own = [judged_pairs.draw([track], config, draws, seed) for track in shown]
-        drawn, accepted = counted(tracks, config, many, seed)
+        own = [judged_pairs.draw([track], config, DRAWS, seed) for track in shown]
+        drawn, accepted = counted(tracks, config, MANY, seed)
         judged = [j for j in judge(corpus, store, drawn) if j is not None]
         share = float(np.mean(judged)) if judged else None
         shows = [judge(corpus, store, some) for some in own]

@@ -16,8 +16,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair, span_iou
 from vcwork.panels import plots
-from vcwork.panels.base import Panel
-from vcwork.panels.parts import Narrated, Span
+from vcwork.panels.base import Narrated, Panel, Span
 
 BINS, STEPS = 20, 10_000  # of the histogram; of an IoU of 1
 LIMITS = {"max_text_tokens": int, "max_video_s": int, "min_iou": float}  # what a page may ask to change

@@ -20,8 +20,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics
 from vcwork.measure.metrics import BACKGROUND, check_scores
 from vcwork.panels import plots
-from vcwork.panels.base import Panel
-from vcwork.panels.parts import packed
+from vcwork.panels.base import Panel, packed
 from vcwork.tasks import segmentation
 
 Reading = tuple[int, int]  # window and stride, seconds
