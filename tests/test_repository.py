@@ -251,7 +251,20 @@ def test_notebooks_import_nothing_heavy_before_they_use_it(root):
             source = re.sub(r"^[%!].*$", "", cell.source, flags=re.MULTILINE)
             nodes = ast.parse(source).body if cell.cell_type == "code" else []
             imports |= {ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)}
-    heavy = {"faiss", "sklearn", "scipy.stats", "webvtt", "anywidget", "nbformat", "papermill", "nbconvert"}
+    heavy = {
+        "faiss",
+        "sklearn",
+        "scipy.stats",
+        "transformers",
+        "accelerate",
+        "sympy",
+        "jinja2",
+        "webvtt",
+        "anywidget",
+        "nbformat",
+        "papermill",
+        "nbconvert",
+    }
     assert len(imports) > 60 and not loaded_by("\n".join(sorted(imports)), heavy)
 
 

@@ -151,6 +151,11 @@ def made(ws, few):
     return pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2, max_text_tokens=32)
 
 
+def plain(pairs):
+    """Pairs that can be compared: their tokens are arrays."""
+    return [pair._replace(tokens=list(pair.tokens)) for pair in pairs]
+
+
 def test_the_panel_holds_the_draws_of_the_samplers(ws, made):
     assert list(made.drawings) == list(RULES) and len(made.videos) == 2 and made.notes == []
     for rule, drawn in made.drawings.items():
@@ -168,8 +173,8 @@ def test_the_panel_holds_the_draws_of_the_samplers(ws, made):
 
 def test_the_same_seed_draws_the_same(ws, made):
     again = made.again("overlapped", {}, 0)
-    assert again.pairs == made.drawings["overlapped"].pairs
-    assert made.again("overlapped", {}, 1).pairs != again.pairs
+    assert plain(again.pairs[0]) == plain(made.drawings["overlapped"].pairs[0])
+    assert plain(made.again("overlapped", {}, 1).pairs[0]) != plain(again.pairs[0])
     shorter = made.again("windows", {"max_video_s": 8}, 0)
     assert shorter.rule.stride_s == 8 and max(p.video_end - p.video_start for p in shorter.pairs[0]) <= 8
     refused("min_iou", made.again, "iou", {"min_iou": 2.0}, 0)
@@ -179,7 +184,7 @@ def test_acceptance_is_the_share_of_tries_kept():
     track = Track("v", np.arange(0, 30, 2.5), np.arange(2.5, 32, 2.5), ((1, 2),) * 12, 30)
     rule = rule_of("iou", max_video_s=30)
     drawn, accepted = counted([track], rule, 50, seed=3)
-    assert drawn == judged_pairs.draw([track], rule, 50, seed=3), "counting changes no draw"
+    assert plain(drawn) == plain(judged_pairs.draw([track], rule, 50, seed=3)), "counting changes no draw"
     rng, tries = np.random.default_rng(3), 0
     for _ in range(50):
         rng.integers(1)  # which track
