@@ -63,8 +63,8 @@ def extract(
     kept = Kept() if code else Kept(None)
     made = {id: ["features", contract.digest(), code, sources[id]] for id, _ in jobs}
     jobs = [(id, film) for id, film in jobs if not kept.take(made[id], paths[id])]
-    if progress and kept.taken:
-        print(f"features of {kept.taken} of {len(videos)} videos come from an earlier run: {kept.where}")
+    if progress and len(jobs) < len(made):
+        print(f"features of {len(made) - len(jobs)} of {len(videos)} videos come from an earlier run: {kept.where}")
     failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
     done = each(functools.partial(_one, backbone), jobs, workers, engine)
     known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}

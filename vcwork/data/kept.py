@@ -28,7 +28,6 @@ class Kept:
 
     def __init__(self, folder: str | Path | None = FOLDER) -> None:
         self.folder = None if folder is None else resolve(folder)
-        self.taken = 0  # files that need not be made
         self._at: dict[str, Path] = {}
         if self.folder is not None:
             with contextlib.suppress(OSError):  # no folder yet, or another process tidies up
@@ -62,7 +61,6 @@ class Kept:
             if sha256_file(part)[:_LETTERS] == path.stem[_LETTERS + 1 :]:
                 part.replace(target)
                 os.utime(path)  # used today
-                self.taken += 1
                 return True
             path.unlink()
         except OSError:  # gone by now, or not readable: it is made again, and a full disk says so then

@@ -129,14 +129,13 @@ def _shoot_all(
     code = code_digest(*sorted([*here.glob("*.py"), *here.glob("*.yaml"), here.parent / "video.py"]))
     shown = config.model_dump(include={"seed", "size", "fps"})
     decided = {story.id: ["film", code, shown, asdict(story)] for story in stories}
-    jobs = []
+    jobs = [story for story in stories if not kept.take(decided[story.id], _film(folder, story.id))]
+    new = {story.id for story in jobs}
     for story in stories:
-        if kept.take(decided[story.id], _film(folder, story.id)):
+        if story.id not in new:
             _write_words(folder, story)
-        else:
-            jobs.append(story)
-    if progress and kept.taken:
-        print(f"{kept.taken} of {len(stories)} films come from an earlier run: {kept.where}")
+    if progress and len(jobs) < len(stories):
+        print(f"{len(stories) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
     shot = each(functools.partial(shoot, folder, config), jobs, workers)
     for id in tqdm(shot, total=len(jobs), desc="filming", unit="video", disable=not progress):
         kept.keep(decided[id], _film(folder, id))
