@@ -131,7 +131,11 @@ def open_store(folder: str | Path, contract: Contract | None = None, verify: boo
     with well_formed(folder / STORE.manifest):
         store = FeatureStore(folder, manifest)
         for shard in manifest["shards"]:
-            _check_shard(member(folder, shard["file"]), shard, store.contract.width, verify)
+            path, wanted = member(folder, shard["file"]), (shard["rows"], store.contract.width)
+            check(path, shard, verify=verify)
+            array = load_npy(path, mmap=True)
+            if array.shape != wanted or array.dtype != np.float16:
+                raise VcworkError(f"{path}: expected float16 {wanted}, got {array.dtype} {array.shape}")
     check_same(f"{folder}: features of another contract", contract, store.contract)
     return store
 
@@ -244,13 +248,6 @@ class ShardWriter:
         self._ids += ids
         self._lengths += map(len, arrays)
         self._shards.append(shard)
-
-
-def _check_shard(path: Path, shard: Mapping[str, Any], width: int, verify: bool) -> None:
-    check(path, shard, verify=verify)
-    array = load_npy(path, mmap=True)
-    if array.shape != (shard["rows"], width) or array.dtype != np.float16:
-        raise VcworkError(f"{path}: expected float16 {(shard['rows'], width)}, got {array.dtype} {array.shape}")
 
 
 def store_once(

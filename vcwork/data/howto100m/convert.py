@@ -185,11 +185,8 @@ def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Co
         notes += [f"LEAK: {len(both)} ids are in {a} and in {b}, among them {min(both)}"] if both else []
     for what in ("captions", "features"):
         counts = (report[what] or {}).get("counts", {})
-        for key, words in (
-            ("not expected", "videos that no list names, left out"),
-            ("repeated", "ids that came again"),
-        ):
-            notes += [f"{what}: {counts[key]} {words}"] if key in counts else []
+        told = {"not expected": "videos that no list names, left out", "repeated": "ids that came again"}
+        notes += [f"{what}: {counts[key]} {words}" for key, words in told.items() if key in counts]
     if captions := report["captions"]:
         dropped = captions["counts"].get("cues_dropped")
         notes += [f"caption cues dropped: {dropped}; first: {captions['note'] or 'without an end'}"] if dropped else []
