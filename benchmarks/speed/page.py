@@ -114,10 +114,12 @@ def _bars(axis, rows: Sequence[Row]) -> None:
            [max(each) - m for m, each in zip(middle, times, strict=True)]]  # fmt: skip
     axis.barh(range(len(rows)), middle, xerr=off, color="#4878a8", ecolor="#333333", height=0.6)
     wanted = [(i, row.asked.value) for i, row in enumerate(rows) if row.asked and row.asked.kind == "ratio"]
-    axis.plot([value for _, value in wanted], [i for i, _ in wanted], "|", color="#c44", markersize=14, label="asked")
-    axis.set(xscale="log", xlabel="times as fast as what stands beside it (bar: median, line: spread)")
+    axis.plot([value for _, value in wanted], [i for i, _ in wanted], "|", color="#c00000", markersize=16, mew=2)
+    axis.set(xscale="log", xlabel="times as fast as what stands beside it (bar: median; line: spread; red: asked)")
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if tick < 2 * max([1.0, *middle])]
+    axis.set_xlim(0.4, 1.3 * max([1.5, *map(max, times), *(value for _, value in wanted)]))
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
     axis.axvline(1, color="#999999", linewidth=0.8)
     axis.invert_yaxis()
-    if wanted:
-        axis.legend(loc="lower right", frameon=False)
