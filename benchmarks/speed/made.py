@@ -23,8 +23,8 @@ class Size:
     repeats: int = 5
     model: ModelConfig = field(default_factory=ModelConfig)
     pairs: int = 32  # of a training step
-    captions: int = 96
-    labels: int = 194  # a quarter of COIN's
+    captions: int = 64
+    labels: int = 130  # a sixth of COIN's
     clips: int = 256
     coin_videos: int = 8
     crosstask_videos: int = 8

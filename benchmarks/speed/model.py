@@ -135,7 +135,7 @@ def labels(size: Size) -> Iterator[Row]:
     """Step labels as COIN has them: short, and 29 of 778 repeat another one."""
     texts = made.step_labels(size.labels, size.model.vocab_size, np.random.default_rng(2))
     yield from _sentences(
-        "step labels, fp32", size, texts, 6, "5.3 word pieces of 61; a quarter of COIN's 778, one in 27 repeated"
+        "step labels, fp32", size, texts, 6, "5.3 word pieces of 61; a sixth of COIN's 778, one in 27 repeated"
     )
 
 
