@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from vcwork.base.errors import VcworkError
+from vcwork.data import video
 from vcwork.data.video import frames_at, iter_chunks, iter_seconds, probe, write_mp4
 
 
@@ -65,6 +66,18 @@ def test_thumbnails_of_the_seconds_asked_for(tmp_path):
     assert [f.shape for f in frames] == [(16, 16, 3)] * 4
     assert np.allclose([f.mean() for f in frames], [100, 20, 140, 100], atol=3)
     assert frames_at(path, []) == []
+
+
+def test_sought_pictures_are_those_of_reading_on(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    write_mp4(tmp_path / "a.mp4", (np.roll(base, i, 1) for i in range(300)), 10, preset="medium")  # with B-frames
+    asked = [[9.3], [28.9, 0], [23.5, 12.1], [27], [29], [99, 1]]
+    sought = [frames_at(tmp_path / "a.mp4", at, 32) for at in asked]
+    monkeypatch.setattr(video, "_sought", lambda *_: {})
+    read = [frames_at(tmp_path / "a.mp4", at, 32) for at in asked]
+    for mine, theirs in zip(sought, read, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_same_frames_same_bytes_and_either_coder_the_same_pictures(tmp_path):

@@ -21,6 +21,7 @@ from av.video.reformatter import VideoReformatter
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
 
+SPARSE = 8  # seconds that decoding from the start to a thumbnail costs at least, where a key frame is sought instead
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
 
 
@@ -94,10 +95,12 @@ def _shown(path: str | Path, fps: int, convert: "Converter", frames: int, by_sec
 def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[np.ndarray]:
     """Thumbnails (size, size, 3) uint8 of the seconds asked for, in that order; times beyond the end give the last one.
 
-    Decodes from the start to the latest of them. VcworkError as for `iter_seconds`.
+    A few far apart are decoded from the key frame before each, others from the start to the latest of them. VcworkError
+    as for `iter_seconds`.
     """
     wanted = [max(0, int(t)) for t in at_s]
-    found: dict[int, np.ndarray] = {}
+    if found := _sought(path, sorted({*wanted}), size):
+        return [found[second] for second in wanted]
     for second, frames in enumerate(iter_seconds(path, 2, size)):
         last = frames[len(frames) // 2]
         if second in wanted:
@@ -105,6 +108,29 @@ def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[n
         if second >= max(wanted, default=0):
             break
     return [found.get(second, last) for second in wanted]
+
+
+def _sought(path: str | Path, seconds: list[int], size: int) -> dict[int, np.ndarray]:
+    """What is on display three quarters into these seconds, by seeking; empty where not sure, or not worth it."""
+    found: dict[int, np.ndarray] = {}
+    if not seconds or SPARSE * len(seconds) > seconds[-1]:
+        return {}
+    with contextlib.suppress(VcworkError), open_video(path) as (container, stream):
+        if seconds[-1] + 2 > declared_length(container, stream):
+            return {}  # where a file ends is known by reading it
+        convert, origin = Converter(size), container.start_time or 0
+        for second in seconds:
+            container.seek(origin + max(0, second * av.time_base - av.time_base // 4))
+            shown = None
+            for start_s, frame in TimedFrames(container, stream, path):
+                if start_s > second + 0.75:
+                    break
+                shown = frame
+            if shown is None:
+                return {}
+            found[second] = np.array(convert(shown))
+        return found
+    return {}
 
 
 def write_mp4(
