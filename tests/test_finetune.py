@@ -368,14 +368,14 @@ def test_a_corpus_is_fine_tuned_and_validated(world, tmp_path, task, start, leas
 def test_a_seed_says_where_the_head_begins(world, tmp_path):
     corpus, store = world
     recipe = FinetuneRecipe(task="segmentation", epochs=1, batch_size=8, stride=4, test_stride=4, **FAST)
-    heads = []
+    begun = []
     for i, seed in enumerate((0, 0, 1)):
         encoder = new_encoder()
         torch.manual_seed(100 + i)  # whatever was drawn before
         finetune(corpus, store, encoder, recipe.but(seed=seed), tmp_path / str(i))
-        heads.append(heads.load_classifier(tmp_path / str(i))[0].head.weight)
-    assert torch.equal(heads[0], heads[1]), "same weights, recipe and seed"
-    assert not torch.equal(heads[0], heads[2])
+        begun.append(heads.load_classifier(tmp_path / str(i))[0].head.weight)
+    assert torch.equal(begun[0], begun[1]), "same weights, recipe and seed"
+    assert not torch.equal(begun[0], begun[2])
 
 
 def test_steps_that_training_never_saw_are_numbered_beyond(world):

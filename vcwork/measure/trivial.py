@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import gammaln
@@ -103,9 +104,10 @@ def known_group(query_labels: Sequence, item_labels: Sequence) -> np.ndarray:
     return (np.asarray(query_labels)[:, None] == np.asarray(item_labels)).astype(np.int8)
 
 
-def words(text: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)  # the narration of a split is asked again by every task
+def words(text: str) -> tuple[str, ...]:
     """Lower-case words of a text, without marks."""
-    return "".join(c.lower() if c.isalnum() else " " for c in text).split()
+    return tuple("".join(c.lower() if c.isalnum() else " " for c in text).split())
 
 
 def bag_of_words(queries: Sequence[str], spoken: Sequence[str]) -> np.ndarray:
