@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from vcwork.base.files import project_root
+from vcwork.core.engine import has_bf16
 from vcwork.workbench.machine import git_state, hardware
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
@@ -38,11 +39,6 @@ def processor_flags() -> set[str]:
     return set(match[1].split()) if match else set()
 
 
-def has_bf16() -> bool:
-    """Does the processor multiply bfloat16 itself?"""
-    return bool(processor_flags() & {"avx512_bf16", "amx_bf16"})
-
-
 def run_record() -> dict[str, Any]:
     """When, of which code, and beside how much other work this run was made."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -56,7 +52,7 @@ def measure(seconds: float = 1.0) -> dict[str, float]:
     Copied bytes are counted once, although each is read and written.
     """
     rates = {"fp32": gemm(torch.float32, seconds)}
-    if has_bf16():
+    if has_bf16("cpu"):
         rates["bf16"] = gemm(torch.bfloat16, seconds)
     rates["copy"] = copying(seconds)
     threads = torch.get_num_threads()

@@ -13,12 +13,11 @@ import torch
 
 from benchmarks.speed import made
 from benchmarks.speed import reference_like as like
-from benchmarks.speed.floor import has_bf16
 from benchmarks.speed.made import Size
 from benchmarks.speed.timing import OURS, REFERENCE, Asked, Row, expect_equal, in_turns
 from vcwork.core.batches import pairs_of
 from vcwork.core.config import ClusterConfig, ModelConfig, TrainConfig
-from vcwork.core.engine import Engine
+from vcwork.core.engine import Engine, has_bf16
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.data.store import S3D_FEATURES
@@ -86,8 +85,8 @@ def step(size: Size) -> Iterator[Row]:
         return
     reference = like.Trainer(weights, config, encoder.tokenizer, True, 1e-6)
     ways = {REFERENCE: lambda: reference.update(clips, tokens), OURS: learner("float32", True)}
-    if has_bf16():
-        ways["bf16"] = learner("bf16", True)
+    if has_bf16("cpu"):
+        ways["bf16"] = learner("auto", True)
     taken = in_turns(ways, size.repeats)
     work = 3 * (video_flops(config, map(len, clips)) + text_flops(config, map(len, tokens)))  # backward: twice forward
     about = {"amount": size.pairs, "unit": "pairs", "work": work}
