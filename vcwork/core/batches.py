@@ -21,16 +21,7 @@ from vcwork.base.feed import drawn_ahead, made_ahead
 from vcwork.core.config import ClusterConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
-from vcwork.core.sampling import (
-    Pair,
-    Track,
-    bag_of,
-    caption_pair,
-    first_seconds,
-    sample_pair,
-    sliding_windows,
-    varied_pair,
-)
+from vcwork.core.sampling import Pair, Track, bag_of, caption_pair, first_seconds, sample_pair, sliding_windows
 from vcwork.core.text import Tokenizer
 
 Span = tuple[int, int, int]  # track, first second, end
@@ -98,7 +89,7 @@ class Batch:
             texts = np.split(np.where(dropped, tokenizer.unk, words), ends[:-1])
         read = (*self.clips, *tokenizer.batch(texts, model.config.max_text_tokens))
         features, mask, ids, text_mask = (x.to(device, non_blocking=True) for x in read)
-        return features.float() if features.dtype == torch.float16 else features, mask, ids, text_mask
+        return _widened(features), mask, ids, text_mask
 
     def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """`of` as tensors."""
@@ -210,6 +201,8 @@ def video_vectors(
     was_training, engine, clusters = model.training, engine or Engine(), config.clusters
     model.eval()
     clips, pool, plain = clusters.clips_for_vector, data, config.model_copy(update={"word_dropout": 0.0})
+    if clusters.pool_rule == "varied":
+        plain = plain.model_copy(update={"pairs": config.pairs.model_copy(update={"rule": "varied"})})
     out = np.zeros((len(data.tracks), model.config.embedding), np.float32)
     if clusters.vector_first_s:
         pool = PairData([first_seconds(track, clusters.vector_first_s) for track in data.tracks], data.features)
@@ -218,7 +211,7 @@ def video_vectors(
 
     def drawn(videos: np.ndarray) -> Batch:
         rng = np.random.default_rng([config.seed, 12, epoch, int(videos[0])])  # its own, so that any rank may do it
-        pairs = draw_pairs(pool, videos, plain, rng, clips, varied=clusters.pool_rule == "varied")
+        pairs = draw_pairs(pool, videos, plain, rng, clips)
         return _batch(pairs, data, videos, plain)
 
     with closing(data.read(map(drawn, chunks), model.config.max_video_tokens)) as batches:
@@ -230,16 +223,15 @@ def video_vectors(
 
 
 def draw_pairs(
-    data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None,
-    varied: bool = False,
-) -> list[Pair]:  # fmt: skip
+    data: PairData, videos: np.ndarray, config: TrainConfig, rng: np.random.Generator, clips: int | None = None
+) -> list[Pair]:
     """`clips` pairs of each of `videos`, in order; rule `each`: all its captions, or `clips` of them, cyclic."""
-    tracks = [data.tracks[v] for v in videos]
-    if config.pairs.rule == "each" and not varied:
-        return [caption_pair(t, i % len(t.tokens), config.pairs) for t in tracks for i in range(clips or len(t.tokens))]
-    draw, clips = varied_pair if varied else sample_pair, clips or config.clusters.clips_per_video
+    tracks, rule = [data.tracks[v] for v in videos], config.pairs
+    if rule.rule == "each":
+        return [caption_pair(t, i % len(t.tokens), rule) for t in tracks for i in range(clips or len(t.tokens))]
+    clips = clips or config.clusters.clips_per_video
     with drawn_ahead(rng) as draws:
-        return [draw(track, config.pairs, draws) for track in tracks for _ in range(clips)]
+        return [sample_pair(track, rule, draws) for track in tracks for _ in range(clips)]
 
 
 def collate(
@@ -257,11 +249,19 @@ def pad_clips(clips: list[np.ndarray], max_tokens: int, keep_half: bool = False)
     kind = np.result_type(*{clip.dtype for clip in clips})
     lengths = np.array([min(len(clip), max_tokens) for clip in clips])
     mask = np.arange(max(1, lengths.max())) < lengths[:, None]  # (B, T)
-    kind = kind if kind == np.uint8 or (kind == np.float16 and keep_half) else np.float32
+    kind = kind if kind in (np.uint8, np.float16) else np.float32
     features = np.zeros((*mask.shape, *clips[0].shape[1:]), kind)
     for row, clip, n in zip(features, clips, lengths, strict=True):
         row[:n] = clip[:n]
-    return torch.from_numpy(features), torch.from_numpy(mask)
+    found = torch.from_numpy(features)
+    return found if keep_half else _widened(found), torch.from_numpy(mask)
+
+
+def _widened(x: Tensor) -> Tensor:
+    """float16 as float32; on a CPU in memory of NumPy's, of huge pages: torch's own takes ten times as long."""
+    if x.dtype != torch.float16 or x.is_cuda:
+        return x if x.dtype == torch.uint8 else x.float()
+    return torch.from_numpy(np.empty(x.shape, np.float32)).copy_(x)
 
 
 def false_negatives(pairs: list[Pair], data: PairData) -> float | None:

@@ -63,15 +63,10 @@ class Pair(NamedTuple):
 def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> Pair:
     """One positive pair from `track` under `rule`. Raises VcworkError for a track without captions or features."""
     if not len(track.tokens) or track.seconds < 1:
-        raise VcworkError(
-            f"{track.video_id}: expected captions and features, got {len(track.tokens)} and {track.seconds}"
-        )
-    if rule.rule == "iou":
-        return iou_pair(track, rule, rng)[0]
-    if rule.rule == "windows":
-        return window_pair(track, rule, rng)
-    if rule.rule == "bag":
-        return bag_pair(track, rule, rng)
+        came = f"{len(track.tokens)} and {track.seconds}"
+        raise VcworkError(f"{track.video_id}: expected captions and features, got {came}")
+    if rule.rule in _OTHERS:
+        return _OTHERS[rule.rule](track, rule, rng)
     first, last = grow_text(track, rule, rng)
     start_s, end_s = track.lists[0][first], track.lists[1][last]
     if rule.rule == "strict":
@@ -239,3 +234,6 @@ def span_iou(pair: Pair) -> float:
     inter = min(pair.text_end_s, pair.video_end) - max(pair.text_start_s, pair.video_start)
     union = max(pair.text_end_s, pair.video_end) - min(pair.text_start_s, pair.video_start)
     return max(inter, 0.0) / union if union > 0 else 0.0
+
+
+_OTHERS = {"windows": window_pair, "bag": bag_pair, "varied": varied_pair, "iou": lambda *of: iou_pair(*of)[0]}
