@@ -6,42 +6,53 @@ alone on the machine: seconds mean nothing beside other work.
 
 import argparse
 import ast
+import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from benchmarks.speed import data, floor, gpu, made, metrics, model, page, record, search, startup, video
+from benchmarks.speed import page, record
 from benchmarks.speed.timing import Row, median, ratios
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import project_root, write_json
 
-STAGES: dict[str, Callable[[made.Size], Iterator[Row]]] = {
-    "data": data.pairs,
-    "step": model.step,
-    "captions": model.captions,
-    "labels": model.labels,
-    "clips": model.clips,
-    "segmentation": model.segmentation,
-    "localization": model.localization,
-    "retrieval": metrics.of_retrieval,
-    "segmented": metrics.of_segmentation,
-    "neighbours": search.neighbours,
-    "vectors": search.vectors,
-    "s3d": video.s3d,
-    "decode": video.decoding,
-    "extraction": data.extraction,
-    "startup": startup.imports,
-    "gpu": gpu.step,
+# each a function of benchmarks.speed, loaded when it is run: processes that a stage starts load this file, too
+STAGES = {
+    "data": "data.pairs",
+    "step": "model.step",
+    "captions": "model.captions",
+    "labels": "model.labels",
+    "clips": "model.clips",
+    "segmentation": "model.segmentation",
+    "localization": "model.localization",
+    "retrieval": "metrics.of_retrieval",
+    "segmented": "metrics.of_segmentation",
+    "neighbours": "search.neighbours",
+    "vectors": "search.vectors",
+    "s3d": "video.s3d",
+    "decode": "video.decoding",
+    "extraction": "data.extraction",
+    "startup": "startup.imports",
+    "gpu": "gpu.step",
 }
+
+
+def stage(name: str) -> Callable[[Any], Iterator[Row]]:
+    """What measures a stage: a size (`made.Size`) in, rows out."""
+    module, function = STAGES[name].split(".")
+    return getattr(importlib.import_module(f"benchmarks.speed.{module}"), function)
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = parsed(arguments)
     try:
         if options.check:
+            from benchmarks.speed import made
+
             for name in options.stages or STAGES:
-                _ = [*STAGES[name](made.CHECK)]
+                _ = [*stage(name)(made.CHECK)]
         elif not options.page:
             measure(options)
         if options.page or options.write:
@@ -57,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def measure(options: argparse.Namespace) -> None:
     """Run the stages, and put what they took where it is to be kept."""
+    from benchmarks.speed import floor, made
+
     size = made.QUICK if options.quick else made.FULL
     machine, run, target = floor.machine(), floor.run_record(), options.json
     if options.write:
@@ -71,7 +84,7 @@ def measure(options: argparse.Namespace) -> None:
 
 
 def parsed(arguments: list[str] | None) -> argparse.Namespace:
-    stages = "\n".join(f"  {name:14s}{first_line(run.__doc__)}" for name, run in STAGES.items())
+    stages = "\n".join(f"  {name:14s}{_first_line(_docstring(name))}" for name in STAGES)
     longer = "\n".join(f"  {path.name:24s}{_job(path)}" for path in sorted(Path(__file__).parent.glob("[a-z]*.py")))
     out = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -94,10 +107,10 @@ def parsed(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def shown(name: str, size: made.Size) -> Iterator[Row]:
+def shown(name: str, size: Any) -> Iterator[Row]:
     """A stage's rows, each printed as it comes."""
     start = time.monotonic()
-    for row in STAGES[name](size):
+    for row in stage(name)(size):
         seconds = ", ".join(f"{way} {median(taken):.3g} s" for way, taken in row.seconds.items())
         times = f"  {median(ratios(row)):.2f} x" if ratios(row) else ""
         print(f"{row.name:44s} {seconds}{times}", flush=True)
@@ -105,12 +118,19 @@ def shown(name: str, size: made.Size) -> Iterator[Row]:
     print(f"  {name}: {time.monotonic() - start:.0f} s in all", file=sys.stderr, flush=True)
 
 
-def first_line(text: str | None) -> str:
-    return (text or "").strip().splitlines()[0]
+def _docstring(name: str) -> str:
+    """Of a stage's function, without loading its module."""
+    module, function = STAGES[name].split(".")
+    tree = ast.parse((Path(__file__).parent / "speed" / f"{module}.py").read_text(encoding="utf-8"))
+    return next(ast.get_docstring(node) for node in tree.body if getattr(node, "name", "") == function)
 
 
 def _job(path: Path) -> str:
-    return first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
+    return _first_line(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().splitlines()[0]
 
 
 if __name__ == "__main__":
