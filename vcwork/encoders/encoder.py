@@ -27,7 +27,7 @@ from vcwork.data.store import Contract
 
 Clip = np.ndarray | str | Path
 
-KEPT = 16  # batches of windows in memory at once, among which those of one length meet
+KEPT = 8  # batches of windows in memory at once, among which those of one length meet
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Encoder:
         return np.stack(by_length(_some(list(place)), longest, batch_size, self._text))[rows]  # (N, D)
 
     def encode_seconds(
-        self, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 16, hide_cls: bool = False,
+        self, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 32, hide_cls: bool = False,
         window: int = 0,
     ) -> Iterator[np.ndarray]:  # fmt: skip
         """As `encode_all_seconds`."""
@@ -149,7 +149,7 @@ def encode_seconds(encoder: Encoder, clip: Clip, *options: Any, **more: Any) -> 
 
 
 def encode_all_seconds(
-    encoder: Encoder, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 16, hide_cls: bool = False,
+    encoder: Encoder, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 32, hide_cls: bool = False,
     window: int = 0,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """One vector a second of each clip in turn, (T, D) float32: token states, averaged where windows overlap.
@@ -184,7 +184,7 @@ def windows(seconds: int, window: int, stride: int | None = None) -> list[int]:
 
 def window_means(
     clips: Iterable[np.ndarray], window: int, stride: int | None, run: Callable[[Tensor, Tensor], Tensor],
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """For each clip (T, W), `run` on its overlapping windows, averaged where they overlap -> (T, C) float32.
 
