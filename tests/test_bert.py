@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from vcwork.core import bert as layers
 from vcwork.core.bert import Bert, Packed, Padded
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
@@ -177,3 +178,32 @@ def test_dropout_stands_where_transformers_has_it(theirs, monkeypatch):
     torch.manual_seed(3)
     found = ours(ours.embeddings.word_embeddings(ids), torch.arange(12).expand(ids.shape), Padded(mask))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- linear layers
+
+
+@pytest.mark.parametrize("rows", [(0,), (1,), (7, 3)])
+def test_linear_layers_by_onednn_are_torchs(monkeypatch, rows):
+    """Whichever library multiplies, here both: values and gradients, no rows, one, and padded ones."""
+    torch.manual_seed(0)
+    x, mix = torch.randn(*rows, 48), torch.randn(*rows, 20)
+    found = []
+    for by_onednn in (True, False):
+        monkeypatch.setattr(layers, "_by_onednn", lambda by_onednn=by_onednn: by_onednn)
+        torch.manual_seed(1)
+        linear, leaf = layers.Linear(48, 20), x.clone().requires_grad_()
+        out = linear(leaf)
+        (out * mix).sum().backward()
+        found.append((out.detach(), leaf.grad, linear.weight.grad, linear.bias.grad))
+        assert linear.double()(x.double()).dtype == torch.float64
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bf16_and_in_inference_linear_layers_answer_too():
+    layer, x = layers.Linear(8, 8), torch.randn(3, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x), torch.nn.functional.linear(x, layer.weight, layer.bias))

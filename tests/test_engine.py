@@ -11,6 +11,7 @@ import torch
 from ranks import everything, gradient
 from test_train import CONFIG, digest, new_model, run, toy
 
+from vcwork.core.engine import settled
 from vcwork.core.step import Learner
 
 HERE = Path(__file__).parent
@@ -120,3 +121,23 @@ def test_bf16_trains():
     exact, _ = run(CONFIG.model_copy(update={"epochs": 1}))
     assert records[-1].loss < records[0].loss
     assert digest(model) != digest(exact) and next(model.parameters()).dtype == torch.float32
+
+
+def test_bf16_by_itself_only_where_the_machine_has_units_and_else_one_warning_with_a_factor(monkeypatch):
+    monkeypatch.setattr("vcwork.core.engine.has_bf16", lambda device: device == "fast")
+    assert settled("auto", "fast") == "bf16" and settled("auto", "cpu") == settled("float32", "cpu") == "float32"
+    settled.cache_clear()
+    with pytest.warns(UserWarning, match=r"took \d+\.\d times as long as in float32") as told:
+        assert [settled("bf16", "cpu") for _ in range(3)] == ["bf16"] * 3
+    assert len(told) == 1
+    settled.cache_clear()
+
+
+def test_units_that_torch_was_told_to_leave_are_not_there():
+    """ATEN_CPU_CAPABILITY is read when torch starts."""
+    code = "from vcwork.core.engine import Engine, has_bf16; print(has_bf16('cpu'), Engine('auto').precision)"
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"ATEN_CPU_CAPABILITY": "avx2", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout.split() == ["False", "float32"]

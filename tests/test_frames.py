@@ -16,7 +16,7 @@ from checks import Runs, Stop, refused, stop_at
 from toys import letters_clip, toy_contract
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.batches import derange, pairs_of, video_vectors
+from vcwork.core.batches import pairs_of, video_vectors
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
@@ -33,6 +33,7 @@ from vcwork.encoders.pixels import Span, View, read_span
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import clip_scores
 from vcwork.training.frames import PixelPairs, frame_clips, frame_pairs, train_frames
+from vcwork.training.pairs import control
 from vcwork.training.recipe import Recipe
 
 FPS, SIDE, PART_S = 4, 32, 4
@@ -210,7 +211,8 @@ def test_only_the_next_update_is_decoded_ahead(world):
         for clip, (v, start, end) in zip(batch.clips[0][:2], batch.spans, strict=False):
             wanted = data.features[v][start:end]
             np.testing.assert_array_equal(clip[: len(wanted)], wanted)
-    assert i == 7 and isinstance(derange(data, 0), PixelPairs) and derange(data, 0).workers == 2
+    shuffled = control(data, TRAIN.model_copy(update={"shuffle_captions": True}))
+    assert i == 7 and isinstance(shuffled, PixelPairs) and shuffled.workers == 2
 
 
 def test_candidates_and_vectors_of_videos_come_from_frames_too(world):

@@ -278,17 +278,3 @@ def false_negatives(pairs: list[Pair], data: PairData) -> float | None:
     if not anchors.any() or len(pairs) < 2:
         return None
     return float((same.sum() - anchors.sum()) / (anchors.sum() * (len(pairs) - 1)))
-
-
-def derange(data: PairData, seed: int) -> PairData:
-    """Captions of another video, stretched to this one's length."""
-    n = len(data.tracks)
-    order = np.random.default_rng([seed, 13]).permutation(n)
-    other = np.empty(n, int)
-    other[order] = np.roll(order, 1)  # one cycle: nobody keeps their own
-    tracks = []
-    for track, donor in zip(data.tracks, (data.tracks[i] for i in other), strict=True):
-        stretch = track.seconds / donor.seconds
-        times = donor.start_s * stretch, donor.end_s * stretch
-        tracks.append(Track(track.video_id, *times, donor.tokens, track.seconds))
-    return replace(data, tracks=tracks)

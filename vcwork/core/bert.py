@@ -8,11 +8,12 @@ Source: Devlin et al., 2019; names of weights, their start and the places of dro
 Not carried: the pooler, and the second kind of token.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout, gelu, scaled_dot_product_attention
+from torch.nn.functional import dropout, gelu, linear, scaled_dot_product_attention
 
 from vcwork.core.config import ModelConfig
 
@@ -98,6 +99,23 @@ class Packed:
 Layout = Padded | Packed
 
 
+class Linear(nn.Linear):
+    """torch's, in float32 by oneDNN on other makers' CPUs with AVX-512, where MKL computes as if they had AVX2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = x.is_cuda or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu") or not x.numel()
+        if plain or not _by_onednn():
+            return super().forward(x)
+        return linear(x.to_mkldnn(), self.weight, self.bias).to_dense()
+
+
+@cache
+def _by_onednn() -> bool:
+    maker = str(torch.cpu.get_capabilities().get("cpu_name"))
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return wide and "Intel" not in maker and torch.backends.mkldnn.is_available()
+
+
 class Embeddings(nn.Module):
     """Word, place and kind (always the first) to one state, normalised."""
 
@@ -123,10 +141,10 @@ class Layer(nn.Module):
         super().__init__()
         width, self.heads, self.drop = config.hidden, config.heads, config.dropout
         self.attention = nn.ModuleDict({
-            "self": nn.ModuleDict({name: nn.Linear(width, width) for name in ("query", "key", "value")}),
+            "self": nn.ModuleDict({name: Linear(width, width) for name in ("query", "key", "value")}),
             "output": _output(width, width),
         })  # fmt: skip
-        self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, config.ffn)})
+        self.intermediate = nn.ModuleDict({"dense": Linear(width, config.ffn)})
         self.output = _output(config.ffn, width)
 
     def forward(self, states: Tensor, layout: Layout) -> Tensor:
@@ -143,7 +161,7 @@ class Layer(nn.Module):
 
 
 def _output(wide: int, width: int) -> nn.ModuleDict:
-    return nn.ModuleDict({"dense": nn.Linear(wide, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
+    return nn.ModuleDict({"dense": Linear(wide, width), "LayerNorm": nn.LayerNorm(width, eps=1e-12)})
 
 
 class Bert(nn.Module):

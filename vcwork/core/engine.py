@@ -113,8 +113,7 @@ def has_bf16(device: str) -> bool:
     return device == "cpu" and "AVX512" in used and bool(found.get("avx512_bf16") or found.get("amx_bf16"))
 
 
-def _seconds(dtype: torch.dtype, device: str) -> float:
-    """Of a matrix product such as a small layer has."""
+def _seconds(dtype: torch.dtype, device: str) -> float:  # of a matrix product
     from torch.utils.benchmark import Timer  # it waits for the device
 
     a, b = (torch.ones(size, dtype=dtype, device=device) for size in ((256, 768), (768, 768)))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vcwork.core.batches import PairData, Search, derange, epoch_batches, false_negatives, pairs_of
+from vcwork.core.batches import PairData, Search, epoch_batches, false_negatives, pairs_of
 from vcwork.core.config import TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.model import VideoCLIP
@@ -67,11 +67,10 @@ def pretrain(
     `kept` is told each record and, after each epoch or `config.save_every` updates, a state from which a later call
     goes on. `on_epoch(epoch, model)`, on the main rank, may return numbers for the log (validation). Where `stop()` is
     true after a record, the state is kept and the records end; all ranks have to be told alike. `search` makes batches
-    of neighbours. With `config.shuffle_captions` each video trains with the captions of another.
+    of neighbours. `config.shuffle_captions` is the caller's to do, who has the data (`vcwork.training.pairs.control`).
     """
     engine = Engine(config.precision)
     model.to(engine.device)
-    data = derange(data, config.seed) if config.shuffle_captions else data
     model.text_bert.requires_grad_(not config.freeze_text)
     per_epoch = updates(data, config, engine.world) // config.epochs
     learner = Learner(model, config, config.epochs * per_epoch, engine)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.bert import Bert, Layout, Packed, Padded, init_bert
+from vcwork.core.bert import Bert, Layout, Linear, Packed, Padded, init_bert
 from vcwork.core.config import ModelConfig
 
 
@@ -36,9 +36,9 @@ class VideoMLP(nn.Module):
 
     def __init__(self, feature_dim: int, hidden: int):
         super().__init__()
-        self.linear1 = nn.Linear(feature_dim, hidden)
+        self.linear1 = Linear(feature_dim, hidden)
         self.norm = nn.LayerNorm(hidden)  # eps 1e-5, not BERT's 1e-12
-        self.linear2 = nn.Linear(hidden, hidden)
+        self.linear2 = Linear(hidden, hidden)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.linear2(self.norm(nn.functional.gelu(self.linear1(features))))  # (B, T, D)
@@ -48,7 +48,7 @@ class Projection(nn.Sequential):
     """An MLP head: hidden, GELU, then the shared width. As CLIP-like documents have it; paper and code: none."""
 
     def __init__(self, hidden: int, width: int):
-        super().__init__(nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, width))
+        super().__init__(Linear(hidden, hidden), nn.GELU(), Linear(hidden, width))
 
 
 class VideoCLIP(nn.Module):

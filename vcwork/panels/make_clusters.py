@@ -19,6 +19,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.panels.clips import thumbnails
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.tasks.cases import pair_steps
+from vcwork.training.pairs import control
 from vcwork.training.reference_cells import search
 
 QUERIES, DRAWS = 40, 3  # videos that can be asked for, evenly over the list, and batches of each
@@ -80,7 +81,8 @@ def epoch_vectors(
         found[f"epoch {epoch + 1}"] = vectors()
         return {}
 
-    for _ in pretrain(encoder.model, encoder.tokenizer, data, training, on_epoch=keep, search=search):
+    seen = control(data, training)
+    for _ in pretrain(encoder.model, encoder.tokenizer, seen, training, on_epoch=keep, search=search):
         if len(found) > epochs:
             break
     return found

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.batches import PairData, derange
+from vcwork.core.batches import PairData
 from vcwork.core.config import TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import caption_pair
 from vcwork.core.text import SPECIAL, Tokenizer
+from vcwork.training.pairs import control
 
 # chosen by cross-validation inside the keyframes' train split
 SHRINK = 10.0  # times the mean variance of a feature, and times the mean squared length of a sentence's tf-idf
@@ -29,7 +30,7 @@ ORDER_PENALTY, ORDER_GAIN = 10.0, 2.0
 
 def start_from_captions(model: VideoCLIP, tokenizer: Tokenizer, data: PairData, config: TrainConfig) -> None:
     """`closed_form_start` from every caption of `data` and the mean of its seconds (shuffled when `config` says so)."""
-    data = derange(data, config.seed) if config.shuffle_captions else data
+    data = control(data, config)
     pairs = [(x, caption_pair(t, i, config.pairs)) for t, x in zip(data.tracks, data.features, strict=True)
              for i in range(len(t.tokens))]  # fmt: skip
     features = np.stack([x[p.video_start : p.video_end].astype(np.float32).mean(0) for x, p in pairs])  # (N, W)

@@ -1,6 +1,7 @@
 """The videos of a corpus that can be trained on: their captions as tracks, and what is read of them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from vcwork.base.errors import NoData
 from vcwork.base.feed import Rows
 from vcwork.core.batches import PairData
+from vcwork.core.config import TrainConfig
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Video
@@ -48,3 +50,19 @@ def caption_track(video_id: str, captions: list, tokenizer: Tokenizer, seconds: 
     """Captions as the arrays the sampler draws from."""
     starts, ends = np.array([[c.start_s, c.end_s] for c in captions]).T
     return Track(video_id, starts, ends, Rows.of(tokenizer.tokens([c.text for c in captions])), seconds)
+
+
+def control(data: PairData, config: TrainConfig) -> PairData:
+    """The data themselves; with `config.shuffle_captions` captions of another video, stretched to this one's length."""
+    if not config.shuffle_captions:
+        return data
+    n = len(data.tracks)
+    order = np.random.default_rng([config.seed, 13]).permutation(n)
+    other = np.empty(n, int)
+    other[order] = np.roll(order, 1)  # one cycle: nobody keeps their own
+    tracks = []
+    for track, donor in zip(data.tracks, (data.tracks[i] for i in other), strict=True):
+        stretch = track.seconds / donor.seconds
+        times = donor.start_s * stretch, donor.end_s * stretch
+        tracks.append(Track(track.video_id, *times, donor.tokens, track.seconds))
+    return replace(data, tracks=tracks)
