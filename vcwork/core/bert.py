@@ -111,9 +111,8 @@ class Linear(nn.Linear):
 
 @cache
 def _by_onednn() -> bool:
-    maker = str(torch.cpu.get_capabilities().get("cpu_name"))
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    return wide and "Intel" not in maker and torch.backends.mkldnn.is_available()
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkldnn.is_available()
+    return wide and "Intel" not in str(torch.cpu.get_capabilities().get("cpu_name"))
 
 
 class Embeddings(nn.Module):
