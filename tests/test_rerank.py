@@ -35,7 +35,7 @@ def states(n: int, length: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def test_the_matrix_holds_every_pair_and_padding_has_no_say(layers):
     made, (video, v_mask), (text, t_mask) = scorer(layers=layers), states(3, 7, 0), states(4, 5, 1)
     with torch.no_grad():
-        matrix = made(video, v_mask, text, t_mask, block=5)
+        matrix = made(video, v_mask, text, t_mask)
         assert matrix.shape == (3, 4)
         for n in range(3):
             for m in range(4):

@@ -56,24 +56,30 @@ class CrossScorer(nn.Module):
         nn.init.zeros_(self.head.weight)  # begins as the dual encoder, or with equal scores
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor, block: int = 512) -> Tensor:
-        """video (N, T, D), mask (N, T); text (M, L, D), mask (M, L) -> (N, M) scores; `block` pairs at once."""
+    def forward(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """video (N, T, D), mask (N, T); text (M, L, D), mask (M, L) -> (N, M) scores.
+
+        Each text is read by the seconds of all clips at once, so its keys and values are computed once."""
         n, m = len(video), len(text)
-        rows, columns = torch.arange(n).repeat_interleave(m), torch.arange(m).repeat(n)
-        parts = [
-            self.pairs(video[i], video_mask[i], text[j], text_mask[j])
-            for i, j in zip(rows.split(block), columns.split(block), strict=True)
-        ]
-        return torch.cat(parts).view(n, m)
+        seconds = video.reshape(1, -1, video.shape[-1]).expand(m, -1, -1)  # (M, N * T, D)
+        return self._scores(seconds, text, text_mask).view(m, n, -1).mul(video_mask).sum(2).div(_seconds(video_mask)).T
 
     def pairs(self, video: Tensor, video_mask: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """Row by row: video (P, T, D), text (P, L, D) and their masks -> (P,)."""
-        states, words = self.before[0](video), self.before[1](text)  # (P, T, D), (P, L, D)
+        return self._scores(video, text, text_mask).mul(video_mask).sum(1) / _seconds(video_mask)
+
+    def _scores(self, video: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
+        """What each second (P, S, D) scores with its row's text (P, L, D): (P, S), padding among them."""
+        states, words = self.before[0](video), self.before[1](text)  # (P, S, D), (P, L, D)
         for attend, norm in zip(self.attend, self.norm, strict=True):
             seen, _ = attend(states, words, words, key_padding_mask=~text_mask, need_weights=False)
-            states = norm(states + seen)  # (P, T, D)
-        second = self.head(states)[..., 0] * video_mask  # (P, T); padding counts nowhere
-        return second.sum(1) / video_mask.sum(1).clamp(min=1)
+            states = norm(states + seen)  # (P, S, D)
+        return self.head(states)[..., 0]
+
+
+def _seconds(mask: Tensor) -> Tensor:
+    """Valid seconds of each clip, (N, T) -> (N,); padding counts nowhere."""
+    return mask.sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)
