@@ -14,6 +14,7 @@ import torch
 
 from benchmarks.speed import made
 from benchmarks.speed import reference_like as like
+from benchmarks.speed.floor import one_core
 from benchmarks.speed.made import WIDTH, Size
 from benchmarks.speed.timing import OURS, REFERENCE, Asked, Row, expect_equal, in_turns
 from vcwork.core.batches import PairData, pairs_of
@@ -62,10 +63,8 @@ def _pairs(size: Size, folder: Path) -> Iterator[Row]:
         pairs_of(data, groups, next(turn) % len(groups), next(turn), config, Engine())(model, tokenizer)
 
     ways = {REFERENCE: lambda: other.batch(draws.choice(ids), CLIPS, draws), OURS: ours}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    taken = in_turns(ways, 4 * size.repeats)
-    torch.set_num_threads(threads)
+    with one_core():
+        taken = in_turns(ways, 4 * size.repeats)
     amount = videos * CLIPS
     moved = amount * 17.5 * WIDTH * 4  # what is written as float32; half as much is read
     yield Row("data preparation, one core", taken, amount, "pairs", Asked("ratio", 10), moved, "copy, one core")

@@ -3,10 +3,12 @@
 A stage is held against these rates: what it must compute or move, over its time, over the rate.
 """
 
+import contextlib
 import datetime
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +57,24 @@ def measure(seconds: float = 1.0) -> dict[str, float]:
     if has_bf16("cpu"):
         rates["bf16"] = gemm(torch.bfloat16, seconds)
     rates["copy"] = copying(seconds)
-    threads = torch.get_num_threads()
+    with one_core():
+        return rates | {"fp32, one core": gemm(torch.float32, seconds), "copy, one core": copying(seconds)}
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """What runs inside, and the threads it starts, share one core where the system lets a process choose (Linux)."""
+    threads, chooses = torch.get_num_threads(), hasattr(os, "sched_setaffinity")
+    cores = os.sched_getaffinity(0) if chooses else set()
     torch.set_num_threads(1)
-    rates |= {"fp32, one core": gemm(torch.float32, seconds), "copy, one core": copying(seconds)}
-    torch.set_num_threads(threads)
-    return rates
+    if chooses:
+        os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        if chooses:
+            os.sched_setaffinity(0, cores)
 
 
 def gemm(kind: torch.dtype, seconds: float, device: str = "cpu", times: int = 1) -> float:

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.speed import reference_like as like
 from benchmarks.speed.data import film
+from benchmarks.speed.floor import one_core
 from benchmarks.speed.made import Size
 from benchmarks.speed.timing import OURS, REFERENCE, Asked, Row, expect_equal, in_turns
 from vcwork.data.backbones.hugging_face import one_thread
@@ -35,7 +36,8 @@ def decoding(size: Size) -> Iterator[Row]:
             REFERENCE: lambda: run(like.decoded(path)),
             OURS: lambda: run(iter_chunks(path, FPS, SIZE, FPS)),
         }
-        taken = in_turns(ways, size.repeats)
+        with one_core():
+            taken = in_turns(ways, size.repeats)
         yield Row("decode at 640 x 360", taken, float(len(ours)), "frames", Asked("rate", 1000), float(ours.nbytes),
                   "copy, one core", "floor: writing the small frames once; one process")  # fmt: skip
 
@@ -54,7 +56,9 @@ def s3d(size: Size) -> Iterator[Row]:
 
     expect_equal("S3D", ours(), other(), 1e-3)
     if size.repeats:
-        taken, work = in_turns({REFERENCE: other, OURS: ours}, size.repeats), len(chunks) * _flops(weights)
+        with one_core():
+            taken = in_turns({REFERENCE: other, OURS: ours}, size.repeats)
+        work = len(chunks) * _flops(weights)
         about = (float(len(chunks)), "seconds of video", Asked("ratio", 1.5))
         yield Row("S3D", taken, *about, work, "fp32, one core", "30 frames of 224 x 224 a second of video")
 
