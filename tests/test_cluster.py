@@ -1,5 +1,6 @@
 """Extraction from addresses and on Ray: the same bytes as one process, whatever dies, leaves or cannot be reached."""
 
+import errno
 import functools
 import http.server
 import os
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 
 from vcwork.base.errors import VcworkError
+from vcwork.core.text import Tokenizer
+from vcwork.data.captions import CaptionReport, read_captions
 from vcwork.data.corpus import scan_folder
 from vcwork.data.coverage import coverage_of
 from vcwork.data.engines import each
@@ -146,6 +149,23 @@ def test_an_address_lost_on_the_way_stops_and_goes_on(memory, tmp_path, monkeypa
     assert [name.rpartition("/")[2] for name in fetched] == ["v4.mp4", "v5.mp4", "v6.mp4", "w.mp4"]
 
 
+def words_of(tokenizer, file):
+    """A subtitle file's cues as tokens, or why not: any function of one file goes over the engines like this."""
+    try:
+        return file.name, tokenizer.tokens([caption.text for caption in read_captions(file, CaptionReport())])
+    except VcworkError:
+        return file.name, []
+
+
+def tokenised(films, engine):
+    tokenizer = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "stir", "it"])
+    return sorted(each(functools.partial(words_of, tokenizer), sorted(films.glob("*.vtt")), 2, engine))
+
+
+def test_subtitles_are_read_and_tokenised_by_the_same_engines(films):
+    assert tokenised(films, "processes") == [("v2.vtt", [[5, 6]]), ("v3.vtt", [])]
+
+
 # -------------------------------------------------------------------------------------------------------------- Ray
 
 
@@ -157,11 +177,28 @@ def test_without_ray_one_sentence(monkeypatch):
         list(each(str, [1], engine="slurm"))
 
 
-def test_ray_gives_the_bytes_of_one_process_even_where_a_worker_is_killed(ray, films, one, tmp_path):
+def test_ray_gives_the_bytes_of_one_process_whatever_fails(ray, films, one, tmp_path, monkeypatch):
+    """The disk is full after one part; the next run goes on, a worker is killed in it, and its film done again."""
+    replace, written = os.replace, []
+
+    def full(source, target):
+        if tmp_path in getattr(target, "parents", ()):  # not what Ray itself writes
+            if written:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(VcworkError, match=r"could not be written .No space left on device"):
+        extract(scan_folder(f"file://{films}"), Toy(), tmp_path / "f", workers=2, progress=False, engine="ray")
+    monkeypatch.setattr(os, "replace", replace)
+    assert len(list((tmp_path / "f").rglob("*.npy"))) == 1 and not list(tmp_path.rglob("*.part"))
+    assert not ray.is_initialized()
     toy = Toy()
     toy.dies_at, toy.note = 82, str(tmp_path / "died")  # inside the fourth film
     extract(scan_folder(f"file://{films}"), toy, tmp_path / "f", workers=2, progress=False, engine="ray")
     assert os.path.exists(toy.note) and whole(tmp_path / "f") == whole(one)
+    assert tokenised(films, "ray") == [("v2.vtt", [[5, 6]]), ("v3.vtt", [])]
     assert not ray.is_initialized()
 
 

@@ -1,6 +1,7 @@
-"""Two processes on gloo compute what one does; a batch in parts has the gradient of the whole; kills change nothing."""
+"""Two machines compute what one process does; a batch in parts has the gradient of the whole; kills change nothing."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +20,18 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory) -> list[dict]:
-    """What each of two ranks found."""
+    """What each of two ranks found, each started by a torchrun of its own, as on two machines."""
     out = tmp_path_factory.mktemp("ranks")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meet = ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{free.getsockname()[1]}"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1", *meet]
+    command += ["--local-addr", "127.0.0.1", str(HERE / "ranks.py"), str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent}"}
-    done = subprocess.run(
-        [*command, str(HERE / "ranks.py"), str(out)], env=environment, capture_output=True, text=True, timeout=280
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    how = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    nodes = [subprocess.Popen(command, **how) for _ in range(2)]
+    said = [node.communicate(timeout=280)[1] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said[0][-3000:]
     return [torch.load(out / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 

@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 import vcwork
+from vcwork.base.files import read_json
 from vcwork.review import claims
 from vcwork.workbench.profiles import plan_notebook, profile_names
 from vcwork.workbench.stored_notebooks import PERSONAL
@@ -273,3 +274,15 @@ def test_commands_that_need_no_model_load_none():
     for command in ("list", "list 20", "check lab", "--help", "fetch --help", "seeds none", "papermill 99"):
         code += f"try:\n    main({command.split()})\nexcept SystemExit:\n    pass\n"
     assert not loaded_by(code, {"torch", "matplotlib", "nbformat", "av"})
+
+
+def test_the_scale_pages_tables_are_what_is_stored(root, monkeypatch):
+    monkeypatch.syspath_prepend(root)
+    from benchmarks import scale
+
+    text, stored = (root / scale.PAGE).read_text(encoding="utf-8"), read_json(root / scale.NUMBERS)
+    assert scale.filled(text, stored) == text, "python -m benchmarks.scale --write"
+    assert scale.gpu_hours(1, scale.ASSUMED) == pytest.approx(437e6 / 10_000 / 3600)
+    stage = {"units": [1, 10, 100], "seconds": [0.1, 1.0, 36.0], "exponent": 2.0}
+    assert scale.core_hours(stage, 1000) == pytest.approx(1.0), "ten times the size, a hundred times the time"
+    assert "| training on 1 GPU | | 12.1 | 12.1 | 36 |" in scale.plan(stored, scale.ASSUMED, 3.0, 0.04)

@@ -14,7 +14,7 @@ import os
 import pickle
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -29,10 +29,12 @@ AGAIN = 3  # times that Ray does a job again whose worker died; a file that kill
 Work = Callable[[Any], Any]
 
 
-def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes") -> Iterator[Any]:
+def each(
+    work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes"
+) -> Generator[Any, None, None]:
     """`work(job)` of every job, as they are done; `engine`: processes (1 worker: this process) or ray.
 
-    `workers` None: one a core.
+    `workers` None: one a core. Whoever may stop before the end closes it, or the workers go on until it is forgotten.
     `ray` joins the cluster that $RAY_ADDRESS names, or starts one of `workers` on this machine for as long as it lasts.
     VcworkError: what `work` raises as one, another engine, no package ray, no cluster, a worker that died for good.
     """
@@ -41,7 +43,7 @@ def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "
     workers = max(1, min(cores() if workers is None else workers, len(jobs)))
     if engine == "ray" and len(jobs):
         return _on_ray(work, jobs, workers)
-    return _in_pool(work, jobs, workers) if workers > 1 else map(work, jobs)
+    return _in_pool(work, jobs, workers) if workers > 1 else (work(job) for job in jobs)
 
 
 def cores() -> int:
@@ -49,7 +51,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_pool(work: Work, jobs: Sequence, workers: int) -> Iterator[Any]:
+def _in_pool(work: Work, jobs: Sequence, workers: int) -> Generator[Any, None, None]:
     context = multiprocessing.get_context("spawn")
     with (
         one_thread_each(),
@@ -106,7 +108,7 @@ def _work_here(job: Any) -> Any:
 # -------------------------------------------------------------------------------------------------------------- Ray
 
 
-def _on_ray(work: Work, jobs: Sequence, workers: int) -> Iterator[Any]:
+def _on_ray(work: Work, jobs: Sequence, workers: int) -> Generator[Any, None, None]:
     try:
         import ray
         import ray.data

@@ -5,6 +5,7 @@ done again; shards are joined in corpus order, so neither the number of workers 
 The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`, who works `vcwork.data.engines`.
 """
 
+import contextlib
 import functools
 import shutil
 from collections.abc import Iterator
@@ -66,12 +67,12 @@ def extract(
     if progress and len(jobs) < len(made):
         print(f"features of {len(made) - len(jobs)} of {len(videos)} videos come from an earlier run: {kept.where}")
     failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
-    done = each(functools.partial(_one, backbone), jobs, workers, engine)
     known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}
-    for id, array, why in tqdm(done, **known, disable=not progress):
-        if why:
-            failed[id] = why
-        else:
+    with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
+        for id, array, why in tqdm(results, **known, disable=not progress):
+            if why:
+                failed[id] = why
+                continue
             _save_part(paths[id], array)
             kept.keep(made[id], paths[id])
     done = [v.id for v in videos if v.id not in failed]
