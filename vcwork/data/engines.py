@@ -27,11 +27,10 @@ BLOCKS = 10_000  # Ray's units of work: one job each up to here, then several
 AHEAD = 4  # jobs of processes handed out for each: the next is there when one ends, a million are not
 AGAIN = 3  # times that Ray does a job again whose worker died; a file that kills each of them ends the run
 Work = Callable[[Any], Any]
+Results = Generator[Any, None, None]
 
 
-def each(
-    work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes"
-) -> Generator[Any, None, None]:
+def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes") -> Results:
     """`work(job)` of every job, as they are done; `engine`: processes (1 worker: this process) or ray.
 
     `workers` None: one a core. Whoever may stop before the end closes it, or the workers go on until it is forgotten.
@@ -51,7 +50,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _in_pool(work: Work, jobs: Sequence, workers: int) -> Generator[Any, None, None]:
+def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
     context = multiprocessing.get_context("spawn")
     with (
         one_thread_each(),
@@ -108,7 +107,7 @@ def _work_here(job: Any) -> Any:
 # -------------------------------------------------------------------------------------------------------------- Ray
 
 
-def _on_ray(work: Work, jobs: Sequence, workers: int) -> Generator[Any, None, None]:
+def _on_ray(work: Work, jobs: Sequence, workers: int) -> Results:
     try:
         import ray
         import ray.data
