@@ -182,8 +182,11 @@ def measure(sizes: tuple[int, ...] = (1, 10, 100)) -> dict[str, Any]:
 
 
 def core_hours(stage: dict[str, Any], units: float) -> float:
-    """Hours of one core for so many units, from the largest measured size along the fitted exponent."""
-    return stage["seconds"][-1] * (units / stage["units"][-1]) ** stage["exponent"] / 3600
+    """Hours of one core for so many units, from the largest measured size along the fitted exponent, at least 1.
+
+    A lower one is what a start costs, and ends.
+    """
+    return stage["seconds"][-1] * (units / stage["units"][-1]) ** max(1.0, stage["exponent"]) / 3600
 
 
 def gpu_hours(gpus: int, given: dict[str, float]) -> float:

@@ -159,7 +159,7 @@ def _cluster(ray: Any, workers: int) -> Iterator[None]:
             try:
                 with one_thread_each():
                     ray.init(log_to_driver=False, logging_level="ERROR", **here, **quiet)
-            except (ConnectionError, ray.exceptions.RayError) as error:
+            except Exception as error:  # Ray raises plain ones, too, where a node does not come up in time
                 why = str(error).strip().splitlines()[0]
                 raise VcworkError(f"Ray: no cluster at {os.environ.get('RAY_ADDRESS', 'hand')} ({why})") from error
         context = ray.data.DataContext.get_current()
