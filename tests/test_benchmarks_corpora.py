@@ -323,8 +323,9 @@ def test_profile_paper_has_every_benchmark(root):
     assert made_by.keys() == SOURCES.keys()
     for kind, step in made_by.items():
         assert (root / step.raw()["source"] / "README.md").is_file(), kind
-        readers = [other for other in steps.values() if other.waits_for(step)]
-        assert readers and {other.raw()["corpus"] for other in readers} == {step.raw()["corpus"]}, kind
+        readers = [other.raw() for other in steps.values() if other.waits_for(step)]
+        readers = [raw["corpus"] for raw in readers if "corpus" in raw]  # the review waits for all, and opens none
+        assert readers and set(readers) == {step.raw()["corpus"]}, kind
     assert "10_corpus_and_features" in steps and "20_pretraining" in steps
 
 

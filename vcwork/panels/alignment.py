@@ -129,10 +129,11 @@ class AlignmentExplorer(Panel):
             if self.opener is None:
                 raise VcworkError("this panel knows no other video")
             return self.opener(video_id), ""
-        except OSError as error:
-            why = f"{error.strerror or 'not readable'}; was the corpus moved?"
-        except (VcworkError, ValueError) as error:
-            why = str(error)
+        except (OSError, VcworkError, ValueError) as error:
+            lost = error if isinstance(error, OSError) else error.__cause__
+            why = (
+                f"{lost.strerror or 'not readable'}; was the corpus moved?" if isinstance(lost, OSError) else str(error)
+            )
         return None, f"{video_id} cannot be opened: {why.rstrip('.')}."
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
