@@ -4,6 +4,7 @@
 stored state.
 """
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +13,8 @@ import nbformat
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
+from vcwork.workbench import kernels
+from vcwork.workbench.machine import cores
 from vcwork.workbench.profiles import find_notebook, notebook_names
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -31,6 +34,7 @@ PERSONAL = re.compile(
 def refresh(root: Path, names: Iterable[str] = ()) -> list[str]:
     """Execute the stored notebooks (all, or those named) in place; returns one line per notebook that failed."""
     failures = []
+    kernels.get_ready(cores())
     for name in [find_notebook(root, text) for text in names] or notebook_names(root):
         print(name, flush=True)
         try:
@@ -55,6 +59,7 @@ def refresh_one(path: Path, timeout_s: int = 600) -> None:
         coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--log-level=ERROR"],
+        kernel_manager_class=kernels.manager(path.parent, Path(os.devnull), {}),
     )
     try:
         client.execute()
