@@ -8,6 +8,7 @@ Source: Devlin et al., 2019; names of weights, their start and the places of dro
 Not carried: the pooler, and the second kind of token.
 """
 
+import os
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear, scaled_dot_product_attention
 
 from vcwork.core.config import ModelConfig
+
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")  # each batch has a new shape: 1,024 take half a GB
 
 
 class Padded:

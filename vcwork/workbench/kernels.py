@@ -32,8 +32,6 @@ def get_ready(threads: int) -> str:
     threads: of each kernel, unless the environment says how many; libraries ask it when they are loaded.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
-    # oneDNN keeps what it made for each of the last 1,024 shapes; batches without padding are all of different ones
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
     if not FORKS:
         return f"each notebook loads its packages anew: kernels are forked on Linux alone, not on {sys.platform}"
     CONTEXT.set_forkserver_preload(list(LOADED))
