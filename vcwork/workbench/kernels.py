@@ -60,8 +60,11 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
         sys.argv = ["ipykernel_launcher", *self.arguments]
         threading.Thread(target=_end_with_parent, daemon=True).start()
         import matplotlib
+        import torch
         from ipykernel.kernelapp import IPKernelApp
 
+        if (threads := self.env.get("OMP_NUM_THREADS", "")).isdecimal():
+            torch.set_num_threads(int(threads))  # torch was loaded with the fork server's number
         matplotlib.rcParams["backend"] = "module://matplotlib_inline.backend_inline"  # as set before a usual import
 
         try:

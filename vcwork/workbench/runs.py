@@ -9,6 +9,7 @@ A notebook starts once those that it waits for have ended, in a thread that talk
 
 import contextlib
 import datetime
+import os
 import platform
 import re
 import shutil
@@ -46,14 +47,17 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_onc
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     print(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}", flush=True)
     began = time.monotonic()
-    at_once = at_once or machine.at_once()
-    if note := kernels.get_ready(machine.cores() // at_once):
+    at_once = min(at_once or machine.at_once(), len(plan.steps))
+    threads = {step.name: _threads(plan, step, at_once) for step in plan.steps}
+    if note := kernels.get_ready(min(threads.values())):
         print(note, flush=True)
     import nbconvert  # noqa: F401  both take seconds, and the packages are loading meanwhile
     import papermill  # noqa: F401
 
     hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
     log = RunLog(plan, make_folder(plan, out), hardware, began)
+    for entry in log.entries:
+        entry["threads"] = threads[entry["name"]]
     _run_steps(plan, log, at_once)
     log.finish()
     executed = [log.folder / entry["executed"] for entry in log.entries if entry["executed"]]
@@ -66,6 +70,17 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_onc
         flush=True,
     )
     return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
+
+
+def _threads(plan: Plan, step: Step, at_once: int) -> int:
+    """Threads of a notebook: its share of the cores, or all where half of the plan waits for it and few run beside it.
+
+    Known before the run, because the last bits of what is trained depend on it; $OMP_NUM_THREADS goes before.
+    """
+    if (given := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
+        return int(given)
+    held_up = sum(other.waits_for(step) for other in plan.steps)
+    return machine.cores() if 2 * held_up > len(plan.steps) else max(1, machine.cores() // at_once)
 
 
 def make_folder(plan: Plan, out: Path | None) -> Path:
@@ -188,7 +203,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
         entry |= {"status": "running", "started": _now()}
         log.save()
         with machine.PeakMemory() as peak:
-            result = execute(step, log.folder, plan.root)
+            result = execute(step, log.folder, plan.root, entry["threads"])
         entry |= {"status": "interrupted"} if log.interrupted else result
         entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
     with log.lock:  # matplotlib, which draws a page's formulas, works for one thread at a time
@@ -203,7 +218,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
     )
 
 
-def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
+def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str, Any]:
     """Execute a notebook with papermill into `folder/notebooks/`; returns `status` and `error` for its entry.
 
     The kernel runs in `notebooks/`, so that paths mean the same as in JupyterLab and under nbval."""
@@ -218,6 +233,7 @@ def execute(step: Step, folder: Path, root: Path) -> dict[str, Any]:
     log.parent.mkdir(exist_ok=True)
     bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
     told = {"VCWORK_RESULTS_DIR": str(folder / "results" / step.name), "VCWORK_ROOT": str(root)}
+    told["OMP_NUM_THREADS"] = str(threads)
     try:
         papermill.execute_notebook(
             _no_braces(step.path),
