@@ -37,7 +37,9 @@ def of_retrieval(size: Size) -> Iterator[Row]:
     pools, batches = [k for k in (10, 100, 1000) if k < n] + [n], [k for k in (1, 100) if k < n] + [n]
     parts: dict[str, Callable[[], object]] = {
         "pool curve": lambda: retrieval_audit.pool_curve(scores, videos, pools, own),
-        "dual softmax, batches of 1, 100, all": lambda: retrieval_audit.batch_curve(scores, own, videos, batches, draws=1),
+        "dual softmax, batches of 1, 100, all": lambda: retrieval_audit.batch_curve(
+            scores, own, videos, batches, draws=1
+        ),
         "hubness": lambda: geometry.hubness(scores),
     }
     for name, run in parts.items():
