@@ -179,7 +179,7 @@ def test_kernels_share_no_state(finished: tuple, entries: dict) -> None:
     """Forked from one process or not: what a notebook leaves in a package or the environment, no other one finds."""
     again = (finished[1] / "notebooks" / "10_works--again.ipynb").read_text()
     assert "notebooks False" in again and entries["10_works"]["log"] == "logs/10_works.txt"
-    assert (finished[1] / "logs" / "10_works--again.txt").read_text() == "for the log\n"
+    assert (finished[1] / "logs" / "10_works--again.txt").read_text().splitlines()[0] == "for the log"
     assert "MARK" not in os.environ
 
 
@@ -198,7 +198,8 @@ def test_where_nothing_can_be_forked_kernels_begin_as_usual(
     plan = plan_profile(project, "tiny", only=["10--again"])
     assert runs.run(plan, project / "outputs" / "unforked") == runs.OK
     assert "each notebook loads its packages anew" in capsys.readouterr().out
-    assert (project / "outputs" / "unforked" / "logs" / "10_works--again.txt").read_text() == "for the log\n"
+    log = (project / "outputs" / "unforked" / "logs" / "10_works--again.txt").read_text()
+    assert log.splitlines()[0] == "for the log"  # Jupyter interrupts a kernel it ends, and a slow one may say so
 
 
 def test_runs_never_share_a_folder(project: Path) -> None:
