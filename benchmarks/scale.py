@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.speed.page import between_marks
 from vcwork.base.files import project_root, read_json, write_json
+from vcwork.workbench.machine import hardware
 
 NUMBERS, PAGE = "docs/numbers/scale.json", "docs/scale.md"
 # as published: videos, hours, pairs of all epochs, captions a video, tokens a second
@@ -245,8 +247,7 @@ def measured(stored: dict[str, Any]) -> str:
 def filled(text: str, stored: dict[str, Any]) -> str:
     """The page with both tables as they are now."""
     for name, table in (("measured", measured(stored)), ("plan", plan(stored, ASSUMED, 0, 0))):
-        head, _, rest = text.partition(f"<!-- scale: {name} -->\n")
-        text = f"{head}<!-- scale: {name} -->\n{table}<!-- end -->{rest.partition('<!-- end -->')[2]}"
+        text = between_marks(text, f"scale: {name}", table, PAGE)
     return text
 
 
@@ -264,7 +265,7 @@ def main() -> int:
     stored = read_json(at) if at.exists() else {"s3d_core_seconds_a_second": 1.0}
     stored["s3d_core_seconds_a_second"] = options.s3d_seconds or stored["s3d_core_seconds_a_second"]
     if options.measure:
-        stored |= {"machine": machine_name(), "date": time.strftime("%Y-%m-%d"), "stages": measure()}
+        stored |= {"machine": hardware()["processor"], "date": time.strftime("%Y-%m-%d"), "stages": measure()}
     if options.write:
         write_json(at, stored)
         page = project_root() / PAGE
@@ -272,12 +273,6 @@ def main() -> int:
     print(measured(stored), plan(stored, {name: getattr(options, name) for name in ASSUMED}, options.gpu_price,
                                  options.core_price), sep="\n")  # fmt: skip
     return 0
-
-
-def machine_name() -> str:
-    """The processor, as the system calls it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,10 @@ import contextlib
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from vcwork.data.video import write_mp4
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -74,3 +77,16 @@ def clips(ws):
     from vcwork.tasks.cases import annotated_clips
 
     return annotated_clips(ws.corpus, ws.store, "test")
+
+
+@pytest.fixture(scope="session")
+def make_films():
+    """Into a folder, films of 1 to n seconds, four frames a second, each second with its own brightness."""
+
+    def make(folder: Path, n: int) -> Path:
+        for number in range(1, n + 1):
+            levels = (number * 20 + second for second in range(number) for _ in range(4))
+            write_mp4(folder / f"v{number}.mp4", (np.full((16, 16, 3), level, np.uint8) for level in levels), 4)
+        return folder
+
+    return make

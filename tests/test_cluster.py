@@ -19,7 +19,6 @@ from vcwork.data.coverage import coverage_of
 from vcwork.data.engines import each
 from vcwork.data.extract import extract
 from vcwork.data.store import open_store
-from vcwork.data.video import write_mp4
 
 
 class Toy:
@@ -37,12 +36,9 @@ class Toy:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
+def films(tmp_path_factory, make_films):
     """Six films of 1 to 6 seconds, a damaged one, and subtitles of two."""
-    folder = tmp_path_factory.mktemp("films")
-    for number in range(1, 7):
-        levels = (number * 20 + second for second in range(number) for _ in range(4))
-        write_mp4(folder / f"v{number}.mp4", (np.full((16, 16, 3), level, np.uint8) for level in levels), 4)
+    folder = make_films(tmp_path_factory.mktemp("films"), 6)
     (folder / "v2.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:01.500\nstir it\n")
     (folder / "v3.vtt").write_text("no subtitles at all")
     (folder / "w.mp4").write_bytes((folder / "v6.mp4").read_bytes()[:700])

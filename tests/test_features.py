@@ -19,7 +19,6 @@ from vcwork.data.corpus import scan_folder
 from vcwork.data.coverage import coverage_of
 from vcwork.data.extract import contract_of, extract
 from vcwork.data.store import Contract, open_store, write_store
-from vcwork.data.video import write_mp4
 
 CONTRACT = Contract("toy", "none", 4.0, 16, "x / 255", 3)
 
@@ -60,13 +59,9 @@ class Answers(Toy):
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory):
+def clips(tmp_path_factory, make_films):
     """Five films of 1 to 5 seconds, each second with its own brightness, and one that cannot be decoded."""
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(1, 6):
-        levels = (number * 20 + second for second in range(number) for _ in range(4))
-        write_mp4(folder / f"v{number}.mp4", (np.full((16, 16, 3), level, np.uint8) for level in levels), 4)
-    return folder
+    return make_films(tmp_path_factory.mktemp("clips"), 5)
 
 
 @pytest.fixture

@@ -70,5 +70,5 @@ def test_stages_run_apart_join_in_one_record(speed, tmp_path: Path):
 def test_the_page_says_what_is_stored(speed, root: Path):
     _, page, *_ = speed
     text, records = (root / page.PAGE).read_text(encoding="utf-8"), page.stored(root)
-    assert page.MARKS.search(text)[0] == page.tables(records), "python -m benchmarks --page draws it anew"
+    assert page.marks("speed").search(text)[0] == page.tables(records), "python -m benchmarks --page draws it anew"
     assert all(record["machine"]["name"] in path.name for record, path in zip(records, page.paths(root), strict=True))

@@ -11,7 +11,6 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, project_root
 
 RESULTS, PAGE = "benchmarks/results", "docs/speed.md"
-MARKS = re.compile(r"(?<=<!-- speed -->\n).*?(?=<!-- end -->)", re.DOTALL)
 COLUMNS = ("work", "beside", "other, s", "ours, s", "ratio", "asked", "reached", "of the floor")
 HEADER = (f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|")
 WORDS = {"ratio": "≥ {:g} ×", "seconds": "≤ {:g} s", "rate": "≥ {:,g} /s", "share": "≤ {:.0%}", "more": "≤ {:g} s more"}
@@ -74,14 +73,24 @@ def write(root: Path | None = None) -> Path:
     """Put the stored records' tables and picture into the documents; the page."""
     root = root or project_root()
     page, records = root / PAGE, stored(root)
-    text = page.read_text(encoding="utf-8")
-    if not MARKS.search(text):
-        raise VcworkError(f"{page}: expected the marks <!-- speed --> and <!-- end -->, between which the table goes")
+    text = between_marks(page.read_text(encoding="utf-8"), "speed", tables(records), page)
     with atomic_write(page) as file:
-        file.write(MARKS.sub(lambda _: tables(records), text))
+        file.write(text)
     if records:
         draw(records, page.with_suffix(".svg"))
     return page
+
+
+def between_marks(text: str, name: str, table: str, page: str | Path) -> str:
+    """The text of a page with this table between the marks of that name."""
+    if not marks(name).search(text):
+        raise VcworkError(f"{page}: expected the marks <!-- {name} --> and <!-- end -->, between which the table goes")
+    return marks(name).sub(lambda _: table, text)
+
+
+def marks(name: str) -> re.Pattern[str]:
+    """What stands between the marks of that name."""
+    return re.compile(rf"(?<=<!-- {re.escape(name)} -->\n).*?(?=<!-- end -->)", re.DOTALL)
 
 
 def draw(records: Sequence[dict[str, Any]], path: Path) -> None:

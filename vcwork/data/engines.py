@@ -19,6 +19,8 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+import psutil
+
 from vcwork.base.errors import VcworkError
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -47,7 +49,8 @@ def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "
 
 def cores() -> int:
     """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    me = psutil.Process()
+    return len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count() or 1
 
 
 def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
@@ -91,11 +94,11 @@ _work: Work | None = None
 def _start_worker(work: Work) -> None:
     global _work
     _work = work
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next job for ever."""
+def end_with_parent() -> None:
+    """Ends this process when its parent has ended: killed, that one would leave it waiting for work for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
 

@@ -219,12 +219,13 @@ def by_windows(
 
 def _groups(clips: Iterable[np.ndarray], seconds: int) -> Iterator[list[np.ndarray]]:
     """Clips together until they have so many seconds."""
-    group: list[np.ndarray] = []
+    group, n = [], 0
     for clip in clips:
         group.append(clip)
-        if sum(map(len, group)) >= seconds:
+        n += len(clip)
+        if n >= seconds:
             yield group
-            group = []
+            group, n = [], 0
     if group:
         yield group
 

@@ -131,9 +131,8 @@ class AlignmentExplorer(Panel):
             return self.opener(video_id), ""
         except (OSError, VcworkError, ValueError) as error:
             lost = error if isinstance(error, OSError) else error.__cause__
-            why = (
-                f"{lost.strerror or 'not readable'}; was the corpus moved?" if isinstance(lost, OSError) else str(error)
-            )
+            gone = isinstance(lost, OSError)
+            why = f"{lost.strerror or 'not readable'}; was the corpus moved?" if gone else str(error)
         return None, f"{video_id} cannot be opened: {why.rstrip('.')}."
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:

@@ -76,10 +76,8 @@ def ordered_seconds(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
     for n_seconds, n_steps in (cost.shape for cost in costs):
         if n_seconds < n_steps:
             raise VcworkError(f"{n_steps} steps do not fit in order into {n_seconds} seconds")
-    order, states = (
-        sorted(range(len(costs)), key=lambda i: -len(costs[i])),
-        2 * max((c.shape[1] for c in costs), default=0) + 1,
-    )
+    order = sorted(range(len(costs)), key=lambda i: -len(costs[i]))
+    states = 2 * max((cost.shape[1] for cost in costs), default=0) + 1
     found: dict[int, np.ndarray] = {}
     while len(found) < len(order):
         rest = order[len(found) :]

@@ -17,6 +17,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from vcwork.data.engines import end_with_parent
+
 FORKS = sys.platform == "linux"
 CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 LOADED = (
@@ -31,11 +33,14 @@ def get_ready(threads: int) -> str:
 
     threads: of each kernel, unless the environment says how many; libraries ask it when they are loaded.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     if not FORKS:
         return f"each notebook loads its packages anew: kernels are forked on Linux alone, not on {sys.platform}"
+    given = os.environ.get("OMP_NUM_THREADS")
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     CONTEXT.set_forkserver_preload(list(LOADED))
     forkserver.ensure_running()
+    if given is None:  # for the server alone: the next run of this process asks anew
+        del os.environ["OMP_NUM_THREADS"]
     return ""
 
 
@@ -58,7 +63,7 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
         os.environ.update(self.env)
         os.chdir(self.cwd)
         sys.argv = ["ipykernel_launcher", *self.arguments]
-        threading.Thread(target=_end_with_parent, daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
         import matplotlib
         import torch
         from ipykernel.kernelapp import IPKernelApp
@@ -81,12 +86,6 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
-
-
-def _end_with_parent() -> None:
-    """A kernel whose runner was killed would wait for its next cell for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def manager(folder: Path, log: Path, told: dict[str, str]) -> type:

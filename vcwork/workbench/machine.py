@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 
+from vcwork.data.engines import cores
 from vcwork.workbench.kernels import CONTEXT
 
 
@@ -46,12 +47,6 @@ def hardware() -> dict[str, Any]:
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
         **torch_facts(),
     }
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    me = psutil.Process()
-    return len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count() or 1
 
 
 def at_once() -> int:

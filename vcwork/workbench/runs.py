@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, write_json
+from vcwork.data.engines import cores
 from vcwork.measure.result import plain
 from vcwork.workbench import kernels, machine, notebook_html, page
 from vcwork.workbench.profiles import Plan, Step, relative
@@ -80,7 +81,7 @@ def _threads(plan: Plan, step: Step, at_once: int) -> int:
     if (given := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
         return int(given)
     held_up = sum(other.waits_for(step) for other in plan.steps)
-    return machine.cores() if 2 * held_up > len(plan.steps) else max(1, machine.cores() // at_once)
+    return cores() if 2 * held_up > len(plan.steps) else max(1, cores() // at_once)
 
 
 def make_folder(plan: Plan, out: Path | None) -> Path:

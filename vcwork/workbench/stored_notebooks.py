@@ -13,8 +13,8 @@ import nbformat
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
+from vcwork.data.engines import cores
 from vcwork.workbench import kernels
-from vcwork.workbench.machine import cores
 from vcwork.workbench.profiles import find_notebook, notebook_names
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
