@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vcwork.base.errors import VcworkError
 from vcwork.data.video import write_mp4
 
 ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub, and no command fetches by itself
 
 
 def _folder_or_skip(variable: str, default: str) -> Path:
@@ -46,6 +48,30 @@ def reference() -> Path:
 def s3d_vectors() -> Path:
     """Inputs and outputs of the S3D network (6 MB), recorded from the reference code; skipped without them."""
     return _folder_or_skip("VCWORK_REFERENCE", "../shared/reference") / "s3d_vectors.npz"
+
+
+@pytest.fixture(scope="session")
+def weights():
+    """`weights("minilm")`: the folder of real weights, fetched once into outputs/weights (workers wait for the first).
+
+    The test is skipped, with the reason, where none of their places can be reached.
+    """
+    from vcwork.data.backbones.weights import FOLDER, fetch
+
+    told: dict[str, str] = {}
+
+    def folder(name: str) -> Path:
+        if name not in told:
+            try:
+                told[name] = ""
+                fetch(name, ROOT / FOLDER / name, progress=False)
+            except VcworkError as error:
+                told[name] = str(error)
+        if told[name]:
+            pytest.skip(told[name])
+        return ROOT / FOLDER / name
+
+    return folder
 
 
 @pytest.fixture(scope="module")

