@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -270,40 +271,106 @@ RED = np.full((40, 60, 3), (200, 0, 0), np.uint8)
 @pytest.fixture
 def kitchen():
     cards = [
-        Card("onions", 12, 2, "videos/onions.html", near=((1, 0.5), (2, -0.1))),
-        Card("bread", 70, 1, "videos/bread.html", ("No captions: it is empty.",)),
+        Card("onions", 12, 2, "videos/onions.html", near=((1, 0.5),), words="subtitles", file="onions.mp4", fps=25),
+        Card("bread", 70, 2, "videos/bread.html", ("No captions: it is empty.",), words="speech"),
         Card("silent", 5),
     ]
     said = [
-        Said("Cut the onion", 0, 3.5, ((1, 4, 6, 5.5, 0.9), (0, 2, 4, 2.5, 0.7))),
-        Said("now fry the onion", 0, 7),
+        Said("Cut the onion", 0, 3.5, 4.5, ((1, 4, 6, 5.5, 0.9), (0, 2, 4, 2.5, 0.7))),
+        Said("now fry the onion", 0, 7, 8, like=(3,)),
         Said("slice the bread", 1),
+        Said("Fríes are onions’ friends", 1, 30, 31),
     ]
     return VideoWall(cards, said, pictures={0: [RED], 1: [RED]}, title="kitchen")
 
 
 def test_what_is_drawn(kitchen):
     state = json.loads(json.dumps(kitchen.panel(), allow_nan=False))
-    assert state["cards"][0]["near"] == [[1, 0.5], [2, -0.1]] and state["said"][0][3][0] == [1, 4, 6, 5.5, 0.9]
-    assert state["sheet"]["n"] == 2
+    assert state["cards"][0]["near"] == [[1, 0.5]] and state["said"][0][4][0] == [1, 4, 6, 5.5, 0.9]
+    assert state["stored"] == 4 and kitchen.media() == {}
+    far = replace(kitchen, beside="words.js")
+    assert far.panel()["said"] == [] and far.panel()["stored"] == 4
+    assert json.loads(far.sentences().removeprefix("vcworkWords(").removesuffix(");\n")) == state["said"]
 
 
-def test_a_long_list_is_cut_and_counted(browser, tmp_path):
-    with opened(browser, VideoWall([Card("a", 1)], [Said("again", 0)] * (MOST_SHOWN + 5)), tmp_path) as page:
+def found(page) -> list:
+    """[video, start_s, ways] of each hit on the wall."""
+    return json.loads(page.get_attribute(".vcwork-wall", "data-found"))
+
+
+def test_long_lists_are_cut_and_counted(browser, tmp_path):
+    many = range(MOST_SHOWN + 5)
+    said = [Said("again", i, 1, 2) for i in many]
+    with opened(browser, VideoWall([Card(f"film {i}", 1) for i in many], said), tmp_path) as page:
+        assert page.locator(".card").count() == MOST_SHOWN or page.locator(".more").is_hidden()
         page.fill("input", "again")
         assert page.locator("ol > li").count() == MOST_SHOWN
-        assert f"{MOST_SHOWN + 5} of" in page.inner_text("[role=status]")
+        assert f"{MOST_SHOWN + 5} hits in {MOST_SHOWN + 5} of" in page.inner_text("[role=status]")
+        page.fill("input", "")
+        page.locator(".more").scroll_into_view_if_needed()
+        page.wait_for_function(f"document.querySelectorAll('.card').length === {MOST_SHOWN + 5}")
 
 
-def test_typing_marks_cards_and_links_lead_to_the_second(browser, kitchen, tmp_path):
+def test_typed_words_find_what_is_said_and_named(browser, kitchen, tmp_path):
+    told = {
+        "onion": ([[0, 3.5, ["said"]], [0, 7, ["said"]], [1, 30, ["said"]]], "3 hits in 2 of 3"),
+        "fry ONION": ([[0, 7, ["said"]]], "1 hit in 1"),
+        "fries": ([[1, 30, ["said"]]], "1 hit"),  # without its accent
+        "sli": ([[1, None, ["said"]]], "1 hit"),  # a word's beginning
+        "onion qqq": ([[0, 3.5, ["said"]], [0, 7, ["said"]], [1, 30, ["said"]]], "No sentence has all these words"),
+        "qqq": ([], "Nothing here is said or named"),
+        "silent": ([], "1 video is named so"),
+        "": ([], "4 stored"),
+    }
     with opened(browser, kitchen, tmp_path) as page:
-        told = {"onion": ([0, 1], "2 of"), "fry ONION": ([1], "1 of"), "onion bun": ([], "None of"), "": ([], "3 st")}
-        for query, (found, words) in told.items():
+        for query, (hits, words) in told.items():
             page.fill("input", query)
-            assert json.loads(page.get_attribute(".vcwork-wall", "data-found")) == found
-            assert words in page.inner_text("[role=status]")
-        page.fill("input", "cut")
+            assert sorted(found(page), key=str) == sorted(hits, key=str) and words in page.inner_text("[role=status]")
+        page.fill("input", "silent")
+        assert page.locator(".card .name").all_inner_texts() == ["silent"]
+        assert page.locator(".card a").count() == 0, "a video without a page is no link"
+
+
+def test_a_stored_sentence_answers_with_its_meaning_and_what_is_shown(browser, kitchen, tmp_path):
+    with opened(browser, kitchen, tmp_path) as page:
+        page.fill("input", "cut the onion")
+        assert found(page) == [[0, 3.5, ["said", "shown"]], [1, 4, ["shown"]]], "found both ways comes first"
         links = page.eval_on_selector_all("ol a", "found => found.map((a) => a.getAttribute('href'))")
-        assert links == ["videos/onions.html#t=3", "videos/bread.html#t=5", "videos/onions.html#t=2"]
-        assert page.locator(".card.meant .name").all_inner_texts() == ["onions"]
-        assert page.locator(".card").nth(2).locator("a").count() == 0, "a video without a page is no link"
+        assert links == ["videos/onions.html#t=3.5", "videos/bread.html#t=5.5"]
+        assert page.locator(".how").all_inner_texts() == ["said and shown", "shown"]
+        page.fill("input", "fry")
+        page.get_by_role("button", name="more like this sentence").first.click()
+        assert page.input_value("input") == "now fry the onion"
+        assert [1, 30, ["meant"]] in found(page)
+
+
+def test_choices_are_offered_where_they_change_something(browser, kitchen, tmp_path):
+    with opened(browser, kitchen, tmp_path) as page:
+        assert page.locator("select").count() == 3
+        page.fill("input", "cut the onion")
+        page.get_by_label("said or shown").select_option("shown")
+        assert found(page) == [[1, 4, ["shown"]]]
+        page.get_by_label("said or shown").select_option("both")
+        assert found(page) == [[0, 3.5, ["said", "shown"]]]
+        page.get_by_label("said or shown").select_option("")
+        page.get_by_label("words from anywhere").select_option("speech")
+        assert {video for video, *_ in found(page)} == {1} and [1, 4, ["shown"]] in found(page)
+        page.get_by_label("words from anywhere").select_option("")
+        page.get_by_label("any length").select_option("under a minute")
+        assert {video for video, *_ in found(page)} == {0}
+    plain = VideoWall([Card("a", 9, 1, words="subtitles")], [Said("hello", 0, 1, 2)])
+    with opened(browser, plain, tmp_path) as page:
+        assert page.locator("select").count() == 0
+
+
+def test_a_list_is_taken_away(browser, kitchen, tmp_path):
+    with opened(browser, kitchen, tmp_path) as page:
+        page.fill("input", "fry the")
+        with page.expect_download() as kept:
+            page.get_by_role("button", name="EDL").click()
+        text = kept.value.path().read_text()
+        assert kept.value.suggested_filename == "fry the.edl" and "00:00:07:00 00:00:08:00" in text
+        assert "* FROM CLIP NAME: onions.mp4" in text
+        assert page.get_by_role("button", name="WebVTT").count() == 1, "one video's times"
+        page.fill("input", "onion")
+        assert page.get_by_role("button", name="WebVTT").count() == 0

@@ -100,10 +100,12 @@ def packed(values: np.ndarray, kind: str) -> str:
 class Panel:
     """One panel: `module` names its JavaScript file, `title` stands above it, `notes` say what is missing and why.
 
-    unit: what times count; pictures: thumbnails by place, which travel as one sheet, `side` pixels each.
+    parts: JavaScript files that come before the module's own. unit: what times count; pictures: thumbnails by place,
+    which travel as one sheet, `side` pixels each.
     """
 
     module: ClassVar[str] = ""
+    parts: ClassVar[tuple[str, ...]] = ()
     side: ClassVar[int] = 64
     title: str = ""
     notes: Sequence[str] = ()
@@ -176,7 +178,7 @@ class Panel:
             digest=digest,
             words=self.words(),
             picture=picture or self.picture(),
-            code=Markup(f"{script(self.module)}\n{start}"),
+            code=Markup(f"{script(*self.parts, self.module)}\n{start}"),
         )
 
     def page(self, above: str = "") -> str:
@@ -190,7 +192,7 @@ class Panel:
         import traitlets
 
         class Live(anywidget.AnyWidget):
-            _esm = script(self.module)
+            _esm = script(*self.parts, self.module)
             panel = traitlets.Dict().tag(sync=True)
             media = traitlets.Dict().tag(sync=True)
             live = traitlets.Bool(True).tag(sync=True)
@@ -234,10 +236,10 @@ class Panel:
         return shown | ((made[0] if isinstance(made, tuple) else made) or {})
 
 
-def script(module: str) -> str:
+def script(*modules: str) -> str:
     """The JavaScript of a panel: what all share, then its own."""
     here = files("vcwork.panels")
-    return "\n".join(here.joinpath(name).read_text(encoding="utf-8") for name in (COMMON, module))
+    return "\n".join(here.joinpath(name).read_text(encoding="utf-8") for name in (COMMON, *modules))
 
 
 def as_script(value: Any) -> str:

@@ -1,123 +1,261 @@
-// The panel of vcwork.panels.wall: a card for each video, and a search over the stored sentences. Computes no score.
+// The panel of vcwork.panels.wall: one search over the stored sentences and names, and a card for each video.
+//
+// Words are looked for here; meaning and what is shown were computed by Python for the stored sentences, and a page that
+// `explore --serve` serves asks it for others. Cards and hits are drawn some at a time.
 
 const STYLE = `
-.vcwork-wall .cards { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); }
+.vcwork-wall a { color: var(--mark); }
+.vcwork-wall .ask { display: flex; flex-wrap: wrap; gap: .4rem .8rem; align-items: center; margin-bottom: .3rem; }
+.vcwork-wall input[type=search] { flex: 1 1 16rem; max-width: 40rem; min-width: 0; padding: .4rem .6rem; }
+.vcwork-wall .grid { display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); }
 .vcwork-wall .card { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: .1rem .6rem; padding: .5rem;
   background: var(--card); border: 1px solid var(--line); border-radius: 6px; align-content: start; }
-.vcwork-wall .card > .thumbnail { grid-row: span 3; }
-.vcwork-wall .card.meant { border-color: var(--mark); box-shadow: inset 0 0 0 1px var(--mark); }
+.vcwork-wall .card > :first-child { grid-row: span 3; }
+.vcwork-wall .picture { display: inline-block; object-fit: cover; background: #808080; border-radius: 3px; flex: none; }
 .vcwork-wall .name { font-weight: 600; overflow-wrap: anywhere; }
-.vcwork-wall a { color: var(--mark); }
-.vcwork-wall .near { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .3rem; align-items: center;
+.vcwork-wall .like { grid-column: 1 / -1; display: flex; flex-wrap: wrap; gap: .3rem; align-items: center;
   margin-top: .3rem; }
-.vcwork-wall .near a, .vcwork-wall .near span.one { display: inline-flex; gap: .3rem; align-items: center;
-  font-size: .88em; }
-.vcwork-wall .note { grid-column: 1 / -1; font-size: .88em; }
-.vcwork-wall input { width: min(34rem, 100%); }
+.vcwork-wall .like a, .vcwork-wall .like .one { display: inline-flex; gap: .3rem; align-items: center; font-size: .88em; }
+.vcwork-wall .card .note { grid-column: 1 / -1; font-size: .88em; }
 .vcwork-wall ol { list-style: none; margin: .3rem 0 1rem !important; padding: 0 !important; }
-.vcwork-wall ol li { padding: .3rem 0; border-top: 1px solid var(--line); }
-.vcwork-wall .hits { display: flex; flex-wrap: wrap; gap: .1rem .9rem; font-size: .92em; }
+.vcwork-wall ol li { display: grid; grid-template-columns: auto minmax(0, 1fr); gap: .1rem .6rem; padding: .4rem 0;
+  border-top: 1px solid var(--line); align-items: center; }
+.vcwork-wall .about { display: flex; flex-wrap: wrap; gap: .1rem .7rem; align-items: center; font-size: .92em; }
+.vcwork-wall .how { border: 1px solid var(--line); border-radius: 9px; padding: 0 .5rem; font-size: .88em; }
+.vcwork-wall .plain { border: none; background: none; color: var(--mark); padding: 0; text-decoration: underline; }
+.vcwork-wall .said { overflow-wrap: anywhere; }
+.vcwork-wall .more { margin: .6rem 0; }
 `;
 
-// places of the stored sentences that hold all the words, in their order; none for no word
-function placesOf(panel, words) {
-  if (!words.length) return [];
-  return panel.said.flatMap(([text], i) => (words.every((word) => text.toLowerCase().includes(word)) ? [i] : []));
-}
+const LENGTHS = { "under a minute": [0, 60], "1 to 10 minutes": [60, 600], "over 10 minutes": [600, Infinity] };
+const AT_ONCE = 4000; // sentences that are taken in before the page is let alone again
+const PAUSE_MS = 350; // of typing, before the server is asked
 
 function render({ model, el }) {
-  const { panel, root, on, undo, blob, end } = begin({ model, el }, "wall", STYLE);
-  const thumbs = sheetUrl(model, panel, blob);
-  const cards = [];
+  const { panel, root, on, undo, end } = begin({ model, el }, "wall", STYLE);
+  const base = served(""), cards = panel.cards, place = new Map(cards.map((card, i) => [card.id, i]));
+  const words = new Words(), names = new Words(), stored = new Map(), // a sentence -> its place
+    filter = { how: "", words: "", length: "" };
+  let said = [], ready = false, hits = [], asked = 0, waiting = 0, drawn = 0, visible = [];
+  cards.forEach((card) => names.add(card.id));
 
+  // ------------------------------------------------------------------------------------------- what a thing looks like
   // a link to a video's own page, at a second where one is meant; plain text where it has no page
-  function link(place, second, ...inside) {
-    const card = panel.cards[place];
+  function link(i, second, ...inside) {
+    const card = cards[i];
     if (!card.page) return node("span", { className: "one" }, ...inside);
-    const at = second === null ? "" : `#t=${Math.floor(second)}`;
-    return node("a", { href: card.page + at }, ...inside);
+    return node("a", { href: card.page + (second ? `#t=${Math.floor(second * 10) / 10}` : "") }, ...inside);
   }
 
-  function picture(place, size) {
-    const at = panel.pictures[String(place)];
-    if (at && thumbs) return thumbnail(thumbs, panel.sheet, at[0], size);
-    const grey = node("span", { className: "thumbnail" });
-    Object.assign(grey.style, { display: "inline-block", width: `${size}px`, height: `${size}px`, background: "#808080" });
-    return grey;
+  function picture(i, size) {
+    const made = node(cards[i].picture ? "img" : "span", { className: "picture" });
+    Object.assign(made.style, { width: `${size}px`, height: `${size}px` });
+    if (cards[i].picture) Object.assign(made, { alt: "", loading: "lazy", decoding: "async", src: cards[i].picture });
+    return made;
   }
 
   function time(seconds) {
-    const whole = Math.floor(seconds), minutes = Math.floor(whole / 60);
-    return `${minutes}:${String(whole % 60).padStart(2, "0")}`;
+    const whole = Math.floor(seconds), hours = Math.floor(whole / 3600), rest = String(Math.floor(whole / 60) % 60);
+    return `${hours ? `${hours}:${rest.padStart(2, "0")}` : rest}:${String(whole % 60).padStart(2, "0")}`;
   }
 
-  function cardOf(card, place) {
-    const made = node("div", { className: "card" });
-    made.append(picture(place, 72));
-    made.append(node("div", { className: "name" }, link(place, null, card.id)));
-    const captions = card.captions === 1 ? "1 caption" : `${card.captions} captions`;
-    made.append(node("div", { className: "soft", textContent: `${time(card.seconds)} · ${card.captions ? captions : "no captions"}` }));
-    made.append(node("div"));
+  function wordsIn(card) {
+    if (!card.captions) return "no words";
+    if (card.words === "described") return `described in ${card.captions} ${card.captions === 1 ? "line" : "lines"}`;
+    return `${card.captions} ${card.captions === 1 ? "caption" : "captions"}${card.words ? ` from ${card.words}` : ""}`;
+  }
+
+  function cardOf(card, i) {
+    const made = node("div", { className: "card" }, picture(i, 72), node("div", { className: "name" }, link(i, null, card.id)),
+      node("div", { className: "soft", textContent: `${time(card.seconds)} · ${wordsIn(card)}` }), node("div"));
     if (card.near.length) {
-      const near = node("div", { className: "near" }, node("span", { className: "soft", textContent: "like it" }));
+      const like = node("div", { className: "like" }, node("span", { className: "soft", textContent: "like it" }));
       for (const [other, cosine] of card.near) {
         const one = link(other, null, picture(other, 28), cosine.toFixed(2));
-        one.title = panel.cards[other].id;
-        one.setAttribute("aria-label", `${panel.cards[other].id}, ${cosine.toFixed(2)}`);
-        near.append(one);
+        one.title = cards[other].id;
+        one.setAttribute("aria-label", `${cards[other].id}, ${cosine.toFixed(2)}`);
+        like.append(one);
       }
-      made.append(near);
+      made.append(like);
     }
     for (const note of card.notes) made.append(node("p", { className: "note", textContent: note }));
     return made;
   }
 
-  function sentence(i) {
-    const [text, place, start, hits] = panel.said[i];
-    const where = start === null ? panel.cards[place].id : `${panel.cards[place].id} at ${time(start)}`;
-    const item = node("li", {}, `“${text}” `, node("span", { className: "soft", textContent: "said in " }), link(place, start, where));
-    if (hits.length) {
-      const list = node("div", { className: "hits" }, node("span", { className: "soft", textContent: "seen best in" }));
-      for (const [other, from, to, peak, score] of hits) {
-        const told = `${panel.cards[other].id}, ${time(from)} to ${time(to)}`;
-        const one = link(other, peak, told);
-        one.title = `score ${score.toFixed(2)}`;
-        list.append(node("span", {}, one));
-      }
-      item.append(list);
+  function hitOf(hit) {
+    const item = node("li", {}, picture(hit.video, 56)), right = node("div"), about = node("div", { className: "about" });
+    if (hit.text) right.append(node("div", { className: "said", textContent: `“${hit.text}”` }));
+    about.append(node("span", { className: "how", textContent: evidenceOf(hit.hows) }));
+    const id = cards[hit.video].id, at = hit.start_s === null ? id : `${id} at ${time(hit.start_s)}`;
+    about.append(link(hit.video, hit.peak_s ?? hit.start_s, hit.hows.includes("shown") ? `${at} to ${time(hit.end_s)}` : at));
+    if (hit.folded) about.append(node("span", { className: "soft", textContent: `and ${hit.folded} more beside it` }));
+    if (hit.stored !== undefined && said[hit.stored][4].length + said[hit.stored][5].length && hit.text !== input.value) {
+      const more = node("button", { type: "button", className: "plain", textContent: "more like this sentence" });
+      more.onclick = () => { input.value = hit.text; search(); root.scrollIntoView(); };
+      about.append(more);
     }
+    if (base !== null && hit.start_s !== null) about.append(node("a", { textContent: "save as mp4", download: "",
+      href: `${base}cut?video=${encodeURIComponent(id)}&start=${hit.start_s}&end=${hit.end_s}` }));
+    right.append(about);
+    item.append(right);
     return item;
   }
 
-  const input = node("input", { type: "search", placeholder: "words that are said", "aria-label": "search what is said",
-    disabled: !panel.said.length });
-  const told = node("p", { className: "soft", role: "status" });
-  const found = node("ol");
+  // --------------------------------------------------------------------------------------------------------- searching
+  const passes = (i) => (!filter.words || cards[i].words === filter.words)
+    && (!filter.length || inside(cards[i].seconds, LENGTHS[filter.length]));
+  const inside = (value, [low, high]) => value >= low && value < high;
 
-  function search() {
-    const words = wordsOf(input.value), places = placesOf(panel, words);
-    found.replaceChildren(...places.slice(0, panel.most).map(sentence));
-    const meant = new Set(places.map((i) => panel.said[i][1]));
-    cards.forEach((card, place) => card.classList.toggle("meant", meant.has(place)));
-    const all = `${panel.said.length} stored sentences.`;
-    if (!panel.said.length) told.textContent = "Nothing is said in these videos: no captions were found.";
-    else if (!words.length) told.textContent = all;
-    else if (!places.length) told.textContent = `None of ${panel.said.length} stored sentences has these words.`;
-    else told.textContent = places.length > panel.most ? `${places.length} of ${all} The first ${panel.most}:` : `${places.length} of ${all}`;
-    root.dataset.found = JSON.stringify(places.slice(0, panel.most)); // where a test may look
+  function sentence(i, how) {
+    const [text, video, start_s, end_s] = said[i];
+    const way = cards[video].words === "described" ? "described" : how;
+    return { video, start_s, end_s: end_s ?? start_s, text, how: way, stored: i, score: 0 };
   }
 
-  root.append(node("div", { className: "tools", role: "search" }, input), told, found);
+  // what the page itself knows: hits, and what has to be said of them
+  function own(query) {
+    const { places, whole } = words.find(query, (i) => passes(said[i][1]));
+    const lists = [places.slice(0, 5 * panel.most).map((i) => sentence(i, "said"))];
+    const same = stored.get(query.toLowerCase());
+    if (same !== undefined) {
+      const [, , , , shown, like] = said[same];
+      lists.push(like.filter((i) => passes(said[i][1])).map((i) => sentence(i, "meant")));
+      lists.push(shown.filter(([video]) => passes(video)).map(([video, start_s, end_s, peak_s, score]) =>
+        ({ video, start_s, end_s, peak_s, text: "", how: "shown", score })));
+    }
+    const left = places.length > 5 * panel.most ? ` (of ${places.length}, the best)` : "";
+    if (!lists.some((list) => list.length)) return { hits: [], note: `Nothing here is said or named with these words.` };
+    return { hits: fused(lists), note: whole ? left : `No sentence has all these words; these have some of them${left}.` };
+  }
+
+  function named(query) {
+    const found = names.find(query, passes);
+    return found.whole ? found.places : [];
+  }
+
+  async function search(anyway = false) {
+    const query = input.value.trim().replace(/\s+/g, " "), mine = ++asked;
+    clearTimeout(waiting);
+    if (!query) return show([], cards.map((_, i) => i).filter(passes), "");
+    const called = named(query), { hits: found, note } = own(query);
+    show(found, called, base === null ? note : "Asking the models …");
+    if (base === null) return;
+    const answer = await askServer(base, query, anyway ? "&anyway=1" : "");
+    if (mine !== asked) return; // another query has been typed since
+    const known = answer.hits.filter((hit) => place.has(hit.video) && passes(place.get(hit.video)));
+    const theirs = known.map((hit) => ({ ...hit, video: place.get(hit.video), hows: hit.evidence, folded: hit.folded || 0 }));
+    show(theirs, called, answer.note);
+    if (answer.more && !anyway) {
+      const rest = node("button", { type: "button", textContent: "show them anyway" });
+      rest.onclick = () => search(true);
+      told.append(" ", rest);
+    }
+  }
+
+  function show(found, called, note) {
+    const query = input.value.trim();
+    hits = found.filter((hit) => !filter.how || (filter.how === "both" ? hit.hows.length > 1 : hit.hows.join() === filter.how));
+    const videos = [...new Set([...called, ...hits.map((hit) => hit.video)])], parts = [note];
+    if (query && found.length && !hits.length) parts.unshift(`None of ${found.length} hits is ${filter.how === "both" ? "both" : `only ${filter.how}`}.`);
+    if (hits.length) parts.unshift(`${hits.length === 1 ? "1 hit" : `${hits.length} hits`} in ${new Set(hits.map((h) => h.video)).size} of ${cards.length} videos`
+      + (hits.length > panel.most ? `, the first ${panel.most}:` : "."));
+    if (query && called.length) parts.push(`${called.length} ${called.length === 1 ? "video is" : "videos are"} named so.`);
+    if (!query) parts.push(panel.stored ? `${panel.stored} stored sentences.` : "There are no words in these videos.");
+    told.replaceChildren(parts.filter(Boolean).join(" "));
+    list.replaceChildren(...hits.slice(0, panel.most).map(hitOf));
+    keep.replaceChildren(...(hits.length ? [takeAway(taken, query)] : []));
+    visible = query ? videos : called;
+    drawn = 0;
+    grid.replaceChildren();
+    drawMore();
+    root.dataset.found = JSON.stringify(hits.slice(0, panel.most).map((hit) => [hit.video, hit.start_s, hit.hows])); // for tests
+  }
+
+  const taken = () => hits.map((hit) => ({ query: input.value.trim(), video: cards[hit.video].id, start_s: hit.start_s ?? 0,
+    end_s: hit.start_s === null ? cards[hit.video].seconds : hit.end_s, score: hit.worth ?? hit.score,
+    evidence: evidenceOf(hit.hows), text: hit.text, file: cards[hit.video].file, fps: cards[hit.video].fps }));
+
+  function drawMore() {
+    const next = visible.slice(drawn, drawn + panel.most);
+    grid.append(...next.map((i) => cardOf(cards[i], i)));
+    drawn += next.length;
+    rest.hidden = drawn >= visible.length;
+    rest.textContent = `show more of ${visible.length} videos`;
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- document
+  const hint = base === null ? "words that are said, or a name" : "any sentence";
+  const input = node("input", { type: "search", placeholder: hint, "aria-label": "search", disabled: !cards.length });
+  const told = node("p", { className: "soft", role: "status" }), keep = node("div", { className: "soft" });
+  const bar = node("div", { className: "ask", role: "search" }, input), list = node("ol");
+  const grid = node("div", { className: "grid" }), rest = node("button", { type: "button", className: "more" });
+
+  // a choice is offered where it changes something
+  function chooser(label, key, values) {
+    if (values.length < 2) return;
+    const select = node("select", { "aria-label": label }, node("option", { value: "", textContent: label }));
+    for (const [value, text] of values) select.append(node("option", { value, textContent: text }));
+    on(select, "change", () => { filter[key] = select.value; search(); });
+    bar.append(select);
+  }
+
+  function filters() {
+    const shown = said.some((one) => one[4].length), meant = said.some((one) => one[5].length);
+    if (shown || base !== null) chooser("said or shown", "how", [["said", "only said"], ["shown", "only shown"], ["both", "both"]]);
+    else if (meant) chooser("said or meant", "how", [["said", "only said"], ["meant", "only meant"], ["both", "both"]]);
+    chooser("words from anywhere", "words", [...new Set(cards.map((card) => card.words))].filter(Boolean).map((w) => [w, w]));
+    const there = Object.keys(LENGTHS).filter((name) => cards.some((card) => inside(card.seconds, LENGTHS[name])));
+    chooser("any length", "length", there.map((name) => [name, name]));
+  }
+
+  // the sentences, some at a time, so that the page can be used meanwhile
+  function takeIn(rows) {
+    said = rows;
+    let at = 0;
+    const some = () => {
+      for (const stop = Math.min(said.length, at + AT_ONCE); at < stop; at++) {
+        words.add(said[at][0]);
+        stored.set(said[at][0].toLowerCase(), at);
+      }
+      if (at < said.length) {
+        told.textContent = `Reading ${at} of ${said.length} stored sentences …`;
+        waiting = setTimeout(some);
+        return;
+      }
+      words.begunWith("");
+      filters();
+      search();
+      root.dataset.ready = "yes";
+      ready = true;
+    };
+    some();
+  }
+
+  root.append(bar, told, keep, list);
   const like = "“Like it”: the videos nearest to it; the number is the cosine of both videos' mean vectors, without what all "
     + "videos have in common (1 the same, 0 no more alike than any two).";
-  if (panel.cards.some((card) => card.near.length)) root.append(node("p", { className: "soft", textContent: like }));
-  const grid = node("div", { className: "cards" });
-  panel.cards.forEach((card, place) => cards.push(cardOf(card, place)));
-  grid.append(...cards);
-  root.append(grid);
-  on(input, "input", search);
-  search();
-  undo.push(() => root.replaceChildren());
+  if (cards.some((card) => card.near.length)) root.append(node("p", { className: "soft", textContent: like }));
+  root.append(grid, rest);
+  rest.onclick = drawMore;
+  const below = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !rest.hidden && drawMore(),
+    { rootMargin: "600px" });
+  below.observe(rest);
+  on(input, "input", () => {
+    if (!ready) return;
+    if (base === null) search();
+    else {
+      clearTimeout(waiting);
+      waiting = setTimeout(search, PAUSE_MS);
+    }
+  });
+  show([], cards.map((_, i) => i), "");
+  if (panel.beside) {
+    window.vcworkWords = takeIn;
+    const file = node("script", { src: panel.beside });
+    on(file, "error", () => { told.textContent = `The sentences are not beside this page: ${panel.beside} is missing.`; });
+    setTimeout(() => document.head.append(file)); // after the first cards are seen
+  } else takeIn(panel.said);
+  undo.push(() => { clearTimeout(waiting); below.disconnect(); root.replaceChildren(); });
   return end;
 }
 

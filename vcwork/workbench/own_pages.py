@@ -1,10 +1,9 @@
 """The pages of one's own videos: one a video to touch its alignment, and a wall of them all: `write_pages`.
 
-Each is one HTML file that needs neither kernel nor network, written in one step and only when something in it has
-changed. A clip is encoded once, small and in a codec that browsers play, and kept in the cache with its thumbnail.
+They are files that need neither kernel nor network, written in one step and only when something in them has changed.
+A clip is encoded once, small and in a codec that browsers play, and kept in the cache; thumbnails lie beside the pages.
 Known gaps: as of the clips (`vcwork.panels.clips`): no sound, the middle square, nothing over half an hour.
-Beyond MOST_SENTENCES the wall's search knows only the first sentences of each video. The wall finds stored sentences by
-their words, not by their meaning: that needs the model.
+Beyond MOST_SENTENCES the wall's search knows only the first sentences of each video, and says so.
 """
 
 import io
@@ -33,31 +32,34 @@ from vcwork.base.files import (
     write_json,
 )
 from vcwork.data.corpus import Video
-from vcwork.data.video import codec_of, frames_at
+from vcwork.data.video import codec_of, frames_at, probe
 from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
 from vcwork.panels.clips import clip_of
 from vcwork.panels.make_alignment import explore, said_of
-from vcwork.panels.wall import SIDE, Card, Said, VideoWall
+from vcwork.panels.wall import DESCRIBED, DRAWN, SIDE, SPEECH, SUBTITLES, Card, Said, VideoWall
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
 
-MOST_SENTENCES = 20_000  # of the wall, some 4 MB
+MOST_SENTENCES = 200_000  # of the wall, some 20 MB
+IN_PAGE = 2_000  # sentences that the wall's page carries itself; more lie in a file beside it, read after the page
 NEAR = 3  # videos most like one
+LIKE = 0.1  # cosine from which a video is called like another; 0 is no more alike than any two
 _PLAYED = {"h264", "vp8", "vp9", "av1"}  # by the browsers of today, where the pixels are 8-bit 4:2:0
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A video's small copy (None: `notes` say why) and its thumbnail (SIDE, SIDE, 3), None where no frame decodes.
+    """A video's small copy (None: `notes` say why) and the JPEG of its thumbnail, None where no frame decodes.
 
     notes: what is odd about this video; copy: how small the copy is, as most are.
     """
 
     mp4: bytes | None
-    thumbnail: np.ndarray | None
+    thumbnail: Path | None
     notes: tuple[str, ...] = ()
     copy: tuple[str, ...] = ()
+    fps: float = 0.0
 
 
 def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
@@ -68,24 +70,36 @@ def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
     folder = own.out / "videos"
     for left in folder.glob(".*.part"):  # of a run that was killed
         left.unlink(missing_ok=True)
-    found = nearest(video_vectors(own), NEAR)
-    near = [[(other, round(cosine, 3)) for other, cosine in one] for one in found]  # the last bits are no news
+    near = [
+        [(other, round(cosine, 3)) for other, cosine in one if cosine >= LIKE]  # the last bits are no news
+        for one in nearest(video_vectors(own), NEAR)
+    ]
+    everything = sha256_json({id: own.sources.get(id, "") for id in own.ids}) if own.library is not None else ""
     cards, pictures, said = [], {}, []
     bar = tqdm(own.ids, desc="pages", unit="video", disable=not progress)
     for place, id in enumerate(bar):
         clip = clip_in_cache(own, id)
-        record = _page(own, id, clip, [(own.ids[j], c) for j, c in near[place]], top)
-        page, notes = f"videos/{plain_name(id)}.html", tuple(record["notes"])
-        cards.append(Card(id, record["seconds"], len(record["said"]), page, notes, tuple(near[place])))
-        pictures |= {place: [clip.thumbnail]} if clip.thumbnail is not None else {}
+        record = _page(own, id, clip, [(own.ids[j], c) for j, c in near[place]], top, everything)
+        cards.append(_card(own, id, clip, record, near[place]))
+        if clip.thumbnail and place < DRAWN:
+            pictures[place] = [np.asarray(Image.open(clip.thumbnail).convert("RGB"))]
         said.append(record["said"])
-    about = {"title": own.corpus.folder.name, "notes": _notes(own, said)}
-    wall = VideoWall(cards, _sentences(own, said), pictures=pictures, **about)
-    index = own.out / "index.html"
-    with atomic_write(index) as file:
-        file.write(wall.page())
+    stored = _sentences(own, said)
+    beside = "words.js" if len(stored) > IN_PAGE else ""
+    about = {"title": own.corpus.folder.name, "notes": _notes(own, said), "beside": beside}
+    wall = VideoWall(cards, stored, pictures=pictures, **about)
+    _write(own.out / "words.js", wall.sentences() if beside else "")
+    _write(own.out / "index.html", wall.page())
     _remove_others(own)
-    return index
+    return own.out / "index.html"
+
+
+def _write(path: Path, text: str) -> None:
+    """A file of the folder; without a text there is none."""
+    if not text:
+        return path.unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        file.write(text)
 
 
 def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> int:
@@ -115,24 +129,51 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(path)], env=environment)
 
 
+def _card(own: Own, id: str, clip: Clip, record: dict[str, Any], near: list[tuple[int, float]]) -> Card:
+    """What the wall shows of a video."""
+    file, lines = own.corpus[id].video, record["said"]
+    return Card(
+        id,
+        record["seconds"],
+        len(lines),
+        f"videos/{plain_name(id)}.html",
+        tuple(record["notes"]),
+        tuple(near),
+        picture=f"{clip.thumbnail.parent.name}/{clip.thumbnail.name}" if clip.thumbnail else "",
+        words=kind_of_words(own, id) if lines else "",
+        file=file.name if file else "",
+        fps=record["fps"],
+    )
+
+
+def kind_of_words(own: Own, id: str) -> str:
+    """SPEECH where they were heard, DESCRIBED where nobody knows when they are said, SUBTITLES otherwise."""
+    if all(not np.isfinite(caption.end_s) for caption in own.corpus.captions(id)):
+        return DESCRIBED
+    return SPEECH if getattr(own, "words_from", {}).get(id, "").startswith("speech") else SUBTITLES
+
+
 def _sentences(own: Own, said: list[list]) -> list[Said]:
-    """The wall's stored sentences from each video's [text, start_s, hits by id], as many of each as there is room."""
+    """The wall's stored sentences from each video's [text, start_s, end_s, hits by id], as many as there is room."""
     place = {id: i for i, id in enumerate(own.ids)}
-    room = max(1, MOST_SENTENCES // max(1, len(said)))
     return [
-        Said(text, video, start_s, tuple((place[id], *rest) for id, *rest in hits if id in place))
+        Said(text, video, start_s, end_s, tuple((place[id], *rest) for id, *rest in hits if id in place))
         for video, lines in enumerate(said)
-        for text, start_s, hits in lines[:room]
+        for text, start_s, end_s, hits in lines[: _room(said)]
     ]
+
+
+def _room(said: list[list]) -> int:
+    """How many sentences of each video the wall knows."""
+    return max(1, MOST_SENTENCES // max(1, len(said)))
 
 
 def _notes(own: Own, said: list[list]) -> list[str]:
     """What the wall has to say: of the run, and of every file that is not on it."""
     notes = list(own.told)
     notes += [f"Not used: {why.rstrip('.')}." for why in problems(own)]
-    room = max(1, MOST_SENTENCES // max(1, len(said)))
-    if any(len(lines) > room for lines in said):
-        notes.append(f"The search below knows the first {room} sentences of each video only.")
+    if any(len(lines) > _room(said) for lines in said):
+        notes.append(f"The search below knows the first {_room(said)} sentences of each video only.")
     return notes
 
 
@@ -144,16 +185,16 @@ def clip_in_cache(own: Own, id: str) -> Clip:
     video = own.corpus[id]
     name = own.sources.get(id, sha256_json(id))[:24]
     at = own.out / "cache" / "clips" / name
-    made = at.with_suffix(".json")
-    if not made.is_file() or "copy" not in read_json(made):  # older ones do not say what is odd
-        _make_clip(own, video, at)
-    told = read_json(made)
+    made, picture = at.with_suffix(".json"), own.out / "thumbnails" / f"{name}.jpg"
+    told = read_json(made) if made.is_file() else {}
+    if "fps" not in told or (told["thumbnail"] and not picture.is_file()):  # older ones do not say all
+        _make_clip(own, video, at, picture)
+        told = read_json(made)
     mp4 = at.with_suffix(".mp4").read_bytes() if told["clip"] else None
-    picture = np.asarray(Image.open(at.with_suffix(".jpg")).convert("RGB")) if told["thumbnail"] else None
-    return Clip(mp4, picture, tuple(told["notes"]), tuple(told["copy"]))
+    return Clip(mp4, picture if told["thumbnail"] else None, tuple(told["notes"]), tuple(told["copy"]), told["fps"])
 
 
-def _make_clip(own: Own, video: Video, at: Path) -> None:
+def _make_clip(own: Own, video: Video, at: Path, thumbnail: Path) -> None:
     """Clip, thumbnail, and last the file that says that both are whole."""
     room_kb = 300 + int(2 * video.duration_s)
     mp4, told = clip_of(own.corpus, video, room_kb)
@@ -161,9 +202,10 @@ def _make_clip(own: Own, video: Video, at: Path) -> None:
     if mp4 is not None:
         with atomic_write(at.with_suffix(".mp4"), "wb") as file:
             file.write(mp4)
-    picture = None
+    picture, fps = None, 0.0
     try:
         if mp4 is not None:
+            fps = probe(video.video).fps
             codec, pixels = codec_of(video.video)
             if codec not in _PLAYED or pixels not in ("yuv420p", "yuvj420p"):
                 kind = f"{codec}, {pixels}" if codec in _PLAYED else codec
@@ -176,17 +218,20 @@ def _make_clip(own: Own, video: Video, at: Path) -> None:
     if picture is not None:
         out = io.BytesIO()
         Image.fromarray(picture).save(out, "JPEG", quality=85)
-        with atomic_write(at.with_suffix(".jpg"), "wb") as file:
+        with atomic_write(thumbnail, "wb") as file:
             file.write(out.getvalue())
     there = {"clip": mp4 is not None, "thumbnail": picture is not None}
-    write_json(at.with_suffix(".json"), {**there, "notes": notes, "copy": copy})
+    write_json(at.with_suffix(".json"), {**there, "notes": notes, "copy": copy, "fps": fps})
 
 
-def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int) -> dict[str, Any]:
-    """Write a video's page, unless all it depends on is as it was; what the wall needs to know of it."""
+def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int, everything: str) -> dict[str, Any]:
+    """Write a video's page, unless all it depends on is as it was; what the wall needs to know of it.
+
+    everything: digest of all videos that its moments are sought in.
+    """
     page = own.out / "videos" / f"{plain_name(id)}.html"
     record = own.out / "cache" / "pages" / f"{plain_name(id)}.json"
-    key = _key(own, id, clip, near, top)
+    key = _key(own, id, clip, near, top, everything)
     if page.is_file() and record.is_file() and (found := read_json(record)).get("key") == key:
         return found
     video = own.corpus[id]
@@ -198,18 +243,19 @@ def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int
     panel = replace(panel, notes=[*_about(own, id), *panel.notes], opener=None, pages=pages)
     with atomic_write(page) as file:
         file.write(panel.page(Markup(_ways(near))))
-    found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": list(_said(own, id, panel))}
+    said = list(_said(own, id, panel))
+    found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": said, "fps": clip.fps}
     write_json(record, found)
     return found
 
 
-def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int) -> str:
+def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int, everything: str) -> str:
     """Digest of all that a page is made of."""
     captions = own.corpus[id].captions
-    everything = {i: own.sources.get(i, "") for i in own.ids} if own.library is not None else {}
     about = [clip.notes, clip.copy]
     made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, _ways(near)]
-    made_of += [own.encoder and own.encoder.digest, own.store.contract.digest(), script("alignment.js")]
+    made_of += [own.encoder and own.encoder.digest, own.store.contract.digest()]
+    made_of += [script(*AlignmentExplorer.parts, AlignmentExplorer.module)]
     return sha256_json([*made_of, own.corpus.missing_captions.get(id, "")])
 
 
@@ -227,7 +273,10 @@ def _about(own: Own, id: str) -> list[str]:
 
 
 def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
-    """[text, start_s or None, hits] of each caption; a hit is [video, start_s, end_s, peak_s, score]."""
+    """[text, start_s, end_s, hits] of each caption, times None where nobody knows them.
+
+    A hit is [video, start_s, end_s, peak_s, score].
+    """
     rows = {row.text: row.elsewhere for row in panel.rows}
     raw = own.corpus.raw_captions(id)
     for i, caption in own.corpus.indexed_captions(id):
@@ -235,11 +284,16 @@ def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
             [video, *(round(float(value), 4) for value in (m.start_s, m.end_s, m.peak_s, m.score))]
             for video, m in rows.get(caption.text, ())
         ]
-        yield [caption.text, caption.start_s if np.isfinite(raw[i].end_s) else None, hits]
+        timed = np.isfinite(raw[i].end_s)
+        yield [caption.text, *((caption.start_s, caption.end_s) if timed else (None, None)), hits]
 
 
 def _remove_others(own: Own) -> None:
-    """Pages of videos that are gone from the folder; a limited run leaves those of the others."""
+    """Pages and thumbnails of videos that are gone from the folder; a limited run leaves those of the others."""
+    pictures = {f"{source[:24]}.jpg" for source in own.sources.values()}
+    for picture in (own.out / "thumbnails").glob("*.jpg"):
+        if own.sources and picture.name not in pictures:
+            picture.unlink()
     there = {f"{plain_name(id)}.html" for id in own.sources}
     for page in (own.out / "videos").glob("*.html"):
         if page.name not in there:

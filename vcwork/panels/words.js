@@ -1,0 +1,124 @@
+// Search by words in a page: BM25 (k1 1.2, b 0.75) over texts, with prefixes; and hits of several lists made one list.
+//
+// A word is a run of letters and digits, small and without accents; scripts that put no spaces are read letter by letter.
+// A word of a query also finds the words that begin with it, for a little less.
+
+const K1 = 1.2, B = 0.75;
+const PREFIX = 0.6; // of what the whole word would count
+const FOLD_S = 2; // hits of one video so near to each other are one
+const RRF = 60; // Cormack et al. 2009: a hit counts 1 / (60 + its rank), in each list
+const ONE_SIGN = "\\p{Script=Han}\\p{Script=Hiragana}\\p{Script=Katakana}\\p{Script=Thai}";
+const TOKEN = new RegExp(`[${ONE_SIGN}]|(?:(?![${ONE_SIGN}])[\\p{L}\\p{N}])+`, "gu");
+
+function tokensOf(text) {
+  return text.toLowerCase().normalize("NFKD").replace(/\p{M}+/gu, "").replace(/['’]/g, "").match(TOKEN) || [];
+}
+
+class Words {
+  constructor() {
+    this.postings = new Map(); // word -> [place, times it stands there, place, ...]
+    this.lengths = [];
+    this.all = 0;
+    this.sorted = null;
+  }
+
+  add(text) {
+    const words = tokensOf(text), place = this.lengths.length;
+    for (const word of words) {
+      const list = this.postings.get(word);
+      if (!list) this.postings.set(word, [place, 1]);
+      else if (list[list.length - 2] === place) list[list.length - 1] += 1;
+      else list.push(place, 1);
+    }
+    this.lengths.push(words.length);
+    this.all += words.length;
+    this.sorted = null;
+  }
+
+  // words that begin with this one, itself first
+  begunWith(word) {
+    this.sorted = this.sorted || [...this.postings.keys()].sort();
+    let low = 0, high = this.sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.sorted[middle] < word) low = middle + 1;
+      else high = middle;
+    }
+    const found = [];
+    while (low < this.sorted.length && this.sorted[low].startsWith(word)) found.push(this.sorted[low++]);
+    return word.length > 1 ? found : found.filter((one) => one === word);
+  }
+
+  // {places: best first, whole: do these hold every word of the query?}; `keep`: which places count
+  find(query, keep = () => true) {
+    const asked = [...new Set(tokensOf(query))], n = this.lengths.length, mean = this.all / Math.max(1, n) || 1;
+    const total = new Float32Array(n), met = new Uint8Array(n);
+    for (const word of asked) {
+      const best = new Map();
+      for (const one of this.begunWith(word)) {
+        const list = this.postings.get(one), df = list.length / 2, share = one === word ? 1 : PREFIX;
+        const idf = share * Math.log(1 + (n - df + 0.5) / (df + 0.5));
+        for (let i = 0; i < list.length; i += 2) {
+          const place = list[i], tf = list[i + 1];
+          const score = (idf * tf * (K1 + 1)) / (tf + K1 * (1 - B + (B * this.lengths[place]) / mean));
+          if (score > (best.get(place) || 0)) best.set(place, score);
+        }
+      }
+      for (const [place, score] of best) {
+        total[place] += score;
+        met[place] += 1;
+      }
+    }
+    let whole = [], some = [];
+    for (let place = 0; place < n; place++) {
+      if (!met[place] || !keep(place)) continue;
+      if (met[place] === asked.length) whole.push(place);
+      else if (!whole.length) some.push(place);
+    }
+    const places = whole.length ? whole : some;
+    return { places: places.sort((a, b) => total[b] - total[a] || a - b), whole: whole.length > 0 };
+  }
+}
+
+// Lists of hits {video, start_s, end_s, how, ...}, each best first, fused by their ranks into one; what lies within
+// FOLD_S of a better hit of its video is folded into it: `hows` names all ways in which it was found, `folded` counts.
+function fused(lists) {
+  const kept = new Map(); // video -> hits
+  for (const list of lists) {
+    list.forEach((hit, i) => {
+      const there = kept.get(hit.video) || [], worth = 1 / (RRF + i + 1);
+      const same = there.find((one) => near(one, hit));
+      if (!same) there.push({ ...hit, hows: [hit.how], worth, folded: 0 });
+      else if (same.hows.includes(hit.how)) same.folded += 1;
+      else Object.assign(same, { hows: [...same.hows, hit.how], worth: same.worth + worth, text: same.text || hit.text });
+      kept.set(hit.video, there);
+    });
+  }
+  return [...kept.values()].flat().sort((a, b) => b.worth - a.worth);
+}
+
+function near(one, other) {
+  if (one.start_s === null || other.start_s === null) return one.start_s === other.start_s && one.text === other.text;
+  return other.start_s <= one.end_s + FOLD_S && one.start_s <= other.end_s + FOLD_S;
+}
+
+// "said and shown"
+function evidenceOf(hows) {
+  return hows.length > 1 ? `${hows.slice(0, -1).join(", ")} and ${hows.at(-1)}` : hows[0];
+}
+
+// where a page that is served asks for answers, null where it lies on a disk
+function served(up) {
+  const told = document.querySelector("meta[name=vcwork-served]");
+  return told && location.protocol.startsWith("http") ? up : null;
+}
+
+// the answer of the server to a query; a fault becomes its `note`
+async function askServer(base, query, more = "") {
+  try {
+    const answer = await fetch(`${base}search?q=${encodeURIComponent(query)}${more}`);
+    return answer.ok ? await answer.json() : { hits: [], found: false, note: `The server refused: ${answer.status}.` };
+  } catch {
+    return { hits: [], found: false, note: "The server does not answer: is it still running?" };
+  }
+}
