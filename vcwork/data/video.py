@@ -4,7 +4,8 @@ Main ideas: frames are picked by time stamp, so variable frame rates do no harm;
 parallelism belongs to processes (swscale with its default threads runs at half the speed), and because x264 with one
 thread writes the same bytes each time.
 A file that cannot be read to its end is an error naming it: a silently shortened video would shift every caption.
-Known gaps: non-square pixels are not stretched; sound is ignored; the first video stream is the one used.
+Which stream, on which clock and which way up: `vcwork.data.film`.
+Known gaps: non-square pixels are not stretched, interlaced lines not woven (as ffmpeg decodes); sound is ignored.
 """
 
 import contextlib
@@ -20,9 +21,13 @@ from av.video.reformatter import VideoReformatter
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
+from vcwork.data.film import TimedFrames, check_length, check_still, jumps, open_video, picture_end, shown_size, upright
 
 SPARSE = 8  # seconds that decoding from the start to a thumbnail costs at least, where a key frame is sought instead
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".wmv", ".asf"),
+    *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".gif"),
+)
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,13 @@ def probe(path: str | Path) -> VideoInfo:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise VcworkError(f"{path}: holds no video frame")
-        sides = (frame.width, frame.height)
-        width, height = sides[::-1] if frame.rotation % 180 else sides
-        return VideoInfo(declared_length(container, stream), float(stream.average_rate or 0), width, height)
+        return VideoInfo(picture_end(container, stream, path), float(stream.average_rate or 0), *shown_size(frame))
 
 
 def codec_of(path: str | Path) -> tuple[str, str]:
     """Codec and pixel format as FFmpeg names them, such as ("h264", "yuv420p"). VcworkError as `probe`."""
     with open_video(path) as (_, stream):
-        return stream.codec_context.name, stream.codec_context.pix_fmt or ""
+        return stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt or ""
 
 
 def iter_seconds(path: str | Path, fps: int, size: int | None) -> Iterator[np.ndarray]:
@@ -85,7 +88,7 @@ def _shown(path: str | Path, fps: int, convert: "Converter", frames: int, by_sec
         while len(chunk := list(itertools.islice(shown, int(frames)))) == frames:
             yield np.stack(chunk)
             done += 1
-        check_length(path, timed.end_s, declared_length(container, stream))
+        check_length(path, timed.end_s, picture_end(container, stream, path))
         if by_seconds and (timed.end_s - done >= 0.5 or not done):
             yield np.stack(chunk or [convert.array])
         elif chunk and not by_seconds:
@@ -116,7 +119,7 @@ def _sought(path: str | Path, seconds: list[int], size: int) -> dict[int, np.nda
     if not seconds or SPARSE * len(seconds) > seconds[-1]:
         return {}
     with contextlib.suppress(VcworkError), open_video(path) as (container, stream):
-        if seconds[-1] + 2 > declared_length(container, stream):
+        if seconds[-1] + 2 > picture_end(container, stream, path) or jumps(container, stream, path):
             return {}  # where a file ends is known by reading it
         convert, origin = Converter(size), container.start_time or 0
         for second in seconds:
@@ -186,76 +189,29 @@ def _checked_shape(array: np.ndarray, path: Path) -> tuple[int, ...]:
     return array.shape
 
 
-@contextlib.contextmanager
-def open_video(path: str | Path) -> Iterator[tuple]:
-    """Container and first video stream, closed on the way out; every PyAV error becomes one that names the file."""
-    if not Path(path).is_file():
-        raise VcworkError(f"{path}: no such video file")
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VcworkError(f"{path}: holds no video stream")
-            stream = container.streams.video[0]
-            stream.thread_type = "NONE"
-            yield container, stream
-    except av.FFmpegError as error:
-        raise VcworkError(f"{path}: could not be decoded as video ({error.strerror or error})") from error
-
-
-def declared_length(container, stream) -> float:
-    """Seconds that the header promises; 0 where it says nothing."""
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
-
-
-class TimedFrames:
-    """Yields (start_s, frame) from the container's start; knows `end_s`, the end of the last frame it gave.
-
-    A frame that steps back in time is left out; one without a time stamp follows the one before it.
-    """
-
-    def __init__(self, container, stream, path: str | Path) -> None:
-        self.container, self.stream, self.path = container, stream, path
-        self.end_s = 0.0
-
-    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        origin_s = (self.container.start_time or 0) / av.time_base
-        step_s = float(1 / self.stream.average_rate) if self.stream.average_rate else 0.04
-        last_s = None
-        for frame in self.container.decode(self.stream):
-            start_s = self.end_s if frame.time is None else frame.time - origin_s
-            if last_s is not None and start_s <= last_s:
-                continue
-            last_s, self.end_s = start_s, start_s + step_s
-            yield start_s, frame
-        if last_s is None:
-            raise VcworkError(f"{self.path}: holds no video frame")
-
-
 def on_display(frames: TimedFrames, fps: int) -> Iterator[av.VideoFrame]:
-    """The frame on display at (k + 0.5) / fps, k = 0, 1, ...; each holds until the next; at least one is given."""
-    count, shown = 0, None
+    """The frame on display at (k + 0.5) / fps, k = 0, 1, ...; each holds until the next; at least one is given.
+
+    The first is shown before it begins, too. VcworkError where one would be held for hours.
+    """
+    count, shown, since_s = 0, None, 0.0
     for start_s, frame in frames:
+        check_still(frames.path, since_s, start_s)
         while shown is not None and (count + 0.5) / fps < start_s:
             yield shown
             count += 1
-        shown = frame
+        shown, since_s = frame, start_s
+    check_still(frames.path, since_s, frames.end_s)
     while (count + 0.5) / fps < frames.end_s or not count:
         yield shown
         count += 1
 
 
-def check_length(path: str | Path, end_s: float, declared_s: float) -> None:
-    """VcworkError where decoding ended well before what the header promised."""
-    if declared_s - end_s > max(1.0, 0.1 * declared_s):
-        raise VcworkError(f"{path}: ends at {end_s:.1f} s, its header says {declared_s:.1f} s; is it truncated?")
-
-
 class Converter:
     """Frame -> uint8 (size, size, 3), or whole (H, W, 3) where size is None, by the first frame's size.
 
-    One reformatter for a whole video, the last result kept for held frames.
+    A frame of another shape (a turned phone) is fitted into the first one's, on black, where frames are whole. One
+    reformatter for a whole video, the last result kept for held frames.
     """
 
     def __init__(self, size: int | None, interpolation: str = "BILINEAR") -> None:
@@ -267,12 +223,21 @@ class Converter:
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         if frame is not self.frame:
             image = self._uncropped(frame) if self.size is None else self._square(frame, self.size)
-            self.frame, self.array = frame, np.rot90(image, frame.rotation // 90)
+            self.frame, self.array = frame, image
         return self.array
 
     def _uncropped(self, frame: av.VideoFrame) -> np.ndarray:
-        self._whole = self._whole or (frame.width, frame.height)
-        return self.reformatter.reformat(frame, *self._whole, "rgb24", threads=1).to_ndarray()
+        shown = shown_size(frame)
+        self._whole = self._whole or shown
+        share = min(whole / side for whole, side in zip(self._whole, shown, strict=True))
+        sides = (max(1, int(side * share)) for side in (frame.width, frame.height))
+        image = upright(self.reformatter.reformat(frame, *sides, "rgb24", threads=1).to_ndarray(), frame)
+        if shown == self._whole:
+            return image
+        canvas = np.zeros((*self._whole[::-1], 3), np.uint8)
+        top, left = ((room - side) // 2 for room, side in zip(canvas.shape, image.shape[:2], strict=False))
+        canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
+        return canvas
 
     def _square(self, frame: av.VideoFrame, size: int) -> np.ndarray:
         short = min(frame.width, frame.height)
@@ -281,4 +246,4 @@ class Converter:
             frame, width, height, "rgb24", interpolation=self.interpolation, threads=1
         ).to_ndarray()
         top, left = (height - size) // 2, (width - size) // 2
-        return image[top : top + size, left : left + size]
+        return upright(image[top : top + size, left : left + size], frame)

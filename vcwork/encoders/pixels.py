@@ -9,7 +9,6 @@ asks for some needs `if __name__ == "__main__":` where the system does not fork.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Video
-from vcwork.data.video import Converter, TimedFrames, check_length, declared_length, open_video, probe
+from vcwork.data.film import TimedFrames, check_length, jumps, open_video, origin_s, picture_end
+from vcwork.data.video import Converter, probe
 
 SEEK_S = 5.0  # a gap longer than this is jumped over; x264 puts a key frame about so often or more
 
@@ -80,10 +80,7 @@ def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
 
 def _end_s(path: Path) -> float:
     with open_video(path) as (container, stream):
-        timed = TimedFrames(container, stream, path)
-        if not (declared_s := declared_length(container, stream)):
-            deque(timed, maxlen=0)  # the header does not say: look
-        return declared_s or timed.end_s
+        return picture_end(container, stream, path)
 
 
 def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: float) -> Iterator[av.VideoFrame]:
@@ -97,15 +94,16 @@ def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: f
         while held is None or (coming is not None and coming[0] <= t):
             held, coming = coming, next(frames, None)
             if coming is None:
-                check_length(path, timed.end_s, declared_length(container, stream))
+                check_length(path, timed.end_s, picture_end(container, stream, path))
         yield held[1]
 
 
 def _entered(container: Any, stream: Any, timed: TimedFrames, t: float) -> Iterator[tuple[float, av.VideoFrame]]:
     """Timed frames from a key frame at or before `t` on."""
+    if jumps(container, stream, timed.path):
+        raise _NoEntryError
     try:
-        origin_s = (container.start_time or 0) / av.time_base
-        container.seek(int((t + origin_s) / stream.time_base), stream=stream)
+        container.seek(int((t + origin_s(container)) / stream.time_base), stream=stream)
         frames = iter(timed)
         first = next(frames)
     except (av.FFmpegError, VcworkError) as error:

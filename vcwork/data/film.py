@@ -1,0 +1,218 @@
+"""A film file opened: which stream is the film, on which clock its pictures stand, where they end, which way is up.
+
+Main ideas: there is one clock for pictures, words and sound: seconds since the container's start, as ffmpeg and players
+count. A header's length is believed where it speaks of the picture itself (mp4, avi); elsewhere it may be that of a
+longer sound or subtitle track, be absent or be guessed, and the packets are read, without decoding.
+Times that start again, or jump in a format where they may (MPEG transport and program streams), are put together as
+ffmpeg does; elsewhere a jump is a gap, and a gap has a limit, so that no file gives hours of one still picture.
+Known gaps: a display matrix that is no quarter turn or mirror is taken for the nearest one; who seeks gets the first
+part's times of a file that was put together, so nobody should (`jumps`).
+"""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+from av.format import Flags
+from av.stream import Disposition
+
+from vcwork.base.errors import VcworkError
+
+STEP_BACK_S = 1.0  # a frame further back than this begins a new part; nearer ones are left out, as an unsteady clock's
+GAP_S = 60.0  # between frames where times may jump: more is a jump (ffmpeg: 10 s, which slides on a screen exceed)
+STILL_S = 1800.0  # one picture: more is a fault of its times
+_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_COUNTED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # formats whose header counts the frames of each stream
+
+
+@contextlib.contextmanager
+def open_video(path: str | Path) -> Iterator[tuple]:
+    """Container and film stream, closed on the way out; every PyAV error becomes one that names the file.
+
+    A playlist under a film's name opens nothing that lies elsewhere on a network.
+    """
+    if not Path(path).is_file():
+        raise VcworkError(f"{path}: no such video file")
+    try:
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            stream = _film_of(container, path)
+            stream.thread_type = "NONE"
+            yield container, stream
+    except av.FFmpegError as error:
+        raise VcworkError(f"{path}: could not be decoded as video ({error.strerror or error})") from error
+
+
+def _film_of(container, path: str | Path):
+    """The first video stream that is no cover picture; one that can be decoded first, then one marked as default."""
+    films = [s for s in container.streams.video if not s.disposition & _NO_FILM]
+    if not films:
+        held = "no film, only a cover picture" if container.streams.video else "no video stream"
+        raise VcworkError(f"{path}: holds {held}")
+    film = min(films, key=lambda s: (s.codec_context is None, not s.disposition & Disposition.default))
+    if film.codec_context is None:
+        raise VcworkError(f"{path}: could not be decoded as video (no decoder for its codec; encrypted or very new?)")
+    return film
+
+
+# ------------------------------------------------------------------------------------------------------------ clock
+
+
+def origin_s(container) -> float:
+    """The container's start, which is 0 on the clock."""
+    return (container.start_time or 0) / av.time_base
+
+
+class Clock:
+    """Puts the times of one stream, in order, on the clock: `place`; `end_s` is where the last one placed ends.
+
+    `jumps` are the seconds at which a part was put behind the one before.
+    """
+
+    def __init__(self, container, stream) -> None:
+        self.shift_s = -origin_s(container)
+        self.gap_s = GAP_S if container.format.flags & Flags.ts_discont.value else math.inf
+        rate = getattr(stream, "average_rate", None)
+        self.step_s = float(1 / rate) if rate else 0.04
+        self.end_s, self.last_s = 0.0, None
+        self.jumps: list[float] = []
+
+    def place(self, time_s: float | None, lasts_s: float = 0.0) -> float | None:
+        """Where what the file has at `time_s` begins (None: right behind the last); None where it is to be left out."""
+        start_s = self.end_s if time_s is None else time_s + self.shift_s
+        if self.last_s is not None:
+            if start_s < self.last_s - STEP_BACK_S or start_s > self.end_s + self.gap_s:
+                self.jumps.append(self.end_s)
+                self.shift_s += self.end_s - start_s
+                start_s = self.end_s
+            elif start_s <= self.last_s:
+                return None
+        self.last_s, self.end_s = start_s, start_s + (lasts_s or self.step_s)
+        return start_s
+
+
+class TimedFrames:
+    """Yields (start_s, frame); knows `end_s`, the end of the last frame it gave, and `clock`.
+
+    A frame that steps back a little in time is left out; one without a time stamp follows the one before it. The last
+    one is shown as long as the file says (a slide show's: long), else for a mean frame's time.
+    """
+
+    def __init__(self, container, stream, path: str | Path) -> None:
+        self.container, self.stream, self.path = container, stream, path
+        self.clock, self.end_s = Clock(container, stream), 0.0
+
+    def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
+        clock, tick_s, reach_s = Clock(self.container, self.stream), float(self.stream.time_base), 0.0
+        self.clock = clock
+        for frame in self.container.decode(self.stream):
+            start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
+            if start_s is not None:
+                self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
+                yield start_s, frame
+        if clock.last_s is None:
+            raise VcworkError(f"{self.path}: holds no video frame")
+        if reach_s > self.end_s:  # mp4 counts in the order of decoding: the last hold may be told of a frame before
+            self.end_s = max(self.end_s, min(reach_s, picture_end(self.container, self.stream, self.path)))
+
+
+def check_still(path: str | Path, since_s: float, until_s: float) -> None:
+    """VcworkError where a picture would stand longer than STILL_S, naming the jump."""
+    if until_s - since_s > STILL_S:
+        most = f"expected no more than {STILL_S / 60:.0f} minutes without a new picture"
+        raise VcworkError(f"{path}: its times jump from {since_s:.1f} s to {until_s:.1f} s; {most}; is it damaged?")
+
+
+# ----------------------------------------------------------------------------------------------------------- length
+
+
+def picture_end(container, stream, path: str | Path) -> float:
+    """Seconds on the clock at which the picture ends. VcworkError where packets end well before the header's length."""
+    return _length(container, stream, path)[0]
+
+
+def jumps(container, stream, path: str | Path) -> list[float]:
+    """Seconds at which the picture's times were put together, so that seeking misleads."""
+    return _length(container, stream, path)[1]
+
+
+def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
+    if container.format.name in _COUNTED and stream.duration:
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container), []
+    whole_s = (container.duration or 0) / av.time_base
+    if whole_s and abs(whole_s - _tagged_s(stream)) < 0.5:  # the picture is what the header's length is of
+        return whole_s - max(0.0, origin_s(container)), []
+    stat = os.stat(path)
+    return _packets(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+def _tagged_s(stream) -> float:
+    """What matroska's writers note of one track, such as DURATION 00:00:05.000000000; 0 where there is nothing."""
+    told = next((text for key, text in stream.metadata.items() if key.upper().startswith("DURATION")), "")
+    with contextlib.suppress(ValueError):
+        hours, minutes, seconds = (float(part) for part in told.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+    return 0.0
+
+
+@lru_cache(maxsize=1024)
+def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]:
+    """(end of the picture, its jumps) by all packets. The other streams tell whether a file is cut short."""
+    with open_video(path) as (container, stream):
+        clock, end_s, others_s = Clock(container, stream), 0.0, 0.0
+        for packet in container.demux():
+            lasts_s = float((packet.duration or 0) * packet.time_base)
+            shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
+            if packet.stream_index != stream.index:
+                others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
+            elif packet.size:
+                if decoded is not None or shown is None:  # in the order of decoding times only grow
+                    clock.place(decoded, lasts_s)
+                ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
+                end_s = max(end_s, ends_s)
+        if not clock.jumps and container.format.name not in _GUESSED:
+            reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
+            check_length(path, reached_s, (container.duration or 0) / av.time_base)
+        return end_s, clock.jumps
+
+
+_GUESSED = ("mpegts", "mpeg")  # lengths that FFmpeg works out from first and last time
+
+
+def check_length(path: str | Path, end_s: float, declared_s: float) -> None:
+    """VcworkError where decoding ended well before what the header promised."""
+    if declared_s - end_s > max(1.0, 0.1 * declared_s):
+        raise VcworkError(f"{path}: ends at {end_s:.1f} s, its header says {declared_s:.1f} s; is it truncated?")
+
+
+# ------------------------------------------------------------------------------------------------------ orientation
+
+
+def orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """How a frame is shown: (rows and columns exchanged, then rows reversed, then columns reversed).
+
+    From its display matrix, as ffmpeg's autorotate reads it: all four turns, mirrored or not.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()  # x' = a x + c y, y' = b x + d y
+    turned = abs(b) > abs(a)
+    return turned, (b if turned else d) < 0, (c if turned else a) < 0
+
+
+def upright(image: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """A frame's pixels (H, W, 3) as they are to be shown."""
+    turned, rows, columns = orientation(frame)
+    image = image.transpose(1, 0, 2) if turned else image
+    return image[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def shown_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """(width, height) as shown, in pixels of the file: those that are not square are not stretched."""
+    sides = (frame.width, frame.height)
+    return sides[::-1] if orientation(frame)[0] else sides
