@@ -371,7 +371,8 @@ def test_a_model_saved_without_its_pooler_is_averaged_not_pooled_at_random(tmp_p
 
 def test_unknown_backbones_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(VcworkError, match="backbone 'no such/model/at all': expected 'motion', 's3d', a folder"):
+    named = "backbone 'no such/model/at all': expected 'motion', 's3d', 'efficientnet-lite0', a folder"
+    with pytest.raises(VcworkError, match=named):
         get_backbone("no such/model/at all")
     with pytest.raises(VcworkError, match=r"expected weights in \.safetensors"):
         get_backbone(str(tmp_path))

@@ -93,7 +93,7 @@ class Encoder:
         try:
             if self.backbone is not None or name.startswith("motion"):
                 return self.backbone or get_backbone("motion")
-            if "/" not in name and name != "s3d":
+            if "/" not in name and name not in ("s3d", "efficientnet-lite0"):
                 raise VcworkError("it lay in a folder")
             return get_backbone(name, fps=int(self.contract.fps))
         except VcworkError as error:

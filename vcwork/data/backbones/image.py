@@ -1,7 +1,8 @@
 """Frozen encoders behind one small interface: one second of frames in, one feature out.
 
-`get_backbone("motion")` is the light one that needs no weights, `"s3d"` the paper's; any other name is a Hugging Face
-image model, a folder or a hub name, run on each frame and averaged over the second. torch and transformers load only
+`get_backbone("motion")` is the light one that needs no weights, `"s3d"` the paper's, `"efficientnet-lite0"` an image
+network that pip can bring; any other name is a Hugging Face image model, a folder or a hub name, run on each frame and
+averaged over the second. torch and transformers load only
 when such a model is made, so that workers of the motion backbone stay small. Resizing and normalising follow
 preprocessor_config.json, done here in a few lines because transformers' own processors want another image library.
 A backbone whose chunks are not seconds brings its own `read(path)` (see `vcwork.data.extract.chunks_of`).
@@ -39,8 +40,9 @@ class Backbone(Protocol):
 
 
 def get_backbone(name: str, **options: Any) -> Backbone:
-    """The backbone called `motion` or `s3d` (options: those of S3DBackbone), or a Hugging Face image model by folder or
-    hub name (option: `fps`); `peer:` before it asks for the image side of a dual encoder (`vcwork.encoders.peers`)."""
+    """The backbone called `motion`, `s3d` (options: those of S3DBackbone) or `efficientnet-lite0` (option: `fps`), or a
+    Hugging Face image model by folder or hub name (option: `fps`); `peer:` before it asks for the image side of a dual
+    encoder (`vcwork.encoders.peers`)."""
     if name == "motion":
         from vcwork.data.backbones.motion import MotionBackbone
 
@@ -49,6 +51,10 @@ def get_backbone(name: str, **options: Any) -> Backbone:
         from vcwork.data.backbones.s3d import S3DBackbone
 
         return S3DBackbone(**options)
+    if name == "efficientnet-lite0":
+        from vcwork.data.backbones.efficientnet import EfficientNetBackbone
+
+        return EfficientNetBackbone(**options)
     if name.startswith("peer:"):
         from vcwork.data.backbones.dual import PeerBackbone
 
@@ -104,7 +110,8 @@ class HFImageBackbone:
 
 def model_folder(name: str) -> Path:
     """The folder of an image model: `name` itself, or where the hub's model of that name was stored."""
-    expected = "expected 'motion', 's3d', a folder of a Hugging Face image model, or a name on its hub"
+    known = "'motion', 's3d', 'efficientnet-lite0'"
+    expected = f"expected {known}, a folder of a Hugging Face image model, or a name on its hub"
     return hub_folder("backbone", name, ("*.json", "*.safetensors"), expected)
 
 

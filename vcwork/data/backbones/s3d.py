@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file
-from vcwork.data.backbones.hugging_face import as_error, one_thread
+from vcwork.data.backbones.hugging_face import one_thread
+from vcwork.data.backbones.weights import read_pth
 from vcwork.data.video import iter_chunks
 
 FPS, SIZE, WIDTH, FRAMES = 30, 224, 512, 30
@@ -272,11 +273,7 @@ def load_s3d(path: str | Path) -> S3D:
             f"{path}: no S3D weights there. With a network: python -m vcwork fetch s3d (puts s3d_howto100m.pth into "
             f"{Path(WEIGHTS).parent}). Without: copy s3d_howto100m.pth to that path, or give its path as `weights`"
         )
-    with as_error(f"{path}: not readable as plain weights of torch.save"):
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise VcworkError(f"{path}: expected a dictionary of tensors, got {type(state).__name__} of something else")
-    video = {name: tensor for name, tensor in state.items() if not name.startswith(TEXT_PREFIX)}
+    video = {name: tensor for name, tensor in read_pth(path).items() if not name.startswith(TEXT_PREFIX)}
     _check_names(path, S3D().state_dict(), video)
     return _network(video)
 

