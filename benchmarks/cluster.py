@@ -38,7 +38,7 @@ train:
   pairs: {min_text_tokens: 8, max_text_tokens: 24, min_video_s: 3, max_video_s: 12}
   clusters: {videos_per_batch: 16, clips_per_video: 4, clips_for_vector: 2}
 """
-QUICK = "last_call_timeout=2,keep_alive_interval=1"  # seconds that torchrun waits for a node; 30 and 5 by default
+QUICK = "last_call_timeout=12,keep_alive_interval=1"  # seconds that torchrun waits for a node; 30 and 5 by default
 
 
 def extraction(options: argparse.Namespace) -> dict[str, Any]:

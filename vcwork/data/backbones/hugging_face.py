@@ -4,12 +4,16 @@ No code and no pickle of a folder is ever run. torch loads when a model does: wo
 """
 
 import contextlib
+import ctypes
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
+
+_TRIM_AND_MMAP_THRESHOLD, _ALL_OF_IT = (-1, -3), 1 << 30  # glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; bytes
 
 
 def hub_folder(what: str, name: str, patterns: Sequence[str], expected: str) -> Path:
@@ -95,6 +99,7 @@ def one_thread() -> Iterator[None]:
     """No gradients, and one thread: workers are processes, and features must not depend on their number."""
     import torch
 
+    keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -102,3 +107,17 @@ def one_thread() -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Have the C library keep what is freed rather than give it back; False where it is another one than glibc.
+
+    A backbone takes and frees the same hundreds of megabytes every second of film. New pages for them were a quarter of
+    S3D's time on one core, and two processes had to wait for each other to get them.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return all(mallopt(option, _ALL_OF_IT) for option in _TRIM_AND_MMAP_THRESHOLD)
