@@ -5,12 +5,22 @@
 const STYLE = `
 .vcwork-alignment .body { display: grid; gap: .8rem; grid-template-columns: minmax(0, 1fr); }
 .vcwork-alignment .top { display: grid; gap: .8rem; grid-template-columns: minmax(10rem, 18rem) minmax(0, 1fr); }
+.vcwork-alignment .top.large { grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); }
 @container (min-width: 1200px) {
-  .vcwork-alignment .body { grid-template-columns: 24rem minmax(0, 1fr); }
-  .vcwork-alignment .top { grid-template-columns: minmax(0, 1fr); align-content: start; } }
-@container (max-width: 520px) { .vcwork-alignment .top { grid-template-columns: minmax(0, 1fr); } }
-.vcwork-alignment video { display: block; width: 100%; max-height: 22rem; background: #000; }
+  .vcwork-alignment .body:not(.wide) { grid-template-columns: 30rem minmax(0, 1fr); }
+  .vcwork-alignment .body:not(.wide) .top { grid-template-columns: minmax(0, 1fr); align-content: start; } }
+@container (max-width: 640px) { .vcwork-alignment .top, .vcwork-alignment .top.large {
+  grid-template-columns: minmax(0, 1fr); } }
+.vcwork-alignment video { display: block; width: 100%; max-height: min(26rem, 62vh); background: #000; object-fit: contain; }
 .vcwork-alignment .nofilm { padding: 1.5rem .8rem; background: var(--card); color: var(--soft); }
+.vcwork-alignment .transcript { display: block; max-height: 18rem; overflow-y: auto; border: 1px solid var(--line);
+  border-radius: 4px; }
+.vcwork-alignment .transcript li { content-visibility: auto; contain-intrinsic-size: auto 2rem; }
+.vcwork-alignment .transcript button { display: flex; gap: .6rem; width: 100%; border: none; background: none;
+  text-align: left; padding: .2rem .5rem; overflow-wrap: anywhere; }
+.vcwork-alignment .transcript li:not(:has(button)) { padding: .2rem .5rem; }
+.vcwork-alignment .transcript .time { color: var(--soft); flex: none; min-width: 3rem; font-variant-numeric: tabular-nums; }
+.vcwork-alignment .transcript .now { background: var(--card); box-shadow: inset 3px 0 0 ${"#D55E00"}; }
 .vcwork-alignment .saying { margin: .3rem 0 0; min-height: 2.8em; }
 .vcwork-alignment .query { display: flex; gap: .4rem; margin-bottom: .3rem; }
 .vcwork-alignment input { flex: 1 1 auto; min-width: 0; }
@@ -69,54 +79,78 @@ function view({ model, el }, start, way) {
   const stored = panel.rows.map((row, i) => ({ ...row, scores: scores[i] }));
   const labels = [...new Set(panel.lanes.filter((l) => l.coloured).flatMap((l) => l.spans.map((s) => s[2])))];
   const said = panel.lanes.find((lane) => lane.name === "said").spans;
+  const lines = [...said, ...panel.described.map((text) => [null, null, text])]; // of the transcript
+  const base = live ? null : served("../"), spoken = new Words();
+  for (const [, , text] of lines) spoken.add(text);
+  const seenLanes = panel.lanes.filter((lane) => lane.spans.length || (stored.length && lane.name !== "said"));
   const asked = []; // answers of the kernel, newest first
   const me = Math.random().toString(36).slice(2); // answers come to every view of the widget, and to this one's next
   const state = { kind: "all", scale: "row", row: 0, second: 0, time: 0, from: 0, span: seconds };
 
   // ------------------------------------------------------------------------------------------ the document
-  const film = node("div");
   const bytes = fileOf(model, "video");
-  const video = bytes ? node("video", { controls: true, muted: true, playsInline: true }) : null;
+  const inside = base === null || panel.film.src.startsWith("data:"); // a page or a disk has the film, or the server
+  const film = node("div"), source = inside ? panel.film.src : `${base}media/${pageName()}`;
+  const video = bytes || panel.film.src ? node("video", { controls: true, playsInline: true, preload: "metadata" }) : null;
   const saying = node("p", { className: "saying" });
   const form = node("div", { className: "query", role: "search" }); // no <form>: in JupyterLab its submit never came
   const names = `vcwork-${me}`;
-  const input = node("input", { type: "text", placeholder: live ? "type any sentence" : "one of the stored sentences",
+  const input = node("input", { type: "text", placeholder: live || base !== null ? "type any sentence" : "words to look for",
     "aria-label": "sentence to look for" });
-  input.setAttribute("list", names);
+  if (stored.length) input.setAttribute("list", names);
   const asking = node("button", { type: "button", textContent: "Ask" });
   const known = node("datalist", { id: names });
   for (const text of new Set(stored.map((row) => row.text))) known.append(node("option", { value: text }));
   const answerNote = node("p", { className: "note", role: "status" });
-  const lists = node("div", { className: "lists" });
+  const lists = node("div", { className: "lists" }), answers = node("div");
+  const transcript = node("ol", { className: "transcript", "aria-label": "what is said" }), keep = node("p", { className: "soft" });
   const tools = node("div", { className: "tools" });
   const plot = node("div", { className: "plot", tabIndex: 0, role: "application",
     "aria-label": "Scores of every sentence at every second. Arrow keys move the cell, Enter jumps there, Space plays, "
       + "plus and minus enlarge the time." });
   const curve = node("canvas"), lanes = node("canvas"), rows = node("div", { className: "rows" }), heat = node("canvas");
   const cursor = node("canvas", { className: "cursor" });
-  const playhead = node("div", { className: "playhead" });
+  const map = node("div"), playhead = node("div", { className: "playhead" });
   const readout = node("p", { className: "readout", role: "status" });
   const legend = node("canvas", { width: 112, height: 12 });
-  const lowest = node("span"), highest = node("span");
+  const lowest = node("span"), highest = node("span"), scale = node("span", { className: "scale" });
 
   function build() {
     film.append(video || node("p", { className: "nofilm", textContent: "No video to show here." }), saying);
     form.append(input, asking, known);
-    const hint = live ? "The kernel answers with the sentence's curve and its best moments."
-      : "Without a kernel only the stored sentences answer; run the notebook to ask others.";
-    const query = node("div", {}, form, node("p", { className: "soft", textContent: hint }), answerNote, lists);
+    const query = node("div", {}), can = live || base !== null || lines.length || stored.length;
+    if (can) query.append(form, node("p", { className: "soft", textContent: hint() }), answerNote, answers);
+    query.append(lists);
+    if (lines.length) query.append(node("h4", { textContent: said.length ? "what is said" : "how it is described" }), transcript, keep);
+    if (panel.film.words) query.append(node("p", { className: "soft", textContent: `Words: ${panel.film.words}` }));
     chooser("rows", "kind", ["all", ...new Set(stored.map((row) => row.kind))]);
     chooser("colours", "scale", ["row", "raw"], { row: "score above the row's mean", raw: "score as it is" });
-    tools.append(node("span", { className: "scale" }, lowest, legend, highest));
+    scale.append(lowest, legend, highest);
+    tools.append(scale);
     if (seconds >= LONG) zoomer();
     rows.append(heat, cursor);
     plot.append(curve, lanes, rows, playhead);
     const marks = "White frame: where it truly happens. Orange line: when it is said. Dot: best second. "
       + "Click a cell, or move with the arrow keys and press Enter, to jump there; Space plays.";
-    const map = node("div", {}, tools, plot, readout, node("p", { className: "soft", textContent: marks }));
+    const help = node("p", { className: "soft", textContent: stored.length || live ? marks : "Click to jump there." });
+    map.append(tools, plot, readout, help);
+    map.hidden = !stored.length && !live && !seenLanes.length;
     const other = videos();
     if (other.childNodes.length) root.append(other);
-    root.append(node("div", { className: "body" }, node("div", { className: "top" }, film, query), map));
+    const wide = stored.length || live ? "" : " wide", large = panel.film.src || base !== null ? " large" : "";
+    root.append(node("div", { className: `body${wide}` }, node("div", { className: `top${large}` }, film, query), map));
+  }
+
+  // the plain name of this page, by which a server knows the video
+  function pageName() {
+    return location.pathname.split("/").at(-1).replace(/\.html$/, "");
+  }
+
+  function hint() {
+    if (live) return "The kernel answers with the sentence's curve and its best moments.";
+    if (base !== null) return "The models answer any sentence: what is said, what it means, and what is shown.";
+    const known = stored.length ? "; a stored sentence also shows where it is seen" : "";
+    return `Words find what is said in this video${known}. Any sentence is answered by explore --serve.`;
   }
 
   // the way back, and the videos that the kernel can open
@@ -210,7 +244,7 @@ function view({ model, el }, start, way) {
       const text = `${i + 1}. ${clock(m.start_s, panel.unit)} to ${clock(m.end_s, panel.unit)} (${m.score.toFixed(1)})`;
       const button = node("button", { type: "button", textContent: text });
       button.onclick = () => seek(Math.floor(m.peak_s));
-      here.append(node("li", {}, button));
+      here.append(node("li", {}, button, ...cutting(panel.video, m)));
     });
     let shut = false;
     for (const m of row.elsewhere) {
@@ -224,17 +258,53 @@ function view({ model, el }, start, way) {
       else if (opens) item.onclick = () => ask({ open: m.video, second: Math.floor(m.peak_s), sentence: row.text }, "to");
       other.append(node("li", { className: opens ? "" : "soft" }, item));
     }
-    if (row.moments.length) lists.append(node("h4", { textContent: "best moments of this video" }), here);
+    if (row.moments.length) lists.append(node("h4", { textContent: "best moments of this video" }), here,
+      node("p", { className: "soft" }, takeAway(() => row.moments.map((m) => taken(row.text, "shown", m.start_s, m.end_s, m.score)), row.text)));
     else lists.append(node("p", { className: "soft", textContent: "No moment found." }));
     if (row.elsewhere.length) lists.append(node("h4", { textContent: "best moments of all videos" }), other);
     if (shut) lists.append(node("p", { className: "soft",
       textContent: "This page holds one video; the others open where the notebook runs." }));
   }
 
+  // a hit of this video as it leaves the page
+  function taken(query, evidence, start_s, end_s, score, text = "") {
+    const { file, fps } = panel.film;
+    return { query, video: panel.video, start_s: start_s ?? 0, end_s: end_s ?? seconds, score, evidence, text, file, fps };
+  }
+
+  // a link that a server answers with the hit as a film
+  function cutting(id, hit) {
+    if (base === null || hit.start_s === null) return [];
+    const href = `${base}cut?video=${encodeURIComponent(id)}&start=${hit.start_s}&end=${hit.end_s}`;
+    return [" ", node("a", { href, download: "", textContent: "mp4" })];
+  }
+
+  // what is said, or of it what has the words; its lines lead to their seconds
+  function write(words) {
+    const found = words ? spoken.find(words) : { places: [], whole: false };
+    const places = found.whole ? found.places.sort((a, b) => a - b) : lines.map((_, i) => i);
+    transcript.replaceChildren(...places.map((i) => {
+      const [start, , text] = lines[i];
+      if (start === null) return node("li", { textContent: text });
+      const line = node("button", { type: "button" }, node("span", { className: "time", textContent: exact(start) }),
+        node("span", { textContent: text }));
+      line.dataset.line = i;
+      line.onclick = () => seek(start);
+      return node("li", {}, line);
+    }));
+    const hits = () => places.map((i) => taken(words, said.length ? "said" : "described", lines[i][0], lines[i][1], 0, lines[i][2]));
+    keep.replaceChildren(...(found.whole ? [`${places.length} of ${lines.length} lines; `, takeAway(hits, words)] : []));
+    return found.whole;
+  }
+
+  function exact(second) {
+    return `${Math.floor(second / 60)}:${String(Math.floor(second % 60)).padStart(2, "0")}`;
+  }
+
   function tell(row, second) {
     const one = shown()[row], parts = [clock(second, panel.unit)];
     if (one) parts.push(`“${one.text}”`, `score ${one.scores[second].toFixed(2)}, row's mean ${mean(one.scores).toFixed(2)}`);
-    for (const lane of panel.lanes) {
+    for (const lane of seenLanes) {
       const found = lane.spans.filter(([start, end]) => start < second + 1 && end > second).map((span) => span[2]);
       if (lane.coloured && lane.spans.length) parts.push(`${lane.name}: ${found.join(", ") || "nothing"}`);
     }
@@ -315,8 +385,8 @@ function view({ model, el }, start, way) {
 
   function drawLanes(ink, soft, card, line) {
     if (!stale("lanes", ink, card)) return;
-    const band = 22, p = pen(lanes, band * panel.lanes.length + 24);
-    panel.lanes.forEach((lane, i) => {
+    const band = 22, p = pen(lanes, band * seenLanes.length + 24);
+    seenLanes.forEach((lane, i) => {
       const top = i * band + 3, h = band - 6;
       p.fillStyle = card;
       p.fillRect(gutter(), top, right() - gutter(), h);
@@ -329,16 +399,16 @@ function view({ model, el }, start, way) {
         p.fillText(`nothing ${lane.name === "truth" ? "is known" : lane.name}`, gutter() + 6, top + h / 2);
       }
       const seen = lane.spans.filter(([start, end]) => end > state.from && start < state.from + state.span);
-      within(p, band * panel.lanes.length, () => seen.forEach(([start, end, label]) =>
+      within(p, band * seenLanes.length, () => seen.forEach(([start, end, label]) =>
         span(p, lane, start, end, label, top, h, line, ink)));
     });
-    const base = band * panel.lanes.length + 4;
+    const bottom = band * seenLanes.length + 4;
     p.strokeStyle = p.fillStyle = soft;
     p.textAlign = "center";
     const step = tick(state.span, right() - gutter());
     for (let t = Math.ceil(state.from / step) * step; t <= state.from + state.span; t += step) {
-      p.fillRect(x(t), base - 2, 1, 4);
-      p.fillText(panel.unit === "second" ? clock(t, panel.unit) : String(t), x(t), base + 11);
+      p.fillRect(x(t), bottom - 2, 1, 4);
+      p.fillText(panel.unit === "second" ? clock(t, panel.unit) : String(t), x(t), bottom + 11);
     }
   }
 
@@ -358,6 +428,7 @@ function view({ model, el }, start, way) {
 
   function drawHeat(ink, soft, card) {
     const visible = shown(), h = height(), tall = Math.max(h * visible.length, 40);
+    for (const part of [rows, scale, ...tools.querySelectorAll("label")]) part.hidden = !visible.length;
     if (stale("heat", ink, state.scale, state.kind, asked.map((row) => row.text))) paintRows(visible, tall, h, ink, soft, card);
     cursor.style.display = state.row < visible.length ? "" : "none";
     if (state.row >= visible.length) return;
@@ -473,7 +544,10 @@ function view({ model, el }, start, way) {
     playhead.style.left = `${x(clamp(state.time, 0, seconds))}px`;
     playhead.style.display = state.time >= state.from && state.time <= state.from + state.span ? "" : "none";
     const now = said.filter(([start, end]) => start <= state.time && end > state.time).map((span) => span[2]);
-    saying.textContent = said.length ? now.join(" ") || "…" : "No captions.";
+    saying.textContent = said.length ? now.join(" ") || "…" : lines.length ? "" : "No captions.";
+    const spokenNow = new Set(said.flatMap(([start, end], i) => (start <= state.time && end > state.time ? [String(i)] : [])));
+    for (const line of transcript.querySelectorAll(".now")) line.classList.toggle("now", spokenNow.has(line.dataset.line));
+    for (const i of spokenNow) transcript.querySelector(`[data-line="${i}"]`)?.classList.add("now");
   }
 
   function follow() {
@@ -487,7 +561,7 @@ function view({ model, el }, start, way) {
     state.time = second;
     if (video && video.readyState) video.currentTime = Math.min(second, video.duration || second);
     else if (video) video.addEventListener("loadedmetadata", () => seek(second), { once: true });
-    choose(state.row, second);
+    choose(state.row, Math.floor(second));
     root.dataset.time = String(second); // where a test may look
   }
 
@@ -553,20 +627,47 @@ function view({ model, el }, start, way) {
   }
 
   function submit() {
-    const text = input.value.trim().replace(/\s+/g, " ").toLowerCase();
-    const words = text.split(" ");
-    const same = stored.find((row) => row.text.toLowerCase() === text);
+    const text = input.value.trim().replace(/\s+/g, " "), words = new Set(tokensOf(text));
+    const same = stored.find((row) => row.text.toLowerCase() === text.toLowerCase());
+    const found = write(text);
     answerNote.textContent = "";
     if (!text) answerNote.textContent = "Type a sentence first.";
     else if (same) select(same);
-    else if (live) {
-      ask({ ask: input.value, video: panel.video });
-    } else {
-      const near = stored.find((row) => words.every((word) => row.text.toLowerCase().includes(word)));
+    if (text && base !== null) askModels(text);
+    else if (text && live && !same) ask({ ask: input.value, video: panel.video });
+    else if (text && !same) {
+      const near = stored.find((row) => [...words].every((word) => tokensOf(row.text).includes(word)));
       if (near) select(near);
-      answerNote.textContent = near ? "Without a kernel: the first stored sentence with these words."
-        : `No stored sentence has these words. Without a kernel only ${stored.length} stored sentences answer.`;
+      const none = `Nothing here has these words. Without a kernel only ${stored.length || lines.length} stored sentences answer.`;
+      answerNote.textContent = near ? "Without a kernel: the first stored sentence with these words." : found ? "" : none;
     }
+  }
+
+  // the server's answer: the sentence's curve in this video where there is one, and the best moments of all
+  async function askModels(text, anyway = false) {
+    answerNote.textContent = "Asking the models …";
+    const answer = await askServer(base, text, `&video=${pageName()}${anyway ? "&anyway=1" : ""}`);
+    if (input.value.trim().replace(/\s+/g, " ") !== text) return;
+    answerNote.textContent = answer.note;
+    if (answer.more && !anyway) {
+      const rest = node("button", { type: "button", textContent: "show them anyway" });
+      rest.onclick = () => askModels(text, true);
+      answerNote.append(" ", rest);
+    }
+    if (answer.curve && answer.curve.scores.length) select(add({ ...answer.curve, sentence: text, elsewhere: [] }));
+    const list = node("ol");
+    for (const hit of answer.hits) {
+      const told = `${hit.video} at ${exact(hit.start_s ?? 0)} (${evidenceOf(hit.evidence)})`;
+      const own = hit.video === panel.video;
+      const item = own ? node("button", { type: "button", textContent: told })
+        : node("a", { href: `${hit.page}#t=${hit.start_s ?? 0}`, textContent: told });
+      item.title = hit.text;
+      if (own) item.onclick = () => seek(hit.start_s ?? 0);
+      list.append(node("li", {}, item, ...cutting(hit.video, hit)));
+    }
+    const hits = () => answer.hits.map((hit) => ({ ...hit, query: text, evidence: evidenceOf(hit.evidence) }));
+    answers.replaceChildren(...(answer.hits.length ? [node("h4", { textContent: "best of all videos" }), list,
+      node("p", { className: "soft" }, takeAway(hits, text))] : []));
   }
 
   // how: "to" another video or "back" to one, "" for a sentence
@@ -593,6 +694,7 @@ function view({ model, el }, start, way) {
       elsewhere: answer.elsewhere, note: "", scores: Float32Array.from(answer.scores) };
     const others = asked.filter((one) => one.text !== row.text).slice(0, 4);
     asked.splice(0, asked.length, row, ...others);
+    map.hidden = false;
     return row;
   }
 
@@ -625,8 +727,8 @@ function view({ model, el }, start, way) {
 
   // a page among others opens at the second that the link to it names
   function jump() {
-    const second = Number((window.location.hash.match(/^#t=(\d+)$/) || [])[1]);
-    if (second >= 0) seek(clamp(second, 0, seconds - 1));
+    const second = Number((window.location.hash.match(/^#t=(\d+(?:\.\d+)?)/) || [])[1]);
+    if (second >= 0) seek(clamp(second, 0, Math.max(0, seconds - 0.1)));
   }
 
   // --------------------------------------------------------------------------------------------------------- start
@@ -636,9 +738,9 @@ function view({ model, el }, start, way) {
     for (const name of ["play", "timeupdate", "seeked", "loadedmetadata"]) on(video, name, follow);
     on(video, "error", () => {
       if (video.isConnected && video.src) video.replaceWith(node("p", { className: "nofilm",
-        textContent: "This browser cannot play the clip (H.264 in mp4). The map works without it." }));
+        textContent: "This browser cannot play the clip, or it is no longer there. The rest works without it." }));
     });
-    video.src = blob(bytes, "video/mp4");
+    video.src = bytes ? blob(bytes, "video/mp4") : source;
   }
   on(plot, "mousemove", point);
   on(plot, "mouseleave", () => tell(state.row, state.second));
@@ -651,10 +753,13 @@ function view({ model, el }, start, way) {
     event.stopPropagation();
     submit();
   });
+  if (!live) on(input, "input", () => write(input.value.trim()));
   model.on("msg:custom", receive);
+  write("");
   enter();
+  place();
   redraw(plot, draw);
-  if (Object.keys(panel.pages).length && !live) {
+  if (!live) {
     on(window, "hashchange", jump);
     jump();
   }

@@ -3,8 +3,10 @@
 The class knows arrays only (`vcwork.panels.make_alignment` makes them) and computes nothing that `vcwork.tasks` does
 not. Live, a new sentence goes to the kernel and its curve comes back, and a moment of another video opens that video in
 place; the standalone page knows the stored sentences of its own video only.
-Known gaps: the clip travels inside the panel, so a long video is not shown; a panel opened live and saved shows its
-picture after a restart of the kernel only when it is run again; sound is not kept.
+Words that are typed find what is said in this video without any model; a page that `explore --serve` serves asks the
+models for any other sentence.
+Known gaps: in a notebook the clip travels inside the panel, small and without sound; a panel opened live and saved
+shows its picture after a restart of the kernel only when it is run again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +57,7 @@ class AlignmentExplorer(Panel):
     """
 
     module = "alignment.js"
+    parts = ("words.js", "taken.js")
     video: Narrated
     rows: Sequence[Row]
     scores: np.ndarray
@@ -163,6 +166,8 @@ class AlignmentExplorer(Panel):
             "first": self.first,
             "pages": {video: self.pages[video] for video in named if video in self.pages},
             "seconds": self.video.seconds,
+            "film": {key: getattr(self.video, key) for key in ("src", "file", "fps", "words")},
+            "described": list(self.video.described),
             "rows": [
                 {"text": row.text, "kind": row.kind, "spoken": row.spoken, "truth": row.truth}
                 | {key: told[key] for key in ("moments", "elsewhere", "note")}

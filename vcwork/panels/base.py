@@ -38,7 +38,9 @@ Pictures = Mapping[int, Sequence[np.ndarray]]  # frames (H, W, 3) uint8 by the p
 class Narrated:
     """A video of a panel: captions and true segments (start_s, end_s, text) over its `seconds`.
 
-    names: the step each caption speaks of, "" for none; empty where nobody knows. clip: an mp4 that browsers play.
+    names: the step each caption speaks of, "" for none; empty where nobody knows. clip: an mp4 that browsers play; src:
+    a relative address of one, instead. described: lines that belong to the video and to no second of it. words: where
+    captions and lines come from. file and fps name the film in lists that are taken away, fps 0 where unknown.
     VcworkError for times that run backwards or never end.
     """
 
@@ -48,6 +50,11 @@ class Narrated:
     truth: Sequence[Span] = ()
     names: Sequence[str] = ()
     clip: bytes | None = None
+    src: str = ""
+    described: Sequence[str] = ()
+    words: str = ""
+    file: str = ""
+    fps: float = 0.0
 
     def __post_init__(self) -> None:
         for start, end, label in (*self.captions, *self.truth):

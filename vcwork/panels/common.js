@@ -17,6 +17,7 @@ const LOOK = `
 body[data-jp-theme-light="true"] .vcwork { color-scheme: light; }
 body[data-jp-theme-light="false"] .vcwork { color-scheme: dark; }
 .vcwork * { box-sizing: border-box; }
+.vcwork [hidden] { display: none !important; }
 .vcwork h3 { margin: 0 0 .4rem; font-size: 1.05rem; overflow-wrap: anywhere; }
 .vcwork h4 { margin: .4rem 0 0; font-size: .88em; font-weight: 600; }
 .vcwork p { margin: .2rem 0; overflow-wrap: anywhere; }

@@ -64,8 +64,10 @@ def explore(
     mp4, about_clip = clip or clip_of(corpus, video, max_kb)
     notes += about_clip
     steps = steps_of(corpus, video)
-    timed = [(c.start_s, c.end_s, c.text) for _, c in said if np.isfinite(c.end_s)]
-    seen = Narrated(video.id, store.lengths[video.id], timed, truth_of(corpus, video), clip=mp4)
+    open_ended = untimed(corpus, video.id) if said else set()
+    timed = [(c.start_s, c.end_s, c.text) for i, c in said if i not in open_ended]
+    lines = [c.text for i, c in said if i in open_ended]
+    seen = Narrated(video.id, store.lengths[video.id], timed, truth_of(corpus, video), clip=mp4, described=lines)
     others = [v.id for v in corpus.split(split) if v.id in store]
     about: dict[str, Any] = {"title": video.id, "unit": corpus.meta.get("second_is", "second"), "top": top,
                              "videos": others, "opener": opener}  # fmt: skip
@@ -73,7 +75,7 @@ def explore(
         notes.append("No checkpoint: nothing can be compared. Train one with notebook 20, or give one.")
         return AlignmentExplorer(seen, [], np.zeros((0, seen.seconds)), notes=notes, **about)
     rows = [Row(corpus.steps[step], "steps", None, _when(video.segments, step)) for step in steps]
-    rows += _caption_rows(truth, video, said)
+    rows += _caption_rows(truth, video, said, open_ended)
     seconds = encode_seconds(encoder, store[video.id])  # (T, D)
     texts = encode_text(encoder, [row.text for row in rows]) if rows else np.zeros((0, seconds.shape[1]))  # (S, D)
     scores, k = texts @ seconds.T, len(steps)  # (S, T), of which the steps come first
@@ -142,14 +144,21 @@ def said_of(corpus: Corpus, video: Video) -> tuple[list[tuple[int, Caption]], di
     return said, truth, [] if said else [f"No captions: {why}. Sentences can still be asked."]
 
 
-def _caption_rows(truth: dict[str, Any], video: Video, said: Sequence[tuple[int, Caption]]) -> list[Row]:
+def untimed(corpus: Corpus, video_id: str) -> set[int]:
+    """Which of the raw captions have no times: lines of a text file, which describe the video and are not said."""
+    return {i for i, c in enumerate(corpus.raw_captions(video_id)) if np.isinf(c.end_s)}
+
+
+def _caption_rows(
+    truth: dict[str, Any], video: Video, said: Sequence[tuple[int, Caption]], open_ended: set[int]
+) -> list[Row]:
     """A row a caption, with when it is said and, where truth knows it, the segment that it speaks of."""
     about = {i: video.segments[s] for i, s in enumerate(truth.get("caption_segment", [])) if s >= 0}
     return [
         Row(
             c.text,
-            "what is said",
-            (c.start_s, c.end_s) if np.isfinite(c.end_s) else None,
+            "described" if i in open_ended else "what is said",
+            None if i in open_ended else (c.start_s, c.end_s),
             ((about[i].start_s, about[i].end_s),) if i in about else (),
         )
         for i, c in said

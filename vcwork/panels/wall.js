@@ -114,8 +114,8 @@ function render({ model, el }) {
 
   // what the page itself knows: hits, and what has to be said of them
   function own(query) {
-    const { places, whole } = words.find(query, (i) => passes(said[i][1]));
-    const lists = [places.slice(0, 5 * panel.most).map((i) => sentence(i, "said"))];
+    const { places, count, whole } = words.find(query, (i) => passes(said[i][1]), 5 * panel.most);
+    const lists = [places.map((i) => sentence(i, "said"))];
     const same = stored.get(query.toLowerCase());
     if (same !== undefined) {
       const [, , , , shown, like] = said[same];
@@ -123,9 +123,9 @@ function render({ model, el }) {
       lists.push(shown.filter(([video]) => passes(video)).map(([video, start_s, end_s, peak_s, score]) =>
         ({ video, start_s, end_s, peak_s, text: "", how: "shown", score })));
     }
-    const left = places.length > 5 * panel.most ? ` (of ${places.length}, the best)` : "";
+    const left = count > places.length ? `The best of ${count} sentences.` : "";
     if (!lists.some((list) => list.length)) return { hits: [], note: `Nothing here is said or named with these words.` };
-    return { hits: fused(lists), note: whole ? left : `No sentence has all these words; these have some of them${left}.` };
+    return { hits: fused(lists), note: whole ? left : `No sentence has all these words; these have some of them. ${left}` };
   }
 
   function named(query) {

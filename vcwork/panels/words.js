@@ -49,24 +49,26 @@ class Words {
     return word.length > 1 ? found : found.filter((one) => one === word);
   }
 
-  // {places: best first, whole: do these hold every word of the query?}; `keep`: which places count
-  find(query, keep = () => true) {
+  // {places: the `most` best first, count: of all, whole: do they hold every word of the query?}; keep: which places count
+  find(query, keep = () => true, most = Infinity) {
     const asked = [...new Set(tokensOf(query))], n = this.lengths.length, mean = this.all / Math.max(1, n) || 1;
-    const total = new Float32Array(n), met = new Uint8Array(n);
+    const total = new Float32Array(n), met = new Uint8Array(n), best = new Float32Array(n);
     for (const word of asked) {
-      const best = new Map();
+      const touched = [];
       for (const one of this.begunWith(word)) {
         const list = this.postings.get(one), df = list.length / 2, share = one === word ? 1 : PREFIX;
         const idf = share * Math.log(1 + (n - df + 0.5) / (df + 0.5));
         for (let i = 0; i < list.length; i += 2) {
           const place = list[i], tf = list[i + 1];
           const score = (idf * tf * (K1 + 1)) / (tf + K1 * (1 - B + (B * this.lengths[place]) / mean));
-          if (score > (best.get(place) || 0)) best.set(place, score);
+          if (!best[place]) touched.push(place);
+          if (score > best[place]) best[place] = score;
         }
       }
-      for (const [place, score] of best) {
-        total[place] += score;
+      for (const place of touched) {
+        total[place] += best[place];
         met[place] += 1;
+        best[place] = 0;
       }
     }
     let whole = [], some = [];
@@ -75,8 +77,14 @@ class Words {
       if (met[place] === asked.length) whole.push(place);
       else if (!whole.length) some.push(place);
     }
-    const places = whole.length ? whole : some;
-    return { places: places.sort((a, b) => total[b] - total[a] || a - b), whole: whole.length > 0 };
+    let places = whole.length ? whole : some;
+    const count = places.length;
+    if (count > most) { // numbers alone sort ten times as fast as places by their numbers
+      const least = Float32Array.from(places, (place) => total[place]).sort()[count - most];
+      places = places.filter((place) => total[place] >= least);
+    }
+    places.sort((a, b) => total[b] - total[a] || a - b);
+    return { places: places.slice(0, most), count, whole: whole.length > 0 };
   }
 }
 

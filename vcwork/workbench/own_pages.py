@@ -1,9 +1,10 @@
 """The pages of one's own videos: one a video to touch its alignment, and a wall of them all: `write_pages`.
 
 They are files that need neither kernel nor network, written in one step and only when something in them has changed.
-A clip is encoded once, small and in a codec that browsers play, and kept in the cache; thumbnails lie beside the pages.
-Known gaps: as of the clips (`vcwork.panels.clips`): no sound, the middle square, nothing over half an hour.
-Beyond MOST_SENTENCES the wall's search knows only the first sentences of each video, and says so.
+A page plays the file itself by a relative link, or a copy where browsers do not all play it (`vcwork.data.media`), made
+once; copies and thumbnails lie beside the pages. A portable page carries its film inside.
+Known gaps: pages that are moved away from the videos lose those that they link to; portable ones do not. Beyond
+MOST_SENTENCES the wall's search knows only the first sentences of each video, and says so.
 """
 
 import io
@@ -32,11 +33,11 @@ from vcwork.base.files import (
     write_json,
 )
 from vcwork.data.corpus import Video
-from vcwork.data.video import codec_of, frames_at, probe
+from vcwork.data.media import Media, media_of
+from vcwork.data.video import frames_at, probe
 from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
-from vcwork.panels.clips import clip_of
-from vcwork.panels.make_alignment import explore, said_of
+from vcwork.panels.make_alignment import explore, said_of, untimed
 from vcwork.panels.wall import DESCRIBED, DRAWN, SIDE, SPEECH, SUBTITLES, Card, Said, VideoWall
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
@@ -45,27 +46,22 @@ MOST_SENTENCES = 200_000  # of the wall, some 20 MB
 IN_PAGE = 2_000  # sentences that the wall's page carries itself; more lie in a file beside it, read after the page
 NEAR = 3  # videos most like one
 LIKE = 0.1  # cosine from which a video is called like another; 0 is no more alike than any two
-_PLAYED = {"h264", "vp8", "vp9", "av1"}  # by the browsers of today, where the pixels are 8-bit 4:2:0
 
 
 @dataclass(frozen=True)
-class Clip:
-    """A video's small copy (None: `notes` say why) and the JPEG of its thumbnail, None where no frame decodes.
+class Film:
+    """What pages show of a video's file: its media, a thumbnail's JPEG (None: no frame decodes), frames a second."""
 
-    notes: what is odd about this video; copy: how small the copy is, as most are.
-    """
-
-    mp4: bytes | None
+    media: Media
     thumbnail: Path | None
-    notes: tuple[str, ...] = ()
-    copy: tuple[str, ...] = ()
-    fps: float = 0.0
+    fps: float
 
 
-def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
+def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = False) -> Path:
     """Write `videos/<name>.html` for each video and `index.html`, all under `own.out`; the path of the latter.
 
-    Pages of videos that are no longer there are removed. VcworkError where something cannot be written.
+    portable: films travel inside their pages. Pages of videos that are no longer there are removed. VcworkError where
+    something cannot be written.
     """
     folder = own.out / "videos"
     for left in folder.glob(".*.part"):  # of a run that was killed
@@ -78,11 +74,11 @@ def write_pages(own: Own, top: int = 5, progress: bool = True) -> Path:
     cards, pictures, said = [], {}, []
     bar = tqdm(own.ids, desc="pages", unit="video", disable=not progress)
     for place, id in enumerate(bar):
-        clip = clip_in_cache(own, id)
-        record = _page(own, id, clip, [(own.ids[j], c) for j, c in near[place]], top, everything)
-        cards.append(_card(own, id, clip, record, near[place]))
-        if clip.thumbnail and place < DRAWN:
-            pictures[place] = [np.asarray(Image.open(clip.thumbnail).convert("RGB"))]
+        film = film_of(own, id, portable)
+        record = _page(own, id, film, [(own.ids[j], c) for j, c in near[place]], top, everything)
+        cards.append(_card(own, id, film, record, near[place]))
+        if film.thumbnail and place < DRAWN:
+            pictures[place] = [np.asarray(Image.open(film.thumbnail).convert("RGB"))]
         said.append(record["said"])
     stored = _sentences(own, said)
     beside = "words.js" if len(stored) > IN_PAGE else ""
@@ -129,7 +125,7 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(path)], env=environment)
 
 
-def _card(own: Own, id: str, clip: Clip, record: dict[str, Any], near: list[tuple[int, float]]) -> Card:
+def _card(own: Own, id: str, film: Film, record: dict[str, Any], near: list[tuple[int, float]]) -> Card:
     """What the wall shows of a video."""
     file, lines = own.corpus[id].video, record["said"]
     return Card(
@@ -139,18 +135,27 @@ def _card(own: Own, id: str, clip: Clip, record: dict[str, Any], near: list[tupl
         f"videos/{plain_name(id)}.html",
         tuple(record["notes"]),
         tuple(near),
-        picture=f"{clip.thumbnail.parent.name}/{clip.thumbnail.name}" if clip.thumbnail else "",
-        words=kind_of_words(own, id) if lines else "",
+        picture=f"thumbnails/{film.thumbnail.name}" if film.thumbnail else "",
+        words=kind_of_words(own, id),
         file=file.name if file else "",
-        fps=record["fps"],
+        fps=film.fps,
     )
 
 
+def words_of(own: Own, id: str) -> str:
+    """Where a video's words come from, in words; "" where it has none."""
+    captions, kind = own.corpus[id].captions, kind_of_words(own, id)
+    known = getattr(own, "words_from", {}).get(id, "")
+    return f"description {captions.name}" if kind == DESCRIBED else known or (f"{kind} {captions.name}" if kind else "")
+
+
 def kind_of_words(own: Own, id: str) -> str:
-    """SPEECH where they were heard, DESCRIBED where nobody knows when they are said, SUBTITLES otherwise."""
-    if all(not np.isfinite(caption.end_s) for caption in own.corpus.captions(id)):
+    """SPEECH where they were heard, DESCRIBED where they have no times, SUBTITLES otherwise; "" for none."""
+    captions = own.corpus.raw_captions(id)
+    if captions and len(untimed(own.corpus, id)) == len(captions):
         return DESCRIBED
-    return SPEECH if getattr(own, "words_from", {}).get(id, "").startswith("speech") else SUBTITLES
+    heard = getattr(own, "words_from", {}).get(id, "").startswith("speech")
+    return SPEECH if heard else SUBTITLES if captions else ""
 
 
 def _sentences(own: Own, said: list[list]) -> list[Said]:
@@ -180,79 +185,74 @@ def _notes(own: Own, said: list[list]) -> list[str]:
 # -------------------------------------------------------------------------------------------------------- one video
 
 
-def clip_in_cache(own: Own, id: str) -> Clip:
-    """The clip of a video, made once for its file's content."""
+def film_of(own: Own, id: str, portable: bool = False) -> Film:
+    """What the pages show of a video, made once for its file's content."""
     video = own.corpus[id]
-    name = own.sources.get(id, sha256_json(id))[:24]
-    at = own.out / "cache" / "clips" / name
-    made, picture = at.with_suffix(".json"), own.out / "thumbnails" / f"{name}.jpg"
-    told = read_json(made) if made.is_file() else {}
-    if "fps" not in told or (told["thumbnail"] and not picture.is_file()):  # older ones do not say all
-        _make_clip(own, video, at, picture)
-        told = read_json(made)
-    mp4 = at.with_suffix(".mp4").read_bytes() if told["clip"] else None
-    return Clip(mp4, picture if told["thumbnail"] else None, tuple(told["notes"]), tuple(told["copy"]), told["fps"])
+    if video.video is None:
+        return Film(
+            Media("", "none", (f"No video: {own.corpus.missing_videos.get(id, 'there is no file')}.",)), None, 0.0
+        )
+    digest = own.sources.get(id, "")
+    media = media_of(video.video, own.out / "films", own.out / "videos", portable, digest)
+    name = (digest or sha256_json(id))[:24]
+    about, picture = own.out / "cache" / "looks" / f"{name}.json", own.out / "thumbnails" / f"{name}.jpg"
+    known = read_json(about) if about.is_file() else {}
+    if not known or (known["thumbnail"] and not picture.is_file()):
+        known = _look(video, picture)
+        write_json(about, known)
+    return Film(media, picture if known["thumbnail"] else None, known["fps"])
 
 
-def _make_clip(own: Own, video: Video, at: Path, thumbnail: Path) -> None:
-    """Clip, thumbnail, and last the file that says that both are whole."""
-    room_kb = 300 + int(2 * video.duration_s)
-    mp4, told = clip_of(own.corpus, video, room_kb)
-    notes, copy = ([], told) if mp4 is not None else (told, [])
-    if mp4 is not None:
-        with atomic_write(at.with_suffix(".mp4"), "wb") as file:
-            file.write(mp4)
-    picture, fps = None, 0.0
+def _look(video: Video, picture: Path) -> dict[str, Any]:
+    """The thumbnail, written; whether there is one, and frames a second."""
     try:
-        if mp4 is not None:
-            fps = probe(video.video).fps
-            codec, pixels = codec_of(video.video)
-            if codec not in _PLAYED or pixels not in ("yuv420p", "yuvj420p"):
-                kind = f"{codec}, {pixels}" if codec in _PLAYED else codec
-                notes = [f"Browsers do not all play this file's codec ({kind}): transcoded once to H.264."]
-        source = at.with_suffix(".mp4") if mp4 is not None else video.video
-        middle = video.duration_s / 2 if mp4 is not None else min(video.duration_s / 2, 30)
-        picture = frames_at(source, [middle], SIDE)[0] if source else None
-    except VcworkError:
-        pass  # the notes say already that it does not decode
-    if picture is not None:
-        out = io.BytesIO()
-        Image.fromarray(picture).save(out, "JPEG", quality=85)
-        with atomic_write(thumbnail, "wb") as file:
-            file.write(out.getvalue())
-    there = {"clip": mp4 is not None, "thumbnail": picture is not None}
-    write_json(at.with_suffix(".json"), {**there, "notes": notes, "copy": copy, "fps": fps})
+        fps = probe(video.video).fps
+        frame = frames_at(video.video, [video.duration_s / 2], SIDE)[0]
+    except VcworkError:  # the notes of its media say why
+        return {"thumbnail": False, "fps": 0.0}
+    out = io.BytesIO()
+    Image.fromarray(frame).save(out, "JPEG", quality=85)
+    with atomic_write(picture, "wb") as file:
+        file.write(out.getvalue())
+    return {"thumbnail": True, "fps": fps}
 
 
-def _page(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int, everything: str) -> dict[str, Any]:
+def _page(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int, everything: str) -> dict[str, Any]:
     """Write a video's page, unless all it depends on is as it was; what the wall needs to know of it.
 
     everything: digest of all videos that its moments are sought in.
     """
     page = own.out / "videos" / f"{plain_name(id)}.html"
     record = own.out / "cache" / "pages" / f"{plain_name(id)}.json"
-    key = _key(own, id, clip, near, top, everything)
+    key = _key(own, id, film, near, top, everything)
     if page.is_file() and record.is_file() and (found := read_json(record)).get("key") == key:
         return found
     video = own.corpus[id]
-    notes = [*_about(own, id), *said_of(own.corpus, video)[2], *clip.notes]  # what the wall says of this video, too
-    more = {"library": own.library, "top": top, "clip": (clip.mp4, [*clip.notes, *clip.copy])}
+    notes = [
+        *_about(own, id),
+        *said_of(own.corpus, video)[2],
+        *film.media.notes,
+    ]  # what the wall says of this video, too
+    more = {"library": own.library, "top": top, "clip": (None, film.media.notes)}
     panel = explore(own.corpus, own.store, own.encoder, id, video.split, **more)
     pages = {other: f"{plain_name(other)}.html" for other in own.ids}
+    file = video.video.name if video.video else ""
+    seen = replace(panel.video, src=film.media.src, file=file, fps=film.fps, words=words_of(own, id))
     # no kernel opens another video here: its page does
-    panel = replace(panel, notes=[*_about(own, id), *panel.notes], opener=None, pages=pages)
+    panel = replace(panel, video=seen, notes=notes, opener=None, pages=pages)
     with atomic_write(page) as file:
         file.write(panel.page(Markup(_ways(near))))
     said = list(_said(own, id, panel))
-    found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": said, "fps": clip.fps}
+    found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": said}
     write_json(record, found)
     return found
 
 
-def _key(own: Own, id: str, clip: Clip, near: list[tuple[str, float]], top: int, everything: str) -> str:
+def _key(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int, everything: str) -> str:
     """Digest of all that a page is made of."""
     captions = own.corpus[id].captions
-    about = [clip.notes, clip.copy]
+    media = film.media
+    about = [media.kind, "" if media.kind == "embedded" else media.src, media.notes, film.fps, words_of(own, id)]
     made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, _ways(near)]
     made_of += [own.encoder and own.encoder.digest, own.store.contract.digest()]
     made_of += [script(*AlignmentExplorer.parts, AlignmentExplorer.module)]
@@ -278,22 +278,21 @@ def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
     A hit is [video, start_s, end_s, peak_s, score].
     """
     rows = {row.text: row.elsewhere for row in panel.rows}
-    raw = own.corpus.raw_captions(id)
+    open_ended = untimed(own.corpus, id)
     for i, caption in own.corpus.indexed_captions(id):
         hits = [
             [video, *(round(float(value), 4) for value in (m.start_s, m.end_s, m.peak_s, m.score))]
             for video, m in rows.get(caption.text, ())
         ]
-        timed = np.isfinite(raw[i].end_s)
-        yield [caption.text, *((caption.start_s, caption.end_s) if timed else (None, None)), hits]
+        yield [caption.text, *((None, None) if i in open_ended else (caption.start_s, caption.end_s)), hits]
 
 
 def _remove_others(own: Own) -> None:
-    """Pages and thumbnails of videos that are gone from the folder; a limited run leaves those of the others."""
-    pictures = {f"{source[:24]}.jpg" for source in own.sources.values()}
-    for picture in (own.out / "thumbnails").glob("*.jpg"):
-        if own.sources and picture.name not in pictures:
-            picture.unlink()
+    """Pages, thumbnails, copies of videos that are gone from the folder; a limited run leaves those of the others."""
+    contents = {source[:24] for source in own.sources.values()}
+    for beside in [*(own.out / "thumbnails").glob("*"), *(own.out / "films").glob("*")]:
+        if contents and beside.name[:24] not in contents:
+            beside.unlink()
     there = {f"{plain_name(id)}.html" for id in own.sources}
     for page in (own.out / "videos").glob("*.html"):
         if page.name not in there:
