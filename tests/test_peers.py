@@ -28,6 +28,7 @@ from vcwork.search import verbs
 from vcwork.search.index import VideoIndex
 from vcwork.tasks.cases import annotated_clips, clip_scores, overview, seconds_of_split, setting_of
 from vcwork.training.workspace import Workspace
+from vcwork.workbench.own_videos import own_videos
 
 KINDS = ("clip", "siglip", "xclip")
 SIDE, FRAMES = 32, 4
@@ -376,6 +377,27 @@ def test_what_cannot_be_used_is_named(folders, tmp_path, monkeypatch):
     refused(r"peer 'no-such/model': .* could not fetch it", load_encoder, "peer:no-such/model")
     refused(r"config\.json: no such file", get_backbone, f"peer:{tmp_path}")
     refused("fps: expected a whole number of frames a second, got 0", get_backbone, f"peer:{folders['clip']}", fps=0)
+
+
+def test_a_hub_name_is_taken_wherever_a_folder_is(folders, videos, tmp_path, monkeypatch):
+    asked = []
+
+    def download(name, revision, allow_patterns):
+        asked.append((name, revision))
+        return str(folders["clip"])
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    plain = load_encoder("owner/model")
+    assert plain.digest == load_peer(folders["clip"]).digest
+    assert load_encoder("peer:owner/model@v1").digest == plain.digest
+    assert load_encoder("openai/clip-vit-base-patch32").digest == plain.digest
+    assert asked == [("owner/model", None), ("owner/model", "v1"), ("openai/clip-vit-base-patch32", asked[2][1])]
+    assert asked[2][1], "its main revision has pickled weights only"
+    own = own_videos(videos, "owner/model", out=tmp_path / "out", progress=False)
+    assert own.library is not None and own.encoder.digest == plain.digest and len(own.ids) == 3
+    (tmp_path / "owner").mkdir()
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    refused("checkpoint.json", load_encoder, "owner/model")  # a path that is not there yet is no hub name
 
 
 def _without(name: str):

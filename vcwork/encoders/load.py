@@ -10,8 +10,8 @@ from vcwork.encoders.encoder import Encoder
 
 
 def load_encoder(folder: str | Path, contract: Contract | None = None) -> Encoder:
-    """Read a checkpoint, in evaluation mode; a Hugging Face folder or `peer:<hub name>` becomes a peer
-    (`vcwork.encoders.peers`), an encoder from pixels a `vcwork.encoders.frames.FrameEncoder`.
+    """Read a checkpoint, in evaluation mode; a Hugging Face folder or hub name (after `peer:` or not) becomes a
+    peer (`vcwork.encoders.peers`), an encoder from pixels a `vcwork.encoders.frames.FrameEncoder`.
 
     VcworkError when it is absent, incomplete, damaged, put together from several, or trained on features of another
     contract than `contract`.

@@ -22,7 +22,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json
 from vcwork.core.model import Encoded
 from vcwork.data.backbones.dual import KINDS, PREFIX, PeerBackbone, load_model, peer_name
-from vcwork.data.backbones.hugging_face import as_error, quiet
+from vcwork.data.backbones.hugging_face import as_error, is_hub_name, quiet
 from vcwork.data.extract import contract_of
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
@@ -42,9 +42,11 @@ class PeerConfig:
 
 
 def is_peer(source: str | Path) -> bool:
-    """Whether this names a peer: `peer:...`, or a folder with a Hugging Face config.json and no checkpoint of ours."""
+    """Whether this names a peer: `peer:...`, a model of the hub by its name (`openai/clip-vit-large-patch14`), or a
+    folder with a Hugging Face config.json and no checkpoint of ours."""
     folder = resolve(source)
-    return PREFIX in str(source) or ((folder / "config.json").is_file() and not (folder / "checkpoint.json").exists())
+    theirs = (folder / "config.json").is_file() and not (folder / "checkpoint.json").exists()
+    return PREFIX in str(source) or is_hub_name(source) or theirs
 
 
 def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:

@@ -61,7 +61,7 @@ class Workspace:
     @cached_property
     def encoder(self) -> Encoder:
         if self.checkpoint_path:
-            encoder = load_encoder(resolve(self.checkpoint_path), None if self.any_contract else self.store.contract)
+            encoder = load_encoder(self.checkpoint_path, None if self.any_contract else self.store.contract)
         elif self.corpus_path:
             raise VcworkError("checkpoint: a corpus was given without a checkpoint; train one with notebook 20")
         else:

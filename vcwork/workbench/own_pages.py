@@ -32,6 +32,7 @@ from vcwork.base.files import (
     template,
     write_json,
 )
+from vcwork.data.backbones.hugging_face import is_hub_name
 from vcwork.data.corpus import Video
 from vcwork.data.media import Media, media_of
 from vcwork.data.video import frames_at, probe
@@ -112,7 +113,7 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     given = {
         "corpus": own.corpus.folder,
         "features": own.store.folder,
-        "checkpoint": checkpoint and resolve(checkpoint),
+        "checkpoint": checkpoint if not checkpoint or is_hub_name(checkpoint) else resolve(checkpoint),
     }
     parameters = {name: str(value) for name, value in given.items()}
     parameters |= {"checkpoint_contract": "accept"} if accept_contract else {}

@@ -32,8 +32,8 @@ from vcwork.training.workspace import prepare
 from vcwork.workbench.own_folder import digests, listed, look_at, place_of
 
 NO_CHECKPOINT = (
-    "No checkpoint, so no search by text. Any of these is one: the folder of a CLIP or SigLIP model; the released "
-    "VideoCLIP (python -m vcwork fetch videoclip, then import); a model of your own (notebook 20)."
+    "No checkpoint, so no search by text. Any of these is one: a CLIP or SigLIP model, its folder or hub name; the "
+    "released VideoCLIP (python -m vcwork fetch videoclip, then import); a model of your own (notebook 20)."
 )
 SHORT_MIN = 10  # of video: other processes would take longer to start than to help
 SAVE_EVERY_S = 20  # of embedding: what an interruption can cost

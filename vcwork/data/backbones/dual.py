@@ -8,7 +8,6 @@ Known gaps: one second at a time goes through the image tower.
 """
 
 import json
-import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from vcwork.base.files import read_json, resolve
 from vcwork.data.backbones.hugging_face import (
     as_error,
     hub_folder,
+    is_hub_name,
     model_files,
     one_thread,
     quiet,
@@ -160,7 +160,7 @@ def peer_folder(source: str | Path) -> Path:
     name = peer_name(source)
     folder = resolve(name)
     expected = "expected a folder with config.json and model.safetensors, or a name on the hub (owner/model)"
-    if not folder.is_dir() and not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if not folder.is_dir() and not is_hub_name(name):
         raise VcworkError(f"{folder}: no such folder; {expected}")
     return hub_folder("peer", name, ("*.json", "merges.txt", "model*.safetensors"), expected)
 

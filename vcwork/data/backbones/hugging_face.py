@@ -6,6 +6,7 @@ No code and no pickle of a folder is ever run. torch loads when a model does: wo
 import contextlib
 import ctypes
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,19 @@ from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
 
 _TRIM_AND_MMAP_THRESHOLD, _ALL_OF_IT = (-1, -3), 1 << 30  # glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; bytes
 
+# models whose main revision has pickled weights alone: the one at which the hub's own converter put safetensors beside
+SAFE = {"openai/clip-vit-base-patch32": "d15b5f29721ca72dac15f8526b284be910de18be"}
+
+
+def is_hub_name(source: str | Path) -> bool:
+    """Whether this is a model of the hub by its name, `owner/model` or `owner/model@revision`, and not a path.
+
+    A path: something of that name lies here, or a folder in which it could.
+    """
+    text = str(source)
+    here = resolve(text).exists() or resolve(text.partition("/")[0]).exists()
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*(@[\w./-]+)?", text)) and not here
+
 
 def hub_folder(what: str, name: str, patterns: Sequence[str], expected: str) -> Path:
     """`name` where it is a folder, else where the hub's model of that name was stored; VcworkError says what that is
@@ -23,10 +37,12 @@ def hub_folder(what: str, name: str, patterns: Sequence[str], expected: str) -> 
         return resolve(name)
     from huggingface_hub import snapshot_download
 
+    model, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(name, allow_patterns=list(patterns)))
+        return Path(snapshot_download(model, revision=revision or SAFE.get(model), allow_patterns=list(patterns)))
     except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
-        raise VcworkError(f"{what} {name!r}: {expected}; could not fetch it ({type(error).__name__})") from error
+        failed = f"could not fetch it ({type(error).__name__}); without a network, copy its folder here and give that"
+        raise VcworkError(f"{what} {name!r}: {expected}; {failed}") from error
 
 
 def weights_digest(folder: Path, files: Sequence[Path] | None = None) -> str:
