@@ -4,13 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from checks import refused
 
 from vcwork.data.captions import Caption
-from vcwork.data.corpus import Segment, gather, open_corpus, save_corpus, scan_folder
+from vcwork.data.corpus import Segment, gather, open_corpus, save_corpus, scan_folder, subtitles_of
 from vcwork.data.coverage import coverage_of
 from vcwork.data.video import write_mp4
 
@@ -144,6 +145,27 @@ def test_scan_folder_goes_on_and_counts(tmp_path):
     assert (counts["videos"].expected, counts["videos"].present) == (6, 4)
     assert counts["captions"].present == 2 and counts["captions"].missing["silent"] == "no caption file"
     assert str(tmp_path) not in coverage_of(corpus).table()
+
+
+@pytest.mark.parametrize("videos, subtitle, owner", [
+    (["Part 1.mp4", "Part 1.5.mp4"], "Part 1.5.en.vtt", "Part 1.5.mp4"),
+    (["Part 1.mp4"], "Part 1.5.en.vtt", None),
+    (["S01.mp4", "S01.E02.mp4"], "S01.E02.srt", "S01.E02.mp4"),
+    (["S01.mp4"], "S01.E02.srt", None),
+    (["a.mp4"], "a b.vtt", None),
+    (["a.mp4"], "a.mp4.srt", "a.mp4"),
+    (["a.mp4"], "a.en-US.forced.srt", "a.mp4"),
+    (["a.mp4"], "a.zh-Hans.vtt", "a.mp4"),
+    (["a.mp4"], "a.English.txt", "a.mp4"),
+    (["a.mp4"], "a.1080p.srt", None),
+    (["a..b...mp4"], "a..b...en.vtt", "a..b...mp4"),
+    (["caf\u00e9.mp4"], "cafe\u0301.vtt", "caf\u00e9.mp4"),
+    (["one/a.mp4", "two/a.mp4"], "two/a.vtt", "two/a.mp4"),
+])  # fmt: skip
+def test_a_subtitle_belongs_to_the_video_whose_whole_name_it_begins_with(videos, subtitle, owner):
+    found, alone = subtitles_of([Path(video) for video in videos], [Path(subtitle)])
+    assert [str(video) for video, theirs in found.items() if theirs] == ([owner] if owner else [])
+    assert alone == ([] if owner else [Path(subtitle)])
 
 
 def test_scanned_folder_can_be_saved_and_opened(tmp_path):

@@ -9,7 +9,9 @@ Times are seconds. Truth is only for scoring; nothing that trains may look at it
 import json
 import math
 import os
+import re
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -199,12 +201,11 @@ def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
     if not found:
         raise VcworkError(f"{folder}: expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files")
     corpus = Corpus(folder, PurePath(folder).name, {})
+    theirs, alone = subtitles_of(found, subtitles)
     for path in found:
-        _add_video(corpus, path, _subtitle_of(path, subtitles), split)
-    named = {path.stem for path in found}
-    for path in subtitles:
-        if not any(path.stem == stem or path.stem.startswith(f"{stem}.") for stem in named):
-            corpus.missing_videos[path.stem] = f"{path.name} has no video of the same name"
+        _add_video(corpus, path, next(iter(theirs[path]), None), split)
+    for path in alone:
+        corpus.missing_videos[path.stem] = f"{path.name} has no video of the same name"
     if not corpus.videos:
         raise VcworkError(
             f"{folder}: none of {len(found)} videos can be read; {next(iter(corpus.missing_videos.values()))}"
@@ -314,14 +315,46 @@ def _inside(folder: Path, value: str | None, where: str) -> Path | None:
     return folder.joinpath(*parts)
 
 
-def _subtitle_of(video: Path, subtitles: list[Path]) -> Path | None:
-    """x.vtt, x.srt, x.csv, x.txt in this order, then the same with a language, x.en.vtt."""
+def subtitles_of(videos: list[Path], subtitles: list[Path]) -> tuple[dict[Path, list[Path]], list[Path]]:
+    """The subtitle files of each video, the one to take first, and those that belong to no video.
 
-    def preference(path: Path) -> tuple:
-        return (path.stem != video.stem, CAPTION_SUFFIXES.index(path.suffix.lower()), path.name)
+    x.vtt, x.mp4.vtt and x.en.vtt are x's: between its name and the suffix stands nothing but what tells of language or
+    kind. Of several names that fit the longest counts, so "Part 1.5.en.vtt" is never taken for "Part 1". A letter with
+    an accent is the same letter, however the file system spells it. Order: x.vtt, x.srt, … as CAPTION_SUFFIXES, then
+    those with a language.
+    """
+    named: dict[str, list[Path]] = {}
+    for video in videos:
+        for name in (video.stem, video.name):
+            named.setdefault(_spelt(video, name), []).append(video)
+    found: dict[Path, list[Path]] = {video: [] for video in videos}
+    alone = []
+    for path in subtitles:
+        parts = path.stem.split(".")
+        names = ((".".join(parts[:n]), parts[n:]) for n in range(len(parts), 0, -1))
+        fits = (named.get(_spelt(path, name), []) for name, rest in names if all(map(_LANGUAGE.fullmatch, rest)))
+        owners = next((some for some in fits if some), [])
+        for video in owners:
+            found[video].append(path)
+        alone += [] if owners else [path]
+    for video, paths in found.items():
+        own = (_spelt(video, video.stem), _spelt(video, video.name))
+        paths.sort(key=lambda p: (_spelt(p, p.stem) not in own, CAPTION_SUFFIXES.index(p.suffix.lower()), p.name))
+    return found, alone
 
-    own = [path for path in subtitles if path.stem == video.stem or path.stem.startswith(f"{video.stem}.")]
-    return min(own, key=preference, default=None)
+
+# en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it
+_LANGUAGE = re.compile(
+    r"[a-z]{2,3}([-_][\w-]+)?|auto|forced|sdh|cc|hi|default|captions?|subtitles?|transcript|english|german|deutsch|"
+    r"french|français|spanish|español|italian|italiano|portuguese|português|dutch|russian|chinese|japanese|korean|"
+    r"arabic|hindi|turkish|polish",
+    re.IGNORECASE,
+)
+
+
+def _spelt(path: Path, name: str) -> str:
+    """A name in its folder, with composed letters."""
+    return unicodedata.normalize("NFC", f"{str(path)[: -len(path.name)]}{name}")
 
 
 def _add_video(corpus: Corpus, path: Path | Address, subtitle: Path | Address | None, split: str) -> None:
