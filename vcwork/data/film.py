@@ -1,8 +1,8 @@
 """A film file opened: which stream is the film, on which clock its pictures stand, where they end, which way is up.
 
 Main ideas: there is one clock for pictures, words and sound: seconds since the container's start, as ffmpeg and players
-count. A header's length is believed where it speaks of the picture itself (mp4, avi); elsewhere it may be that of a
-longer sound or subtitle track, be absent or be guessed, and the packets are read, without decoding.
+count. A header's length is believed where it speaks of the picture itself (mp4); elsewhere it may be that of a longer
+sound or subtitle track, be absent or be guessed, and the packets are read, without decoding.
 Times that start again, or jump in a format where they may (MPEG transport and program streams), are put together as
 ffmpeg does; elsewhere a jump is a gap, and a gap has a limit, so that no file gives hours of one still picture.
 Known gaps: a display matrix that is no quarter turn or mirror is taken for the nearest one; who seeks gets the first
@@ -27,7 +27,9 @@ STEP_BACK_S = 1.0  # a frame further back than this begins a new part; nearer on
 GAP_S = 60.0  # between frames where times may jump: more is a jump (ffmpeg: 10 s, which slides on a screen exceed)
 STILL_S = 1800.0  # one picture: more is a fault of its times
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-_COUNTED = ("mov,mp4,m4a,3gp,3g2,mj2", "avi")  # formats whose header counts the frames of each stream
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family; its header counts the time of each stream
+MATROSKA = "matroska,webm"
+_GUESSED = ("mpegts", "mpeg", MP4)  # their length is worked out from first and last time, or told for each stream
 
 
 @contextlib.contextmanager
@@ -141,46 +143,49 @@ def jumps(container, stream, path: str | Path) -> list[float]:
 
 
 def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
-    if container.format.name in _COUNTED and stream.duration:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container), []
-    whole_s = (container.duration or 0) / av.time_base
-    if whole_s and abs(whole_s - _tagged_s(stream)) < 0.5:  # the picture is what the header's length is of
-        return whole_s - max(0.0, origin_s(container)), []
     stat = os.stat(path)
-    return _packets(str(path), stat.st_mtime_ns, stat.st_size)
-
-
-def _tagged_s(stream) -> float:
-    """What matroska's writers note of one track, such as DURATION 00:00:05.000000000; 0 where there is nothing."""
-    told = next((text for key, text in stream.metadata.items() if key.upper().startswith("DURATION")), "")
-    with contextlib.suppress(ValueError):
-        hours, minutes, seconds = (float(part) for part in told.split(":"))
-        return 3600 * hours + 60 * minutes + seconds
-    return 0.0
+    end_s, jumps = _packets(str(path), stat.st_mtime_ns, stat.st_size)
+    if container.format.name == MP4 and stream.duration:  # of decoding; pictures in another order may end later
+        told_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container)
+        return max(end_s, told_s), []
+    return end_s, jumps
 
 
 @lru_cache(maxsize=1024)
 def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]:
-    """(end of the picture, its jumps) by all packets. The other streams tell whether a file is cut short."""
+    """(end of the picture, its jumps) by all packets; where there is an index, by the last ones if they fit."""
     with open_video(path) as (container, stream):
-        clock, end_s, others_s = Clock(container, stream), 0.0, 0.0
-        for packet in container.demux():
-            lasts_s = float((packet.duration or 0) * packet.time_base)
-            shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
-            if packet.stream_index != stream.index:
-                others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
-            elif packet.size:
-                if decoded is not None or shown is None:  # in the order of decoding times only grow
-                    clock.place(decoded, lasts_s)
-                ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
-                end_s = max(end_s, ends_s)
-        if not clock.jumps and container.format.name not in _GUESSED:
-            reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
-            check_length(path, reached_s, (container.duration or 0) / av.time_base)
+        if container.format.name in (MP4, MATROSKA) and container.duration:
+            container.seek(container.duration)
+            clock, end_s, _ = _read_on(container, stream, path)
+            if (clock.last_s and not clock.jumps) or container.format.name == MP4:
+                return end_s, []
+    with open_video(path) as (container, stream):
+        clock, end_s, read = _read_on(container, stream, path)
+        if container.format.name == "flv" and read < 0.9 * size:  # FFmpeg reads the first of several files in one
+            raise VcworkError(f"{path}: can be read up to byte {read} of {size}; is it joined of several files?")
         return end_s, clock.jumps
 
 
-_GUESSED = ("mpegts", "mpeg")  # lengths that FFmpeg works out from first and last time
+def _read_on(container, stream, path: str) -> tuple[Clock, float, int]:
+    """(clock, end of the picture, last byte read) from here to the end; other streams tell if a file is cut short."""
+    clock, end_s, others_s, read = Clock(container, stream), 0.0, 0.0, 0
+    for packet in container.demux():
+        lasts_s = float((packet.duration or 0) * packet.time_base)
+        shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
+        if packet.stream_index != stream.index:
+            others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
+        elif packet.size and not packet.is_discard:
+            if decoded is not None or shown is None:  # in the order of decoding times only grow
+                clock.place(decoded, lasts_s)
+            ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
+            end_s = max(end_s, ends_s)
+        read = max(read, (packet.pos or 0) + packet.size)
+    if not clock.jumps and container.format.name not in _GUESSED:
+        counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0
+        reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
+        check_length(path, reached_s, max((container.duration or 0) / av.time_base, counted_s))
+    return clock, end_s, read
 
 
 def check_length(path: str | Path, end_s: float, declared_s: float) -> None:

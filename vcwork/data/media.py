@@ -23,9 +23,8 @@ from av.filter import Graph
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, sha256_file, write_json
-from vcwork.data.film import Clock, jumps, open_video, orientation, origin_s, picture_end
+from vcwork.data.film import MATROSKA, MP4, Clock, jumps, open_video, orientation, origin_s, picture_end
 
-MP4, MATROSKA = "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"
 _PICTURE = {"mp4": {"h264", "vp9", "av1"}, "webm": {"vp8", "vp9", "av1"}}  # what browsers of today play, 8-bit 4:2:0
 _SOUND = {"mp4": {"aac", "mp3", "opus", "flac"}, "webm": {"opus", "vorbis"}}
 _PIXELS = ("yuv420p", "yuvj420p")
@@ -124,12 +123,18 @@ def _parts(path: Path) -> _Parts:
     odd = "" if codec in _PICTURE[held] else codec
     odd = odd or ("" if pixels in _PIXELS else f"{codec} in {pixels}") or ("mirrored" if mirrored else "")
     plain = (name == MP4 and brand != "qt  " and path.suffix.lower() in (".mp4", ".m4v")) or (
-        name == MATROSKA and path.suffix.lower() == ".webm" and held == "webm" and lasts
+        name == MATROSKA and path.suffix.lower() == ".webm" and held == "webm" and lasts and not joined
     )
-    wrapped = "" if plain else "joined parts" if joined else name.split(",")[0] if lasts else "no length"
+    kind = path.suffix[1:].lower() if name == MP4 else name.split(",")[0]
+    wrapped = "" if plain else "joined parts" if joined else kind if lasts else "no length"
     bad_sound = sound if sound and sound not in _SOUND["webm" if name == MATROSKA and plain else "mp4"] else ""
     may = "" if joined or name not in _REMUXED or (name == MP4 and codec == "vp8") else f".{held}"
     return _Parts(wrapped, odd, bad_sound if held == "mp4" else "", may)
+
+
+def _end_s(path: Path) -> float:
+    with open_video(path) as (container, stream):
+        return picture_end(container, stream, path)
 
 
 def _mirrored(frame: av.VideoFrame | None, path: Path) -> bool:
@@ -156,6 +161,8 @@ def _shown(path: Path, told: Path) -> dict:
         file = told.with_suffix(parts.suffix)
         with contextlib.suppress(VcworkError):  # packets that no container takes are encoded again
             _write(path, file, None, sound_copied=not parts.sound)
+            if abs(_end_s(file) - _end_s(path)) > 0.5:
+                raise VcworkError(f"{file}: its times were lost")
             also = ", its sound as AAC" if parts.sound else ""
             note = f"Browsers do not all play this file as it is ({why}): its picture is in a new container{also}."
             return {"kind": "rewrapped", "file": file.name, "notes": [note]}
@@ -170,8 +177,7 @@ def _small(path: Path, told: Path) -> dict:
     parts, room = _parts(path), PORTABLE_MB * 1e6
     if not (parts.container or parts.picture or parts.sound) and path.stat().st_size <= room:
         return {"kind": "embedded", "file": "", "notes": []}
-    with open_video(path) as (container, stream):
-        length_s = picture_end(container, stream, path)
+    length_s = _end_s(path)
     file = told.with_suffix(".mp4")
     for most_s, look in SMALL:
         if length_s <= most_s:
@@ -199,8 +205,7 @@ def cut(path: str | Path, start_s: float, end_s: float, out: str | Path) -> str:
         raise VcworkError(f"{out}: exists, and is not written over; choose another name")
     if not 0 <= start_s < end_s:
         raise VcworkError(f"{path}: expected 0 <= start < end in seconds, got {start_s} and {end_s}")
-    with open_video(path) as (container, stream):
-        last_s = picture_end(container, stream, path)
+    last_s = _end_s(path)
     if start_s >= last_s:
         raise VcworkError(f"{path}: ends at {last_s:.1f} s, so nothing is shown from {start_s:.1f} s on")
     first_s = _copied_from(path, start_s, end_s)
@@ -270,7 +275,7 @@ def _write_from(path, target, look, start_s, end_s, sound_copied, sought) -> Non
                 made = _Copied if sound_copied else _Sound
                 tracks[heard.index] = made(output, container, heard, span)
             for packet in container.demux([stream, *([heard] if heard else [])]):
-                output.mux(list(tracks[packet.stream_index].feed(packet)))
+                output.mux(list(tracks[packet.stream.index].feed(packet)))
                 if all(track.done for track in tracks.values()):
                     break
             for track in tracks.values():
@@ -322,7 +327,7 @@ class _Picture:
         self.aspect = float(stream.sample_aspect_ratio or 1)
         self.size = _even_size(_shape(first, self.aspect), look.side)
         rate = min(stream.average_rate or 25, Fraction(look.fps or 1000))
-        options = {"crf": str(look.crf), "preset": look.preset, "g": str(max(1, round(2 * rate)))}
+        options = {"crf": str(look.crf), "preset": look.preset, "bf": "0", "g": str(max(1, round(2 * rate)))}
         self.out = output.add_stream("libx264", rate=rate, options=options)
         self.out.width, self.out.height = self.size
         self.out.pix_fmt, self.out.codec_context.time_base = "yuv420p", Fraction(1, _TICKS)
@@ -339,20 +344,25 @@ class _Picture:
                     raise _NoEntryError
                 self.held = (self.start_s, frame)  # also before the picture begins, as features have it
             elif not self.look.fps or at_s - self.held[0] > 0.97 / self.look.fps:
-                yield from self._encoded(at_s)
+                yield from self._encoded()
                 self.held = (at_s, frame)
 
     def end(self) -> Iterator[av.Packet]:
         if self.held is not None:
-            yield from self._encoded(min(self.end_s, self.clock.end_s))
+            until_s = min(self.end_s, self.clock.end_s)
+            yield from self._encoded()
+            if until_s - self.held[0] > 1:  # a slide show's last picture: once more, so that the file lasts as long
+                self.held = (until_s - self.clock.step_s, self.held[1])
+                yield from self._encoded()
+        elif self.sought:
+            raise _NoEntryError
         yield from self.out.encode()
 
-    def _encoded(self, until_s: float) -> Iterator[av.Packet]:
+    def _encoded(self) -> Iterator[av.Packet]:
         at_s, frame = self.held
         frame.pts, frame.time_base = round((at_s - self.start_s) * _TICKS), Fraction(1, _TICKS)
         frame = self._fitted(frame)
-        frame.duration = max(1, round((until_s - at_s) * _TICKS))
-        frame.pict_type = 0
+        frame.pict_type = 0  # the encoder's choice
         yield from self.out.encode(frame)
 
     def _fitted(self, frame: av.VideoFrame) -> av.VideoFrame:
