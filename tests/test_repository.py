@@ -260,6 +260,7 @@ def test_notebooks_import_nothing_heavy_before_they_use_it(root):
         "accelerate",
         "sympy",
         "jinja2",
+        "webvtt",
         "anywidget",
         "nbformat",
         "papermill",

@@ -157,6 +157,12 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query", action="append", default=[], metavar="TEXT", help="print its best moments, write no page; repeatable"
     )
+    like = "what looks like it: a picture, VIDEO@12.5 or VIDEO@10-15; repeatable"
+    parser.add_argument("--like", action="append", default=[], metavar="WHAT", help=like)
+    parser.add_argument("--anyway", action="store_true", help="also moments that are too weak to count as found")
+    rate = "share of questions without an answer that may get one (default: 0.05)"
+    parser.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help=rate)
+    parser.add_argument("--offline", action="store_true", help="fetch no weights; what is there is used")
     parser.add_argument("--lab", action="store_true", help="open JupyterLab at notebook 40 with this folder")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -291,11 +297,15 @@ def explore_videos(options: argparse.Namespace) -> int:
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
     from vcwork.workbench import own_videos  # torch: seconds
 
-    given = {name: getattr(options, name) for name in ("checkpoint", "backbone", "out", "limit", "workers")}
+    names = ("checkpoint", "backbone", "out", "limit", "workers", "offline")
+    given = {name: getattr(options, name) for name in names}
     own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
     print(own_videos.summary(own))
-    if options.query:
-        lines, all_answered = own_videos.answers(own, options.query, options.top)
+    if options.query or options.like:
+        from vcwork.workbench.own_asking import answers
+
+        how = {"likes": options.like, "anyway": options.anyway, "false_alarms": options.false_alarms}
+        lines, all_answered = answers(own, options.query, options.top, **how)
         print(*lines, sep="\n")
         return 0 if all_answered else 1
     from vcwork.workbench import own_pages  # a query needs no panel

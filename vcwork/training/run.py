@@ -224,7 +224,7 @@ def new_encoder(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Encoder:
     """
     captions = (c.text for v in corpus.split("train") for c in corpus.captions(v.id))
     tokenizer = Tokenizer.load(bert_folder(recipe.bert)) if recipe.bert else Tokenizer.train(captions)
-    encoder = _new_encoder(tokenizer, store.contract, recipe, {"features": store.digest()})
+    encoder = _new_encoder(tokenizer, store.contract, recipe, {"features": store.digest(), "corpus": corpus.name})
     if encoder.model.config.input_transform != "none":
         rows = np.concatenate([store[v.id] for v in corpus.split("train") if v.id in store]).astype(np.float32)
         fit_input(encoder.model, torch.from_numpy(rows))

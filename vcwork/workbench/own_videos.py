@@ -1,8 +1,8 @@
-"""A folder of one's own videos in one go: looked at, features, embedded, asked. `own_videos` makes it, `ask_all` asks.
+"""A folder of one's own videos in one go: looked at, features, embedded: `own_videos`.
 
 Everything lies in a cache by content, so that a second run extracts nothing again, an interrupted one goes on, and a
-changed, new or vanished file costs only itself. Without a checkpoint there is no text search, and everything else.
-The pages made of it are `vcwork.workbench.own_pages`.
+changed, new or vanished file costs only itself. Without a checkpoint features are the image network's, whose classes
+have names. It is asked by `vcwork.workbench.own_asking`; the pages made of it are `vcwork.workbench.own_pages`.
 Known gaps: two runs on one cache at once are not kept apart; an encoder from frames (no vector a second) is not taken.
 """
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file, sha256_json
 from vcwork.data.backbones.image import Backbone, get_backbone
+from vcwork.data.backbones.weights import fetched, have
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.extract import carry_over, contract_of, extract
 from vcwork.data.store import Contract, FeatureStore, check_same, open_store
@@ -26,15 +28,16 @@ from vcwork.encoders.encoder import Encoder, encode_seconds
 from vcwork.encoders.load import load_encoder
 from vcwork.review.geometry import centred_units, unit
 from vcwork.search.index import VideoIndex
-from vcwork.search.library import Found, find_moments
-from vcwork.search.sentence import understood
 from vcwork.training.workspace import prepare
 from vcwork.workbench.own_folder import digests, listed, look_at, place_of
 
 NO_CHECKPOINT = (
-    "No checkpoint, so no search by text. Any of these is one: a CLIP or SigLIP model, its folder or hub name; the "
-    "released VideoCLIP (python -m vcwork fetch videoclip, then import); a model of your own (notebook 20)."
+    "No checkpoint, so what is shown is searched by the image network alone, or not at all. Any of these is one: a "
+    "CLIP or SigLIP model, its folder or hub name; the released VideoCLIP (python -m vcwork fetch videoclip, then "
+    "import); a model of your own (notebook 20)."
 )
+IMAGES = "efficientnet-lite0"  # the image network
+WANTED = (IMAGES, "minilm")  # weights that a folder is better searched with
 SHORT_MIN = 10  # of video: other processes would take longer to start than to help
 SAVE_EVERY_S = 20  # of embedding: what an interruption can cost
 
@@ -44,7 +47,8 @@ class Own:
     """What was made of a folder: `out` holds cache and pages, `told` what a person should know.
 
     `library` has one vector a second and `means` one a video, both None without an encoder; `sources` are the sha256 of
-    the video files by id.
+    the video files by id; `eye` makes the features, None where it is not at hand; `ready` names the weights that are
+    there; `asking` is what `vcwork.workbench.own_asking` makes of it, once.
     """
 
     corpus: Corpus
@@ -56,6 +60,14 @@ class Own:
     sources: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
+    eye: Backbone | None = None
+    ready: Sequence[str] = ()
+    asking: Any = None
+
+    @property
+    def keeps(self) -> bool:
+        """May something be kept in `out`? A feature store that somebody gave is left as it is."""
+        return (self.out / "explore.json").is_file()
 
     @property
     def ids(self) -> list[str]:
@@ -74,23 +86,26 @@ def own_videos(
     accept_contract: bool = False,
     workers: int = 0,
     progress: bool = True,
+    offline: bool = False,
 ) -> Own:
     """Features and, with a checkpoint, embeddings of every video in `folder`, or what is missing of them.
 
     folder: as `look_at`, or the corpus that it gave. backbone: as `backbone_for`. out: the
     folder of cache and pages, empty: one under outputs/explore. limit: only so many videos, the first. links: also
     videos that are links to files outside of the folder. workers: processes, 0: as the work needs.
-    VcworkError: a folder that is absent or holds no video that can be read, features that are not those the checkpoint
-    reads (unless accept_contract), an `out` of another folder.
+    offline: weights that are not there are not fetched. VcworkError: a folder that is absent or holds no video that can
+    be read, features that are not those the checkpoint reads (unless accept_contract), an `out` of another folder.
     """
     corpus = folder if isinstance(folder, Corpus) else look_at(folder, links)
-    encoder = load_encoder(checkpoint) if checkpoint else None
-    eye = backbone_for(encoder, backbone, checkpoint)
+    encoder, lacking = load_encoder(checkpoint) if checkpoint else None, []
+    ready = have(WANTED[1:] if checkpoint or backbone else WANTED, offline, lacking)
+    eye = backbone_for(encoder, backbone or (IMAGES if IMAGES in ready else ""), checkpoint)
     if encoder is not None:
         check_contract(encoder.contract, contract_of(eye), checkpoint, accept_contract)
     out = place_of(corpus.folder, out)
-    own = Own(corpus, None, encoder, out)
+    own = Own(corpus, None, encoder, out, eye=eye, ready=ready)
     own.sources, own.told = digests(corpus, out / "cache" / "files.json", limit, progress)
+    own.told += lacking
     if limit:
         own.corpus = replace(corpus, videos=dict(list(corpus.videos.items())[:limit]))
     own.store = _features(own, corpus, eye, workers, progress)
@@ -126,7 +141,8 @@ def opened(
     encoder = ws.encoder if checkpoint or not (corpus or features) else None
     if encoder is not None:
         check_contract(encoder.contract, ws.store.contract, checkpoint, ws.any_contract)
-    return Own(world, ws.store, encoder, ws.store.folder, told=told, hashes=ws.hashes)
+    ready = [name for name in WANTED if fetched(name)]
+    return Own(world, ws.store, encoder, ws.store.folder, told=told, hashes=ws.hashes, ready=ready)
 
 
 def corpus_of(store: FeatureStore) -> Corpus:
@@ -224,7 +240,8 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     """Indices of seconds and of videos, kept up with the folder; those of `own`'s videos, the rest stays on disk."""
     key = sha256_json([own.encoder.digest, own.store.contract.digest()])[:12]
     at = [own.out / "cache" / f"{what}-{key}" for what in ("videos", "seconds")]
-    means, seconds = (_open_or_new(path, own.encoder) for path in at)
+    about = own.encoder.digest, own.encoder.model.config.embedding
+    means, seconds = (open_index(path, *about) for path in at)
     known = {id: means.entry(id)["source"] for id in means.ids}
     old = [id for id, source in known.items() if id not in in_folder or own.sources.get(id, source) != source]
     if old:  # forgotten first, so that an interruption never leaves a video under another file's name
@@ -248,12 +265,14 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     return seconds, means
 
 
-def _open_or_new(path: Path, encoder: Encoder) -> VideoIndex:
+def open_index(path: Path | None, digest: str, width: int) -> VideoIndex:
+    """The index in a folder, an empty one where it is absent, unfinished, damaged or of another maker."""
     try:
-        return VideoIndex.open(path, encoder.digest)
-    except VcworkError:  # absent, unfinished or damaged: made again
+        if path is not None:
+            return VideoIndex.open(path, digest)
+    except VcworkError:
         shutil.rmtree(path, ignore_errors=True)
-        return VideoIndex(encoder.model.config.embedding, encoder.digest)
+    return VideoIndex(width, digest)
 
 
 def _forget(seconds: VideoIndex, videos: set[str]) -> None:
@@ -285,53 +304,7 @@ def nearest(vectors: np.ndarray, k: int = 4) -> list[list[tuple[int, float]]]:
     return found
 
 
-# ----------------------------------------------------------------------------------------------------------- asking
-
-
-def ask_all(own: Own, sentence: str, top: int = 5) -> tuple[list[Found], str]:
-    """The best moments of all videos for a sentence, best first, and what has to be said of the answer.
-
-    VcworkError without words or checkpoint, and where the model knows none of the words.
-    """
-    if not sentence.strip():
-        raise VcworkError("the query has no words")
-    if own.library is None:
-        raise VcworkError(NO_CHECKPOINT)
-    text, note = understood(own.encoder, " ".join(sentence.split()))  # (D,)
-    return find_moments(own.library, text, top, videos=top), note
-
-
-def said_in(own: Own, sentence: str, top: int = 5) -> list[tuple[str, float, str]]:
-    """Captions that hold every word of the sentence: (video, start_s, text), in the folder's order."""
-    words = sentence.casefold().split()
-    found = [
-        (id, caption.start_s, caption.text)
-        for id in own.ids
-        for caption in own.corpus.captions(id)
-        if words and all(word in caption.text.casefold() for word in words)
-    ]
-    return found[:top]
-
-
-def answers(own: Own, queries: Sequence[str], top: int = 5) -> tuple[list[str], bool]:
-    """Lines for the command line, and whether every query had an answer."""
-    lines, all_answered = [], True
-    for query in queries:
-        lines.append(f"“{query}”")
-        if own.encoder is None:
-            found = [f"{clock(start):>7}  {id}  “{text}”" for id, start, text in said_in(own, query, top)]
-            note = "compared with what is said only, word by word; without a checkpoint nothing else can be searched"
-        else:
-            try:
-                hits, note = ask_all(own, query, top)
-            except VcworkError as error:
-                hits, note = [], str(error)
-            moments = [(hit.video, hit.moment) for hit in hits]
-            found = [f"{clock(m.start_s):>7} to {clock(m.end_s)}  {id}  (score {m.score:.2f})" for id, m in moments]
-        lines += [f"  {i}. {line}" for i, line in enumerate(found, 1)] or ["  nothing found"]
-        lines += [f"  {note}"] if note else []
-        all_answered &= bool(found)
-    return lines, all_answered
+# ------------------------------------------------------------------------------------------------------------ told
 
 
 def clock(seconds: float) -> str:
