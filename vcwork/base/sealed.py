@@ -2,25 +2,19 @@
 
 A folder without its manifest is unfinished, whatever lies in it. The manifest says its format and the files' digests,
 and a file other than the one described is refused. A `Kind` tells what all folders of one kind have in common.
-What is written once has plain names (`write_manifest`, `read_manifest`, `seal`, `check`, and for weights
-`write_tensors`, `load_weights`). What changes in place (`write_sealed`, `open_sealed`) has a new name for every file of
-every save and a digest of the manifest itself: a save that dies at any moment leaves what the folder held before, and
-its leftovers are cleaned by the next. One process may write a folder at a time; readers are safe, except one that
-opens while a save ends: it may be told that a file is missing, and opens it the second time.
+It is written once (`write_manifest`, `read_manifest`, `seal`, `check`, and for weights `write_tensors`,
+`load_weights`); what changes in place is `vcwork.search.store`.
 """
 
 import contextlib
 import os
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
-
-Writer = Callable[[Any], None]
+from vcwork.base.files import atomic_write, read_json, sha256_file, write_json
 
 
 @dataclass(frozen=True)
@@ -34,7 +28,6 @@ class Kind:
     resume: str = "do the same again to go on"  # what finishes an unfinished one
     begun: tuple[str, ...] = ()  # patterns of what lies in such a folder
     fields: Mapping[str, type] = field(default_factory=dict)  # that the manifest must have
-    files: Mapping[str, str] = field(default_factory=dict)  # {name: suffix} of what changes in place
 
 
 # ------------------------------------------------------------------------------------------------------- manifests
@@ -42,9 +35,9 @@ class Kind:
 
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
     """The manifest of a folder whose other files are written: from now on it is whole."""
-    _flush(folder)  # the files' names must be on disk before a manifest that speaks of them
+    flush(folder)  # the files' names must be on disk before a manifest that speaks of them
     write_json(folder / kind.manifest, {"format": kind.format, **fields})
-    _flush(folder)
+    flush(folder)
 
 
 def read_manifest(folder: Path, kind: Kind) -> dict[str, Any]:
@@ -132,66 +125,7 @@ def load_weights(module: Any, path: Path, sha256: str, manifest: str) -> None:
         raise VcworkError(f"{path}: the weights do not fit the configuration in {manifest}") from error
 
 
-# ------------------------------------------------------------------------------------- folders that change in place
-
-
-def write_sealed(folder: Path, kind: Kind, fields: Mapping[str, Any], writers: Mapping[str, Writer]) -> None:
-    """Write the files, {name of kind.files: function of an open binary file}, then the manifest with `fields`.
-
-    Raises VcworkError on a folder that another program's manifest describes, or that holds other files.
-    """
-    if (folder / kind.manifest).exists():
-        _read_sealed(folder, kind)
-    elif folder.is_dir() and not all(_ours(p, kind) or p.name.startswith(".") for p in folder.iterdir()):
-        raise VcworkError(f"{folder}: holds other files and no {kind.what}; choose an empty or a new folder")
-    names = {key: f"{key}-{uuid.uuid4().hex[:12]}{kind.files[key]}" for key in writers}
-    for key, writer in writers.items():
-        with atomic_write(folder / names[key], "wb") as file:
-            writer(file)
-    seals = {key: seal(folder / name) for key, name in names.items()}
-    stored = {"format": kind.format, **fields, "files": names}
-    stored |= {what: {key: sealed[what] for key, sealed in seals.items()} for what in ("bytes", "sha256")}
-    write_manifest(folder, kind, stored | {"digest": sha256_json(stored)})
-    for path in folder.iterdir():  # what an older manifest named, or a save that never came to its end
-        if _ours(path, kind) and path.name not in (kind.manifest, *names.values()):
-            path.unlink(missing_ok=True)
-
-
-def open_sealed(folder: Path, kind: Kind, verify: bool = True) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The manifest and the files by name, sizes compared, and with `verify` every digest.
-
-    Raises VcworkError where the folder is absent, unfinished, foreign, damaged, or lacks a field.
-    """
-    stored = _read_sealed(folder, kind)
-    files = {key: folder / name for key, name in stored["files"].items()}
-    for key, path in files.items():
-        check(path, {what: stored[what][key] for what in ("bytes", "sha256")}, kind.manifest, verify)
-    return stored, files
-
-
-def _read_sealed(folder: Path, kind: Kind) -> dict[str, Any]:
-    """The manifest of a folder that changes in place; every wrong one is named."""
-    stored, path = read_manifest(folder, kind), folder / kind.manifest
-    digest = stored.pop("digest", None)
-    if digest != sha256_json(stored):
-        raise VcworkError(f"{path}: its digest does not fit its content; it was altered, or is damaged")
-    tables = [stored.get(key) for key in ("files", "bytes", "sha256")]
-    names = [set(table) for table in tables if isinstance(table, dict)]
-    if len(names) < len(tables) or any(found != names[0] for found in names):
-        raise VcworkError(f"{path}: expected files, bytes and sha256 of the same names")
-    for key, name in stored["files"].items():
-        if not member(folder, name).name.startswith(f"{key}-"):
-            raise VcworkError(f"{path}: expected {key}-... as file name of {key}, got {name!r}")
-    return stored
-
-
-def _ours(path: Path, kind: Kind) -> bool:
-    """Is this a file, or the unfinished part of one, that only we would write?"""
-    patterns = (*(f"{key}-*{suffix}" for key, suffix in kind.files.items()), kind.manifest)
-    return any(path.match(pattern) or path.match(f".{pattern}.*.part") for pattern in patterns)
-
-
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
     """The folder's names onto the disk, where the system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)

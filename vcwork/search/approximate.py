@@ -1,33 +1,33 @@
-"""The approximate indexes of the vector database, all of them faiss's.
+"""faiss's indexes of vectors with ids: which one suits how many vectors, built, read through a memory map, searched.
 
 Kinds: `flat` compares with every vector. `ivf` looks into some of the cells nearest to the query, `pq` does so on
-vectors shortened to a byte for 8 numbers, `hnsw` walks a graph of near neighbours; how large each is follows from how
-many vectors there are when it is built. What an approximate index finds is scored again from the vectors themselves, so
-a score is the same number in every kind, and only which items are found can differ. With one thread the same input
-gives the same index.
+vectors shortened to a byte for 8 numbers and compares the best of them whole, `hnsw` walks a graph of near neighbours;
+how large each is follows from how many vectors there are when it is built. Every kind holds the vectors themselves,
+once. With one thread the same input gives the same index.
 Known gaps: an `hnsw` graph over inner products does not reach every item (a short vector is nobody's near neighbour;
 on made vectors of very different lengths a third were out of reach, and recall@10 was 0.99), and it depends on timing
 when faiss builds it with several threads.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.search.exact import Pairs, Rows, pairs_of
 
 if TYPE_CHECKING:
-    import faiss  # elsewhere where it is used: an exact index needs none
+    import faiss  # elsewhere where it is used: importing it takes a while
 
 KINDS = ("flat", "ivf", "pq", "hnsw")
 PER_CENTRE = 39  # vectors a centre wants in training; below it faiss warns
 LEAST = {"ivf": PER_CENTRE * 2, "pq": PER_CENTRE << 4}  # two cells; codes of 4 bits
-LINKS, EF_BUILD, EF_SEARCH = 32, 120, 256  # hnsw: neighbours of a node, nodes in view while building and searching
-_SPARE = 8  # more candidates than asked for: what the index rounds at the end of the list is put right
-_CODED = 20  # pq: candidates for each answer asked for, because codes alone are rough
+_CODED = 20  # pq: candidates compared whole for each answer asked for, because codes alone are rough
+_TOGETHER = 8  # queries from which matrix products are faster than one dot product after the other
+
+Blocks = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]  # ids (n,) int64 and vectors (n, D), some at a time
 
 
 def check_kind(kind: str) -> str:
@@ -42,17 +42,20 @@ def check_trainable(kind: str, n: int) -> None:
         raise VcworkError(f"kind {kind!r}: expected at least {LEAST[kind]} vectors to train on, got {n}; use 'flat'")
 
 
-def train(kind: str, rows: Rows) -> "faiss.Index":
-    """A faiss index over all rows, numbered by place."""
+def build(kind: str, dimension: int, n: int = 0, blocks: Blocks = lambda: iter(())) -> "faiss.Index":
+    """A faiss index of that kind over all `n` vectors of the blocks, which are gone through twice."""
     import faiss
 
     try:
-        index = faiss.index_factory(
-            rows.dimension, _factory(kind, len(rows), rows.dimension), faiss.METRIC_INNER_PRODUCT
-        )
-        index.train(rows.take(_seeded(index, rows)))
-        for _, block in rows.scan():
-            index.add(block)
+        index = faiss.index_factory(dimension, _factory(kind, n, dimension), faiss.METRIC_INNER_PRODUCT)
+        if kind == "hnsw":
+            inner(index).hnsw.efConstruction = 120
+        elif kind != "flat":
+            index.train(_sample(n, max(96 * round(math.sqrt(n)), 64 << 8), blocks))
+        if kind == "ivf":
+            index.set_direct_map_type(faiss.DirectMap.Hashtable)  # so that it gives its vectors back
+        for ids, vectors in blocks():
+            index.add_with_ids(vectors, ids)
     except RuntimeError as error:
         raise VcworkError(f"faiss could not build an index of kind {kind!r}: {error}") from error
     return index
@@ -60,73 +63,82 @@ def train(kind: str, rows: Rows) -> "faiss.Index":
 
 def _factory(kind: str, n: int, dimension: int) -> str:
     """faiss's name of the index that suits `n` vectors."""
-    if kind == "hnsw":
-        return f"HNSW{LINKS},Flat"
     cells = max(2, min(round(2 * math.sqrt(n)), n // PER_CENTRE))
-    if kind == "ivf":
-        return f"IVF{cells},Flat"
+    if kind != "pq":
+        return {"flat": "IDMap2,Flat", "hnsw": "IDMap2,HNSW32,Flat", "ivf": f"IVF{cells},Flat"}[kind]
     parts = max(p for p in range(1, max(1, dimension // 8) + 1) if dimension % p == 0)
     bits = max(b for b in range(4, 9) if PER_CENTRE << b <= n)
-    return f"IVF{cells},PQ{parts}x{bits}np"  # np: without a slow step of no use here
+    return f"IDMap2,IVF{cells},PQ{parts}x{bits}np,RFlat"  # np: without a slow step of no use here
 
 
-def _seeded(index: "faiss.Index", rows: Rows) -> np.ndarray:
-    """Seeds everything random in the index; places of the rows to train on, in order."""
+def _sample(n: int, most: int, blocks: Blocks) -> np.ndarray:
+    """At most so many of the vectors, drawn from all of them."""
+    drawn, first, found = np.zeros(n, bool), 0, []
+    drawn[np.random.default_rng(0).choice(n, min(n, most), replace=False)] = True
+    for _, vectors in blocks():
+        found.append(vectors[drawn[first : first + len(vectors)]])
+        first += len(vectors)
+    return np.concatenate(found)
+
+
+def inner(index: "faiss.Index") -> "faiss.Index":
+    """What does the work: the index itself, or the one behind its table of ids."""
     import faiss
 
-    if isinstance(index, faiss.IndexHNSW):
-        index.hnsw.efConstruction = EF_BUILD
-        index.hnsw.rng = faiss.RandomGenerator(0)
-        return np.arange(min(len(rows), 256))  # trains nothing, but faiss wants to be asked
-    index.cp.seed = 0
-    wanted = 48 * index.nlist
-    if isinstance(index, faiss.IndexIVFPQ):
-        index.pq.cp.seed = 0
-        wanted = max(wanted, 64 << index.pq.nbits)
-    return np.sort(np.random.default_rng(0).choice(len(rows), min(len(rows), wanted), replace=False))
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else index
+
+
+def read(path: Path) -> "faiss.Index":
+    """An index that faiss wrote, memory-mapped. Only for a file whose digest was compared: faiss trusts it."""
+    import faiss
+
+    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    if isinstance(index, faiss.IndexIVFFlat):  # cells are mapped another way
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+        faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # a query's threads cost more than they help
+    return index
+
+
+def writer(index: "faiss.Index") -> Callable[[Path], None]:
+    import faiss
+
+    return lambda path: faiss.write_index(index, str(path))
+
+
+def ids(index: "faiss.Index") -> np.ndarray:
+    """The ids (n,) of an index with a table of them."""
+    import faiss
+
+    return faiss.vector_to_array(index.id_map)
 
 
 def usual_effort(index: "faiss.Index") -> int:
     """Cells looked into (ivf, pq: one in 32, at least 8), or nodes kept in view (hnsw), unless a query says."""
-    return EF_SEARCH if hasattr(index, "hnsw") else min(index.nlist, max(8, index.nlist // 32))
-
-
-def approximate(
-    index: "faiss.Index", rows: Rows, queries: np.ndarray, k: int, alive: np.ndarray, effort: int = 0
-) -> Pairs:
-    """What the index finds of the live rows it covers, scored exactly; maybe fewer than k of a query."""
     import faiss
 
-    alive, effort = alive[: index.ntotal], effort or usual_effort(index)
-    wanted = min(index.ntotal, k * (_CODED if isinstance(index, faiss.IndexIVFPQ) else 1) + _SPARE)
-    dead = {} if alive.all() else {"sel": faiss.IDSelectorBitmap(np.packbits(alive, bitorder="little"))}
-    if isinstance(index, faiss.IndexHNSW):
-        options = faiss.SearchParametersHNSW(efSearch=max(effort, wanted), **dead)
-    else:
-        options = faiss.SearchParametersIVF(nprobe=min(effort, index.nlist), **dead)
-    _, places = index.search(queries, wanted, params=options)  # (Q, wanted)
-    query, column = np.nonzero(places >= 0)
-    return pairs_of(queries, query, rows.take, places[query, column])
+    index = inner(index)
+    cells = getattr(faiss.downcast_index(index.base_index) if hasattr(index, "base_index") else index, "nlist", 0)
+    return min(cells, max(8, cells // 32)) if cells else 256
 
 
-def write_index(index: "faiss.Index", file: Any) -> None:
-    """faiss's own format, into an open binary file."""
+def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """The k best that the index finds of queries (Q, D): scores and ids (Q, k), -1 where it finds no more.
+
+    Of many queries with every vector the dot products are made by BLAS, six times as fast as faiss's own choice.
+    """
     import faiss
 
-    faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
-
-
-def read_index(path: Path, kind: str, count: int, dimension: int) -> "faiss.Index":
-    """Read what `write_index` wrote. Only for a file whose digest was compared: faiss trusts what it reads."""
-    import faiss
-
+    kind, effort = inner(index), effort or usual_effort(index)
+    options, usual = None, faiss.cvar.distance_compute_blas_threshold
+    if isinstance(kind, faiss.IndexHNSW):
+        options = faiss.SearchParametersHNSW(efSearch=max(effort, k))
+    elif not isinstance(kind, faiss.IndexFlat):
+        options = faiss.SearchParametersIVF(nprobe=effort)
+    if isinstance(kind, faiss.IndexRefineFlat):
+        options = faiss.IndexRefineSearchParameters(k_factor=_CODED, base_index_params=options)
+    if len(queries) >= _TOGETHER:
+        faiss.cvar.distance_compute_blas_threshold = 1
     try:
-        index = faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise VcworkError(f"{path}: not readable as a faiss index ({str(error)[-120:]})") from None
-    came = {faiss.IndexIVFPQ: "pq", faiss.IndexIVFFlat: "ivf", faiss.IndexHNSWFlat: "hnsw"}.get(type(index))
-    got = (came, index.ntotal, index.d, index.metric_type == faiss.METRIC_INNER_PRODUCT)
-    if got != (kind, count, dimension, True):
-        expected = (kind, count, dimension, True)
-        raise VcworkError(f"{path}: expected (kind, vectors, width, inner product) {expected}, got {got}")
-    return index
+        return index.search(queries, k, params=options)
+    finally:
+        faiss.cvar.distance_compute_blas_threshold = usual

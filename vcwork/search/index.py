@@ -1,16 +1,16 @@
-"""A vector database: build, add, delete, query, save, open; exact or approximate by one setting.
+"""A vector database: build, add, delete, query, words, save, open; exact or approximate by one setting.
 
 `VideoIndex` is exact unless `kind` names another (`approximate`: ivf, pq, hnsw). Scores are raw dot products, as
-VideoCLIP uses them. Items live in places that are never given to another item: an added one gets a new place, a
-deleted one's place is passed over in every kind. What was added since an approximate index was built is compared
-exactly; once more than `REBUILD_SHARE` of it has changed, the next query or save builds it again. Nothing is ever
-pickled, and vectors are memory-mapped when opened.
-Known gaps: ids and metadata are held as text in memory (some 200 bytes an item); of an approximate index a deleted
-item's vector stays on disk until the index is built again.
+VideoCLIP uses them; those of `words` are BM25's, of the captions in the metadata. Vectors added since faiss's index was
+built are compared exactly; once more than `REBUILD_SHARE` of it has changed, the next query or save builds it again.
+How it lies on disk, and what a process that dies leaves there, is `store`.
+Known gaps: words are what stands between blanks and signs, so Chinese and Japanese have hardly any; a deleted item's
+vector stays on disk until faiss's index is built again.
 """
 
 import json
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,13 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.sealed import Kind, open_sealed, write_sealed
 from vcwork.measure.metrics import check_scores
 from vcwork.search import approximate
-from vcwork.search.exact import BLOCK, Rows, exact, merged, products
+from vcwork.search.store import Store
 
-REBUILD_SHARE = 0.1  # changed items, as a share of those in an approximate index
-
-INDEX = Kind(
-    "index", "vcwork-index-2", make="build it, or save it again",
-    fields={"dimension": int, "count": int, "places": int, "covered": int, "longest": float, "encoder": str,
-            "settings": dict},
-    files={"vectors": ".npy", "entries": ".jsonl", "index": ".faiss"},
-)  # fmt: skip
+REBUILD_SHARE = 0.1  # changed items, as a share of those in faiss's index
+BLOCK = 1 << 15  # vectors handled together: 64 MB at width 512
+SPARE = 8  # more candidates than asked for: what is deleted, equal or rounded at the end of the list is put right
 
 
 @dataclass(frozen=True)
@@ -67,16 +61,23 @@ def without_overlap(hits: Sequence[Hit], top: int = 5) -> list[Hit]:
 class VideoIndex:
     """Vectors (N, D) with ids and metadata; `encoder` is the digest of what made them, checked when opened.
 
-    `ann` is faiss's approximate index, None while there is none.
+    faiss holds most of them in `_main`, memory-mapped once saved, and those added since in `_tail`; `_dead` are places
+    in `_main` of deleted items. Places count the items ever added, so their order is that of adding.
     """
 
     def __init__(self, dimension: int, encoder: str = "", kind: str = "flat") -> None:
-        self.dimension, self.encoder, self.kind = dimension, encoder, approximate.check_kind(kind)
-        self._rows = Rows(dimension)
-        self._lines: list[str | None] = []  # '["id", {metadata}]' by place, None where deleted
-        self._place: dict[str, int] = {}
-        self._alive = np.ones(0, dtype=bool)
-        self.ann = None
+        about = {"dimension": dimension, "encoder": encoder, "kind": approximate.check_kind(kind)}
+        about |= {"next": 0, "tail": 0, "longest": 0.0, "approximate": False}
+        self._load(Store(None, about, self._load))
+
+    def _load(self, store: Store) -> None:
+        self._store, self._moved = store, False
+        self.dimension, self.encoder, self.kind = (store.about[key] for key in ("dimension", "encoder", "kind"))
+        self._main = approximate.read(store.file) if store.file else None
+        self._tail = approximate.build("flat", self.dimension)
+        for place, vector in store.db.execute("SELECT place, vector FROM fresh ORDER BY place"):
+            self._tail.add_with_ids(np.frombuffer(vector, np.float32)[None], np.array([place]))
+        self._dead = {place for (place,) in store.db.execute("SELECT place FROM gone")}
 
     @classmethod
     def build(
@@ -97,103 +98,145 @@ class VideoIndex:
         return index
 
     def __len__(self) -> int:
-        return len(self._place)
+        with self._store.reading():
+            return (self._main.ntotal if self._main else 0) - len(self._dead) + self._tail.ntotal
 
     def __contains__(self, item: object) -> bool:
-        return item in self._place
+        with self._store.reading():
+            return isinstance(item, str) and self._place(item) is not None
 
     @property
     def ids(self) -> list[str]:
         """Ids in the order of adding."""
-        return list(self._place)
+        with self._store.reading() as db:
+            return [id for (id,) in db.execute("SELECT id FROM item ORDER BY place")]
 
     @property
     def metadata(self) -> list[dict[str, Any]]:
         """A copy of what is stored with each item, in the order of `ids`."""
-        return [json.loads(self._lines[place])[1] for place in self._place.values()]
+        with self._store.reading() as db:
+            return [json.loads(stored) for (stored,) in db.execute("SELECT metadata FROM item ORDER BY place")]
 
     @property
     def vectors(self) -> np.ndarray:
         """A copy of the vectors, (N, D) float32, in the order of `ids`."""
-        return self._rows.take(np.flatnonzero(self._alive))
+        with self._store.reading():
+            return np.concatenate([np.empty((0, self.dimension), np.float32), *(v for _, v in self._blocks())])
 
     def entry(self, id: str) -> dict[str, Any]:
         """What is stored with an item. Raises VcworkError on an unknown id."""
-        return json.loads(self._lines[self._places([id])[0]])[1]
+        with self._store.reading():
+            return self._item(self._places([id])[0])[1]
 
     def scores(self, vector: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         """Scores (n,) of one query vector (D,) with these items, the numbers `query` gives."""
-        rows = self._rows.take(np.array(self._places(ids), dtype=np.int64))  # (n, D)
-        return products(np.broadcast_to(self._checked(np.atleast_2d(vector), "query vectors"), rows.shape), rows)
+        query = self._checked(np.atleast_2d(vector), "query vectors")[0]
+        with self._store.reading():
+            return self._products(query, np.array(self._places(ids), np.int64))
+
+    @property
+    def ann(self) -> Any:
+        """faiss's approximate index, None while there is none."""
+        return self._main if self.covered else None
 
     @property
     def covered(self) -> int:
-        """Places the approximate index knows, 0 while there is none; later ones are compared exactly."""
-        return self.ann.ntotal if self.ann is not None else 0
+        """Vectors the approximate index knows, 0 while there is none; later ones are compared exactly."""
+        return self._main.ntotal if self._store.about["approximate"] else 0
 
     # --------------------------------------------------------------------------------------------- changing
 
+    def detach(self) -> None:
+        """From now on changes are nobody's but ours: the folder is neither locked by them nor followed."""
+        self._store.detach()
+
     def add(self, vectors: np.ndarray, ids: Sequence[str], metadata: Sequence[dict[str, Any]] | None = None) -> None:
-        """Add vectors (n, D), all or none.
+        """Add vectors (n, D), all or none. A text at `text` of its metadata is what `words` searches.
 
         Raises VcworkError on NaN or infinity, another width, an id already there, and metadata that is no JSON.
         """
         metadata = [{}] * len(ids) if metadata is None else metadata
         if not len(vectors) == len(ids) == len(metadata):
             raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
-        lines = [_line(str(i), m) for i, m in zip(ids, metadata, strict=True)]
-        new: dict[str, int] = {}
-        for place, id in enumerate(map(str, ids), len(self._lines)):
-            if id in self._place or id in new:
-                raise VcworkError(f"id {id!r} is in the index already; delete it first")
-            new[id] = place
-        rows = Rows(self.dimension)
-        for first in range(0, len(vectors), BLOCK):
-            rows.append(self._checked(vectors[first : first + BLOCK]))
-        self._rows.extend(rows)
-        self._lines += lines
-        self._place |= new
-        self._alive = np.append(self._alive, np.ones(len(lines), dtype=bool))
+        blocks = [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)]
+        with self._store.changing() as db:
+            about = self._store.about
+            for place, (id, entry) in enumerate(zip(map(str, ids), metadata, strict=True), about["next"]):
+                try:
+                    db.execute("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", (place, _utf8(id), _json(id, entry)))
+                except sqlite3.IntegrityError:
+                    raise VcworkError(f"id {id!r} is in the index already; delete it first") from None
+                if isinstance(text := entry.get("text"), str) and text:
+                    db.execute("INSERT INTO said (rowid, text) VALUES (?, CAST(? AS TEXT))", (place, _utf8(text)))
+        for block in blocks:
+            self._tail.add_with_ids(block, np.arange(about["next"], about["next"] + len(block)))
+            about["next"] += len(block)
+            about["longest"] = max(about["longest"], float(np.linalg.norm(block, axis=1).max()))
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove items by id; the others keep their order. Raises VcworkError on an unknown id."""
-        for place in set(self._places(ids)):
-            del self._place[json.loads(self._lines[place])[0]]
-            self._lines[place], self._alive[place] = None, False
+        with self._store.changing() as db:
+            gone = sorted(set(self._places(ids)))
+            db.executemany("DELETE FROM item WHERE place = ?", ((place,) for place in gone))
+            db.executemany("DELETE FROM said WHERE rowid = ?", ((place,) for place in gone))
+        first = self._store.about["tail"]
+        self._tail.remove_ids(np.array([place for place in gone if place >= first], np.int64))
+        self._dead.update(place for place in gone if place < first)
 
     def rebuild(self) -> None:
-        """Give up deleted places, and build the approximate index over all items, trained anew.
+        """Give up deleted vectors, and build the approximate index over all items, trained anew.
 
         Raises VcworkError where they are too few for that (and leaves everything as it was).
         """
-        approximate.check_trainable(self.kind, len(self))
-        self.ann = None  # its memory first, then that of the deleted
-        if not self._alive.all():
-            self._rows = self._rows.kept(self._alive)
-            self._lines = [line for line in self._lines if line is not None]
-            self._place = {id: place for place, id in enumerate(self._place)}
-            self._alive = np.ones(len(self._rows), dtype=bool)
-        if self.kind != "flat" and len(self):
-            self.ann = approximate.train(self.kind, self._rows)
+        with self._store.reading():
+            approximate.check_trainable(self.kind, len(self))
+            self._rebuild(self.kind if len(self) else "flat")
+
+    def _rebuild(self, kind: str) -> None:
+        if kind == "flat" and self._main is None:
+            main = self._tail
+        elif kind == "flat" and not self._dead and not self._tail.ntotal:
+            return
+        else:
+            main = approximate.build(kind, self.dimension, len(self), self._blocks)
+        self._main, self._tail, self._dead, self._moved = main, approximate.build("flat", self.dimension), set(), True
+        self._store.about |= {"tail": self._store.about["next"], "approximate": kind != "flat"}
 
     def _settle(self) -> None:
         """Build again where too much has changed; where too little is left for that, compare exactly."""
-        known = self.covered or len(self._alive)
-        changed = int((~self._alive[:known]).sum()) + len(self._alive) - known
-        if self.kind != "flat" and self.ann is None:
-            changed = len(self)
-        if changed <= REBUILD_SHARE * known:
-            return
-        if len(self) < approximate.LEAST.get(self.kind, 0):
-            self.ann = None
-        else:
-            self.rebuild()
+        known = self._main.ntotal if self._main else 0
+        if len(self._dead) + self._tail.ntotal > REBUILD_SHARE * known:
+            self._rebuild(self.kind if len(self) >= approximate.LEAST.get(self.kind, 1) else "flat")
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Places (n,) and vectors (n, D) of all items, some at a time."""
+        places = [place for (place,) in self._store.db.execute("SELECT place FROM item ORDER BY place")]
+        for first in range(0, len(places), BLOCK):
+            block = np.array(places[first : first + BLOCK])
+            yield block, self._take(block)
+
+    def _take(self, places: np.ndarray) -> np.ndarray:
+        """The vectors (n, D) at these places (n,)."""
+        vectors, old = np.empty((len(places), self.dimension), np.float32), places < self._store.about["tail"]
+        for index, these in ((self._main, old), (self._tail, ~old)):
+            if these.any():
+                vectors[these] = index.reconstruct_batch(places[these])
+        return vectors
+
+    def _place(self, id: str) -> int | None:
+        found = self._store.db.execute("SELECT place FROM item WHERE id = CAST(? AS TEXT)", (_utf8(id),)).fetchone()
+        return found[0] if found else None
 
     def _places(self, ids: Sequence[str]) -> list[int]:
-        unknown = {str(i) for i in ids if str(i) not in self._place}  # the index may be a thousand times longer
-        if unknown:
+        places = [self._place(str(id)) for id in ids]
+        if None in places:
+            unknown = {str(id) for id, place in zip(ids, places, strict=True) if place is None}
             raise VcworkError(f"not in the index of {len(self)}: {sorted(unknown)[:5]}")
-        return [self._place[str(i)] for i in ids]
+        return places
+
+    def _item(self, place: int) -> tuple[str, dict[str, Any]]:
+        id, stored = self._store.db.execute("SELECT id, metadata FROM item WHERE place = ?", (place,)).fetchone()
+        return id, json.loads(stored)
 
     def _checked(self, vectors: np.ndarray, name: str = "vectors") -> np.ndarray:
         vectors = np.ascontiguousarray(check_scores(vectors, name), dtype=np.float32)
@@ -210,18 +253,50 @@ class VideoIndex:
         `effort` is how many cells it looks into (ivf, pq) or nodes it keeps in view (hnsw); 0: `usual_effort`.
         """
         vectors = self._checked(np.atleast_2d(vectors), "query vectors")
-        if k < 1 or effort < 0:
-            raise VcworkError(f"expected k of at least 1 and effort of at least 0, got {k} and {effort}")
-        if not len(self):
-            return [[] for _ in vectors]
-        self._settle()
-        k = min(k, len(self))
-        best = exact(self._rows, vectors, k, self._alive, self.covered)
-        if self.ann is not None:
-            found = approximate.approximate(self.ann, self._rows, vectors, k, self._alive, effort)
-            best = merged(best, found)
-        scores, places = best
-        return [self._hits(s[p >= 0], p[p >= 0]) for s, p in zip(scores, places, strict=True)]
+        if not all(isinstance(n, int | np.integer) for n in (k, effort)) or k < 1 or effort < 0:
+            raise VcworkError(f"expected k of at least 1 and effort of at least 0, got {k!r} and {effort!r}")
+        with self._store.reading():
+            self._settle()
+            found = zip(self._best(self._main, vectors, k, effort), self._best(self._tail, vectors, k), strict=True)
+            return [self._hits(sorted([*old, *new], key=lambda pair: (-pair[0], pair[1]))[:k]) for old, new in found]
+
+    def _best(self, index: Any, queries: np.ndarray, k: int, effort: int = 0) -> list[list[tuple[float, int]]]:
+        """(score, place) of at least the k best live items that one of the two indexes finds of each query.
+
+        A score is the pair's own product, the same in any batch and kind. Products made together are rounded otherwise,
+        and faiss knows no deleted items: where the end of its list is not clearly worse than the k-th best, it is asked
+        for a longer one.
+        """
+        best: list[list[tuple[float, int]]] = [[] for _ in queries]
+        k, effort = int(k), int(effort)  # faiss takes no NumPy numbers
+        eps = 2 * self.dimension * np.finfo(np.float32).eps * self._store.about["longest"]
+        surely = index is self._main and self._store.about["approximate"]
+        todo, wanted = list(range(len(queries))), k + SPARE
+        while todo and index and index.ntotal:
+            wanted, again = min(wanted, index.ntotal), []
+            for q, raw, places in zip(todo, *approximate.search(index, queries[todo], wanted, effort), strict=True):
+                live = np.array([p for p in places.tolist() if p >= 0 and p not in self._dead], np.int64)
+                own = self._products(queries[q], live)
+                end = raw[-1] + eps * float(np.linalg.norm(queries[q]))  # what is further down scores no more
+                enough = len(own) >= k and (surely or np.partition(own, -k)[-k] > end)
+                if enough or places[-1] < 0 or wanted == index.ntotal:
+                    best[q] = list(zip(own.tolist(), live.tolist(), strict=True))
+                else:
+                    again.append(q)
+            todo, wanted = again, 4 * wanted
+        return best
+
+    def _products(self, query: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Dot products (n,) of one query (D,) with the items at these places, each of its own."""
+        return np.einsum("pd,pd->p", np.broadcast_to(query, (len(places), self.dimension)), self._take(places))
+
+    def words(self, query: str, k: int = 10) -> list[Hit]:
+        """The k items whose text has most of these words, by BM25; of equal scores the one added first."""
+        plain = query.encode("utf-8", "replace").decode().replace("\0", " ").replace('"', " ").split()
+        match = " OR ".join(f'"{word}"' for word in dict.fromkeys(plain))
+        with self._store.reading() as db:
+            found = "SELECT -bm25(said), rowid FROM said WHERE said MATCH ? ORDER BY bm25(said), rowid LIMIT ?"
+            return self._hits(db.execute(found, (match, k)).fetchall() if plain else [])
 
     def query_videos(self, vectors: np.ndarray, k: int = 10) -> list[list[Hit]]:
         """MaxSim: the k best videos, each by the best of its vectors: Q lists of hits, one hit a video.
@@ -243,62 +318,42 @@ class VideoIndex:
             asked *= 4
         return [[replace(h, rank=n) for n, h in enumerate([*found.values()][:k], 1)] for found in best]
 
-    def _hits(self, scores: np.ndarray, places: np.ndarray) -> list[Hit]:
-        items = [json.loads(self._lines[place]) for place in places]
-        return [Hit(n, float(s), *item) for n, (s, item) in enumerate(zip(scores, items, strict=True), 1)]
+    def _hits(self, found: list[tuple[float, int]]) -> list[Hit]:
+        return [Hit(rank, score, *self._item(place)) for rank, (score, place) in enumerate(found, 1)]
 
     # --------------------------------------------------------------------------------------------- on disk
 
     def save(self, folder: str | Path) -> Path:
-        """Write the index into `folder`, replacing an older index there; raises VcworkError on a foreign folder."""
+        """Make `folder` hold this index, replacing an older one there; raises VcworkError on a foreign folder."""
         folder = Path(folder)
-        self._settle()
-        rows, lines = self._rows, self._lines
-        if self.ann is None and not self._alive.all():  # nobody counts on the places of the deleted ones
-            rows, lines = rows.kept(self._alive), [line for line in lines if line is not None]
-        header = {"dimension": self.dimension, "count": len(self), "places": len(lines), "covered": self.covered}
-        header |= {"longest": float(rows.longest), "encoder": self.encoder, "settings": {"kind": self.kind}}
-        writers = {"vectors": rows.write, "entries": lambda file: _write_lines(file, lines)}
-        if self.ann is not None:
-            writers["index"] = lambda file: approximate.write_index(self.ann, file)
-        write_sealed(folder, INDEX, header, writers)
+        with self._store.reading():
+            self._settle()
+            if self._store.holds(folder) and not self._moved:
+                return folder
+        with self._store.changing() as db:
+            places = approximate.ids(self._tail)
+            fresh = zip(places.tolist(), map(np.ndarray.tobytes, self._take(places)), strict=True)
+            db.execute("DELETE FROM fresh")
+            db.executemany("INSERT INTO fresh VALUES (?, ?)", fresh)
+            db.execute("DELETE FROM gone")
+            db.executemany("INSERT INTO gone VALUES (?)", ((place,) for place in sorted(self._dead)))
+        before = self._store.file
+        self._store.save(folder, approximate.writer(self._main) if self._moved else None)
+        if self._store.file != before:
+            self._main, self._moved = approximate.read(self._store.file), False
         return folder
 
     @classmethod
     def open(cls, folder: str | Path, encoder: str | None = None) -> "VideoIndex":
         """Read an index back, its vectors as a memory map.
 
-        Raises VcworkError where the index is absent, incomplete, altered, another encoder's, or was built with a
-        setting that is no more (half precision, vectors scaled to length 1).
+        Raises VcworkError where the index is absent, incomplete, altered, or another encoder's.
         """
-        folder = Path(folder)
-        stored, files = open_sealed(folder, INDEX)
-        if encoder is not None and stored["encoder"] != encoder:
-            came = stored["encoder"]
-            raise VcworkError(f"{folder}: made by encoder {came!r}, asked for {encoder!r}; build it again")
-        settings = {"unit": False, "dtype": "float32"} | stored["settings"]
-        if settings["unit"] or settings["dtype"] != "float32":
-            raise VcworkError(f"{folder}: settings of another version (unit, dtype); build the index again")
-        index = cls(stored["dimension"], stored["encoder"], settings.get("kind", ""))
-        index._rows = Rows.read(files["vectors"], (stored["places"], stored["dimension"]))
-        index._rows.longest = stored["longest"]
-        index._read_lines(files["entries"], stored)
-        if "index" in files:
-            index.ann = approximate.read_index(files["index"], index.kind, stored["covered"], index.dimension)
+        index = cls.__new__(cls)
+        index._store = Store(Path(folder), {}, index._load)
+        if encoder is not None and index.encoder != encoder:
+            raise VcworkError(f"{folder}: made by encoder {index.encoder!r}, asked for {encoder!r}; build it again")
         return index
-
-    def _read_lines(self, path: Path, stored: dict[str, Any]) -> None:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file):
-                id = _id_of(line, f"{path}, line {number + 1}")
-                self._lines.append(None if id is None else line.decode().rstrip("\n"))
-                if id is not None:
-                    self._place[id] = number
-        self._alive = np.array([line is not None for line in self._lines], dtype=bool)
-        got = (len(self._lines), len(self._place), int(self._alive.sum()))
-        if got != (stored["places"], stored["count"], stored["count"]):
-            expected = (stored["places"], stored["count"])
-            raise VcworkError(f"{path}: expected (places, items) {expected}, got {got[0]} places, {got[1]} ids")
 
 
 def _video(hit: Hit) -> Any:
@@ -307,28 +362,13 @@ def _video(hit: Hit) -> Any:
     return hit.metadata["video"]
 
 
-def _line(id: str, metadata: dict[str, Any]) -> str:
+def _utf8(text: str) -> bytes:
+    """Text for SQLite, also a file name that is no UTF-8."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _json(id: str, metadata: dict[str, Any]) -> str:
     try:
-        return json.dumps([id, dict(metadata)], allow_nan=False)
+        return json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None
-
-
-def _id_of(line: bytes, where: str) -> str | None:
-    """The id in '["id", {metadata}]', None for null; VcworkError for anything else."""
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        entry = ...
-    match entry:
-        case None:
-            return None
-        case [str() as id, dict()]:
-            return id
-    raise VcworkError(f"{where}: expected [id, metadata] or null, got {line[:60]!r}")
-
-
-def _write_lines(file: Any, lines: list[str | None]) -> None:
-    for first in range(0, len(lines), BLOCK):
-        part = "".join(f"{line or 'null'}\n" for line in lines[first : first + BLOCK])
-        file.write(part.encode())

@@ -259,9 +259,11 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
             seconds.save(at[1])
             means.save(at[0])
             saved = time.monotonic()
-    others = set(means.ids) - set(own.ids)
-    means.delete(list(others))
-    _forget(seconds, others)
+    if others := set(means.ids) - set(own.ids):
+        means.detach()
+        seconds.detach()
+        means.delete(list(others))
+        _forget(seconds, others)
     return seconds, means
 
 
