@@ -12,10 +12,10 @@ from checks import node, opened, refused
 from vcwork.core.config import OverlapConfig
 from vcwork.core.sampling import Pair
 from vcwork.data.corpus import Corpus, Video
-from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
+from vcwork.data.video import frames_at, probe, write_mp4
 from vcwork.panels.alignment import AlignmentExplorer, Row
 from vcwork.panels.base import Narrated, Panel, as_script, script, sheet, someone_watches
-from vcwork.panels.clips import clip_of, small_mp4, thumbnails
+from vcwork.panels.clips import clip_of, thumbnails
 from vcwork.panels.clusters import BatchClip, ClusterInspector, ClusterVideo
 from vcwork.panels.embedding import EmbeddingMap, MapClip
 from vcwork.panels.failures import Direction, Entry, FailureBrowser
@@ -220,18 +220,13 @@ def film(tmp_path):
     return tmp_path / "a.mp4"
 
 
-def test_seconds_asked_for_as_a_small_file(film, tmp_path):
-    (tmp_path / "small.mp4").write_bytes(small_mp4(film, 2, 5, size=32))
-    info = probe(tmp_path / "small.mp4")
-    assert (info.duration_s, info.width) == (3, 32) and len(list(iter_seconds(tmp_path / "small.mp4", 2, 32))) == 3
-
-
-def test_quality_gives_way_to_size_and_then_it_is_refused(film):
-    whole = len(small_mp4(film, size=64))
-    tight = small_mp4(film, size=64, max_kb=whole // 1000 - 20)
-    assert len(tight) < whole
-    refused("does not fit into 1 kB", small_mp4, film, max_kb=1)
-    refused("no frames", small_mp4, film, 90)
+def test_quality_gives_way_to_size_and_then_it_is_refused(film, tmp_path):
+    corpus = Corpus(tmp_path, "toy", {"a": Video("a", film, None, 6.0, "test")})
+    whole, notes = clip_of(corpus, corpus["a"])
+    assert notes == []
+    tight, _ = clip_of(corpus, corpus["a"], max_kb=len(whole) // 1000 - 10)
+    assert len(tight) < len(whole)
+    assert clip_of(corpus, corpus["a"], max_kb=1) == (None, ["No video: it does not fit into 1 kB."])
 
 
 @pytest.mark.parametrize(("most", "room", "shown", "each"), [(2, 99, 2, 2), (4, 2, 2, 1), (4, 1, 1, 1)])
@@ -257,12 +252,15 @@ def test_missing_files_are_counted_and_named_without_their_paths(film, tmp_path)
     assert thumbnails(corpus, {0: ("a", 0, 6)}, 9) == ({}, []), "its times are not the film's"
 
 
-def test_another_shape_becomes_a_small_square_clip(tmp_path):
+def test_another_shape_becomes_a_small_clip_of_the_whole_picture(tmp_path):
     rng = np.random.default_rng(0)
-    write_mp4(tmp_path / "wide.mp4", rng.integers(0, 255, (40, 128, 256, 3), dtype=np.uint8), 20)
+    write_mp4(tmp_path / "wide.mp4", rng.integers(0, 255, (40, 192, 384, 3), dtype=np.uint8), 20)
     corpus = Corpus(tmp_path, "toy", {"w": Video("w", tmp_path / "wide.mp4", None, 2.0, "test")})
-    clip, notes = clip_of(corpus, corpus["w"])
-    assert clip[4:8] == b"ftyp" and "middle square: 128 pixels, 10 frames" in notes[0]
+    clip, notes = clip_of(corpus, corpus["w"], 3000)
+    (tmp_path / "clip.mp4").write_bytes(clip)
+    info = probe(tmp_path / "clip.mp4")
+    assert (info.width, info.height, round(info.duration_s)) == (256, 128, 2)
+    assert notes == ["The clip is a small copy: at most 256 pixels, 10 frames a second."]
 
 
 RED = np.full((40, 60, 3), (200, 0, 0), np.uint8)

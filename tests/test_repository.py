@@ -260,7 +260,6 @@ def test_notebooks_import_nothing_heavy_before_they_use_it(root):
         "accelerate",
         "sympy",
         "jinja2",
-        "webvtt",
         "anywidget",
         "nbformat",
         "papermill",

@@ -1,36 +1,33 @@
-"""Timed captions: read VTT, SRT, csv and entries of HowTo100M's raw_caption.json, remove rolling repeats, write VTT.
+"""Timed captions: read subtitles and entries of HowTo100M's raw_caption.json, remove rolling repeats, write VTT.
 
-webvtt-py splits the cues and strips their tags; times are checked here, because it drops a malformed cue silently and
-we want its line number. A bad cue is dropped and counted and the file goes on; only a file of which nothing can be
-read is an error. Cues come back sorted by time, so the n-th cue is the n-th in time, not in the file.
+`vcwork.data.subtitle_forms` finds the cues in a text, here they are checked. A bad cue is dropped and counted with its
+line and the file goes on; only a file of which nothing can be read is an error. Cues come back sorted by time, so the
+n-th cue is the n-th in time, not in the file.
 Rolling captions show a line twice; de-duplication works on words, so no word is ever cut (the reference code's rule,
 which does cut words, is `vcwork.data.howto100m.stores`).
 Known gap: speaker names and cue positions are lost.
 """
 
-import csv
 import html
-import io
 import itertools
 import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
+from vcwork.data.subtitle_forms import READERS, Cue, seconds, unescaped
 
-CAPTION_SUFFIXES = (".vtt", ".srt", ".csv", ".txt")  # in order of preference when a video has several
+CAPTION_SUFFIXES = tuple(READERS)  # in order of preference when a video has several
 MAX_GAP_S = 3.0  # a repeat after a longer silence is speech, not display
 
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,](\d+))?"
-_TIMING = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?=\s|$)")
-_LIKE_TIMING = re.compile(r".*-->|[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")  # also with a broken arrow
-_OVERRIDE = re.compile(r"\{\\[^}]*\}|\u200b|\ufeff")  # SRT position codes, zero-width characters
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
+_HALF = re.compile("[\ud800-\udfff]")  # of a pair, as broken JSON escapes give: no file and no page can hold it
+_MARKS = (("utf-8", b"\xef\xbb\xbf"), ("utf-32-le", b"\xff\xfe\0\0"), ("utf-32-be", b"\0\0\xfe\xff"),
+          ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff"))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,31 +51,25 @@ class CaptionReport:
     clamped: int = 0
 
 
-@dataclass(frozen=True)
-class _Cue:
-    where: str
-    start_s: float
-    end_s: float
-    text: object
-
-
 def read_captions(path: str | Path, report: CaptionReport | None = None) -> list[Caption]:
-    """Captions of a .vtt, .srt, .csv (start,end,text) or .txt file (one caption a line, for the whole video).
+    """Captions of a subtitle file, a csv (start,end,text) or a .txt file (one caption a line, for the whole video).
 
-    Text is unescaped, on one line, never empty; captions are sorted by start. Cues with malformed times, or an end
-    before the start, are dropped into `report` or, without one, told by a warning. An empty file gives an empty list.
-    VcworkError: unknown suffix, missing file, text that is not UTF-8 (UTF-16 with a mark is read), no readable cue.
+    The forms are those of `CAPTION_SUFFIXES`. Text is unescaped, on one line, never empty; captions are sorted by
+    start. Cues with malformed times, or an end before the start, are dropped into `report` or, without one, told by a
+    warning. An empty file gives an empty list. VcworkError: unknown suffix, missing file, text that is neither UTF-8
+    nor UTF-16 or -32, no readable cue.
     """
     path = Path(path)
-    readers = {".vtt": _vtt_cues, ".srt": partial(_subtitle_cues, form="srt"), ".csv": _csv_cues, ".txt": _txt_cues}
-    reader = readers.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise VcworkError(f"{path}: expected captions as {', '.join(readers)}, got {path.suffix!r}")
+        raise VcworkError(f"{path}: expected captions as {', '.join(READERS)}, got {path.suffix!r}")
     found = CaptionReport()
     cues = list(reader(path, _read_text(path)))
     captions = _finish(cues, found)
     if cues and len(found.dropped) == len(cues):
         raise VcworkError(f"{path}: no readable cue among {len(cues)}; {found.dropped[0]}")
+    if len(captions) > 1 and not any(caption.end_s for caption in captions):
+        raise VcworkError(f"{path}: expected times, got {len(captions)} cues that all begin and end at 0 s")
     _tell(path, found, report)
     return captions
 
@@ -92,7 +83,7 @@ def captions_of_entry(where: str, entry: object, report: CaptionReport) -> list[
     if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         raise VcworkError(f"{where}: expected start, end and text as three lists of one length")
     rows = enumerate(zip(*columns, strict=True))
-    return _finish([_Cue(f"{where} cue {n}", _seconds(a), _seconds(b), text) for n, (a, b, text) in rows], report)
+    return _finish([Cue(f"{where} cue {n}", seconds(a), seconds(b), text) for n, (a, b, text) in rows], report)
 
 
 def deduplicate(captions: Iterable[Caption]) -> list[Caption]:
@@ -155,14 +146,14 @@ def _fresh_words(captions: Iterable[Caption]) -> Iterator[tuple[int, Caption, li
 
 
 def _read_text(path: Path) -> str:
-    """UTF-8, or UTF-16 with a mark; lines end in \\n."""
+    """UTF-8, or UTF-16 or -32 with a mark or with the zeros of its digits; lines end in \\n."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise VcworkError(f"{path}: could not be read ({error.strerror or error})") from error
-    mark, encoding = next(((m, e) for m, e in _BOMS if data.startswith(m)), (b"", "utf-8"))
+    encoding, mark = next(((e, m) for e, m in _MARKS if data.startswith(m)), (_unmarked(data), b""))
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = data[len(mark) :].decode(encoding).lstrip("\ufeff")
     except UnicodeDecodeError as error:
         offset = error.start + len(mark)
         line = data[:offset].count(b"\n") + 1
@@ -171,77 +162,20 @@ def _read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _vtt_cues(path: Path, text: str) -> Iterator[_Cue]:
-    first = text.split("\n", 1)[0]
-    if text.strip() and not first.startswith("WEBVTT"):
-        raise VcworkError(f"{path}, line 1: expected WEBVTT, got {first[:40]!r}")
-    return _subtitle_cues(path, text, "vtt")
+def _unmarked(data: bytes) -> str:
+    """Encoding of text without a mark: ASCII's letters (all times) leave every other byte of UTF-16 zero."""
+    even, odd = (data[start:4096:2].count(0) for start in (0, 1))
+    if max(even, odd) * 8 < len(data[:4096]):
+        return "utf-8"
+    return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _subtitle_cues(path: Path, text: str, form: str) -> Iterator[_Cue]:
-    """webvtt-py reads the file with each cue's number, in ms, in place of its time: we keep lines and check times."""
-    timings: list[tuple[int, str]] = []
-    numbered: list[str] = []
-    for line_number, line in enumerate(text.split("\n"), 1):
-        if _LIKE_TIMING.match(line):
-            if form == "srt" and not (numbered and numbered[-1].strip().isdigit()):
-                numbered.append("0")  # a cue without its number; webvtt-py wants one
-            now = _clock(len(timings) / 1000).replace(".", "," if form == "srt" else ".")
-            timings.append((line_number, line))
-            line = f"{now} --> {now}"
-        if line.strip() or numbered:
-            numbered.append(line)
-    if not timings:
-        if form == "srt" and numbered:
-            raise VcworkError(f"{path}: no readable cue; expected lines like 00:00:01,000 --> 00:00:02,000")
-        return
-    import webvtt
-
-    for cue in webvtt.from_buffer(io.StringIO("\n".join(numbered)), format=form):
-        line_number, line = timings[cue.start_time.in_milliseconds()]
-        yield _Cue(f"{path}, line {line_number}", *_parse_timing(line), cue.text)
-
-
-def _parse_timing(line: str) -> tuple[float, float]:
-    match = _TIMING.match(line)
-    if not match:
-        return math.nan, math.nan
-    hours, minutes, seconds = ([int(match[i] or 0), int(match[i + 4] or 0)] for i in (1, 2, 3))
-    if max(*minutes, *seconds) > 59:
-        return math.nan, math.nan
-    fractions = [int(match[i] or 0) / 10 ** len(match[i] or "0") for i in (4, 8)]
-    start, end = (h * 3600 + m * 60 + s + f for h, m, s, f in zip(hours, minutes, seconds, fractions, strict=True))
-    return start, end
-
-
-def _csv_cues(path: Path, text: str) -> Iterator[_Cue]:
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    try:
-        if text.strip() and not {"start", "end", "text"} <= set(reader.fieldnames or []):
-            raise VcworkError(f"{path}, line 1: expected columns start,end,text, got {text.splitlines()[0][:40]!r}")
-        for row in reader:
-            yield _Cue(f"{path}, line {reader.line_num}", _seconds(row["start"]), _seconds(row["end"]), row["text"])
-    except csv.Error as error:
-        raise VcworkError(f"{path}, line {reader.line_num}: not readable as csv ({error})") from error
-
-
-def _txt_cues(path: Path, text: str) -> Iterator[_Cue]:
-    for number, line in enumerate(text.split("\n"), 1):
-        yield _Cue(f"{path}, line {number}", 0.0, math.inf, line)
-
-
-def _seconds(value: object) -> float:
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _finish(cues: list[_Cue], found: CaptionReport) -> list[Caption]:
+def _finish(cues: list[Cue], found: CaptionReport) -> list[Caption]:
     """Checked, cleaned and sorted captions; what is wrong goes to the report. A cue without text is not an error."""
     captions: list[Caption] = []
     for cue in cues:
-        text = " ".join(_OVERRIDE.sub("", html.unescape(cue.text)).split()) if isinstance(cue.text, str) else ""
+        text = " ".join(_INVISIBLE.sub("", unescaped(cue.text)).split()) if isinstance(cue.text, str) else ""
+        text = _HALF.sub("\ufffd", text)
         wrong = _what_is_wrong(cue)
         if wrong:
             found.dropped.append(f"{cue.where}: {wrong}")
@@ -251,7 +185,7 @@ def _finish(cues: list[_Cue], found: CaptionReport) -> list[Caption]:
     return sorted(captions, key=lambda caption: caption.start_s)
 
 
-def _what_is_wrong(cue: _Cue) -> str:
+def _what_is_wrong(cue: Cue) -> str:
     if math.isnan(cue.start_s) or math.isnan(cue.end_s) or math.isinf(cue.start_s):
         return "malformed times"
     if cue.start_s < 0:

@@ -49,12 +49,6 @@ def probe(path: str | Path) -> VideoInfo:
         return VideoInfo(picture_end(container, stream, path), float(stream.average_rate or 0), *shown_size(frame))
 
 
-def codec_of(path: str | Path) -> tuple[str, str]:
-    """Codec and pixel format as FFmpeg names them, such as ("h264", "yuv420p"). VcworkError as `probe`."""
-    with open_video(path) as (_, stream):
-        return stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt or ""
-
-
 def iter_seconds(path: str | Path, fps: int, size: int | None) -> Iterator[np.ndarray]:
     """One uint8 RGB array (n, size, size, 3) for each second; n = fps, fewer only in a last, partial second.
 

@@ -1,8 +1,8 @@
 """What panels show of video files: a small copy of one, frames of many, and what is said and happens in it.
 
 A file that is absent or does not decode is told, not raised.
-Known gaps: a clip is re-encoded without sound, its middle square only; over half an hour it is not shown; for frames a
-video is decoded from its start to the latest second asked for.
+Known gaps: a video over half an hour is not shown; for frames one is decoded from its start to the latest second asked
+for.
 """
 
 import itertools
@@ -14,51 +14,41 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.copies import Look, shrunk
 from vcwork.data.corpus import Corpus, Video
-from vcwork.data.video import frames_at, iter_seconds, probe, write_mp4
+from vcwork.data.video import frames_at, probe
 from vcwork.panels import plots
 from vcwork.panels.base import Span
 from vcwork.search.index import Hit
 from vcwork.search.library import middle_s
 
-CLIPS = ((150, 160, 10), (450, 112, 5), (1800, 96, 2))  # up to so many seconds: side in pixels, frames a second
-_QUALITIES = (32, 36, 40, 44)  # x264's crf, each about a third smaller than the one before
+CLIPS = (  # up to so many seconds, the first that fits: side in pixels, x264's crf, frames a second, sound in kbit/s
+    *((150, Look(side, crf, 10, 24)) for side, crf in ((256, 30), (192, 36), (160, 42))),
+    *((450, Look(side, crf, 5, 16)) for side, crf in ((144, 36), (112, 44))),
+    (1800, Look(96, 44, 2, 12)),
+)
 
 
 def clip_of(corpus: Corpus, video: Video, max_kb: int = 300) -> tuple[bytes | None, list[str]]:
-    """A small H.264 copy that browsers play, whatever codec the file has, or None; and what has to be said of it."""
+    """A small mp4 that browsers play, whole and with its sound, or None; and what has to be said of it."""
     if video.video is None:
         return None, [f"No video: {corpus.missing_videos.get(video.id, 'this corpus has no video files')}."]
     try:
         info = probe(video.video)
-        fitting = [(side, fps) for most_s, side, fps in CLIPS if info.duration_s <= most_s]
-        if not fitting:
+        looks = [look for most_s, look in CLIPS if info.duration_s <= most_s]
+        if not looks:
             return None, [f"No video: {info.duration_s / 60:.0f} minutes are too long to travel inside this panel."]
-        side = min(fitting[0][0], info.width // 2 * 2, info.height // 2 * 2)
-        mp4 = small_mp4(video.video, 0, None, side, fitting[0][1], max_kb)
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "clip.mp4"
+            look = shrunk(video.video, target, looks, 1000 * max_kb)
+            mp4 = target.read_bytes() if look else None
     except VcworkError as error:
         return None, [f"No video: {_named(error, video.video)}."]
-    square = "" if info.width == info.height else ", its middle square"
-    small = side < min(info.width, info.height) or fitting[0][1] < info.fps
-    told = f"The clip is a small copy{square}: {side} pixels, {fitting[0][1]} frames a second, without sound."
-    return mp4, [told] if small or square else []
-
-
-def small_mp4(
-    path: str | Path, start_s: int = 0, end_s: int | None = None, size: int = 112, fps: int = 10, max_kb: int = 200
-) -> bytes:
-    """Seconds [start_s, end_s) of a video as a small square mp4 (H.264), without sound, in the best quality that fits.
-
-    VcworkError when there is nothing between these seconds, or when it does not fit into `max_kb` at all.
-    """
-    seconds = list(itertools.islice(iter_seconds(path, fps, size), start_s, end_s))  # decoded once, up to 120 MB
-    with tempfile.TemporaryDirectory() as folder:
-        for crf in _QUALITIES:
-            target = Path(folder) / f"{crf}.mp4"
-            write_mp4(target, (frame for frames in seconds for frame in frames), fps, crf, "medium")
-            if target.stat().st_size <= 1000 * max_kb:
-                return target.read_bytes()
-    raise VcworkError(f"{path}: does not fit into {max_kb} kB; choose fewer seconds or a smaller size")
+    if look is None:
+        return None, [f"No video: it does not fit into {max_kb} kB."]
+    small = look.side < max(info.width, info.height) or look.fps < info.fps
+    told = f"The clip is a small copy: at most {look.side} pixels, {look.fps} frames a second."
+    return mp4, [told] if small else []
 
 
 def thumbnails(

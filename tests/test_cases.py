@@ -1,0 +1,271 @@
+"""Kinds of faults that public bug reports tell of, apart from films' bytes: the shared cases, where they are, and
+siblings of each made here."""
+
+import json
+import math
+
+import pytest
+
+from vcwork.base.errors import VcworkError
+from vcwork.data.captions import Caption, CaptionReport, deduplicate, read_captions
+
+
+@pytest.fixture(scope="session")
+def cases(root):
+    """Small inputs made from public bug reports; skipped without them."""
+    folder = root.parent / "shared" / "cases"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent")
+    return folder
+
+
+def spoken(captions) -> list[tuple]:
+    """(start, end, text), to the millisecond."""
+    return [(round(c.start_s, 3), round(c.end_s, 3), c.text) for c in captions]
+
+
+# ------------------------------------------------------------------------------------------------------------- words
+
+ONE, TWO, THREE = (1.0, 3.0), (4.0, 6.0), (7.0, 9.0)
+BOTH = [(*ONE, "first"), (*TWO, "second")]
+ONIONS = [(*ONE, "peel the onion"), (*TWO, "I am late at work, back in ten minutes."), (*THREE, "stir the sauce")]
+THREE_LINES = [(0.0, 2.7, "xx one"), (2.74, 3.76, "yy two"), (3.78, 4.0, "zz three")]
+PARTED = ["first half and half", "second rest of it", "third end", "last one"]
+WORDS = {
+    "01-blank-line-in-cue/a.srt": ONIONS,
+    "01-blank-line-in-cue/b.vtt": ONIONS,
+    "03-angle-brackets/a.srt": [(*ONE, "or a MyList<Item> like before"), (*TWO, "if a < b and c > d then stop"),
+                                (*THREE, "(Hana)<about 70 years ago>"), (10.0, 12.0, "real tag here")],
+    **{f"04-WebVTT-mixed-case/{name}": THREE_LINES for name in ("a.vtt", "b.vtt", "c.srt")},
+    "05-note-blocks/a.vtt": [(0.96, 5.194, "como vimos"), (5.262, 10.505, "gracas a todos")],
+    "06-mislabelled/a.srt": [(*ONE, "hello there"), (*TWO, "second one")],
+    "06-mislabelled/b.vtt": [(*ONE, "hello there"), (*TWO, "second one")],
+    "07-timestamp-map/a.vtt": [(*ONE, "one"), (11.0, 13.0, "two (ten seconds later)")],
+    "08-srt-from-zero/a.srt": [*BOTH, (*THREE, "third")],
+    **{f"08-srt-from-zero/iso/{name}.srt": BOTH for name in (
+        "blank_after_number", "blanks_between", "indented", "num_colon", "num_space", "preface", "time_trailing",
+        "two_boms", "zero", "zero_space")},
+    "08-srt-from-zero/iso/arrow.srt": [BOTH[1]],
+    "08-srt-from-zero/iso/bare.srt": [(*ONE, "no header no numbers"), BOTH[1]],
+    "08-srt-from-zero/iso/clock.srt": [(1.0, 3.5, "short clock"), (360001.0, 360003.0, "hundred hours")],
+    "08-srt-from-zero/iso/dots.srt": [(*ONE, "first with dots"), BOTH[1]],
+    **{f"08-srt-from-zero/iso/{name}": BOTH[:1] for name in ("hash1.srt", "leading_blank.srt", "two_boms.vtt")},
+    "09-curly-brackets/a.srt": [(*ONE, "put {two} eggs in"), (*TWO, "first line second line"),
+                                (*THREE, "microdvd italics")],
+    "10-rewinding/a.vtt": [(0.0, 4.0, "alpha one"), (0.0, 3.0, "gamma three"), (4.0, 8.0, "beta two"),
+                           *((62.962, 83.152, text) for text in ("delta four", "epsilon five", "zeta six"))],
+    "11-zero-length/a.srt": [(1.0, 1.0, "zero words here"), BOTH[1]],
+    **{f"12-line-separators/{name}": [(*at, text) for at, text in zip((ONE, TWO, THREE, (10.0, 12.0)), PARTED,
+       strict=True)] for name in ("a.srt", "b.vtt")},
+    "13-encodings/utf16_nomark.vtt": [(*ONE, "slice it")],
+    "13-encodings/utf16le_nomark.srt": [(*ONE, "slice it")],
+    "14-csv-quirks/clock.csv": [(*ONE, "add salt"), (*TWO, "stir")],
+    "14-csv-quirks/commas.csv": [(*ONE, "add salt, pepper, and oil"), (*TWO, "quoted, fine"), (*THREE, "stir")],
+    "14-csv-quirks/index.csv": [(*ONE, "add salt"), (*TWO, "stir")],
+    **{f"14-csv-quirks/{name}.csv": [(*ONE, "add salt")] for name in ("semicolon", "sep")},
+    **{f"32-other-suffixes/{name}": [(0.5, 1.5, "chop it")] for name in
+       ("x.ass", "x.json3", "x.sbv", "x.tsv", "y.ttml")},
+}  # fmt: skip
+REFUSED = {
+    "08-srt-from-zero/iso/html.srt": "no readable cue",
+    "08-srt-from-zero/iso/microdvd.srt": "no readable cue",
+    "13-encodings/cp1251.srt": "expected UTF-8 text, got byte 0xed at offset 32, line 3",
+    "13-encodings/cp1252.srt": "expected UTF-8 text, got byte 0xe9 at offset 33, line 3",
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+def test_every_word_comes_with_its_time(cases, name):
+    report = CaptionReport()
+    assert spoken(read_captions(cases / name, report)) == WORDS[name]
+    assert len(report.dropped) == name.endswith(("arrow.srt", "preface.srt"))
+    assert report.reordered == ("rewinding" in name)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_named(cases, name):
+    with pytest.raises(VcworkError, match=REFUSED[name]) as caught:
+        read_captions(cases / name)
+    assert str(cases / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.vtt", "b.vtt"])
+def test_youtube_s_first_words_come_first(cases, name):
+    said = spoken(deduplicate(read_captions(cases / "15-youtube-timedtext" / name)))
+    assert said == [(0.799, 2.879, "hi everyone today we are going to be"), (2.879, 4.08, "modeling a basic")]
+
+
+def made(tmp_path, name, content) -> tuple[list[tuple], CaptionReport]:
+    """What is read of a file with this content."""
+    path, report = tmp_path / name, CaptionReport()
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return spoken(read_captions(path, report)), report
+
+
+SRT, WEB = "1\n00:00:01,000 --> 00:00:03,000\n{}\n", "WEBVTT\n\n00:01.000 --> 00:03.000\n{}\n"
+
+
+@pytest.mark.parametrize("form", [SRT, WEB])
+@pytest.mark.parametrize("text, words", [
+    ("\n\nsalt\n\n\npepper\n\n", "salt pepper"),
+    ("<I>salt</I> and <b.loud>pepper</b>", "salt and pepper"),
+    ("<font color='red' size=3>salt</font>", "salt"),
+    ("{\\i1}salt{\\i0}", "salt"),
+    ("{\\an8}{\\p1}m 0 0 l 100 0 100 100{\\p0}salt", "salt"),
+    ("a <3 you", "a <3 you"),
+    ("x<y and y>z", "x<y and y>z"),
+    ("vector<int> v", "vector<int> v"),
+    ("1 << 2 >> 1", "1 << 2 >> 1"),
+    ("{salt}", "{salt}"),
+    ("salt<br/>pepper", "salt pepper"),
+    ("salt &amp; pepper", "salt & pepper"),
+    ("AT&T, stop&notify", "AT&T, stop&notify"),
+    ("2", "2"),
+    ("salt\n3", "salt 3"),
+    ("open from 10:30 --> later", "open from 10:30 --> later"),
+    ("go --> there", "go --> there"),
+    ("\u202bsalt\u202c", "salt"),
+    ("zero\x00byte", "zerobyte"),
+    ("\u3000salt\u00a0pepper", "salt pepper"),
+])  # fmt: skip
+def test_words_that_are_no_markup_stay(tmp_path, form, text, words):
+    name = "a.vtt" if form == WEB else "a.srt"
+    assert made(tmp_path, name, form.format(text))[0] == [(*ONE, words)]
+
+
+@pytest.mark.parametrize("timing, times", [
+    ("00:01,000 --> 00:03,000", ONE),
+    ("0:0:1.0 --> 0:0:3", ONE),
+    ("00:00:01:000 --> 00:00:03:000", ONE),
+    ("1.0 --> 3.0", ONE),
+    ("[00:00:01.000 --> 00:00:03.000]", ONE),
+    ("00:00:01,000-->00:00:03,000", ONE),
+    ("00:00:01,000 --> 00:00:03,000 X1:100 X2:200 Y1:1 Y2:2", ONE),
+    ("\t00:00:01,000\t-->\t00:00:03,000", ONE),
+    ("123:00:01,5 --> 123:00:03,25", (442801.5, 442803.25)),
+])  # fmt: skip
+def test_times_as_people_write_them(tmp_path, timing, times):
+    for name in ("a.srt", "a.vtt"):
+        assert made(tmp_path, name, f"{timing}\nsalt\n")[0] == [(*times, "salt")]
+
+
+@pytest.mark.parametrize("timing", ["-00:00:01,000 --> 00:00:03,000", "00:00:61,000 --> 00:01:03,000",
+                                    "00:00:03,000 --> 00:00:01,000", "00:00:01,000 -> 00:00:03,000"])  # fmt: skip
+def test_times_that_cannot_be_are_counted_with_their_line(tmp_path, timing):
+    said, report = made(tmp_path, "a.srt", f"1\n{timing}\nsalt\n\n2\n00:00:04,000 --> 00:00:06,000\nsecond\n")
+    assert said == [BOTH[1]] and len(report.dropped) == 1 and "a.srt, line 2: " in report.dropped[0]
+
+
+@pytest.mark.parametrize("text, said", [
+    ("WEBVTT - a title\n\nintro\n00:01.000 --> 00:03.000\nfirst\n\n\n\n00:04.000 --> 00:06.000\n\nsecond", BOTH),
+    ("WEBVTT\n\nNOTE\n\n00:01.000 --> 00:03.000\nfirst\n\nNOTE two\nlines\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+    ("WEBVTT\n\nNOTE\n00:01.000 --> 00:03.000\nfirst\n\nSTYLE\n::cue {}\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+    ("WEBVTT\nKind: captions\n00:01.000 --> 00:03.000\nfirst\n\n7\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+    ("\n\nwebvtt\n\n00:01.000 --> 00:03.000\n<v Ann>first</v>\n\nid 2\n00:04.000 --> 00:06.000\n<lang en>second", BOTH),
+    ("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\n00:01.000 --> 00:03.000\nfirst\n\nWEBVTT\n"
+     "X-TIMESTAMP-MAP=LOCAL:00:00:10.000,MPEGTS:1800000\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+    ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:8589934591,LOCAL:00:00.000\n\n00:01.000 --> 00:03.000\nfirst\n\nWEBVTT\n"
+     "X-TIMESTAMP-MAP=MPEGTS:269999,LOCAL:00:00.000\n\n00:01.000 --> 00:03.000\nsecond", BOTH),
+    ("WEBVTT\n\n00:01.000 --> 00:03.000\nfirst\n\nWEBVTT\nKind: captions\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+])  # fmt: skip
+def test_webvtt_as_it_comes(tmp_path, text, said):
+    for newline in ("\n", "\r\n", "\r"):
+        assert made(tmp_path, "a.vtt", text.replace("\n", newline))[0] == said
+    assert made(tmp_path, "a.srt", text)[0] == said
+
+
+@pytest.mark.parametrize("text, said", [
+    ("1\n\n00:00:01,000 --> 00:00:03,000\n\nfirst\n\n2\n\n00:00:04,000 --> 00:00:06,000\n\nsecond", BOTH),
+    ("00:00:01,000 --> 00:00:03,000\n3\n\n2\n00:00:04,000 --> 00:00:06,000\n2\n", [(*ONE, "3"), (*TWO, "2")]),
+    ("1\n00:00:01,000 --> 00:00:03,000\n10\n2\n00:00:04,000 --> 00:00:06,000\n9", [(*ONE, "10"), (*TWO, "9")]),
+    ("1\n00:00:01,000 --> 00:00:03,000\nfirst\n2\n00:00:04,000 --> 00:00:06,000\nsecond", BOTH),
+    ("[00:00:01.000 --> 00:00:03.000]  first\n[00:00:04.000 --> 00:00:06.000]  second", BOTH),
+    ("1\n00:00:01,000 --> 00:00:03,000\n\n2\n00:00:04,000 --> 00:00:06,000\nsecond", BOTH[1:]),
+    ("99\n00:00:01,000 --> 00:00:03,000\nfirst\n\n99\n00:00:04,000 --> 00:00:06,000\nsecond", BOTH),
+])  # fmt: skip
+def test_subrip_as_it_comes(tmp_path, text, said):
+    for name in ("a.srt", "a.txt"):
+        assert made(tmp_path, name, text)[0] == said
+
+
+ASS = "[V4+ Styles]\nFormat: Name\nStyle: Default\n[Events]\nFormat: {}\n"
+TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>'
+
+
+@pytest.mark.parametrize("name, text, said", [
+    ("a.ass", ASS.format("Layer, Start, End, Text") + "Comment: 0,0:00:00.00,0:00:09.00,not shown\n"
+     "Dialogue: 0,0:00:04.00,0:00:06.00,{\\pos(1,2)\\k20}sec{\\k20}ond\n"
+     "Dialogue: 0,0:00:01.00,0:00:03.00,first\\None, more\\htext\n", [(*ONE, "first one, more text"), BOTH[1]]),
+    ("a.ssa", ASS.format("Marked, Start, End, Style, Text") + "Dialogue: Marked=0,0:00:01.00,0:00:03.00,D,"
+     "{\\p1}m 0 0 l 1 1{\\p0}\nDialogue: Marked=0,0:00:01.00,0:00:03.00,D,first\n", BOTH[:1]),
+    ("a.sbv", "0:00:01.000,0:00:03.000\nfirst\n\n0:00:04.000,0:00:06.000\n\nsecond\n", BOTH),
+    ("a.lrc", "[ti:a song]\n[00:01.00]first\n[00:03.00]\n[00:04.00]<00:04.00>sec<00:05.00>ond\n[00:06.00]\n", BOTH),
+    ("a.json3", json.dumps({"events": [{"tStartMs": 0}, {"tStartMs": 1000, "dDurationMs": 2000, "segs": [
+        {"utf8": "fi"}, {"utf8": "rst", "tOffsetMs": 9}]}, {"tStartMs": 2990, "aAppend": 1, "segs": [{"utf8": "\n"}]},
+        {"tStartMs": 4000, "dDurationMs": 2000, "segs": [{"utf8": "second"}]}]}), BOTH),
+    ("a.json", json.dumps({"text": "x", "segments": [{"start": 1.0, "end": 3.0, "text": " first"},
+                                                     {"start": 4, "end": 6, "text": " second"}]}), BOTH),
+    ("a.json", json.dumps([{"text": "first", "start": 1.0, "duration": 2.0},
+                           {"text": "second", "start": 4.0, "duration": 2.0}]), BOTH),
+    ("a.json", json.dumps({"transcription": [{"offsets": {"from": 1000, "to": 3000}, "text": " first"},
+                                             {"offsets": {"from": 4000, "to": 6000}, "text": " second"}]}), BOTH),
+    ("a.json", json.dumps({"chunks": [{"timestamp": [1.0, 3.0], "text": "first"},
+                                      {"timestamp": [4.0, 6.0], "text": "second"}]}), BOTH),
+    ("a.ttml", TTML.format("", '<p begin="1s" end="3000ms">first</p><p begin="00:00:04.000" dur="2s">second</p>'),
+     BOTH),
+    ("a.dfxp", TTML.format('xmlns:t="http://www.w3.org/ns/ttml#parameter" t:tickRate="100" t:frameRate="25"',
+     '<p begin="100t" end="00:00:03:00">fir<span>st</span></p><p begin="100f" end="6s">second</p>'), BOTH),
+    ("a.srv1", '<transcript><text start="1" dur="2">first</text><text start="4" dur="2">second</text></transcript>',
+     BOTH),
+    ("a.srv3", '<timedtext><body><p t="1000" d="2000"><s>fi</s><s t="5">rst</s></p><p t="4000" d="2000">second</p>'
+     "</body></timedtext>", BOTH),
+    ("a.tsv", "start\tend\ttext\n1000\t3000\tfirst\n4000\t6000\tsecond\n", BOTH),
+    ("a.tsv", "start\tend\ttext\n1\t3\tfirst\n4\t6\tsecond\n", BOTH),
+    ("a.csv", "\ufeffText;Start;End\nfirst;1,0;3,0\nsecond;0:04;0:06\n", BOTH),
+    ("a.csv", "sep=;\nstart;end;text\n1;3;first\n4;6;second\n", BOTH),
+    ("a.csv", 'id,end,start,text\n7,3,1,first\n8,6,4,"second"\n', BOTH),
+])  # fmt: skip
+def test_other_forms_of_words_with_times(tmp_path, name, text, said):
+    assert made(tmp_path, name, text)[0] == said
+
+
+def test_a_surplus_cell_that_has_no_place_is_counted(tmp_path):
+    said, report = made(tmp_path, "a.csv", "text,start,end\nfirst,1,3\nadd salt, pepper,4,6\n")
+    assert said == BOTH[:1] and "a.csv, line 3" in report.dropped[0]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_encodings_that_can_be_told(tmp_path, encoding):
+    text = "1\n00:00:01,000 --> 00:00:03,000\nнарежьте лук 日本\n"
+    assert made(tmp_path, "a.srt", text.encode(encoding))[0] == [(*ONE, "нарежьте лук 日本")]
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "gbk", "shift_jis", "koi8-r"])
+def test_encodings_that_cannot_be_told_are_not_guessed(tmp_path, encoding):
+    with pytest.raises(VcworkError, match=r"a\.srt: expected UTF-8 text, got byte 0x.. at offset \d+, line 3"):
+        made(tmp_path, "a.srt", SRT.format("лук").encode(encoding))
+
+
+@pytest.mark.parametrize("name, text, why", [
+    ("a.srt", "1\n00:00:00,000 --> 00:00:00,000\nfirst\n\n2\n00:00:00,000 --> 00:00:00,000\nsecond\n", "all begin and"),
+    ("a.json", "{", "not readable as JSON"),
+    ("a.json", '{"camera": "x"}', "expected a transcript"),
+    ("a.ttml", "<tt><p>", "not readable as XML"),
+    ("a.ttml", '<!DOCTYPE tt [<!ENTITY a "aaaa">]><tt/>', "document type"),
+    ("a.tsv", "a\tb\n", "expected columns start,end,text"),
+    ("a.json", 9999 * "[", "not readable as JSON|expected a transcript"),
+])  # fmt: skip
+def test_files_that_are_not_what_they_are_called(tmp_path, name, text, why):
+    with pytest.raises(VcworkError, match=why):
+        made(tmp_path, name, text)
+
+
+def test_half_a_letter_becomes_a_mark_that_files_can_hold(tmp_path):
+    said, _ = made(tmp_path, "a.json", '[{"text": "caf\\udce9 \\ud83c\\udf72", "start": 1, "duration": 2}]')
+    assert said == [(*ONE, "caf\ufffd 🍲")]
+
+
+def test_plain_lines_have_no_times(tmp_path):
+    assert made(tmp_path, "a.txt", "ratio 1:2\nknead --> rest\n")[0] == [
+        (0.0, math.inf, "ratio 1:2"), (0.0, math.inf, "knead --> rest")]  # fmt: skip
+    assert Caption(0.0, math.inf, "ratio 1:2") in read_captions(tmp_path / "a.txt")

@@ -1,0 +1,372 @@
+"""Forms in which words with times are written: each reader gives the cues of a text, as they stand in it.
+
+Read: WebVTT and SubRip (told apart by what stands in the file, not by its name), sbv, ass and ssa, lrc, YouTube's json3
+and srv, TTML, csv and tsv, the JSON of Whisper, whisper.cpp and youtube-transcript-api, and plain lines without times.
+WebVTT and SubRip are split here, because webvtt-py (which did it before) passes over all that stands between a blank
+line and the next times, and players do not. Our choices: text after a blank line belongs to the cue before it; a number
+alone before times is the cue's number; only tags that one of the formats has are taken for tags.
+Known gaps: positions, styles and speakers are lost; times counted in frames (MicroDVD's .sub) are not read.
+"""
+
+import csv
+import html
+import io
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from vcwork.base.errors import VcworkError
+
+
+@dataclass(frozen=True)
+class Cue:
+    """What a file says, unchecked: `where` names file and line, times are NaN where they could not be read."""
+
+    where: str
+    start_s: float
+    end_s: float
+    text: object
+
+
+_TIME = r"(-?)(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,:](\d{3,}|(?<!:)\d+))?"
+_TIMING = re.compile(rf"\s*\[?\s*{_TIME}\s*-->\s*{_TIME}\s*\]?(?=\s|$)")
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)(?=\s|$)")
+_LIKE_TIMING = re.compile(r"\s*\S*\d:\d\S*\s*-->|.*-->\s*\S*\d:\d|[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")
+_SETTINGS = re.compile(r"(\s*\w+\s*:\s*\S+)*\s*")
+_NUMBER = re.compile(r"\W*(\d+)\W*")
+_ASIDE = re.compile(r"(NOTE|STYLE|REGION)(\s|$)")
+_MAP = re.compile(
+    r"X-TIMESTAMP-MAP=.*?(?:LOCAL:(?P<early>[\d:.]+),)?MPEGTS:(?P<ticks>\d+)(?:,LOCAL:(?P<late>[\d:.]+))?"
+)
+_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(\{[^}]*\\p0[^}]*\}|$)", re.DOTALL)
+_BRACES = re.compile(r"\{\\[^}]*\}|\{[yYfFsScCP]:[^}]*\}")  # SubStation's and MicroDVD's; {words} are words
+_BREAK = re.compile(r"\\[Nh]|<br\s*/?>", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?(?:[ibusc]|em|strong|ruby|rt|rp)(?:\.[\w.-]+)*\s*/?>|<\d[\d:.]*>|</?(?:font|span|p|v|lang)>"
+    r"|<(?:font|span|p)\s+[\w-]+\s*=[^<>]*>",
+    re.IGNORECASE,
+)
+_VOICE = re.compile(r"<(?:v|lang)(?:\.[\w.-]+)*\s+[^<>]*>|<c\s+[^<>]*>")  # of WebVTT alone: "if x <v and w> y" is text
+_ENTITY = re.compile(r"&(?:#\d+|#x[\da-f]+|\w+);", re.IGNORECASE)  # with its semicolon: "stop&notify" has none
+
+
+def plain(text: str, voices: bool = False) -> str:
+    """A cue's text without its markup."""
+    text = _BREAK.sub(" ", _BRACES.sub("", _DRAWING.sub("", text)))
+    return _TAG.sub("", _VOICE.sub("", text) if voices else text)
+
+
+def unescaped(text: str) -> str:
+    """`salt &amp; pepper` -> `salt & pepper`."""
+    return _ENTITY.sub(lambda match: html.unescape(match[0]), text)
+
+
+def clock_s(text: str) -> float:
+    """Seconds of `1:02:03.5`, `02:03,5`, `1.5`, `1.5s` or `1500ms`; NaN where it is none of these."""
+    text = text.strip()
+    match = re.fullmatch(_TIME, text)
+    if match:
+        return _time_s(match.groups())
+    unit = 0.001 if text.endswith("ms") else 1.0
+    try:
+        return float(text.removesuffix("ms").removesuffix("s").replace(",", ".")) * unit
+    except ValueError:
+        return math.nan
+
+
+def _time_s(parts: tuple) -> float:
+    sign, hours, minutes, seconds, fraction = parts
+    if int(minutes) > 59 or int(seconds) > 59:
+        return math.nan
+    whole = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction or 0) / 10 ** len(fraction or "0")
+    return -whole if sign else whole
+
+
+# ------------------------------------------------------------------------------------------------ WebVTT and SubRip
+
+
+def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
+    """Cues of WebVTT or SubRip. VcworkError where there is text and no line with times."""
+    lines = text.split("\n")
+    first = next((number for number, line in enumerate(lines) if line.strip()), None)
+    if first is None:
+        return
+    head = re.match(r"WEBVTT(?:\s|$)", lines[first].strip(), re.IGNORECASE)
+    web = bool(head) or path.suffix.lower() == ".vtt"
+    lines, moves = (_without_asides(lines) if web else lines), _moves(lines)
+    timings = [n for n, line in enumerate(lines) if _LIKE_TIMING.match(line) or _SECONDS.match(line)]
+    if not timings and not head:
+        if path.suffix.lower() == ".vtt":
+            raise VcworkError(f"{path}, line {first + 1}: expected WEBVTT, got {lines[first][:40]!r}")
+        raise VcworkError(f"{path}: no readable cue; expected lines like 00:00:01,000 --> 00:00:02,000")
+    numbers = _Numbers(web)
+    if timings and not web:
+        before = " ".join(numbers.without(lines[: timings[0]])).strip()
+        if before:
+            yield Cue(f"{path}, line {first + 1}: {before[:40]!r} before any times", math.nan, math.nan, before)
+    elif timings:
+        numbers.without(lines[: timings[0]])
+    for at, end in itertools.pairwise([*timings, len(lines)]):
+        start_s, end_s, rest = _timing(lines[at])
+        body = lines[at + 1 : end] if end == len(lines) else numbers.without(lines[at + 1 : end])
+        words = plain("\n".join([rest, *body]), web)
+        yield Cue(f"{path}, line {at + 1}", start_s + moves[at], end_s + moves[at], words)
+
+
+def _without_asides(lines: list[str]) -> list[str]:
+    """The same lines of WebVTT, blank where a header, note, style or region stands.
+
+    A header may stand anywhere (parts of a stream, one behind the other) and ends where cues begin; a note ends at a
+    blank line or at times.
+    """
+    kept, aside, blank = [], "", True
+    for line in lines:
+        word = line.strip()
+        if re.match(r"WEBVTT(\s|$)", word, re.IGNORECASE):
+            aside = "head"
+        elif blank and _ASIDE.match(word):
+            aside = "note"
+        elif not word or (aside and (_TIMING.match(line) or (aside == "head" and _NUMBER.fullmatch(word)))):
+            aside = ""
+        kept.append("" if aside else line)
+        blank = not word
+    return kept
+
+
+def _moves(lines: list[str]) -> list[float]:
+    """By line: seconds to add to its times, because parts of a stream (HLS) tell their own zero; the first is kept."""
+    moves, here, origin = [], 0.0, None
+    for line in lines:
+        match = _MAP.match(line)
+        if match:
+            zero = int(match["ticks"]) / 90_000 - clock_s(match["early"] or match["late"] or "0")
+            origin = zero if origin is None else origin
+            wrap = 2**33 / 90_000  # the counter starts again after 26.5 hours
+            here = (zero - origin + wrap / 2) % wrap - wrap / 2
+        moves.append(here)
+    return moves
+
+
+class _Numbers:
+    """Takes the numbers (WebVTT: any name) of cues from the ends of the lines before their times."""
+
+    def __init__(self, web: bool) -> None:
+        self._web, self._last = web, None
+
+    def without(self, lines: list[str]) -> list[str]:
+        """Lines between two times without the next cue's number."""
+        filled = [n for n, line in enumerate(lines) if line.strip()]
+        if not filled:
+            return []
+        at = filled[-1]
+        number, apart = _NUMBER.fullmatch(lines[at]), at == 0 or not lines[at - 1].strip()
+        close = at == len(lines) - 1
+        if number and ((apart and close and at > 0) or self._last is None or int(number[1]) == self._last + 1):
+            self._last = int(number[1])
+            return lines[:at]
+        named = self._web and close and apart and at > 0
+        return lines[:at] if named else lines
+
+
+def _timing(line: str) -> tuple[float, float, str]:
+    """Start, end and words that stand on the line itself; NaN where its times are malformed."""
+    match = _TIMING.match(line)
+    if match:
+        rest = line[match.end() :]
+        times = match.groups()
+        return _time_s(times[:5]), _time_s(times[5:]), "" if _SETTINGS.fullmatch(rest) else rest
+    plain_seconds = _SECONDS.match(line)
+    if plain_seconds:
+        return float(plain_seconds[1]), float(plain_seconds[2]), ""
+    return math.nan, math.nan, ""
+
+
+# ------------------------------------------------------------------------------------------------- other forms of text
+
+
+def sbv_cues(path: Path, text: str) -> Iterator[Cue]:
+    """YouTube's sbv: `0:00:01.000,0:00:03.000`, then text."""
+    return subtitle_cues(path, re.sub(rf"(?m)^\s*({_TIME})\s*,\s*({_TIME})\s*$", r"\1 --> \7", text))
+
+
+def ass_cues(path: Path, text: str) -> Iterator[Cue]:
+    """SubStation Alpha's dialogue lines; comments are not shown, so not read."""
+    columns = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
+    events = False
+    for number, line in enumerate(text.split("\n"), 1):
+        key, _, value = line.partition(":")
+        key = key.strip().lower()
+        if key.startswith("["):
+            events = key.startswith("[events]")
+        elif events and key == "format":
+            columns = [name.strip().lower() for name in value.split(",")]
+        elif events and key == "dialogue":
+            row = dict(zip(columns, value.split(",", len(columns) - 1), strict=False))
+            times = (clock_s(row.get(name, "")) for name in ("start", "end"))
+            yield Cue(f"{path}, line {number}", *times, plain(re.sub(r"\\n", " ", row.get("text", ""))))
+
+
+def lrc_cues(path: Path, text: str) -> Iterator[Cue]:
+    """Lyrics: `[01:02.30]words`, shown until the next ones (the last for 5 s, our choice)."""
+    found = []
+    for number, line in enumerate(text.split("\n"), 1):
+        stamps = re.match(r"(\s*\[\d+:\d+(?:[.:]\d+)?\])+", line)
+        words = re.sub(r"<\d+:\d+(?:\.\d+)?>", "", line[stamps.end() :]) if stamps else ""
+        found += [(clock_s(t), number, words) for t in re.findall(r"\[([\d:.]+)\]", stamps[0])] if stamps else []
+    found.sort(key=lambda entry: entry[0])
+    ends = [start_s for start_s, _, _ in found[1:]] + [found[-1][0] + 5.0 if found else 0.0]
+    for (start_s, number, words), end_s in zip(found, ends, strict=True):
+        yield Cue(f"{path}, line {number}", start_s, end_s, words)
+
+
+def csv_cues(path: Path, text: str) -> Iterator[Cue]:
+    """Rows of start, end and text, in any order, by comma, semicolon, tab or |; `sep=;` may stand before them.
+
+    Times in seconds or as a clock; all whole numbers and steps of 100 and more, as Whisper's tsv: milliseconds. Cells
+    beyond a last column `text` belong to it (it had commas and no quotes).
+    """
+    sep = re.match(r"sep=(.)\n", text)
+    body = text[sep.end() :] if sep else text
+    skipped, head = bool(sep), next(iter(body.split("\n")), "")
+    mark = sep[1] if sep else max(",;\t|", key=head.count)
+    reader = csv.reader(io.StringIO(body), delimiter=mark, skipinitialspace=True)
+    try:
+        names = [name.strip().lower() for name in next(reader, [])]
+        if text.strip() and not {"start", "end", "text"} <= set(names):
+            raise VcworkError(f"{path}, line {1 + skipped}: expected columns start,end,text, got {head[:40]!r}")
+        rows = [(reader.line_num + skipped, row) for row in reader if row]
+    except csv.Error as error:
+        raise VcworkError(f"{path}, line {reader.line_num + skipped}: not readable as csv ({error})") from error
+    start, end, said = (names.index(name) if name in names else 0 for name in ("start", "end", "text"))
+    unit = 0.001 if path.suffix.lower() == ".tsv" and _milliseconds([(row[start], row[-1], row[end])
+        for _, row in rows if len(row) > max(start, end)]) else 1.0  # fmt: skip
+    for line, row in rows:
+        cells = dict(enumerate(row))
+        words, surplus = cells.get(said, ""), len(row) > len(names)
+        if surplus and said == len(names) - 1:
+            words = f"{mark} ".join(row[said:])
+        broken = surplus and said != len(names) - 1
+        times = [math.nan if broken else clock_s(cells.get(n, "")) * unit for n in (start, end)]
+        yield Cue(f"{path}, line {line}", *times, words)
+
+
+def _milliseconds(rows: list[tuple]) -> bool:
+    lengths = [int(end) - int(start) for start, _, end in rows if start.isdigit() and end.isdigit()]
+    return bool(rows) and len(lengths) == len(rows) and sorted(lengths)[len(lengths) // 2] >= 100
+
+
+def line_cues(path: Path, text: str) -> Iterator[Cue]:
+    """A caption a line, for the whole video; text with times in it is what it looks like, whatever its name."""
+    if any(_TIMING.match(line) for line in text.split("\n")):
+        yield from subtitle_cues(path, text)
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        yield Cue(f"{path}, line {number}", 0.0, math.inf, line)
+
+
+# ------------------------------------------------------------------------------------------------------ JSON and XML
+
+
+def json_cues(path: Path, text: str) -> Iterator[Cue]:
+    """Whisper's segments, whisper.cpp's transcription, youtube-transcript-api's list, YouTube's events (json3)."""
+    try:
+        raw = json.loads(text) if text.strip() else []
+    except (ValueError, RecursionError) as error:
+        raise VcworkError(f"{path}: not readable as JSON ({error})") from error
+    lists = [raw] if isinstance(raw, list) else []
+    if isinstance(raw, dict):
+        lists = [
+            raw[key] for key in ("segments", "events", "transcription", "chunks") if isinstance(raw.get(key), list)
+        ]
+    if not lists or not all(isinstance(entry, dict) for entry in lists[0]):
+        raise VcworkError(
+            f"{path}: expected a transcript: segments (Whisper), events (YouTube), or start, end and text"
+        )
+    for number, entry in enumerate(lists[0]):
+        if "text" in entry or "segs" in entry:
+            start_s, end_s, words = _entry(entry)
+            yield Cue(f"{path}, entry {number}", start_s, end_s, words)
+
+
+def _entry(entry: dict) -> tuple[float, float, object]:
+    """Start, end and words of one entry, whichever of the four."""
+    if "segs" in entry:
+        segs = entry["segs"] if isinstance(entry["segs"], list) else []
+        words = "".join(str(s.get("utf8", "")) for s in segs if isinstance(s, dict))
+        start_s = seconds(entry.get("tStartMs")) / 1000
+        return start_s, start_s + seconds(entry.get("dDurationMs", 0)) / 1000, words
+    if isinstance(entry.get("offsets"), dict):
+        return *(seconds(entry["offsets"].get(key)) / 1000 for key in ("from", "to")), entry["text"]
+    if isinstance(entry.get("timestamp"), list) and len(entry["timestamp"]) == 2:
+        return *map(seconds, entry["timestamp"]), entry["text"]
+    start_s = seconds(entry.get("start"))
+    end_s = start_s + seconds(entry["duration"]) if "duration" in entry else seconds(entry.get("end"))
+    return start_s, end_s, entry["text"]
+
+
+def seconds(value: object) -> float:
+    """A number, or NaN."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def xml_cues(path: Path, text: str) -> Iterator[Cue]:
+    """TTML's paragraphs, and YouTube's srv forms. A file that declares entities is refused, not expanded."""
+    if re.search(r"<!(DOCTYPE|ENTITY)", text):
+        raise VcworkError(
+            f"{path}: declares a document type, which subtitles do not need; expected TTML or YouTube's XML"
+        )
+    try:
+        root = ElementTree.fromstring(text) if text.strip() else ElementTree.Element("tt")
+    except ElementTree.ParseError as error:
+        raise VcworkError(f"{path}: not readable as XML ({error})") from error
+    rates = {key.rpartition("}")[2]: seconds(value) for key, value in root.attrib.items()}
+    for number, element in enumerate(e for e in root.iter() if e.tag.rpartition("}")[2] in ("p", "text")):
+        kind, given = element.tag.rpartition("}")[2], element.attrib
+        if "begin" in given:
+            start_s = _offset(given["begin"], rates)
+            end_s = _offset(given["end"], rates) if "end" in given else start_s + _offset(given.get("dur", ""), rates)
+        elif "t" in given or "start" in given:
+            keys, unit = (("t", "d"), 0.001) if "t" in given else (("start", "dur"), 1.0)
+            start_s = seconds(given[keys[0]]) * unit
+            end_s = start_s + seconds(given.get(keys[1], 0)) * unit
+        else:
+            continue
+        yield Cue(f"{path}, {kind} {number}", start_s, end_s, " ".join(_spoken(element)))
+
+
+def _spoken(element: ElementTree.Element) -> Iterator[str]:
+    """Text of an element; words of neighbouring runs stay whole, a line break parts them."""
+    run = element.text or ""
+    for child in element:
+        if child.tag.rpartition("}")[2] == "br":
+            yield run
+            run = child.tail or ""
+        else:
+            run += " ".join(_spoken(child)) + (child.tail or "")
+    yield run
+
+
+def _offset(text: str, rates: dict[str, float]) -> float:
+    """TTML's times: clock, clock with frames, seconds, ticks and frames."""
+    frames = rates.get("frameRate", 30.0)
+    counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
+    if counted:
+        per_s = {"t": 1 / rates.get("tickRate", frames), "f": 1 / frames, "h": 3600.0, "m": 60.0}
+        return float(counted[1]) * per_s[counted[2]]
+    clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
+    return clock_s(clock[1]) + int(clock[2]) / frames if clock else clock_s(text)
+
+
+READERS: dict[str, Callable[[Path, str], Iterable[Cue]]] = {  # by suffix, in order of preference
+    ".vtt": subtitle_cues, ".srt": subtitle_cues, ".ass": ass_cues, ".ssa": ass_cues, ".sbv": sbv_cues,
+    ".ttml": xml_cues, ".dfxp": xml_cues, ".json3": json_cues, ".srv1": xml_cues, ".srv2": xml_cues, ".srv3": xml_cues,
+    ".csv": csv_cues, ".tsv": csv_cues, ".lrc": lrc_cues, ".json": json_cues, ".txt": line_cues,
+}  # fmt: skip
