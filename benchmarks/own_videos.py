@@ -1,0 +1,183 @@
+"""What does exploring a folder cost, and does "nothing found" keep its promise?
+
+    python benchmarks/own_videos.py times FOLDER ... --json record.json
+    python benchmarks/own_videos.py alarms --clips FOLDER --lab RUN --others msrvtt_test.csv --json record.json
+
+`times`: each folder is explored from nothing, in a process of its own: seconds to the first page and to everything, of
+which decoding, features and speech alone once more, peak memory. `alarms`: for five seeds half of the topics of
+`elsewhere.txt` set the floor and the other half ask; so do sentences that others wrote about other videos.
+Known gaps: weights must be fetched before; one machine, one run each.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from vcwork.search.fused import Kind, elsewhere, learned, search_all
+
+SEEDS = 5
+SNIPPET = "import sys; from benchmarks.own_videos import explored; explored(*sys.argv[1:])"
+
+
+def explored(folder: str, out: str) -> None:
+    """Explore a folder into `out` and print what it took, in a process that does nothing else."""
+    from vcwork.workbench import own_asking, own_folder, own_pages, own_videos
+
+    start = time.monotonic()
+    took = {}
+    corpus = own_folder.look_at(folder)
+    took["looked at"] = time.monotonic() - start
+    own = own_videos.own_videos(corpus, out=out, progress=False, offline=True)
+    took["features and words"] = time.monotonic() - start
+    own_asking.asking(own)
+    own_asking.floor_of(own)
+    took["searchable"] = time.monotonic() - start
+    begun = time.time() - (time.monotonic() - start)
+    own_pages.write_pages(own, progress=False)
+    took["first page"] = min(page.stat().st_mtime for page in (own.out / "videos").glob("*.html")) - begun
+    took["everything"] = time.monotonic() - start
+    seconds = sum(own.store.lengths.values())
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    record = {"videos": len(own.ids), "seconds": seconds, "backbone": own.store.contract.backbone, "took_s": took}
+    print(json.dumps(record | {"peak_mb": round(peak_mb), "alone": _alone(own), "told": own.told}))
+
+
+def _alone(own: object) -> dict[str, float]:
+    """Seconds of video a second of decoding, of features (decoding with it), of speech; one after the other."""
+    from vcwork.data.speech import transcribe
+
+    from vcwork.data.extract import chunks_of
+
+    films = [own.corpus[id].video for id in own.ids]
+    length, found = sum(own.store.lengths.values()), {}
+    work = {
+        "decode": lambda path: sum(1 for _ in chunks_of(own.eye, path)),
+        "features": lambda path: [own.eye(frames) for frames in chunks_of(own.eye, path)],
+        "speech": transcribe,
+    }
+    for name, do in work.items():
+        start = time.monotonic()
+        for path in films:
+            do(path)
+        found[name] = length / (time.monotonic() - start)
+    return found
+
+
+def times(folders: list[str]) -> list[dict]:
+    """A record a folder."""
+    records = []
+    for folder in folders:
+        with tempfile.TemporaryDirectory() as out:
+            start = time.monotonic()
+            command = [sys.executable, "-c", SNIPPET, folder, f"{out}/pages"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            record = json.loads(done.stdout.splitlines()[-1])
+            records.append({"folder": Path(folder).name, "with_imports_s": time.monotonic() - start} | record)
+    return records
+
+
+# ---------------------------------------------------------------------------------------------------- false alarms
+
+
+def alarms(kinds: list[Kind], others: list[str], known: list[str], rate: float = 0.05) -> dict:
+    """Share of questions without an answer that get one, of half of the topics and of `others`, seed by seed; and the
+    share of `known`, which have an answer, that get one."""
+    kinds, topics, rows = [_remembering(kind) for kind in kinds], elsewhere(), []
+    for seed in range(SEEDS):
+        order = np.random.default_rng(seed).permutation(len(topics))
+        half = [[line for i in part for line in topics[i]] for part in np.split(order, 2)]
+        floor = learned(kinds, rate, half[0])
+        found = {
+            name: float(np.mean([bool(search_all(kinds, query, 1, floor).hits) for query in asked]))
+            for name, asked in (("other topics", half[1]), ("others' sentences", others), ("known", known))
+            if asked
+        }
+        short = [query for query in half[1] if len(query.split()) <= 3]
+        found["other topics, up to three words"] = float(
+            np.mean([bool(search_all(kinds, query, 1, floor).hits) for query in short])
+        )
+        rows.append({"seed": seed, "asked": rate, "interval": [floor.low, floor.high]} | found)
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in ("seed", "interval")}
+    return {"kinds": [kind.name for kind in kinds], "mean": mean, "seeds": rows, "others": len(others)}
+
+
+def _remembering(kind: Kind) -> Kind:
+    """The same, which asks no question twice."""
+    kept: dict[str, list] = {}
+
+    def ask(queries: list[str], k: int) -> list[list]:
+        if new := [query for query in dict.fromkeys(queries) if query not in kept]:
+            kept.update(zip(new, kind.ask(new, 100), strict=True))
+        return [kept[query][:k] for query in queries]
+
+    return replace(kind, ask=ask)
+
+
+def of_clips(folder: str, others: list[str]) -> dict:
+    """The real clips, by words, meaning and the image network."""
+    from vcwork.workbench import own_asking, own_videos
+
+    with tempfile.TemporaryDirectory() as out:
+        own = own_videos.own_videos(folder, out=f"{out}/pages", progress=False, offline=True)
+        known = [line.text for line in own_asking.lines_of(own)]
+        here = own_asking.asking(own)
+        return {"videos": len(own.ids), "told": here.told} | alarms(here.kinds, others, known)
+
+
+def of_lab(run: str, others: list[str]) -> dict:
+    """The test videos of a run of profile lab, by words, meaning and its checkpoint."""
+    from vcwork.search import build_library
+    from vcwork.workbench import own_asking, own_videos
+
+    folder = Path(run)
+    own = own_videos.opened(*(str(folder / part) for part in ("corpus", "features", "checkpoint")))
+    videos = {video.id: video for video in own.corpus.split("test")}
+    library = build_library(own.encoder, {id: own.store[id] for id in videos}, "second")
+    own = replace(own, corpus=replace(own.corpus, videos=videos), library=library)
+    shown = sorted({segment.step for video in videos.values() for segment in video.segments})
+    here = own_asking.asking(own)
+    return {"videos": len(own.ids), "told": here.told} | alarms(
+        here.kinds, others, [own.corpus.steps[s] for s in shown]
+    )
+
+
+def main() -> int:
+    """The program: 0, or 1 where the rate asked for lies outside of what was got."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    kinds = parser.add_subparsers(dest="what", required=True)
+    timed, asked = kinds.add_parser("times"), kinds.add_parser("alarms")
+    timed.add_argument("folders", nargs="+")
+    asked.add_argument("--clips", default="")
+    asked.add_argument("--lab", default="")
+    asked.add_argument("--others", default="", help="a table with a column `sentence`")
+    for one in (timed, asked):
+        one.add_argument("--json", default="")
+    options = parser.parse_args()
+    if options.what == "times":
+        record = {"times": times(options.folders)}
+    else:
+        others = []
+        if options.others:
+            with open(options.others, newline="", encoding="utf-8") as file:
+                others = [row["sentence"] for row in itertools.islice(csv.DictReader(file), 500)]
+        ways = {"clips": (of_clips, options.clips), "lab": (of_lab, options.lab)}
+        record = {"alarms": {name: do(given, others) for name, (do, given) in ways.items() if given}}
+    text = json.dumps(record, indent=1)
+    print(text)
+    if options.json:
+        Path(options.json).write_text(text + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
