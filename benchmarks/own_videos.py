@@ -120,7 +120,7 @@ def _remembering(kind: Kind) -> Kind:
             kept.update(zip(new, kind.ask(new, 100), strict=True))
         return [kept[query][:k] for query in queries]
 
-    return replace(kind, ask=ask)
+    return replace(kind, ask=ask, best=None)
 
 
 def of_clips(folder: str, others: list[str]) -> dict:

@@ -129,9 +129,15 @@ def classes(films: Films, top: np.ndarray, weights: np.ndarray, names: np.ndarra
     """ConSE: each second's likeliest classes, top (S, 10) and weights (S, 10) of `likeliest`, names (C, D)."""
 
     def ask(queries: Sequence[str], k: int) -> list[list[Piece]]:
-        return [films.moments(((names @ query)[top] * weights).sum(1), k) for query in encode(queries)]
+        return [films.moments(scores, k) for scores in each(queries)]
 
-    return Kind("pictures", SHOWN, ask)
+    def each(queries: Sequence[str]) -> Iterator[np.ndarray]:
+        yield from (((names @ query)[top] * weights).sum(1) for query in encode(queries))  # (S,)
+
+    def best(queries: Sequence[str]) -> np.ndarray:
+        return np.array([scores[~films.still].max(initial=-1.0) for scores in each(queries)])
+
+    return Kind("pictures", SHOWN, ask, best)
 
 
 def likeliest(probabilities: Iterator[np.ndarray], names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,16 +157,27 @@ def likeliest(probabilities: Iterator[np.ndarray], names: np.ndarray) -> tuple[n
 def seconds(library: VideoIndex, encoder: Encoder, films: Films) -> Kind:
     """A checkpoint's vectors of seconds, by dot product; nothing for a sentence of which it knows no word."""
 
-    def one(query: str, k: int) -> list[Piece]:
+    def vector(query: str) -> np.ndarray | None:
         try:
-            vector, _ = understood(encoder, query)
+            return understood(encoder, query)[0]
         except VcworkError:
+            return None
+
+    def one(query: str, k: int) -> list[Piece]:
+        if (asked := vector(query)) is None:
             return []
-        found = [(hit.video, hit.moment) for hit in find_moments(library, vector, k, min(k, LOOKED_INTO))]
+        found = [(hit.video, hit.moment) for hit in find_moments(library, asked, k, min(k, LOOKED_INTO))]
         taken = [(id, m) for id, m in found if not films.still[films.of(id)][int(m.peak_s)]]
         return [Piece(id, m.start_s, m.end_s, m.score, peak_s=m.peak_s) for id, m in taken]
 
-    return Kind("pictures", SHOWN, lambda queries, k: [one(query, k) for query in queries])
+    def best(queries: Sequence[str]) -> np.ndarray:
+        known = {i: asked for i, query in enumerate(queries) if (asked := vector(query)) is not None}
+        found = np.full(len(queries), np.nan)
+        if known:
+            found[[*known]] = [hits[0].score for hits in library.query(np.stack([*known.values()]), 1)]
+        return found
+
+    return Kind("pictures", SHOWN, lambda queries, k: [one(query, k) for query in queries], best)
 
 
 def alike_seconds(features: Mapping[str, np.ndarray], asked: np.ndarray) -> np.ndarray:

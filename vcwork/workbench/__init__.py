@@ -2,5 +2,11 @@
 
 from vcwork.base.doors import door
 
-_WHERE = {"ask": "own_asking", "ask_like": "own_asking", "opened": "own_videos", "record": "recording"}
+_WHERE = {
+    "answers": "own_asking",
+    "ask": "own_asking",
+    "ask_like": "own_asking",
+    "opened": "own_videos",
+    "record": "recording",
+}
 __all__, __getattr__, __dir__ = door(__name__, _WHERE)
