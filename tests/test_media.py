@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from checks import refused
 from films import film, heard
-from vcwork.data.copies import CUT, Look, cut, shrunk, write_copy
 
 from vcwork.data import copies, media
+from vcwork.data.copies import CUT, Look, cut, shrunk, write_copy
 from vcwork.data.media import address, media_of
 from vcwork.data.video import iter_seconds, probe
 
