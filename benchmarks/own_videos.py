@@ -53,8 +53,7 @@ def explored(folder: str, out: str) -> None:
 
 
 def _alone(own: object) -> dict[str, float]:
-    """Seconds of video a second of decoding, of features (decoding with it), of speech; one after the other."""
-    from vcwork.data.speech import transcribe
+    """Seconds of video a second of decoding, of features (decoding with it)."""
 
     from vcwork.data.extract import chunks_of
 
@@ -63,7 +62,6 @@ def _alone(own: object) -> dict[str, float]:
     work = {
         "decode": lambda path: sum(1 for _ in chunks_of(own.eye, path)),
         "features": lambda path: [own.eye(frames) for frames in chunks_of(own.eye, path)],
-        "speech": transcribe,
     }
     for name, do in work.items():
         start = time.monotonic()
