@@ -19,6 +19,7 @@ from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
 from vcwork.data import extract as features
 from vcwork.data.corpus import gather
+from vcwork.data.video import probe
 from vcwork.encoders.encoder import encode_seconds, encode_text
 from vcwork.workbench import own_asking, own_folder, own_pages, own_videos
 from vcwork.workbench.own_asking import ask, ask_like
@@ -202,6 +203,24 @@ def test_without_a_checkpoint_there_is_the_rest(run, folder):
     assert answered is False and any(word in line and "said" in line for line in lines[1:])
     assert any(line.startswith("  nothing found") for line in lines)
     assert {hit.evidence for hit in ask(own, word).hits} == {("said",)}
+
+
+def test_what_is_found_is_handed_over_as_mp4_and_never_over_a_file(run, tmp_path, capsys):
+    own, *_ = run(with_checkpoint=False)
+    word = own.corpus.captions("a")[0].text.split()[-1]
+    hits = ask(own, word).hits
+    lines, _ = own_asking.answers(own, [word], clips=str(tmp_path / "clips"))
+    written = sorted((tmp_path / "clips").iterdir())
+    assert len(written) == len(hits) and sum(str(tmp_path / "clips") in line for line in lines) == len(hits)
+    for hit in hits:
+        clip = tmp_path / "clips" / f"{hit.video}_{hit.start_s:.1f}-{hit.end_s:.1f}s.mp4"
+        assert probe(clip).duration_s == pytest.approx(hit.end_s - hit.start_s, abs=0.2)
+    before = {path: path.read_bytes() for path in written}
+    lines, _ = own_asking.answers(own, [word], clips=str(tmp_path / "clips"))
+    assert sum("not cut" in line and "not written over" in line for line in lines) == len(hits)
+    assert {path: path.read_bytes() for path in written} == before
+    assert main(["explore", str(own.corpus.folder), "--clips", str(tmp_path / "clips")]) == 2
+    assert "--clips writes what a --query" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------------------------- asking

@@ -159,6 +159,7 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     )
     like = "what looks like it: a picture, VIDEO@12.5 or VIDEO@10-15; repeatable"
     parser.add_argument("--like", action="append", default=[], metavar="WHAT", help=like)
+    parser.add_argument("--clips", default="", metavar="FOLDER", help="write what is found there, too, each as mp4")
     parser.add_argument("--anyway", action="store_true", help="also moments that are too weak to count as found")
     rate = "share of questions without an answer that may get one (default: 0.05)"
     parser.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help=rate)
@@ -291,6 +292,8 @@ def explore_videos(options: argparse.Namespace) -> int:
     """`explore`: 0 when all is written or answered, 1 when a query has no answer."""
     if options.limit < 0 or options.top < 1 or options.workers < 0:
         raise VcworkError("explore: expected --limit and --workers of at least 0, --top of at least 1")
+    if options.clips and not (options.query or options.like):
+        raise VcworkError("explore: --clips writes what a --query or --like finds, and none was given")
     from vcwork.workbench.own_folder import look_at
 
     corpus = look_at(options.folder, options.links)
@@ -304,7 +307,8 @@ def explore_videos(options: argparse.Namespace) -> int:
     if options.query or options.like:
         from vcwork.workbench.own_asking import answers
 
-        how = {"likes": options.like, "anyway": options.anyway, "false_alarms": options.false_alarms}
+        names = ("anyway", "false_alarms", "clips")
+        how = {"likes": options.like, **{name: getattr(options, name) for name in names}}
         lines, all_answered = answers(own, options.query, options.top, **how)
         print(*lines, sep="\n")
         return 0 if all_answered else 1

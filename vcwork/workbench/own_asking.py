@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.data.copies import cut
 from vcwork.data.extract import chunks_of
 from vcwork.search import evidence
 from vcwork.search.fused import (
@@ -40,6 +41,7 @@ from vcwork.search.fused import (
     search_all,
 )
 from vcwork.search.sentence import unknown_words
+from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import IMAGES, Own, clock, open_index
 
 SENTENCES = "minilm"
@@ -280,9 +282,9 @@ def like_floor(own: Own, rate: float) -> Floor:
 
 def answers(
     own: Own, queries: Sequence[str], top: int = 5, *, likes: Sequence[str] = (), anyway: bool = False,
-    false_alarms: float = FALSE_ALARMS,
+    false_alarms: float = FALSE_ALARMS, clips: str = "",
 ) -> tuple[list[str], bool]:  # fmt: skip
-    """Lines for the command line, and whether every query had an answer."""
+    """Lines for the command line, and whether every query had an answer. clips: a folder for the hits as mp4."""
     lines, all_answered = [], True
     for query, do in [*((query, ask) for query in queries), *((like, ask_like) for like in likes)]:
         lines.append(f"“{query}”" if do is ask else f"like {query}")
@@ -292,9 +294,28 @@ def answers(
         except VcworkError as error:
             found, told = Answer([]), ["nothing found", str(error)]
         lines += [f"  {i}. {in_words(hit)}" for i, hit in enumerate(found.hits, 1)] + [f"  {line}" for line in told]
+        lines += [f"  {line}" for line in (cut_out(own, found.hits, resolve(clips)) if clips else [])]
         all_answered &= bool(found.hits)
     floor = next(iter(asking(own).floors.values()), None)
     return [*lines, *asking(own).told, *([of_floor(floor)] if floor is not None else [])], all_answered
+
+
+def cut_out(own: Own, hits: Sequence[FusedHit], folder: Path) -> list[str]:
+    """Each hit as an mp4 in `folder`, <video>_<start>-<end>s.mp4, never over a file; lines that say so, or why not."""
+    told = []
+    for hit in hits:
+        if hit.start_s is None:
+            told.append(f"not cut: {hit.video} as a whole is what was found")
+            continue
+        out = folder / f"{plain_name(hit.video)}_{hit.start_s:.1f}-{hit.end_s:.1f}s.mp4"
+        try:
+            film = own.corpus[hit.video].video
+            if film is None:
+                raise VcworkError(f"{hit.video}: there is no video file")
+            told.append(f"{out} ({cut(film, hit.start_s, hit.end_s, out)})")
+        except VcworkError as error:
+            told.append(f"not cut: {error}")
+    return told
 
 
 def in_words(hit: FusedHit) -> str:
