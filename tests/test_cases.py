@@ -3,11 +3,21 @@ siblings of each made here."""
 
 import json
 import math
+import os
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.image import get_backbone
 from vcwork.data.captions import Caption, CaptionReport, deduplicate, read_captions
+from vcwork.data.corpus import Corpus, Video, dealt, gather, scan_folder
+from vcwork.data.extract import extract
+from vcwork.data.video import write_mp4
+from vcwork.workbench import own_folder
+from vcwork.workbench.own_folder import look_at
 
 
 @pytest.fixture(scope="session")
@@ -269,3 +279,148 @@ def test_plain_lines_have_no_times(tmp_path):
     assert made(tmp_path, "a.txt", "ratio 1:2\nknead --> rest\n")[0] == [
         (0.0, math.inf, "ratio 1:2"), (0.0, math.inf, "knead --> rest")]  # fmt: skip
     assert Caption(0.0, math.inf, "ratio 1:2") in read_captions(tmp_path / "a.txt")
+
+
+# ----------------------------------------------------------------------------------------------------------- folders
+
+
+def film(path, seconds: int = 2) -> None:
+    """A small grey film."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_mp4(path, (np.full((16, 16, 3), 20 + 4 * i, np.uint8) for i in range(5 * seconds)), 5)
+
+
+def told(corpus) -> str:
+    """All that is said of files that are not used."""
+    return "\n".join([*corpus.missing_videos.values(), *corpus.missing_captions.values()])
+
+
+OWNERS = {
+    "34-name-is-prefix": {"Part 1": "", "Part 1.5": "words of part one and a half", "S01": "",
+                          "S01.E02": "words of episode two"},
+    "37-nfc-nfd": {"caf\u00e9": "words of the café"},
+    "36-odd-names": {"-vPIhQuqbQ0": "words -vPIhQ", "a..b..": "words a..b..", "con": "words con.mp",
+                     "🍲 soup?": "words 🍲 soup",
+                     "Make [Best] {Soup} #1 100% – 日本語 ⧸ 'q' \"x\" & <b>": "words Make ["},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWNERS)
+def test_each_film_has_its_own_words(cases, name):
+    corpus = look_at(cases / name)
+    assert {id: " ".join(c.text for c in corpus.captions(id)) for id in corpus.videos} == OWNERS[name]
+
+
+def test_other_suffixes_are_read_or_told(cases, tmp_path):
+    folder = shutil.copytree(cases / "32-other-suffixes", tmp_path / "x")
+    (folder / "x.sub").write_text("{1}{50}chop it")
+    (folder / "x.smi").write_text("<SAMI>")
+    (folder / "cover.jpg").write_bytes(b"")
+    corpus = look_at(folder)
+    assert list(corpus.videos) == ["v", "w", "x", "y"]
+    assert [c.text for c in corpus.captions("x")] == [c.text for c in corpus.captions("y")] == ["chop it"]
+    assert all(name in told(corpus) for name in ("x.sub", "x.smi", "cover.jpg", "README.txt"))
+
+
+def test_folders_below_are_read_and_films_of_one_name_stay_two(tmp_path):
+    for name in ("a/x.mp4", "b/x.mp4", "b/c/y.mp4", "z.mp4", ".hidden/h.mp4"):
+        film(tmp_path / "films" / name)
+    for name in ("a/x.srt", "b/x.srt"):
+        (tmp_path / "films" / name).write_text(SRT.format(f"words of {name}"))
+    (tmp_path / "films" / "z.x.srt").write_text(SRT.format("nobody's"))
+    corpus = look_at(tmp_path / "films")
+    assert list(corpus.videos) == ["a/x", "b/c/y", "b/x", "z"]
+    assert [c.text for c in corpus.captions("b/x")] == ["words of b/x.srt"] and "z.x.srt has no video" in told(corpus)
+    gathered = gather(corpus, tmp_path / "corpus")
+    assert list(gathered.videos) == list(corpus.videos)
+    assert [c.text for c in gathered.captions("a/x")] == ["words of a/x.srt"]
+    assert gathered["a/x"].video.resolve() == (tmp_path / "films/a/x.mp4").resolve()
+    store = extract(gathered, get_backbone("motion"), tmp_path / "features", workers=1, progress=False)
+    assert store.ids == list(corpus.videos) and store.lengths["b/c/y"] == 2
+
+
+def test_folders_that_are_links_or_ours_are_told(tmp_path):
+    film(tmp_path / "films" / "a.mp4")
+    film(tmp_path / "films" / "pages" / "media" / "a.mp4")
+    film(tmp_path / "films" / "world" / "videos" / "b.mp4")
+    (tmp_path / "films" / "pages" / "explore.json").write_text("{}")
+    (tmp_path / "films" / "world" / "corpus.json").write_text("{}")
+    (tmp_path / "films" / "again").symlink_to(tmp_path / "films", target_is_directory=True)
+    (tmp_path / "films" / "sub").mkdir()
+    (tmp_path / "films" / "sub" / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    corpus = look_at(tmp_path / "films")
+    assert list(corpus.videos) == ["a"]
+    for line in ("pages: holds explore.json", "world: holds corpus.json", "again: is a link to a folder",
+                 "sub/gone.mp4 is a link that leads nowhere"):  # fmt: skip
+        assert line in told(corpus)
+
+
+def test_names_that_are_no_utf8_are_told(tmp_path):
+    film(tmp_path / "films" / "good.mp4")
+    for name in (b"caf\xe9.mp4", b"caf\xe9.srt", b"good.\xff.srt"):
+        shutil.copy(tmp_path / "films" / "good.mp4", os.fsencode(tmp_path / "films") + b"/" + name)
+    os.mkdir(os.fsencode(tmp_path / "films") + b"/d\xe9")
+    shutil.copy(tmp_path / "films" / "good.mp4", os.fsencode(tmp_path / "films") + b"/d\xe9/in.mp4")
+    corpus = look_at(tmp_path / "films")
+    assert list(corpus.videos) == ["good"]
+    for name in ("caf\\xe9.mp4", "caf\\xe9.srt", "good.\\xff.srt", "d\\xe9/in.mp4"):
+        assert f"{name}: its name is not UTF-8; rename it" in told(corpus)
+    told(corpus).encode()
+    with pytest.raises(VcworkError, match="the folder's name is not UTF-8"):
+        look_at(os.fsdecode(os.fsencode(tmp_path / "films") + b"/d\xe9"))
+
+
+def test_a_broken_subtitle_gives_way_to_the_next(tmp_path):
+    film(tmp_path / "a.mp4")
+    (tmp_path / "a.vtt").write_text("<html>404</html>")
+    (tmp_path / "a.srt").write_text(SRT.format("salt"))
+    film(tmp_path / "b.mp4", 8)
+    (tmp_path / "b.srt").write_text(
+        "1\n00:00:02,000 --> 00:00:01,000\nfirst\n\n2\n00:00:04,000 --> 00:00:06,000\nsecond\n"
+    )
+    corpus = look_at(tmp_path)
+    assert [c.text for c in corpus.captions("a")] == ["salt"]
+    assert "a.vtt, line 1: expected WEBVTT" in told(corpus) and "a.srt is used" in told(corpus)
+    assert "b.srt: 1 cues are left out; b.srt, line 2: ends at 1.0 s, before" in told(corpus)
+
+
+def test_a_folder_that_changes_while_it_is_read_costs_what_changes(tmp_path, monkeypatch):
+    for name in "abc":
+        film(tmp_path / "films" / f"{name}.mp4")
+    (tmp_path / "films" / "a.srt").write_text(SRT.format("salt"))
+    corpus = look_at(tmp_path / "films")
+    (tmp_path / "films" / "a.mp4").unlink()
+    whole = own_folder.sha256_file
+
+    def grows(path):
+        if path.name == "b.mp4":
+            with open(path, "ab") as file:
+                file.write(b"more")
+        return whole(path)
+
+    monkeypatch.setattr(own_folder, "sha256_file", grows)
+    digests, _ = own_folder.digests(corpus, tmp_path / "files.json")
+    assert list(digests) == ["c"]
+    assert "a.mp4: could not be read (No such file" in told(corpus) and "b.mp4 changes while it is read" in told(corpus)
+    store = extract(corpus, get_backbone("motion"), tmp_path / "features", workers=1, progress=False)
+    assert "a" in store.failed and "c" in store.ids, "gone since it was looked at"
+
+
+@pytest.mark.parametrize(
+    "n, counts", [(1, (1, 0, 0)), (2, (1, 1, 0)), (3, (1, 1, 1)), (8, (6, 1, 1)), (50, (40, 5, 5))]
+)
+def test_videos_are_dealt_to_splits_by_a_rule_that_is_said(n, counts):
+    videos = {f"v{i}": Video(f"v{i}", None, Path("x.srt"), 9.0, "test") for i in range(n)}
+    corpus = dealt(Corpus(Path("x"), "x", videos))
+    assert tuple(len(corpus.split(name)) for name in ("train", "val", "test")) == counts
+    assert "80/10/10 %" in corpus.meta["split_rule"] and "sha256" in corpus.meta["split_rule"]
+    more = dealt(Corpus(Path("x"), "x", videos | {"new": Video("new", None, None, 9.0, "test")}))
+    assert all(more[id].split == corpus[id].split for id in videos), "a video without captions moves no other"
+
+
+def test_shares_that_are_none_are_refused(tmp_path):
+    film(tmp_path / "a.mp4")
+    for shares in ("80/20", "a/b/c", "80/10/20", "-10/100/10", "/"):
+        with pytest.raises(VcworkError, match="three shares that make 100"):
+            scan_folder(tmp_path, shares)
+    assert scan_folder(tmp_path, "0/0/100")["a"].split == "test"

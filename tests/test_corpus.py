@@ -86,7 +86,7 @@ def test_indexed_captions_point_at_raw_cues(tmp_path):
     ({"complete": False}, "not complete"),
     ({"videos": [{"id": "a"}]}, "expected another structure"),
     ({"videos": [_entry("a"), _entry("a")]}, "'a' appears twice"),
-    ({"videos": [_entry("../a")]}, "expected a video id without /"),
+    ({"videos": [_entry("../a")]}, "expected a video id as a path inside the folder"),
     ({"videos": [_entry("a", video="../../a.mp4")]}, "video: expected a path inside the corpus folder"),
     ({"videos": [_entry("a", video="/etc/passwd")]}, "expected a path inside the corpus folder"),
     ({"videos": [_entry("a", captions="C:\\a.vtt")]}, "expected a path inside the corpus folder"),
@@ -193,7 +193,10 @@ def test_folders_without_a_usable_video(tmp_path, files, message):
 def test_two_videos_of_one_name(tmp_path):
     _film(tmp_path / "a.mp4")
     shutil.copy(tmp_path / "a.mp4", tmp_path / "a.mov")
-    refused("another video has the same name", scan_folder, tmp_path)
+    (tmp_path / "a.vtt").write_text(VTT)
+    corpus = scan_folder(tmp_path)
+    assert list(corpus.videos) == ["a.mov", "a.mp4"]
+    assert len(corpus.captions("a.mov")) == len(corpus.captions("a.mp4")) == 2, "one subtitle, the same film twice"
 
 
 def test_untimed_captions_last_as_long_as_the_video(tmp_path):
@@ -204,7 +207,9 @@ def test_untimed_captions_last_as_long_as_the_video(tmp_path):
 
 def test_real_clips(real):
     corpus = scan_folder(real / "clips")
-    assert len(corpus.videos) == 8 and coverage_of(corpus).complete
+    counts = coverage_of(corpus).counts
+    assert counts["videos"].present == 11 and counts["captions"].present == 8
+    assert [id for id in corpus.videos if "/" in id] == ["odd/corrupted", "odd/unordered", "odd/video_90"]
     assert max(c.end_s for c in corpus.captions("nasa_13013")) == 13.0  # its last caption runs on after the end
 
 

@@ -6,12 +6,14 @@ coverage report, so a score can say of how many it speaks.
 Times are seconds. Truth is only for scoring; nothing that trains may look at it.
 """
 
+import hashlib
 import json
 import math
 import os
 import re
 import shutil
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -180,37 +182,149 @@ def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
 
 
 def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
-    """A corpus of the videos in `folder` (not below it) and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
+    """A corpus of the videos in `folder` and below it, and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
 
-    Every file is opened once. Videos and captions that cannot be read, and captions without a video, are counted as
-    missing. At an address (s3://…, see `vcwork.data.addresses`) files are listed, not opened: nobody knows how long
-    they are. VcworkError when the folder is missing or no video at all can be read.
+    An id is the path without its suffix, "x" or "sub/x"; films that differ in their suffix alone keep it. Every file is
+    opened once. What cannot be read or used is told in `missing_videos` and `missing_captions`; folders that are links,
+    or that hold a corpus or pages of ours, are not looked into. At an address (s3://…, see `vcwork.data.addresses`)
+    files directly under it are listed, not opened: nobody knows how long they are. split: of all of them, or shares as
+    `dealt` takes them, such as 80/10/10. VcworkError when the folder is missing or no video at all can be read.
     """
     from vcwork.data.video import VIDEO_SUFFIXES  # PyAV is only needed here
 
     if is_address(folder):
         folder = str(folder).rstrip("/")
+        corpus = Corpus(folder, PurePath(folder).name, {})
         files = [file for file in listed(folder) if not file.name.startswith(".")]
     else:
         folder = resolve(folder)
         if not folder.is_dir():
             raise VcworkError(f"{folder}: no such folder")
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        corpus = Corpus(folder, folder.name, {})
+        files = _below(corpus, VIDEO_SUFFIXES + CAPTION_SUFFIXES)
     found = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     subtitles = [path for path in files if path.suffix.lower() in CAPTION_SUFFIXES]
     if not found:
         raise VcworkError(f"{folder}: expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files")
-    corpus = Corpus(folder, PurePath(folder).name, {})
     theirs, alone = subtitles_of(found, subtitles)
-    for path in found:
-        _add_video(corpus, path, next(iter(theirs[path]), None), split)
-    for path in alone:
-        corpus.missing_videos[path.stem] = f"{path.name} has no video of the same name"
+    for path, id in _ids(corpus, found).items():
+        _add_video(corpus, id, path, theirs[path], "test" if "/" in split else split)
+    for path in alone:  # a text may be anything, a subtitle had a film
+        missing = corpus.missing_captions if path.suffix.lower() in _LOOSE else corpus.missing_videos
+        missing.setdefault(_id(corpus, path), f"{corpus.relative(path)} has no video of the same name")
+    _tell_unused(corpus, [path for path in files if path not in theirs and path not in subtitles])
     if not corpus.videos:
         raise VcworkError(
             f"{folder}: none of {len(found)} videos can be read; {next(iter(corpus.missing_videos.values()))}"
         )
-    return corpus
+    return dealt(corpus, split) if "/" in split else corpus
+
+
+def dealt(corpus: Corpus, shares: str = "80/10/10") -> Corpus:
+    """The same videos in splits of their own: percent of train, val and test, by the order of their ids' sha256.
+
+    Of three videos or more each split that has a share gets one at least. Videos with captions
+    are dealt apart from those without, which train nothing. A video that is added later moves at most one neighbour
+    over each border. The rule is written to meta as `split_rule`. VcworkError: shares that are not three that make 100.
+    """
+    parts = [int(part) if part.isdecimal() else -1 for part in shares.split("/")]
+    if len(parts) != 3 or min(parts) < 0 or sum(parts) != 100:
+        raise VcworkError(
+            f"split: expected {', '.join(SPLITS)}, or three shares that make 100 (80/10/10), got {shares!r}"
+        )
+    given: dict[str, str] = {}
+    for said in (True, False):
+        ids = [id for id, video in corpus.videos.items() if (video.captions is not None) == said]
+        ids.sort(key=lambda id: hashlib.sha256(id.encode("utf-8", "surrogateescape")).hexdigest())
+        counts = _counts(len(ids), parts)
+        names = [name for name, count in zip(SPLITS, counts, strict=True) for _ in range(count)]
+        given |= dict(zip(ids, names, strict=True))
+    videos = {id: replace(video, split=given[id]) for id, video in corpus.videos.items()}
+    rule = f"{shares} % train/val/test, by the order of sha256 of the ids, videos with captions apart from the others"
+    return replace(corpus, videos=videos, meta=corpus.meta | {"split_rule": rule})
+
+
+def _counts(n: int, parts: list[int]) -> list[int]:
+    """Whole numbers that make n, near to the shares; none that has a share is 0 while n suffices."""
+    counts = [n * part // 100 for part in parts]
+    counts[parts.index(max(parts))] += n - sum(counts)
+    for i in range(3):
+        richest = counts.index(max(counts))
+        if parts[i] and not counts[i] and counts[richest] > 1:
+            counts[i], counts[richest] = 1, counts[richest] - 1
+    return counts
+
+
+_LOOSE = (".txt", ".json", ".csv", ".tsv")  # suffixes of much that is no subtitle
+_OWN_FOLDERS = ("corpus.json", "explore.json")  # what is in them is ours: copies of films, among others
+
+
+def _below(corpus: Corpus, known: tuple[str, ...]) -> list[Path]:
+    """The files of a folder and of those below, by path; what of it is left out is told.
+
+    A name that is not UTF-8 could stand in no page and no manifest. OSError where the folder itself cannot be read.
+    """
+    from vcwork.data.video import VIDEO_SUFFIXES
+
+    def unreadable(error: OSError) -> None:
+        if Path(error.filename) == corpus.folder:
+            raise error
+        name = _shown(corpus.relative(error.filename))
+        corpus.missing_videos[name] = f"{name}: could not be read ({error.strerror or error})"
+
+    found = []
+    for at, folders, names in os.walk(corpus.folder, onerror=unreadable):
+        here = Path(at)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and _looked_into(corpus, here / name))
+        for path in (here / name for name in names if not name.startswith(".")):
+            name = corpus.relative(path)
+            missing = corpus.missing_videos if path.suffix.lower() in VIDEO_SUFFIXES else corpus.missing_captions
+            if _shown(name) != name:
+                missing[_shown(name)] = f"{_shown(name)}: its name is not UTF-8; rename it"
+            elif path.is_file():
+                found.append(path)
+            elif path.suffix.lower() in known:
+                why = "is a link that leads nowhere" if path.is_symlink() else "is no file, or no longer there"
+                missing[_id(corpus, path)] = f"{name} {why}"
+    return sorted(found)
+
+
+def _looked_into(corpus: Corpus, folder: Path) -> bool:
+    name = _shown(corpus.relative(folder))
+    ours = next((file for file in _OWN_FOLDERS if (folder / file).is_file()), "")
+    if folder.is_symlink():
+        corpus.missing_videos[name] = f"{name}: is a link to a folder, which is not followed"
+    elif ours:
+        corpus.missing_captions[name] = f"{name}: holds {ours}, so it is not looked into"
+    return not folder.is_symlink() and not ours
+
+
+def _shown(name: str) -> str:
+    """A name as it can be written; bytes that are no UTF-8 as \\xe9."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _id(corpus: Corpus, path: Path | Address) -> str:
+    name = path.name if isinstance(path, Address) else path.relative_to(corpus.folder).as_posix()
+    return name.removesuffix(path.suffix)
+
+
+def _ids(corpus: Corpus, videos: list) -> dict:
+    """{video: its id}."""
+    ids = {path: _id(corpus, path) for path in videos}
+    often = Counter(ids.values())
+    return {path: id if often[id] == 1 else f"{id}{path.suffix}" for path, id in ids.items()}
+
+
+def _tell_unused(corpus: Corpus, files: list) -> None:
+    """One line for each suffix that is read neither as film nor as subtitle."""
+    by_suffix: dict[str, list[str]] = {}
+    for path in files:
+        by_suffix.setdefault(path.suffix.lower(), []).append(corpus.relative(path))
+    for names in by_suffix.values():
+        rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        what = f"{', '.join(names[:3])}{rest}"
+        corpus.missing_captions[what] = f"{what}: neither a film nor words in a form that is read"
 
 
 def gather(corpus: Corpus, folder: str | Path) -> Corpus:
@@ -220,7 +334,8 @@ def gather(corpus: Corpus, folder: str | Path) -> Corpus:
     `folder` holds another one.
     """
     folder = resolve(folder)
-    moved = replace(corpus, folder=folder, videos={id: _moved(video, folder) for id, video in corpus.videos.items()})
+    videos = {id: _moved(video, corpus.folder, folder) for id, video in corpus.videos.items()}
+    moved = replace(corpus, folder=folder, videos=videos)
     if (folder / "corpus.json").exists():
         there = open_corpus(folder)
         if list(there.videos.values()) != list(moved.videos.values()):
@@ -233,9 +348,16 @@ def gather(corpus: Corpus, folder: str | Path) -> Corpus:
     return open_corpus(folder)
 
 
-def _moved(video: Video, folder: Path) -> Video:
+def _moved(video: Video, home: Path, folder: Path) -> Video:
     paths = {key: getattr(video, key) for key in _PATHS}
-    return replace(video, **{key: path and folder / _PATHS[key] / path.name for key, path in paths.items()})
+    return replace(
+        video, **{key: path and folder / _PATHS[key] / _below_home(path, home) for key, path in paths.items()}
+    )
+
+
+def _below_home(path: Path, home: Path) -> Path | str:
+    """Films of one name in two folders stay two."""
+    return path.relative_to(home) if path.is_relative_to(home) else path.name
 
 
 def _link(source: Path | None, target: Path | None) -> None:
@@ -301,8 +423,12 @@ def _segments(path: Path, steps: dict[str, str]) -> Iterator[Segment]:
 
 def _safe_id(id: object, folder: Path) -> str:
     """Ids become file names; one that could lead elsewhere is refused."""
-    if not isinstance(id, str) or not id or id in (".", "..") or any(c in id for c in "/\\\0"):
-        raise VcworkError(f"{folder / 'corpus.json'}: expected a video id without / or \\, got {id!r}")
+    if (
+        not isinstance(id, str)
+        or any(part in ("", ".", "..") for part in id.split("/"))
+        or any(c in id for c in "\\\0")
+    ):
+        raise VcworkError(f"{folder / 'corpus.json'}: expected a video id as a path inside the folder, got {id!r}")
     return id
 
 
@@ -357,25 +483,29 @@ def _spelt(path: Path, name: str) -> str:
     return unicodedata.normalize("NFC", f"{str(path)[: -len(path.name)]}{name}")
 
 
-def _add_video(corpus: Corpus, path: Path | Address, subtitle: Path | Address | None, split: str) -> None:
+def _add_video(corpus: Corpus, id: str, path: Path | Address, subtitles: list, split: str) -> None:
+    """The video with the first of its subtitle files that can be read; what cannot is told."""
     from vcwork.data.video import probe
 
-    if path.stem in corpus.videos:
-        raise VcworkError(f"{path}: another video has the same name without its suffix; rename one of them")
     if isinstance(path, Address):
-        corpus.videos[path.stem] = Video(path.stem, path, subtitle, 0.0, split)
+        corpus.videos[id] = Video(id, path, next(iter(subtitles), None), 0.0, split)
         return
     try:
         duration_s = probe(path).duration_s
     except VcworkError as error:
-        corpus.missing_videos[path.stem] = corpus.relative(error)
+        corpus.missing_videos[id] = corpus.relative(error)
         return
-    try:
-        if subtitle is not None:
+    captions, why = None, []
+    for subtitle in subtitles:
+        try:
             read_captions(subtitle, CaptionReport())
-    except VcworkError as error:
-        corpus.missing_captions[path.stem], subtitle = corpus.relative(error), None
-    corpus.videos[path.stem] = Video(path.stem, path, subtitle, duration_s, split)
+            captions = subtitle
+            break
+        except VcworkError as error:
+            why.append(corpus.relative(error))
+    if why:
+        corpus.missing_captions[id] = "; ".join(why) + (f"; {captions.name} is used" if captions else "")
+    corpus.videos[id] = Video(id, path, captions, duration_s, split)
 
 
 def _read_at(place: Path | Address, report: CaptionReport) -> list[Caption]:

@@ -54,8 +54,14 @@ def extract(
     Features of the lab world that an earlier run made lie in `outputs/cache` (`vcwork.data.kept`).
     """
     folder, contract = resolve(folder), contract_of(backbone)
-    videos = [v for v in corpus.videos.values() if v.video is not None]
-    sources = {v.id: _source_hash(v) for v in videos}
+    failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
+    videos, sources = [v for v in corpus.videos.values() if v.video is not None], {}
+    for video in videos:
+        try:
+            sources[video.id] = _source_hash(video)
+        except VcworkError as error:  # gone since the corpus was looked at
+            failed[video.id] = str(error)
+    videos = [video for video in videos if video.id in sources]
     if (folder / "manifest.json").exists():
         return _reusable(open_store(folder, contract), sources)
     paths = {id: _part(folder, contract, id, source) for id, source in sources.items()}
@@ -66,7 +72,6 @@ def extract(
     jobs = [(id, film) for id, film in jobs if not kept.take(made[id], paths[id])]
     if progress and len(jobs) < len(made):
         print(f"features of {len(made) - len(jobs)} of {len(videos)} videos come from an earlier run: {kept.where}")
-    failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
     known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}
     with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
         for id, array, why in tqdm(results, **known, disable=not progress):

@@ -1,11 +1,11 @@
 """A folder of one's own videos as it is: `look_at` finds what can be used, `place_of` where its cache lies.
 
 Nothing here needs a model, so that a wrong folder is told at once. Every file that is not used is told, and why.
-Known gaps: folders below the folder are not looked into; a file replaced by another of the same size and time stamp is
-taken for the old one.
+Known gap: a file replaced by another of the same size and time stamp is taken for the old one.
 """
 
 import hashlib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +14,7 @@ from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import project_root, read_json, resolve, sha256_file, write_json
-from vcwork.data.captions import CAPTION_SUFFIXES
 from vcwork.data.corpus import Corpus, open_corpus, scan_folder
-from vcwork.data.video import VIDEO_SUFFIXES
 
 FORMAT = "vcwork-own-videos-1"
 
@@ -27,17 +25,14 @@ def look_at(folder: str | Path, links: bool = False) -> Corpus:
     VcworkError as `scan_folder`; also for a file in place of a folder, and where all videos are links to elsewhere.
     """
     folder = resolve(folder)
+    if str(folder) != os.fsencode(folder).decode("utf-8", "backslashreplace"):
+        raise VcworkError(f"{str(folder)!r}: the folder's name is not UTF-8; rename it")
     if folder.is_file():
         raise VcworkError(f"{folder}: expected a folder of videos, got a file; give the folder it lies in")
     try:
         corpus = open_corpus(folder) if (folder / "corpus.json").is_file() else scan_folder(folder)
-        names = [path for path in folder.iterdir() if path.is_symlink()]
     except OSError as error:
         raise VcworkError(f"{folder}: could not be read ({error.strerror or error})") from error
-    for path in names:
-        if path.suffix.lower() in VIDEO_SUFFIXES + CAPTION_SUFFIXES and not path.exists():
-            missing = corpus.missing_videos if path.suffix.lower() in VIDEO_SUFFIXES else corpus.missing_captions
-            missing.setdefault(path.stem, f"{path.name} is a link that leads nowhere")
     if not links and not (folder / "corpus.json").is_file():
         _without_links(corpus)
     _say_empty_captions(corpus)
@@ -60,11 +55,22 @@ def _without_links(corpus: Corpus) -> None:
 
 
 def _say_empty_captions(corpus: Corpus) -> None:
+    """Tell of subtitles that give nothing, and of cues that were left out of the others."""
     for id, video in corpus.videos.items():
-        if video.captions and not corpus.captions(id):
-            late = corpus.caption_report(id).dropped
-            why = f"no caption begins before the video ends at {video.duration_s:.0f} s" if late else "it is empty"
+        if not video.captions:
+            continue
+        try:
+            kept, dropped = corpus.captions(id), corpus.caption_report(id).dropped
+        except VcworkError as error:  # it has changed since it was looked at
+            corpus.videos[id] = replace(video, captions=None)
+            corpus.missing_captions[id] = corpus.relative(error)
+            continue
+        if not kept:
+            why = f"no caption begins before the video ends at {video.duration_s:.0f} s" if dropped else "it is empty"
             corpus.missing_captions[id] = f"{video.captions.name}: {why}"
+        elif dropped:
+            told = f"{video.captions.name}: {len(dropped)} cues are left out; {corpus.relative(dropped[0])}"
+            corpus.missing_captions.setdefault(id, told)
 
 
 def place_of(folder: str | Path, out: str | Path = "") -> Path:
@@ -110,7 +116,7 @@ def digests(
     """sha256 of the video files by id, and what has changed since they were written to the file `remembered`.
 
     Files whose size and time stamp are as remembered are not read again. limit: of the files after so many only what is
-    remembered. VcworkError for a file that cannot be read.
+    remembered. A file that is gone, cannot be read or grows meanwhile has none, and `missing_videos` says why.
     """
     path, limit, told = remembered, limit or len(corpus.videos), []
     before = read_json(path) if path.is_file() else {}
@@ -119,13 +125,17 @@ def digests(
     bar = tqdm(videos, desc="looking at files", unit="video", disable=not progress, leave=False)
     for number, video in enumerate(bar):
         try:
-            stat = video.video.stat()
-            here = [video.video.name, stat.st_size, stat.st_mtime_ns]
+            here = _stamp(video.video)
             same = before.get(video.id, [])[:3] == here
             if same or number < limit:
-                now[video.id] = [*here, before[video.id][3] if same else sha256_file(video.video)]
+                digest = before[video.id][3] if same else sha256_file(video.video)
+                if _stamp(video.video) != here:
+                    corpus.missing_videos[video.id] = f"{video.video.name} changes while it is read; ask again later"
+                else:
+                    now[video.id] = [*here, digest]
         except OSError as error:
-            raise VcworkError(f"{video.video}: could not be read ({error.strerror or error})") from error
+            why = f"{video.video.name}: could not be read ({error.strerror or error})"
+            corpus.missing_videos[video.id] = why
     if before:
         lists = {
             "new": [id for id in now if id not in before],
@@ -135,6 +145,11 @@ def digests(
         told = [f"Since last time: {some}." for some in listed(lists)]
     write_json(path, now)
     return {id: entry[3] for id, entry in now.items()}, told
+
+
+def _stamp(path: Path) -> list:
+    stat = path.stat()
+    return [path.name, stat.st_size, stat.st_mtime_ns]
 
 
 def listed(lists: dict[str, list[str]]) -> list[str]:
