@@ -300,13 +300,15 @@ def test_long_lists_are_cut_and_counted(browser, tmp_path):
     many = range(MOST_SHOWN + 5)
     said = [Said("again", i, 1, 2) for i in many]
     with opened(browser, VideoWall([Card(f"film {i}", 1) for i in many], said), tmp_path) as page:
-        assert page.locator(".card").count() == MOST_SHOWN or page.locator(".more").is_hidden()
+        assert page.locator(".card").count() < MOST_SHOWN, "the rest is drawn when it comes near"
         page.fill("input", "again")
         assert page.locator("ol > li").count() == MOST_SHOWN
         assert f"{MOST_SHOWN + 5} hits in {MOST_SHOWN + 5} of" in page.inner_text("[role=status]")
         page.fill("input", "")
-        page.locator(".more").scroll_into_view_if_needed()
-        page.wait_for_function(f"document.querySelectorAll('.card').length === {MOST_SHOWN + 5}")
+        for shown in (48, MOST_SHOWN + 5):
+            page.evaluate("scrollTo(0, document.body.scrollHeight)")
+            page.wait_for_function(f"document.querySelectorAll('.card').length >= {shown}")
+        assert page.locator(".more").is_hidden()
 
 
 def test_typed_words_find_what_is_said_and_named(browser, kitchen, tmp_path):
@@ -314,7 +316,7 @@ def test_typed_words_find_what_is_said_and_named(browser, kitchen, tmp_path):
         "onion": ([[0, 3.5, ["said"]], [0, 7, ["said"]], [1, 30, ["said"]]], "3 hits in 2 of 3"),
         "fry ONION": ([[0, 7, ["said"]]], "1 hit in 1"),
         "fries": ([[1, 30, ["said"]]], "1 hit"),  # without its accent
-        "sli": ([[1, None, ["said"]]], "1 hit"),  # a word's beginning
+        "sli": ([[1, None, ["described"]]], "1 hit"),  # a word's beginning
         "onion qqq": ([[0, 3.5, ["said"]], [0, 7, ["said"]], [1, 30, ["said"]]], "No sentence has all these words"),
         "qqq": ([], "Nothing here is said or named"),
         "silent": ([], "1 video is named so"),

@@ -164,6 +164,13 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     rate = "share of questions without an answer that may get one (default: 0.05)"
     parser.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help=rate)
     parser.add_argument("--offline", action="store_true", help="fetch no weights; what is there is used")
+    kinds = "keep what --query finds: FILE.csv, FILE.edl (CMX3600) or FILE.vtt"
+    parser.add_argument("--save", default="", metavar="FILE", help=kinds)
+    parser.add_argument("--portable", action="store_true", help="films travel inside their pages, small where large")
+    parser.add_argument(
+        "--serve", action="store_true", help="serve the pages to this machine; any sentence is answered"
+    )
+    parser.add_argument("--port", type=int, default=0, metavar="N", help="of --serve (default: any that is free)")
     parser.add_argument("--lab", action="store_true", help="open JupyterLab at notebook 40 with this folder")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -294,8 +301,13 @@ def explore_videos(options: argparse.Namespace) -> int:
         raise VcworkError("explore: expected --limit and --workers of at least 0, --top of at least 1")
     if options.clips and not (options.query or options.like):
         raise VcworkError("explore: --clips writes what a --query or --like finds, and none was given")
+    from vcwork.workbench import taken
     from vcwork.workbench.own_folder import look_at
 
+    if options.save:
+        taken.check_suffix(options.save)
+    if bool(options.save) > bool(options.query or options.like) or (options.serve and (options.query or options.like)):
+        raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
     corpus = look_at(options.folder, options.links)
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
     from vcwork.workbench import own_videos  # torch: seconds
@@ -309,20 +321,37 @@ def explore_videos(options: argparse.Namespace) -> int:
 
         names = ("anyway", "false_alarms", "clips")
         how = {"likes": options.like, **{name: getattr(options, name) for name in names}}
-        lines, all_answered = answers(own, options.query, options.top, **how)
+        kept: list[tuple[str, Any]] = []
+        lines, all_answered = answers(own, options.query, options.top, kept=kept, **how)
         print(*lines, sep="\n")
+        if options.save:
+            hits = [hit for query, answer in kept for hit in taken.taken(own, query, answer.hits)]
+            print(*(f"saved: {file}" for file in taken.save_hits(resolve(options.save), hits)), sep="\n")
         return 0 if all_answered else 1
     from vcwork.workbench import own_pages  # a query needs no panel
 
     if options.lab:
         return own_pages.open_lab(own, options.checkpoint, options.accept_contract)
-    index = own_pages.write_pages(own, options.top)
+    index = own_pages.write_pages(own, options.top, portable=options.portable)
     print(f"done: {index}")
-    if options.open:
+    if not options.serve:
+        _open(index.resolve().as_uri(), options.open)
+        return 0
+
+    def told(address: str) -> None:
+        print(f"serving {address}\nfor this machine alone; Ctrl-C ends it", flush=True)
+        _open(address, options.open)
+
+    own_pages.serve_pages(own, options.top, options.port, told)
+    print("stopped")
+    return 0
+
+
+def _open(address: str, wanted: bool) -> None:
+    if wanted:
         import webbrowser
 
-        webbrowser.open(index.resolve().as_uri())
-    return 0
+        webbrowser.open(address)
 
 
 def extract_features(options: argparse.Namespace) -> int:

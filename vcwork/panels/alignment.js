@@ -55,6 +55,7 @@ function best(values) {
   return values.reduce((at, value, i) => (value > values[at] ? i : at), 0);
 }
 
+const MOST_HITS = 12; // of a list that a server answers with
 const LONG = 90; // seconds from which the time axis can be enlarged
 const TRAIL = 20; // videos one can go back through
 
@@ -643,31 +644,41 @@ function view({ model, el }, start, way) {
     }
   }
 
-  // the server's answer: the sentence's curve in this video where there is one, and the best moments of all
+  // the server's answer: the best moments of this video, with the sentence's curve where there is one, and of all
   async function askModels(text, anyway = false) {
     answerNote.textContent = "Asking the models …";
-    const answer = await askServer(base, text, `&video=${pageName()}${anyway ? "&anyway=1" : ""}`);
+    const more = anyway ? "&anyway=1" : "";
+    const here = await askServer(base, text, `&video=${pageName()}${more}`), answer = await askServer(base, text, more);
     if (input.value.trim().replace(/\s+/g, " ") !== text) return;
-    answerNote.textContent = answer.note;
-    if (answer.more && !anyway) {
-      const rest = node("button", { type: "button", textContent: "show them anyway" });
+    answerNote.textContent = here.found || !answer.found ? answer.note : `Not found in this video. ${answer.note}`;
+    if ((answer.more || here.more) && !anyway) {
+      const rest = node("button", { type: "button", textContent: "show weaker ones" });
       rest.onclick = () => askModels(text, true);
       answerNote.append(" ", rest);
     }
-    if (answer.curve && answer.curve.scores.length) select(add({ ...answer.curve, sentence: text, elsewhere: [] }));
+    if (here.curve && here.curve.scores.length) select(add({ ...here.curve, sentence: text, elsewhere: [] }));
+    const others = answer.hits.some((hit) => hit.video !== panel.video);
+    answers.replaceChildren(...listed("best of this video", here.hits, text),
+      ...listed("best of all videos", others ? answer.hits : [], text));
+  }
+
+  // a list of the server's hits under its heading; nothing for none
+  function listed(heading, all, query) {
+    if (!all.length) return [];
     const list = node("ol");
-    for (const hit of answer.hits) {
-      const told = `${hit.video} at ${exact(hit.start_s ?? 0)} (${evidenceOf(hit.evidence)})`;
-      const own = hit.video === panel.video;
+    for (const hit of all.slice(0, MOST_HITS)) {
+      const own = hit.video === panel.video, at = exact(hit.start_s ?? 0), how = evidenceOf(hit.evidence);
+      const told = own ? [at, hit.text && `“${hit.text}”`, `(${how})`].filter(Boolean).join(" ") : `${hit.video} at ${at} (${how})`;
       const item = own ? node("button", { type: "button", textContent: told })
         : node("a", { href: `${hit.page}#t=${hit.start_s ?? 0}`, textContent: told });
       item.title = hit.text;
       if (own) item.onclick = () => seek(hit.start_s ?? 0);
       list.append(node("li", {}, item, ...cutting(hit.video, hit)));
     }
-    const hits = () => answer.hits.map((hit) => ({ ...hit, query: text, evidence: evidenceOf(hit.evidence) }));
-    answers.replaceChildren(...(answer.hits.length ? [node("h4", { textContent: "best of all videos" }), list,
-      node("p", { className: "soft" }, takeAway(hits, text))] : []));
+    const hits = () => all.map((hit) => ({ query, video: hit.video, start_s: hit.start_s ?? 0, end_s: hit.end_s ?? 0, score: hit.score,
+      evidence: evidenceOf(hit.evidence), text: hit.text, file: hit.video === panel.video ? panel.film.file : "",
+      fps: hit.video === panel.video ? panel.film.fps : 0 }));
+    return [node("h4", { textContent: heading }), list, node("p", { className: "soft" }, takeAway(hits, query))];
   }
 
   // how: "to" another video or "back" to one, "" for a sentence

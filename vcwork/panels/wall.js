@@ -28,6 +28,7 @@ const STYLE = `
 `;
 
 const LENGTHS = { "under a minute": [0, 60], "1 to 10 minutes": [60, 600], "over 10 minutes": [600, Infinity] };
+const CARDS = 24; // drawn at once; more when the last comes near
 const AT_ONCE = 4000; // sentences that are taken in before the page is let alone again
 const PAUSE_MS = 350; // of typing, before the server is asked
 
@@ -36,7 +37,7 @@ function render({ model, el }) {
   const base = served(""), cards = panel.cards, place = new Map(cards.map((card, i) => [card.id, i]));
   const words = new Words(), names = new Words(), stored = new Map(), // a sentence -> its place
     filter = { how: "", words: "", length: "" };
-  let said = [], ready = false, hits = [], asked = 0, waiting = 0, drawn = 0, visible = [];
+  let said = [], ready = false, hits = [], asked = 0, waiting = 0, drawn = 0, visible = [], below = null;
   cards.forEach((card) => names.add(card.id));
 
   // ------------------------------------------------------------------------------------------- what a thing looks like
@@ -108,7 +109,7 @@ function render({ model, el }) {
 
   function sentence(i, how) {
     const [text, video, start_s, end_s] = said[i];
-    const way = cards[video].words === "described" ? "described" : how;
+    const way = start_s === null && how === "said" ? "described" : how;
     return { video, start_s, end_s: end_s ?? start_s, text, how: way, stored: i, score: 0 };
   }
 
@@ -143,10 +144,10 @@ function render({ model, el }) {
     const answer = await askServer(base, query, anyway ? "&anyway=1" : "");
     if (mine !== asked) return; // another query has been typed since
     const known = answer.hits.filter((hit) => place.has(hit.video) && passes(place.get(hit.video)));
-    const theirs = known.map((hit) => ({ ...hit, video: place.get(hit.video), hows: hit.evidence, folded: hit.folded || 0 }));
+    const theirs = known.map((hit) => ({ ...hit, video: place.get(hit.video), hows: hit.evidence }));
     show(theirs, called, answer.note);
     if (answer.more && !anyway) {
-      const rest = node("button", { type: "button", textContent: "show them anyway" });
+      const rest = node("button", { type: "button", textContent: "show weaker ones" });
       rest.onclick = () => search(true);
       told.append(" ", rest);
     }
@@ -176,11 +177,13 @@ function render({ model, el }) {
     evidence: evidenceOf(hit.hows), text: hit.text, file: cards[hit.video].file, fps: cards[hit.video].fps }));
 
   function drawMore() {
-    const next = visible.slice(drawn, drawn + panel.most);
+    const next = visible.slice(drawn, drawn + CARDS);
     grid.append(...next.map((i) => cardOf(cards[i], i)));
     drawn += next.length;
     rest.hidden = drawn >= visible.length;
     rest.textContent = `show more of ${visible.length} videos`;
+    below?.unobserve(rest); // seen anew, it tells again that it is near
+    below?.observe(rest);
   }
 
   // ---------------------------------------------------------------------------------------------------------- document
@@ -237,9 +240,8 @@ function render({ model, el }) {
   if (cards.some((card) => card.near.length)) root.append(node("p", { className: "soft", textContent: like }));
   root.append(grid, rest);
   rest.onclick = drawMore;
-  const below = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !rest.hidden && drawMore(),
+  below = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && !rest.hidden && drawMore(),
     { rootMargin: "600px" });
-  below.observe(rest);
   on(input, "input", () => {
     if (!ready) return;
     if (base === null) search();

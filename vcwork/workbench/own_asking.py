@@ -282,10 +282,13 @@ def like_floor(own: Own, rate: float) -> Floor:
 
 def answers(
     own: Own, queries: Sequence[str], top: int = 5, *, likes: Sequence[str] = (), anyway: bool = False,
-    false_alarms: float = FALSE_ALARMS, clips: str = "",
+    false_alarms: float = FALSE_ALARMS, clips: str = "", kept: list[tuple[str, Answer]] | None = None,
 ) -> tuple[list[str], bool]:  # fmt: skip
-    """Lines for the command line, and whether every query had an answer. clips: a folder for the hits as mp4."""
-    lines, all_answered = [], True
+    """Lines for the command line, and whether every query had an answer.
+
+    clips: a folder for the hits as mp4. kept: a list that gets each query with its answer.
+    """
+    lines, all_answered, kept = [], True, [] if kept is None else kept
     for query, do in [*((query, ask) for query in queries), *((like, ask_like) for like in likes)]:
         lines.append(f"“{query}”" if do is ask else f"like {query}")
         try:
@@ -293,6 +296,7 @@ def answers(
             told = said_of(own, found, query, do is ask)
         except VcworkError as error:
             found, told = Answer([]), ["nothing found", str(error)]
+        kept.append((query, found))
         lines += [f"  {i}. {in_words(hit)}" for i, hit in enumerate(found.hits, 1)] + [f"  {line}" for line in told]
         lines += [f"  {line}" for line in (cut_out(own, found.hits, resolve(clips)) if clips else [])]
         all_answered &= bool(found.hits)

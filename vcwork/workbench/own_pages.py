@@ -11,10 +11,11 @@ import io
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from markupsafe import Markup
@@ -33,18 +34,26 @@ from vcwork.base.files import (
     write_json,
 )
 from vcwork.data.backbones.hugging_face import is_hub_name
+from vcwork.data.copies import cut
 from vcwork.data.corpus import Video
 from vcwork.data.media import Media, media_of
 from vcwork.data.video import frames_at, probe
+from vcwork.encoders.encoder import encode_seconds
 from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
-from vcwork.panels.make_alignment import explore, said_of, untimed
+from vcwork.panels.make_alignment import asking, explore, said_of, untimed
 from vcwork.panels.wall import DESCRIBED, DRAWN, SIDE, SPEECH, SUBTITLES, Card, Said, VideoWall
+from vcwork.search.fused import Floor, Piece
+from vcwork.tasks.moments import best_moments
+from vcwork.workbench.own_asking import floor_of, of_floor, sentences, served
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
+from vcwork.workbench.serve import application, serve
 
 MOST_SENTENCES = 200_000  # of the wall, some 20 MB
 IN_PAGE = 2_000  # sentences that the wall's page carries itself; more lie in a file beside it, read after the page
+MEANT = 5_000  # of them that know the sentences nearest in meaning, the first ones: half a minute of work
+LIKE_SAID = 5  # sentences nearest in meaning
 NEAR = 3  # videos most like one
 LIKE = 0.1  # cosine from which a video is called like another; 0 is no more alike than any two
 
@@ -81,7 +90,7 @@ def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = 
         if film.thumbnail and place < DRAWN:
             pictures[place] = [np.asarray(Image.open(film.thumbnail).convert("RGB"))]
         said.append(record["said"])
-    stored = _sentences(own, said)
+    stored = _known(own, _sentences(own, said), progress)
     beside = "words.js" if len(stored) > IN_PAGE else ""
     about = {"title": own.corpus.folder.name, "notes": _notes(own, said), "beside": beside}
     wall = VideoWall(cards, stored, pictures=pictures, **about)
@@ -97,6 +106,49 @@ def _write(path: Path, text: str) -> None:
         return path.unlink(missing_ok=True)
     with atomic_write(path) as file:
         file.write(text)
+
+
+def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], None] = print) -> None:
+    """Serve the pages, as `write_pages` left them, until Ctrl-C, and answer any sentence: `vcwork.workbench.serve`."""
+    ids = {plain_name(id): id for id in own.ids}
+    pages = {"index.html": own.out / "index.html"}
+    pages |= {f"videos/{name}.html": own.out / "videos" / f"{name}.html" for name in ids}
+    files = {f"thumbnails/{path.name}": path for path in (own.out / "thumbnails").glob("*.jpg")}
+    files |= {"words.js": own.out / "words.js"}
+    for name, id in ids.items():
+        src = film_of(own, id).media.src  # relative to the page, which a server cannot follow
+        files[f"media/{name}"] = own.out / "videos" / os.fsdecode(unquote_to_bytes(src)) if src else own.out
+    answer_all = served(own)
+
+    def answer(sentence: str, name: str, anyway: bool) -> dict[str, Any]:
+        id = ids.get(name, "")
+        found = answer_all(sentence, id, anyway)
+        hits = [hit | {"page": f"{plain_name(hit['video'])}.html"} for hit in found["hits"]]
+        if not hits:
+            found["note"] += f" {of_floor(floor_of(own))}"
+        return found | {"hits": hits} | ({"curve": _curve(own, id, sentence, top)} if id else {})
+
+    def hit_as_film(id: str, start_s: float, end_s: float, out: Path) -> None:
+        cut(_film_file(own, id), start_s, end_s, out)
+
+    serve(lambda token: application(pages, files, answer, hit_as_film, token), port, told)
+
+
+def _film_file(own: Own, id: str) -> Path:
+    """A video's file; VcworkError for an id that is unknown, or without one."""
+    if (file := own.corpus[id].video) is None:
+        raise VcworkError(f"{id}: there is no video file")
+    return file
+
+
+def _curve(own: Own, id: str, sentence: str, top: int) -> dict[str, Any]:
+    """A sentence's score at each second of a video and its best moments there; empty where no checkpoint knows it."""
+    try:
+        scores = asking(own.encoder, encode_seconds(own.encoder, own.store[id]))(sentence).scores if own.encoder else []
+    except VcworkError:  # it knows none of the words; the answer says so
+        scores = []
+    moments = [asdict(moment) for moment in best_moments(scores, top)] if len(scores) else []
+    return {"scores": [round(float(score), 5) for score in scores], "moments": moments}
 
 
 def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> int:
@@ -146,8 +198,8 @@ def _card(own: Own, id: str, film: Film, record: dict[str, Any], near: list[tupl
 def words_of(own: Own, id: str) -> str:
     """Where a video's words come from, in words; "" where it has none."""
     captions, kind = own.corpus[id].captions, kind_of_words(own, id)
-    known = getattr(own, "words_from", {}).get(id, "")
-    return f"description {captions.name}" if kind == DESCRIBED else known or (f"{kind} {captions.name}" if kind else "")
+    names = {SUBTITLES: "subtitles", DESCRIBED: "text"}
+    return getattr(own, "words_from", {}).get(id, "") or (f"{names[kind]} {captions.name}" if kind in names else kind)
 
 
 def kind_of_words(own: Own, id: str) -> str:
@@ -167,6 +219,47 @@ def _sentences(own: Own, said: list[list]) -> list[Said]:
         for video, lines in enumerate(said)
         for text, start_s, end_s, hits in lines[: _room(said)]
     ]
+
+
+def _known(own: Own, stored: list[Said], progress: bool) -> list[Said]:
+    """The first MEANT sentences also with those nearest in meaning and, without a checkpoint, what is shown.
+
+    Both only where they are stronger than what questions without an answer get; as they are without the weights.
+    """
+    asked, encode = stored[:MEANT], sentences(own) if stored else None
+    if encode is None:
+        return stored
+    floor, texts = floor_of(own), [one.text for one in asked]
+    near = alike(encode(texts, progress), texts, lambda cosine: floor.passes({"meaning": cosine}))
+    shown: list[tuple] = [one.hits for one in asked]
+    pictures = next((kind for kind in own.asking.kinds if kind.name == "pictures" and own.library is None), None)
+    if pictures is not None:
+        place = {id: i for i, id in enumerate(own.ids)}
+        shown = [
+            tuple(
+                (place[p.video], p.start_s, p.end_s, p.peak_s, round(p.strength, 4)) for p in found if _sure(floor, p)
+            )
+            for found in pictures.ask(texts, NEAR)
+        ]
+    parts = zip(asked, near, shown, strict=True)
+    return [replace(one, like=like, hits=hits) for one, like, hits in parts] + stored[MEANT:]
+
+
+def _sure(floor: Floor, piece: Piece) -> bool:
+    return floor.passes({"pictures": piece.strength})
+
+
+def alike(vectors: np.ndarray, texts: Sequence[str], enough: Callable[[float], bool]) -> list[tuple[int, ...]]:
+    """Of vectors (N, D) of length 1, the places of the LIKE_SAID nearest others whose text is another one."""
+    found = []
+    for start in range(0, len(vectors), 1000):
+        cosines = vectors[start : start + 1000] @ vectors.T  # (n, N)
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, : 4 * LIKE_SAID]
+        for row, places in enumerate(best):
+            own = texts[start + row].casefold()
+            others = [int(j) for j in places if texts[j].casefold() != own and enough(float(cosines[row, j]))]
+            found.append(tuple(others[:LIKE_SAID]))
+    return found
 
 
 def _room(said: list[list]) -> int:
@@ -267,10 +360,11 @@ def _ways(near: list[tuple[str, float]]) -> str:
 
 
 def _about(own: Own, id: str) -> list[str]:
-    """What reading the captions left out."""
+    """What reading the captions left out, and how far they are off where that was measured."""
     dropped = own.corpus.caption_report(id).dropped
     one = own.corpus.relative(dropped[0]) if dropped else ""
-    return [f"{len(dropped)} captions were left out, the first: {one}."] if dropped else []
+    notes = [f"{len(dropped)} captions were left out, the first: {one}."] if dropped else []
+    return notes
 
 
 def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:

@@ -8,14 +8,17 @@ Known gaps: an EDL has one frame rate, that of its first video, and counts 29.97
 for 999 events, and what comes after is counted in the last one's comment.
 """
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
+from vcwork.data.video import probe
 from vcwork.workbench.own_folder import plain_name
 
 SUFFIXES = (".csv", ".edl", ".vtt")
@@ -41,6 +44,21 @@ class Taken:
     text: str = ""
     file: str = ""
     fps: float = 0.0
+
+
+def taken(own: Any, query: str, hits: Sequence[Any]) -> list[Taken]:
+    """Hits of `vcwork.search.fused` for a query of an `Own`; one without times is its whole video."""
+    films = {}
+    for video in dict.fromkeys(hit.video for hit in hits):
+        file = own.corpus[video].video
+        with contextlib.suppress(VcworkError):  # a file that is gone since: nobody knows its frames
+            films[video] = (file.name if file else "", probe(file).fps if file else 0.0)
+    made = []
+    for hit in hits:
+        times = (0.0, float(own.store.lengths[hit.video])) if hit.start_s is None else (hit.start_s, hit.end_s)
+        about = (hit.score, " and ".join(hit.evidence), hit.text, *films.get(hit.video, ("", 0.0)))
+        made.append(Taken(query, hit.video, *times, *about))
+    return made
 
 
 def check_suffix(path: str | Path) -> None:
