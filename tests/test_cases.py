@@ -1,14 +1,18 @@
 """Kinds of faults that public bug reports tell of, apart from films' bytes: the shared cases, where they are, and
 siblings of each made here."""
 
+import datetime
 import json
 import math
 import os
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.image import get_backbone
@@ -16,6 +20,7 @@ from vcwork.data.captions import Caption, CaptionReport, deduplicate, read_capti
 from vcwork.data.corpus import Corpus, Video, dealt, gather, scan_folder
 from vcwork.data.extract import extract
 from vcwork.data.video import write_mp4
+from vcwork.encoders import released
 from vcwork.workbench import own_folder
 from vcwork.workbench.own_folder import look_at
 
@@ -424,3 +429,84 @@ def test_shares_that_are_none_are_refused(tmp_path):
         with pytest.raises(VcworkError, match="three shares that make 100"):
             scan_folder(tmp_path, shares)
     assert scan_folder(tmp_path, "0/0/100")["a"].split == "test"
+
+
+# ------------------------------------------------------------------------------------------------------- checkpoints
+
+
+@pytest.mark.parametrize("name, note", [
+    ("plain.pt", ""), ("plain.safetensors", ""), ("bf16.pt", ""), ("namespace.pt", ""),
+    ("ddp.pt", "prefix taken off: module.mmmodel."), ("compiled.pt", "prefix taken off: _orig_mod.mmmodel."),
+    ("lightning.pt", "prefix taken off: model.mmmodel."), ("extra_none.pt", "no tensors, left out: "),
+    ("numpy_scalar.pt", "left unread beside the weights: numpy._core.multiarray.scalar, numpy.dtype"),
+    ("numpy_array.pt", "numpy._core.multiarray._reconstruct, numpy.dtype, numpy.ndarray"),
+    ("omegaconf.pt", "left unread beside the weights: omegaconf.dictconfig.DictConfig"),
+])  # fmt: skip
+def test_checkpoints_as_training_leaves_them(cases, name, note):
+    folder, notes = cases / "51-fairseq-checkpoint", []
+    state, plain = released.read_released(folder / name, notes), released.read_released(folder / "plain.pt")
+    assert state.keys() == plain.keys() and ("\n".join(notes) == note if not note else note in "\n".join(notes))
+    same = [torch.equal(state[n], plain[n].to(state[n].dtype)) for n in plain]
+    assert all(same)
+
+
+@pytest.mark.parametrize("name, why", [
+    ("html.pt", "not readable as a checkpoint"), ("text.pt", "not readable as a checkpoint"),
+    ("optimizer_only.pt", "expected a dict of tensors.*got optimizer"),
+    ("whole_module.pt", r"torch\.nn\.modules\.linear\.Linear\); where it was made, save the weights alone"),
+])  # fmt: skip
+def test_checkpoints_without_a_way_in_say_what_to_do(cases, name, why):
+    path = cases / "51-fairseq-checkpoint" / name
+    with pytest.raises(VcworkError, match=why) as caught:
+        released.read_released(path)
+    assert str(path) in str(caught.value)
+
+
+ANCHOR = "video_encoder.videomlp.linear1.weight"
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda w: {"model": {"module.module.mmmodel." + ANCHOR: w}},
+    lambda w: {"model": {"mmmodel._orig_mod." + ANCHOR: w}},
+    lambda w: {"model": {"mmmodel.video_encoder._orig_mod.videomlp.linear1.weight": w}},
+    lambda w: {"state_dict": {"net.mmmodel." + ANCHOR: w, "net.mmmodel.step": 3}},
+    lambda w: {"ema": {"x": w}, "module": {"module." + ANCHOR: w}, "step": w},
+    lambda w: {"args": Settings(1), "best": np.float64(0.5), "rng": np.random.get_state(), "model": {ANCHOR: w}},
+    lambda w: {"when": datetime.datetime(2026, 1, 1), "at": Path("x"), "kind": complex(1, 2), "model": {ANCHOR: w}},
+])  # fmt: skip
+def test_wrappers_and_numbers_do_not_stand_in_the_way(tmp_path, wrap, monkeypatch):
+    monkeypatch.setattr(Settings, "__module__", "omegaconf.dictconfig")
+    monkeypatch.setitem(sys.modules, "omegaconf", types.ModuleType("omegaconf"))
+    there = types.ModuleType("omegaconf.dictconfig")
+    there.Settings = Settings
+    monkeypatch.setitem(sys.modules, "omegaconf.dictconfig", there)
+    weight = torch.arange(6.0).view(2, 3)
+    torch.save(wrap(weight), tmp_path / "a.pt")
+    monkeypatch.delitem(sys.modules, "omegaconf.dictconfig")  # not installed where it is read
+    assert torch.equal(released.read_released(tmp_path / "a.pt")[ANCHOR], weight)
+    assert not Settings.restored, "nothing of the file was run"
+
+
+class Settings:
+    """A class that would notice being restored."""
+
+    restored = False
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __setstate__(self, state: object) -> None:
+        Settings.restored = True
+
+
+@pytest.mark.parametrize("function, arguments", [(os.system, ("touch {}",)), (eval, ("open('{}', 'w')",)),
+                                                 (print, ("{}",))])  # fmt: skip
+def test_functions_in_a_checkpoint_are_refused_whatever_stands_beside(tmp_path, function, arguments):
+    class Runs:
+        def __reduce__(self):
+            return function, tuple(argument.format(tmp_path / "proof") for argument in arguments)
+
+    torch.save({"best": np.float64(1), "cfg": Runs(), "model": {ANCHOR: torch.zeros(1)}}, tmp_path / "bad.pt")
+    with pytest.raises(VcworkError, match=r"refused|not readable"):
+        released.read_released(tmp_path / "bad.pt")
+    assert not (tmp_path / "proof").exists()

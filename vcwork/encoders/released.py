@@ -1,13 +1,14 @@
 """The released checkpoint's layout, read into ours and written back: key by key, nothing silently skipped.
 
-A fairseq checkpoint is a pickle; it is read with `weights_only=True` and one extra class allowed, argparse.Namespace,
-which is plain data. Import maps every name, tells what it mapped, kept, missed or could not fit, and refuses what it
-does not expect. What our model does not carry (the video tower's word table, poolers, a task head, the stored
-precision) is kept beside it in `released.safetensors`, so that export gives back the same tensors.
+A checkpoint is a pickle; it is read with `weights_only=True`. What trainers leave beside the weights (NumPy's numbers,
+settings of OmegaConf, fairseq or Lightning) is named and replaced by empty stand-ins: no class or function of another
+package is called, or even imported. Wrappers' prefixes (module., _orig_mod., model.) are found and taken off. Import
+maps every name, tells what it mapped, kept, missed or could not fit, and refuses what it does not expect. What our
+model does not carry (the video tower's word table, poolers, a task head, the stored precision) is kept beside it in
+`released.safetensors`, so that export gives back the same tensors.
 Gap: the release itself could not be fetched here; names and shapes are those of a file made in its layout.
 """
 
-import argparse
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,7 @@ class ImportReport:
     kept: list[str] = field(default_factory=list)  # known, not used by our model, stored for export
     unexpected: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # on the file: what was left unread, which prefix was taken off
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)  # expected, got
 
     @property
@@ -66,46 +68,122 @@ class ImportReport:
         """One line a kind, and every name that is wrong."""
         shapes = [f"{name} expected {want}, got {got}" for name, (want, got) in self.mismatched.items()]
         wrong = {"unexpected": self.unexpected, "missing": self.missing, "of another shape": shapes}
-        lines = [f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
+        lines = [*self.notes, f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
         return "\n".join([*lines, *(f"{what} {len(names)}: {_names(names, 20)}" for what, names in wrong.items())])
 
 
-def read_released(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a released checkpoint by name, prefix taken off; a plain state dict or a safetensors file will do.
+class _Nothing:
+    """Stands for an object of another package: takes what it is given and keeps none of it."""
 
-    VcworkError: no such file, not a checkpoint, or a file that wants to run code (any class but argparse.Namespace).
+    def __new__(cls, *_: object) -> "_Nothing":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """No state."""
+
+
+class _Settings:
+    """Stands for a class of settings: a plain dict of what is put into it."""
+
+    def __new__(cls, *_: object) -> OrderedDict:  # type: ignore[misc]
+        return OrderedDict()
+
+
+_NUMBERS = re.compile(r"(numpy|enum|datetime|decimal|fractions|pathlib|typing|builtins)\.")
+_PLAIN = re.compile(
+    r"(argparse\.Namespace$|omegaconf|fairseq|hydra|lightning|lightning_fabric|pytorch_lightning|easydict)"
+)
+_RUNS = re.compile(
+    r"builtins\.(?!(complex|slice|range|frozenset|bytearray|dict|list|tuple|object|int|float|str|bool)$)"
+)
+_ANCHOR = "video_encoder.videomlp.linear1.weight"  # where it stands, the names of the release begin
+_WRAPPERS = re.compile(r"(?:(?<=\.)|^)(module|_orig_mod|_fsdp_wrapped_module)\.")
+
+
+def read_released(path: str | Path, notes: list[str] | None = None) -> dict[str, Tensor]:
+    """Tensors of a released checkpoint by name, prefixes taken off; a plain state dict or a safetensors file will do.
+
+    notes: gets what was left unread, and the prefix where it is not the release's own. VcworkError: no such file, not
+    a checkpoint, or a file that wants more than weights, numbers and settings.
     """
-    path = resolve(path)
+    path, notes = resolve(path), [] if notes is None else notes
     if not path.is_file():
         raise VcworkError(f"{path}: no such checkpoint")
     try:
-        if path.suffix == ".safetensors":
-            found = read_tensors(path)
-        else:
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path, notes)
     except UnpicklingError as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             more = f"it holds more than weights and plain settings ({wanted[1]})"
-            raise VcworkError(f"{path}: refused, nothing of it was run: {more}") from error
+            out = "where it was made, save the weights alone: torch.save(model.state_dict(), FILE)"
+            raise VcworkError(f"{path}: refused, nothing of it was run: {more}; {out}") from error
         raise VcworkError(f"{path}: not readable as a checkpoint") from error
     except Exception as error:  # torch and safetensors raise many kinds for a file that is no checkpoint
         raise VcworkError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
-    inner = [found[key] for key in ("state_dict", "model") if isinstance(found, dict) and key in found]
-    found = inner[0] if inner else found
-    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()) or not found:
-        raise VcworkError(f"{path}: expected a dict of tensors, or one under 'model' or 'state_dict'")
-    return {name.removeprefix(PREFIX): tensor for name, tensor in found.items()}
+    dicts = _dicts_of_tensors(found)
+    if not dicts:
+        names = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
+        raise VcworkError(
+            f"{path}: expected a dict of tensors, or one inside, under 'model' or 'state_dict'; got {names}"
+        )
+    state = next((some for some in dicts if _prefix_of(some) is not None), dicts[0])
+    others = [f"{name} ({type(value).__name__})" for name, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        notes.append(f"no tensors, left out: {_names(others)}")
+        state = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    prefix = _prefix_of(state) or ""
+    if prefix not in ("", PREFIX):
+        notes.append(f"prefix taken off: {prefix}")
+    return {_WRAPPERS.sub("", name).removeprefix(_WRAPPERS.sub("", prefix)): tensor for name, tensor in state.items()}
 
 
-def config_of(state: Mapping[str, Tensor], heads: int | None = None) -> ModelConfig:
-    """Sizes as the tensors' shapes tell them. The number of heads is in no shape: 12 at width 768, else to be said."""
+def _unpickled(path: Path, notes: list[str]) -> object:
+    """What a checkpoint holds; UnpicklingError where that is more than weights, numbers and settings."""
+    try:
+        names = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except ValueError:  # not in torch's present form: an older one has no such list
+        names = ["argparse.Namespace"]
+    known = [name for name in names if (_NUMBERS.match(name) and not _RUNS.match(name)) or _PLAIN.match(name)]
+    stand_ins = [(_Nothing if _NUMBERS.match(name) else _Settings, name) for name in known]
+    with torch.serialization.safe_globals(stand_ins):
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    left = [name for name in known if name != "argparse.Namespace"]
+    if left:
+        notes.append(f"left unread beside the weights: {', '.join(left)}")
+    return found
+
+
+def _dicts_of_tensors(found: object, depth: int = 3) -> list[dict[str, Tensor]]:
+    """Dicts that hold tensors by name, the outermost and those named so first before others."""
+    if not isinstance(found, dict) or not depth:
+        return []
+    here = [found] if any(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()) else []
+    order = sorted(found.items(), key=lambda item: item[0] not in ("state_dict", "model"))
+    return [*here, *(some for _, value in order for some in _dicts_of_tensors(value, depth - 1))]
+
+
+def _prefix_of(state: Mapping[str, Tensor]) -> str | None:
+    """What stands before the release's names, "" or PREFIX with or without wrappers'; None where there are none."""
+    whole = (name for name in state if _WRAPPERS.sub("", name).endswith(_ANCHOR))
+    name = min(whole, key=len, default=None)
+    if name is None:
+        return next((PREFIX for name in state if name.startswith(PREFIX)), None)
+    plain = _WRAPPERS.sub("", name).removesuffix(_ANCHOR)
+    return name.removesuffix(_ANCHOR) if name.endswith(_ANCHOR) else plain
+
+
+def config_of(state: Mapping[str, Tensor], heads: int | None = None, path: object = "") -> ModelConfig:
+    """Sizes as the tensors' shapes tell them. The number of heads is in no shape: 12 at width 768, else to be said.
+
+    VcworkError, which names `path`: tensors that are no released VideoCLIP's.
+    """
     try:
         hidden, feature_dim = state["video_encoder.videomlp.linear1.weight"].shape
         vocab_size = state["text_encoder.embeddings.word_embeddings.weight"].shape[0]
         ffn = state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0]
     except KeyError as error:
-        raise VcworkError(f"expected a released VideoCLIP, which has {error.args[0]}; not among its names") from None
+        wanted, names = error.args[0], _names(list(state))
+        where = f"{path}: " if path else ""
+        raise VcworkError(f"{where}expected a released VideoCLIP, which has {wanted}; got {names}") from None
     if heads is None and hidden != 768:
         raise VcworkError(f"heads: cannot be told from the weights at width {hidden}; give --heads")
     layers = {"video_layers": _layers(state, "video_encoder.bert"), "text_layers": _layers(state, "text_encoder")}
@@ -154,9 +232,11 @@ def import_released(
     folder = resolve(folder)
     if folder.exists() and any(folder.iterdir()):
         raise VcworkError(f"{folder}: is not empty; choose another folder")
-    state = read_released(path)
-    config = config_of(state, heads)
+    notes: list[str] = []
+    state = read_released(path, notes)
+    config = config_of(state, heads, path)
     ours, kept, report = map_released(state, config)
+    report.notes = notes
     if strict and not report.clean:
         raise VcworkError(f"{path}: not what a released VideoCLIP holds; nothing was written\n{report.text()}")
     torch.manual_seed(0)
