@@ -1,6 +1,6 @@
 """The kinds of evidence that `vcwork.search.fused` asks: words, meaning, and what a model sees in each second.
 
-Words: BM25 over all captions (SQLite's FTS5). How sure such an answer is, is another question than which comes first:
+Words: BM25 over all captions. How sure such an answer is, is another question than which comes first:
 the share of the query's words that it says, each weighted by how rare it is. Meaning: cosines of sentence vectors.
 Pictures: the seconds of a checkpoint; without one the classes of an image network, which is weak: a second is the mean
 of its ten likeliest classes' name vectors, weighted by probability (ConSE, Norouzi et al., ICLR 2014).
@@ -9,7 +9,6 @@ Known gaps: words are compared as they are written, without stems; ImageNet's cl
 """
 
 import re
-import sqlite3
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,9 +36,10 @@ STILL = 0.02  # of two seconds' features: |a - b| / (|a| + |b|); a second that i
 
 def words(lines: Sequence[Piece]) -> Kind:
     """BM25 over lines (their `text`); strength: the share of the query's words that a line says, rare ones more."""
-    table = sqlite3.connect(":memory:", check_same_thread=False)
-    table.execute('CREATE VIRTUAL TABLE said USING fts5 (text, tokenize = "unicode61 remove_diacritics 2")')
-    table.executemany("INSERT INTO said (rowid, text) VALUES (?, ?)", enumerate(plain(line.text) for line in lines))
+    texts, nothing = [{"text": plain(line.text)} for line in lines], np.zeros((len(lines), 1), np.float32)
+    index = VideoIndex.build(
+        nothing, [str(row) for row in range(len(lines))], texts
+    )  # asked for words
     held = Counter(word for line in lines for word in set(tokens(line.text)))
 
     def rare(word: str) -> float:
@@ -47,9 +47,7 @@ def words(lines: Sequence[Piece]) -> Kind:
 
     def one(query: str, k: int) -> list[Piece]:
         asked = {word: rare(word) for word in tokens(query)}
-        match = " OR ".join(f'"{word}"' for word in asked)
-        sql = "SELECT rowid FROM said WHERE said MATCH ? ORDER BY bm25(said), rowid LIMIT ?"
-        found = [lines[row] for (row,) in table.execute(sql, (match, max(k, WORDS_READ)))] if asked else []
+        found = [lines[int(hit.id)] for hit in index.words(" ".join(asked), max(k, WORDS_READ))]
         every = sum(asked.values())
         share = [sum(asked[word] for word in asked.keys() & set(tokens(line.text))) / every for line in found]
         return [replace(line, strength=value) for line, value in zip(found, share, strict=True)][:k]
