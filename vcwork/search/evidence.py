@@ -37,9 +37,7 @@ STILL = 0.02  # of two seconds' features: |a - b| / (|a| + |b|); a second that i
 def words(lines: Sequence[Piece]) -> Kind:
     """BM25 over lines (their `text`); strength: the share of the query's words that a line says, rare ones more."""
     texts, nothing = [{"text": plain(line.text)} for line in lines], np.zeros((len(lines), 1), np.float32)
-    index = VideoIndex.build(
-        nothing, [str(row) for row in range(len(lines))], texts
-    )  # asked for words
+    index = VideoIndex.build(nothing, [str(row) for row in range(len(lines))], texts)  # asked for words
     held = Counter(word for line in lines for word in set(tokens(line.text)))
 
     def rare(word: str) -> float:
