@@ -163,6 +163,12 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--anyway", action="store_true", help="also moments that are too weak to count as found")
     rate = "share of questions without an answer that may get one (default: 0.05)"
     parser.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help=rate)
+    heard = "what hears what is said where no subtitle tells: a fetched model or a CTranslate2 Whisper's folder"
+    parser.add_argument("--speech", default="whisper-tiny.en", metavar="MODEL", help=f"{heard} (default: tiny.en)")
+    parser.add_argument("--no-speech", dest="speech", action="store_const", const="", help="listen to nothing")
+    parser.add_argument("--drift", action="store_true", help="also measure how far subtitles are from what is said")
+    fixed = "measure it and write a corrected copy, NAME.fixed.vtt, beside each subtitle that is off"
+    parser.add_argument("--fix", action="store_true", help=fixed)
     parser.add_argument("--offline", action="store_true", help="fetch no weights; what is there is used")
     kinds = "keep what --query finds: FILE.csv, FILE.edl (CMX3600) or FILE.vtt"
     parser.add_argument("--save", default="", metavar="FILE", help=kinds)
@@ -312,7 +318,7 @@ def explore_videos(options: argparse.Namespace) -> int:
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
     from vcwork.workbench import own_videos  # torch: seconds
 
-    names = ("checkpoint", "backbone", "out", "limit", "workers", "offline")
+    names = ("checkpoint", "backbone", "out", "limit", "workers", "speech", "drift", "fix", "offline")
     given = {name: getattr(options, name) for name in names}
     own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
     print(own_videos.summary(own))

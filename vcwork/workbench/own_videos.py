@@ -23,13 +23,16 @@ from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.backbones.weights import fetched, have
 from vcwork.data.corpus import Corpus, Video
 from vcwork.data.extract import carry_over, contract_of, extract
+from vcwork.data.speech import MODEL
 from vcwork.data.store import Contract, FeatureStore, check_same, open_store
 from vcwork.encoders.encoder import Encoder, encode_seconds
 from vcwork.encoders.load import load_encoder
+from vcwork.review.drift import Drift
 from vcwork.review.geometry import centred_units, unit
 from vcwork.search.index import VideoIndex
 from vcwork.training.workspace import prepare
 from vcwork.workbench.own_folder import digests, listed, look_at, place_of
+from vcwork.workbench.own_words import NO_FILE, add_drift, add_words, words_line
 
 NO_CHECKPOINT = (
     "No checkpoint, so what is shown is searched by the image network alone, or not at all. Any of these is one: a "
@@ -48,7 +51,9 @@ class Own:
 
     `library` has one vector a second and `means` one a video, both None without an encoder; `sources` are the sha256 of
     the video files by id; `eye` makes the features, None where it is not at hand; `ready` names the weights that are
-    there; `asking` is what `vcwork.workbench.own_asking` makes of it, once.
+    there; `asking` is what `vcwork.workbench.own_asking` makes of it, once. `words_from` says by id "subtitles FILE",
+    "speech (MODEL)", which may be followed by "and text FILE", "text FILE" (without times) or ""; `drift`, where asked
+    for, how far subtitles are off.
     """
 
     corpus: Corpus
@@ -60,6 +65,8 @@ class Own:
     sources: dict[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
+    words_from: dict[str, str] = field(default_factory=dict)
+    drift: dict[str, Drift] = field(default_factory=dict)
     eye: Backbone | None = None
     ready: Sequence[str] = ()
     asking: Any = None
@@ -85,6 +92,9 @@ def own_videos(
     links: bool = False,
     accept_contract: bool = False,
     workers: int = 0,
+    speech: str = MODEL,
+    drift: bool = False,
+    fix: bool = False,
     progress: bool = True,
     offline: bool = False,
 ) -> Own:
@@ -92,7 +102,9 @@ def own_videos(
 
     folder: as `look_at`, or the corpus that it gave. backbone: as `backbone_for`. out: the
     folder of cache and pages, empty: one under outputs/explore. limit: only so many videos, the first. links: also
-    videos that are links to files outside of the folder. workers: processes, 0: as the work needs.
+    videos that are links to files outside of the folder. workers: processes, 0: as the work needs. speech:
+    the model that hears what is said where no subtitle tells (`add_words`), empty: none. drift, fix: how far subtitles
+    are off, and corrected copies (`add_drift`).
     offline: weights that are not there are not fetched. VcworkError: a folder that is absent or holds no video that can
     be read, features that are not those the checkpoint reads (unless accept_contract), an `out` of another folder.
     """
@@ -108,6 +120,9 @@ def own_videos(
     own.told += lacking
     if limit:
         own.corpus = replace(corpus, videos=dict(list(corpus.videos.items())[:limit]))
+    add_words(own, speech, offline, progress)
+    if drift or fix:
+        add_drift(own, speech, offline, fix, progress)
     own.store = _features(own, corpus, eye, workers, progress)
     own.hashes["features"] = own.store.digest()
     if encoder is None:
@@ -324,6 +339,7 @@ def summary(own: Own) -> str:
         f"{own.corpus.folder.name}: {len(own.ids)} videos, {clock(seconds)} in all, {captioned} with captions; "
         f"features of {own.store.contract.backbone}"
     ]
+    lines += [words_line(own)] if own.words_from else []
     lines += [f"not used: {why}" for why in problems(own)]
     return "\n".join([*lines, *own.told])
 
@@ -331,6 +347,7 @@ def summary(own: Own) -> str:
 def problems(own: Own) -> list[str]:
     """Every file that is not used, and why: videos, then captions."""
     failed = {id: why for id, why in own.store.failed.items() if id in own.corpus.videos}
-    found = [*(own.corpus.missing_videos | failed).items(), *own.corpus.missing_captions.items()]
+    unread = {id: why for id, why in own.corpus.missing_captions.items() if not why.startswith(NO_FILE)}
+    found = [*(own.corpus.missing_videos | failed).items(), *unread.items()]
     told = [(id, own.corpus.relative(why)) for id, why in found]
     return [why if why.startswith(id) else f"{id}: {why}" for id, why in told]  # most begin with the file
