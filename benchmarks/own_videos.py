@@ -49,19 +49,25 @@ def explored(folder: str, out: str) -> None:
     seconds = sum(own.store.lengths.values())
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     record = {"videos": len(own.ids), "seconds": seconds, "backbone": own.store.contract.backbone, "took_s": took}
-    print(json.dumps(record | {"peak_mb": round(peak_mb), "alone": _alone(own), "told": own.told}))
+    print(
+        json.dumps(
+            record | {"peak_mb": round(peak_mb), "alone": _alone(own), "words_from": own.words_from, "told": own.told}
+        )
+    )
 
 
 def _alone(own: object) -> dict[str, float]:
-    """Seconds of video a second of decoding, of features (decoding with it)."""
+    """Seconds of video a second of decoding, of features (decoding with it), of speech."""
 
     from vcwork.data.extract import chunks_of
+    from vcwork.data.speech import transcribe
 
     films = [own.corpus[id].video for id in own.ids]
     length, found = sum(own.store.lengths.values()), {}
     work = {
         "decode": lambda path: sum(1 for _ in chunks_of(own.eye, path)),
         "features": lambda path: [own.eye(frames) for frames in chunks_of(own.eye, path)],
+        "speech": transcribe,
     }
     for name, do in work.items():
         start = time.monotonic()
@@ -87,9 +93,10 @@ def times(folders: list[str]) -> list[dict]:
 # ---------------------------------------------------------------------------------------------------- false alarms
 
 
-def alarms(kinds: list[Kind], others: list[str], known: list[str], rate: float = 0.05) -> dict:
-    """Share of questions without an answer that get one, of half of the topics and of `others`, seed by seed; and the
-    share of `known`, which have an answer, that get one."""
+def alarms(kinds: list[Kind], others: list[str], known: list[str], close: list[str] = (), rate: float = 0.05) -> dict:
+    """Share of questions without an answer that get one, of half of the topics and of `others`, seed by seed; the same
+    of `close`, a word away from what has an answer; and the share of `known`, which have one, that get it."""
+    groups = {"others' sentences": others, "close": close, "known": known}
     kinds, topics, rows = [_remembering(kind) for kind in kinds], elsewhere(), []
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(topics))
@@ -97,7 +104,7 @@ def alarms(kinds: list[Kind], others: list[str], known: list[str], rate: float =
         floor = learned(kinds, rate, half[0])
         found = {
             name: float(np.mean([bool(search_all(kinds, query, 1, floor).hits) for query in asked]))
-            for name, asked in (("other topics", half[1]), ("others' sentences", others), ("known", known))
+            for name, asked in {"other topics": half[1], **groups}.items()
             if asked
         }
         short = [query for query in half[1] if len(query.split()) <= 3]

@@ -69,15 +69,17 @@ def test_questions_of_other_topics():
 
 def test_words_are_weighed_by_how_rare_they_are():
     texts = ["stir the soup", "the salt", "the Crème brûlée", "the end", 'a < b "quoted" AND']
-    lines = [Piece("v", i, i + 1, 0.0, text) for i, text in enumerate(texts)]
-    one = evidence.words(lines)
+    one = evidence.words([Piece("v", i, i + 1, 0.0, text) for i, text in enumerate(texts)])
+    others = [set(evidence.tokens(line)) for topic in elsewhere() for line in topic]
+    n, the = len(others) + 5, sum("the" in line for line in others) + 4
+    assert not any("soup" in line for line in others)
+    rare = [np.log(1 + (n - df + 0.5) / (df + 0.5)) for df in (the, 1)]
     found = one.ask(["the soup"], 9)[0]
-    rare = [np.log(1 + (5 - n + 0.5) / (n + 0.5)) for n in (4, 1)]
     assert found[0].text == "stir the soup" and found[0].strength == pytest.approx(1)
     assert len(found) == 4 and all(p.strength == pytest.approx(rare[0] / sum(rare)) for p in found[1:])
+    assert found[1].strength < 0.3, "who says `the` says little, even in a folder of five lines"
     assert one.ask(["creme BRULEE"], 1)[0][0].strength == pytest.approx(1)
-    half = one.ask(["soup of unicorns"], 1)[0][0].strength
-    assert 0 < half < 0.4, "what nobody says weighs most"
+    assert 0 < one.ask(["soup of unicorns"], 1)[0][0].strength < 0.5, "what nobody says weighs most"
     assert one.ask(['"', "OR AND NOT *", "", "NEAR(the"], 2)[0] == [] and one.ask(['quoted" OR "salt'], 5)[0]
 
 
@@ -104,3 +106,9 @@ def test_conse_by_hand():
     strengths = {piece.peak_s: piece.strength for piece in one.ask(["0"], 5)[0]}
     assert strengths[0.5] == pytest.approx(0.8 / np.hypot(0.8, 0.2))
     assert one.ask(["2"], 1)[0][0].strength == pytest.approx(0.4 / np.hypot(0.6, 0.4))
+
+
+def test_a_moment_may_be_its_whole_shot():
+    one = evidence.in_shots(PICTURES, {"b": [(0, 8.2), (8.2, 9.7)]})
+    stretches = [(piece.video, piece.start_s, piece.end_s) for piece in one.ask([""], 2)[0]]
+    assert stretches == [("b", 8.2, 9.7), ("c", 0, 2)]

@@ -170,6 +170,8 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     fixed = "measure it and write a corrected copy, NAME.fixed.vtt, beside each subtitle that is off"
     parser.add_argument("--fix", action="store_true", help=fixed)
     parser.add_argument("--offline", action="store_true", help="fetch no weights; what is there is used")
+    shots = "moments that are shown are whole shots (TransNetV2: a quarter of a film's length on one core, once)"
+    parser.add_argument("--shots", action="store_true", help=shots)
     kinds = "keep what --query finds: FILE.csv, FILE.edl (CMX3600) or FILE.vtt"
     parser.add_argument("--save", default="", metavar="FILE", help=kinds)
     parser.add_argument("--portable", action="store_true", help="films travel inside their pages, small where large")
@@ -318,7 +320,7 @@ def explore_videos(options: argparse.Namespace) -> int:
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
     from vcwork.workbench import own_videos  # torch: seconds
 
-    names = ("checkpoint", "backbone", "out", "limit", "workers", "speech", "drift", "fix", "offline")
+    names = ("checkpoint", "backbone", "out", "limit", "workers", "speech", "drift", "fix", "offline", "shots")
     given = {name: getattr(options, name) for name in names}
     own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
     print(own_videos.summary(own))

@@ -18,7 +18,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.encoders.encoder import Encoder
-from vcwork.search.fused import SAID, SHOWN, Kind, Piece
+from vcwork.search.fused import SAID, SHOWN, Kind, Piece, elsewhere
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import find_moments
 from vcwork.search.sentence import understood
@@ -35,13 +35,17 @@ STILL = 0.02  # of two seconds' features: |a - b| / (|a| + |b|); a second that i
 
 
 def words(lines: Sequence[Piece]) -> Kind:
-    """BM25 over lines (their `text`); strength: the share of the query's words that a line says, rare ones more."""
+    """BM25 over lines (their `text`); strength: the share of the query's words that a line says, rare ones more.
+
+    How rare a word is, a folder of few lines cannot tell ("a", "the"): the lines of `elsewhere` are counted, too.
+    """
     texts, nothing = [{"text": plain(line.text)} for line in lines], np.zeros((len(lines), 1), np.float32)
     index = VideoIndex.build(nothing, [str(row) for row in range(len(lines))], texts)  # asked for words
-    held = Counter(word for line in lines for word in set(tokens(line.text)))
+    counted = [line.text for line in lines] + [line for topic in elsewhere() for line in topic]
+    held = Counter(word for text in counted for word in set(tokens(text)))
 
     def rare(word: str) -> float:
-        return float(np.log(1 + (len(lines) - held[word] + 0.5) / (held[word] + 0.5)))  # BM25's idf
+        return float(np.log(1 + (len(counted) - held[word] + 0.5) / (held[word] + 0.5)))  # BM25's idf
 
     def one(query: str, k: int) -> list[Piece]:
         asked = {word: rare(word) for word in tokens(query)}
@@ -148,6 +152,16 @@ def likeliest(probabilities: Iterator[np.ndarray], names: np.ndarray) -> tuple[n
         length = np.linalg.norm((share[..., None] * names[top]).sum(1), axis=1, keepdims=True)
         parts.append((top.astype(np.int16), (share / length).astype(np.float32)))
     return np.concatenate([top for top, _ in parts]), np.concatenate([share for _, share in parts])
+
+
+def in_shots(kind: Kind, shots: Mapping[str, Sequence[Sequence[float]]]) -> Kind:
+    """The same, but a moment is the whole shot, (start_s, end_s) of {id: shots}, in which its best second lies."""
+
+    def wide(piece: Piece) -> Piece:
+        around = [shot for shot in shots.get(piece.video, ()) if shot[0] <= piece.peak_s < shot[1]]
+        return replace(piece, start_s=around[0][0], end_s=around[0][1]) if around else piece
+
+    return replace(kind, ask=lambda queries, k: [[wide(piece) for piece in found] for found in kind.ask(queries, k)])
 
 
 def seconds(library: VideoIndex, encoder: Encoder, films: Films) -> Kind:

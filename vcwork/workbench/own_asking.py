@@ -79,6 +79,7 @@ def asking(own: Own, progress: bool = False) -> Asking:
         elif encode is not None and pictured(own):
             kinds.append(_classes(own, films, encode))
             told.append("What is shown is known by the names of 1,000 classes of things and animals, which is weak.")
+        kinds = [evidence.in_shots(kind, own.shots) if kind.evidence == SHOWN else kind for kind in kinds]
         if films.still.any():
             told.append(f"{films.still.sum()} s of picture that stands still or is black are passed over.")
         key = [own.store.digest(), own.encoder and own.encoder.digest, getattr(encode, "digest", ""), elsewhere()]

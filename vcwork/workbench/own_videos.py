@@ -18,7 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve, sha256_file, sha256_json
+from vcwork.base.files import read_json, resolve, sha256_file, sha256_json, write_json
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.backbones.weights import fetched, have
 from vcwork.data.corpus import Corpus, Video
@@ -40,6 +40,7 @@ NO_CHECKPOINT = (
     "import); a model of your own (notebook 20)."
 )
 IMAGES = "efficientnet-lite0"  # the image network
+SHOTS = "transnetv2"
 WANTED = (IMAGES, "minilm")  # weights that a folder is better searched with
 SHORT_MIN = 10  # of video: other processes would take longer to start than to help
 SAVE_EVERY_S = 20  # of embedding: what an interruption can cost
@@ -52,8 +53,8 @@ class Own:
     `library` has one vector a second and `means` one a video, both None without an encoder; `sources` are the sha256 of
     the video files by id; `eye` makes the features, None where it is not at hand; `ready` names the weights that are
     there; `asking` is what `vcwork.workbench.own_asking` makes of it, once. `words_from` says by id "subtitles FILE",
-    "speech (MODEL)", which may be followed by "and text FILE", "text FILE" (without times) or ""; `drift`, where asked
-    for, how far subtitles are off.
+    "speech (MODEL)", which may be followed by "and text FILE", "text FILE" (without times) or ""; where asked for,
+    `drift` is how far subtitles are off and `shots` are (start_s, end_s) by id.
     """
 
     corpus: Corpus
@@ -69,6 +70,7 @@ class Own:
     drift: dict[str, Drift] = field(default_factory=dict)
     eye: Backbone | None = None
     ready: Sequence[str] = ()
+    shots: dict[str, list] = field(default_factory=dict)
     asking: Any = None
 
     @property
@@ -97,20 +99,21 @@ def own_videos(
     fix: bool = False,
     progress: bool = True,
     offline: bool = False,
+    shots: bool = False,
 ) -> Own:
     """Features and, with a checkpoint, embeddings of every video in `folder`, or what is missing of them.
 
-    folder: as `look_at`, or the corpus that it gave. backbone: as `backbone_for`. out: the
-    folder of cache and pages, empty: one under outputs/explore. limit: only so many videos, the first. links: also
-    videos that are links to files outside of the folder. workers: processes, 0: as the work needs. speech:
-    the model that hears what is said where no subtitle tells (`add_words`), empty: none. drift, fix: how far subtitles
-    are off, and corrected copies (`add_drift`).
-    offline: weights that are not there are not fetched. VcworkError: a folder that is absent or holds no video that can
-    be read, features that are not those the checkpoint reads (unless accept_contract), an `out` of another folder.
+    folder: as `look_at`, or the corpus that it gave. backbone: as `backbone_for`. out: the folder of cache and pages,
+    empty: one under outputs/explore. limit: only so many videos, the first. links: also videos that are links to files
+    outside of the folder. workers: processes, 0: as the work needs. speech: the model that hears what is said where no
+    subtitle tells (`add_words`), empty: none. drift, fix: how far subtitles are off, and corrected copies
+    (`add_drift`). offline: weights that are not there are not fetched. shots: moments that are shown are whole shots.
+    VcworkError: a folder that is absent or holds no video that can be read, features that are not those the checkpoint
+    reads (unless accept_contract), an `out` of another folder.
     """
     corpus = folder if isinstance(folder, Corpus) else look_at(folder, links)
     encoder, lacking = load_encoder(checkpoint) if checkpoint else None, []
-    ready = have(WANTED[1:] if checkpoint or backbone else WANTED, offline, lacking)
+    ready = have([*WANTED[bool(checkpoint or backbone) :], *[SHOTS] * shots], offline, lacking)
     eye = backbone_for(encoder, backbone or (IMAGES if IMAGES in ready else ""), checkpoint)
     if encoder is not None:
         check_contract(encoder.contract, contract_of(eye), checkpoint, accept_contract)
@@ -130,6 +133,8 @@ def own_videos(
     else:
         own.hashes["checkpoint"] = encoder.digest
         own.library, own.means = _embedded(own, set(corpus.videos), progress)
+    if shots and SHOTS in ready:
+        own.shots = _shots(own, progress)
     return own
 
 
@@ -296,6 +301,22 @@ def _forget(seconds: VideoIndex, videos: set[str]) -> None:
     if videos:
         ids = [id for id, e in zip(seconds.ids, seconds.metadata, strict=True) if e["video"] in videos]
         seconds.delete(ids)
+
+
+def _shots(own: Own, progress: bool) -> dict[str, list]:
+    """Shots of each video, found once for its file's content."""
+    from vcwork.data.shots import shots  # torch
+
+    found = {}
+    for id in tqdm(own.ids, desc="shots", unit="video", disable=not progress):
+        path = own.out / "cache" / "shots" / f"{own.sources[id][:24]}.json"
+        try:
+            if not path.is_file():
+                write_json(path, shots(own.corpus[id].video))
+            found[id] = read_json(path)
+        except VcworkError as error:
+            own.told.append(f"No shots of {id}: {own.corpus.relative(error)}")
+    return found
 
 
 def video_vectors(own: Own) -> np.ndarray:
