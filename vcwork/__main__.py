@@ -350,7 +350,9 @@ def explore_videos(options: argparse.Namespace) -> int:
         print(f"serving {address}\nfor this machine alone; Ctrl-C ends it", flush=True)
         _open(address, options.open)
 
-    own_pages.serve_pages(own, options.top, options.port, told)
+    from vcwork.workbench.own_serving import serve_pages
+
+    serve_pages(own, options.top, options.port, told)
     print("stopped")
     return 0
 

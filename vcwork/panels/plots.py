@@ -26,6 +26,7 @@ MARKERS = "osD^vPX*"
 GREY, LIGHT, SMALL = "#7f7f7f", "#d9d9d9", 8
 MAP = "cividis"
 SIDES = ("left", "right", "top", "bottom")
+plt.rcParams["text.parse_math"] = False  # names of files and words that are said may hold a dollar sign, or two
 
 
 def figure(width: float = 6.5, height: float = 3.0, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, Any]:

@@ -72,7 +72,7 @@ def asking(own: Own, progress: bool = False) -> Asking:
         kinds, told = [evidence.words(lines)] if lines else [], []
         encode = sentences(own) if lines or pictured(own) else None
         if lines and encode is not None:
-            kinds.append(evidence.meaning(lines, encode([line.text for line in lines], progress), encode))
+            kinds.append(evidence.meaning(lines, encode([line.text for line in lines], progress), encode.once))
         if own.library is not None:
             kinds.append(evidence.seconds(own.library, own.encoder, films))
             told += drawn(own)
@@ -189,6 +189,10 @@ class Remembered:
         place = {key: i for i, key in enumerate(self._index.ids)}
         return self._index.vectors[[place[key] for key in keys]]  # (N, D)
 
+    def once(self, texts: Sequence[str]) -> np.ndarray:
+        """The same of questions: nobody's business afterwards, and no need of a cache that another run may write."""
+        return self.encoder.encode(list(texts))
+
 
 def sentences(own: Own) -> Remembered | None:
     """The sentence encoder, None where it is not there."""
@@ -200,7 +204,7 @@ def _classes(own: Own, films: evidence.Films, encode: Remembered) -> Kind:
 
     names = encode(class_names())  # (C, D)
     top, weights = evidence.likeliest((class_probabilities(own.store[id]) for id in own.ids), names)
-    return evidence.classes(films, top, weights, names, encode)
+    return evidence.classes(films, top, weights, names, encode.once)
 
 
 # ------------------------------------------------------------------------------------------------ like a picture

@@ -12,10 +12,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from markupsafe import Markup
@@ -34,21 +33,18 @@ from vcwork.base.files import (
     write_json,
 )
 from vcwork.data.backbones.hugging_face import is_hub_name
-from vcwork.data.copies import cut
 from vcwork.data.corpus import Video
 from vcwork.data.media import Media, media_of
 from vcwork.data.video import frames_at, probe
-from vcwork.encoders.encoder import encode_seconds
 from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
-from vcwork.panels.make_alignment import asking, explore, said_of, untimed
+from vcwork.panels.make_alignment import explore, said_of, untimed
 from vcwork.panels.wall import DESCRIBED, DRAWN, SIDE, SPEECH, SUBTITLES, Card, Said, VideoWall
 from vcwork.search.fused import Floor, Piece
-from vcwork.tasks.moments import best_moments
-from vcwork.workbench.own_asking import floor_of, of_floor, sentences, served
+from vcwork.workbench.own_asking import floor_of, sentences
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
-from vcwork.workbench.serve import application, serve
+from vcwork.workbench.own_words import NOTED_S
 
 MOST_SENTENCES = 200_000  # of the wall, some 20 MB
 IN_PAGE = 2_000  # sentences that the wall's page carries itself; more lie in a file beside it, read after the page
@@ -108,49 +104,6 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], None] = print) -> None:
-    """Serve the pages, as `write_pages` left them, until Ctrl-C, and answer any sentence: `vcwork.workbench.serve`."""
-    ids = {plain_name(id): id for id in own.ids}
-    pages = {"index.html": own.out / "index.html"}
-    pages |= {f"videos/{name}.html": own.out / "videos" / f"{name}.html" for name in ids}
-    files = {f"thumbnails/{path.name}": path for path in (own.out / "thumbnails").glob("*.jpg")}
-    files |= {"words.js": own.out / "words.js"}
-    for name, id in ids.items():
-        src = film_of(own, id).media.src  # relative to the page, which a server cannot follow
-        files[f"media/{name}"] = own.out / "videos" / os.fsdecode(unquote_to_bytes(src)) if src else own.out
-    answer_all = served(own)
-
-    def answer(sentence: str, name: str, anyway: bool) -> dict[str, Any]:
-        id = ids.get(name, "")
-        found = answer_all(sentence, id, anyway)
-        hits = [hit | {"page": f"{plain_name(hit['video'])}.html"} for hit in found["hits"]]
-        if not hits:
-            found["note"] += f" {of_floor(floor_of(own))}"
-        return found | {"hits": hits} | ({"curve": _curve(own, id, sentence, top)} if id else {})
-
-    def hit_as_film(id: str, start_s: float, end_s: float, out: Path) -> None:
-        cut(_film_file(own, id), start_s, end_s, out)
-
-    serve(lambda token: application(pages, files, answer, hit_as_film, token), port, told)
-
-
-def _film_file(own: Own, id: str) -> Path:
-    """A video's file; VcworkError for an id that is unknown, or without one."""
-    if (file := own.corpus[id].video) is None:
-        raise VcworkError(f"{id}: there is no video file")
-    return file
-
-
-def _curve(own: Own, id: str, sentence: str, top: int) -> dict[str, Any]:
-    """A sentence's score at each second of a video and its best moments there; empty where no checkpoint knows it."""
-    try:
-        scores = asking(own.encoder, encode_seconds(own.encoder, own.store[id]))(sentence).scores if own.encoder else []
-    except VcworkError:  # it knows none of the words; the answer says so
-        scores = []
-    moments = [asdict(moment) for moment in best_moments(scores, top)] if len(scores) else []
-    return {"scores": [round(float(score), 5) for score in scores], "moments": moments}
-
-
 def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> int:
     """JupyterLab at a copy of notebook 40 whose parameters are this folder, its features and the checkpoint.
 
@@ -199,7 +152,7 @@ def words_of(own: Own, id: str) -> str:
     """Where a video's words come from, in words; "" where it has none."""
     captions, kind = own.corpus[id].captions, kind_of_words(own, id)
     names = {SUBTITLES: "subtitles", DESCRIBED: "text"}
-    return getattr(own, "words_from", {}).get(id, "") or (f"{names[kind]} {captions.name}" if kind in names else kind)
+    return own.words_from.get(id, "") or (f"{names[kind]} {captions.name}" if kind in names else kind)
 
 
 def kind_of_words(own: Own, id: str) -> str:
@@ -207,7 +160,7 @@ def kind_of_words(own: Own, id: str) -> str:
     captions = own.corpus.raw_captions(id)
     if captions and len(untimed(own.corpus, id)) == len(captions):
         return DESCRIBED
-    heard = getattr(own, "words_from", {}).get(id, "").startswith("speech")
+    heard = own.words_from.get(id, "").startswith("speech")
     return SPEECH if heard else SUBTITLES if captions else ""
 
 
@@ -346,7 +299,14 @@ def _key(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int,
     """Digest of all that a page is made of."""
     captions = own.corpus[id].captions
     media = film.media
-    about = [media.kind, "" if media.kind == "embedded" else media.src, media.notes, film.fps, words_of(own, id)]
+    about = [
+        media.kind,
+        "" if media.kind == "embedded" else media.src,
+        media.notes,
+        film.fps,
+        words_of(own, id),
+        _about(own, id),
+    ]
     made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, _ways(near)]
     made_of += [own.encoder and own.encoder.digest, own.store.contract.digest()]
     made_of += [script(*AlignmentExplorer.parts, AlignmentExplorer.module)]
@@ -364,6 +324,9 @@ def _about(own: Own, id: str) -> list[str]:
     dropped = own.corpus.caption_report(id).dropped
     one = own.corpus.relative(dropped[0]) if dropped else ""
     notes = [f"{len(dropped)} captions were left out, the first: {one}."] if dropped else []
+    drift = own.drift.get(id)
+    if drift is not None and (drift.wrong or drift.off_s > NOTED_S):
+        notes.append(f"{own.corpus[id].captions.name} {drift}.")
     return notes
 
 
