@@ -12,7 +12,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, sha256_file
 from vcwork.data import speech
 from vcwork.data.captions import Caption, read_captions, write_vtt
-from vcwork.data.corpus import Corpus, Video
+from vcwork.data.corpus import Corpus, Video, scan_folder, subtitles_of
 from vcwork.data.speech import RATE, Transcript, Word, pieces, transcribe
 from vcwork.review.drift import Drift, drift_by_voice, drift_of, write_fixed
 from vcwork.workbench import own_words
@@ -286,6 +286,44 @@ def test_a_fixed_copy_keeps_the_text_and_never_writes_over(tmp_path):
     (tmp_path / "c.csv").write_text("start,end,text\n1,2,a\n")
     assert read_captions(write_fixed(tmp_path / "c.csv", [Caption(1, 2, "a")], drift)) == [Caption(3.5, 4.5, "a")]
     refused("another film", write_fixed, tmp_path / "c.csv", [], Drift(wrong="seems to be of another film"))
+
+
+# --------------------------------------------------------------------------------------------------- which subtitles
+
+
+@pytest.mark.parametrize(
+    ("language", "names", "first"),
+    [
+        ("", "x.de.srt x.en-US.srt x.fr.vtt", "x.en-US.srt"),
+        ("", "x.en.srt x.srt x.de.vtt", "x.srt"),
+        ("", "x.txt x.de.vtt", "x.de.vtt"),
+        ("", "x.en.forced.srt x.de.srt", "x.de.srt"),
+        ("", "x.en.vtt x.en.fixed.vtt x.de.fixed.vtt", "x.en.fixed.vtt"),
+        ("de", "x.en.vtt x.vtt x.German.srt", "x.German.srt"),
+        ("de", "x.en.vtt x.vtt x.de-AT.srt x.de.vtt", "x.de.vtt"),
+        ("pt-BR", "x.pt-PT.vtt x.pt_BR.srt x.pt.vtt", "x.pt_BR.srt"),
+        ("pt-BR", "x.en.vtt x.pt.vtt", "x.pt.vtt"),
+        ("fr", "x.en.vtt x.vtt x.de.vtt", "x.vtt"),
+        ("fr", "x.sv.vtt x.de.vtt", "x.de.vtt"),
+    ],
+)
+def test_which_of_several_subtitles(tmp_path, language, names, first):
+    film = tmp_path / "x.mp4"
+    theirs, alone = subtitles_of([film], [tmp_path / name for name in names.split()], language)
+    assert theirs[film][0].name == first and len(theirs[film]) == len(names.split()) and alone == []
+
+
+def test_the_language_chosen_and_what_is_left_are_told(tmp_path):
+    write_film(tmp_path / "x.mkv", None)
+    for tongue in ("en", "de"):
+        write_vtt(tmp_path / f"x.{tongue}.vtt", [Caption(0, 1, f"in {tongue}")])
+    for language, taken, left in (("", "en", "de"), ("de", "de", "en")):
+        corpus = scan_folder(tmp_path, language=language)
+        assert corpus.captions("x")[0].text == f"in {taken}"
+        own = SimpleNamespace(corpus=corpus, sources={}, out=tmp_path / "out", told=[], words_from={}, drift={})
+        add_words(own, "", progress=False)
+        assert own.words_from == {"x": f"subtitles x.{taken}.vtt"}
+        assert f"x.{taken}.vtt is taken, x.{left}.vtt left; --language" in own.told[0]
 
 
 # ----------------------------------------------------------------------------------------------------- one's own words

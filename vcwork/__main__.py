@@ -166,6 +166,8 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     heard = "what hears what is said where no subtitle tells: a fetched model or a CTranslate2 Whisper's folder"
     parser.add_argument("--speech", default="whisper-tiny.en", metavar="MODEL", help=f"{heard} (default: tiny.en)")
     parser.add_argument("--no-speech", dest="speech", action="store_const", const="", help="listen to nothing")
+    tongue = "of several subtitles of a video the one to take (default: a name without a language, then English)"
+    parser.add_argument("--language", default="", metavar="en", help=tongue)
     parser.add_argument("--drift", action="store_true", help="also measure how far subtitles are from what is said")
     fixed = "measure it and write a corrected copy, NAME.fixed.vtt, beside each subtitle that is off"
     parser.add_argument("--fix", action="store_true", help=fixed)
@@ -316,7 +318,7 @@ def explore_videos(options: argparse.Namespace) -> int:
         taken.check_suffix(options.save)
     if bool(options.save) > bool(options.query or options.like) or (options.serve and (options.query or options.like)):
         raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
-    corpus = look_at(options.folder, options.links)
+    corpus = look_at(options.folder, options.links, options.language)
     print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
     from vcwork.workbench import own_videos  # torch: seconds
 

@@ -181,8 +181,11 @@ def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
     return corpus
 
 
-def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
+def scan_folder(folder: str | Path, split: str = "test", language: str = "") -> Corpus:
     """A corpus of the videos in `folder` and below it, and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
+
+    Of several languages the one asked for comes first, such as en or pt-BR (`subtitles_of`); what is left is kept in
+    meta as `subtitles_left`, {id: names}.
 
     An id is the path without its suffix, "x" or "sub/x"; films that differ in their suffix alone keep it. Every file is
     opened once. What cannot be read or used is told in `missing_videos` and `missing_captions`; folders that are links,
@@ -206,9 +209,12 @@ def scan_folder(folder: str | Path, split: str = "test") -> Corpus:
     subtitles = [path for path in files if path.suffix.lower() in CAPTION_SUFFIXES]
     if not found:
         raise VcworkError(f"{folder}: expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files")
-    theirs, alone = subtitles_of(found, subtitles)
+    theirs, alone = subtitles_of(found, subtitles, language)
     for path, id in _ids(corpus, found).items():
         _add_video(corpus, id, path, theirs[path], "test" if "/" in split else split)
+    left = {v.id: [path.name for path in theirs[v.video] if path != v.captions] for v in corpus.videos.values()}
+    if any(left.values()):
+        corpus.meta["subtitles_left"] = {id: names for id, names in left.items() if names}
     for path in alone:  # a text may be anything, a subtitle had a film
         missing = corpus.missing_captions if path.suffix.lower() in _LOOSE else corpus.missing_videos
         missing.setdefault(_id(corpus, path), f"{corpus.relative(path)} has no video of the same name")
@@ -441,41 +447,62 @@ def _inside(folder: Path, value: str | None, where: str) -> Path | None:
     return folder.joinpath(*parts)
 
 
-def subtitles_of(videos: list[Path], subtitles: list[Path]) -> tuple[dict[Path, list[Path]], list[Path]]:
+def subtitles_of(
+    videos: list[Path], subtitles: list[Path], language: str = ""
+) -> tuple[dict[Path, list[Path]], list[Path]]:
     """The subtitle files of each video, the one to take first, and those that belong to no video.
 
     x.vtt, x.mp4.vtt and x.en.vtt are x's: between its name and the suffix stands nothing but what tells of language or
     kind. Of several names that fit the longest counts, so "Part 1.5.en.vtt" is never taken for "Part 1". A letter with
-    an accent is the same letter, however the file system spells it. Order: x.vtt, x.srt, … as CAPTION_SUFFIXES, then
-    those with a language.
+    an accent is the same letter, however the file system spells it. Order: the language asked for, or a name without
+    any, then English, then others; a corrected copy (x.fixed.vtt) before what it was made of; x.vtt, x.srt, … as
+    CAPTION_SUFFIXES. Subtitles of the foreign parts alone (forced), and texts without times, come
+    last.
     """
     named: dict[str, list[Path]] = {}
     for video in videos:
         for name in (video.stem, video.name):
             named.setdefault(_spelt(video, name), []).append(video)
-    found: dict[Path, list[Path]] = {video: [] for video in videos}
+    found: dict[Path, list] = {video: [] for video in videos}  # (preference, path)
     alone = []
     for path in subtitles:
         parts = path.stem.split(".")
         names = ((".".join(parts[:n]), parts[n:]) for n in range(len(parts), 0, -1))
-        fits = (named.get(_spelt(path, name), []) for name, rest in names if all(map(_LANGUAGE.fullmatch, rest)))
-        owners = next((some for some in fits if some), [])
+        fits = (
+            (named.get(_spelt(path, name), []), rest) for name, rest in names if all(map(_LANGUAGE.fullmatch, rest))
+        )
+        owners, rest = next(((some, rest) for some, rest in fits if some), ([], []))
         for video in owners:
-            found[video].append(path)
+            found[video].append((_preference(path, rest, language), path))
         alone += [] if owners else [path]
-    for video, paths in found.items():
-        own = (_spelt(video, video.stem), _spelt(video, video.name))
-        paths.sort(key=lambda p: (_spelt(p, p.stem) not in own, CAPTION_SUFFIXES.index(p.suffix.lower()), p.name))
-    return found, alone
+    return {video: [path for _, path in sorted(paths)] for video, paths in found.items()}, alone
+
+
+def _preference(path: Path, rest: list[str], language: str) -> tuple:
+    """Where a subtitle file stands among those of its video; `rest` tells its language and kind."""
+    told = [_CODES.get(part.casefold(), part.casefold().replace("_", "-")) for part in rest]
+    tongue = next((part for part in told if not _KINDS.fullmatch(part)), "")
+    wanted = language.casefold().replace("_", "-")
+    order = [wanted, wanted.partition("-")[0], ""] if wanted else ["", "", "en"]
+    places = [i for i, one in enumerate(order) if one == (tongue if i == 0 else tongue.partition("-")[0])]
+    suffix = CAPTION_SUFFIXES.index(path.suffix.lower())
+    last = "forced" in told or path.suffix.lower() == ".txt"
+    return last, min(places, default=len(order)), "fixed" not in told, suffix, path.name
 
 
 # en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it
 _LANGUAGE = re.compile(
-    r"[a-z]{2,3}([-_][\w-]+)?|auto|forced|sdh|cc|hi|default|captions?|subtitles?|transcript|english|german|deutsch|"
+    r"[a-z]{2,3}([-_][\w-]+)?|auto|forced|fixed|sdh|cc|hi|default|captions?|subtitles?|transcript|english|german|deutsch|"
     r"french|français|spanish|español|italian|italiano|portuguese|português|dutch|russian|chinese|japanese|korean|"
     r"arabic|hindi|turkish|polish",
     re.IGNORECASE,
 )
+
+_KINDS = re.compile(r"auto|forced|fixed|sdh|cc|default|captions?|subtitles?|transcript")
+_CODES = {"english": "en", "german": "de", "deutsch": "de", "french": "fr", "français": "fr", "spanish": "es",
+          "español": "es", "italian": "it", "italiano": "it", "portuguese": "pt", "português": "pt", "dutch": "nl",
+          "russian": "ru", "chinese": "zh", "japanese": "ja", "korean": "ko", "arabic": "ar", "hindi": "hi",
+          "turkish": "tr", "polish": "pl"}  # fmt: skip
 
 
 def _spelt(path: Path, name: str) -> str:

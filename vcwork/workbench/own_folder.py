@@ -19,10 +19,11 @@ from vcwork.data.corpus import Corpus, open_corpus, scan_folder
 FORMAT = "vcwork-own-videos-1"
 
 
-def look_at(folder: str | Path, links: bool = False) -> Corpus:
+def look_at(folder: str | Path, links: bool = False, language: str = "") -> Corpus:
     """The corpus of a folder; `missing_videos` and `missing_captions` tell every file that is not used, and why.
 
-    VcworkError as `scan_folder`; also for a file in place of a folder, and where all videos are links to elsewhere.
+    language: of subtitles, as `scan_folder`. VcworkError as that; also for a file in place of a folder, and where all
+    videos are links to elsewhere.
     """
     folder = resolve(folder)
     if str(folder) != os.fsencode(folder).decode("utf-8", "backslashreplace"):
@@ -30,7 +31,7 @@ def look_at(folder: str | Path, links: bool = False) -> Corpus:
     if folder.is_file():
         raise VcworkError(f"{folder}: expected a folder of videos, got a file; give the folder it lies in")
     try:
-        corpus = open_corpus(folder) if (folder / "corpus.json").is_file() else scan_folder(folder)
+        corpus = open_corpus(folder) if (folder / "corpus.json").is_file() else scan_folder(folder, language=language)
     except OSError as error:
         raise VcworkError(f"{folder}: could not be read ({error.strerror or error})") from error
     if not links and not (folder / "corpus.json").is_file():

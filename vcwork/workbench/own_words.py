@@ -41,6 +41,11 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
     timed = [id for id in files if any(map(_has_times, corpus.raw_captions(id)))]
     own.words_from = {id: "" for id in corpus.videos} | {id: f"text {name}" for id, name in files.items()}
     own.words_from |= {id: f"subtitles {files[id]}" for id in timed}
+    left = {id: names for id, names in corpus.meta.get("subtitles_left", {}).items() if id in files}
+    if left:
+        first = next(iter(left))
+        one = f"{files[first]} is taken, {', '.join(left[first])} left"
+        own.told.append(f"{len(left)} videos have several files of words: {one}; --language takes others.")
     if not model:
         return
     silent = [id for id in corpus.videos if id not in timed and id in own.sources]
