@@ -279,6 +279,25 @@ def test_the_same_film_twice_is_one_hit(run, folder):
     assert "(and 1 like it)" in own_asking.in_words(first)
 
 
+def test_real_clips_are_found_by_meaning_and_by_sight(real, weights, tmp_path, monkeypatch):
+    for name in ("minilm", "efficientnet-lite0"):
+        weights(name)
+    monkeypatch.setattr(own_videos, "WANTED", ("efficientnet-lite0", "minilm"))
+    own = make(real / "clips", out=tmp_path / "out", progress=False, speech="")
+    assert own.store.contract.backbone == "efficientnet-lite0"
+    best = {
+        "how to knead": ("hands-of-a-baker-kneading-a-dough", "described"),  # what is written is "kneading"
+        "a puppy": ("01_dog", "shown"),
+        "the observatory": ("nasa_13013", "said"),
+        "dumbbell": ("v_GGSY1Qvo990", "shown"),
+    }
+    for query, (video, how) in best.items():
+        first = ask(own, query).hits[0]
+        assert first.video == video and how in first.evidence, query
+    assert ask(own, "onion soup").hits == [] and ask(own, "onion soup", anyway=True).hits
+    assert any("1,000 classes" in line for line in own_asking.asking(own).told)
+
+
 def test_neighbours_by_hand():
     vectors = np.array([[2.0, 1], [1, 2], [-1, -1], [-2, -2]])  # their mean is 0
     found = own_videos.nearest(vectors, 2)

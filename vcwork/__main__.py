@@ -327,8 +327,9 @@ def explore_videos(options: argparse.Namespace) -> int:
     own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
     print(own_videos.summary(own))
     if options.query or options.like:
-        from vcwork.workbench.own_asking import answers
+        from vcwork.workbench.own_asking import answers, asking
 
+        asking(own, progress=True)
         names = ("anyway", "false_alarms", "clips")
         how = {"likes": options.like, **{name: getattr(options, name) for name in names}}
         kept: list[tuple[str, Any]] = []

@@ -45,6 +45,7 @@ from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import IMAGES, Own, clock, open_index
 
 SENTENCES = "minilm"
+RULES = 1  # of the floor; another number where kinds of evidence weigh otherwise than before
 TOGETHER = 1024  # sentences that are encoded before they are kept
 MOST_SERVED = 60  # hits of a page
 TWIN = 0.1  # of two pictures' features, as `evidence.STILL`: nearer ones are taken for the same
@@ -82,7 +83,13 @@ def asking(own: Own, progress: bool = False) -> Asking:
         kinds = [evidence.in_shots(kind, own.shots) if kind.evidence == SHOWN else kind for kind in kinds]
         if films.still.any():
             told.append(f"{films.still.sum()} s of picture that stands still or is black are passed over.")
-        key = [own.store.digest(), own.encoder and own.encoder.digest, getattr(encode, "digest", ""), elsewhere()]
+        key = [
+            RULES,
+            own.store.digest(),
+            own.encoder and own.encoder.digest,
+            getattr(encode, "digest", ""),
+            elsewhere(),
+        ]
         key += [[line.video, line.text] for line in lines]
         own.asking = Asking(kinds, films, told, sha256_json(key)[:16], {})
     return own.asking
