@@ -163,7 +163,7 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--anyway", action="store_true", help="also moments that are too weak to count as found")
     rate = "share of questions without an answer that may get one (default: 0.05)"
     parser.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help=rate)
-    heard = "what hears what is said where no subtitle tells: a fetched model or a CTranslate2 Whisper's folder"
+    heard = "what hears what is said where no subtitle tells: a CTranslate2 Whisper's folder or hub name"
     parser.add_argument("--speech", default="whisper-tiny.en", metavar="MODEL", help=f"{heard} (default: tiny.en)")
     parser.add_argument("--no-speech", dest="speech", action="store_const", const="", help="listen to nothing")
     tongue = "of several subtitles of a video the one to take (default: a name without a language, then English)"

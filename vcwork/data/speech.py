@@ -20,7 +20,7 @@ import av
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve
+from vcwork.data.backbones.hugging_face import hub_folder
 from vcwork.data.backbones.weights import ASSETS, weights_folder
 from vcwork.data.captions import Caption
 from vcwork.data.copies import sound_of
@@ -103,7 +103,7 @@ def transcribe(
 ) -> Transcript:  # fmt: skip
     """What is said in a video or sound file.
 
-    model: as `load_listener`. language: a code such as `de`, empty: the one that the model hears first. heard: is told
+    model: as `model_folder`. language: a code such as `de`, empty: the one that the model hears first. heard: is told
     after each piece how many seconds of sound that was. VcworkError: a file or a model that cannot be read.
     """
     words: list[Word] = []
@@ -149,19 +149,27 @@ def _in_voice(word: Any, spans: Spans) -> bool:
 # ------------------------------------------------------------------------------------------------------------ model
 
 
+def model_folder(model: str = MODEL) -> Path:
+    """The folder of a fetched asset, or of a Whisper model for CTranslate2, given as that or by its name on the hub."""
+    expected = "expected the folder or hub name of a Whisper model for CTranslate2, or whisper-tiny.en"
+    patterns = ("*.json", "model.bin", "vocabulary.*")
+    folder = weights_folder(model) if model in ASSETS else hub_folder("speech", model, patterns, expected)
+    for name in ("model.bin", "config.json", "tokenizer.json"):
+        if not (folder / name).is_file():
+            raise VcworkError(f"speech {model!r}: {expected}; found no {name} in it")
+    return folder
+
+
 @lru_cache(maxsize=1)
 def load_listener(model: str = MODEL) -> Callable[[np.ndarray, Spans, str], tuple[Any, Any]]:
     """A function of samples, windows and language ("": hear it), to segments of words and what the model says of them.
 
-    model: a fetched asset, or the folder of a Whisper model for CTranslate2. In int8, which every processor that
+    model: as `model_folder`. In int8, which every processor that
     CTranslate2 knows can do in one way or another; it falls back to float32. VcworkError where it is not a model.
     """
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    folder = weights_folder(model) if model in ASSETS else resolve(model)
-    for name in ("model.bin", "config.json", "tokenizer.json"):
-        if not (folder / name).is_file():
-            raise VcworkError(f"{model}: expected the folder of a Whisper model for CTranslate2, found no {name} in it")
+    folder = model_folder(model)
     try:
         whisper = WhisperModel(str(folder), "cpu", compute_type="int8", cpu_threads=cores())
     except (RuntimeError, ValueError) as error:

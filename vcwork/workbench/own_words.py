@@ -18,10 +18,21 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 from vcwork.data.backbones.weights import ASSETS, have
 from vcwork.data.captions import Caption
-from vcwork.data.speech import MODEL, RATE, Gate, Transcript, Word, has_sound, load_listener, pieces, transcribe
+from vcwork.data.speech import (
+    MODEL,
+    RATE,
+    Gate,
+    Transcript,
+    Word,
+    has_sound,
+    load_listener,
+    model_folder,
+    pieces,
+    transcribe,
+)
 from vcwork.review.drift import Drift, drift_by_voice, drift_of, write_fixed
 
 NO_FILE = "there is no subtitle file"
@@ -33,7 +44,7 @@ FORMAT = "vcwork-words-1"  # another one where the way from sound to words chang
 def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: bool = True) -> None:
     """Give every video of an `Own` its words: `words_from` says where they are from, `missing_captions` why none are.
 
-    model: as `load_listener`; it hears what is said where captions have no times, or are none. Empty: nothing is
+    model: as `model_folder`; it hears what is said where captions have no times, or are none. Empty: nothing is
     listened to. VcworkError: a model that cannot be read.
     """
     corpus = own.corpus
@@ -119,11 +130,7 @@ class Listening:
 
     def __init__(self, own: Any, model: str = MODEL, offline: bool = False) -> None:
         self.own, self.model, self.offline = own, model, offline
-        try:
-            weights = str(ASSETS[model].files) if model in ASSETS else sha256_file(resolve(model) / "model.bin")
-        except OSError:
-            known = "the name of a fetched one or the folder of a Whisper model for CTranslate2"
-            raise VcworkError(f"speech: expected {known}, got {model!r}") from None
+        weights = str(ASSETS[model].files) if model in ASSETS else sha256_file(model_folder(model) / "model.bin")
         self.settings = sha256_json([FORMAT, weights, astuple(Gate())])[:8]
 
     def heard(self, ids: Iterable[str], progress: bool = True) -> dict[str, tuple[Transcript, Path]]:
@@ -143,11 +150,13 @@ class Listening:
         about = {"total": round(seconds), "desc": "listening", "unit": "s", "disable": not (progress and ready)}
         with tqdm(**about) as bar:
             for id in todo:
-                if id in sounding and ready:
-                    found[id] = self._listen(id, paths[id].with_suffix(".json"), bar)
+                path = paths[id].with_suffix(".json")
+                if id not in sounding:
+                    found[id] = _keep(path, Transcript(note="no sound"))
+                elif ready:
+                    found[id] = self._listen(id, path, bar)
                 else:
-                    why = f"not listened to, without {self.model}" if id in sounding else "no sound"
-                    found[id] = Transcript(note=why)
+                    found[id] = Transcript(note=f"not listened to, without {self.model}")
         return {id: (one, paths[id].with_suffix(".csv")) for id, one in found.items()}
 
     def _listen(self, id: str, path: Path, bar: tqdm) -> Transcript:
@@ -155,9 +164,13 @@ class Listening:
             one = transcribe(self.own.corpus[id].video, self.model, heard=lambda seconds: bar.update(round(seconds)))
         except VcworkError as error:
             return Transcript(note=self.own.corpus.relative(error))
-        content = {"words": [astuple(word) for word in one.words], "language": one.language, "note": one.note}
-        write_json(path, content | {"digest": sha256_json(content)})
-        return one
+        return _keep(path, one)
+
+
+def _keep(path: Path, one: Transcript) -> Transcript:
+    content = {"words": [astuple(word) for word in one.words], "language": one.language, "note": one.note}
+    write_json(path, content | {"digest": sha256_json(content)})
+    return one
 
 
 def _kept(path: Path) -> Transcript | None:
