@@ -3,7 +3,7 @@
 `VideoIndex` is exact unless `kind` names another (`approximate`: ivf, pq, hnsw). Scores are raw dot products, as
 VideoCLIP uses them; those of `words` are BM25's, of the captions in the metadata. Vectors added since faiss's index was
 built are compared exactly; once more than `REBUILD_SHARE` of it has changed, the next query or save builds it again.
-How it lies on disk, and what a process that dies leaves there, is `store`.
+How it lies on disk, and what a process that dies leaves there, is `store`; past one machine: `milvus`.
 Known gaps: words are what stands between blanks and signs, so Chinese and Japanese have hardly any; a deleted item's
 vector stays on disk until faiss's index is built again.
 """
@@ -155,23 +155,31 @@ class VideoIndex:
 
         Raises VcworkError on NaN or infinity, another width, an id already there, and metadata that is no JSON.
         """
-        metadata = [{}] * len(ids) if metadata is None else metadata
-        if not len(vectors) == len(ids) == len(metadata):
-            raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
-        blocks = [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)]
+        blocks, items = self._valid(vectors, ids, metadata)
         with self._store.changing() as db:
             about = self._store.about
-            for place, (id, entry) in enumerate(zip(map(str, ids), metadata, strict=True), about["next"]):
+            for place, (id, stored, text) in enumerate(items, about["next"]):
                 try:
-                    db.execute("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", (place, _utf8(id), _json(id, entry)))
+                    db.execute("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", (place, _utf8(id), stored))
                 except sqlite3.IntegrityError:
                     raise VcworkError(f"id {id!r} is in the index already; delete it first") from None
-                if isinstance(text := entry.get("text"), str) and text:
+                if text:
                     db.execute("INSERT INTO said (rowid, text) VALUES (?, CAST(? AS TEXT))", (place, _utf8(text)))
         for block in blocks:
             self._tail.add_with_ids(block, np.arange(about["next"], about["next"] + len(block)))
             about["next"] += len(block)
             about["longest"] = max(about["longest"], float(np.linalg.norm(block, axis=1).max()))
+
+    def _valid(
+        self, vectors: np.ndarray, ids: Sequence[str], metadata: Sequence[dict[str, Any]] | None
+    ) -> tuple[list[np.ndarray], list[tuple[str, str, str]]]:
+        """Vectors in blocks (n, D) float32, and of each its id, metadata as JSON, and text."""
+        metadata = [{}] * len(ids) if metadata is None else metadata
+        if not len(vectors) == len(ids) == len(metadata):
+            raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
+        texts = [text if isinstance(text := entry.get("text"), str) else "" for entry in metadata]
+        items = [(str(id), _json(str(id), entry), text) for id, entry, text in zip(ids, metadata, texts, strict=True)]
+        return [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)], items
 
     def delete(self, ids: Sequence[str]) -> None:
         """Remove items by id; the others keep their order. Raises VcworkError on an unknown id."""
@@ -252,13 +260,20 @@ class VideoIndex:
         Of equal scores the item added first comes first. An approximate index may miss some, and find fewer than k;
         `effort` is how many cells it looks into (ivf, pq) or nodes it keeps in view (hnsw); 0: `usual_effort`.
         """
-        vectors = self._checked(np.atleast_2d(vectors), "query vectors")
-        if not all(isinstance(n, int | np.integer) for n in (k, effort)) or k < 1 or effort < 0:
-            raise VcworkError(f"expected k of at least 1 and effort of at least 0, got {k!r} and {effort!r}")
+        vectors, k, effort = self._asked(vectors, k, effort)
         with self._store.reading():
             self._settle()
             found = zip(self._best(self._main, vectors, k, effort), self._best(self._tail, vectors, k), strict=True)
             return [self._hits(sorted([*old, *new], key=lambda pair: (-pair[0], pair[1]))[:k]) for old, new in found]
+
+    def _asked(self, vectors: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, int, int]:
+        if not all(isinstance(n, int | np.integer) for n in (k, effort)) or k < 1 or effort < 0:
+            raise VcworkError(f"expected k of at least 1 and effort of at least 0, got {k!r} and {effort!r}")
+        return (
+            self._checked(np.atleast_2d(vectors), "query vectors"),
+            int(k),
+            int(effort),
+        )  # faiss takes no NumPy numbers
 
     def _best(self, index: Any, queries: np.ndarray, k: int, effort: int = 0) -> list[list[tuple[float, int]]]:
         """(score, place) of at least the k best live items that one of the two indexes finds of each query.
@@ -268,7 +283,6 @@ class VideoIndex:
         for a longer one.
         """
         best: list[list[tuple[float, int]]] = [[] for _ in queries]
-        k, effort = int(k), int(effort)  # faiss takes no NumPy numbers
         eps = 2 * self.dimension * np.finfo(np.float32).eps * self._store.about["longest"]
         surely = index is self._main and self._store.about["approximate"]
         todo, wanted = list(range(len(queries))), k + SPARE
@@ -324,7 +338,14 @@ class VideoIndex:
     # --------------------------------------------------------------------------------------------- on disk
 
     def save(self, folder: str | Path) -> Path:
-        """Make `folder` hold this index, replacing an older one there; raises VcworkError on a foreign folder."""
+        """Make `folder` hold this index, replacing an older one there; raises VcworkError on a foreign folder.
+
+        To `milvus:` and a file or address: as a copy.
+        """
+        if str(folder).startswith("milvus:"):
+            from vcwork.search.milvus import copied
+
+            return copied(self, str(folder))
         folder = Path(folder)
         with self._store.reading():
             self._settle()
@@ -345,12 +366,17 @@ class VideoIndex:
 
     @classmethod
     def open(cls, folder: str | Path, encoder: str | None = None) -> "VideoIndex":
-        """Read an index back, its vectors as a memory map.
+        """Read an index back, its vectors as a memory map; or go on with one at a `milvus:` address.
 
         Raises VcworkError where the index is absent, incomplete, altered, or another encoder's.
         """
-        index = cls.__new__(cls)
-        index._store = Store(Path(folder), {}, index._load)
+        if str(folder).startswith("milvus:"):
+            from vcwork.search.milvus import MilvusIndex
+
+            index: VideoIndex = MilvusIndex(str(folder))
+        else:
+            index = cls.__new__(cls)
+            Store(Path(folder), {}, index._load)
         if encoder is not None and index.encoder != encoder:
             raise VcworkError(f"{folder}: made by encoder {index.encoder!r}, asked for {encoder!r}; build it again")
         return index
