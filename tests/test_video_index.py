@@ -19,7 +19,8 @@ from vcwork.data.store import write_store
 from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text, encode_video
 from vcwork.search import library, store
 from vcwork.search.approximate import KINDS
-from vcwork.search.index import Hit, VideoIndex, without_overlap
+from vcwork.search.hits import Hit, without_overlap
+from vcwork.search.index import VideoIndex
 from vcwork.search.quality import EFFORTS, kinds_table, recall_of, right_share
 from vcwork.tasks import moments
 

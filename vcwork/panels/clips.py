@@ -19,7 +19,7 @@ from vcwork.data.corpus import Corpus, Video
 from vcwork.data.video import frames_at, probe
 from vcwork.panels import plots
 from vcwork.panels.base import Span
-from vcwork.search.index import Hit
+from vcwork.search.hits import Hit
 from vcwork.search.library import middle_s
 
 CLIPS = (  # up to so many seconds, the first that fits: side in pixels, x264's crf, frames a second, sound in kbit/s

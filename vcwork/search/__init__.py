@@ -8,7 +8,7 @@ from vcwork.base.doors import door
 
 _WHERE = {
     "VideoIndex": "index",
-    "without_overlap": "index",
+    "without_overlap": "hits",
     "PER": "library",
     "ask": "library",
     "build_library": "library",

@@ -11,7 +11,6 @@ vector stays on disk until faiss's index is built again.
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +19,14 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.search import approximate
+from vcwork.search.hits import BLOCK, Asked, Hit
 from vcwork.search.store import Store
 
 REBUILD_SHARE = 0.1  # changed items, as a share of those in faiss's index
-BLOCK = 1 << 15  # vectors handled together: 64 MB at width 512
 SPARE = 8  # more candidates than asked for: what is deleted, equal or rounded at the end of the list is put right
 
 
-@dataclass(frozen=True)
-class Hit:
-    """One answer: rank from 1, dot product, the item's id and what was stored with it."""
-
-    rank: int
-    score: float
-    id: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-def without_overlap(hits: Sequence[Hit], top: int = 5) -> list[Hit]:
-    """The best `top` hits of which no two share a second of one video, ranked anew.
-
-    Metadata needs `video`, `start_s` and `end_s`: overlapping windows of one moment would otherwise fill the list.
-    """
-    kept: list[Hit] = []
-    for hit in hits:
-        new = hit.metadata
-        clash = any(
-            old.metadata["video"] == new["video"]
-            and old.metadata["start_s"] < new["end_s"]
-            and new["start_s"] < old.metadata["end_s"]
-            for old in kept
-        )
-        if not clash:
-            kept.append(replace(hit, rank=len(kept) + 1))
-        if len(kept) == top:
-            break
-    return kept
-
-
-class VideoIndex:
+class VideoIndex(Asked):
     """Vectors (N, D) with ids and metadata; `encoder` is the digest of what made them, checked when opened.
 
     faiss holds most of them in `_main`, memory-mapped once saved, and those added since in `_tail`; `_dead` are places
@@ -170,17 +138,6 @@ class VideoIndex:
             about["next"] += len(block)
             about["longest"] = max(about["longest"], float(np.linalg.norm(block, axis=1).max()))
 
-    def _valid(
-        self, vectors: np.ndarray, ids: Sequence[str], metadata: Sequence[dict[str, Any]] | None
-    ) -> tuple[list[np.ndarray], list[tuple[str, str, str]]]:
-        """Vectors in blocks (n, D) float32, and of each its id, metadata as JSON, and text."""
-        metadata = [{}] * len(ids) if metadata is None else metadata
-        if not len(vectors) == len(ids) == len(metadata):
-            raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
-        texts = [text if isinstance(text := entry.get("text"), str) else "" for entry in metadata]
-        items = [(str(id), _json(str(id), entry), text) for id, entry, text in zip(ids, metadata, texts, strict=True)]
-        return [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)], items
-
     def delete(self, ids: Sequence[str]) -> None:
         """Remove items by id; the others keep their order. Raises VcworkError on an unknown id."""
         with self._store.changing() as db:
@@ -246,12 +203,6 @@ class VideoIndex:
         id, stored = self._store.db.execute("SELECT id, metadata FROM item WHERE place = ?", (place,)).fetchone()
         return id, json.loads(stored)
 
-    def _checked(self, vectors: np.ndarray, name: str = "vectors") -> np.ndarray:
-        vectors = np.ascontiguousarray(check_scores(vectors, name), dtype=np.float32)
-        if vectors.shape[1] != self.dimension or not np.isfinite(vectors).all():
-            raise VcworkError(f"expected finite {name} of width {self.dimension}, got shape {vectors.shape}")
-        return vectors
-
     # --------------------------------------------------------------------------------------------- asking
 
     def query(self, vectors: np.ndarray, k: int = 10, effort: int = 0) -> list[list[Hit]]:
@@ -265,15 +216,6 @@ class VideoIndex:
             self._settle()
             found = zip(self._best(self._main, vectors, k, effort), self._best(self._tail, vectors, k), strict=True)
             return [self._hits(sorted([*old, *new], key=lambda pair: (-pair[0], pair[1]))[:k]) for old, new in found]
-
-    def _asked(self, vectors: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, int, int]:
-        if not all(isinstance(n, int | np.integer) for n in (k, effort)) or k < 1 or effort < 0:
-            raise VcworkError(f"expected k of at least 1 and effort of at least 0, got {k!r} and {effort!r}")
-        return (
-            self._checked(np.atleast_2d(vectors), "query vectors"),
-            int(k),
-            int(effort),
-        )  # faiss takes no NumPy numbers
 
     def _best(self, index: Any, queries: np.ndarray, k: int, effort: int = 0) -> list[list[tuple[float, int]]]:
         """(score, place) of at least the k best live items that one of the two indexes finds of each query.
@@ -312,26 +254,6 @@ class VideoIndex:
             found = "SELECT -bm25(said), rowid FROM said WHERE said MATCH ? ORDER BY bm25(said), rowid LIMIT ?"
             return self._hits(db.execute(found, (match, k)).fetchall() if plain else [])
 
-    def query_videos(self, vectors: np.ndarray, k: int = 10) -> list[list[Hit]]:
-        """MaxSim: the k best videos, each by the best of its vectors: Q lists of hits, one hit a video.
-
-        A hit is the video's best item, so it also says where. Metadata needs `video`, which an item belongs to.
-        """
-        vectors, asked = np.atleast_2d(vectors), 4 * k
-        best: list[dict[Any, Hit]] = [{} for _ in vectors]
-        seen, todo = [0] * len(vectors), list(range(len(vectors)))
-        while todo:
-            answers = self.query(vectors[todo], asked)
-            for q, hits in zip(list(todo), answers, strict=True):
-                best[q] = {}
-                for hit in hits:
-                    best[q].setdefault(_video(hit), hit)
-                if len(best[q]) >= k or asked >= len(self) or len(hits) == seen[q]:
-                    todo.remove(q)
-                seen[q] = len(hits)
-            asked *= 4
-        return [[replace(h, rank=n) for n, h in enumerate([*found.values()][:k], 1)] for found in best]
-
     def _hits(self, found: list[tuple[float, int]]) -> list[Hit]:
         return [Hit(rank, score, *self._item(place)) for rank, (score, place) in enumerate(found, 1)]
 
@@ -365,7 +287,7 @@ class VideoIndex:
         return folder
 
     @classmethod
-    def open(cls, folder: str | Path, encoder: str | None = None) -> "VideoIndex":
+    def open(cls, folder: str | Path, encoder: str | None = None) -> Asked:
         """Read an index back, its vectors as a memory map; or go on with one at a `milvus:` address.
 
         Raises VcworkError where the index is absent, incomplete, altered, or another encoder's.
@@ -373,7 +295,7 @@ class VideoIndex:
         if str(folder).startswith("milvus:"):
             from vcwork.search.milvus import MilvusIndex
 
-            index: VideoIndex = MilvusIndex(str(folder))
+            index: Asked = MilvusIndex(str(folder))
         else:
             index = cls.__new__(cls)
             Store(Path(folder), {}, index._load)
@@ -382,19 +304,6 @@ class VideoIndex:
         return index
 
 
-def _video(hit: Hit) -> Any:
-    if "video" not in hit.metadata:
-        raise VcworkError(f"item {hit.id!r}: expected 'video' in its metadata, got {sorted(hit.metadata)}")
-    return hit.metadata["video"]
-
-
 def _utf8(text: str) -> bytes:
     """Text for SQLite, also a file name that is no UTF-8."""
     return text.encode("utf-8", "surrogatepass")
-
-
-def _json(id: str, metadata: dict[str, Any]) -> str:
-    try:
-        return json.dumps(dict(metadata), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None

@@ -17,7 +17,8 @@ from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Clip, Encoder, encode_all_seconds, encode_text, encode_video, windows
 from vcwork.measure.result import text_table
-from vcwork.search.index import Hit, VideoIndex
+from vcwork.search.hits import Hit
+from vcwork.search.index import VideoIndex
 from vcwork.tasks import moments
 from vcwork.tasks.cases import mean_vectors
 from vcwork.tasks.moments import Moment

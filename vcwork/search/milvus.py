@@ -19,13 +19,13 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.search import approximate
-from vcwork.search.index import Hit, VideoIndex
+from vcwork.search.hits import Asked, Hit
 
 PREFIX, NAME, ABOUT = "milvus:", "vcwork", "vcwork_about"
 MOST, TEXT, BATCH = 16384, 65535, 1000  # hits of one query, bytes of a text (Milvus's limits), items sent together
 
 
-class MilvusIndex(VideoIndex):
+class MilvusIndex(Asked):
     """What lies at an address, or with `about` (dimension, encoder, kind) a new, empty index there.
 
     VcworkError where there is none, or one already, and where pymilvus or the server is not to be had.
@@ -208,15 +208,14 @@ class MilvusIndex(VideoIndex):
                  for rank, (score, row) in enumerate(_ordered(hits, field), 1)] for hits in found]  # fmt: skip
 
     def save(self, folder: str | Path) -> Path:
-        """Nothing waits to be saved at the address itself; into a folder, or to another address: a copy."""
+        """Every change counts at once, so there is nothing to do at the address itself; VcworkError anywhere else."""
         if str(folder) != self.address:
-            copy = VideoIndex(self.dimension, self.encoder, self.kind)
-            copy.add(self.vectors, self.ids, self.metadata)
-            copy.save(folder)
+            way = "VideoIndex.build(index.vectors, index.ids, index.metadata) makes one that can be saved there"
+            raise VcworkError(f"{folder}: this index lies at {self.address}; {way}")
         return Path(folder)
 
 
-def copied(index: VideoIndex, address: str) -> Path:
+def copied(index: Any, address: str) -> Path:
     """All items of an index at a new address."""
     there = MilvusIndex(address, {"dimension": index.dimension, "encoder": index.encoder, "kind": index.kind})
     if len(index):

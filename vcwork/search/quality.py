@@ -10,7 +10,8 @@ from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.measure import metrics
 from vcwork.measure.card import Card
 from vcwork.measure.result import Result, show, text_table
-from vcwork.search.index import Hit, VideoIndex
+from vcwork.search.hits import Hit
+from vcwork.search.index import VideoIndex
 from vcwork.search.library import ask, right_items
 from vcwork.tasks import moments, opponents
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Clip, Encoder, encode_seconds, encode_text, encode_video
-from vcwork.search.index import Hit, VideoIndex
+from vcwork.search.hits import Asked, Hit
+from vcwork.search.index import VideoIndex
 from vcwork.search.library import ask
 from vcwork.tasks import classification, localization, segmentation
 from vcwork.tasks.cases import prompt_vectors
@@ -24,7 +25,7 @@ def search(
     `library`: an index made by this encoder, or a feature store or {id: clip}, embedded on the spot. A string is a
     sentence unless a file of that name exists.
     """
-    if not isinstance(library, VideoIndex):
+    if not isinstance(library, Asked):
         ids = library.ids if isinstance(library, FeatureStore) else list(library)
         library = VideoIndex.build(encode_video(encoder, [library[i] for i in ids]), ids, encoder=encoder.digest)
     by = "text" if isinstance(query, str) and not Path(query).is_file() else "video"
