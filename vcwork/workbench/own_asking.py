@@ -130,7 +130,8 @@ def _twins(own: Own, better: FusedHit, hit: FusedHit) -> bool:
     """Do both show the same and, where both say something, say the same?"""
     if better.video == hit.video or (better.text and hit.text and better.text.casefold() != hit.text.casefold()):
         return False
-    one, other = (own.store[h.video][int(h.peak_s or h.start_s or 0)].astype(np.float32) for h in (better, hit))
+    rows = ((own.store[h.video], int(h.peak_s or h.start_s or 0)) for h in (better, hit))
+    one, other = (row[min(second, len(row) - 1)].astype(np.float32) for row, second in rows)
     return np.linalg.norm(one - other) <= TWIN * (np.linalg.norm(one) + np.linalg.norm(other))
 
 
@@ -162,13 +163,10 @@ def black_of(own: Own) -> np.ndarray | None:
 
 def drawn(own: Own) -> list[str]:
     """What has to be said of a checkpoint that knows no other world than the one drawn here, asked about real films."""
-    known = getattr(own.encoder.tokenizer, "vocabulary", None)
-    named = own.encoder.card.get("corpus", "")
-    if own.corpus.name == "lab" or (named != "lab" and (named or known is None or len(known) > DRAWN_WORDS)):
+    known, named = getattr(own.encoder.tokenizer, "vocabulary", None), own.encoder.card.get("corpus", "lab")
+    if "step_parts" in own.corpus.meta or named != "lab" or known is None or len(known) > DRAWN_WORDS:
         return []
-    why = (
-        "the drawn world of the lab" if named else f"few words ({len(known)} pieces, as in the drawn world of the lab)"
-    )
+    why = f"the lab's drawn world, or one of as few words ({len(known)} word pieces)"
     return [f"This checkpoint was trained on {why}: do not believe what it says to be shown in real films."]
 
 
@@ -240,6 +238,7 @@ def looks(own: Own, like: str) -> tuple[np.ndarray, tuple[str, float, float] | N
         start_s, end_s = (float(time) for time in (times.split("-") if "-" in times else (times, times)))
     except ValueError:
         raise VcworkError(f"--like {like}: expected VIDEO@SECONDS or VIDEO@FROM-TO, got {times!r}") from None
+    name = next((id for id in own.ids if own.corpus[id].video == resolve(name)), name)
     first, last = int(start_s), max(int(start_s) + 1, int(np.ceil(end_s)))
     if name in own.store:
         rows, where = own.store[name][first:last], (name, float(first), float(last))
