@@ -56,7 +56,7 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
     if left:
         first = next(iter(left))
         one = f"{files[first]} is taken, {', '.join(left[first])} left"
-        own.told.append(f"{len(left)} videos have several files of words: {one}; --language takes others.")
+        own.told.append(f"Videos with several files of words: {len(left)}; {one}; --language takes others.")
     if not model:
         return
     silent = [id for id in corpus.videos if id not in timed and id in own.sources]
@@ -105,7 +105,7 @@ def add_drift(own: Any, model: str = MODEL, offline: bool = False, fix: bool = F
     own.told += [f"{own.corpus[id].captions.name} {own.drift[id]}." for id in off[:WORST]]
     own.told += [f"{len(off) - WORST} more subtitle files are off."] if len(off) > WORST else []
     own.told.append(f"{len(ids) - len(off)} of {len(ids)} subtitle files lie within {NOTED_S} s of what is said.")
-    for id in off if fix else ():
+    for id in (id for id in off if fix and not own.drift[id].wrong):
         source = own.corpus[id].captions
         try:
             fixed = write_fixed(source, own.corpus.raw_captions(id), own.drift[id])
@@ -151,7 +151,9 @@ class Listening:
         with tqdm(**about) as bar:
             for id in todo:
                 path = paths[id].with_suffix(".json")
-                if id not in sounding:
+                if (again := _kept(path)) is not None:  # another copy of this film was heard just now
+                    found[id] = again
+                elif id not in sounding:
                     found[id] = _keep(path, Transcript(note="no sound"))
                 elif ready:
                     found[id] = self._listen(id, path, bar)
