@@ -1,10 +1,17 @@
 """Kinds of video files that public bug reports tell of: the shared cases, where they are, and siblings made here."""
 
+import itertools
+
+import av
 import numpy as np
 import pytest
+from av.stream import Disposition
+from checks import refused
+from films import film
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.video import iter_seconds, probe
+from vcwork.data.copies import Look, write_copy
+from vcwork.data.video import frames_at, iter_seconds, probe
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +107,123 @@ def test_a_turned_phone_is_fitted_whole_into_the_first_shape(cases):
     assert {picture.shape for picture in pictures} == {(48, 64, 3)}
     late = pictures[-1]
     assert late[:, :14].max() < 20 and late[:, -14:].max() < 20 and late[:, 20:44].mean() > 80
+
+
+# ------------------------------------------------------------------------------------------------- siblings, made here
+
+
+MADE = {  # how a film is made, and how many seconds long it is; second s has grey 20 + 10 s
+    **{
+        f"longer_sound.{kind}": (made | {"sound_s": 12}, 5)
+        for kind, made in {
+            "mkv": {"sound": "libopus"},
+            "webm": {"codec": "libvpx", "sound": "libopus"},
+            "flv": {"sound": "aac"},
+            "ts": {"sound": "aac"},
+            "m2ts": {"sound": "ac3", "format": "mpegts"},
+            "mpg": {"codec": "mpeg2video", "sound": "mp2", "fps": 25, "format": "mpeg"},
+            "wmv": {"codec": "wmv2", "sound": "wmav2", "format": "asf"},
+            "avi": {"codec": "mpeg4", "sound": "libmp3lame"},
+            "mov": {"sound": "pcm_s16le"},
+            "3gp": {"sound": "aac"},
+        }.items()
+    },
+    **{f"starts_at_10.{kind}": ({"start": 10.0, "codec": codec}, 5)
+       for kind, codec in (("mkv", "libx264"), ("mp4", "libx264"), ("ts", "libx264"), ("webm", "libvpx"))},
+    **{f"last_slide.{kind}": ({"times": [0.0, 0.5, 1.0], "last": 9.0} | made, [20] + 9 * [30])
+       for kind, made in {"mkv": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
+    **{f"slides.{kind}": ({"times": [0.0, 0.5, 8.0, 8.5]}, 8 * [20] + [100]) for kind in ("mkv", "ts", "flv")},
+    "reordered_slides.mp4": ({"times": [0.0, 0.1, 0.2, 8.0, 8.1], "bframes": 3}, 8 * [20]),
+    **{f"one_frame.{kind}": ({"times": [0.0]} | made, 1)
+       for kind, made in {"ts": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
+    **{f"late_picture.{kind}": ({"start": 3.0, "sound_s": 8} | made, [20, 20, 20, 20, 30, 40, 50, 60])
+       for kind, made in {"ts": {"sound": "aac"}, "flv": {"sound": "aac"}, "mp4": {"sound": "aac"},
+                          "webm": {"codec": "libvpx", "sound": "libopus"}}.items()},
+    **{f"tiny{w}x{h}.mkv": ({"codec": "ffv1", "size": (w, h), "pixels": "yuv444p"}, 5) for w, h in ((1, 1), (3, 700))},
+    "ten_bits.mkv": ({"codec": "libx265", "pixels": "yuv420p10le"}, 5),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_siblings_have_their_seconds_and_headers_that_say_so(tmp_path, name):
+    made, expected = MADE[name]
+    path = film(tmp_path / name, **made)
+    expected = [20 + 10 * s for s in range(expected)] if isinstance(expected, int) else expected
+    assert levels(path) == pytest.approx(expected, abs=4)
+    assert max(1, round(probe(path).duration_s)) == len(expected)
+
+
+@pytest.mark.parametrize("kind", ["ts", "mpg", "mkv", "webm", "avi"])
+def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
+    codecs = {"mpg": ("mpeg2video", "mp2"), "webm": ("libvpx", "libopus"), "avi": ("mpeg4", "libmp3lame")}
+    codec, sound = codecs.get(kind, ("libx264", "ac3"))
+    part = film(tmp_path / f"part.{kind}", codec, sound, seconds=4, fps=25).read_bytes()
+    path = tmp_path / f"two.{kind}"
+    path.write_bytes(part + part)
+    assert levels(path) == pytest.approx(2 * [20, 30, 40, 50], abs=4) and round(probe(path).duration_s) == 8
+    frames = frames_at(path, [6.5, 1.5], 16)
+    assert [round(float(frame.mean())) for frame in frames] == pytest.approx([40, 30], abs=4)
+    part = film(tmp_path / "part.flv", seconds=4).read_bytes()
+    (tmp_path / "two.flv").write_bytes(part + part)
+    refused("is it joined of several files", probe, tmp_path / "two.flv")
+
+
+@pytest.mark.parametrize(("name", "made"), [("j.mkv", {}), ("j.mp4", {}), ("j.webm", {"codec": "libvpx"})])
+def test_a_jump_of_hours_is_named_and_gives_no_hours_of_rows(tmp_path, name, made):
+    path = film(tmp_path / name, times=[0.0, 0.1, 18000.0, 18000.1], **made)
+    seconds = iter_seconds(path, 1, 16)
+    refused("times jump from 0.1 s to 18000.0 s", lambda: [*itertools.islice(seconds, 30)])
+    refused("times jump from 0.0 s to 7200.0 s", levels, film(tmp_path / "late.mkv", start=7200, sound="aac"))
+
+
+@pytest.mark.parametrize(("name", "made"), [
+    ("a.mkv", {"sound": "ac3"}), ("a.webm", {"codec": "libvpx", "sound": "libopus", "sound_s": 12}),
+    ("a.flv", {"sound": "aac"}), ("a.avi", {"codec": "mpeg4", "sound": "libmp3lame"}),
+])  # fmt: skip
+def test_a_file_cut_short_is_told_from_one_whose_sound_is_longer(tmp_path, name, made):
+    whole = film(tmp_path / name, **made).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    refused("is it truncated", probe, tmp_path / name)
+
+
+EIGHT = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, -1, 0),
+         (0, -1, -1, 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("matrix", EIGHT)
+def test_all_eight_orientations(tmp_path, matrix):
+    a, b, c, d = matrix
+    stored = np.zeros((32, 48, 3), np.uint8)
+    quarters = itertools.product((0, 16), (0, 24))
+    for colour, (y, x) in zip(((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)), quarters, strict=True):
+        stored[y : y + 16, x : x + 24] = colour
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=2, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.set_display_matrix([n << 16 for n in (a, b, 0, c, d, 0, 0, 0)] + [1 << 30])
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(stored)))
+        container.mux(stream.encode())
+    places = {(a * x + c * y, b * x + d * y): (y, x) for y in (0, 1) for x in (0, 1)}  # x' = a x + c y, y' = b x + d y
+    across, down = (sorted({place[axis] for place in places}) for axis in (0, 1))
+    shown = "".join("rgbw"[2 * places[x, y][0] + places[x, y][1]] for y in down for x in across)
+    for size in (None, 32):
+        assert corners(next(iter_seconds(path, 1, size))[0]) == shown
+    copy = tmp_path / "copy.mp4"
+    write_copy(path, copy, Look(None, 1, None))
+    assert corners(next(iter_seconds(copy, 1, None))[0]) == shown
+    assert (probe(copy).width, probe(copy).height) == (probe(path).width, probe(path).height)
+
+
+def test_the_film_among_several_pictures_is_the_default_one(tmp_path):
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libx264", rate=5) for _ in range(2)]
+        for stream, flag in zip(streams, (0, Disposition.default), strict=True):
+            stream.width, stream.height, stream.pix_fmt, stream.disposition = 64, 48, "yuv420p", flag
+        for level, stream in zip((40, 120), streams, strict=True):
+            for _ in range(10):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
+            container.mux(stream.encode())
+    assert levels(path) == pytest.approx([120, 120], abs=3)
