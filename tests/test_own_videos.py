@@ -1,5 +1,6 @@
 """One's own videos: nothing is made twice, nothing is lost by an interruption, and every bad input has one message."""
 
+import csv
 import json
 import shutil
 import subprocess
@@ -472,6 +473,12 @@ def test_command_line(folder, tmp_path, checkpoint, capsys):
     word = look_at(folder).captions("a")[0].text
     assert main([*ask, word, "--top", "2", "--anyway"]) == 0 and "  2. " in capsys.readouterr().out
     assert main([*ask, "xqzt wkvv"]) == 1 and "Not known to the model" in capsys.readouterr().out
+    assert main([*ask, word, "--anyway", "--save", str(tmp_path / "found.csv")]) == 0
+    rows = list(csv.DictReader((tmp_path / "found.csv").read_text("utf-8-sig").splitlines()))
+    assert "saved: " in capsys.readouterr().out and rows[0]["query"] == word and rows[0]["file"] in ("a.mp4", "b.mp4")
+    assert main([*ask, word, "--save", "found.doc"]) == 2 and "expected a file ending in" in capsys.readouterr().err
+    assert main([*ask[:-1], "--save", "found.csv"]) == 2 and "--save goes with --query" in capsys.readouterr().err
+    assert main([*ask, word, "--serve"]) == 2 and "--serve goes without" in capsys.readouterr().err
     assert main([*ask, "a", "--top", "0"]) == 2 and "--top of at least 1" in capsys.readouterr().err
 
 

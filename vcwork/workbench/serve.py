@@ -2,12 +2,13 @@
 
 It listens on 127.0.0.1 only. The address holds a random token, and nothing is given without it, compared in constant
 time; a request under another host's name is refused, so that no page of the web can ask through a name that it points
-here. Given out are the pages, their pictures, the films that the pages were made of by their plain names, with ranges,
-answers, and stretches of these films as mp4; no path of a request ever becomes a path of the disk.
+here. Given out are pages, their pictures, films by their pages' names, answers, and stretches of these films as mp4; no
+path of a request ever becomes a path of the disk.
 Known gaps: one question at a time, as the models work in the server's own thread; a hit is cut when it is asked for.
 """
 
 import asyncio
+import contextlib
 import hmac
 import json
 import re
@@ -25,12 +26,9 @@ from tornado.netutil import bind_sockets
 from vcwork.base.errors import VcworkError
 
 MOST_LETTERS = 1000  # of a question
-_CSP = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' data: blob:; "
-    "media-src 'self' data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 _HEADERS = {
-    "Content-Security-Policy": _CSP,
+    "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",  # the token stands in the address
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -94,9 +92,9 @@ class _Search(_Guarded):
 
     def get(self) -> None:
         query = " ".join(self.get_query_argument("q", "").split())[:MOST_LETTERS]
-        asked = (query, self.get_query_argument("video", ""), self.get_query_argument("anyway", "") == "1")
+        video, anyway = (self.get_query_argument(name, "") for name in ("video", "anyway"))
         try:
-            answer = self.settings["answer"](*asked)
+            answer = self.settings["answer"](query, video, anyway == "1")
         except VcworkError as error:
             answer = {"hits": [], "found": False, "note": str(error)}
         self.set_header("Content-Type", "application/json")
@@ -118,22 +116,16 @@ class _Cut(_Guarded):
                 await asyncio.to_thread(self.settings["cut"], id, start_s, end_s, out)
             except VcworkError as error:
                 raise tornado.web.HTTPError(404, reason="nothing to cut there") from error
-            name = f"{re.sub(r'[^A-Za-z0-9]+', '_', id)[:60]}-{start_s:.1f}.mp4"
+            name = re.sub("[^A-Za-z0-9]+", "_", id)[:60]
             self.set_header("Content-Type", "video/mp4")
-            self.set_header("Content-Disposition", f'attachment; filename="{name}"')
+            self.set_header("Content-Disposition", f'attachment; filename="{name}-{start_s:.1f}.mp4"')
             self.finish(out.read_bytes())
 
 
 def application(pages: dict[str, Path], files: dict[str, Path], answer: Answer, cut: Cut, token: str) -> Any:
     """The server's application. pages, files: by their name behind the token, all that a request can ask for."""
-    page = r"/[^/]*/((?:videos/)?[^/]*\.html|)"
-    routes = [
-        (r"/[^/]*/search", _Search),
-        (r"/[^/]*/cut", _Cut),
-        (page, _Page),
-        (r"/[^/]*/(.+)", _File),
-        (".*", _Guarded),
-    ]
+    known = {"search": _Search, "cut": _Cut, r"((?:videos/)?[^/]*\.html|)": _Page, "(.+)": _File}
+    routes = [*((f"/[^/]*/{path}", handler) for path, handler in known.items()), (".*", _Guarded)]
     settings = {"pages": pages, "files": files, "answer": answer, "cut": cut, "token": token}
     return tornado.web.Application(routes, log_function=lambda handler: None, **settings)
 
@@ -150,13 +142,13 @@ def serve(make: Callable[[str], Any], port: int = 0, told: Callable[[str], None]
 
     async def run() -> None:
         stopped = asyncio.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(name, stopped.set)
+        with contextlib.suppress(NotImplementedError):  # Windows ends it by KeyboardInterrupt
+            for name in (signal.SIGINT, signal.SIGTERM):
+                asyncio.get_running_loop().add_signal_handler(name, stopped.set)
         server = HTTPServer(make(token))
         server.add_sockets(sockets)
         told(f"http://127.0.0.1:{sockets[0].getsockname()[1]}/{token}/")
         await stopped.wait()
-        server.stop()
         await server.close_all_connections()
 
     asyncio.run(run())
