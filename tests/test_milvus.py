@@ -44,6 +44,10 @@ def test_what_was_saved_is_there(index):
     assert (len(index), index.ids, index.metadata) == (MANY, ids_of(range(MANY)), ITEMS)
     assert np.array_equal(index.vectors, VECTORS) and index.entry(ids_of([7])[0]) == ITEMS[7]
     assert ids_of([7])[0] in index and "nobody" not in index and (index.dimension, index.kind) == (WIDTH, "flat")
+    assert index.beginning(ids_of([29])[0]) == dict(
+        zip(ids_of([29, *range(290, 300)]), ITEMS[29:30] + ITEMS[290:], strict=True)
+    )
+    assert index.beginning("nobody") == {}
     some = ids_of([9, 2])
     np.testing.assert_allclose(index.scores(QUERIES[0], some), VECTORS[[9, 2]] @ QUERIES[0], rtol=1e-5)
 

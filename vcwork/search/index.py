@@ -96,6 +96,13 @@ class VideoIndex(Asked):
         with self._store.reading():
             return self._item(self._places([id])[0])[1]
 
+    def beginning(self, prefix: str) -> dict[str, dict[str, Any]]:
+        """What is stored with each item whose id begins so, {id: metadata}; costs no more than there are."""
+        first, rows = _utf8(prefix), "id >= CAST(? AS TEXT) AND id < CAST(? AS TEXT)"
+        with self._store.reading() as db:
+            found = db.execute(f"SELECT id, metadata FROM item WHERE {rows}", (first, first + b"\xff")).fetchall()
+        return {id: json.loads(stored) for id, stored in found}
+
     def scores(self, vector: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         """Scores (n,) of one query vector (D,) with these items, the numbers `query` gives."""
         query = self._checked(np.atleast_2d(vector), "query vectors")[0]

@@ -152,12 +152,9 @@ def seconds_scores(index: VideoIndex, query: np.ndarray, video: str) -> np.ndarr
 
     Raises VcworkError where it is stored otherwise, or not at all.
     """
-    ids, second = [], 0
-    while f"{video}@{second}" in index:
-        ids.append(f"{video}@{second}")
-        second += 1
-    spans = [index.entry(id) for id in ids]
-    if not ids or any(span["end_s"] - span["start_s"] != 1 for span in spans):
+    spans = {id: span for id, span in index.beginning(f"{video}@").items() if span.get("video") == video}
+    ids = [f"{video}@{second}" for second in range(len(spans))]
+    if not ids or any(id not in spans or spans[id]["end_s"] - spans[id]["start_s"] != 1 for id in ids):
         raise VcworkError(f"video {video!r}: expected one vector a second in the index, from {video}@0 on")
     return index.scores(query, ids)
 

@@ -90,10 +90,10 @@ class MilvusIndex(Asked):
 
     # ------------------------------------------------------------------------------------------------ reading
 
-    def _every(self, *fields: str) -> list[dict[str, Any]]:
-        """These fields of all items, in the order of adding."""
+    def _every(self, *fields: str, filter: str = "") -> list[dict[str, Any]]:
+        """These fields of all items, or of those that a filter lets through, in the order of adding."""
         with self._named():
-            pages, found = self._client.query_iterator(NAME, BATCH, output_fields=["place", *fields]), []
+            pages, found = self._client.query_iterator(NAME, BATCH, filter=filter, output_fields=["place", *fields]), []
             while page := pages.next():
                 found += page
         return sorted(found, key=lambda row: row["place"])
@@ -135,6 +135,10 @@ class MilvusIndex(Asked):
 
     def entry(self, id: str) -> dict[str, Any]:
         return json.loads(self._rows([id], "metadata")[0]["metadata"])
+
+    def beginning(self, prefix: str) -> dict[str, dict[str, Any]]:
+        every = self._every("id", "metadata", filter=f"id like {json.dumps(prefix + '%', ensure_ascii=False)}")
+        return {row["id"]: json.loads(row["metadata"]) for row in every if row["id"].startswith(prefix)}
 
     def scores(self, vector: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         rows = np.array([row["vector"] for row in self._rows(ids, "vector")], np.float32).reshape(-1, self.dimension)
