@@ -97,7 +97,7 @@ def test_joined_parts_and_a_last_slide_are_as_long_in_the_copy(tmp_path):
     part = film(tmp_path / "part.ts", sound="aac", seconds=4).read_bytes()
     (tmp_path / "two.ts").write_bytes(part + part)
     shown = media_of(tmp_path / "two.ts", tmp_path / "films", tmp_path)
-    assert shown.kind == "transcoded" and "joined parts" in shown.notes[0]
+    assert shown.kind == "transcoded" and "jump (4.0 s): the parts were put together" in shown.notes[0]
     assert levels(tmp_path / shown.src) == pytest.approx(2 * [20, 30, 40, 50], abs=3)
     assert heard(tmp_path / shown.src) == [1, 3, 5, 7]
     film(tmp_path / "slides.gif", "gif", pixels="rgb8", times=[0.0, 1.0], last=6.0)

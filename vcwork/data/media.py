@@ -86,6 +86,7 @@ class _Parts:
     picture: str
     sound: str
     suffix: str  # of the container that takes both streams as they are, or all of it but the sound
+    told: list[str]  # of joined parts
 
 
 def _parts(path: Path) -> _Parts:
@@ -107,7 +108,9 @@ def _parts(path: Path) -> _Parts:
     wrapped = "" if plain else "joined parts" if joined else kind if lasts else "no length"
     bad_sound = sound if sound and sound not in _SOUND["webm" if name == MATROSKA and plain else "mp4"] else ""
     may = "" if joined or name not in _REWRAPPED or (name == MP4 and codec == "vp8") else f".{held}"
-    return _Parts(wrapped, odd, bad_sound if held == "mp4" else "", may)
+    at = ", ".join(f"{second:.1f} s" for second in joined[:3])
+    told = [f"Its times start again or jump ({at}): the parts were put together."] if joined else []
+    return _Parts(wrapped, odd, bad_sound if held == "mp4" else "", may, told)
 
 
 def _mirrored(frame: av.VideoFrame | None, path: Path) -> bool:
@@ -127,22 +130,22 @@ def _shown(path: Path, told: Path) -> dict:
     if parts.suffix and not parts.picture and rewrapped(path, told.with_suffix(parts.suffix), not parts.sound):
         also = ", its sound as AAC" if parts.sound else ""
         note = f"Browsers do not all play this file as it is ({why}): its picture is in a new container{also}."
-        return {"kind": "rewrapped", "file": told.with_suffix(parts.suffix).name, "notes": [note]}
+        return {"kind": "rewrapped", "file": told.with_suffix(parts.suffix).name, "notes": [*parts.told, note]}
     file = told.with_suffix(".mp4")
     write_copy(path, file, COPY)
     note = f"Browsers do not all play this file ({why}): a copy in H.264 and AAC, at most {COPY.side} pixels."
-    return {"kind": "transcoded", "file": file.name, "notes": [note]}
+    return {"kind": "transcoded", "file": file.name, "notes": [*parts.told, note]}
 
 
 def _small(path: Path, told: Path) -> dict:
     """A copy that travels inside a page: the file itself where it is small and played, else one made smaller."""
     parts, room = _parts(path), PORTABLE_MB * 1e6
     if not (parts.container or parts.picture or parts.sound) and path.stat().st_size <= room:
-        return {"kind": "embedded", "file": "", "notes": []}
+        return {"kind": "embedded", "file": "", "notes": parts.told}
     length_s, file = end_of(path), told.with_suffix(".mp4")
     look = shrunk(path, file, [look for most_s, look in SMALL if length_s <= most_s], room)
     if look is None:
         note = f"No video: {length_s / 60:.0f} minutes do not fit into {PORTABLE_MB:.0f} MB inside a page."
-        return {"kind": "none", "file": "", "notes": [note]}
+        return {"kind": "none", "file": "", "notes": [*parts.told, note]}
     note = f"A small copy travels inside this page: {look.side} pixels, {look.fps} frames a second at most."
-    return {"kind": "embedded", "file": file.name, "notes": [note]}
+    return {"kind": "embedded", "file": file.name, "notes": [*parts.told, note]}
