@@ -6,6 +6,7 @@ import json
 import math
 import os
 import shutil
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -14,14 +15,19 @@ import numpy as np
 import pytest
 import torch
 
+from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.image import get_backbone
+from vcwork.data.benchmarks.corpora import benchmark_corpus, read_benchmark
 from vcwork.data.captions import Caption, CaptionReport, deduplicate, read_captions
 from vcwork.data.corpus import Corpus, Video, dealt, gather, scan_folder
 from vcwork.data.extract import extract
+from vcwork.data.howto100m.sources import read_id_list
+from vcwork.data.store import load_npy
 from vcwork.data.video import write_mp4
 from vcwork.encoders import released
-from vcwork.workbench import own_folder
+from vcwork.encoders.load import load_encoder
+from vcwork.workbench import kernels, own_folder
 from vcwork.workbench.own_folder import look_at
 
 
@@ -510,3 +516,102 @@ def test_functions_in_a_checkpoint_are_refused_whatever_stands_beside(tmp_path, 
     with pytest.raises(VcworkError, match=r"refused|not readable"):
         released.read_released(tmp_path / "bad.pt")
     assert not (tmp_path / "proof").exists()
+
+
+# ------------------------------------------------------------------------------------ features, benchmarks, models
+
+
+@pytest.mark.parametrize("name", ["40-features-odd/features/npz.npy", "40-features-odd/npz_as_npy/features/vid1.npy"])
+def test_an_archive_under_the_name_of_an_array_is_told(cases, name):
+    for mapped in (False, True):
+        with pytest.raises(VcworkError, match=r"\.npy: expected one plain .npy array, got an archive"):
+            load_npy(cases / name, mapped)
+
+
+def coin(folder, video: dict) -> Path:
+    """COIN.json of one video, with features."""
+    (folder / "features").mkdir(parents=True)
+    (folder / "COIN.json").write_text(json.dumps({"database": {"aaaaaaaaaaa": video}}))
+    np.save(folder / "features" / "aaaaaaaaaaa.npy", np.zeros((26, 512), np.float32))
+    return folder
+
+
+@pytest.mark.parametrize("subset, role, other", [("testing", "test", "training"), ("training", "train", "testing")])
+def test_a_benchmark_with_one_split_is_read_and_said(tmp_path, subset, role, other):
+    video = {"recipe_type": 1, "class": "MakeSoup", "subset": subset, "duration": 26.0, "start": 0, "end": 26,
+             "annotation": [{"id": "1", "segment": [1.0, 5.0], "label": "chop"}]}  # fmt: skip
+    parts = read_benchmark("coin", coin(tmp_path / "coin", video))
+    assert list(parts) == [role] and f"COIN {other}" in " ".join(parts[role].notes)
+    corpus, store = benchmark_corpus("coin", tmp_path / "coin", tmp_path / "corpus", tmp_path / "features")
+    assert [v.split for v in corpus.videos.values()] == [role] and store.ids == ["aaaaaaaaaaa"]
+
+
+def test_coin_with_testing_alone(cases, tmp_path):
+    shutil.copytree(cases / "44-coin-quirks" / "testing_only", tmp_path / "coin")
+    part = read_benchmark("coin", tmp_path / "coin")["test"]
+    assert [(clip.start_s, clip.end_s) for clip in part.clips] == [(1.0, 5.0), (20.0, 26.0)]
+    assert len(part.counts["clips"].missing) == 2
+
+
+@pytest.mark.parametrize("name, why", [
+    ("wrong_projection", r"text_projection.weight expected \(512, 32\), got \(16, 32\)"),
+    ("prefix", r"46 weights of CLIPModel are absent.*the file has 46 other names, such as module\."),
+    ("bin_only", "pickled weights .* are not read"), ("cut_weights", "not usable as a CLIPModel"),
+    ("no_preprocessor", "expected an image processor"), ("dual", "expected model_type"),
+])  # fmt: skip
+def test_a_model_s_folder_says_what_is_wrong_with_it(cases, name, why):
+    with pytest.raises(VcworkError, match=why):
+        load_encoder(cases / "50-clip-folders" / name)
+
+
+@pytest.mark.parametrize("name", ["base", "half", "old_preprocessor", "processor_only", "trainer"])
+def test_a_model_s_folder_as_people_save_it(cases, name):
+    assert load_encoder(cases / "50-clip-folders" / name).model.config.embedding == 16
+
+
+# ------------------------------------------------------------------------------- consoles, kernels, closed folders
+
+
+@pytest.mark.parametrize("encoding", ["cp437", "cp1252", "ascii", "utf-8"])
+def test_a_console_that_lacks_letters_gets_them_escaped(root, tmp_path, encoding):
+    code = "from vcwork.__main__ import main; print(main(['list']), '\\u65e5\\u672c \\u2192'); "
+    code += "raise SystemExit(main(['list', '日本']))"
+    told = dict(os.environ, PYTHONIOENCODING=encoding, PYTHONPATH=str(root))
+    done = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, check=False)
+    assert done.returncode == 2 and b"Traceback" not in done.stderr, done.stderr.decode(encoding, "replace")
+    assert ("日本" if encoding == "utf-8" else "\\u65e5") in done.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("spec", [["/no/such/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+                                  ["/no/such/kernel", "{connection_file}"]])  # fmt: skip
+def test_notebooks_run_in_the_program_s_python_whatever_a_kernelspec_says(tmp_path, monkeypatch, spec):
+    there = tmp_path / "jupyter" / "kernels" / "python3"
+    there.mkdir(parents=True)
+    (there / "kernel.json").write_text(json.dumps({"argv": spec, "display_name": "Python 3", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    made = kernels.manager(tmp_path, tmp_path / "log.txt", {})(kernel_name="python3")
+    assert made.kernel_spec.argv[0] == sys.executable and "ipykernel_launcher" in made.kernel_spec.argv
+
+
+def test_a_project_that_cannot_be_written_is_one_line_and_a_way_round(tmp_path, monkeypatch, capsys):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "params").mkdir()
+    (tmp_path / "outputs").write_text("no folder can be made here")
+    film(tmp_path / "films" / "a.mp4")
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    cell = {"cell_type": "code", "id": "a", "metadata": {"tags": ["parameters"]}, "source": "a: int = 1  # a number",
+            "outputs": [], "execution_count": None}  # fmt: skip
+    book = {"cells": [cell], "nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+    (tmp_path / "notebooks" / "a.ipynb").write_text(json.dumps(book))
+    assert cli.main(["papermill", "a"]) == 2
+    told = capsys.readouterr().err
+    assert str(tmp_path / "outputs") in told and "--out FOLDER" in told and told.count("\n") == 1
+    assert cli.main(["explore", str(tmp_path / "films"), "--offline"]) == 2
+    told = capsys.readouterr().err
+    assert "could not be written; give a folder elsewhere: --out FOLDER" in told and told.count("\n") == 1
+
+
+def test_a_table_is_no_list_of_ids(cases):
+    with pytest.raises(VcworkError, match=r"HowTo100M_v1\.csv, line 1: expected one video id, got 'video_id,"):
+        read_id_list(cases / "41-howto100m-quirks" / "HowTo100M_v1.csv")
+    assert "-vPIhQuqbQ0" in read_id_list(cases / "41-howto100m-quirks" / "train.lst")

@@ -4,9 +4,13 @@ Relative paths start at the project's folder, wherever the command is typed.
 """
 
 import argparse
+import contextlib
+import errno
 import signal
 import sys
 from typing import Any
+
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOSPC)  # a folder, not a fault of the program
 
 
 def outside(error: ModuleNotFoundError) -> str:
@@ -32,6 +36,9 @@ except ModuleNotFoundError as error:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse `arguments` (the command line's by default), do it, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a console may not have the letters of a film's name
+        with contextlib.suppress(AttributeError):  # or be no console
+            stream.reconfigure(errors="backslashreplace")
     options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
     try:
         return options.do(options)
@@ -40,6 +47,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     except ModuleNotFoundError as error:  # what only one command needs
         print(outside(error), file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in CLOSED:
+            raise
+        way = "where it is to be written, give a folder elsewhere: --out FOLDER"
+        print(f"vcwork: {error.filename}: {error.strerror}; {way}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("vcwork: interrupted", file=sys.stderr)
@@ -59,6 +72,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     one = _command(commands, "papermill", run_notebook, "execute one notebook with parameters checked first")
     one.add_argument("notebook", help="number, name or path")
     one.add_argument("out", nargs="?", metavar="OUT", help="also copy the executed notebook to this path")
+    one.add_argument("--out", dest="run", default="", metavar="FOLDER", help="the run's folder (default: a new one)")
     one.add_argument("-f", dest="files", action="append", default=[], metavar="YAML", help="file of parameters")
     one.add_argument(
         "-p", dest="pairs", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"), help="one parameter"
@@ -208,7 +222,8 @@ def run_notebook(options: argparse.Namespace) -> int:
     """`papermill`: one notebook in a run folder of its own."""
     files = [resolve(file) for file in options.files]
     plan = profiles.plan_notebook(project_root(), options.notebook, files, dict(options.pairs))
-    return _execute(plan, copy_to=resolve(options.out) if options.out else None)
+    paths = {"out": options.run, "copy_to": options.out}
+    return _execute(plan, **{name: resolve(path) if path else None for name, path in paths.items()})
 
 
 def _execute(plan: profiles.Plan, **options: Any) -> int:

@@ -92,11 +92,16 @@ def manager(folder: Path, log: Path, told: dict[str, str]) -> type:
     """A kernel manager whose kernel works in `folder`, has `told` in its environment, and writes what no cell shows
     into `log`.
 
-    That is what crashes and native libraries say.
+    That is what crashes and native libraries say. The kernel is this Python's, whatever a kernelspec named python3 in
+    the home folder or in $JUPYTER_PATH says: it may belong to another Python, or to one that is gone.
     """
+    from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):
+        kernel_spec = KernelSpec(**get_kernel_dict())
+
         async def _async_launch_kernel(self, kernel_cmd: list[str], env: dict[str, str], **options: Any) -> None:
             _started.append(self.provisioner)
             options |= {"env": env | told, "cwd": folder}

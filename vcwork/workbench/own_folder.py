@@ -7,6 +7,7 @@ Known gap: a file replaced by another of the same size and time stamp is taken f
 import hashlib
 import os
 import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,9 +95,13 @@ def place_of(folder: str | Path, out: str | Path = "") -> Path:
         while out.exists() and (_owner(out) is None or (_owner(out) != folder and _owner(out).exists())):
             number += 1
             out = base.with_name(f"{base.name}-{number}")
-    if _owner(out) != folder:
-        write_json(out / "explore.json", {"format": FORMAT, "folder": str(folder)})
-    return out
+    try:
+        if _owner(out) != folder:
+            write_json(out / "explore.json", {"format": FORMAT, "folder": str(folder)})
+        with tempfile.TemporaryFile(dir=out):  # a folder of an earlier run may be closed by now
+            return out
+    except (VcworkError, OSError) as error:
+        raise VcworkError(f"{out}: could not be written; give a folder elsewhere: --out FOLDER") from error
 
 
 def _owner(out: Path) -> Path | None:

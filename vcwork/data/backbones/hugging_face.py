@@ -78,9 +78,19 @@ def load_model(reader: type, folder: Path, what: str, **options: Any) -> tuple[A
     import torch
 
     options |= {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    options |= {
+        "output_loading_info": True,
+        "ignore_mismatched_sizes": True,
+    }  # told below: its own report goes to a log
     with quiet(), as_error(f"{folder}: not usable as {what}"):
-        model, found = reader.from_pretrained(folder, output_loading_info=True, **options)
-    return model.eval(), sorted(found["missing_keys"])
+        model, found = reader.from_pretrained(folder, **options)
+    wrong = [f"{key} expected {tuple(want)}, got {tuple(got)}" for key, got, want in sorted(found["mismatched_keys"])]
+    if wrong:
+        raise VcworkError(f"{folder}: {len(wrong)} weights are not of the shape that config.json tells, {wrong[0]}")
+    absent, surplus = sorted(found["missing_keys"]), sorted(found["unexpected_keys"])
+    if absent and surplus:
+        absent[0] += f" (the file has {len(surplus)} other names, such as {surplus[0]})"
+    return model.eval(), absent
 
 
 @contextlib.contextmanager

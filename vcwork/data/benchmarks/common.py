@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.data.benchmarks.reading import At
 from vcwork.data.coverage import Count, Coverage
 
@@ -163,7 +163,8 @@ class Tally:
         """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos."""
         there = {clip.video for clip in self.clips}
         if not there:
-            raise VcworkError(f"{title.format(n='').strip()}: no usable annotation among {self.expected}")
+            none = NoData if not self.videos else VcworkError  # the file has no video of this split at all
+            raise none(f"{title.format(n='').strip()}: no usable annotation among {self.expected}")
         lost = dict.fromkeys((id for id in self.videos if id not in there), "no usable annotation") | self.lost
         counts = {"videos": Count(len({*self.videos, *lost}), lost), "clips": Count(self.expected, self.missing)}
         notes = [*self.notes, *(f"{what}: {n}" for what, n in self.changed.items() if n)]

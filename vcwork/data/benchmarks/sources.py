@@ -4,9 +4,11 @@ A source folder holds the release's own annotation files under their own names.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
 from vcwork.data.benchmarks.common import Benchmark
 from vcwork.data.benchmarks.crosstask import read_crosstask
@@ -36,10 +38,10 @@ def read_splits(name: str, source: Path, have: Collection[str] | None = None) ->
 
 def _youcook2(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     csv, json = source / "validation_youcook.csv", source / "youcookii_annotations_trainval.json"
-    parts = [read_youcook2_json(json, "training")] if json.is_file() else []
+    reads = [partial(read_youcook2_json, json, "training")] if json.is_file() else []
     if csv.is_file():
-        return [*parts, read_youcook2_csv(csv)]
-    return [*parts, read_youcook2_json(json, "validation")] if json.is_file() else []
+        return _those_there(*reads, partial(read_youcook2_csv, csv))
+    return _those_there(*reads, *([partial(read_youcook2_json, json, "validation")] if reads else []))
 
 
 def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -77,7 +79,8 @@ def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     found, sheet = _first(source, "COIN.json", "COIN_sample.json"), source / "taxonomy.csv"
     taxonomy = read_coin_taxonomy(sheet) if sheet.is_file() else None
-    return [read_coin(found, subset, taxonomy) for subset in ("training", "testing")] if found else []
+    subsets = ("training", "testing") if found else ()
+    return _those_there(*(partial(read_coin, found, subset, taxonomy) for subset in subsets))
 
 
 def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -85,6 +88,19 @@ def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
         return []
     names = ["train", "test", *(["val"] if (source / "videos_val.csv").is_file() else [])]
     return [read_crosstask(source, part, have) for part in names]
+
+
+def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
+    """The splits that a file holds, with a note on those it lacks; VcworkError where it lacks all."""
+    parts, absent = [], []
+    for read in reads:
+        try:
+            parts.append(read())
+        except NoData as error:
+            absent.append(str(error))
+    if absent and not parts:
+        raise VcworkError("; ".join(absent))
+    return [replace(part, notes=(*part.notes, *absent)) for part in parts]
 
 
 def _first(source: Path, *names: str) -> Path | None:

@@ -53,7 +53,7 @@ def read_id_list(path: str | Path) -> list[str]:
     """
     lines = [(n, line.strip()) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     for number, line in lines:
-        if not is_plain_id(line):
+        if not is_plain_id(line) or "," in line:  # a table is no list of ids
             raise VcworkError(f"{path}, line {number}: expected one video id, got {line[:40]!r}")
     if not lines:
         raise VcworkError(f"{path}: expected video ids, one a line, got none")
