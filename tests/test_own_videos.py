@@ -464,6 +464,24 @@ def test_jupyterlab_opens_a_copy_of_notebook_40(run, folder, root, monkeypatch):
     assert (root / "notebooks" / "40_alignment_explorer.ipynb").read_bytes() == stored
 
 
+def test_a_folder_grades_its_own_search(run, folder, checkpoint, tmp_path, capsys):
+    run()
+    ask = ["explore", str(folder), "--out", str(tmp_path / "out"), "--checkpoint", checkpoint]
+    assert main([*ask, "--grade"]) == 0
+    told, index = capsys.readouterr().out, tmp_path / "out" / "index.html"
+    assert "pictures" in told and "together - words" in told and "3 videos tell little" in told
+    page = index.read_text(encoding="utf-8")
+    assert "How good is search here?" in page and "together - words" in page
+    assert main(ask) == 0 and index.read_text(encoding="utf-8") == page, "the table stays while nothing has changed"
+    (tmp_path / "out" / "cache" / "grade.json").write_text("[1]")
+    assert main(ask) == 0 and "How good is search" not in index.read_text(encoding="utf-8")
+    (folder / "a.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nother words\n")
+    assert main([*ask, "--grade"]) == 0
+    for path in folder.glob("*.vtt"):
+        path.unlink()
+    assert main([*ask, "--grade"]) == 2 and "graded by its own captions" in capsys.readouterr().err
+
+
 def test_command_line(folder, tmp_path, checkpoint, capsys):
     out = tmp_path / "out"
     assert main(["explore", str(folder), "--out", str(out), "--checkpoint", checkpoint, "--limit", "2"]) == 0

@@ -195,6 +195,8 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
         "--serve", action="store_true", help="serve the pages to this machine; any sentence is answered"
     )
     parser.add_argument("--port", type=int, default=0, metavar="N", help="of --serve (default: any that is free)")
+    grade = "tell how good search is here, by the folder's own captions, in a table and on the page"
+    parser.add_argument("--grade", action="store_true", help=grade)
     parser.add_argument("--lab", action="store_true", help="open JupyterLab at notebook 40 with this folder")
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -354,6 +356,10 @@ def explore_videos(options: argparse.Namespace) -> int:
             hits = [hit for query, answer in kept for hit in taken.taken(own, query, answer.hits)]
             print(*(f"saved: {file}" for file in taken.save_hits(resolve(options.save), hits)), sep="\n")
         return 0 if all_answered else 1
+    if options.grade:
+        from vcwork.workbench.own_grade import grade_own
+
+        print(grade_own(own).text())
     from vcwork.workbench import own_pages  # a query needs no panel
 
     if options.lab:

@@ -43,6 +43,7 @@ from vcwork.panels.wall import DESCRIBED, DRAWN, SIDE, SPEECH, SUBTITLES, Card, 
 from vcwork.search.fused import Floor, Piece
 from vcwork.workbench.own_asking import floor_of, sentences
 from vcwork.workbench.own_folder import plain_name
+from vcwork.workbench.own_grade import graded_html
 from vcwork.workbench.own_videos import Own, nearest, problems, video_vectors
 from vcwork.workbench.own_words import NOTED_S
 
@@ -91,7 +92,7 @@ def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = 
     about = {"title": own.corpus.folder.name, "notes": _notes(own, said), "beside": beside}
     wall = VideoWall(cards, stored, pictures=pictures, **about)
     _write(own.out / "words.js", wall.sentences() if beside else "")
-    _write(own.out / "index.html", wall.page())
+    _write(own.out / "index.html", wall.page(graded_html(own)))
     _remove_others(own)
     return own.out / "index.html"
 
