@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checks import refused
+from PIL import Image
 
 from vcwork.data.corpus import open_corpus
 from vcwork.data.coverage import coverage_of
 from vcwork.data.keyframes import keyframes_corpus, read_keyframes
 from vcwork.measure.metrics import choice_accuracy
-from vcwork.review.baselines import OrderFromWords, Tfidf, TfidfRidge, order_columns
+from vcwork.review.baselines import OrderFromWords, RidgeForm, TextRidge, Tfidf, order_columns
 
 WIDTH = 6
 
@@ -82,6 +83,29 @@ def test_keyframes_corpus_is_opened_again_and_never_mixed(folder, tmp_path):
     refused("holds another corpus", as_corpus, folder, tmp_path / "out")
 
 
+def test_frames_are_read_by_efficientnet_once(folder, tmp_path, monkeypatch):
+    """Frames beside MobileNetV2's features win; a gap in their numbers and a picture that is none are named."""
+    (folder / "frames").mkdir()
+    (folder / "features/mobilenet_v2").mkdir()
+    for id in "abcd":
+        for i in range(2):
+            Image.new("RGB", (8, 8), (40 * i, ord(id), 0)).save(folder / "frames" / f"{id}_{i}.jpg", quality=100)
+    seen = []
+    eye = lambda frames: seen.append(frames.shape) or np.repeat(frames.mean((0, 1, 2)), 2)  # noqa: E731
+    monkeypatch.setattr("vcwork.data.keyframes.get_backbone", lambda name: {"efficientnet-lite0": eye}[name])
+    made = lambda: keyframes_corpus(folder, tmp_path / "out/corpus", tmp_path / "out/features", width=WIDTH)  # noqa: E731
+    _, store = made()
+    assert store.contract.backbone == "efficientnet-lite0" and store["b"].shape == (2, WIDTH)
+    assert store["b"][1, 2] == pytest.approx(ord("b"), abs=2) and store["b"][1, 0] == pytest.approx(40, abs=2)
+    assert made()[1].digest() == store.digest() and seen == [(1, 8, 8, 3)] * 8, "the second time nothing is read"
+    (folder / "frames/a_1.jpg").rename(folder / "frames/a_2.jpg")
+    refused("a_2.jpg: expected <video>_<i>.jpg", made)
+    (folder / "frames/a_2.jpg").unlink()
+    (tmp_path / "out/features-of-frames/a.npy").unlink()
+    (folder / "frames/a_0.jpg").write_bytes(b"no picture")
+    refused("a_0.jpg .*cannot identify", made)
+
+
 def test_what_does_not_fit_is_counted(folder):
     (folder / "features/toy/a.npy").unlink()
     save(folder, "b", np.zeros((3, WIDTH), np.float16))
@@ -147,13 +171,20 @@ def test_tfidf_by_hand():
 def test_ridge_solves_the_normal_equations():
     rng = np.random.default_rng(0)
     x, words = rng.normal(size=(12, 4)), ["cut", "fry", "mix"] * 4
-    model = TfidfRidge(penalty=2.0).fit(x, words)
-    z = (x - x.mean(0)) / x.std(0)
-    y = model.text(words)
-    expected = np.linalg.solve(z.T @ z + 2.0 * np.eye(4), z.T @ (y - y.mean(0)))
-    assert model.weights == pytest.approx(expected)
-    assert model.score(["cut", "fry"], x).shape == (2, 12)
-    refused("a row a sentence", TfidfRidge().fit, x, words[:3])
+    meaning = {"cut": [1.0, 0], "fry": [0, 2.0], "mix": [1.0, 1.0]}
+    encode = lambda sentences: np.array([meaning[s] for s in sentences])  # noqa: E731
+    plain, both = RidgeForm(2.0), RidgeForm(2.0, one_scale=True, meaning=0.25, cosine=True)
+    for form, spread in ((plain, x.std(0)), (both, np.sqrt(x.var(0).mean()))):
+        z, y = (x - x.mean(0)) / spread, [Tfidf(words)(words), encode(words)]
+        y = [(v - v.mean(0)) / np.sqrt(v.var(0).sum()) * share**0.5 for v, share in zip(y, (0.75, 0.25), strict=True)]
+        y = np.hstack(y) if form is both else y[0] / 0.75**0.5  # a root of its share each, or tf-idf alone
+        predicted = z @ np.linalg.solve(z.T @ z + 2.0 * np.eye(4), z.T @ y)
+        expected = (
+            y[:3] @ (predicted / np.linalg.norm(predicted, axis=1, keepdims=True) if form is both else predicted).T
+        )
+        assert TextRidge(form, encode).fit(x, words).score(words[:3], x) == pytest.approx(expected)
+    refused("a row a sentence", TextRidge().fit, x, words[:3])
+    refused("an encoder of sentences", TextRidge(both).fit(x, words).score, words, x)
 
 
 def test_ridge_on_real_keyframes(real):
@@ -162,7 +193,7 @@ def test_ridge_on_real_keyframes(real):
     assert {split: len(ids) for split, ids in data.ids.items()} == {"train": 450, "val": 50} and not data.missing
     frames = {split: np.concatenate([data.features[id] for id in ids]) for split, ids in data.ids.items()}
     texts = {split: [caption.text for id in ids for caption in data.captions[id]] for split, ids in data.ids.items()}
-    ridge = TfidfRidge(1.0e4).fit(frames["train"].astype(np.float32), texts["train"])
+    ridge = TextRidge(RidgeForm(1.0e4)).fit(frames["train"].astype(np.float32), texts["train"])
     scores = ridge.score(texts["val"], frames["val"].astype(np.float32))
     rank = 1 + (scores > np.diag(scores)[:, None]).sum(1)
     assert (rank <= 10).mean() == pytest.approx(0.38, abs=0.021)
@@ -177,5 +208,5 @@ def test_baselines_that_know_the_place():
     alone = OrderFromWords(words, slots).score(["lastly serve", "then something"], np.arange(3))
     assert alone.argmax(1).tolist() == [2, 1]
     x = np.zeros((12, 2))  # pictures that say nothing
-    ridge = TfidfRidge().fit(x, words, order_columns(slots, 3, 1000.0))
+    ridge = TextRidge().fit(x, words, order_columns(slots, 3, 1000.0))
     assert ridge.score(words[:3], x[:3], order_columns(slots[:3], 3, 1000.0)).argmax(1).tolist() == [0, 1, 2]

@@ -1,5 +1,6 @@
 """Ridge as a probe and as a rival: what is linearly there, and what a model is ahead of it."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -8,8 +9,9 @@ from checks import refused
 
 from vcwork.data.backbones.motion import MotionBackbone
 from vcwork.data.corpus import Corpus, Segment, Video
+from vcwork.review.baselines import RidgeForm
 from vcwork.review.linear_probe import OneFrame, StepSeconds, fitted, probe, some_videos, step_seconds
-from vcwork.review.rivals import ClipRidge, beside_ridge, gains_table, whole_video_results
+from vcwork.review.rivals import ClipRidge, beside_ridge, cross_validated, gains_table, whole_video_results
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import setting_of
 from vcwork.training.run import new_encoder
@@ -76,6 +78,25 @@ def test_some_videos_are_spread_evenly():
 def stage(ws, clips):
     """Workspace, clips of test, their card, and ridge fitted on train."""
     return ws, clips, setting_of(ws.corpus, "test", ws.store), ClipRidge(ws.corpus, ws.store)
+
+
+def test_ridge_takes_the_form_best_in_cross_validation_inside_train(stage):
+    *_, ridge = stage
+    assert len(ridge.tried) == len({form for form, *_ in ridge.tried}) > 1 and ridge.form == ridge.tried[0][0]
+    means = [r10 + within for _, r10, within in ridge.tried]
+    assert means == sorted(means, reverse=True) and means[0] > means[-1]
+
+
+def test_meaning_is_chosen_where_words_say_nothing(stage):
+    """Sentences that share no word in two videos, and an encoder that knows what they show."""
+    train = stage[3].clips
+    told = {f"word{i:04d}": f.mean(0) for i, f in enumerate(train.features)}  # the picture itself
+    clips = replace(train, sentences=[f"{word} the thing" for word in told])
+    encode = lambda sentences: np.stack([told[s.split()[0]] for s in sentences])  # noqa: E731
+    [(form, *_), *_] = cross_validated(clips, np.stack([*told.values()]), encode)
+    assert form.meaning > 0
+    few = train.some(np.isin(train.videos, np.unique(train.videos)[:3]))
+    assert cross_validated(few, np.stack([f.mean(0) for f in few.features]))[0][0] == RidgeForm()
 
 
 @pytest.mark.parametrize("model", ["ridge itself", "perfect"])

@@ -1,24 +1,29 @@
 """Real data that comes as features, without video files: YouCook2 keyframes, one row a step.
 
 A folder holds `videos_<split>.csv` (video_id, recipe_type), `captions_<split>.json` ({id: {start, end, text}}) and
-`features/<backbone>/<id>.npy`. There is one keyframe a step, so "second" i of such a video is step i: times count
-steps, not seconds of the film. What is absent or does not fit is left out and counted; a broken file is an error.
+`features/<backbone>/<id>.npy`, or the keyframes themselves as `frames/<id>_<i>.jpg`, i from 0, which EfficientNet-Lite0
+reads. Its features come before MobileNetV2's where a folder has both. There is one keyframe a step, so "second" i of
+such a video is step i: times count steps, not seconds of the film. What is absent or does not fit is left out and
+counted; a broken file is an error.
 Known gap: nothing here knows when a step happened in the film, so no moment of it can be shown.
 """
 
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve, sha256_json, write_json
+from vcwork.base.files import atomic_write, resolve, sha256_json, write_json
+from vcwork.data.backbones.image import get_backbone
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.data.captions import Caption, CaptionReport, captions_of_entry, write_vtt
 from vcwork.data.corpus import Corpus, Recipe, Video, corpus_once, save_corpus
 from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, store_once
 
 SPLITS = ("train", "val")
+EFFICIENTNET, MOBILENET = "efficientnet-lite0", "mobilenet_v2"
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,17 @@ class Keyframes:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def read_keyframes(folder: str | Path, backbone: str = "mobilenet_v2", width: int = 1280) -> Keyframes:
-    """Both splits of a keyframe folder; `width` is what every feature must have.
+def read_keyframes(
+    folder: str | Path, backbone: str = MOBILENET, width: int = 1280, stored: Path | None = None
+) -> Keyframes:
+    """Both splits of a keyframe folder; `width` is what every feature must have, `stored` where they lie if not there.
 
     Counted, not an error: a listed video without features or captions, or with another number of one than of the
     other; captions or features of a video that no csv lists. VcworkError, naming file and key: a missing folder or
     file, a video listed twice, features of another width or type, NaN, captions without a start and end each.
     """
     folder = resolve(folder)
-    stored = folder / "features" / backbone
+    stored = stored or folder / "features" / backbone
     for path in (folder, stored):
         if not path.is_dir():
             raise VcworkError(f"{path}: no such folder")
@@ -73,19 +80,52 @@ def read_keyframes(folder: str | Path, backbone: str = "mobilenet_v2", width: in
 
 
 def keyframes_corpus(
-    source: str | Path, folder: str | Path, features: str | Path, backbone: str = "mobilenet_v2", width: int = 1280
+    source: str | Path, folder: str | Path, features: str | Path, backbone: str = "", width: int = 1280
 ) -> tuple[Corpus, FeatureStore]:
     """A keyframe folder as a corpus in `folder` and a store in `features`, so that notebooks run on it unchanged.
 
-    Each caption is also a true segment with a step of its own, and each recipe type a recipe; there is no video file
-    and no test split. Called again it opens what is there; VcworkError when that came from other data.
+    backbone: whose features; empty: EfficientNet-Lite0's where the folder has them or frames, else MobileNetV2's. Each
+    caption is also a true segment with a step of its own, and each recipe type a recipe; there is no video file and no
+    test split. Called again it opens what is there; VcworkError when that came from other data.
     """
-    read, folder = read_keyframes(source, backbone, width), resolve(folder)
+    source, folder, stored = resolve(source), resolve(folder), None
+    if not backbone:
+        ready, frames = source / "features" / EFFICIENTNET, source / "frames"
+        backbone = EFFICIENTNET if ready.is_dir() or frames.is_dir() else MOBILENET
+        if backbone == EFFICIENTNET and not ready.is_dir():
+            stored = features_of_frames(frames, resolve(f"{features}-of-frames"))
+    read = read_keyframes(source, backbone, width, stored)
     texts = {id: [caption.text for caption in captions] for id, captions in read.captions.items()}
     digest = sha256_json({"ids": read.ids, "texts": texts, "recipe": {id: read.recipe[id] for id in texts}})
     corpus = corpus_once(folder, digest, lambda: save_corpus(_as_corpus(read, folder, digest)))
     contract = Contract(backbone, "as published", 1.0, 224, "as published", width)
     return corpus, store_once(features, contract, {id: read.features[id] for id in corpus.videos})
+
+
+def features_of_frames(frames: Path, out: Path) -> Path:
+    """EfficientNet-Lite0's features of `<id>_<i>.jpg` as `out/<id>.npy`, those that lie there kept; returns `out`.
+
+    VcworkError: another name, a number left out, a picture that cannot be read, or the network not fetched.
+    """
+    from PIL import Image
+
+    pictures: dict[str, list[Path]] = {}
+    paths = {path: re.fullmatch(r"(.+)_(\d+)", path.stem) for path in frames.glob("*.jpg")}
+    for path in sorted(paths, key=lambda path: int(paths[path][2]) if paths[path] else -1):
+        own = pictures.setdefault(paths[path][1] if paths[path] else "", [])
+        if not paths[path] or int(paths[path][2]) != len(own):
+            raise VcworkError(f"{path}: expected <video>_<i>.jpg, i from 0 without a gap")
+        own.append(path)
+    eye = get_backbone(EFFICIENTNET)
+    for id, own in pictures.items():
+        if not (out / f"{id}.npy").exists():
+            try:
+                rows = [eye(np.asarray(Image.open(path).convert("RGB"))[None]) for path in own]  # (W,) each
+            except OSError as error:
+                raise VcworkError(f"{own[0]} and the video's others: {error}") from None
+            with atomic_write(out / f"{id}.npy", "wb") as file:
+                np.save(file, np.stack(rows))
+    return out
 
 
 def _as_corpus(read: Keyframes, folder: Path, digest: str) -> Corpus:

@@ -1,23 +1,29 @@
 """Beginning with BERT: the text tower takes all its layers, the video tower its first ones and its CLS and SEP.
 
 Source: paper and reference code (bert-base-uncased, first 6 layers for seconds, 12 for words); the video MLP starts at
-random. The model comes from a local folder (config.json, model.safetensors, vocab.txt) or by name from the hub.
+random. The model comes from a local folder (config.json, model.safetensors, vocab.txt), by name from the hub, or is one
+that was fetched (minilm).
+A model wider than its BERT (ours): the new columns are zero and the old ones do as before, but for the mean that a norm
+takes away, which is small. They have heads of their own, of the same size, which do nothing yet.
 """
 
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json
+from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import read_tensors
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.hugging_face import hub_folder
+from vcwork.data.backbones.weights import fetched, weights_folder
 
 
 def bert_folder(source: str) -> Path:
-    """The folder of a BERT: `source` itself, or where the hub's model of that name was stored."""
+    """The folder of a BERT: `source` itself, or where what was fetched, or the hub's model, of that name was stored."""
+    source = str(weights_folder(source)) if fetched(source) and not resolve(source).is_dir() else source
     patterns = ("config.json", "model.safetensors", "vocab.txt")
     expected = "expected a folder with config.json, model.safetensors and vocab.txt, or a name on the hub"
     folder = hub_folder("bert", source, patterns, expected)
@@ -29,10 +35,13 @@ def bert_folder(source: str) -> Path:
 
 @torch.no_grad()
 def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> None:
-    """Copy BERT's weights into both towers of `model` (a shared tower: once); VcworkError where sizes differ."""
+    """Copy BERT's weights into both towers of `model` (a shared tower: once); VcworkError where sizes do not fit."""
     wanted, found = model.config, read_json(folder / "config.json")
-    sizes = {"hidden_size": wanted.hidden, "num_attention_heads": wanted.heads, "intermediate_size": wanted.ffn,
-             "vocab_size": wanted.vocab_size}  # fmt: skip
+    width = found.get("hidden_size")
+    wider = isinstance(width, int) and width < wanted.hidden and width % (wanted.hidden // wanted.heads) == 0
+    heads = width * wanted.heads // wanted.hidden if wider else wanted.heads  # of equal width, and new ones
+    sizes = {"hidden_size": width if wider else wanted.hidden, "num_attention_heads": heads,
+             "intermediate_size": wanted.ffn, "vocab_size": wanted.vocab_size}  # fmt: skip
     if wrong := [f"{k} {found.get(k)} against {v} of the model" for k, v in sizes.items() if found.get(k) != v]:
         raise VcworkError(f"{folder}: does not fit, {'; '.join(wrong)}")
     if found.get("num_hidden_layers", 0) < max(wanted.text_layers, wanted.video_layers):
@@ -44,7 +53,14 @@ def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> Non
         towers.append((model.video_bert, words[[tokenizer.cls, tokenizer.sep]]))
     for tower, table in towers:
         mine = {name: source[name] for name in tower.state_dict()} | {"embeddings.word_embeddings.weight": table}
-        tower.load_state_dict(mine)
+        tower.load_state_dict({name: _grown(name, mine[name], own) for name, own in tower.state_dict().items()})
+
+
+def _grown(name: str, tensor: Tensor, own: Tensor) -> Tensor:
+    """`tensor` in the first rows and columns of the shape of `own`; norms allow for the columns that are zero."""
+    out = torch.zeros_like(own)
+    out[tuple(map(slice, tensor.shape))] = tensor
+    return out * (len(tensor) / len(own)) ** 0.5 if name.endswith("LayerNorm.weight") else out
 
 
 def _as_now(name: str) -> str:

@@ -43,6 +43,12 @@ class Clips:
     def __len__(self) -> int:
         return len(self.sentences)
 
+    def some(self, rows: np.ndarray) -> "Clips":
+        """The clips where `rows` (N,) is True."""
+        at = np.flatnonzero(rows)
+        lists = {name: [getattr(self, name)[i] for i in at] for name in ("features", "sentences", "spans")}
+        return replace(self, steps=self.steps[at], videos=self.videos[at], recipes=self.recipes[at], **lists)
+
     @property
     def labels(self) -> tuple[np.ndarray, ...]:
         """What `retrieval.evaluate` asks of queries and clips after their scores: steps, videos, recipes."""

@@ -63,7 +63,7 @@ def keep(folders: Sequence[str | Path]) -> list[Path]:
     for profile, seed, results in read_runs(folders):
         wanted = {name for _, name, _ in _rows(profile)}
         few = [
-            replace(r, extra={"over": r.extra["over"]} if "over" in r.extra else {})
+            replace(r, extra={k: v for k, v in r.extra.items() if k == "over" or k.startswith("minus_")})
             for r in results
             if r.name in wanted
         ]
