@@ -15,7 +15,7 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
 from vcwork.core.step import make_optimizer
 from vcwork.core.text import SPECIAL, Tokenizer
-from vcwork.training.kept import Kept
+from vcwork.training.kept import KeptRun
 from vcwork.training.pairs import control
 
 WORDS = [f"w{i}" for i in range(12)]
@@ -53,7 +53,7 @@ def digest(model: VideoCLIP) -> str:
 def run(config: TrainConfig = CONFIG, folder=None, stop: int | None = None) -> tuple[VideoCLIP, list]:
     data, tokenizer = toy()
     model, records = new_model(), []
-    for record in pretrain(model, tokenizer, control(data, config), config, folder and Kept(folder)):
+    for record in pretrain(model, tokenizer, control(data, config), config, folder and KeptRun(folder)):
         records.append(record)
         if stop is not None and len(records) == stop:
             break

@@ -20,7 +20,7 @@ from vcwork.core.sampling import Pair
 from vcwork.core.step import diagnose
 from vcwork.panels.base import script
 from vcwork.panels.training import TrainingPanel
-from vcwork.training.kept import Kept
+from vcwork.training.kept import KeptRun
 from vcwork.training.run import train
 from vcwork.training.watch import Stopped, as_watcher, interrupts
 
@@ -72,7 +72,9 @@ def test_stopped_inside_an_epoch_goes_on_at_the_next_update(tmp_path, step):
     whole, _ = run(folder=tmp_path / "whole")
     data, tokenizer = toy()
     seen = []
-    for record in pretrain(new_model(), tokenizer, data, CONFIG, Kept(tmp_path / "cut"), stop=lambda: seen[-1] == step):
+    for record in pretrain(
+        new_model(), tokenizer, data, CONFIG, KeptRun(tmp_path / "cut"), stop=lambda: seen[-1] == step
+    ):
         seen.append(record.step)
         assert record.step <= step
     resumed, records = run(folder=tmp_path / "cut")

@@ -128,7 +128,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     eye.add_argument("--out", required=True, metavar="FOLDER", help="the feature store; goes on if interrupted")
     models = "motion (default), s3d, s3d:WEIGHTS, peer:FOLDER, or an image model's folder"
     eye.add_argument("--backbone", default="motion", metavar="MODEL", help=models)
-    eye.add_argument("--workers", type=int, default=2, metavar="N", help="one core each (default: 2)")
+    eye.add_argument("--workers", type=int, metavar="N", help="of one core each (default: one a core)")
     engines = "ray: on the cluster that $RAY_ADDRESS names (auto: the one of this machine), or on a new one here"
     eye.add_argument("--engine", choices=("processes", "ray"), default="processes", help=engines)
 
@@ -396,7 +396,7 @@ def extract_features(options: argparse.Namespace) -> int:
     from vcwork.workbench.own_folder import look_at
     from vcwork.workbench.own_videos import backbone_for
 
-    if options.workers < 1:
+    if options.workers is not None and options.workers < 1:
         raise VcworkError("extract: expected --workers of at least 1")
     corpus = scan_folder(options.source) if is_address(options.source) else look_at(options.source)
     eye = backbone_for(None, options.backbone)

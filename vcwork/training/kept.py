@@ -14,7 +14,7 @@ from vcwork.core.loop import Keeping
 from vcwork.core.step import Learner
 
 
-class Kept(Keeping):
+class KeptRun(Keeping):
     """In `folder`: `log.jsonl`, a line an update, and `state.pt`."""
 
     def __init__(self, folder: str | Path) -> None:

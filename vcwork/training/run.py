@@ -33,7 +33,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training.closed_form import start_from_captions
-from vcwork.training.kept import Kept
+from vcwork.training.kept import KeptRun
 from vcwork.training.pairs import control, pair_data
 from vcwork.training.recipe import Recipe
 from vcwork.training.reference_cells import search
@@ -156,7 +156,7 @@ def train_into(
     with interrupts(engine.world == 1) as interrupted, _told(watcher), bar:
         done = total
         model, words, pairs = encoder.model, encoder.tokenizer, control(data, config)
-        for record in pretrain(model, words, pairs, config, Kept(run.folder), on_epoch, interrupted, search):
+        for record in pretrain(model, words, pairs, config, KeptRun(run.folder), on_epoch, interrupted, search):
             done = record.step + 1
             bar.update(done - bar.n)
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
