@@ -146,7 +146,7 @@ class Store:
         except (sqlite3.Error, OSError, RuntimeError) as error:  # RuntimeError: faiss, of a disk that is full
             why = getattr(error, "strerror", None) or str(error)
             busy = "; another process is changing it, try again when that one has saved" * ("locked" in why)
-            raise VcworkError(f"{self.folder}: the index could not be {what} ({why}){busy}") from error
+            raise VcworkError(f"{self.folder or 'a new index'}: the index could not be {what} ({why}){busy}") from error
 
     def _follow(self) -> None:
         """Read the state that the database holds, unless we know it, comparing digests."""
