@@ -11,6 +11,7 @@ from films import film
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.copies import Look, write_copy
+from vcwork.data.corpus import scan_folder
 from vcwork.data.video import frames_at, iter_seconds, probe
 
 
@@ -227,3 +228,11 @@ def test_the_film_among_several_pictures_is_the_default_one(tmp_path):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
             container.mux(stream.encode())
     assert levels(path) == pytest.approx([120, 120], abs=3)
+
+
+def test_words_and_features_have_one_clock(cases):
+    late = scan_folder(cases / "46-edit-lists-and-starts" / "late")
+    assert late["late_picture"].duration_s == 8 and not late.caption_report("late_picture").dropped
+    bare = scan_folder(cases / "23-no-duration")
+    kept = [caption.end_s for caption in bare.captions("rec")]
+    assert bare["rec"].duration_s == 6 and kept and max(kept) <= 6
