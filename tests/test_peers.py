@@ -379,6 +379,14 @@ def test_what_cannot_be_used_is_named(folders, tmp_path, monkeypatch):
     refused("fps: expected a whole number of frames a second, got 0", get_backbone, f"peer:{folders['clip']}", fps=0)
 
 
+@pytest.mark.parametrize(
+    "model, why", [("pe_audio_video", r" \(its picture tower"), ("bert", r" \(compares sentences"), ("vit", "$")]
+)
+def test_other_models_are_refused_with_the_reason(tmp_path, model, why):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model}))
+    refused(rf"expected model_type clip, siglip, xclip, got '{model}'{why}", load_encoder, tmp_path)
+
+
 def test_a_hub_name_is_taken_wherever_a_folder_is(folders, videos, tmp_path, monkeypatch):
     asked = []
 

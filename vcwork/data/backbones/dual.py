@@ -53,6 +53,17 @@ KINDS = {
 }
 
 
+_TIMM = "its picture tower comes from timm, which does not run here"
+UNREAD = {
+    "videoprism": "not read yet",
+    "siglip2": "reads patches of any shape; take a model of fixed size, such as google/siglip2-base-patch16-256",
+    "pe_video": _TIMM,
+    "pe_audio_video": _TIMM,
+    "bert": "compares sentences and sees nothing",
+    "mpnet": "compares sentences and sees nothing",
+}
+
+
 class PeerBackbone:
     """A peer's image tower as a backbone: the raw projected embedding of a second, so a store serves every `scale`.
 
@@ -172,7 +183,8 @@ def _configuration(folder: Path) -> tuple[str, Any]:
     told = read_json(folder / "config.json")
     kind = told.get("model_type") if isinstance(told, dict) else None
     if kind not in KINDS:
-        raise VcworkError(f"{folder / 'config.json'}: expected model_type {', '.join(KINDS)}, got {kind!r}")
+        why = f" ({UNREAD[kind]})" if kind in UNREAD else ""
+        raise VcworkError(f"{folder / 'config.json'}: expected model_type {', '.join(KINDS)}, got {kind!r}{why}")
     with quiet(), as_error(f"{folder / 'config.json'}: not usable"):
         return kind, getattr(transformers, KINDS[kind].model).config_class.from_pretrained(folder)
 
