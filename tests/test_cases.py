@@ -27,8 +27,9 @@ from vcwork.data.store import load_npy
 from vcwork.data.video import write_mp4
 from vcwork.encoders import released
 from vcwork.encoders.load import load_encoder
-from vcwork.workbench import kernels, own_folder
+from vcwork.workbench import kernels, own_folder, own_videos
 from vcwork.workbench.own_folder import look_at
+from vcwork.workbench.own_pages import write_pages
 
 
 @pytest.fixture(scope="session")
@@ -615,3 +616,16 @@ def test_a_table_is_no_list_of_ids(cases):
     with pytest.raises(VcworkError, match=r"HowTo100M_v1\.csv, line 1: expected one video id, got 'video_id,"):
         read_id_list(cases / "41-howto100m-quirks" / "HowTo100M_v1.csv")
     assert "-vPIhQuqbQ0" in read_id_list(cases / "41-howto100m-quirks" / "train.lst")
+
+
+def test_files_that_vanish_after_the_look_cost_themselves_alone(tmp_path):
+    for name in "abc":
+        film(tmp_path / "films" / f"{name}.mp4", 4)
+        (tmp_path / "films" / f"{name}.srt").write_text(SRT.format(f"words of {name}"))
+    corpus = look_at(tmp_path / "films")
+    (tmp_path / "films" / "a.mp4").unlink()
+    (tmp_path / "films" / "b.srt").unlink()
+    own = own_videos.own_videos(corpus, out=tmp_path / "out", offline=True, progress=False, workers=1)
+    assert own.ids == ["b", "c"] and [c.text for c in own.corpus.captions("b")] == ["words of b"]
+    assert "not used: a.mp4: could not be read (No such file or directory)" in own_videos.summary(own)
+    assert write_pages(own, progress=False).is_file()

@@ -27,7 +27,6 @@ from vcwork.base.files import (
     project_root,
     read_json,
     resolve,
-    sha256_file,
     sha256_json,
     template,
     write_json,
@@ -298,7 +297,7 @@ def _page(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int
 
 def _key(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int, everything: str) -> str:
     """Digest of all that a page is made of."""
-    captions = own.corpus[id].captions
+    said = [(c.start_s, c.end_s, c.text) for c in own.corpus.captions(id)]
     media = film.media
     about = [
         media.kind,
@@ -308,7 +307,7 @@ def _key(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int,
         words_of(own, id),
         _about(own, id),
     ]
-    made_of = [id, own.sources.get(id, ""), captions and sha256_file(captions), about, everything, top, _ways(near)]
+    made_of = [id, own.sources.get(id, ""), said, about, everything, top, _ways(near)]
     made_of += [own.encoder and own.encoder.digest, own.store.contract.digest()]
     made_of += [script(*AlignmentExplorer.parts, AlignmentExplorer.module)]
     return sha256_json([*made_of, own.corpus.missing_captions.get(id, "")])

@@ -72,7 +72,10 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
             own.told += [f"{id}: {transcript.note}."] if transcript.note else []
         elif id not in files:
             missing[id] = f"{missing.get(id, NO_FILE)}; {transcript.note}"
-    own.corpus = replace(corpus, videos=videos, missing_captions=missing, _raw={})
+    read = {
+        id: words for id, words in corpus._raw.items() if id in videos and videos[id] is corpus.videos[id]
+    }  # their file may be gone
+    own.corpus = replace(corpus, videos=videos, missing_captions=missing, _raw=read)
 
 
 def _has_times(caption: Caption) -> bool:
