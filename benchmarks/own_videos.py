@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork.search.fused import Kind, elsewhere, learned, search_all
+from vcwork.search.fused import Kind, elsewhere, learned, strongest, sureness
 
 SEEDS = 5
 SNIPPET = "import sys; from benchmarks.own_videos import explored; explored(*sys.argv[1:])"
@@ -97,35 +97,19 @@ def alarms(kinds: list[Kind], others: list[str], known: list[str], close: list[s
     """Share of questions without an answer that get one, of half of the topics and of `others`, seed by seed; the same
     of `close`, a word away from what has an answer; and the share of `known`, which have one, that get it."""
     groups = {"others' sentences": others, "close": close, "known": known}
-    kinds, topics, rows = [_remembering(kind) for kind in kinds], elsewhere(), []
+    best = {name: strongest(kinds, asked) for name, asked in groups.items() if asked}
+    topics, rows = elsewhere(), []
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(topics))
-        half = [[line for i in part for line in topics[i]] for part in np.split(order, 2)]
-        floor = learned(kinds, rate, half[0])
-        found = {
-            name: float(np.mean([bool(search_all(kinds, query, 1, floor).hits) for query in asked]))
-            for name, asked in {"other topics": half[1], **groups}.items()
-            if asked
-        }
-        short = [query for query in half[1] if len(query.split()) <= 3]
-        found["other topics, up to three words"] = float(
-            np.mean([bool(search_all(kinds, query, 1, floor).hits) for query in short])
-        )
+        asked, half = ([line for i in part for line in topics[i]] for part in np.split(order, 2))
+        floor = learned(kinds, rate, asked)
+        short = [line for line in half if len(line.split()) <= 3]
+        told = {"other topics": strongest(kinds, half), "of up to three words": strongest(kinds, short), **best}
+        found = {name: float((sureness(floor.scale, one, 0) > floor.level).mean()) for name, one in told.items()}
         rows.append({"seed": seed, "asked": rate, "interval": [floor.low, floor.high]} | found)
     mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in ("seed", "interval")}
-    return {"kinds": [kind.name for kind in kinds], "mean": mean, "seeds": rows, "others": len(others)}
-
-
-def _remembering(kind: Kind) -> Kind:
-    """The same, which asks no question twice."""
-    kept: dict[str, list] = {}
-
-    def ask(queries: list[str], k: int) -> list[list]:
-        if new := [query for query in dict.fromkeys(queries) if query not in kept]:
-            kept.update(zip(new, kind.ask(new, 100), strict=True))
-        return [kept[query][:k] for query in queries]
-
-    return replace(kind, ask=ask, best=None)
+    sizes = {name: len(asked) for name, asked in groups.items()}
+    return {"kinds": [kind.name for kind in kinds], "mean": mean, "seeds": rows, "questions": sizes}
 
 
 def of_clips(folder: str, others: list[str]) -> dict:
@@ -151,9 +135,9 @@ def of_lab(run: str, others: list[str]) -> dict:
     own = replace(own, corpus=replace(own.corpus, videos=videos), library=library)
     shown = sorted({segment.step for video in videos.values() for segment in video.segments})
     here = own_asking.asking(own)
-    return {"videos": len(own.ids), "told": here.told} | alarms(
-        here.kinds, others, [own.corpus.steps[s] for s in shown]
-    )
+    known = [own.corpus.steps[step] for step in shown]
+    close = [sentence for step, sentence in own.corpus.steps.items() if step not in shown]
+    return {"videos": len(own.ids), "told": here.told} | alarms(here.kinds, others, known, close)
 
 
 def main() -> int:
