@@ -138,6 +138,7 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
         options = faiss.IndexRefineSearchParameters(k_factor=_CODED, base_index_params=options)
     if len(queries) >= _TOGETHER:
         faiss.cvar.distance_compute_blas_threshold = 1
+        faiss.cvar.distance_compute_blas_database_bs = 1 << 14  # rows a product: threads wait for one another seldom
     try:
         return index.search(queries, k, params=options)
     finally:
