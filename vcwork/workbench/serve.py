@@ -4,7 +4,7 @@ It listens on 127.0.0.1 only. The address holds a random token, and nothing is g
 time; a request under another host's name is refused, so that no page of the web can ask through a name that it points
 here. Given out are pages, their pictures, films by their pages' names, answers, and stretches of these films as mp4; no
 path of a request ever becomes a path of the disk.
-Known gaps: one question at a time, as the models work in the server's own thread; a hit is cut when it is asked for.
+Known gap: one question at a time, as the models work in the server's own thread.
 """
 
 import asyncio
@@ -51,11 +51,9 @@ class _Guarded(tornado.web.RequestHandler):
             raise tornado.web.HTTPError(403)
 
     def known(self, kind: str, name: str) -> Path:
-        """The file of a name that may be asked for."""
-        path = self.settings[kind].get(name)
-        if path is None or not path.is_file():
-            raise tornado.web.HTTPError(404)
-        return path
+        if (path := self.settings[kind].get(name)) and path.is_file():
+            return path
+        raise tornado.web.HTTPError(404)
 
     def write_error(self, status_code: int, **more: Any) -> None:
         self.finish(f"{status_code}: {self._reason}. The address that explore --serve printed is the way in.\n")
@@ -65,9 +63,8 @@ class _Page(_Guarded):
     """An HTML page, told that it is served."""
 
     def get(self, name: str) -> None:
-        path = self.known("pages", name or "index.html")
-        mark = '<head><meta name="vcwork-served" content="yes">'
-        self.finish(path.read_text(encoding="utf-8").replace("<head>", mark, 1))
+        text = self.known("pages", name or "index.html").read_text(encoding="utf-8")
+        self.finish(text.replace("<head>", '<head><meta name="vcwork-served" content="yes">', 1))
 
 
 class _File(_Guarded, tornado.web.StaticFileHandler):
@@ -91,10 +88,9 @@ class _Search(_Guarded):
     """The answer to `q`, as JSON; a fault is its `note`."""
 
     def get(self) -> None:
-        query = " ".join(self.get_query_argument("q", "").split())[:MOST_LETTERS]
-        video, anyway = (self.get_query_argument(name, "") for name in ("video", "anyway"))
+        query, video, anyway = (self.get_query_argument(name, "") for name in ("q", "video", "anyway"))
         try:
-            answer = self.settings["answer"](query, video, anyway == "1")
+            answer = self.settings["answer"](" ".join(query.split())[:MOST_LETTERS], video, anyway == "1")
         except VcworkError as error:
             answer = {"hits": [], "found": False, "note": str(error)}
         self.set_header("Content-Type", "application/json")
@@ -123,7 +119,7 @@ class _Cut(_Guarded):
 
 
 def application(pages: dict[str, Path], files: dict[str, Path], answer: Answer, cut: Cut, token: str) -> Any:
-    """The server's application. pages, files: by their name behind the token, all that a request can ask for."""
+    """The server's application; pages and files by their name behind the token, all that a request can ask for."""
     known = {"search": _Search, "cut": _Cut, r"((?:videos/)?[^/]*\.html|)": _Page, "(.+)": _File}
     routes = [*((f"/[^/]*/{path}", handler) for path, handler in known.items()), (".*", _Guarded)]
     settings = {"pages": pages, "files": files, "answer": answer, "cut": cut, "token": token}
@@ -133,9 +129,9 @@ def application(pages: dict[str, Path], files: dict[str, Path], answer: Answer, 
 def serve(make: Callable[[str], Any], port: int = 0, told: Callable[[str], None] = print) -> None:
     """Serve `make(token)`, an `application`, until Ctrl-C; `told` gets the address; VcworkError for a port not free."""
     token = secrets.token_urlsafe(24)
-    if not 0 <= port < 65536:
-        raise VcworkError(f"--port: expected 0 to 65535, got {port}")
     try:
+        if not 0 <= port < 65536:
+            raise VcworkError(f"--port: expected 0 to 65535, got {port}")
         sockets = bind_sockets(port, "127.0.0.1")
     except OSError as error:
         raise VcworkError(f"--port {port}: cannot be had ({error}); give another one, or none") from error
