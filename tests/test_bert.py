@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vcwork.core import bert as layers
-from vcwork.core.bert import Bert, Packed, Padded
+from vcwork.core.bert import Bert, Packed, Padded, _attention, dropout
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
@@ -168,7 +168,8 @@ def test_names_start_and_numbers_are_those_of_transformers(theirs):
 
 
 def test_dropout_stands_where_transformers_has_it(theirs, monkeypatch):
-    """The padded path with the same draws: what transformers drops, we drop."""
+    """The padded path with torch's own draws: what transformers drops, we drop."""
+    monkeypatch.setattr("vcwork.core.bert.dropout", torch.nn.functional.dropout)
     bert = copy.deepcopy(theirs[0]).train()
     ours = Bert(ModelConfig(**SIZES | {"dropout": 0.1}), 2, 50)
     ours.load_state_dict(bert.state_dict())
@@ -178,6 +179,27 @@ def test_dropout_stands_where_transformers_has_it(theirs, monkeypatch):
     torch.manual_seed(3)
     found = ours(ours.embeddings.word_embeddings(ids), torch.arange(12).expand(ids.shape), Padded(mask))
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_keeps_its_share_and_the_mean():
+    torch.manual_seed(0)
+    x = torch.full((400, 1001), 2.0, requires_grad=True)
+    found = dropout(x, 0.1)
+    found.sum().backward()
+    kept = found != 0
+    assert abs(float(kept.float().mean()) - 0.9) < 0.002 and abs(float(found.mean()) - 2) < 0.005
+    torch.testing.assert_close(x.grad, kept * (1 / (1 - 6554 / 65536)))  # 0.1 in steps of 1 / 65,536
+    assert dropout(x, 0.1, training=False) is x and dropout(x, 0.0) is x
+    neighbours = kept[:, :-1].float().mean() ** 2, (kept[:, :-1] & kept[:, 1:]).float().mean()  # draws of one number
+    assert abs(float(neighbours[0] - neighbours[1])) < 0.002
+
+
+def test_attention_with_dropout_is_torchs_but_for_the_draws(monkeypatch):
+    q, k, v = torch.randn(3, 5, 2, 7, 8).unbind()
+    monkeypatch.setattr("vcwork.core.bert.dropout", lambda x, drop: x)
+    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
+    torch.testing.assert_close(_attention(q, k, v, 0.1), expected)
+    assert not _attention(q, k[..., :0, :], v[..., :0, :], 0.1).any(), "a sentence of one hidden token"
 
 
 # ------------------------------------------------------------------------------------------------- linear layers

@@ -191,6 +191,13 @@ def test_a_notebook_starts_when_those_that_it_waits_for_have_ended(project: Path
     assert runs._free([reader], [works]) == [] and runs._free([reader], [reader]) == [reader]
 
 
+def test_what_most_wait_for_runs_alone_and_first(project: Path) -> None:
+    works, again, fails, needs, *_ = steps = plan_profile(project, "tiny").steps
+    assert runs._free(steps, [], [fails]) == [fails] and runs._free(steps, [fails], [fails]) == []
+    assert runs._free([works, again], [needs], [fails]) == [works, again]
+    assert runs._alone([fails, needs]) == [] and runs._alone([fails, *[needs] * 3]) == [fails]
+
+
 def test_where_nothing_can_be_forked_kernels_begin_as_usual(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -1,6 +1,5 @@
 """The paper: what is drawn, encoded, contrasted and updated. To be read in one sitting, in this order:
-sampling, batches (with text), model (with bert), loss, step, loop.
-"""
+sampling, batches (with text), model (with bert), loss, step, loop."""
 
 from vcwork.base.doors import door
 

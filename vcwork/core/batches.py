@@ -60,8 +60,7 @@ class Batch:
     """This rank's share of an update, drawn: `pairs`, of `all_pairs` that are in one contrast; `clips` once read.
 
     `spans`: the clips to read, (track, first second, end); `texts`: tokens; `of`: whom clips (N,) and texts (B,) belong
-    to, candidates of each other where the numbers are equal. For pairs the number is the video's; with rule bag, the
-    clip's.
+    to, candidates of each other where the numbers are equal. A pair's number is its video's; with rule bag, its clip's.
     """
 
     pairs: list[Pair]

@@ -99,8 +99,7 @@ def settled(precision: str, device: str) -> str:
     """float32 or bf16: what `auto` means on this kind of device. bf16 where it is slow is warned of, once."""
     if precision == "bf16" and not has_bf16(device):
         took = f"{_seconds(torch.bfloat16, device) / _seconds(torch.float32, device):.1f} times as long as in float32"
-        told = f"precision bf16: no units for it here, a matrix product just took {took}; auto avoids that"
-        warnings.warn(told, stacklevel=3)
+        warnings.warn(f"precision bf16: no units here, a matrix product took {took}; auto avoids that", stacklevel=3)
     return precision if precision != "auto" else "bf16" if has_bf16(device) else "float32"
 
 

@@ -42,24 +42,16 @@ def reference_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0
 
 
 def t2v_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
-    """Each text has to find its video: one direction, mean over the batch.
-
-    Source: the reference code's fine-tuning for text-to-video retrieval.
-    """
+    """Each text has to find its video, mean over the batch. Source: reference code, fine-tuning for retrieval."""
     return _own_first(_logits(video, text, temperature, keep).T)
 
 
 def v2t_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
-    """Each video has to find its text: one direction, mean over the batch. Source: as above, for VideoQA."""
+    """Each video has to find its text, mean over the batch. Source: reference code, fine-tuning for VideoQA."""
     return _own_first(_logits(video, text, temperature, keep))
 
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "symmetric": symmetric_nce,
-    "reference": reference_nce,
-    "t2v": t2v_nce,
-    "v2t": v2t_nce,
-}
+LOSSES = {"symmetric": symmetric_nce, "reference": reference_nce, "t2v": t2v_nce, "v2t": v2t_nce}
 
 
 def _logits(video: Tensor, text: Tensor, temperature: Tensor | float, keep: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.bert import Bert, Layout, Linear, Packed, Padded, init_bert
+from vcwork.core.bert import Bert, Layout, Linear, Packed, Padded, dropout, init_bert
 from vcwork.core.config import ModelConfig
 
 
@@ -110,9 +110,7 @@ class VideoCLIP(nn.Module):
         position[-1] = self.config.max_video_tokens + 1  # the SEP's place does not depend on the padding
         bert, frame = self._video_tower()
         real = torch.ones_like(mask) if self.layout is Padded else mask
-        features = self.transform(features[real])  # (M, W)
-        if self.training and self.config.feature_dropout:
-            features = nn.functional.dropout(features, self.config.feature_dropout)
+        features = dropout(self.transform(features[real]), self.config.feature_dropout, self.training)  # (M, W)
         table = torch.cat([frame, self.video_mlp(features)])  # (2 + M, D)
         row = real.flatten().cumsum(0).view(b, t) + 1  # (B, T), a second's in the table
         row = nn.functional.pad(nn.functional.pad(row, (1, 0), value=0), (0, 1), value=1)  # (B, T+2)

@@ -3,11 +3,11 @@
 *Overlapped* (paper): a text clip grows around a random caption to a random length, a moment inside its time range
 becomes the centre, and a video clip of a random length grows around that centre. Text and video share that moment and
 little else is promised. What is drawn, and in which order, is the reference code's; see `grow_text` for two draws that
-decide nothing. *Strict*: the video clip is the text
-clip's own time range. *Each*: caption by caption, strict, nothing drawn. *IoU*: two ranges drawn apart from each
-other and kept when they overlap enough. *Windows*: a caption and a sliding window that touches it. *Bag*: a caption
-and a clip of fixed length around it, the nearest captions being candidates, too. *Varied* is no training rule: the
-reference code draws so for the vectors of its retrieval pool. All randomness comes from the generator passed in.
+decide nothing. *Strict*: the video clip is the text clip's own time range. *Each*: caption by caption, strict, nothing
+drawn. *IoU*: two ranges drawn apart from each other and kept when they overlap enough. *Windows*: a caption and a
+sliding window that touches it. *Bag*: a caption and a clip of fixed length around it, the nearest captions being
+candidates, too. *Varied* is no training rule: the reference code draws so for the vectors of its retrieval pool.
+All randomness comes from the generator passed in.
 
 Known gap: at 2.4 tokens a second the overlapped draws meet in time less (mean IoU 0.44, 37 % of at least 0.5) than a
 video clip laid evenly around a moment drawn on a continuous axis would (0.47, 42 %): whole seconds and coin flips.
@@ -63,8 +63,7 @@ class Pair(NamedTuple):
 def sample_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> Pair:
     """One positive pair from `track` under `rule`. Raises VcworkError for a track without captions or features."""
     if not len(track.tokens) or track.seconds < 1:
-        came = f"{len(track.tokens)} and {track.seconds}"
-        raise VcworkError(f"{track.video_id}: expected captions and features, got {came}")
+        raise VcworkError(f"{track.video_id}: expected captions and features, got {len(track.tokens)}, {track.seconds}")
     if rule.rule in _OTHERS:
         return _OTHERS[rule.rule](track, rule, rng)
     first, last = grow_text(track, rule, rng)
@@ -113,12 +112,11 @@ def first_seconds(track: Track, seconds: int) -> Track:
 def iou_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator, tries: int = 1000) -> tuple[Pair, int, bool]:
     """Two ranges drawn apart from each other, until the two clips' times have an IoU of at least `rule.min_iou`.
 
-    The pair, how many tries it took, and whether the last of them was kept.
-
-    Both lie on one axis of up to `max_video_s` seconds at a random place in the video; the captions spoken in the
-    text's range are the text clip, whole, and their own time is what the IoU counts. After `tries` draws in vain a
-    random caption with its own seconds is given instead. Source: a pseudo-code that compares word places with frame
-    places and takes no notice of time; 12.4 % of its draws pass. How many of ours do depends on the captions.
+    The pair, how many tries it took, and whether the last of them was kept. Both lie on one axis of up to `max_video_s`
+    seconds at a random place in the video; the captions spoken in the text's range are the text clip, whole, and their
+    own time is what the IoU counts. After `tries` draws in vain a random caption with its own seconds is given instead.
+    Source: a pseudo-code that compares word places with frame places and takes no notice of time; 12.4 % of its draws
+    pass. How many of ours do depends on the captions.
     """
     axis = min(rule.max_video_s, track.seconds)
     for tried in range(1, tries + 1):
@@ -161,8 +159,7 @@ def bag_pair(track: Track, rule: OverlapConfig, rng: np.random.Generator) -> Pai
 def bag_of(track: Track, i: int, bag: int) -> list[int]:
     """The `bag` captions whose middles are nearest to caption i's, itself first; cyclic where there are fewer."""
     middle = (np.asarray(track.start_s) + np.asarray(track.end_s)) / 2
-    order = np.argsort(np.abs(middle - middle[i]), kind="stable")
-    order = [i, *(int(j) for j in order if j != i)]
+    order = [i, *(int(j) for j in np.argsort(np.abs(middle - middle[i]), kind="stable") if j != i)]
     return [order[k % len(order)] for k in range(bag)]
 
 

@@ -18,6 +18,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,18 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_onc
 
 
 def _threads(plan: Plan, step: Step, at_once: int) -> int:
-    """Threads of a notebook: its share of the cores, or all where half of the plan waits for it and few run beside it.
+    """Threads of a notebook: its share of the cores, or all where it runs alone.
 
     Known before the run, because the last bits of what is trained depend on it; $OMP_NUM_THREADS goes before.
     """
     if (given := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
         return int(given)
-    held_up = sum(other.waits_for(step) for other in plan.steps)
-    return cores() if 2 * held_up > len(plan.steps) else max(1, cores() // at_once)
+    return cores() if step in _alone(plan.steps) else max(1, cores() // at_once)
+
+
+def _alone(steps: Sequence[Step]) -> list[Step]:
+    """Those that half of the plan waits for: whatever ran beside them would make all wait longer."""
+    return [step for step in steps if 2 * sum(other.waits_for(step) for other in steps) > len(steps)]
 
 
 def make_folder(plan: Plan, out: Path | None) -> Path:
@@ -173,7 +178,7 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
     with ThreadPoolExecutor(at_once) as pool, bar:
         try:
             while waiting or running:
-                for step in _free(waiting, list(running.values()))[: at_once - len(running)]:
+                for step in _free(waiting, list(running.values()), _alone(plan.steps))[: at_once - len(running)]:
                     waiting.remove(step)
                     if bar.disable:
                         tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")
@@ -189,9 +194,12 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
                 wait(running, timeout=PATIENCE_S)
 
 
-def _free(waiting: list[Step], running: list[Step]) -> list[Step]:
-    """Those that wait for nothing that has not ended."""
-    return [step for step in waiting if not any(step.waits_for(other) for other in (*waiting, *running))]
+def _free(waiting: list[Step], running: list[Step], alone: Sequence[Step] = ()) -> list[Step]:
+    """Those that wait for nothing that has not ended; first one of `alone`, and beside such a one nothing."""
+    if any(step in alone for step in running):
+        return []
+    free = [step for step in waiting if not any(step.waits_for(other) for other in (*waiting, *running))]
+    return [step for step in free if step in alone][:1] or free
 
 
 def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> None:
