@@ -37,10 +37,10 @@ def bert_folder(source: str) -> Path:
 def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> None:
     """Copy BERT's weights into both towers of `model` (a shared tower: once); VcworkError where sizes do not fit."""
     wanted, found = model.config, read_json(folder / "config.json")
-    width = found.get("hidden_size")
-    wider = isinstance(width, int) and width < wanted.hidden and width % (wanted.hidden // wanted.heads) == 0
-    heads = width * wanted.heads // wanted.hidden if wider else wanted.heads  # of equal width, and new ones
-    sizes = {"hidden_size": width if wider else wanted.hidden, "num_attention_heads": heads,
+    width, heads = (found.get(name, 0) for name in ("hidden_size", "num_attention_heads"))
+    if not (width < wanted.hidden and width * wanted.heads == wanted.hidden * heads):  # not the same heads and new ones
+        width, heads = wanted.hidden, wanted.heads
+    sizes = {"hidden_size": width, "num_attention_heads": heads,
              "intermediate_size": wanted.ffn, "vocab_size": wanted.vocab_size}  # fmt: skip
     if wrong := [f"{k} {found.get(k)} against {v} of the model" for k, v in sizes.items() if found.get(k) != v]:
         raise VcworkError(f"{folder}: does not fit, {'; '.join(wrong)}")
