@@ -18,12 +18,13 @@ from vcwork.base.sealed import read_tensors
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.hugging_face import hub_folder
-from vcwork.data.backbones.weights import fetched, weights_folder
+from vcwork.data.backbones.weights import weights_folder
+from vcwork.encoders.sentences import MINILM
 
 
 def bert_folder(source: str) -> Path:
     """The folder of a BERT: `source` itself, or where what was fetched, or the hub's model, of that name was stored."""
-    source = str(weights_folder(source)) if fetched(source) and not resolve(source).is_dir() else source
+    source = str(weights_folder(source)) if source == MINILM and not resolve(source).is_dir() else source
     patterns = ("config.json", "model.safetensors", "vocab.txt")
     expected = "expected a folder with config.json, model.safetensors and vocab.txt, or a name on the hub"
     folder = hub_folder("bert", source, patterns, expected)
