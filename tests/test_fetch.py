@@ -326,7 +326,10 @@ def test_a_package_of_no_use_leaves_nothing(asset, index, tmp_path, way, sha256,
 
 def test_no_pip_and_no_index(asset, index, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+        python = tmp_path / "python"
+        python.write_text('#!/bin/sh\necho "$0: No module named pip" >&2\nexit 1\n')
+        python.chmod(0o755)
+        patch.setattr(packages.sys, "executable", str(python))
         refused(
             "this Python has no pip: `python -m ensurepip` or `uv pip install pip`", _get, asset(WHEEL), tmp_path / "w"
         )

@@ -171,14 +171,18 @@ def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
 
 
 def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
-    """Run every notebook, each once those that it waits for have ended; of several, the plan's first one."""
+    """Run every notebook, each once those that it waits for have ended.
+
+    Of several the plan's first one, or side by side its last: those that train anew stand there, and end last of all.
+    """
     waiting, running = list(plan.steps), {}  # steps, and steps by the future of their thread
     entries = {entry["name"]: entry for entry in log.entries}
     bar = tqdm(total=len(waiting), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty())
     with ThreadPoolExecutor(at_once) as pool, bar:
         try:
             while waiting or running:
-                for step in _free(waiting, list(running.values()), _alone(plan.steps))[: at_once - len(running)]:
+                free = _free(waiting, list(running.values()), _alone(plan.steps))
+                for step in (free if at_once == 1 else free[::-1])[: at_once - len(running)]:
                     waiting.remove(step)
                     if bar.disable:
                         tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")

