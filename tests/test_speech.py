@@ -376,8 +376,9 @@ def test_without_speech_and_without_a_model(own, monkeypatch):
     assert own.words_from == {"a": "subtitles a.vtt", "b": "text b.txt", "c": "", "d": ""}
     monkeypatch.setattr(own_words, "have", lambda names, offline, told: told.append("No network.") or [])
     add_words(own, offline=True, progress=False)
-    assert own.told == ["No network."] and own.words_from["c"] == ""
-    assert own.corpus.missing_captions["c"] == "there is no subtitle file; not listened to, without whisper-tiny.en"
+    why = "not listened to, without whisper-tiny.en"
+    assert own.told == ["No network.", f"Beside a text without times: 1 {why} (b)."] and own.words_from["c"] == ""
+    assert own.corpus.missing_captions["c"] == f"there is no subtitle file; {why}"
     refused("expected the folder or hub name of a Whisper", add_words, own, "no-one/nonsense", progress=False)
 
 

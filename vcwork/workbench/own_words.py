@@ -34,6 +34,7 @@ from vcwork.data.speech import (
     transcribe,
 )
 from vcwork.review.drift import Drift, drift_by_voice, drift_of, write_fixed
+from vcwork.workbench.own_folder import listed
 
 NO_FILE = "there is no subtitle file"
 NOTED_S = 0.5  # subtitles further off are told and put right
@@ -62,6 +63,7 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
     silent = [id for id in corpus.videos if id not in timed and id in own.sources]
     heard = Listening(own, model, offline).heard(silent, progress)
     videos, missing = dict(corpus.videos), dict(corpus.missing_captions)
+    unheard: dict[str, list[str]] = {}
     for id, (transcript, path) in heard.items():
         if transcript.words:
             texts = corpus.raw_captions(id)
@@ -72,6 +74,9 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
             own.told += [f"{id}: {transcript.note}."] if transcript.note else []
         elif id not in files:
             missing[id] = f"{missing.get(id, NO_FILE)}; {transcript.note}"
+        else:
+            unheard.setdefault(transcript.note, []).append(id)
+    own.told += [f"Beside a text without times: {some}." for some in listed(unheard)]
     read = {
         id: words for id, words in corpus._raw.items() if id in videos and videos[id] is corpus.videos[id]
     }  # their file may be gone
