@@ -151,6 +151,7 @@ def test_made_annotations_give_a_full_table_and_depend_on_the_seed() -> None:
     assert {name.split("_")[2] for name in percent(one)} == {"youcook2", "msrvtt", "didemo", "coin", "crosstask"}
     assert "made up" in results_table(one), "the protocol says so, and no card lacks anything"
     assert 0.4 < by_name(one)["made_up_coin_all_background"].value < 0.6
+    assert {r.protocol.split for r in one} == {r.protocol.split for r in other}, "runs of several seeds share a table"
     labels = annotated.made_annotations(0).coin.labels.values()
     assert len(set(labels)) < len(labels), "some labels share a text, as COIN's do"
 

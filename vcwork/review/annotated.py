@@ -159,7 +159,7 @@ def made_annotations(seed: int = 0) -> Annotations:
         "coin": _made_segments(rng, 60, 6),
         "crosstask": _made_steps(rng, 40, 4),
     }  # fmt: skip
-    return Annotations(**made, splits={name: f"made up like {name}, seed {seed}" for name in made}, made_up=True)
+    return Annotations(**made, splits={name: f"made up like {name}" for name in made}, made_up=True)  # of any seed
 
 
 def _made_captions(n: int) -> Clips:
