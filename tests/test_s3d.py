@@ -357,7 +357,7 @@ def test_untrained_by_name_is_untrained_by_file(tmp_path):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_freed_memory_is_kept_for_the_next_second():
-    """New pages are what costs: with the library's own settings, each of ten rounds takes 16,384 of them."""
+    """New pages are what costs: with the library's own settings each of ten rounds takes 16,384 of them, now one may."""
     program = """
 import resource, torch
 from vcwork.data.backbones.hugging_face import one_thread
@@ -368,4 +368,4 @@ with one_thread():
     for _ in range(10): torch.ones(1 << 24).sum()
     print(faults() - before)
 """
-    assert int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout) < 1000
+    assert int(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout) < 2 * 16384
