@@ -357,7 +357,7 @@ def test_untrained_by_name_is_untrained_by_file(tmp_path):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_freed_memory_is_kept_for_the_next_second():
-    """New pages are what costs: with the library's own settings each of ten rounds takes 16,384 of them, now one may."""
+    """New pages are what costs: each of ten rounds takes 16,384 of them by default, now one may."""
     program = """
 import resource, torch
 from vcwork.data.backbones.hugging_face import one_thread
