@@ -39,6 +39,12 @@ def real() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases() -> Path:
+    """Small inputs made from public bug reports, each with what is right; tests are skipped without them."""
+    return _folder_or_skip("VCWORK_CASES", "../shared/cases")
+
+
+@pytest.fixture(scope="session")
 def reference() -> Path:
     """Folder of values recorded from the reference code, weights of a small model among them."""
     return ROOT / "tests" / "data" / "reference"

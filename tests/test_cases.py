@@ -32,15 +32,6 @@ from vcwork.workbench.own_folder import look_at
 from vcwork.workbench.own_pages import write_pages
 
 
-@pytest.fixture(scope="session")
-def cases(root):
-    """Small inputs made from public bug reports; skipped without them."""
-    folder = root.parent / "shared" / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
-    return folder
-
-
 def spoken(captions) -> list[tuple]:
     """(start, end, text), to the millisecond."""
     return [(round(c.start_s, 3), round(c.end_s, 3), c.text) for c in captions]

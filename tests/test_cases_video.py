@@ -15,15 +15,6 @@ from vcwork.data.corpus import scan_folder
 from vcwork.data.video import frames_at, iter_seconds, probe
 
 
-@pytest.fixture(scope="session")
-def cases(root):
-    """Small inputs made from public bug reports; skipped without them."""
-    folder = root.parent / "shared" / "cases"
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent")
-    return folder
-
-
 def levels(path) -> list[int]:
     """The mean grey of each second."""
     return [round(float(second.mean())) for second in iter_seconds(path, 1, 16)]

@@ -124,7 +124,7 @@ def write_vtt(path: str | Path, captions: Iterable[Caption]) -> None:
             if not (0 <= caption.start_s <= caption.end_s < math.inf) or not caption.text.strip():
                 raise VcworkError(f"{path}: caption {number} needs text and 0 <= start <= end, got {caption}")
             text = html.escape(" ".join(caption.text.split()), quote=False)
-            file.write(f"\n{_clock(caption.start_s)} --> {_clock(caption.end_s)}\n{text}\n")
+            file.write(f"\n{clock(caption.start_s)} --> {clock(caption.end_s)}\n{text}\n")
 
 
 def _fresh_words(captions: Iterable[Caption]) -> Iterator[tuple[int, Caption, list[str]]]:
@@ -201,6 +201,7 @@ def _tell(path: object, found: CaptionReport, report: CaptionReport | None) -> N
         warnings.warn(f"{path}: {len(found.dropped)} cues dropped; {found.dropped[0]}", stacklevel=3)
 
 
-def _clock(time_s: float) -> str:
+def clock(time_s: float) -> str:
+    """`01:02:03.450`, as WebVTT writes a time."""
     seconds, millis = divmod(round(time_s * 1000), 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{millis:03d}"

@@ -32,16 +32,18 @@ MATROSKA = "matroska,webm"
 _GUESSED = ("mpegts", "mpeg", MP4)  # their length is worked out from first and last time, or told for each stream
 
 
+def container_of(path: str | Path):
+    """The file opened by PyAV; a playlist under a film's name opens nothing that lies elsewhere on a network."""
+    return av.open(str(path), options={"protocol_whitelist": "file"})
+
+
 @contextlib.contextmanager
 def open_video(path: str | Path) -> Iterator[tuple]:
-    """Container and film stream, closed on the way out; every PyAV error becomes one that names the file.
-
-    A playlist under a film's name opens nothing that lies elsewhere on a network.
-    """
+    """Container and film stream, closed on the way out; every PyAV error becomes one that names the file."""
     if not Path(path).is_file():
         raise VcworkError(f"{path}: no such video file")
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with container_of(path) as container:
             stream = _film_of(container, path)
             stream.thread_type = "NONE"
             yield container, stream

@@ -25,7 +25,7 @@ from vcwork.data.backbones.weights import ASSETS, weights_folder
 from vcwork.data.captions import Caption
 from vcwork.data.copies import sound_of
 from vcwork.data.engines import cores
-from vcwork.data.film import Clock
+from vcwork.data.film import Clock, container_of
 
 MODEL = "whisper-tiny.en"
 RATE = 16_000  # samples a second that the model hears
@@ -213,8 +213,7 @@ def pieces(path: str | Path, gate: Gate = Gate()) -> Iterator[tuple[float, np.nd
         gap_s = at_s - (start_s + n / RATE)
         if abs(gap_s) > GAP_S or not n:
             if n:
-                whole = np.concatenate(parts)
-                yield start_s, whole, voices(whole, gate)
+                yield _piece(start_s, parts, gate)
             start_s, parts, n = at_s, [], 0
         elif gap_s > JITTER_S:
             samples = np.concatenate([np.zeros(int(gap_s * RATE), np.float32), samples])
@@ -223,21 +222,25 @@ def pieces(path: str | Path, gate: Gate = Gate()) -> Iterator[tuple[float, np.nd
         parts.append(samples)
         n += len(samples)
         if n > PIECE_S * RATE:
-            whole = np.concatenate(parts)
-            spans, cut = voices(whole, gate), n - RATE
+            _, whole, spans = _piece(start_s, parts, gate)
+            cut = n - RATE
             if spans and spans[-1][1] > cut:
                 cut = min(cut, spans.pop()[0])
             yield start_s, whole[:cut], spans
             start_s, parts, n = start_s + cut / RATE, [whole[cut:]], n - cut
     if n:
-        whole = np.concatenate(parts)
-        yield start_s, whole, voices(whole, gate)
+        yield _piece(start_s, parts, gate)
+
+
+def _piece(start_s: float, parts: list[np.ndarray], gate: Gate) -> tuple[float, np.ndarray, Spans]:
+    whole = np.concatenate(parts)  # (n,)
+    return start_s, whole, voices(whole, gate)
 
 
 def has_sound(path: str | Path) -> bool:
     """Whether there is a sound track that can be decoded."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with container_of(path) as container:
             return sound_of(container) is not None
     except (av.FFmpegError, OSError):
         return False
@@ -252,7 +255,7 @@ def sound(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
     if not Path(path).is_file():
         raise VcworkError(f"{path}: no such file")
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with container_of(path) as container:
             stream = sound_of(container)
             if stream is not None:
                 yield from _resampled(container, stream)

@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
-from vcwork.data.captions import Caption, write_vtt
+from vcwork.data.captions import Caption, clock, write_vtt
 from vcwork.data.speech import Word
 
 STRETCHES = sorted(np.round(np.arange(0.94, 1.0601, 0.0005), 4), key=lambda b: abs(b - 1))
@@ -214,9 +214,7 @@ def write_fixed(source: Path, captions: Sequence[Caption], drift: Drift) -> Path
     def moved(match: re.Match) -> bytes:
         hours, minutes, seconds, point, fraction = match.groups()
         time_s = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction) / 10 ** len(fraction)
-        whole, millis = divmod(round(drift.at(time_s) * 1000), 1000)
-        clock = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}".encode()
-        return clock + point + b"%03d" % millis
+        return clock(drift.at(time_s)).encode().replace(b".", point)
 
     def line(text: bytes) -> bytes:
         return _TIME.sub(moved, text) if b"-->" in text else _TAG.sub(lambda tag: _TIME.sub(moved, tag[0]), text)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KINDS = ("flat", "ivf", "pq", "hnsw")
 PER_CENTRE = 39  # vectors a centre wants in training; below it faiss warns
 LEAST = {"ivf": PER_CENTRE * 2, "pq": PER_CENTRE << 4}  # two cells; codes of 4 bits
+LINKS, EF_BUILD, EF_SEARCH = 32, 120, 256  # hnsw: neighbours of a node, nodes in view while building and searching
 _CODED = 20  # pq: candidates compared whole for each answer asked for, because codes alone are rough
 _TOGETHER = 8  # queries from which matrix products are faster than one dot product after the other
 
@@ -49,7 +50,7 @@ def build(kind: str, dimension: int, n: int = 0, blocks: Blocks = lambda: iter((
     try:
         index = faiss.index_factory(dimension, _factory(kind, n, dimension), faiss.METRIC_INNER_PRODUCT)
         if kind == "hnsw":
-            inner(index).hnsw.efConstruction = 120
+            inner(index).hnsw.efConstruction = EF_BUILD
         elif kind != "flat":
             index.train(_sample(n, max(96 * round(math.sqrt(n)), 64 << 8), blocks))
         if kind == "ivf":
@@ -63,12 +64,22 @@ def build(kind: str, dimension: int, n: int = 0, blocks: Blocks = lambda: iter((
 
 def _factory(kind: str, n: int, dimension: int) -> str:
     """faiss's name of the index that suits `n` vectors."""
-    cells = max(2, min(round(2 * math.sqrt(n)), n // PER_CENTRE))
+    cells = cells_of(n)
     if kind != "pq":
-        return {"flat": "IDMap2,Flat", "hnsw": "IDMap2,HNSW32,Flat", "ivf": f"IVF{cells},Flat"}[kind]
+        return {"flat": "IDMap2,Flat", "hnsw": f"IDMap2,HNSW{LINKS},Flat", "ivf": f"IVF{cells},Flat"}[kind]
     parts = max(p for p in range(1, max(1, dimension // 8) + 1) if dimension % p == 0)
     bits = max(b for b in range(4, 9) if PER_CENTRE << b <= n)
     return f"IDMap2,IVF{cells},PQ{parts}x{bits}np,RFlat"  # np: without a slow step of no use here
+
+
+def cells_of(n: int) -> int:
+    """Cells that suit `n` vectors."""
+    return max(2, min(round(2 * math.sqrt(n)), n // PER_CENTRE))
+
+
+def usual_cells(cells: int) -> int:
+    """Of so many cells those looked into, unless a query says: one in 32, at least 8."""
+    return min(cells, max(8, cells // 32))
 
 
 def _sample(n: int, most: int, blocks: Blocks) -> np.ndarray:
@@ -113,12 +124,12 @@ def ids(index: "faiss.Index") -> np.ndarray:
 
 
 def usual_effort(index: "faiss.Index") -> int:
-    """Cells looked into (ivf, pq: one in 32, at least 8), or nodes kept in view (hnsw), unless a query says."""
+    """Cells looked into (ivf, pq), or nodes kept in view (hnsw), unless a query says."""
     import faiss
 
     index = inner(index)
     cells = getattr(faiss.downcast_index(index.base_index) if hasattr(index, "base_index") else index, "nlist", 0)
-    return min(cells, max(8, cells // 32)) if cells else 256
+    return usual_cells(cells) if cells else EF_SEARCH
 
 
 def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -> tuple[np.ndarray, np.ndarray]:

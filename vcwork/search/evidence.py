@@ -117,12 +117,15 @@ def films(features: Mapping[str, np.ndarray], black: np.ndarray | None = None) -
 
 def still(rows: np.ndarray, black: np.ndarray | None = None) -> np.ndarray:
     """Which seconds (T,) show what the second before did, or nothing, by features (T, W)."""
-    length = np.linalg.norm(rows, axis=1)  # (T,)
     same = np.zeros(len(rows), dtype=bool)
-    same[1:] = np.linalg.norm(rows[1:] - rows[:-1], axis=1) <= STILL * (length[1:] + length[:-1])
-    if black is None:
-        return same
-    return same | (np.linalg.norm(rows - black, axis=1) <= STILL * (length + np.linalg.norm(black)))
+    same[1:] = near(rows[1:], rows[:-1], STILL)
+    return same if black is None else same | near(rows, black, STILL)
+
+
+def near(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """Do features (..., W) show the same: |a - b| <= share (|a| + |b|)?"""
+    difference, one, other = (np.linalg.norm(x, axis=-1) for x in (a - b, a, b))
+    return difference <= share * (one + other)
 
 
 def classes(films: Films, top: np.ndarray, weights: np.ndarray, names: np.ndarray, encode: Callable) -> Kind:
@@ -194,6 +197,9 @@ def alike_seconds(features: Mapping[str, np.ndarray], asked: np.ndarray) -> np.n
     """Cosines (S, Q) of all seconds with features asked (Q, W), once what all have in common is taken off both."""
     every = [np.asarray(rows, np.float32) for rows in features.values()]
     mean = sum(rows.sum(0) for rows in every) / sum(map(len, every))
-    scale = lambda rows: (rows - mean) / np.maximum(np.linalg.norm(rows - mean, axis=1, keepdims=True), 1e-9)  # noqa: E731
+
+    def scale(rows: np.ndarray) -> np.ndarray:
+        return (rows - mean) / np.maximum(np.linalg.norm(rows - mean, axis=1, keepdims=True), 1e-9)
+
     query = scale(np.asarray(asked, np.float32)).T  # (W, Q)
     return np.concatenate([scale(rows) @ query for rows in every])

@@ -173,10 +173,11 @@ class MilvusIndex(Asked):
     def rebuild(self) -> None:
         """Have Milvus build its index of that kind anew."""
         approximate.check_trainable(self.kind, n := len(self))
-        cells, parts = {"nlist": _cells(n)}, max(1, self.dimension // 8)
+        cells, parts = {"nlist": approximate.cells_of(n)}, max(1, self.dimension // 8)
+        graph = {"M": approximate.LINKS, "efConstruction": approximate.EF_BUILD}
         name, params = {"flat": ("FLAT", {}), "ivf": ("IVF_FLAT", cells),
                         "pq": ("IVF_PQ", cells | {"m": parts, "nbits": 8}),
-                        "hnsw": ("HNSW", {"M": 32, "efConstruction": 120})}[self.kind]  # fmt: skip
+                        "hnsw": ("HNSW", graph)}[self.kind]  # fmt: skip
         indexes = self._client.prepare_index_params()
         indexes.add_index(
             "vector", index_type=name, metric_type="IP", params={"params": params}
@@ -194,8 +195,9 @@ class MilvusIndex(Asked):
         vectors, k, effort = self._asked(vectors, k, effort)
         if not (n := len(self)):
             return [[] for _ in vectors]
-        usual = {"hnsw": {"ef": max(effort or 256, k)}, "flat": {}}
-        params = usual.get(self.kind, {"nprobe": min(effort or max(8, _cells(n) // 32), _cells(n))})
+        cells = approximate.cells_of(n)
+        usual = {"hnsw": {"ef": max(effort or approximate.EF_SEARCH, k)}, "flat": {}}
+        params = usual.get(self.kind, {"nprobe": min(effort or approximate.usual_cells(cells), cells)})
         return self._search(vectors, min(k, n), "vector", {"params": params})
 
     def words(self, query: str, k: int = 10) -> list[Hit]:
@@ -226,11 +228,6 @@ def copied(index: Any, address: str) -> Path:
         there.add(index.vectors, index.ids, index.metadata)
         there.rebuild()
     return Path(address)
-
-
-def _cells(n: int) -> int:
-    """As many as a local index of `n` vectors has."""
-    return max(2, min(round(2 * n**0.5), n // approximate.PER_CENTRE))
 
 
 def _ordered(hits: Any, field: str) -> list[tuple[float, Any]]:

@@ -132,7 +132,7 @@ def _twins(own: Own, better: FusedHit, hit: FusedHit) -> bool:
         return False
     rows = ((own.store[h.video], int(h.peak_s or h.start_s or 0)) for h in (better, hit))
     one, other = (row[min(second, len(row) - 1)].astype(np.float32) for row, second in rows)
-    return np.linalg.norm(one - other) <= TWIN * (np.linalg.norm(one) + np.linalg.norm(other))
+    return bool(evidence.near(one, other, TWIN))
 
 
 # -------------------------------------------------------------------------------------------------- what is known
@@ -324,13 +324,17 @@ def cut_out(own: Own, hits: Sequence[FusedHit], folder: Path) -> list[str]:
             continue
         out = folder / f"{plain_name(hit.video)}_{hit.start_s:.1f}-{hit.end_s:.1f}s.mp4"
         try:
-            film = own.corpus[hit.video].video
-            if film is None:
-                raise VcworkError(f"{hit.video}: there is no video file")
-            told.append(f"{out} ({cut(film, hit.start_s, hit.end_s, out)})")
+            told.append(f"{out} ({cut_film(own, hit.video, hit.start_s, hit.end_s, out)})")
         except VcworkError as error:
             told.append(f"not cut: {error}")
     return told
+
+
+def cut_film(own: Own, id: str, start_s: float, end_s: float, out: Path) -> str:
+    """`vcwork.data.copies.cut` of a video of the folder; VcworkError where it has no file."""
+    if (film := own.corpus[id].video) is None:
+        raise VcworkError(f"{id}: there is no video file")
+    return cut(film, start_s, end_s, out)
 
 
 def in_words(hit: FusedHit) -> str:

@@ -4,19 +4,18 @@ Known gap: as long as it serves, videos that change on the disk are played as th
 """
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.copies import cut
 from vcwork.encoders.encoder import encode_seconds
 from vcwork.panels.make_alignment import asking
 from vcwork.tasks.moments import best_moments
-from vcwork.workbench.own_asking import floor_of, of_floor, served
+from vcwork.workbench.own_asking import cut_film, floor_of, of_floor, served
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_pages import film_of
 from vcwork.workbench.own_videos import Own
@@ -37,11 +36,7 @@ def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], Non
     with contextlib.suppress(VcworkError):  # what cannot be asked is said to who asks
         answer("a", "", False)  # the models are there before the first question
 
-    def hit_as_film(id: str, start_s: float, end_s: float, out: Path) -> None:
-        if (film := own.corpus[id].video) is None:
-            raise VcworkError(f"{id}: there is no video file")
-        cut(film, start_s, end_s, out)
-
+    hit_as_film = functools.partial(cut_film, own)
     serve(lambda token: application(pages, files, answer, hit_as_film, token), port, told)
 
 
