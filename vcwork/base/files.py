@@ -8,13 +8,16 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import sys
+import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from vcwork.base.errors import VcworkError
 
@@ -38,11 +41,15 @@ def resolve(path: str | Path) -> Path:
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
-    """Open a temporary neighbour of `path` for writing and move it into place only if the block succeeds."""
+    """Open a temporary neighbour of `path` for writing and move it into place only if the block succeeds.
+
+    A process that is killed leaves its neighbour behind; the next one that writes into the folder removes it.
+    """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
         with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
@@ -54,9 +61,26 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
         part.unlink(missing_ok=True)
 
 
+@cache
+def _machine() -> str:
+    """Which machine this is, for names on a disk that several share."""
+    return f"{zlib.crc32(platform.node().encode()):08x}"
+
+
+@cache  # once a folder and process
+def _sweep(folder: Path) -> None:
+    """Remove what processes of this machine that are no more were writing into `folder`."""
+    for part in folder.glob(f".*.{_machine()}-*.part"):
+        import psutil  # takes a moment, and there is rarely one
+
+        number = part.name.rsplit("-", 1)[1].removesuffix(".part")
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            part.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """One process at a time makes `folder`; others wait here until it is done, and then find it made.
+    """One process at a time makes `folder`; others wait here until it is done, and then find it made; they say so.
 
     The lock is a file beside the folder, free again when its process ends, however it ends. Ranks of one run share
     their folder and are not kept apart; where no lock can be written (a read-only place) nothing can be made either.
@@ -65,7 +89,12 @@ def alone(folder: Path) -> Iterator[None]:
         if os.environ.get("WORLD_SIZE", "1") == "1":
             with contextlib.suppress(OSError):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(folder.with_name(f".{folder.name}.lock")))
+                lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+                try:
+                    stack.enter_context(lock.acquire(timeout=1))
+                except Timeout:
+                    print(f"{folder}: another process is at work in it; waiting for its end", file=sys.stderr)
+                    stack.enter_context(lock.acquire())
         yield
 
 

@@ -1,20 +1,25 @@
 """One way to write and open a folder of files that belong together: the files first, last a manifest that seals them.
 
-A folder without its manifest is unfinished, whatever lies in it. The manifest says its format and the files' digests,
-and a file other than the one described is refused. A `Kind` tells what all folders of one kind have in common.
-It is written once (`write_manifest`, `read_manifest`, `seal`, `check`, and for weights `write_tensors`,
-`load_weights`); what changes in place is `vcwork.search.store`.
+A folder without its manifest is unfinished, whatever lies in it. The manifest says its format, under `files` every
+file's size and sha256, and under `sealed` the sha256 of all the rest of itself, so that nothing of what it tells can
+change unnoticed. A `Kind` tells what all folders of one kind have in common.
+Opening (`read_manifest`) is cheap: the manifest's own digest and the files' sizes. `verify=True` reads every file; so
+does everything that is derived from a folder. A folder that holds what is not its own is never written into (`begin`).
 """
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, sha256_file, write_json
+from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
+
+SEALED = "sealed"  # the manifest's key for its own digest
 
 
 @dataclass(frozen=True)
@@ -26,22 +31,42 @@ class Kind:
     manifest: str = "manifest.json"
     make: str = ""  # how to get one, for whoever has none
     resume: str = "do the same again to go on"  # what finishes an unfinished one
-    begun: tuple[str, ...] = ()  # patterns of what lies in such a folder
+    begun: tuple[str, ...] = ()  # patterns of what lies in an unfinished one
+    owns: tuple[str, ...] = ()  # patterns of all that may lie in one beside the manifest; () where it is not asked
     fields: Mapping[str, type] = field(default_factory=dict)  # that the manifest must have
+    by_hand: bool = False  # a person may write the manifest, who has no seal
 
 
 # ------------------------------------------------------------------------------------------------------- manifests
 
 
+def begin(folder: Path, kind: Kind) -> None:
+    """Make the folder, or take one that holds nothing but what belongs to `kind`; VcworkError names what does not."""
+    ours = (kind.manifest, ".*.part", ".*.lock", *kind.owns)
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]
+    if foreign or (folder.exists() and not folder.is_dir()):
+        held = f"it holds {', '.join(foreign[:3])}{' …' * (len(foreign) > 3)}" if foreign else "it is a file"
+        raise VcworkError(f"{folder}: expected a new folder, or one of a {kind.what}; {held}. Choose another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VcworkError(f"{folder}: could not be made ({error.strerror or error})") from error
+
+
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
-    """The manifest of a folder whose other files are written: from now on it is whole."""
+    """The manifest of a folder whose other files are written and told in `fields["files"]`: from now on it is whole."""
     flush(folder)  # the files' names must be on disk before a manifest that speaks of them
-    write_json(folder / kind.manifest, {"format": kind.format, **fields})
+    told = json.loads(json.dumps({"format": kind.format, **fields}, allow_nan=False))  # as it will be read
+    write_json(folder / kind.manifest, told | {SEALED: sha256_json(told)})
     flush(folder)
 
 
-def read_manifest(folder: Path, kind: Kind) -> dict[str, Any]:
-    """The manifest; VcworkError where it is absent, unfinished, unreadable, of another format or lacks a field."""
+def read_manifest(folder: Path, kind: Kind, verify: bool = False) -> dict[str, Any]:
+    """The manifest, every file that it names there and of its size, or with `verify` of its sha256.
+
+    VcworkError where it is absent, unfinished, unreadable, of another format, changed, or lacks a field.
+    """
     path = folder / kind.manifest
     if not path.is_file():
         if any(next(folder.glob(pattern), None) for pattern in kind.begun):
@@ -52,10 +77,32 @@ def read_manifest(folder: Path, kind: Kind) -> dict[str, Any]:
     came = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
     if came != kind.format:
         raise VcworkError(f"{path}: expected format {kind.format!r}, got {came!r}")
+    said = stored.pop(SEALED, None)
+    if said != sha256_json(stored) and not (said is None and kind.by_hand):
+        how = f"to keep it as it is, `python -m vcwork verify --seal {folder}`"
+        raise VcworkError(f"{path}: its own digest ({SEALED!r}) is missing or differs: damaged, edited or older; {how}")
     for key, wanted in kind.fields.items():
         if type(stored.get(key)) is not wanted:
             raise VcworkError(f"{path}: {key} should be {wanted.__name__}, got {stored.get(key)!r}")
+    with well_formed(path):
+        for name, sealed in stored.get("files", {}).items():
+            check(member(folder, name), sealed, kind.manifest, verify)
     return stored
+
+
+def reseal(folder: Path, kind: Kind) -> None:
+    """Take the manifest as it is, edited by hand or by an older version, and seal it anew.
+
+    VcworkError: a file that it names is another than it says.
+    """
+    stored = read_json(folder / kind.manifest)
+    if not isinstance(stored, dict):
+        raise VcworkError(f"{folder / kind.manifest}: expected an object, got a {type(stored).__name__}")
+    stored.pop(SEALED, None)
+    with well_formed(folder / kind.manifest):
+        for name, sealed in stored.get("files", {}).items():
+            check(member(folder, name), sealed, kind.manifest)
+    write_manifest(folder, kind, stored)
 
 
 @contextlib.contextmanager
@@ -73,8 +120,9 @@ def well_formed(path: Path) -> Iterator[None]:
 
 
 def member(folder: Path, name: Any) -> Path:
-    """A file that a manifest names, which must lie in its folder; VcworkError for any other name."""
-    if not isinstance(name, str) or Path(name).name != name or name == "..":
+    """A file that a manifest names (`/` between folders), which must lie inside; VcworkError for any other name."""
+    parts = name.split("/") if isinstance(name, str) else [""]
+    if any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts):
         raise VcworkError(f"{folder}: expected a plain file name in its manifest, got {name!r}")
     return folder / name
 

@@ -28,7 +28,13 @@ from vcwork.data.addresses import Address, at_hand, is_address, listed
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
 from vcwork.measure.metrics import truth_labels
 
-CORPUS = Kind("corpus", "vcwork-corpus-1", "corpus.json", "make a lab corpus here, or use scan_folder for own videos")
+CORPUS = Kind(
+    "corpus",
+    "vcwork-corpus-1",
+    "corpus.json",
+    "make a lab corpus here, or use scan_folder for own videos",
+    by_hand=True,
+)
 SPLITS = ("train", "val", "test")
 
 
