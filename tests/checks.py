@@ -4,6 +4,7 @@ The fixture `browser` is in conftest.py; what drives whole pages and servers is 
 """
 
 import contextlib
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import SEALED, Kind, write_manifest
 
 
 def refused(words: str, ask: Callable, /, *given: object, **named: object) -> None:
@@ -19,6 +21,20 @@ def refused(words: str, ask: Callable, /, *given: object, **named: object) -> No
     __tracebackhide__ = True
     with pytest.raises(VcworkError, match=words):
         ask(*given, **named)
+
+
+def edited(folder: Path, kind: Kind, change: dict | Callable[[dict], None], seal: bool = True) -> None:
+    """The manifest of `folder` with these keys, or as `change` leaves it; without `seal` its digest is the old one."""
+    stored = json.loads((folder / kind.manifest).read_text(encoding="utf-8"))
+    old = stored.pop(SEALED, None)
+    if isinstance(change, dict):
+        stored |= change
+    else:
+        change(stored)
+    if seal:
+        write_manifest(folder, kind, stored)
+    else:
+        (folder / kind.manifest).write_text(json.dumps(stored | {SEALED: old}), encoding="utf-8")
 
 
 class Runs:

@@ -6,11 +6,13 @@ import sys
 
 import numpy as np
 import pytest
+from checks import edited, refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.sampling import Track
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.howto100m.captions import (
+    CAPTIONS,
     CaptionRule,
     CaptionWriter,
     as_stored,
@@ -186,6 +188,8 @@ def test_refuses_other_manifests(store):
         ({"rule": {"no": 1}}, "another structure"),
         ({"parts": [manifest["parts"][0], manifest["parts"][0]]}, "expected 8 videos, got 4 different ids"),
     ):
-        path.write_text(json.dumps(manifest | change))
-        with pytest.raises(VcworkError, match=message):
-            open_caption_store(store.folder)
+        edited(store.folder, CAPTIONS, change)
+        refused(message, open_caption_store, store.folder)
+        edited(store.folder, CAPTIONS, manifest)
+    edited(store.folder, CAPTIONS, {"rule": manifest["rule"] | {"seed": 1}}, seal=False)
+    refused("its own digest .*differs", open_caption_store, store.folder, verify=False)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from checks import edited, refused
 
 from vcwork.base import files
 from vcwork.base.errors import VcworkError
@@ -18,7 +19,7 @@ from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import scan_folder
 from vcwork.data.coverage import coverage_of
 from vcwork.data.extract import contract_of, extract
-from vcwork.data.store import Contract, open_store, write_store
+from vcwork.data.store import STORE, Contract, open_store, write_store
 
 CONTRACT = Contract("toy", "none", 4.0, 16, "x / 255", 3)
 
@@ -293,10 +294,24 @@ def test_damaged_shards_are_refused(tmp_path, damage, message):
 )
 def test_damaged_manifests_are_refused(tmp_path, key, value, message):
     write_store(tmp_path, CONTRACT, _arrays(a=7))
-    manifest = json.loads((tmp_path / "manifest.json").read_text())
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest | {key: value}))
-    with pytest.raises(VcworkError, match=message):
-        open_store(tmp_path)
+    edited(tmp_path, STORE, {key: value})
+    refused(message, open_store, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.update(lengths=[3, 4]),  # a second of b is a's
+        lambda m: m.update(ids=["b", "a"]),
+        lambda m: m["contract"].update(fps=5.0),
+        lambda m: m["failed"].update(a="gone"),
+    ],
+)
+def test_what_a_manifest_tells_cannot_change_unnoticed(tmp_path, change):
+    write_store(tmp_path, CONTRACT, _arrays(a=4, b=3))
+    edited(tmp_path, STORE, change, seal=False)
+    for verify in (False, True):
+        refused(r"manifest\.json: its own digest .*differs", open_store, tmp_path, verify=verify)
 
 
 def test_motion_backbone_keeps_its_promises():
