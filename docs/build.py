@@ -26,7 +26,7 @@ from vcwork.workbench.notebook_html import STATE, draw_formulas, settle
 from vcwork.workbench.recording import MIME
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = ("README.md", "benchmarks/README.md", "params/README.md", "data/README.md")
+READMES = ("README.md", "SECURITY.md", "benchmarks/README.md", "params/README.md", "data/README.md")
 LINK = re.compile(r"(?P<before>\]\()(?P<path>[^)#\s:]+)(?P<after>(#[^)\s]*)?\))")
 INCLUDE = re.compile(r"(?P<before>^```+\{include\} )(?P<path>\S+)(?P<after>)$", re.MULTILINE)
 STORED = re.compile(r"^```\{stored\} (?P<path>\S+) (?P<heading>#.*?) \| (?P<start>.+)\n```$", re.MULTILINE)

@@ -15,7 +15,7 @@ author = "the authors of VideoCLIP Workbench"
 copyright = "Apache-2.0"
 extensions = ["myst_nb", "sphinx.ext.autodoc"]
 root_doc = "index"
-exclude_patterns = ["README.md"]  # quoted by pages, no page itself
+exclude_patterns = ["README.md", "SECURITY.md"]  # quoted by pages, no page itself
 
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}  # else require.js and the widget manager come from a CDN

@@ -168,6 +168,18 @@ def test_every_item_of_the_source_documents_has_its_row():
             assert any(id.startswith(number) for id in told), number
 
 
+def test_every_promise_names_a_test_that_is_there(root):
+    """`docs/promises.md`: each line of its tables names tests as `file::test`."""
+    lines = re.findall(r"^\| (?!promise \|)(.+) \| (.*) \|$", (root / "docs/promises.md").read_text("utf-8"), re.M)
+    assert len(lines) > 15
+    for promise, held_by in lines:
+        named = re.findall(r"`([\w/]+)::(\w+)`", held_by)
+        assert named, f"no test is named for: {promise}"
+        for file, test in named:
+            source = (root / f"tests/{file}.py").read_text("utf-8")
+            assert re.search(rf"^def {test}\(", source, re.M), f"{file}.py has no {test}, which is to hold: {promise}"
+
+
 def test_walks_of_the_architecture_name_what_is_there():
     """Each hop: the functions it names stand in the files it links."""
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
