@@ -5,12 +5,14 @@ file's size and sha256, and under `sealed` the sha256 of all the rest of itself,
 change unnoticed. A `Kind` tells what all folders of one kind have in common.
 Opening (`read_manifest`) is cheap: the manifest's own digest and the files' sizes. `verify=True` reads every file; so
 does everything that is derived from a folder. A folder that holds what is not its own is never written into (`begin`).
+A single file of JSON is sealed in the same way (`write_sealed`, `read_sealed`, and `kept` for what can be made again).
 """
 
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -57,8 +59,7 @@ def begin(folder: Path, kind: Kind) -> None:
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
     """The manifest of a folder whose other files are written and told in `fields["files"]`: from now on it is whole."""
     flush(folder)  # the files' names must be on disk before a manifest that speaks of them
-    told = json.loads(json.dumps({"format": kind.format, **fields}, allow_nan=False))  # as it will be read
-    write_json(folder / kind.manifest, told | {SEALED: sha256_json(told)})
+    write_sealed(folder / kind.manifest, {"format": kind.format, **fields})
     flush(folder)
 
 
@@ -77,10 +78,8 @@ def read_manifest(folder: Path, kind: Kind, verify: bool = False) -> dict[str, A
     came = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
     if came != kind.format:
         raise VcworkError(f"{path}: expected format {kind.format!r}, got {came!r}")
-    said = stored.pop(SEALED, None)
-    if said != sha256_json(stored) and not (said is None and kind.by_hand):
-        how = f"to keep it as it is, `python -m vcwork verify --seal {folder}`"
-        raise VcworkError(f"{path}: its own digest ({SEALED!r}) is missing or differs: damaged, edited or older; {how}")
+    if not (kind.by_hand and SEALED not in stored):
+        _unsealed(path, stored, f"to keep it as it is, `python -m vcwork verify --seal {folder}`")
     for key, wanted in kind.fields.items():
         if type(stored.get(key)) is not wanted:
             raise VcworkError(f"{path}: {key} should be {wanted.__name__}, got {stored.get(key)!r}")
@@ -114,6 +113,48 @@ def well_formed(path: Path) -> Iterator[None]:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
+
+
+# ------------------------------------------------------------------------------------------------ single JSON files
+
+
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON object as a file, and in it, under `sealed`, the digest of all the rest."""
+    told = json.loads(json.dumps(value, allow_nan=False))  # as it will be read
+    write_json(path, told | {SEALED: sha256_json(told)})
+
+
+def read_sealed(path: Path, how: str = "delete it to have it made again") -> dict[str, Any]:
+    """What `write_sealed` wrote; VcworkError, with `how` to go on, for anything else."""
+    stored = read_json(path)
+    if not isinstance(stored, dict):
+        raise VcworkError(f"{path}: expected an object, got a {type(stored).__name__}; {how}")
+    _unsealed(path, stored, how)
+    return stored
+
+
+def kept(path: Path, key: Any, make: Callable[[], Any]) -> Any:
+    """What `make()` gave when `path` was written, or gives now: a cache. `key`: all that it is made of.
+
+    A file of another key is made anew; a damaged one as well, which is said on stderr.
+    """
+    key = json.loads(json.dumps(key))
+    if path.is_file():
+        try:
+            found = read_sealed(path, "it is made again")
+            if found.get("key") == key and "value" in found:
+                return found["value"]
+        except VcworkError as error:
+            print(error, file=sys.stderr)
+    value = json.loads(json.dumps(make(), allow_nan=False))
+    write_sealed(path, {"key": key, "value": value})
+    return value
+
+
+def _unsealed(path: Path, stored: dict[str, Any], how: str) -> None:
+    """Take the seal off; VcworkError where it is not that of the rest."""
+    if stored.pop(SEALED, None) != sha256_json(stored):
+        raise VcworkError(f"{path}: its own digest ({SEALED!r}) is missing or differs: damaged, edited or older; {how}")
 
 
 # ----------------------------------------------------------------------------------------------------------- files
