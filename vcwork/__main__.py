@@ -132,6 +132,10 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     engines = "ray: on the cluster that $RAY_ADDRESS names (auto: the one of this machine), or on a new one here"
     eye.add_argument("--engine", choices=("processes", "ray"), default="processes", help=engines)
 
+    sure = _command(commands, "verify", verify_folders, "whether what lies here is whole, every byte of it read")
+    sure.add_argument("paths", nargs="+", metavar="PATH", help="a folder with all below it, or a file")
+    sure.add_argument("--seal", action="store_true", help="take manifests edited, or of an older version, as they are")
+
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
     again.add_argument("names", nargs="*", help="number, name or path (default: all)")
     return parser
@@ -439,6 +443,13 @@ def list_notebooks(options: argparse.Namespace) -> int:
         known = read_parameters(root / "notebooks" / f"{name}.ipynb").values()
         print(name, *(f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known), sep="\n")
     return 0
+
+
+def verify_folders(options: argparse.Namespace) -> int:
+    """`verify`: 0 when all is whole, 1 when something is not."""
+    from vcwork.workbench.verify import verify
+
+    return 0 if verify(map(resolve, options.paths), options.seal) else 1
 
 
 def refresh_notebooks(options: argparse.Namespace) -> int:

@@ -68,6 +68,15 @@ def read_manifest(folder: Path, kind: Kind, verify: bool = False) -> dict[str, A
 
     VcworkError where it is absent, unfinished, unreadable, of another format, changed, or lacks a field.
     """
+    stored = manifest_alone(folder, kind)
+    with well_formed(folder / kind.manifest):
+        for name, sealed in stored.get("files", {}).items():
+            check(member(folder, name), sealed, kind.manifest, verify)
+    return stored
+
+
+def manifest_alone(folder: Path, kind: Kind) -> dict[str, Any]:
+    """As `read_manifest`, without a look at the files that it names."""
     path = folder / kind.manifest
     if not path.is_file():
         if any(next(folder.glob(pattern), None) for pattern in kind.begun):
@@ -83,9 +92,6 @@ def read_manifest(folder: Path, kind: Kind, verify: bool = False) -> dict[str, A
     for key, wanted in kind.fields.items():
         if type(stored.get(key)) is not wanted:
             raise VcworkError(f"{path}: {key} should be {wanted.__name__}, got {stored.get(key)!r}")
-    with well_formed(path):
-        for name, sealed in stored.get("files", {}).items():
-            check(member(folder, name), sealed, kind.manifest, verify)
     return stored
 
 
@@ -180,7 +186,9 @@ def differs(path: Path, sealed: Mapping[str, Any], verify: bool = True) -> str:
     size = path.stat().st_size
     if size != sealed.get("bytes", size):
         return f"{size} bytes, expected {sealed['bytes']}"
-    return "its sha256 differs" if verify and sha256_file(path) != sealed["sha256"] else ""
+    if not verify or (came := sha256_file(path)) == (expected := sealed["sha256"]):
+        return ""
+    return f"its sha256 differs: {came[:16]}…, expected {str(expected)[:16]}…"
 
 
 def check(path: Path, sealed: Mapping[str, Any], manifest: str = "manifest.json", verify: bool = True) -> None:

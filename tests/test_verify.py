@@ -1,0 +1,93 @@
+"""`verify`: what lies somewhere, whether it is whole, which file is not; and `--seal` for what was edited knowingly."""
+
+from pathlib import Path
+
+import pytest
+from checks import edited, refused
+
+from vcwork import __main__ as cli
+from vcwork.base.sealed import seal, write_manifest
+from vcwork.data.store import STORE
+from vcwork.workbench.verify import look, verify
+
+
+def write_folder(folder: Path) -> Path:
+    """A sealed folder of two files; what the manifest says beside that concerns its own reader."""
+    folder.mkdir(parents=True)
+    for name in ("shard-00000.npy", "shard-00001.npy"):
+        (folder / name).write_bytes(name.encode() * 100)
+    write_manifest(folder, STORE, {"files": {file.name: seal(file) for file in folder.iterdir()}})
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Two folders down."""
+    return write_folder(tmp_path / "made" / "features")
+
+
+def told(path) -> str:
+    lines = []
+    told.whole = verify([path], told=lines.append)
+    return "\n".join(lines)
+
+
+def test_a_whole_folder_is_told_with_what_it_is(tmp_path, store):
+    assert "feature store: whole (" in told(tmp_path) and told.whole
+    assert str(store) in told(tmp_path)
+    assert "file of" in told(next(store.glob("*.npy"))) and told.whole
+
+
+def test_every_fault_is_named_with_its_file_and_digest(tmp_path, store):
+    shard = next(store.glob("shard-*.npy"))
+    raw = bytearray(shard.read_bytes())
+    raw[-3] ^= 4
+    shard.write_bytes(raw)
+    for path in (tmp_path, store, shard):
+        text = told(path)
+        assert "sha256 differs" in text and shard.name in text and not told.whole
+    assert "NOT WHOLE" in text
+    shard.unlink()
+    assert "no such file" in told(tmp_path) and not told.whole
+
+
+def test_a_manifest_speaks_for_itself(store):
+    edited(store, STORE, {"contract": {"backbone": "other"}}, seal=False)
+    assert "its own digest" in told(store) and not told.whole
+    assert cli.main(["verify", str(store)]) == 1
+    (store / "manifest.json").write_text("[1")
+    assert "not readable as JSON" in told(store) and not told.whole
+    (store / "manifest.json").write_text('{"format": "another-1"}')
+    assert "no kind or version that is known" in told(store) and not told.whole
+
+
+def test_seal_takes_an_edit_as_it_is_and_never_another_file(store, capsys):
+    edited(store, STORE, {"note": "by hand"}, seal=False)
+    assert cli.main(["verify", "--seal", str(store)]) == 0 and "whole (" in capsys.readouterr().out
+    assert verify([store])
+    edited(store, STORE, {"note": "again"}, seal=False)
+    shard = next(store.glob("shard-*.npy"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    before = (store / "manifest.json").read_bytes()
+    assert cli.main(["verify", "--seal", str(store)]) == 1
+    assert (store / "manifest.json").read_bytes() == before
+
+
+def test_where_nothing_is_sealed_is_a_mistake(tmp_path, capsys):
+    refused("no such file or folder", verify, [tmp_path / "none"])
+    (tmp_path / "notes.txt").write_text("mine")
+    refused("expected something that is sealed", verify, [tmp_path])
+    refused("no manifest of a folder above it speaks of this file", verify, [tmp_path / "notes.txt"])
+    assert cli.main(["verify", str(tmp_path)]) == 2 and "found none" in capsys.readouterr().err
+
+
+def test_what_a_manifest_names_outside_of_its_folder_is_not_read(tmp_path, store):
+    edited(store, STORE, lambda stored: stored.update(files={"../../secret": {"bytes": 1, "sha256": "0" * 64}}))
+    assert "expected a plain file name" in told(store) and not told.whole
+
+
+def test_one_fault_hides_no_other(tmp_path, store):
+    other = tmp_path / "made" / "b"
+    write_folder(other)
+    (store / "manifest.json").write_text("{}")
+    assert [bool(found.faults) for found in look(tmp_path)] == [False, True]
