@@ -243,3 +243,16 @@ def test_gathering_copies_where_links_are_refused(tmp_path, monkeypatch):
     _film(tmp_path / "own" / "a.mp4")
     corpus = gather(scan_folder(tmp_path / "own"), tmp_path / "out")
     assert not corpus["a"].video.is_symlink() and coverage_of(corpus).counts["videos"].present == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now", "counts"),
+    [("captions/a.vtt", "fry", "try", True), ("truth/a.json", "0.5", "0.6", True), ("captions/b.vtt", "fry", "try", 0)],
+)
+def test_the_digest_of_a_corpus_knows_what_a_training_reads(tmp_path, name, was, now, counts):
+    """Not of the test split: nothing of it is trained on."""
+    first = open_corpus(_lab(tmp_path)).digest()
+    assert open_corpus(tmp_path).digest() == first
+    path = tmp_path / name
+    path.write_text(path.read_text().replace(was, now))
+    assert (open_corpus(tmp_path).digest() != first) == bool(counts)

@@ -89,7 +89,9 @@ def alone(folder: Path) -> Iterator[None]:
         if os.environ.get("WORLD_SIZE", "1") == "1":
             with contextlib.suppress(OSError):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+                lock = FileLock(
+                    folder.with_name(f".{folder.name}.lock"), is_singleton=True
+                )  # held twice by who holds it
                 try:
                     stack.enter_context(lock.acquire(timeout=1))
                 except Timeout:

@@ -4,7 +4,8 @@ A folder without its manifest is unfinished, whatever lies in it. The manifest s
 file's size and sha256, and under `sealed` the sha256 of all the rest of itself, so that nothing of what it tells can
 change unnoticed. A `Kind` tells what all folders of one kind have in common.
 Opening (`read_manifest`) is cheap: the manifest's own digest and the files' sizes. `verify=True` reads every file; so
-does everything that is derived from a folder. A folder that holds what is not its own is never written into (`begin`).
+does everything that is derived from a folder. A folder that holds what is not its own is never written into (`begin`):
+until its manifest is there, a mark in it says that what lies in it is ours.
 A single file of JSON is sealed in the same way (`write_sealed`, `read_sealed`, and `kept` for what can be made again).
 """
 
@@ -22,6 +23,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 
 SEALED = "sealed"  # the manifest's key for its own digest
+MARK = ".unfinished"  # in a folder that `begin` began and no manifest ended
 
 
 @dataclass(frozen=True)
@@ -43,23 +45,36 @@ class Kind:
 
 
 def begin(folder: Path, kind: Kind) -> None:
-    """Make the folder, or take one that holds nothing but what belongs to `kind`; VcworkError names what does not."""
-    ours = (kind.manifest, ".*.part", ".*.lock", *kind.owns)
-    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    foreign = [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]
-    if foreign or (folder.exists() and not folder.is_dir()):
-        held = f"it holds {', '.join(foreign[:3])}{' …' * (len(foreign) > 3)}" if foreign else "it is a file"
-        raise VcworkError(f"{folder}: expected a new folder, or one of a {kind.what}; {held}. Choose another folder")
-    try:
+    """Make the folder, or take one that we began and that holds nothing else; VcworkError names what is not ours.
+
+    A file of somebody else may have a name of ours: without manifest, mark or what `kind.begun` tells, none is ours.
+    """
+    with _told(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        there = sorted(path.name for path in folder.iterdir())
+        began = any(fnmatch(name, pattern) for name in there for pattern in (kind.manifest, MARK, *kind.begun))
+        ours = (".*.part", ".*.lock", *((MARK, kind.manifest, *kind.begun, *kind.owns) if began else ()))
+        if foreign := [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]:
+            held = f"{', '.join(foreign[:3])}{' …' * (len(foreign) > 3)}"
+            wanted = f"expected a new folder, or one of a {kind.what}"
+            raise VcworkError(f"{folder}: {wanted}; it holds {held}. Choose another folder")
+        if kind.manifest not in there:
+            (folder / MARK).touch()
+
+
+@contextlib.contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise VcworkError(f"{folder}: could not be made ({error.strerror or error})") from error
+        raise VcworkError(f"{folder}: could not be made or written ({error.strerror or error})") from error
 
 
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
     """The manifest of a folder whose other files are written and told in `fields["files"]`: from now on it is whole."""
     flush(folder)  # the files' names must be on disk before a manifest that speaks of them
     write_sealed(folder / kind.manifest, {"format": kind.format, **fields})
+    (folder / MARK).unlink(missing_ok=True)
     flush(folder)
 
 
@@ -79,7 +94,7 @@ def manifest_alone(folder: Path, kind: Kind) -> dict[str, Any]:
     """As `read_manifest`, without a look at the files that it names."""
     path = folder / kind.manifest
     if not path.is_file():
-        if any(next(folder.glob(pattern), None) for pattern in kind.begun):
+        if any(next(folder.glob(pattern), None) for pattern in (MARK, *kind.begun)):
             raise VcworkError(f"{folder}: incomplete {kind.what}: {kind.resume} (no {kind.manifest} yet)")
         hint = f"; {kind.make}" if kind.make else ""
         raise VcworkError(f"{folder}: expected a finished {kind.what} ({kind.manifest}), found none{hint}")

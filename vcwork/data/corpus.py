@@ -15,14 +15,14 @@ import shutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve
+from vcwork.base.files import read_json, resolve, sha256_json
 from vcwork.base.sealed import Kind, read_manifest, well_formed, write_manifest
 from vcwork.data.addresses import Address, at_hand, is_address, listed
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
@@ -129,6 +129,14 @@ class Corpus:
         whole = untimed or not self.meta.get("rolling_captions", True)
         kept = list(enumerate(clamped)) if whole else deduplicate_indexed(clamped)
         return [(inside[i][0], caption) for i, caption in kept]
+
+    def digest(self) -> str:
+        """sha256 of what a training reads beside the features: captions, splits and truth of train and val."""
+        told = [self.meta.get("rolling_captions", True), list(self.steps)]
+        for video in self.split("train") + self.split("val"):
+            told.append([video.id, video.split, video.duration_s, [astuple(segment) for segment in video.segments]])
+            told.append([(c.start_s, c.end_s, c.text) for c in self.raw_captions(video.id)])
+        return sha256_json(told)
 
     def truth(self, video_id: str) -> dict[str, Any]:
         """The truth file as it is; {} where there is none."""

@@ -1,0 +1,46 @@
+"""A folder that belongs together: begun, finished, opened; what is somebody else's stays as it is."""
+
+import pytest
+from checks import edited, refused
+
+from vcwork.base.sealed import MARK, Kind, begin, read_manifest, seal, write_manifest
+
+BOX = Kind("box", "vcwork-box-1", owns=("in", "a.txt"))
+
+
+def test_a_folder_is_begun_filled_and_finished(tmp_path):
+    box = tmp_path / "new" / "box"
+    begin(box, BOX)
+    refused("incomplete box", read_manifest, box, BOX)
+    (box / "a.txt").write_text("a")
+    begin(box, BOX)  # an interrupted one goes on
+    write_manifest(box, BOX, {"files": {"a.txt": seal(box / "a.txt")}})
+    assert sorted(path.name for path in box.iterdir()) == ["a.txt", "manifest.json"]
+    begin(box, BOX)  # a finished one may be written anew
+    assert not (box / MARK).exists() and read_manifest(box, BOX, verify=True)["files"]["a.txt"]["bytes"] == 1
+
+
+@pytest.mark.parametrize("name", ["a.txt", "in", "diary.txt", "a-2024.txt"])
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_folder_of_somebody_else_is_never_written_into(tmp_path, name, finished):
+    """Also where their file has the very name of one of ours."""
+    if finished:
+        begin(tmp_path, BOX)
+        write_manifest(tmp_path, BOX, {"files": {}})
+    (tmp_path / name).write_text("dear")
+    if not finished or name not in BOX.owns:
+        refused(f"expected a new folder, or one of a box; it holds {name}", begin, tmp_path, BOX)
+    assert (tmp_path / name).read_text() == "dear" and not (tmp_path / MARK).exists()
+
+
+def test_what_cannot_be_a_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    refused("file: could not be made or written .File exists", begin, tmp_path / "file", BOX)
+    refused("could not be made or written .Not a directory", begin, tmp_path / "file" / "below", BOX)
+
+
+def test_an_edit_is_seen_at_a_cheap_open(tmp_path):
+    begin(tmp_path, BOX)
+    write_manifest(tmp_path, BOX, {"files": {}, "fps": 1.0})
+    edited(tmp_path, BOX, {"fps": 2.0}, seal=False)
+    refused("its own digest .* differs", read_manifest, tmp_path, BOX)
