@@ -24,13 +24,14 @@ def outside(error: ModuleNotFoundError) -> str:
 
 
 try:
+    from vcwork.base.console import say
     from vcwork.base.errors import VcworkError
     from vcwork.base.files import project_root, resolve
     from vcwork.data.backbones import weights as fetch
     from vcwork.workbench import profiles
     from vcwork.workbench.parameters import read_parameters
 except ModuleNotFoundError as error:
-    print(outside(error), file=sys.stderr)
+    say(outside(error), file=sys.stderr)
     sys.exit(2)
 
 
@@ -43,19 +44,19 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.do(options)
     except VcworkError as error:
-        print(f"vcwork: {error}", file=sys.stderr)
+        say(f"vcwork: {error}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:  # what only one command needs
-        print(outside(error), file=sys.stderr)
+        say(outside(error), file=sys.stderr)
         return 2
     except OSError as error:
         if error.errno not in CLOSED:
             raise
         way = "where it is to be written, give a folder elsewhere: --out FOLDER"
-        print(f"vcwork: {error.filename}: {error.strerror}; {way}", file=sys.stderr)
+        say(f"vcwork: {error.filename}: {error.strerror}; {way}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vcwork: interrupted", file=sys.stderr)
+        say("vcwork: interrupted", file=sys.stderr)
         return 130
 
 
@@ -220,7 +221,7 @@ def run_profile(options: argparse.Namespace) -> int:
 def check_profile(options: argparse.Namespace) -> int:
     """`check`: print what would run with which values."""
     for step in _plan(options).steps:
-        print(step.name, *(f"    {name} = {value!r}" for name, value in step.given.items()), sep="\n")
+        say(step.name, *(f"    {name} = {value!r}" for name, value in step.given.items()), sep="\n")
     return 0
 
 
@@ -243,7 +244,7 @@ def compare_seeds(options: argparse.Namespace) -> int:
     """`seeds`: one table over several runs."""
     from vcwork.workbench import seeds
 
-    print(seeds.summarise(options.runs))
+    say(seeds.summarise(options.runs))
     return 0
 
 
@@ -252,11 +253,11 @@ def write_tables(options: argparse.Namespace) -> int:
     from vcwork.workbench import seeds
 
     if options.runs:
-        print(*seeds.keep(options.runs), sep="\n")
+        say(*seeds.keep(options.runs), sep="\n")
     if options.into:
         seeds.fill(options.into)
     else:
-        print(seeds.table(seeds.kept("lab"), "lab"))
+        say(seeds.table(seeds.kept("lab"), "lab"))
     return 0
 
 
@@ -274,7 +275,7 @@ def pretrain(options: argparse.Namespace) -> int:
         raise VcworkError(f"pretrain: expected {expected}")
     encoder = _pretrained(recipe, options)
     if Engine().main:
-        print(f"{options.checkpoint}: {encoder.digest}")
+        say(f"{options.checkpoint}: {encoder.digest}")
     return 0
 
 
@@ -322,7 +323,7 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
 
         tuned = finetune(corpus, store, encoder, recipe, options.out, watch)
     if Engine().main:
-        print(f"{options.out}: {tuned.digest}")
+        say(f"{options.out}: {tuned.digest}")
     return 0
 
 
@@ -340,13 +341,13 @@ def explore_videos(options: argparse.Namespace) -> int:
     if bool(options.save) > bool(options.query or options.like) or (options.serve and (options.query or options.like)):
         raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
     corpus = look_at(options.folder, options.links, options.language)
-    print(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read", flush=True)
+    say(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read")
     from vcwork.workbench import own_videos  # torch: seconds
 
     names = ("checkpoint", "backbone", "out", "limit", "workers", "speech", "drift", "fix", "offline", "shots")
     given = {name: getattr(options, name) for name in names}
     own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
-    print(own_videos.summary(own))
+    say(own_videos.summary(own))
     if options.query or options.like:
         from vcwork.workbench.own_asking import answers, asking
 
@@ -355,33 +356,33 @@ def explore_videos(options: argparse.Namespace) -> int:
         how = {"likes": options.like, **{name: getattr(options, name) for name in names}}
         kept: list[tuple[str, Any]] = []
         lines, all_answered = answers(own, options.query, options.top, kept=kept, **how)
-        print(*lines, sep="\n")
+        say(*lines, sep="\n")
         if options.save:
             hits = [hit for query, answer in kept for hit in taken.taken(own, query, answer.hits)]
-            print(*(f"saved: {file}" for file in taken.save_hits(resolve(options.save), hits)), sep="\n")
+            say(*(f"saved: {file}" for file in taken.save_hits(resolve(options.save), hits)), sep="\n")
         return 0 if all_answered else 1
     if options.grade:
         from vcwork.workbench.own_grade import grade_own
 
-        print(grade_own(own).text())
+        say(grade_own(own).text())
     from vcwork.workbench import own_pages  # a query needs no panel
 
     if options.lab:
         return own_pages.open_lab(own, options.checkpoint, options.accept_contract)
     index = own_pages.write_pages(own, options.top, portable=options.portable)
-    print(f"done: {index}")
+    say(f"done: {index}")
     if not options.serve:
         _open(index.resolve().as_uri(), options.open)
         return 0
 
     def told(address: str) -> None:
-        print(f"serving {address}\nfor this machine alone; Ctrl-C ends it", flush=True)
+        say(f"serving {address}\nfor this machine alone; Ctrl-C ends it")
         _open(address, options.open)
 
     from vcwork.workbench.own_serving import serve_pages
 
     serve_pages(own, options.top, options.port, told)
-    print("stopped")
+    say("stopped")
     return 0
 
 
@@ -406,8 +407,8 @@ def extract_features(options: argparse.Namespace) -> int:
     eye = backbone_for(None, options.backbone)
     store = extract(corpus, eye, options.out, options.workers, engine=options.engine)
     for id, why in (corpus.missing_videos | store.failed).items():
-        print(f"no features: {id}: {why}")
-    print(f"{options.out}: {len(store)} videos, {sum(store.lengths.values())} features of {eye.name}: {store.digest()}")
+        say(f"no features: {id}: {why}")
+    say(f"{options.out}: {len(store)} videos, {sum(store.lengths.values())} features of {eye.name}: {store.digest()}")
     return 0
 
 
@@ -417,9 +418,9 @@ def import_checkpoint(options: argparse.Namespace) -> int:
 
     given = (options.vocabulary, options.heads, not options.lenient, options.s3d)
     report = import_released(options.checkpoint, options.folder, *given)
-    print(report.text())
+    say(report.text())
     hint = "" if options.vocabulary else "; without --vocabulary it reads token ids, not sentences"
-    print(f"written to {options.folder}{hint}")
+    say(f"written to {options.folder}{hint}")
     return 0
 
 
@@ -428,7 +429,7 @@ def export_checkpoint(options: argparse.Namespace) -> int:
     from vcwork.encoders.released import export_released
 
     made_up = export_released(options.folder, options.file)
-    print(f"written to {options.file}; made up, because nothing here uses them: {', '.join(made_up) or 'none'}")
+    say(f"written to {options.file}; made up, because nothing here uses them: {', '.join(made_up) or 'none'}")
     return 0
 
 
@@ -436,12 +437,12 @@ def list_notebooks(options: argparse.Namespace) -> int:
     """`list`: names only, or the parameters of the notebooks given."""
     root = project_root()
     if not options.names:
-        print("notebooks:", *profiles.notebook_names(root), sep="\n    ")
-        print("profiles:", *profiles.profile_names(root), sep="\n    ")
+        say("notebooks:", *profiles.notebook_names(root), sep="\n    ")
+        say("profiles:", *profiles.profile_names(root), sep="\n    ")
     for text in options.names:
         name = profiles.find_notebook(root, text)
         known = read_parameters(root / "notebooks" / f"{name}.ipynb").values()
-        print(name, *(f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known), sep="\n")
+        say(name, *(f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known), sep="\n")
     return 0
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 
 
@@ -95,7 +96,7 @@ def alone(folder: Path) -> Iterator[None]:
                 try:
                     stack.enter_context(lock.acquire(timeout=1))
                 except Timeout:
-                    print(f"{folder}: another process is at work in it; waiting for its end", file=sys.stderr)
+                    say(f"{folder}: another process is at work in it; waiting for its end", file=sys.stderr)
                     stack.enter_context(lock.acquire())
         yield
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vcwork.base.console import shown
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
 from vcwork.data.subtitle_forms import READERS, Cue, seconds, unescaped
@@ -198,7 +199,7 @@ def _tell(path: object, found: CaptionReport, report: CaptionReport | None) -> N
         report.dropped += found.dropped
         report.reordered += found.reordered
     elif found.dropped:
-        warnings.warn(f"{path}: {len(found.dropped)} cues dropped; {found.dropped[0]}", stacklevel=3)
+        warnings.warn(shown(f"{path}: {len(found.dropped)} cues dropped; {found.dropped[0]}"), stacklevel=3)
 
 
 def clock(time_s: float) -> str:

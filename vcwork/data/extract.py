@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, resolve, sha256_file, sha256_json
 from vcwork.data.addresses import Address, at_hand
@@ -71,7 +72,7 @@ def extract(
     made = {id: ["features", contract.digest(), code, sources[id]] for id, _ in jobs}
     jobs = [(id, film) for id, film in jobs if not kept.take(made[id], paths[id])]
     if progress and len(jobs) < len(made):
-        print(f"features of {len(made) - len(jobs)} of {len(videos)} videos come from an earlier run: {kept.where}")
+        say(f"features of {len(made) - len(jobs)} of {len(videos)} videos come from an earlier run: {kept.where}")
     known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}
     with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
         for id, array, why in tqdm(results, **known, disable=not progress):

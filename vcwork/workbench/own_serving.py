@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.encoders.encoder import encode_seconds
 from vcwork.panels.make_alignment import asking
@@ -22,7 +23,7 @@ from vcwork.workbench.own_videos import Own
 from vcwork.workbench.serve import Answer, application, serve
 
 
-def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], None] = print) -> None:
+def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], None] = say) -> None:
     """Serve the pages, as `write_pages` left them, until Ctrl-C, and answer any sentence."""
     names = {plain_name(id): id for id in own.ids}
     pages = {"index.html": own.out / "index.html"}

@@ -16,6 +16,7 @@ from typing import Any
 from IPython import get_ipython
 from IPython.display import display
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, write_json
 from vcwork.measure.card import MODELLED
@@ -46,7 +47,7 @@ def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None 
         write_json(Path(os.environ["VCWORK_RESULTS_DIR"]) / FILE, payload)
     table = results_table(results) if results else "no metrics in this notebook"
     if get_ipython() is None:
-        print(table)
+        say(table)
     else:
         display({MIME: payload, "text/plain": table}, raw=True)
 

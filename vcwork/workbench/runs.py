@@ -27,6 +27,7 @@ import nbformat
 from nbformat.sign import NotebookNotary
 from tqdm import tqdm
 
+from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, write_json
 from vcwork.data.engines import cores
@@ -47,12 +48,12 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_onc
     for path in (out, copy_to):
         if path and path.exists():
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
-    print(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}", flush=True)
+    say(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}")
     began = time.monotonic()
     at_once = min(at_once or machine.at_once(), len(plan.steps))
     threads = {step.name: _threads(plan, step, at_once) for step in plan.steps}
     if note := kernels.get_ready(min(threads.values())):
-        print(note, flush=True)
+        say(note)
     import nbconvert  # noqa: F401  both take seconds, and the packages are loading meanwhile
     import papermill  # noqa: F401
 
@@ -66,10 +67,9 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_onc
     if copy_to and executed:
         copy_to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(executed[-1], copy_to)
-    print(
+    say(
         f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.duration(log.state['wall_s'])}: "
         f"{relative(log.folder / 'index.html', plan.root)}",
-        flush=True,
     )
     return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
 
@@ -312,7 +312,7 @@ def _error(message: str, cell: int | None = None, line: str = "") -> dict[str, A
 
 def tell(text: str) -> None:
     """Print a line above any progress bar."""
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(shown(text), file=sys.stdout)
     sys.stdout.flush()
 
 

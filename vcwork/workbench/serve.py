@@ -23,6 +23,7 @@ import tornado.web
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 
 MOST_LETTERS = 1000  # of a question
@@ -126,7 +127,7 @@ def application(pages: dict[str, Path], files: dict[str, Path], answer: Answer, 
     return tornado.web.Application(routes, log_function=lambda handler: None, **settings)
 
 
-def serve(make: Callable[[str], Any], port: int = 0, told: Callable[[str], None] = print) -> None:
+def serve(make: Callable[[str], Any], port: int = 0, told: Callable[[str], None] = say) -> None:
     """Serve `make(token)`, an `application`, until Ctrl-C; `told` gets the address; VcworkError for a port not free."""
     token = secrets.token_urlsafe(24)
     try:

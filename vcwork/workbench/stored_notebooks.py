@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
 from vcwork.data.engines import cores
@@ -36,12 +37,12 @@ def refresh(root: Path, names: Iterable[str] = ()) -> list[str]:
     failures = []
     kernels.get_ready(cores())
     for name in [find_notebook(root, text) for text in names] or notebook_names(root):
-        print(name, flush=True)
+        say(name)
         try:
             refresh_one(root / "notebooks" / f"{name}.ipynb")
         except VcworkError as error:
             failures.append(f"{name}: {error}")
-            print(f"    {error}", flush=True)
+            say(f"    {error}")
     return failures
 
 

@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, read_yaml, resolve, sha256_file
 from vcwork.data.backbones.hugging_face import as_error
@@ -115,7 +116,7 @@ def have(names: Sequence[str], offline: bool, told: list[str]) -> list[str]:
     """
     for name in names:
         if not fetched(name) and not (offline or _no_hub()):
-            print(f"fetching once: {ASSETS[name].what}", flush=True)
+            say(f"fetching once: {ASSETS[name].what}")
             try:
                 fetch(name, resolve(FOLDER) / name, progress=False)
             except VcworkError as error:
@@ -217,7 +218,7 @@ def _record(target: Path) -> Path:
 
 def _noted(target: Path, found: str, expected: str | None, progress: bool) -> Path:
     if progress:
-        print(f"{target}: sha256 {found}" + ("" if expected else " (nobody published one to compare with)"))
+        say(f"{target}: sha256 {found}" + ("" if expected else " (nobody published one to compare with)"))
     if not expected:
         with atomic_write(_record(target)) as file:
             file.write(f"{found}  {target.name}\n")
@@ -329,7 +330,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """`fetch`: 0 when the files are there and right; VcworkError (exit code 2) when not."""
     if not options.name:
-        print(describe_assets())
+        say(describe_assets())
         return 0
     fetch(options.name, options.to or resolve(FOLDER) / options.name, options.locations)
     return 0

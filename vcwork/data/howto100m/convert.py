@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, resolve, sha256_json, write_json
 from vcwork.base.sealed import Kind, read_manifest, write_manifest
@@ -234,5 +235,5 @@ def main(options: argparse.Namespace) -> int:
         source, options.out, Tokenizer.load(resolve(options.vocab)), contract, options.dedup, options.cut, options.seed,
         not options.quiet, options.videos_per_part, options.shard_rows,
     )  # fmt: skip
-    print(converted.coverage.table())
+    say(converted.coverage.table())
     return 0

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_json, write_json
 from vcwork.data.captions import Caption, write_vtt
@@ -135,7 +136,7 @@ def _shoot_all(
         if story.id not in new:
             _write_words(folder, story)
     if progress and len(jobs) < len(stories):
-        print(f"{len(stories) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
+        say(f"{len(stories) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
     shot = each(functools.partial(shoot, folder, config), jobs, workers)
     for id in tqdm(shot, total=len(jobs), desc="filming", unit="video", disable=not progress):
         kept.keep(decided[id], _film(folder, id))

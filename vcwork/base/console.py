@@ -1,0 +1,20 @@
+"""What is printed: a name or a text that came as data cannot steer the terminal that shows it.
+
+Known gap: a line break stays one, since messages have lines of their own; so a name that holds one looks like two.
+"""
+
+import re
+import sys
+from typing import Any, TextIO
+
+_STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and what turns the reading direction
+
+
+def shown(text: Any) -> str:
+    """A text with the signs that steer terminals written out, `\\x1b` for an escape; line breaks and tabs stay."""
+    return _STEERING.sub(lambda sign: sign[0].encode("unicode_escape").decode(), str(text))
+
+
+def say(*texts: Any, sep: str = " ", file: TextIO | None = None) -> None:
+    """Print texts at once, whatever stands in them."""
+    print(*map(shown, texts), sep=sep, file=file or sys.stdout, flush=True)
