@@ -7,7 +7,7 @@ model knows *steps* or merely *videos*. `errors` says what the first answer got 
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -73,30 +73,34 @@ class _Side:
 
 
 @dataclass(frozen=True)
-class _Ranked:
-    """Where the right items of a side stand for the model, and for each predictor that does not look."""
+class Ranked:
+    """Where the right items of one direction stand for the model, and for each predictor that does not look (`others`).
 
-    side: _Side
+    prefix: t2v_ or v2t_; groups (Q,): what the interval draws again; draws: n_boot and seed of it.
+    """
+
+    prefix: str
     card: Card
-    places: metrics.Places = field(init=False)
-    others: dict[str, metrics.Places] = field(init=False)
+    places: metrics.Places
+    others: dict[str, metrics.Places]
+    groups: np.ndarray
+    draws: dict[str, int]
 
     def __post_init__(self) -> None:
-        told = self.side.relevant, self.side.out
-        places = metrics.place(self.side.scores, *told)
-        others = {name: metrics.place(scores, *told) for name, scores in self.side.known.items()}
-        object.__setattr__(self, "places", places)
-        object.__setattr__(self, "others", {"constant score": _collapsed(places)} | others)
-        object.__setattr__(self, "card", self.card.but(tied=places.n_ties))
+        object.__setattr__(self, "others", {"constant score": _collapsed(self.places)} | self.others)
+        object.__setattr__(self, "card", self.card.but(tied=self.places.n_ties))
 
-    @property
-    def groups(self) -> np.ndarray:
-        """(Q,) what the interval draws again: videos, or queries where they have none."""
-        return np.arange(len(self.side.scores)) if self.side.query_video is None else self.side.query_video
+    @classmethod
+    def of(cls, side: _Side, card: Card) -> "Ranked":
+        """From the scores themselves; queries without videos are drawn again one by one."""
+        relevant = side.relevant, side.out
+        others = {name: metrics.place(scores, *relevant) for name, scores in side.known.items()}
+        groups = np.arange(len(side.scores)) if side.query_video is None else side.query_video
+        return cls(side.prefix, card, metrics.place(side.scores, *relevant), others, groups, side.draws)
 
     def recall(self, k: int, name: str = "", chance: float | None = None, **known: np.ndarray) -> Result:
         """R@k; chance, known: what a gallery of another size for each query makes of these."""
-        ties, places = self.side.ties, self.places
+        ties, places = self.card.ties, self.places
         if chance is None:
             chance = metrics.chance_recall_at_k(places.n_items, k, places.n_relevant)
         beside = {key: each.hit(k, ties) for key, each in self.others.items()} | known
@@ -104,20 +108,20 @@ class _Ranked:
 
     def reciprocal(self) -> Result:
         """Mean of 1 / rank of the best right item; chance is its mean over random orders."""
-        beside = {name: each.reciprocal(self.side.ties) for name, each in self.others.items()}
+        beside = {name: each.reciprocal(self.card.ties) for name, each in self.others.items()}
         chance = float(_collapsed(self.places).reciprocal("expected").mean())
-        return self._mean("MRR", self.places.reciprocal(self.side.ties), chance, beside)
+        return self._mean("MRR", self.places.reciprocal(self.card.ties), chance, beside)
 
     def _mean(self, name: str, per_query: np.ndarray, chance: float, beside: dict[str, np.ndarray]) -> Result:
-        name = f"{self.side.prefix}{name}"
-        return mean_result(name, per_query, self.groups, chance, self.card, beside=beside, **self.side.draws)
+        name = f"{self.prefix}{name}"
+        return mean_result(name, per_query, self.groups, chance, self.card, beside=beside, **self.draws)
 
     def median(self) -> Result:
-        ranks = self.places.rank(self.side.ties)
+        ranks = self.places.rank(self.card.ties)
         return Result(
-            f"{self.side.prefix}MdR", float(np.median(ranks)), *bootstrap_median(ranks, self.groups, **self.side.draws),
+            f"{self.prefix}MdR", float(np.median(ranks)), *bootstrap_median(ranks, self.groups, **self.draws),
             metrics.chance_median_rank(self.places.n_items, self.places.n_relevant), self.card, len(ranks),
-            {name: float(np.median(each.rank(self.side.ties))) for name, each in self.others.items()},
+            {name: float(np.median(each.rank(self.card.ties))) for name, each in self.others.items()},
             extra={"mean_rank": float(ranks.mean())}, unit="rank",
         )  # fmt: skip
 
@@ -203,12 +207,12 @@ def _direction(side: _Side, ks: tuple[int, ...]) -> list[Result]:
     if not keep.any():
         raise VcworkError(f"{side.prefix}: no query shares a group with any of {side.scores.shape[1]} items")
     alone = "own pair" if (side.relevant.sum(1) == 1).all() and side.paired else "same group"  # one text a group
-    ranked = _Ranked(side if keep.all() else side.rows(keep), side.card(int((~keep).sum()), right=alone))
+    ranked = Ranked.of(side if keep.all() else side.rows(keep), side.card(int((~keep).sum()), right=alone))
     results = [ranked.recall(k) for k in ks if k < ranked.places.n_items]
     results += [ranked.median(), ranked.reciprocal()]
     if side.paired:
         own = replace(side, relevant=np.eye(len(side.scores), dtype=bool))
-        ranked = _Ranked(own, side.card(0, "only its own pair counts", right="own pair"))
+        ranked = Ranked.of(own, side.card(0, "only its own pair counts", right="own pair"))
         results += [ranked.recall(1, "instance_R@1"), *_within_video(side)]
     return results
 
@@ -230,7 +234,7 @@ def _within_video(side: _Side) -> list[Result]:
     rule = "pool: the items of the query's own video, same group counts"
     constant = {"constant score": np.broadcast_to(np.int8(0), side.scores.shape)}
     kept = replace(side, known=side.known | constant).without(out).rows(keep)
-    ranked = _Ranked(kept, side.card(int((~keep).sum()), rule, float(size.mean())))
+    ranked = Ranked.of(kept, side.card(int((~keep).sum()), rule, float(size.mean())))
     return [ranked.recall(1, "within_video_R@1", float(share.mean()))]
 
 
@@ -247,7 +251,7 @@ def _silent(side: _Side, silent: np.ndarray) -> list[Result]:
     n_items = (~kept.out).sum(1)  # (Q',)
     chance = kept.relevant.sum(1) / n_items
     rule = "steps never spoken of in their video; " + ("clips where they are, left out" if given else "all sentences")
-    ranked = _Ranked(kept, side.card(int((~silent).sum()), rule, float(n_items.mean())))
+    ranked = Ranked.of(kept, side.card(int((~silent).sum()), rule, float(n_items.mean())))
     return [ranked.recall(1, "R@1_silent", float(chance.mean()), **{"constant score": chance})]
 
 

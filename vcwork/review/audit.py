@@ -1,0 +1,269 @@
+"""Everything that should stand beside a retrieval number, from somebody's scores alone: no model, no GPU, no notebook.
+
+The numbers are those of `vcwork.tasks.retrieval` (which items are right, ties, opponents, intervals), made from blocks
+of rows, so that a matrix may be larger than memory. Beside them: what equal scores hide, the ceiling by texts that are
+the same, smaller galleries, hubs, what a test-time trick would add, and a paired test against a second system.
+Gap: what a model was trained on stands in no score file; the page says what it was told, or that nobody told it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from vcwork.measure import metrics
+from vcwork.measure.card import BLANK, Card
+from vcwork.measure.intervals import Comparison, paired_bootstrap, paired_randomisation
+from vcwork.measure.metrics import Places
+from vcwork.measure.result import Result, show
+from vcwork.measure.streamed import Pairs, Streamed, gathered, hit_in_pool, kept, place_among, place_streamed, told
+from vcwork.review.blind import known_hits
+from vcwork.review.gallery import Gallery, aligned, same_texts
+from vcwork.review.geometry import skewness
+from vcwork.review.scores import Scores
+from vcwork.tasks.retrieval import Ranked
+
+POOLS = (10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+NOT_TOLD = "not told"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: `results` as notebook 30 gives them, and the doubts about them.
+
+    tie_rules {rule: own pair's R@1}; pools [(n, R@1)] of the own pair in galleries of n; ceiling {k: R@k nobody
+    exceeds}; tricked: R@1 under dual softmax; against [(metric, other value, comparison, p of a permutation)]; found
+    (N,): how often an item is among the first k; verdicts: sentences; notes: how the scores were read.
+    """
+
+    gallery: Gallery
+    scores: Scores
+    results: list[Result]
+    tie_rules: dict[str, float]
+    pools: list[tuple[int, float]]
+    ceiling: dict[int, float]
+    tricked: float
+    found: np.ndarray
+    k: int
+    against: list[tuple[str, float, Comparison, float]] = field(default_factory=list)
+    other: str = ""
+    verdicts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def headline(self) -> Result:
+        """Text to video R@1."""
+        return self.results[0]
+
+
+def audit_retrieval(
+    scores: Scores, gallery: Gallery, *, against: Scores | None = None, ties: str = "expected",
+    ks: tuple[int, ...] = (1, 5, 10), trained_on: str = NOT_TOLD, setting: Card = BLANK, n_boot: int = 1000,
+    seed: int = 0,
+) -> Audit:  # fmt: skip
+    """Audit scores (Q texts, N items) of a gallery; `against`: a second system's scores of the same gallery.
+
+    VcworkError: ids or shapes that do not fit, scores that are not finite, an unknown rule for ties.
+    """
+    metrics.check_ties(ties)
+    scores, draws = aligned(scores, gallery), {"n_boot": n_boot, "seed": seed}
+    card = setting.but(f"trained on: {trained_on}", split=gallery.split, benchmark=gallery.benchmark)
+    card = card.but(model=card.model or scores.sha256, features=card.features or "not told")
+    ways = _Ways(gallery, scores, ties, card, draws)
+    results = ways.results(ks)
+    own = ways.own.to_item
+    rules = {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES}
+    sizes = [n for n in POOLS if n < own.n_items] + [own.n_items]
+    pools = [(n, float(hit_in_pool(own, n).mean())) for n in sizes]
+    ceiling = {k: float(known_hits(gallery.texts, k).mean()) for k in ks} if len(gallery.texts) else {}
+    tricked = float(kept(ways.main.dual, ways.asked).hit(1, ties).mean())
+    made = Audit(gallery, scores, results, rules, pools, ceiling, tricked, ways.main.found, ways.main.k)
+    made.notes.extend([*gallery.notes, *scores.told])
+    if against is not None:
+        other = _Ways(gallery, aligned(against, gallery), ties, card, draws)
+        made.against.extend(_compared(ways, other, ks, draws))
+        object.__setattr__(made, "other", against.path.name)
+    made.verdicts.extend(_verdicts(made, trained_on))
+    return made
+
+
+class _Ways:
+    """Both directions of one system's scores: any item of the group counts, and the own pair alone."""
+
+    def __init__(self, gallery: Gallery, scores: Scores, ties: str, card: Card, draws: dict[str, int]) -> None:
+        self.gallery, self.ties, self.card, self.draws = gallery, ties, card, draws
+        n_queries, n_items = gallery.shape
+        own = Pairs.of(gallery.item_of, np.arange(n_items))
+        self.right = Pairs.of(gallery.group_of, gallery.groups) if len(gallery.groups) else own
+        self.main = place_streamed(scores.rows, self.right)
+        self.own: Streamed = self.main if self.right is own else place_streamed(scores.rows, own)
+        self.asked = self.right.per_query > 0  # (Q,) some item is right
+        self.videos = np.asarray(gallery.videos)
+        self.query_videos = self.videos[gallery.item_of]
+        self.within = self._gathered(scores)
+
+    def results(self, ks: Sequence[int]) -> list[Result]:
+        """As `vcwork.tasks.retrieval.evaluate` orders them, where the gallery is paired; else text to video alone."""
+        ways = ("t2v_", "v2t_") if self.gallery.paired else ("t2v_",)
+        return [result for way in ways for result in self._direction(way, ks)]
+
+    def _direction(self, way: str, ks: Sequence[int]) -> list[Result]:
+        places, keep = self.places(self.main, way), self._keep(way)
+        alone = "own pair" if (places.n_relevant[keep] == 1).all() and self.gallery.paired else "same group"
+        rule = "any item of the same group counts" if len(self.gallery.groups) else "only its own item counts"
+        ranked = self._ranked(way, self.right, kept(places, keep), keep, self._card(way, keep, rule, alone))
+        results = [ranked.recall(k) for k in ks if k < places.n_items] + [ranked.median(), ranked.reciprocal()]
+        if self.gallery.paired:
+            every = np.ones(len(keep), bool)
+            card = self._card(way, every, "only its own pair counts", "own pair")
+            own = Pairs.of(self.gallery.item_of, np.arange(self.gallery.shape[1]))
+            ranked = self._ranked(way, own, self.places(self.own, way), every, card)
+            results += [ranked.recall(1, "instance_R@1"), *self._within(way)]
+        return results
+
+    def places(self, streamed: Streamed, way: str) -> Places:
+        return streamed.to_item if way == "t2v_" else streamed.to_query
+
+    def _keep(self, way: str) -> np.ndarray:
+        return self.asked if way == "t2v_" else self.right.per_item > 0
+
+    def _labels(self, way: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """A label of the items (N,) as one of this direction's queries, and of what they choose from."""
+        both = labels[self.gallery.item_of], labels
+        return both if way == "t2v_" else both[::-1]
+
+    def _ranked(self, way: str, right: Pairs, places: Places, keep: np.ndarray, card: Card) -> Ranked:
+        turned = right if way == "t2v_" else right.turned
+        known = {"video known": self.videos} | (
+            {"recipe known": np.asarray(self.gallery.recipes)} if len(self.gallery.recipes) else {}
+        )
+        others = {name: kept(told(*self._labels(way, labels), turned), keep) for name, labels in known.items()}
+        return Ranked(way, card, places, others, self._labels(way, self.videos)[0][keep], self.draws)
+
+    def _card(self, way: str, keep: np.ndarray, rule: str, right: str, pool: float | None = None) -> Card:
+        n_queries, n_items = self.gallery.shape if way == "t2v_" else self.gallery.shape[::-1]
+        left = int((~keep).sum())
+        lost = f", {left} left out without a right (or wrong) item" if left else ""
+        told_way = "text to video" if way == "t2v_" else "video to text"
+        return self.card.but(
+            f"{told_way}, {n_queries - left} queries{lost}; {rule}", task="retrieval", ties=self.ties, right=right,
+            pool=n_items if pool is None else pool, captions=self.gallery.shape[0] / self.gallery.shape[1],
+            interval="videos, gallery fixed",
+        )  # fmt: skip
+
+    def _gathered(self, scores: Scores) -> tuple[Pairs, np.ndarray] | None:
+        """Each text's scores with the items of its own video, where videos have several and not all of them."""
+        if not self.gallery.paired or not 1 < len(np.unique(self.videos)) < len(self.videos):
+            return None
+        pool = Pairs.of(self.query_videos, self.videos)
+        return pool, gathered(scores.rows, pool)
+
+    def _within(self, way: str) -> list[Result]:
+        """R@1 among the items of the query's own video, as `vcwork.tasks.retrieval` has it."""
+        if self.within is None:
+            return []
+        pool, values = self.within
+        right = self.right.holds(pool)  # (P,)
+        if way == "v2t_":
+            pool, order = pool.turned, np.lexsort((pool.queries, pool.items))
+            values, right = values[order], right[order]
+        places, size = place_among(pool, values, right)
+        keep = (places.n_relevant > 0) & (places.n_relevant < size)  # both right and wrong items to choose from
+        groups = self._labels(way, self.videos)[0]
+        if len(np.unique(groups[keep])) < 2:
+            return []
+        rule = "pool: the items of the query's own video, same group counts"
+        card = self._card(way, keep, rule, "same group", float(size[keep].mean()))
+        blind = kept(Places(np.zeros_like(size), size, places.n_relevant, places.n_items, places.n_relevant), keep)
+        others = {"constant score": blind, "video known": blind}
+        if len(self.gallery.recipes):
+            others["recipe known"] = blind
+        ranked = Ranked(way, card, kept(places, keep), others, groups[keep], self.draws)
+        return [ranked.recall(1, "within_video_R@1", float((places.n_relevant / size)[keep].mean()))]
+
+
+def _compared(
+    ways: _Ways, other: _Ways, ks: Sequence[int], draws: dict[str, int]
+) -> list[tuple[str, float, Comparison, float]]:
+    """R@k of both on the same queries: the second's value, the difference, and a permutation's p."""
+    out = []
+    for k in ks:
+        here, there = (kept(each.main.to_item, each.asked).hit(k, each.ties) for each in (ways, other))
+        videos = ways.query_videos[ways.asked]
+        found = paired_bootstrap(here, there, videos, draws["n_boot"], draws["seed"])
+        out.append((f"t2v_R@{k}", float(there.mean()), found, paired_randomisation(here, there, videos)))
+    return out
+
+
+# --------------------------------------------------------------------------------------------------- verdicts
+
+
+def verdict(result: Result) -> str:
+    """above, level or below: the 95 % interval of the paired difference to the strongest opponent decides."""
+    over = result.extra.get("over")
+    if over is None:  # chance itself is the strongest: the interval of the value decides
+        low, high = result.low - result.chance, result.high - result.chance
+    else:
+        low, high = over["low"], over["high"]
+    return "above" if low > 0 else "below" if high < 0 else "level with"
+
+
+def _verdicts(made: Audit, trained_on: str) -> list[str]:
+    best, gallery = made.headline, made.gallery
+    name, score = best.best_trivial
+    n_queries, n_items = gallery.shape
+    lines = [
+        f"Text to video R@1 is {best.show()} ({best.show('low')} to {best.show('high')}) among {n_items:,} items: "
+        f"{verdict(best)} the strongest opponent that saw no picture, {name} ({show(score)}).",
+        _ties_told(made),
+    ]
+    if made.ceiling:
+        copies = int((same_texts(gallery) > 1).sum())
+        ceiling = show(made.ceiling[min(made.ceiling)])
+        lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, so nobody exceeds {ceiling} R@1.")
+    small, large = made.pools[0], made.pools[-1]
+    lines.append(
+        f"The own pair's R@1 is {show(large[1])} among {large[0]:,} items and would be {show(small[1])} among "
+        f"{small[0]:,} of them: numbers of two pools are not compared."
+    )
+    never, skew = float((made.found == 0).mean()), skewness(made.found)
+    lines.append(f"Hubs: {show(never)} of the items are never among anybody's first {made.k}; skewness {skew:.1f}.")
+    lines.append(
+        f"Dual softmax over all {n_queries:,} test texts would make R@1 {show(made.tricked)}: it sees the other test "
+        "queries, so a number that uses it is another quantity."
+    )
+    lines.append(f"Trained on: {trained_on}." + " Whether the test was seen nobody can tell from scores.")
+    for metric, other, found, p in made.against:
+        way = "above" if found.low > 0 else "below" if found.high < 0 else "level with"
+        lines.append(
+            f"{metric}: {way} {made.other} ({show(other)}) by {show(found.difference)} "
+            f"({show(found.low)} to {show(found.high)}), p {found.p:.3f}, by permutation {p:.3f}."
+        )
+    return lines
+
+
+def _ties_told(made: Audit) -> str:
+    low, high = made.tie_rules["pessimistic"], made.tie_rules["optimistic"]
+    if low == high:
+        return "No equal scores decide an own pair's R@1."
+    return (
+        f"Equal scores decide: the own pair's R@1 is {show(low)} if ties count as lost and {show(high)} if they count "
+        f"as won; here they count {made.headline.protocol.ties}."
+    )
+
+
+def as_dict(made: Audit) -> dict[str, Any]:
+    """Plain numbers and texts, for JSON."""
+    return {
+        "split": made.gallery.split, "benchmark": made.gallery.benchmark, "shape": list(made.gallery.shape),
+        "scores": {"file": made.scores.path.name, "sha256": made.scores.sha256},
+        "results": [result.as_dict() for result in made.results],
+        "ties": made.tie_rules, "pools": [list(each) for each in made.pools],
+        "ceiling": {str(k): value for k, value in made.ceiling.items()},
+        "dual_softmax_R@1": made.tricked,
+        "hubs": {"k": made.k, "skewness": skewness(made.found), "never": float((made.found == 0).mean())},
+        "against": [{"metric": m, "other": made.other, "value": value, "difference": c.difference, "low": c.low,
+                     "high": c.high, "p": c.p, "p_permutation": p} for m, value, c, p in made.against],
+        "verdicts": made.verdicts, "notes": made.notes,
+    }  # fmt: skip

@@ -1,0 +1,204 @@
+"""What a score matrix is about: texts, items, which item is right for which text, and the videos they are of.
+
+From a benchmark's own annotation file, from a csv of one's own, or from nothing, where row i is taken for column i.
+`aligned` puts somebody's scores into this order by their ids, and refuses what does not fit.
+"""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
+from vcwork.data.benchmarks.common import Benchmark, plain
+from vcwork.data.benchmarks.reading import At
+from vcwork.data.benchmarks.sources import SOURCES, read_splits
+from vcwork.review.scores import TREC, Scores
+
+BENCHMARKS = ("youcook2", "msrvtt")  # whose galleries are a clip a text
+COLUMNS = ("text", "item_id", "query_id", "video", "group", "recipe", "seconds")
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Q texts and N items. item_of (Q,): the place of each text's own item.
+
+    group_of (Q,) and groups (N,): what a text asks for and an item shows, where several items may be right; videos
+    (N,), recipes (N,) and seconds (N,), () where unknown. split: its full name; benchmark: a published one's name.
+    """
+
+    split: str
+    texts: Sequence[str]
+    query_ids: Sequence[str]
+    item_ids: Sequence[str]
+    item_of: np.ndarray
+    videos: Sequence[str]
+    group_of: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    recipes: Sequence[str] = ()
+    seconds: Sequence[float] = ()
+    benchmark: str = ""
+    known_ids: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(Q, N)."""
+        return len(self.item_of), len(self.item_ids)
+
+    @property
+    def paired(self) -> bool:
+        """Does every item have exactly one text of its own?"""
+        return self.shape[0] == self.shape[1] == len(np.unique(self.item_of))
+
+
+def unknown_gallery(scores: Scores) -> Gallery:
+    """Row i belongs to column i; ids of the file's own where it has them. VcworkError unless the matrix is square."""
+    n_queries, n_items = scores.shape
+    if n_queries != n_items:
+        needed = "tell which item is right (--benchmark with --annotations, or --items FILE.csv)"
+        raise VcworkError(f"{scores.path}: without annotations scores must be square, got {scores.shape}; {needed}")
+    names = [str(i) for i in range(n_items)]
+    items, queries = scores.item_ids or names, scores.query_ids or names
+    place = {id: i for i, id in enumerate(items)}
+    if scores.item_ids and scores.query_ids and set(items) == set(queries):
+        item_of, notes = np.array([place[id] for id in queries]), ["the right item of a row is the column of its id"]
+    else:
+        item_of, notes = np.arange(n_items), ["the right item of row i is taken to be column i"]
+    return Gallery(f"{scores.path.name} {n_items:,}", (), queries, items, item_of, items, known_ids=False, notes=notes)
+
+
+def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
+    """The test split of a benchmark, from its own annotation file, or the folder where that lies.
+
+    Items of MSR-VTT are named by their video; clips of YouCook2 are VIDEO:START-END, or by their line in the file.
+    """
+    if name not in BENCHMARKS:
+        raise VcworkError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
+    source = resolve(annotations)
+    part = read_splits(name, source if source.is_dir() else source.parent).get("test")
+    if part is None or not source.exists():
+        raise VcworkError(f"{source}: no test split of {name} there; it needs {SOURCES[name]}")
+    return _of_benchmark(part)
+
+
+def _of_benchmark(part: Benchmark) -> Gallery:
+    clips, n = part.clips, len(part.clips)
+    videos = [clip.video for clip in clips]
+    ids = videos if len(set(videos)) == n else [f"{c.video}:{c.start_s:g}-{c.end_s:g}" for c in clips]
+    if len(set(ids)) < n:  # clips annotated twice
+        ids = [str(i) for i in range(n)]
+    recipes = [clip.recipe for clip in clips] if all(clip.recipe for clip in clips) else ()
+    lengths = [clip.end_s - clip.start_s for clip in clips]
+    seconds = lengths if all(map(math.isfinite, lengths)) else ()
+    return Gallery(part.split, part.texts, ids, ids, np.arange(n), videos, (), (), recipes, seconds, part.name)
+
+
+def read_gallery(path: str | Path) -> Gallery:
+    """A csv with a line a text: `text, item_id`, and where known `query_id, video, group, recipe, seconds`.
+
+    A line without a text is an item that nobody asks for. VcworkError names the line: another column, no item id, a
+    query id twice, an item that comes with two videos, groups, recipes or lengths.
+    """
+    path = resolve(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.DictReader(file, strict=True, restkey="")
+            names = lines.fieldnames or []
+            rows = [(At(path, f"line {lines.line_num}"), row) for row in lines]
+    except (OSError, csv.Error, UnicodeDecodeError) as error:
+        raise VcworkError(f"{path}: not readable as csv ({error})") from error
+    unknown = [name for name in names if name not in COLUMNS]
+    if unknown or "item_id" not in names or "text" not in names or not rows:
+        raise VcworkError(f"{path}: expected lines with text, item_id, and of {', '.join(COLUMNS[2:])}; got {names}")
+    items: dict[str, dict[str, str]] = {}
+    asked: dict[str, tuple[str, str, str]] = {}  # query id: item, text, group
+    for at, row in rows:
+        id, about = _item(at, row)
+        if items.setdefault(id, about) != about:
+            at.fail(f"item {id!r} was told of before with {items[id]}, now with {about}")
+        if row["text"].strip():
+            query = row.get("query_id") or str(len(asked))
+            if query in asked:
+                at.fail(f"query id {query!r} comes twice")
+            asked[query] = id, row["text"], row.get("group") or ""
+    return _of_rows(path, items, asked)
+
+
+def _item(at: At, row: dict) -> tuple[str, dict[str, str]]:
+    if "" in row or None in row.values():
+        at.fail("expected as many cells as the first line has")
+    if not row["item_id"]:
+        at.fail("expected an item_id")
+    if row.get("seconds"):
+        at.seconds(row["seconds"], "seconds")
+    return row["item_id"], {name: row[name] for name in ("video", "group", "recipe", "seconds") if name in row}
+
+
+def _of_rows(path: Path, items: dict[str, dict[str, str]], asked: dict[str, tuple[str, str, str]]) -> Gallery:
+    if not asked:
+        raise VcworkError(f"{path}: no line has a text")
+    place = {id: i for i, id in enumerate(items)}
+
+    def each(name: str) -> list[str]:
+        told = [about.get(name, "") for about in items.values()]
+        return told if all(told) else []
+
+    groups = each("group")
+    texts, own = [plain(text) for _, text, _ in asked.values()], np.array([place[id] for id, _, _ in asked.values()])
+    wanted = [group for _, _, group in asked.values()] if groups else []
+    seconds = [float(s) for s in each("seconds")]
+    split = f"{path.stem} {len(asked):,} texts, {len(items):,} items"
+    videos = each("video") or list(items)
+    return Gallery(split, texts, list(asked), list(items), own, videos, wanted, groups, each("recipe"), seconds)
+
+
+def aligned(scores: Scores, gallery: Gallery) -> Scores:
+    """The scores with rows and columns in the gallery's order, by ids where the file has them, else as they lie.
+
+    VcworkError: rows and columns swapped, ids that are missing, or a matrix of another shape.
+    """
+    ours, theirs = gallery.shape, scores.shape
+    here, there = set(gallery.query_ids), set(gallery.item_ids)
+    swapped = scores.query_ids is not None and set(scores.query_ids) <= there and not set(scores.query_ids) <= here
+    if swapped or (scores.query_ids is None and ours != theirs and ours == theirs[::-1]):
+        raise VcworkError(f"{scores.path}: rows and columns are swapped: expected texts by items {ours}, got {theirs}")
+    sparse = scores.path.suffix in TREC
+    queries = _order(scores, "query", scores.query_ids, gallery.query_ids, False)
+    items = _order(scores, "item", scores.item_ids, gallery.item_ids, sparse)
+    found = scores.ordered(queries, items)
+    if found.shape != ours:
+        raise VcworkError(f"{scores.path}: expected scores of {ours[0]:,} texts by {ours[1]:,} items, got {theirs}")
+    return found
+
+
+def _order(
+    scores: Scores, what: str, ids: Sequence[str] | None, wanted: Sequence[str], sparse: bool
+) -> np.ndarray | None:
+    """Places of the wanted ids among those of the file, -1 for what a run does not list; None where they lie so."""
+    if ids is None or list(ids) == list(wanted):
+        return None
+    place, numbers = {id: i for i, id in enumerate(ids)}, [str(i) for i in range(len(wanted))]
+    if list(ids) == numbers:  # a file's own row numbers
+        return None
+    if set(ids) == set(numbers):
+        wanted = numbers
+    missing = [id for id in wanted if id not in place]
+    known = set(wanted)
+    extra = [id for id in ids if id not in known]
+    if extra or (missing and not sparse):
+        told = [f"{len(missing)} missing ({missing[0]!r} …)"] * bool(missing)
+        told += [f"{len(extra)} unknown ({extra[0]!r} …)"] * bool(extra)
+        raise VcworkError(f"{scores.path}: expected the {what} ids of the annotations, got {', '.join(told)}")
+    return np.array([place.get(id, -1) for id in wanted])
+
+
+def same_texts(gallery: Gallery) -> np.ndarray:
+    """(Q,) how many texts are word for word this one, itself included."""
+    copies = Counter(gallery.texts)
+    return np.array([copies[text] for text in gallery.texts])

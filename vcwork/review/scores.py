@@ -1,0 +1,365 @@
+"""Somebody's scores from a file: a matrix of texts by items, or embeddings of both, as blocks of rows.
+
+.npy and .safetensors are read a block at a time; .npz, .csv, .parquet and TREC runs are held in memory. In .npz the
+matrix is `scores` (or the only one), or `text` and `video` are embeddings; `query_ids` and `item_ids` say what rows and
+columns are. safetensors keeps both in its metadata, as JSON. In .csv and .parquet the first column holds the queries'
+ids, the other columns are items. What a TREC run does not list stands behind all that it does.
+Nothing is unpickled. Gap: a .npy in Fortran order is held in memory, as its rows lie nowhere together.
+"""
+
+import csv
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve, sha256_file
+from vcwork.measure.streamed import Rows
+from vcwork.review.geometry import unit
+
+BLOCK = 1 << 24  # numbers read at a time, 64 MB of float32
+TREC = (".run", ".trec", ".txt")
+IN_MEMORY = 1 << 32  # bytes: what formats that are held in memory may take
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`rows()` gives blocks (q, N) of the matrix (Q, N) from the first row on; ids where the file tells them.
+
+    sha256: of the file, or of both; `told`: what a reader must know of how it was read.
+    """
+
+    path: Path
+    shape: tuple[int, int]
+    rows: Rows
+    sha256: str
+    query_ids: Sequence[str] | None = None
+    item_ids: Sequence[str] | None = None
+    told: list[str] = field(default_factory=list)
+
+    def ordered(self, queries: np.ndarray | None, items: np.ndarray | None) -> "Scores":
+        """The same with rows and columns in another order, each the places in this one, or None for as it is.
+
+        A column -1 holds what was not scored.
+        """
+        if queries is None and items is None:
+            return self
+
+        def columns(block: np.ndarray) -> np.ndarray:
+            return block if items is None else np.where(items >= 0, block[:, items], -np.inf).astype(block.dtype)
+
+        def rows() -> Iterator[np.ndarray]:
+            if queries is None:
+                yield from map(columns, self.rows())
+                return
+            whole = np.concatenate(list(self.rows()))  # rows from anywhere: all of them are needed
+            yield from (columns(whole[part]) for part in np.array_split(queries, -(-whole.size // BLOCK)))
+
+        if queries is not None:
+            _fits(self.path, self.shape, "its rows lie in another order than the annotations'")
+        ids = [each if order is None or each is None else None
+               for each, order in ((self.query_ids, queries), (self.item_ids, items))]  # fmt: skip
+        shape = self.shape[0] if queries is None else len(queries), self.shape[1] if items is None else len(items)
+        return replace(self, rows=rows, query_ids=ids[0], item_ids=ids[1], shape=shape)
+
+
+def open_scores(path: str | Path, video: str | Path | None = None, cosine: bool = False) -> Scores:
+    """A score matrix; with `video`, `path` holds the texts' embeddings and `video` the items'.
+
+    VcworkError: another kind of file, not a matrix of real numbers with a fraction, ids missing or doubled, embeddings
+    of two widths, or more than is held in memory.
+    """
+    path = resolve(path)
+    if video is not None:
+        text, videos = _matrices(path), _matrices(resolve(video))
+        return _products(path, _only(path, text), _only(resolve(video), videos), cosine, resolve(video))
+    if not path.is_file():
+        raise VcworkError(f"{path}: no such file")
+    if path.suffix not in READERS:
+        raise VcworkError(f"{path}: expected scores as {', '.join(READERS)}, got {path.suffix or 'no suffix'}")
+    found = READERS[path.suffix](path)
+    if isinstance(found, Scores):
+        return _checked(found)
+    if {"text", "video"} <= set(found):
+        return _checked(_products(path, found["text"], found["video"], cosine))
+    if cosine:
+        raise VcworkError(f"{path}: --cosine is for embeddings, got scores")
+    return _checked(_of(path, found["scores"] if "scores" in found else _only(path, found)))
+
+
+# -------------------------------------------------------------------------------------------------- matrices
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """An array (M, N) that is read by rows, and ids of its rows and columns where they are known."""
+
+    shape: tuple[int, int]
+    read: Any  # (start, end) -> rows
+    ids: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None)
+
+
+def _matrices(path: Path) -> dict[str, _Matrix]:
+    if not path.is_file():
+        raise VcworkError(f"{path}: no such file")
+    if path.suffix not in (".npy", ".npz", ".safetensors"):
+        raise VcworkError(
+            f"{path}: expected embeddings as .npy, .npz or .safetensors, got {path.suffix or 'no suffix'}"
+        )
+    return READERS[path.suffix](path)
+
+
+def _only(path: Path, found: dict[str, _Matrix]) -> _Matrix:
+    if len(found) != 1:
+        raise VcworkError(f"{path}: expected one matrix, or one named `scores`, got {', '.join(found) or 'none'}")
+    return next(iter(found.values()))
+
+
+def _of(path: Path, matrix: _Matrix) -> Scores:
+    n, width = matrix.shape
+    step = max(1, BLOCK // width)
+
+    def rows() -> Iterator[np.ndarray]:
+        yield from (_floats(matrix.read(at, min(n, at + step))) for at in range(0, n, step))
+
+    return Scores(path, matrix.shape, rows, sha256_file(path), *matrix.ids)
+
+
+def _floats(rows: np.ndarray) -> np.ndarray:
+    return rows.astype(np.float32) if rows.dtype.itemsize < 4 else rows
+
+
+def _products(path: Path, text: _Matrix, video: _Matrix, cosine: bool, other: Path | None = None) -> Scores:
+    """Dot products, or cosines, of two sets of embeddings (Q, D) and (N, D), made anew at each pass."""
+    if text.shape[1] != video.shape[1]:
+        raise VcworkError(f"{path}: expected embeddings of one width, got texts {text.shape} and items {video.shape}")
+    items = _finite(other or path, "items", _floats(video.read(0, video.shape[0])))
+    items = unit(items) if cosine else items
+    step = max(1, BLOCK // max(video.shape))
+
+    def rows() -> Iterator[np.ndarray]:
+        for at in range(0, text.shape[0], step):
+            queries = _finite(path, "texts", _floats(text.read(at, min(text.shape[0], at + step))), at)
+            yield (unit(queries) if cosine else queries) @ items.T  # (q, N)
+
+    digest = sha256_file(path) + (f"+{sha256_file(other)}" if other else "")
+    told = ["cosines of the embeddings" if cosine else "dot products of the embeddings"]
+    return Scores(path, (text.shape[0], video.shape[0]), rows, digest, text.ids[0], video.ids[0], told)
+
+
+def _finite(path: Path, what: str, vectors: np.ndarray, first: int = 0) -> np.ndarray:
+    if not np.isfinite(vectors).all():
+        row, column = np.argwhere(~np.isfinite(vectors))[0]
+        came = f"{vectors[row, column]} in row {first + row}, column {column}"
+        raise VcworkError(f"{path}: expected finite embeddings of {what}, got {came}")
+    return vectors
+
+
+def _matrix(
+    path: Path, name: str, shape: Sequence[int], dtype: np.dtype, read: Any, ids: Any = (None, None)
+) -> _Matrix:
+    """VcworkError unless it is a matrix of floats: whole numbers are more often ranks, where lower is better."""
+    if len(shape) != 2 or 0 in shape:
+        raise VcworkError(f"{path}: expected {name} as texts by items (Q, N), got shape {tuple(shape)}")
+    if dtype.kind != "f" or dtype.itemsize > 8:
+        raise VcworkError(f"{path}: expected {name} in float16, float32 or float64, higher is better, got {dtype}")
+    return _Matrix((int(shape[0]), int(shape[1])), read, ids)
+
+
+def _fits(path: Path, shape: Sequence[int], why: str, itemsize: int = 4) -> None:
+    if (size := int(np.prod(np.array(shape, dtype=object))) * itemsize) > IN_MEMORY:
+        most = f"at most {IN_MEMORY >> 30} GB"
+        raise VcworkError(f"{path}: {why}, so it is held in memory, {most}; it has {size >> 30} GB: save it as .npy")
+
+
+# --------------------------------------------------------------------------------------------------- formats
+
+
+def _npy(path: Path) -> dict[str, _Matrix]:
+    with path.open("rb") as file:
+        shape, fortran, dtype = _header(path, file)
+        start = file.tell()
+    if path.stat().st_size < start + int(np.prod(np.array(shape, dtype=object))) * dtype.itemsize:
+        raise VcworkError(f"{path}: cut short: its header tells of {shape} {dtype}")
+    if fortran:
+        _fits(path, shape, "a .npy in Fortran order", dtype.itemsize)
+        whole = np.load(path, allow_pickle=False)
+        return {"scores": _matrix(path, "scores", shape, dtype, lambda a, b: whole[a:b])}
+
+    def read(first: int, end: int) -> np.ndarray:
+        width = shape[1] * dtype.itemsize
+        found = np.fromfile(path, dtype, (end - first) * shape[1], offset=start + first * width)
+        return found.reshape(end - first, shape[1])
+
+    return {"scores": _matrix(path, "scores", shape, dtype, read)}
+
+
+def _header(path: Path, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    try:
+        version = np.lib.format.read_magic(file)
+        reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        return reads[version](file)
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        raise VcworkError(f"{path}: not readable as a plain .npy array (cut, damaged or of Python objects)") from error
+
+
+def _npz(path: Path) -> dict[str, _Matrix]:
+    arrays: dict[str, np.ndarray] = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for entry in archive.infolist():
+                with archive.open(entry) as file:
+                    shape, _, dtype = _header(Path(f"{path}/{entry.filename}"), file)
+                _fits(path, (*shape, dtype.itemsize), f"{entry.filename} of an archive", 1)
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+        if isinstance(error, VcworkError):
+            raise
+        raise VcworkError(f"{path}: not readable as an .npz of plain arrays ({error})") from error
+    ids = {name: _texts(path, name, arrays.pop(name)) for name in ("query_ids", "item_ids") if name in arrays}
+    both = ids.get("query_ids"), ids.get("item_ids")
+    wanted = {name: array for name, array in arrays.items() if array.ndim == 2}
+    return {
+        name: _matrix(path, name, array.shape, array.dtype, lambda a, b, array=array: array[a:b], _for(name, both))
+        for name, array in wanted.items()
+    }
+
+
+def _safetensors(path: Path) -> dict[str, _Matrix]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(path, "numpy")
+        names, metadata = list(file.keys()), file.metadata() or {}
+        arrays = {name: file.get_slice(name) for name in names}
+        told = {name: np.array(json.loads(metadata[name])) for name in ("query_ids", "item_ids") if name in metadata}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise VcworkError(f"{path}: not readable as safetensors ({error})") from error
+    types = {"F16": np.float16, "F32": np.float32, "F64": np.float64}
+    ids = {name: _texts(path, name, array) for name, array in told.items()}
+    both = ids.get("query_ids"), ids.get("item_ids")
+    out = {}
+    for name, array in arrays.items():
+        if array.get_dtype() not in types:
+            raise VcworkError(f"{path}: expected {name} in F16, F32 or F64, got {array.get_dtype()}")
+        read = lambda a, b, array=array: array[a:b]  # noqa: E731
+        out[name] = _matrix(path, name, array.get_shape(), np.dtype(types[array.get_dtype()]), read, _for(name, both))
+    return out
+
+
+def _for(name: str, both: tuple) -> tuple:
+    """Ids of rows and columns of the matrix `name`: embeddings have rows alone."""
+    return {"text": (both[0], None), "video": (both[1], None)}.get(name, both)
+
+
+def _texts(path: Path, name: str, array: np.ndarray) -> list[str]:
+    if array.ndim != 1 or array.dtype.kind not in "Uiu":
+        raise VcworkError(
+            f"{path}: expected {name} as a list of texts or whole numbers, got {array.dtype} {array.shape}"
+        )
+    return [str(each) for each in array.tolist()]
+
+
+def _csv(path: Path) -> Scores:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = csv.reader(file, strict=True)
+            head = next(lines, [])
+            ids, rows = [], []
+            for line in lines:
+                if len(line) != len(head):
+                    raise VcworkError(f"{path}: line {lines.line_num}: expected {len(head)} cells, got {len(line)}")
+                ids.append(line[0])
+                rows.append(_numbers(path, lines.line_num, line[1:]))
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise VcworkError(f"{path}: not readable as csv ({error})") from error
+    return _table(path, ids, head[1:], rows)
+
+
+def _numbers(path: Path, line: int, cells: list[str]) -> np.ndarray:
+    try:
+        return np.array(cells, dtype=float)
+    except ValueError as error:
+        raise VcworkError(f"{path}: line {line}: expected numbers after the first cell ({error})") from None
+
+
+def _table(path: Path, ids: list[str], items: list[str], rows: list[np.ndarray]) -> Scores:
+    if not rows or not items:
+        raise VcworkError(f"{path}: expected a column of query ids and a column for each item, with a line a query")
+    whole = np.stack(rows)
+    if (whole == np.round(whole)).all():
+        raise VcworkError(f"{path}: expected scores, higher is better, got whole numbers only (ranks?)")
+    return _of(path, _Matrix(whole.shape, lambda a, b: whole[a:b], (ids, items)))
+
+
+def _parquet(path: Path) -> Scores:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise VcworkError(f"{path}: reading parquet needs pyarrow (pip install pyarrow); or save it as .npy") from None
+    try:
+        about = parquet.ParquetFile(path)
+        names = about.schema_arrow.names
+        _fits(path, (about.metadata.num_rows, len(names)), "a parquet table", 8)
+        table = about.read()
+        ids = [str(each) for each in table.column(names[0]).to_pylist()]
+        columns = [table.column(name).to_numpy() for name in names[1:]]
+        whole = np.stack([np.asarray(column, dtype=float) for column in columns], 1) if columns else np.zeros((0, 0))
+    except (ArrowException, OSError, ValueError, TypeError) as error:
+        raise VcworkError(f"{path}: not readable as a table of ids and numbers ({error})") from error
+    return _table(path, ids, names[1:], list(whole))
+
+
+def _trec(path: Path) -> Scores:
+    """Lines `query Q0 item rank score tag`; the score counts, the rank does not."""
+    queries: dict[str, int] = {}
+    items: dict[str, int] = {}
+    found: dict[tuple[int, int], float] = {}
+    try:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            cells = line.split()
+            if not cells:
+                continue
+            if len(cells) != 6:
+                raise VcworkError(
+                    f"{path}: line {number}: expected `query Q0 item rank score tag`, got {len(cells)} cells"
+                )
+            at = queries.setdefault(cells[0], len(queries)), items.setdefault(cells[2], len(items))
+            if at in found:
+                raise VcworkError(f"{path}: line {number}: item {cells[2]!r} of query {cells[0]!r} comes twice")
+            found[at] = float(_numbers(path, number, [cells[4]])[0])
+    except (UnicodeDecodeError, OSError) as error:
+        raise VcworkError(f"{path}: not readable as a TREC run ({error})") from error
+    if not found:
+        raise VcworkError(f"{path}: expected lines `query Q0 item rank score tag`, found none")
+    _fits(path, (len(queries), len(items)), "a TREC run")
+    whole = np.full((len(queries), len(items)), -np.inf)
+    whole[tuple(np.array(list(found)).T)] = list(found.values())
+    scores = _of(path, _Matrix(whole.shape, lambda a, b: whole[a:b], (list(queries), list(items))))
+    listed = f"a TREC run of {len(found):,} of {whole.size:,} pairs; what it does not list stands behind"
+    return replace(scores, told=[listed])
+
+
+READERS = {
+    ".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".csv": _csv, ".parquet": _parquet,
+    **dict.fromkeys(TREC, _trec),
+}  # fmt: skip
+
+
+def _checked(scores: Scores) -> Scores:
+    for what, ids, n in (("query", scores.query_ids, scores.shape[0]), ("item", scores.item_ids, scores.shape[1])):
+        if ids is None:
+            continue
+        if len(ids) != n:
+            raise VcworkError(f"{scores.path}: expected {n} {what} ids, got {len(ids)}")
+        if len(set(ids)) != n:
+            twice = Counter(ids).most_common(1)[0][0]
+            raise VcworkError(f"{scores.path}: {what} id {twice!r} is there twice")
+    return scores
