@@ -82,6 +82,14 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     many = _command(commands, "seeds", compare_seeds, "mean and range of every metric over runs of different seeds")
     many.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs of one profile")
 
+    about = "what stands beside somebody's number: chance, intervals, ties, pool, hubs, from a file of scores"
+    seen = commands.add_parser("audit", help=about, description=about)
+    if arguments[:1] == ["audit"]:  # importing it takes a moment
+        from vcwork.workbench import auditing
+
+        auditing.add_arguments(seen)
+        seen.set_defaults(do=auditing.main)
+
     write = _command(commands, "table", write_tables, "keep the numbers of runs of different seeds, and write tables")
     write.add_argument("runs", nargs="*", metavar="RUN", help="folders of finished runs; none: those kept before")
     write.add_argument("--into", nargs="+", default=[], metavar="FILE", help="documents with <!-- table: lab -->")

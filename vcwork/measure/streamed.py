@@ -132,7 +132,8 @@ def _first_pass(rows: Rows, right: Pairs, k: int) -> _First:
             top, total = _log_sum(rows_here, top, total)
     assert values is not None  # _checked has seen at least one block
     with np.errstate(divide="ignore"):
-        return _First(values, counts, (top + np.log(total)).astype(values.dtype), found)
+        log_sum = np.where(top > -np.inf, top + np.log(total), 0.0)  # an item that no query was scored with stays last
+    return _First(values, counts, log_sum.astype(values.dtype), found)
 
 
 def _checked(rows: Rows, right: Pairs) -> Iterator[tuple[int, np.ndarray]]:

@@ -93,8 +93,7 @@ class _Ways:
 
     def __init__(self, gallery: Gallery, scores: Scores, ties: str, card: Card, draws: dict[str, int]) -> None:
         self.gallery, self.ties, self.card, self.draws = gallery, ties, card, draws
-        n_queries, n_items = gallery.shape
-        own = Pairs.of(gallery.item_of, np.arange(n_items))
+        own = Pairs.of(gallery.item_of, np.arange(gallery.shape[1]))
         self.right = Pairs.of(gallery.group_of, gallery.groups) if len(gallery.groups) else own
         self.main = place_streamed(scores.rows, self.right)
         self.own: Streamed = self.main if self.right is own else place_streamed(scores.rows, own)
@@ -209,6 +208,11 @@ def verdict(result: Result) -> str:
     return "above" if low > 0 else "below" if high < 0 else "level with"
 
 
+def small(p: float) -> str:
+    """A p-value as people write it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _verdicts(made: Audit, trained_on: str) -> list[str]:
     best, gallery = made.headline, made.gallery
     name, score = best.best_trivial
@@ -221,11 +225,12 @@ def _verdicts(made: Audit, trained_on: str) -> list[str]:
     if made.ceiling:
         copies = int((same_texts(gallery) > 1).sum())
         ceiling = show(made.ceiling[min(made.ceiling)])
-        lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, so nobody exceeds {ceiling} R@1.")
-    small, large = made.pools[0], made.pools[-1]
+        exceeds = f"so no model exceeds {ceiling} in the own pair's R@1."
+        lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, {exceeds}")
+    few, large = made.pools[0], made.pools[-1]
     lines.append(
-        f"The own pair's R@1 is {show(large[1])} among {large[0]:,} items and would be {show(small[1])} among "
-        f"{small[0]:,} of them: numbers of two pools are not compared."
+        f"The own pair's R@1 is {show(large[1])} among {large[0]:,} items and would be {show(few[1])} among "
+        f"{few[0]:,} of them: numbers of two pools are not compared."
     )
     never, skew = float((made.found == 0).mean()), skewness(made.found)
     lines.append(f"Hubs: {show(never)} of the items are never among anybody's first {made.k}; skewness {skew:.1f}.")
@@ -238,7 +243,7 @@ def _verdicts(made: Audit, trained_on: str) -> list[str]:
         way = "above" if found.low > 0 else "below" if found.high < 0 else "level with"
         lines.append(
             f"{metric}: {way} {made.other} ({show(other)}) by {show(found.difference)} "
-            f"({show(found.low)} to {show(found.high)}), p {found.p:.3f}, by permutation {p:.3f}."
+            f"({show(found.low)} to {show(found.high)}), p {small(found.p)}, by permutation {small(p)}."
         )
     return lines
 

@@ -1,0 +1,322 @@
+"""Somebody's scores from a file: the numbers are the notebooks', bad files are refused in a sentence, bundles agree."""
+
+import csv
+import json
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from vcwork.__main__ import main
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics, trivial
+from vcwork.measure.card import Card
+from vcwork.measure.streamed import Pairs, hit_in_pool, kept, place_streamed, told
+from vcwork.review import geometry, retrieval_audit
+from vcwork.review.audit import audit_retrieval
+from vcwork.review.gallery import aligned, benchmark_gallery, read_gallery, unknown_gallery
+from vcwork.review.scores import Scores, open_scores
+from vcwork.tasks import retrieval
+from vcwork.workbench.auditing import audit
+
+N = 60
+COUNTS = ("above", "tied", "relevant_tied", "n_relevant")
+
+
+def made_up(seed: int = 0, n: int = N) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Scores (n, n) with ties, and the labels of n clips."""
+    rng = np.random.default_rng(seed)
+    labels = {
+        "video": np.array([f"v{i // 6}" for i in range(n)]),
+        "recipe": np.array([f"r{i // 12}" for i in range(n)]),
+    }
+    labels["group"] = np.array([f"s{rng.integers(0, 2 * n // 3)}" for _ in range(n)])
+    return np.round(rng.standard_normal((n, n)) + 2 * np.eye(n), 1).astype(np.float32), labels
+
+
+def write_items(path, labels, texts=None, order=None):
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["text", "item_id", "query_id", *labels])
+        for i in order if order is not None else range(len(labels["video"])):
+            out.writerow([texts[i] if texts else f"do {i}", f"c{i}", f"q{i}", *(each[i] for each in labels.values())])
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Scores as .npy and items as csv."""
+    scores, labels = made_up()
+    np.save(tmp_path / "scores.npy", scores)
+    return scores, labels, tmp_path / "scores.npy", write_items(tmp_path / "items.csv", labels)
+
+
+# ---------------------------------------------------------------------------------------------- the same numbers
+
+
+def test_an_audit_gives_what_the_notebooks_evaluation_gives(files):
+    scores, labels, path, items = files
+    videos, recipes, groups = labels["video"], labels["recipe"], labels["group"]
+    wanted = retrieval.evaluate(scores, groups, groups, videos, videos, recipes, setting=Card(split="x"))
+    found = audit_retrieval(open_scores(path), read_gallery(items)).results
+    assert [r.name for r in found] == [r.name for r in wanted]
+    for here, there in zip(found, wanted, strict=True):
+        for key in ("value", "low", "high", "chance", "n"):
+            assert getattr(here, key) == pytest.approx(getattr(there, key), abs=1e-9), (here.name, key)
+        assert here.trivial == pytest.approx(there.trivial)
+        for key in ("pool", "ties", "right", "captions", "tied"):
+            assert getattr(here.protocol, key) == getattr(there.protocol, key), (here.name, key)
+
+
+@pytest.mark.parametrize(("queries", "items", "groups", "decimals"), [(40, 40, 15, 7), (90, 50, 20, 1), (30, 70, 9, 0)])
+def test_two_passes_over_blocks_count_as_the_whole_matrix(queries, items, groups, decimals):
+    rng = np.random.default_rng(queries)
+    scores = np.round(rng.standard_normal((queries, items)), decimals).astype(np.float32)
+    wanted, here = rng.integers(0, groups, queries), rng.integers(0, groups, items)
+    right, relevant = Pairs.of(wanted, here), wanted[:, None] == here
+    found = place_streamed(lambda: iter(np.array_split(scores, 7)), right, 5)
+    for places, matrix, marks in ((found.to_item, scores, relevant), (found.to_query, scores.T, relevant.T)):
+        asked = marks.any(1)
+        whole, mine = metrics.place(matrix[asked], marks[asked]), kept(places, asked)
+        assert all((getattr(whole, name) == getattr(mine, name)).all() for name in COUNTS)
+    np.testing.assert_allclose(found.found, geometry.hubness(scores, 5).counts)
+    asked, labels = relevant.any(1), (rng.integers(0, 4, queries), rng.integers(0, 4, items))
+    guess = metrics.place(trivial.known_group(*labels)[asked], relevant[asked])
+    assert all((getattr(guess, n) == getattr(kept(told(*labels, right), asked), n)).all() for n in COUNTS[:3])
+
+
+def test_the_closed_form_of_a_pool_is_the_mean_over_pools():
+    scores, _ = made_up(n=24)
+    places = metrics.place(scores)
+    drawn = retrieval_audit.pool_curve(scores, np.arange(24), [5], np.eye(24, dtype=bool), draws=4000)[0]
+    assert hit_in_pool(places, 5).mean() == pytest.approx(drawn.value, abs=0.01)
+    np.testing.assert_allclose(hit_in_pool(places, 24), places.hit(1))
+
+
+def test_dual_softmax_is_that_of_the_retrieval_audit():
+    scores = np.random.default_rng(3).standard_normal((50, 50)).astype(np.float32)
+    right = Pairs.of(np.arange(50), np.arange(50))
+    found = place_streamed(lambda: iter([scores]), right).dual
+    wanted = metrics.place(retrieval_audit.dual_softmax(scores.astype(float)).scores)
+    assert (found.above == wanted.above).all()
+
+
+# --------------------------------------------------------------------------------------------------- formats
+
+
+def _as_file(kind, folder, scores, queries, items):
+    path = folder / f"scores.{kind}"
+    if kind == "npz":
+        np.savez(path, scores=scores, query_ids=queries, item_ids=items)
+    elif kind == "safetensors":
+        save_file({"scores": scores}, path, {"query_ids": json.dumps(queries), "item_ids": json.dumps(items)})
+    elif kind == "csv":
+        rows = [["", *items], *([q, *map(repr, row.tolist())] for q, row in zip(queries, scores, strict=True))]
+        path.write_text("\n".join(",".join(row) for row in rows))
+    elif kind == "run":
+        lines = [f"{q} Q0 {d} 0 {float(scores[i, j])!r} x" for i, q in enumerate(queries) for j, d in enumerate(items)]
+        path.write_text("\n".join(lines))
+    elif kind == "parquet":
+        arrow = pytest.importorskip("pyarrow", reason="parquet is read with pyarrow")
+        from pyarrow import parquet
+
+        parquet.write_table(arrow.table({"id": queries, **dict(zip(items, scores.T.astype(float), strict=True))}), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "csv", "run", "parquet"])
+def test_every_format_is_read_and_put_into_the_annotations_order(kind, files, tmp_path):
+    scores, _, path, items = files
+    rng = np.random.default_rng(5)
+    rows, columns = rng.permutation(N), rng.permutation(N)
+    mixed = np.ascontiguousarray(scores[rows][:, columns])
+    other = _as_file(kind, tmp_path, mixed, [f"q{i}" for i in rows], [f"c{i}" for i in columns])
+    gallery = read_gallery(items)
+    put = np.concatenate(list(aligned(open_scores(other), gallery).rows()))
+    np.testing.assert_allclose(put, scores, atol=1e-6)
+    wanted, found = (audit_retrieval(open_scores(each), gallery).results for each in (path, other))
+    assert [r.value for r in found] == pytest.approx([r.value for r in wanted], abs=1e-9)
+
+
+def test_embeddings_are_multiplied(tmp_path):
+    rng = np.random.default_rng(0)
+    text, video = rng.standard_normal((2, 30, 8)).astype(np.float32)
+    np.save(tmp_path / "t.npy", text)
+    np.save(tmp_path / "v.npy", video)
+    np.savez(tmp_path / "both.npz", text=text, video=video)
+    for found in (open_scores(tmp_path / "t.npy", tmp_path / "v.npy"), open_scores(tmp_path / "both.npz")):
+        np.testing.assert_allclose(np.concatenate(list(found.rows())), text @ video.T, rtol=1e-5)
+    cosines = np.concatenate(list(open_scores(tmp_path / "both.npz", cosine=True).rows()))
+    np.testing.assert_allclose(cosines, geometry.unit(text) @ geometry.unit(video).T, atol=1e-6)
+
+
+def test_what_a_run_does_not_list_stands_behind(tmp_path):
+    (tmp_path / "a.run").write_text("q0 Q0 c0 1 2.5 x\nq1 Q0 c1 1 0.5 x\nq1 Q0 c0 2 0.25 x\nq2 Q0 c0 1 1.5 x\n")
+    write_items(tmp_path / "i.csv", {"video": ["a", "b", "c"]})
+    made = audit_retrieval(open_scores(tmp_path / "a.run"), read_gallery(tmp_path / "i.csv"))
+    assert made.headline.value == pytest.approx(2 / 3)  # c2 was never found
+    assert "4 of 6 pairs" in " ".join(made.notes)
+
+
+def test_a_published_gallery_is_known(real):
+    gallery = benchmark_gallery("youcook2", real / "annotations" / "validation_youcook.csv")
+    assert (gallery.shape == (3350, 3350) and len(set(gallery.videos)) == 387) or len(set(gallery.videos)) > 380
+    scores = np.random.default_rng(0).standard_normal((3350, 3350)).astype(np.float32)
+    rows = Scores(real, (3350, 3350), lambda: iter(np.array_split(scores, 4)), "0" * 64)
+    made = audit_retrieval(rows, gallery, n_boot=50)
+    assert made.ceiling[1] == pytest.approx(0.977, abs=5e-4)  # FACTS E 5.6
+    known = {r.name: r.trivial["video known"] for r in made.results}
+    assert known["t2v_R@1"] == pytest.approx(0.130, abs=5e-4) and known["t2v_R@5"] == pytest.approx(0.636, abs=5e-4)
+
+
+# -------------------------------------------------------------------------------------------------- bad input
+
+
+def _write(tmp_path, name, array):
+    np.save(tmp_path / name, array)
+    return tmp_path / name
+
+
+BAD = {
+    "a NaN": (lambda s: np.where(np.eye(N) * s == s[3, 3], np.nan, s), "expected finite scores, got nan at row"),
+    "an infinity of float16": (lambda s: (s * 1e5).astype(np.float16), "float16 ends at 65,504"),
+    "whole numbers": (lambda s: s.astype(int), "higher is better, got int64"),
+    "truth values": (lambda s: s > 0, "got bool"),
+    "a vector": (lambda s: s[0], "expected scores as texts by items"),
+    "fewer items": (lambda s: s[:, :40], r"expected scores of 60 texts by 60 items, got \(60, 40\)"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("case", BAD)
+def test_bad_scores_are_refused_and_nothing_is_written(case, files, tmp_path, capsys):
+    scores, _, _, items = files
+    make, message = BAD[case]
+    path, out = _write(tmp_path, "bad.npy", make(scores)), tmp_path / "out"
+    assert main(["audit", str(path), "--items", str(items), "--out", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert re.search(message, said) and "Traceback" not in said and not out.exists()
+
+
+def test_swapped_missing_doubled_and_unknown_ids_are_named(files, tmp_path):
+    scores, _, _, items = files
+    gallery, (queries, clips) = read_gallery(items), ([f"{c}{i}" for i in range(N)] for c in "qc")
+
+    def refused(message, **arrays):
+        np.savez(tmp_path / "x.npz", **arrays)
+        with pytest.raises(VcworkError, match=message):
+            aligned(open_scores(tmp_path / "x.npz"), gallery)
+
+    refused("rows and columns are swapped", scores=scores, query_ids=clips, item_ids=queries)
+    refused("query id 'q0' is there twice", scores=scores, query_ids=["q0", *queries[:-1]], item_ids=clips)
+    refused("expected 60 item ids, got 59", scores=scores, query_ids=queries, item_ids=clips[:-1])
+    refused("1 missing .'c59'.*1 unknown .'other'", scores=scores, query_ids=queries, item_ids=[*clips[:-1], "other"])
+    wide = read_gallery(write_items(tmp_path / "w.csv", {"video": list("abc")}))
+    np.save(tmp_path / "s.npy", scores[:4, :3])
+    with pytest.raises(VcworkError, match="expected scores of 3 texts by 3 items"):
+        aligned(open_scores(tmp_path / "s.npy"), wide)
+    with pytest.raises(VcworkError, match="scores must be square"):
+        unknown_gallery(open_scores(tmp_path / "s.npy"))
+
+
+@pytest.mark.parametrize(("lines", "message"), [
+    ("text,item_id\na,c0\n", "row|texts"),
+    ("text,clip\na,c0\n", "expected lines with text, item_id"),
+    ("text,item_id,video\na,c0,v\nb,c0,w\n", "line 3: item 'c0' was told of before"),
+    ("text,item_id\na,\n", "line 2: expected an item_id"),
+    ("text,item_id\na,c0,x\n", "line 2: expected as many cells"),
+    ("text,item_id,seconds\na,c0,long\n", "line 2: seconds: expected seconds"),
+    ("text,item_id,query_id\na,c0,q\nb,c1,q\n", "line 3: query id 'q' comes twice"),
+    ("text,item_id\n,c0\n", "no line has a text"),
+])  # fmt: skip
+def test_a_csv_of_items_is_read_strictly(lines, message, tmp_path):
+    (tmp_path / "i.csv").write_text(lines)
+    np.save(tmp_path / "s.npy", np.eye(2, dtype=np.float32))
+    with pytest.raises(VcworkError, match=message):
+        audit(tmp_path / "s.npy", items=tmp_path / "i.csv")
+
+
+def test_files_that_are_not_what_they_say(tmp_path):
+    np.save(tmp_path / "o.npy", np.array([[{}]], object), allow_pickle=True)
+    (tmp_path / "t.npy").write_bytes((tmp_path / "o.npy").read_bytes()[:20])
+    np.save(tmp_path / "cut.npy", np.ones((50, 50), np.float32))
+    (tmp_path / "cut.npy").write_bytes((tmp_path / "cut.npy").read_bytes()[:-100])
+    (tmp_path / "z.npz").write_bytes(b"PK\3\4nothing")
+    (tmp_path / "s.safetensors").write_bytes(b"\xff" * 40)
+    (tmp_path / "c.csv").write_text("id,a,b\nq,1.5\n")
+    (tmp_path / "r.run").write_text("q Q0 c 1 high x\n")
+    for name in ("o.npy", "t.npy", "cut.npy", "z.npz", "s.safetensors", "c.csv", "r.run", "none.npy", "x.pkl"):
+        with pytest.raises(VcworkError, match=name.replace(".", r"\.")):
+            open_scores(tmp_path / name)
+
+
+def test_an_archive_that_would_fill_memory_is_refused_by_its_headers(tmp_path):
+    header = np.lib.format.header_data_from_array_1_0(np.zeros((1, 1), np.float32)) | {"shape": (1 << 20, 1 << 20)}
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w") as archive, archive.open("scores.npy", "w") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(VcworkError, match="held in memory, at most 4 GB"):
+        open_scores(tmp_path / "bomb.npz")
+
+
+# --------------------------------------------------------------------------------------- page, bundle, command line
+
+
+def test_the_command_writes_page_json_and_table_and_compares(files, tmp_path, capsys):
+    scores, _, path, items = files
+    worse = _write(
+        tmp_path, "worse.npy", scores + np.random.default_rng(1).normal(0, 2, scores.shape).astype(np.float32)
+    )
+    out, bundle = tmp_path / "out", tmp_path / "b.zip"
+    asked = ["audit", str(path), "--items", str(items), "--against", str(worse), "--trained-on", "nothing <b>&"]
+    assert main([*asked, "--out", str(out), "--bundle", str(bundle)]) == 0
+    told = json.loads((out / "audit.json").read_text())
+    assert told["results"][0]["name"] == "t2v_R@1" and told["against"][0]["difference"] > 0
+    page = (out / "index.html").read_text()
+    assert "nothing &lt;b&gt;&amp;" in page and "http://" not in page and "https://" not in page
+    assert r"t2v\_R@1 & " in (out / "table.tex").read_text()
+    assert capsys.readouterr().out.count("t2v R@1") >= 1
+    assert main(["audit", "--check", str(bundle)]) == 0
+    assert "the same numbers and verdicts" in capsys.readouterr().out
+    assert main([*asked, "--out", str(tmp_path / "x"), "--bundle", str(bundle)]) == 2  # never overwritten
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_changed_bundle_is_noticed(files, tmp_path):
+    scores, _, path, items = files
+    bundle, changed = tmp_path / "b.zip", tmp_path / "c.zip"
+    assert main(["audit", str(path), "--items", str(items), "--out", str(tmp_path / "o"), "--bundle", str(bundle)]) == 0
+
+    def rewritten(change):
+        with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(changed, "w") as new:
+            for entry in old.infolist():
+                new.writestr(entry.filename, change(entry.filename, old.read(entry)))
+        return main(["audit", "--check", str(changed)])
+
+    better = np.where(np.eye(N), 9, scores).astype(np.float32)
+    np.save(tmp_path / "scores.npy", better)
+    data = (tmp_path / "scores.npy").read_bytes()
+    assert rewritten(lambda name, held: data if name == "inputs/scores.npy" else held) == 2  # another input
+    assert rewritten(lambda name, held: held.replace(b"trained on", b"trained 0n")) == 2  # another text
+    assert rewritten(lambda name, held: held) == 0
+
+    def resealed(name, held):
+        if name != "audit.json":
+            return held
+        from vcwork.base.files import sha256_json
+
+        told = json.loads(held)
+        told.pop("sealed")
+        told["results"][0]["value"] += 0.01
+        return json.dumps(told | {"sealed": sha256_json(told)}).encode()
+
+    assert rewritten(resealed) == 1  # sealed anew, but the inputs say something else
+
+
+def test_an_audits_folder_is_not_somebody_elses(files, tmp_path):
+    _, _, path, _ = files
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "index.html").write_text("mine")
+    assert main(["audit", str(path), "--out", str(tmp_path / "mine")]) == 2
+    assert (tmp_path / "mine" / "index.html").read_text() == "mine"

@@ -1,0 +1,207 @@
+"""An audit as files: a page for people, JSON for programs, a LaTeX table for papers, and the one line of it all.
+
+The folder is sealed like any other of ours; a reviewer's bundle is the same in one zip, with what was asked, so that
+`check_bundle` can give the same verdicts on another machine or name the first difference.
+"""
+
+import base64
+import io
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, sha256_json, template
+from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, write_manifest
+from vcwork.measure.result import row, show
+from vcwork.review.audit import Audit, as_dict, small, verdict
+from vcwork.workbench.page import Line, used_columns
+
+AUDIT = Kind("audit", "vcwork-audit-1", "audit.json", owns=("index.html", "table.tex"))
+BUNDLE, WITHIN = "vcwork-audit-bundle-1", 1 << 28  # bytes of an input that travels inside
+TEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {c: f"\\{c}" for c in "&%$#_{}"}
+)
+
+
+def write_audit(made: Audit, out: Path, asked: dict[str, Any]) -> str:
+    """Write page, JSON and table into `out`, new or of an earlier audit; the line that says it all.
+
+    VcworkError: a folder that holds other things, a disk that is full.
+    """
+    begin(out, AUDIT)
+    texts = {"index.html": page_html(made), "table.tex": tex_table(made)}
+    for name, text in texts.items():
+        with atomic_write(out / name) as file:
+            file.write(text)
+    write_manifest(out, AUDIT, as_dict(made) | {"asked": asked, "files": {name: seal(out / name) for name in texts}})
+    return line(made)
+
+
+def line(made: Audit) -> str:
+    """`t2v R@1 22.4 % (20.9 to 23.9 %) of 3,350 items, above chance (0.03 %), ceiling 97.7 %, ties 0`."""
+    best = made.headline
+    name, score = best.best_trivial
+    parts = [
+        f"t2v R@1 {best.show()} ({best.show('low')} to {best.show('high')}) among {made.gallery.shape[1]:,} items",
+        f"{verdict(best)} {name} ({show(score)})",
+        f"ceiling {show(made.ceiling[min(made.ceiling)])}" if made.ceiling else "",
+        f"ties {best.protocol.tied}",
+        *(
+            f"{metric}: {show(found.difference)} over {made.other}, p {small(p)}"
+            for metric, _, found, p in made.against[:1]
+        ),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def tex_table(made: Audit) -> str:
+    """A booktabs table of the results: value, interval, chance, strongest trivial opponent, n."""
+    head = ("metric", "value", "95 % interval", "chance", "best trivial", "n")
+    rows = [row(result) for result in made.results]
+    lines = [" & ".join(cells[name].translate(TEX) for name in head) + r" \\" for cells in rows]
+    caption = f"{made.scores.path.name} on {made.gallery.split}. {made.verdicts[0]} {made.verdicts[1]}".translate(TEX)
+    titles = " & ".join(name.translate(TEX) for name in head)
+    return "\n".join([
+        r"\begin{table}", r"\centering", r"\begin{tabular}{lrrrlr}", r"\toprule", titles + r" \\", r"\midrule",
+        *lines, r"\bottomrule", r"\end{tabular}", rf"\caption{{{caption}}}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+def page_html(made: Audit) -> str:
+    """The whole page: verdicts, results with all that stands beside them, smaller galleries, hubs."""
+    results = made.results
+    after = [*(result.protocol for result in results[1:]), None]
+    lines = [Line({}, result, row(result), result.protocol != following)
+             for result, following in zip(results, after, strict=True)]  # fmt: skip
+    return template(__package__, "audit.html.j2").render(
+        made=made, lines=lines, columns=used_columns(lines), show=show, pools=_pool_figure(made), hubs=_hub_figure(made)
+    )
+
+
+def _pool_figure(made: Audit) -> dict[str, str]:
+    from vcwork.panels import plots
+
+    sizes, values = zip(*made.pools, strict=True)
+    fig, ax = plots.figure(5.2, 2.4)
+    ax.semilogx(sizes, 100 * np.array(values), "o-", color=plots.colour(0), label="own pair's R@1")
+    ax.semilogx(sizes, 100 / np.array(sizes), ":", color=plots.GREY, label="chance")
+    ticks = sizes[:: max(1, len(sizes) // 4)]  # a dollar sign is one, so labels are no formulas
+    ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
+    ax.minorticks_off()
+    plots.finish(ax, "", "items in the gallery", "R@1 (percent)")
+    told = f"R@1 of the own pair falls from {show(values[0])} among {sizes[0]:,} items to {show(values[-1])}"
+    return {"src": _png(fig), "alt": f"{told} among {sizes[-1]:,}."}
+
+
+def _hub_figure(made: Audit) -> dict[str, str]:
+    from vcwork.panels import plots
+
+    fig, ax = plots.figure(5.2, 2.4)
+    bins, alike = min(40, int(made.found.max()) + 1), {"if all were found alike": float(made.found.mean())}
+    plots.histogram(ax, {"items": made.found}, bins, alike, f"texts that have an item among their first {made.k}")
+    told = f"{show(float((made.found == 0).mean()))} of the items are never found, one is found {made.found.max():.0f}"
+    return {"src": _png(fig), "alt": f"{told} times; {made.found.mean():.1f} if all were found alike."}
+
+
+def _png(fig: Any) -> str:
+    import matplotlib.pyplot as plt
+
+    data = io.BytesIO()
+    fig.savefig(data, format="png", dpi=110)
+    plt.close(fig)
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+# -------------------------------------------------------------------------------------------------- bundles
+
+
+def write_bundle(made: Audit, out: Path, asked: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """One zip for a reviewer: the audit, what was asked, and the inputs {option: file}, each up to `WITHIN` bytes.
+
+    Of larger ones the digests travel alone. VcworkError: a disk that is full.
+    """
+    digests = {option: seal(path) | {"file": path.name} for option, path in inputs.items() if path.is_file()}
+    told = as_dict(made) | {"format": BUNDLE, "asked": asked, "inputs": digests, "versions": _versions()}
+    told = json.loads(json.dumps(told, allow_nan=False))  # as it will be read
+    texts = {"index.html": page_html(made), "table.tex": tex_table(made),
+             AUDIT.manifest: json.dumps(told | {SEALED: sha256_json(told)}, indent=1)}  # fmt: skip
+    with atomic_write(out, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in texts.items():
+            archive.writestr(name, text)
+        for option, about in digests.items():
+            if about["bytes"] <= WITHIN:
+                archive.write(inputs[option], _place(option, about))
+
+
+def _place(option: str, about: dict[str, Any]) -> str:
+    """Where an input lies in the zip; its suffix tells its format."""
+    return f"inputs/{option}{Path(about['file']).suffix}"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("vcwork", "numpy", "scipy")}
+
+
+def read_bundle(path: Path, into: Path) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What a bundle tells, and its inputs {option: file}, unpacked into the folder `into`; larger ones are not there.
+
+    VcworkError: not a bundle, one that was changed, a member that is not the one told.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            told = json.loads(_read(path, archive, AUDIT.manifest, WITHIN))
+            _check_told(path, told)
+            held, inputs = set(archive.namelist()), {}
+            for option, about in told["inputs"].items():
+                if (name := _place(option, about)) in held:
+                    inputs[option] = member(into, about["file"])  # named as it was: what is told of it stays the same
+                    inputs[option].parent.mkdir(exist_ok=True)
+                    inputs[option].write_bytes(_read(path, archive, name, about["bytes"]))
+                    check(inputs[option], about, AUDIT.manifest)
+    except (zipfile.BadZipFile, OSError, KeyError, TypeError, ValueError, RuntimeError, zlib.error) as error:
+        if isinstance(error, VcworkError):
+            raise
+        raise VcworkError(f"{path}: not readable as a bundle of an audit ({error})") from error
+    return told, inputs
+
+
+def _read(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of at most so many bytes, whatever the archive tells of its size."""
+    with archive.open(name) as file:
+        data = file.read(min(most, WITHIN) + 1)
+    if len(data) > min(most, WITHIN):
+        raise VcworkError(f"{path}: {name} is larger than {most:,} bytes")
+    return data
+
+
+def _check_told(path: Path, told: Any) -> None:
+    if not isinstance(told, dict) or told.get("format") != BUNDLE:
+        raise VcworkError(f"{path}: expected a bundle of the format {BUNDLE}")
+    if told.pop(SEALED, None) != sha256_json(told):
+        raise VcworkError(f"{path}: {AUDIT.manifest} was changed: its own digest differs")
+
+
+def first_difference(there: Any, here: Any, at: str = "") -> str:
+    """Where two JSON values first differ by more than 1e-6, and in what; "" where they do not."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in [*there, *(key for key in here if key not in there)]:
+            if key not in there or key not in here:
+                return f"{at}{key}: only {'here' if key in here else 'in the bundle'}"
+            if found := first_difference(there[key], here[key], f"{at}{key}, "):
+                return found
+        return ""
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True))
+        return next((found for i, (a, b) in pairs if (found := first_difference(a, b, f"{at}{i}, "))), "")
+    numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in (there, here))
+    if there == here or (numbers and abs(there - here) <= 1e-6 * max(1.0, abs(there))):
+        return ""
+    return f"{at.removesuffix(', ')}: the bundle says {there!r}, here it is {here!r}"

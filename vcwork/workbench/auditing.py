@@ -1,0 +1,108 @@
+"""`python -m vcwork audit SCORES …`: what stands beside somebody's number, as a page, JSON, LaTeX and one line.
+
+Also `--bundle FILE.zip`, all that a reviewer needs in one file, and `audit --check FILE.zip`, which gives the same
+verdicts on another machine or names the first difference.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from vcwork.base.console import say
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
+from vcwork.measure.metrics import TIES
+from vcwork.measure.result import results_table
+from vcwork.review.audit import NOT_TOLD, Audit, as_dict, audit_retrieval
+from vcwork.review.gallery import BENCHMARKS, benchmark_gallery, read_gallery, unknown_gallery
+from vcwork.review.scores import open_scores
+from vcwork.workbench.audit_page import first_difference, line, read_bundle, write_audit, write_bundle
+
+ASKED = ("scores", "video", "cosine", "task", "benchmark", "annotations", "items", "against", "against_video", "ties",
+         "trained_on", "seed")  # fmt: skip
+FILES = ("scores", "video", "annotations", "items", "against", "against_video")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command line of `audit`."""
+    kinds = "texts by items: .npy, .npz, .safetensors, .csv, .parquet, or a TREC run (.run)"
+    parser.add_argument("scores", nargs="?", default="", help=f"{kinds}; with --video the texts' embeddings")
+    parser.add_argument("--video", default="", metavar="FILE", help="the items' embeddings")
+    parser.add_argument("--cosine", action="store_true", help="embeddings are scaled to length 1 first")
+    parser.add_argument("--task", choices=("retrieval",), default="retrieval", help="what the scores are for")
+    known = f"{' or '.join(BENCHMARKS)}, with --annotations"
+    parser.add_argument("--benchmark", default="", metavar="NAME", help=known)
+    parser.add_argument("--annotations", default="", metavar="FILE", help="its own annotation file, or its folder")
+    items = "a csv of your own: text, item_id, and where known query_id, video, group, recipe, seconds"
+    parser.add_argument("--items", default="", metavar="FILE", help=items)
+    parser.add_argument("--against", default="", metavar="FILE", help="a second system's scores, for a paired test")
+    parser.add_argument("--against-video", default="", metavar="FILE", help="its items' embeddings")
+    parser.add_argument("--ties", choices=TIES, default="expected", help="what equal scores count (default: expected)")
+    seen = "what the model was trained on, in words; it stands beside the numbers"
+    parser.add_argument("--trained-on", default=NOT_TOLD, metavar="TEXT", help=seen)
+    parser.add_argument("--seed", type=int, default=0, help="of the intervals' draws (default: 0)")
+    parser.add_argument("--out", default="", metavar="FOLDER", help="page, JSON, LaTeX (default: outputs/audit/NAME)")
+    parser.add_argument("--bundle", default="", metavar="FILE.zip", help="also all of it in one file, for a reviewer")
+    parser.add_argument("--check", default="", metavar="FILE.zip", help="audit a bundle's inputs again and compare")
+
+
+def main(options: argparse.Namespace) -> int:
+    """`audit`: 0; of `--check` 1 where something differs."""
+    if bool(options.check) == bool(options.scores):
+        raise VcworkError("audit: expected SCORES, or --check FILE.zip alone")
+    if options.check:
+        return check_bundle(resolve(options.check))
+    asked = {name: getattr(options, name) for name in ASKED}
+    bundle = resolve(options.bundle) if options.bundle else None
+    if bundle is not None and bundle.exists():
+        raise VcworkError(f"{bundle}: exists already; choose another name")
+    made = audit(**asked)
+    out = resolve(options.out or Path("outputs") / "audit" / Path(options.scores).stem)
+    named = {name: Path(value).name if name in FILES else value for name, value in asked.items()}
+    told = write_audit(made, out, named)
+    say(results_table(made.results), "", *made.verdicts, *made.notes, "", f"{out / 'index.html'}", told, sep="\n")
+    if bundle is not None:
+        write_bundle(made, bundle, named, {name: resolve(asked[name]) for name in FILES if asked[name]})
+        say(f"bundle: {bundle}")
+    return 0
+
+
+def audit(
+    scores: str | Path, video: str | Path = "", cosine: bool = False, task: str = "retrieval", benchmark: str = "",
+    annotations: str | Path = "", items: str | Path = "", against: str | Path = "", against_video: str | Path = "",
+    ties: str = "expected", trained_on: str = NOT_TOLD, seed: int = 0,
+) -> Audit:  # fmt: skip
+    """The audit of a file of scores, arguments as on the command line; VcworkError for what does not fit together."""
+    if bool(benchmark) != bool(annotations) or (benchmark and items):
+        raise VcworkError("audit: expected --benchmark with --annotations, or --items alone, or neither")
+    if against_video and not against:
+        raise VcworkError("audit: --against-video goes with --against")
+    found = open_scores(scores, video or None, cosine)
+    if benchmark:
+        gallery = benchmark_gallery(benchmark, annotations)
+    else:
+        gallery = read_gallery(items) if items else unknown_gallery(found)
+    other = open_scores(against, against_video or None, cosine) if against else None
+    return audit_retrieval(found, gallery, against=other, ties=ties, trained_on=trained_on, seed=seed)
+
+
+def check_bundle(path: Path) -> int:
+    """Audit what a bundle holds again: 0 and the same verdicts, or 1 and the first difference.
+
+    VcworkError: not a bundle, a changed one, or one whose inputs were too large to travel in it.
+    """
+    if not path.is_file():
+        raise VcworkError(f"{path}: no such file")
+    with tempfile.TemporaryDirectory() as folder:
+        told, inputs = read_bundle(path, Path(folder))
+        if absent := [name for name in told["inputs"] if name not in inputs]:
+            where = told["inputs"][absent[0]]["file"]
+            raise VcworkError(f"{path}: {where} was too large to travel in it; audit the file itself and compare")
+        asked: dict[str, Any] = {name: told["asked"][name] for name in ASKED if name in told["asked"]}
+        made = audit(**(asked | inputs))
+    here = as_dict(made)
+    differs = first_difference({name: told.get(name) for name in here if name != "scores"},
+                               {name: value for name, value in here.items() if name != "scores"})  # fmt: skip
+    say(f"{path.name}: {f'differs: {differs}' if differs else 'the same numbers and verdicts'}", line(made), sep="\n")
+    return int(bool(differs))
