@@ -3,9 +3,15 @@
 `NoData` is the one that a caller may take for an answer, "there is none"; any other tells of a fault.
 """
 
+LONGEST = 4000  # characters of a message
+
 
 class VcworkError(ValueError):
-    """A mistake in the input, not in the program. Its text is shown without a stack trace."""
+    """A mistake in the input, not in the program. Its text is shown without a stack trace, and cut where it is long."""
+
+    def __init__(self, told: object = "") -> None:
+        text = str(told)
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST - 500]} … {text[-490:]}")
 
 
 class NoData(VcworkError):

@@ -1,4 +1,4 @@
-"""Paths, atomic writes and digests: nothing half-written is ever read later as whole.
+"""Paths, atomic writes, digests, JSON and YAML: nothing half-written is ever read later as whole.
 
 Notebooks run with different working folders (JupyterLab: the notebook's, papermill: the caller's), so relative
 paths are resolved here, against the project root.
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from filelock import FileLock, Timeout
@@ -108,10 +108,36 @@ def write_json(path: str | Path, value: Any) -> None:
         file.write("\n")
 
 
+DEPTH = 64  # how deep lists and objects may lie in each other in what is read; ours need six
+DIGITS = 40  # of a whole number
+YAML_CHARACTERS = 1 << 18  # PyYAML reads about 50,000 a second
+
+
+def parse_json(text: str, **hooks: Any) -> Any:
+    """The value of a JSON text, `hooks` as `json.loads` takes them; ValueError: not JSON, or beyond DEPTH or DIGITS."""
+    try:
+        value = json.loads(text, **{"parse_int": _whole, **hooks})
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    level = [value]
+    for _ in range(DEPTH + 1):
+        inner = (each for one in level for each in (one.values() if isinstance(one, dict) else one or ()))
+        level = [each for each in inner if isinstance(each, dict | list)]
+        if not level:
+            return value
+    raise ValueError(f"nested more than {DEPTH} deep")
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return int(digits)
+
+
 def read_json(path: str | Path) -> Any:
     """Read JSON; a missing or broken file is a VcworkError that names it."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise VcworkError(f"{path}: no such file") from None
     except (ValueError, OSError) as error:
@@ -132,25 +158,85 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-class _UniqueLoader(yaml.SafeLoader):
-    """YAML in which a key given twice is an error; PyYAML silently keeps the last."""
+_PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
+_FORMS, _MAKERS = yaml.SafeLoader.yaml_implicit_resolvers, yaml.SafeLoader.yaml_constructors
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML of plain values under names, each given once: PyYAML silently keeps the last. A date stays text.
+
+    Every alias (*) written out, it may have DEPTH levels and YAML_CHARACTERS: aliases of lists of aliases have no end.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {key: [one for one in some if one[0] in _PLAIN] for key, some in _FORMS.items()}
+    yaml_constructors: ClassVar = {tag: make for tag, make in _MAKERS.items() if tag is None or tag in _PLAIN}
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.extents: dict[yaml.Node, tuple[int, int]] = {}  # levels and characters of what is read so far
+        self.above = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        event = self.peek_event()
+        self.above += 1
+        if self.above > DEPTH:
+            raise _fault(event, f"nested more than {DEPTH} deep")
+        node = super().compose_node(parent, index)
+        self.above -= 1
+        if not isinstance(event, yaml.AliasEvent):
+            pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
+            inner = [] if isinstance(node, yaml.ScalarNode) else [each for pair in pairs for each in pair]
+            extents = [self.extents.get(each, (DEPTH, 0)) for each in inner]  # an alias of what it stands in: no end
+            levels, size = 1 + max((n for n, _ in extents), default=0), sum(n for _, n in extents) + len(node.value) + 1
+            if levels > DEPTH or size > YAML_CHARACTERS:
+                raise _fault(event, "with every alias (*) written out, deeper or longer than anything that is read")
+            self.extents[node] = levels, size
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, VcworkError):
+            raise
+        except (ValueError, LookupError, OverflowError):
+            raise _fault(node, f"{node.value[:80]!r} is no {node.tag.rpartition(':')[2]}") from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise VcworkError(f"key {key!r} is given twice")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
+                came = repr(key.value) if isinstance(key, yaml.ScalarNode) else f"a {key.id}"
+                raise _fault(key, f"expected a name as key (numbers, yes and no in quotes), got {came}")
+            if key.value in seen:
+                raise _fault(key, f"key {key.value!r} is given twice")
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _fault(at: Any, why: str) -> VcworkError:
+    return VcworkError(f"line {at.start_mark.line + 1}: {why}")
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text; VcworkError tells line and fault."""
+    if len(text) > YAML_CHARACTERS:
+        raise VcworkError(f"expected at most {YAML_CHARACTERS:,} characters, got {len(text):,}")
+    try:
+        return yaml.load(text, _PlainLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise VcworkError(f"line {line}: not YAML ({error.problem})") from None
+    except VcworkError:
+        raise
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of its characters
+        raise VcworkError(f"not YAML ({error})") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """A parameter file's keys and values; empty or all comments gives {}. VcworkError tells line and fault."""
     try:
-        value = yaml.load(Path(path).read_text(encoding="utf-8"), _UniqueLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise VcworkError(f"line {line}: not YAML ({error.problem})") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        value = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
         raise VcworkError(f"not readable ({error})") from None
     if value is None:
         return {}

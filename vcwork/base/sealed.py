@@ -132,7 +132,7 @@ def well_formed(path: Path) -> Iterator[None]:
         yield
     except VcworkError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError) as error:
         raise VcworkError(f"{path}: expected another structure ({type(error).__name__}: {error})") from error
 
 
@@ -222,10 +222,14 @@ def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: dict[str, st
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
-    """What `write_tensors` wrote."""
+    """What `write_tensors` wrote; VcworkError for any other file."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return load_file(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise VcworkError(f"{path}: not readable as safetensors ({error})") from error
 
 
 def load_weights(module: Any, path: Path, sha256: str, manifest: str) -> None:

@@ -23,6 +23,7 @@ from vcwork.base.files import atomic_write
 from vcwork.data.subtitle_forms import READERS, Cue, seconds, unescaped
 
 CAPTION_SUFFIXES = tuple(READERS)  # in order of preference when a video has several
+LARGEST = 1 << 26  # bytes of a file; a film's captions have less than a million
 MAX_GAP_S = 3.0  # a repeat after a longer silence is speech, not display
 
 _INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]")
@@ -149,6 +150,8 @@ def _fresh_words(captions: Iterable[Caption]) -> Iterator[tuple[int, Caption, li
 def _read_text(path: Path) -> str:
     """UTF-8, or UTF-16 or -32 with a mark or with the zeros of its digits; lines end in \\n."""
     try:
+        if path.stat().st_size > LARGEST:
+            raise VcworkError(f"{path}: expected captions of at most {LARGEST:,} bytes, got {path.stat().st_size:,}")
         data = path.read_bytes()
     except OSError as error:
         raise VcworkError(f"{path}: could not be read ({error.strerror or error})") from error

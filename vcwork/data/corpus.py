@@ -434,8 +434,12 @@ def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
 
 
 def _segments(path: Path, steps: dict[str, str]) -> Iterator[Segment]:
-    for number, entry in enumerate(read_json(path)["segments"]):
-        segment = Segment(float(entry["start_s"]), float(entry["end_s"]), entry["step"], entry.get("caption", ""))
+    with well_formed(path):
+        found = [
+            (Segment(float(e["start_s"]), float(e["end_s"]), e["step"], e.get("caption", "")), e)
+            for e in read_json(path)["segments"]
+        ]
+    for number, (segment, entry) in enumerate(found):
         if segment.step not in steps or not 0 <= segment.start_s <= segment.end_s < math.inf:
             raise VcworkError(f"{path}: segment {number}: unknown step or times out of order, {entry}")
         yield segment

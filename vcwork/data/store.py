@@ -187,8 +187,7 @@ def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
             whole = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
             whole.flags.writeable = False
             array = np.ndarray(array.shape, array.dtype, whole, array.offset, array.strides)
-    except (OSError, ValueError, EOFError, RuntimeError) as error:
-        # NumPy's own words would advise to allow pickles
+    except Exception as error:  # a header of any bytes may raise anything; NumPy's words would advise to allow pickles
         why = error.strerror if isinstance(error, OSError) and error.strerror else "cut, damaged or of Python objects"
         raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({why})") from error
     if not isinstance(array, np.ndarray):

@@ -12,7 +12,6 @@ import csv
 import html
 import io
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import DEPTH, parse_json
 
 
 @dataclass(frozen=True)
@@ -33,32 +33,47 @@ class Cue:
     text: object
 
 
+# no form may look at a character once for each before it: files of strangers are long (`*+` never goes back)
 _TIME = r"(-?)(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,:](\d{3,}|(?<!:)\d+))?"
-_TIMING = re.compile(rf"\s*\[?\s*{_TIME}\s*-->\s*{_TIME}\s*\]?(?=\s|$)")
+_TIMING = re.compile(rf"\s*+(?:\[\s*+)?{_TIME}\s*-->\s*{_TIME}\s*\]?(?=\s|$)")
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)(?=\s|$)")
-_LIKE_TIMING = re.compile(r"\s*\S*\d:\d\S*\s*-->|.*-->\s*\S*\d:\d|[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")
-_SETTINGS = re.compile(r"(\s*\w+\s*:\s*\S+)*\s*")
-_NUMBER = re.compile(r"\W*(\d+)\W*")
+_CLOCKS = re.compile(r"[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")  # without the arrow
+_CLOCK = re.compile(r"\s*+\S*?\d:\d")
+_SETTINGS = re.compile(r"(\s*+\w++\s*+:\s*+\S++)*+\s*")
+_NUMBER = re.compile(r"\W*(\d{1,18})\W*")
 _ASIDE = re.compile(r"(NOTE|STYLE|REGION)(\s|$)")
 _MAP = re.compile(
     r"X-TIMESTAMP-MAP=.*?(?:LOCAL:(?P<early>[\d:.]+),)?MPEGTS:(?P<ticks>\d+)(?:,LOCAL:(?P<late>[\d:.]+))?"
 )
-_DRAWING = re.compile(r"\{[^}]*\\p[1-9][^}]*\}.*?(\{[^}]*\\p0[^}]*\}|$)", re.DOTALL)
-_BRACES = re.compile(r"\{\\[^}]*\}|\{[yYfFsScCP]:[^}]*\}")  # SubStation's and MicroDVD's; {words} are words
+_BRACES = re.compile(r"(\{[^}]*\})")
+_MARKS = re.compile(r"\{(\\|[yYfFsScCP]:)")  # SubStation's and MicroDVD's; {words} are words
 _BREAK = re.compile(r"\\[Nh]|<br\s*/?>", re.IGNORECASE)
 _TAG = re.compile(
-    r"</?(?:[ibusc]|em|strong|ruby|rt|rp)(?:\.[\w.-]+)*\s*/?>|<\d[\d:.]*>|</?(?:font|span|p|v|lang)>"
+    r"</?(?:[ibusc]|em|strong|ruby|rt|rp)(?:\.[\w.-]+)?\s*/?>|<\d[\d:.]*>|</?(?:font|span|p|v|lang)>"
     r"|<(?:font|span|p)\s+[\w-]+\s*=[^<>]*>",
     re.IGNORECASE,
 )
-_VOICE = re.compile(r"<(?:v|lang)(?:\.[\w.-]+)*\s+[^<>]*>|<c\s+[^<>]*>")  # of WebVTT alone: "if x <v and w> y" is text
-_ENTITY = re.compile(r"&(?:#\d+|#x[\da-f]+|\w+);", re.IGNORECASE)  # with its semicolon: "stop&notify" has none
+_VOICE = re.compile(r"<(?:v|lang)(?:\.[\w.-]+)?\s[^<>]*>|<c\s[^<>]*>")  # of WebVTT alone: "if x <v and w> y" is text
+_ENTITY = re.compile(r"&(?:#\d{1,9}|#x[\da-f]{1,8}|\w{1,40});", re.IGNORECASE)  # "stop&notify" has no semicolon
 
 
 def plain(text: str, voices: bool = False) -> str:
     """A cue's text without its markup."""
-    text = _BREAK.sub(" ", _BRACES.sub("", _DRAWING.sub("", text)))
+    text = _BREAK.sub(" ", _undrawn(text))
     return _TAG.sub("", _VOICE.sub("", text) if voices else text)
+
+
+def _undrawn(text: str) -> str:
+    """Without marks in braces, and without the drawings that stand from {\\p1} to {\\p0} or the end."""
+    last = text.rfind("}") + 1  # no brace behind it is closed
+    kept, drawing = [], False
+    for number, part in enumerate(_BRACES.split(text[:last])):
+        pens = re.findall(r"\\p(\d)", part) if number % 2 else []  # every other one is a brace
+        if pens:
+            drawing = pens[-1] != "0"
+        elif not drawing and not (number % 2 and _MARKS.match(part)):
+            kept.append(part)
+    return "".join(kept) + text[last:] * (not drawing)
 
 
 def unescaped(text: str) -> str:
@@ -83,8 +98,8 @@ def _time_s(parts: tuple) -> float:
     sign, hours, minutes, seconds, fraction = parts
     if int(minutes) > 59 or int(seconds) > 59:
         return math.nan
-    whole = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction or 0) / 10 ** len(fraction or "0")
-    return -whole if sign else whole
+    whole = float(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction or 0}")
+    return -whole if sign else whole if whole < math.inf else math.nan
 
 
 # ------------------------------------------------------------------------------------------------ WebVTT and SubRip
@@ -99,7 +114,7 @@ def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
     head = re.match(r"WEBVTT(?:\s|$)", lines[first].strip(), re.IGNORECASE)
     web = bool(head) or path.suffix.lower() == ".vtt"
     lines, moves = (_without_asides(lines) if web else lines), _moves(lines)
-    timings = [n for n, line in enumerate(lines) if _LIKE_TIMING.match(line) or _SECONDS.match(line)]
+    timings = [n for n, line in enumerate(lines) if _like_timing(line)]
     if not timings and not head:
         if path.suffix.lower() == ".vtt":
             raise VcworkError(f"{path}, line {first + 1}: expected WEBVTT, got {lines[first][:40]!r}")
@@ -116,6 +131,13 @@ def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
         body = lines[at + 1 : end] if end == len(lines) else numbers.without(lines[at + 1 : end])
         words = plain("\n".join([rest, *body]), web)
         yield Cue(f"{path}, line {at + 1}", start_s + moves[at], end_s + moves[at], words)
+
+
+def _like_timing(line: str) -> bool:
+    """True for a line of times, also where they are malformed."""
+    before, *behind = line.split("-->")
+    arrow = behind and ((len(before.split()) == 1 and _CLOCK.match(before)) or any(map(_CLOCK.match, behind)))
+    return bool(arrow or _CLOCKS.match(line) or _SECONDS.match(line))
 
 
 def _without_asides(lines: list[str]) -> list[str]:
@@ -144,7 +166,7 @@ def _moves(lines: list[str]) -> list[float]:
     for line in lines:
         match = _MAP.match(line)
         if match:
-            zero = int(match["ticks"]) / 90_000 - clock_s(match["early"] or match["late"] or "0")
+            zero = float(match["ticks"]) / 90_000 - clock_s(match["early"] or match["late"] or "0")
             origin = zero if origin is None else origin
             wrap = 2**33 / 90_000  # the counter starts again after 26.5 hours
             here = (zero - origin + wrap / 2) % wrap - wrap / 2
@@ -191,7 +213,9 @@ def _timing(line: str) -> tuple[float, float, str]:
 
 def sbv_cues(path: Path, text: str) -> Iterator[Cue]:
     """YouTube's sbv: `0:00:01.000,0:00:03.000`, then text."""
-    return subtitle_cues(path, re.sub(rf"(?m)^\s*({_TIME})\s*,\s*({_TIME})\s*$", r"\1 --> \7", text))
+    space = r"[^\S\n]*"
+    times = rf"(?m)^{space}({_TIME}){space},{space}({_TIME}){space}$"
+    return subtitle_cues(path, re.sub(times, r"\1 --> \7", text))
 
 
 def ass_cues(path: Path, text: str) -> Iterator[Cue]:
@@ -230,7 +254,7 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     Times in seconds or as a clock; all whole numbers and steps of 100 and more, as Whisper's tsv: milliseconds. Cells
     beyond a last column `text` belong to it (it had commas and no quotes).
     """
-    sep = re.match(r"sep=(.)\n", text)
+    sep = re.match(r'sep=([^\w" \n])\n', text)
     body = text[sep.end() :] if sep else text
     skipped, head = bool(sep), next(iter(body.split("\n")), "")
     mark = sep[1] if sep else max(",;\t|", key=head.count)
@@ -256,7 +280,7 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
 
 
 def _milliseconds(rows: list[tuple]) -> bool:
-    lengths = [int(end) - int(start) for start, _, end in rows if start.isdigit() and end.isdigit()]
+    lengths = [seconds(end) - seconds(start) for start, _, end in rows if start.isdecimal() and end.isdecimal()]
     return bool(rows) and len(lengths) == len(rows) and sorted(lengths)[len(lengths) // 2] >= 100
 
 
@@ -275,8 +299,8 @@ def line_cues(path: Path, text: str) -> Iterator[Cue]:
 def json_cues(path: Path, text: str) -> Iterator[Cue]:
     """Whisper's segments, whisper.cpp's transcription, youtube-transcript-api's list, YouTube's events (json3)."""
     try:
-        raw = json.loads(text) if text.strip() else []
-    except (ValueError, RecursionError) as error:
+        raw = parse_json(text) if text.strip() else []
+    except ValueError as error:
         raise VcworkError(f"{path}: not readable as JSON ({error})") from error
     lists = [raw] if isinstance(raw, list) else []
     if isinstance(raw, dict):
@@ -313,7 +337,7 @@ def seconds(value: object) -> float:
     """A number, or NaN."""
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 
@@ -327,7 +351,12 @@ def xml_cues(path: Path, text: str) -> Iterator[Cue]:
         root = ElementTree.fromstring(text) if text.strip() else ElementTree.Element("tt")
     except ElementTree.ParseError as error:
         raise VcworkError(f"{path}: not readable as XML ({error})") from error
-    rates = {key.rpartition("}")[2]: seconds(value) for key, value in root.attrib.items()}
+    level = [root]
+    for _ in range(DEPTH):
+        level = [child for element in level for child in element]
+    if level:
+        raise VcworkError(f"{path}: elements nested more than {DEPTH} deep")
+    rates = {key.rpartition("}")[2]: seconds(value) or math.nan for key, value in root.attrib.items()}
     for number, element in enumerate(e for e in root.iter() if e.tag.rpartition("}")[2] in ("p", "text")):
         kind, given = element.tag.rpartition("}")[2], element.attrib
         if "begin" in given:
@@ -360,7 +389,7 @@ def _offset(text: str, rates: dict[str, float]) -> float:
     counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
     if counted:
         per_s = {"t": 1 / rates.get("tickRate", frames), "f": 1 / frames, "h": 3600.0, "m": 60.0}
-        return float(counted[1]) * per_s[counted[2]]
+        return seconds(counted[1]) * per_s[counted[2]]
     clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
     return clock_s(clock[1]) + int(clock[2]) / frames if clock else clock_s(text)
 

@@ -8,7 +8,6 @@ does so even where JupyterLab gives messages a thread of their own); a point of 
 updates.
 """
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve
+from vcwork.base.files import parse_json, resolve
 from vcwork.core.loop import StepRecord
 from vcwork.panels import plots
 from vcwork.panels.base import Panel, someone_watches
@@ -219,13 +218,13 @@ def read_log(path: Path) -> tuple[list[dict], list[dict]]:
     """Records and validation lines of a log.jsonl. VcworkError naming the file, and the line that is no JSON."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise VcworkError(f"{path}: expected the log of a training, {error.strerror or error}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise VcworkError(f"{path}: expected the log of a training ({error})") from None
     found: list[dict] = []
     for number, line in enumerate(lines, 1):
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            found.append(dict(parse_json(line)))
+        except (TypeError, ValueError):
             if number < len(lines):  # the last line may have been cut in the middle
                 raise VcworkError(f"{path}, line {number}: expected JSON, got {line[:40]!r}") from None
     return [line for line in found if "loss" in line], [line for line in found if "loss" not in line]

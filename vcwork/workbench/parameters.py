@@ -19,11 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json
+from vcwork.base.files import parse_yaml, read_json
 
 TYPES = {"None": None} | {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
 PLACEHOLDERS = ("run", "root")
@@ -131,9 +130,9 @@ def from_text(text: str, annotation: str) -> Any:
     if annotation == "str":
         return text
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise VcworkError(f"expected {annotation}, got {text!r}") from None
+        value = parse_yaml(text)
+    except VcworkError as error:
+        raise VcworkError(f"expected {annotation}, got {text[:80]!r} ({error})") from None
     return float(value) if annotation == "float" and _is_number(value) else value
 
 

@@ -103,8 +103,10 @@ def _videos(folder: Path, name: str, tally: Tally) -> list[Pair]:
 def split_as_reference(pairs: Sequence[Pair], primary: Collection[str], n_train: int = N_TRAIN) -> dict[Pair, str]:
     """{(task, video): train or test}, drawn task by task in order of appearance from one legacy RandomState(0)."""
     rng, out = np.random.RandomState(0), {}
-    for task in dict.fromkeys(task for task, _ in pairs):
-        videos = [video for other, video in pairs if other == task]
+    by_task: dict[str, list[str]] = {}
+    for task, video in pairs:
+        by_task.setdefault(task, []).append(video)
+    for task, videos in by_task.items():
         drawn = task in primary and len(videos) > n_train
         train = set(rng.choice(videos, n_train, replace=False).tolist()) if drawn else set(videos)
         out |= {(task, video): "train" if video in train else "test" for video in videos}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve
+from vcwork.base.files import parse_json, resolve
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class At:
         """A time, finite and not negative, from a cell or a JSON number."""
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not 0 <= number < math.inf:
             self.fail(f"{name}: expected seconds, got {value!r}")
@@ -113,8 +113,8 @@ def read_strict_json(path: str | Path) -> Any:
         raise ValueError(f"holds {word}")
 
     try:
-        raw = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
+        raw = parse_json(text, object_pairs_hook=unique, parse_constant=refuse)
+    except ValueError as error:
         raise VcworkError(f"{resolve(path)}: not readable as JSON, cut short or damaged ({error})") from error
     if twice:
         line = text.count("\n", 0, text.rfind(json.dumps(twice[0]))) + 1

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve
+from vcwork.base.files import DIGITS, resolve
 from vcwork.data.benchmarks.reading import read_text
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.corpus import SPLITS
@@ -28,7 +28,7 @@ BLOCK = 1 << 20  # characters read at a time, more for an entry that is longer
 MAX_ENTRY = 1 << 26  # characters; what does not parse within them is an error, not a reason to read on
 
 _SPACE = re.compile(r"[ \t\n\r]*")
-_decode = json.JSONDecoder().raw_decode
+_decode = json.JSONDecoder(parse_int=lambda digits: float(digits) if len(digits) > DIGITS else int(digits)).raw_decode
 
 
 @dataclass(frozen=True)
