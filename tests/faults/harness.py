@@ -27,10 +27,13 @@ from typing import Any
 
 import psutil
 
+from vcwork.base.errors import VcworkError
+
 CONTEXT = multiprocessing.get_context("forkserver")
 LOADED = ("vcwork.__main__", "vcwork.training.run", "vcwork.training.finetune_corpus", "vcwork.workbench.own_pages",
           "vcwork.data.howto100m.convert", "vcwork.workbench.runs", "vcwork.workbench.own_asking", "papermill",
-          "vcwork.data.lab.make", "torch._dynamo", "faiss", "safetensors.torch", "nbconvert", "ipykernel.kernelapp")  # fmt: skip
+          "vcwork.data.lab.make", "torch._dynamo", "faiss", "safetensors.torch", "nbconvert",
+          "ipykernel.kernelapp")  # fmt: skip
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile", "shutil.move", "sqlite3.connect")
 SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 TRACE = "Traceback (most recent call last)"
@@ -103,6 +106,10 @@ def _work(function: str, arguments: list[str], folder: str, told: str, fault: Fa
     Path(f"{told}.began").touch()
     try:
         code = do(arguments)
+    except VcworkError as error:  # as the command line tells it, of functions that are no command
+        code = print(f"{function}: {error}") or 2
+    except KeyboardInterrupt:
+        code = print(f"{function}: interrupted") or 130
     finally:
         sys.stdout.flush()
         with open(f"{told}.deeds", "w") as file:

@@ -106,7 +106,7 @@ def commands(world: Path) -> dict[str, Command]:
     return {command.name: command for command in made}
 
 
-# ------------------------------------------------------------------------------------------ commands that are no command
+# ----------------------------------------------------------------------------------------- commands that are no command
 
 
 def grow_index(arguments: list[str]) -> int:
