@@ -33,6 +33,9 @@ try:
 except ModuleNotFoundError as error:
     say(outside(error), file=sys.stderr)
     sys.exit(2)
+except KeyboardInterrupt:  # while all that loads
+    print("vcwork: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def main(arguments: list[str] | None = None) -> int:

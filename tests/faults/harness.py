@@ -18,6 +18,7 @@ import os
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,13 +87,21 @@ class Trial:
     def survived(self) -> bool:
         return self.came in ("equal", "refused")
 
+    @property
+    def kind(self) -> str:
+        """Of the fault, without its place."""
+        return self.fault.what.split(": ")[0]
+
 
 # --------------------------------------------------------------------------------------------------- in the process
 
 
-def _work(function: str, arguments: list[str], folder: str, told: str, fault: Fault | None) -> None:
+def _work(
+    function: str, arguments: list[str], folder: str, told: str, fault: Fault | None, here: dict[str, str]
+) -> None:
     """Runs in the process: prints into the file `told`, counts its deeds, and may bring its own fault about."""
     os.setsid()
+    os.environ.update(here)
     out = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(out, 1), os.dup2(out, 2)
     if fault and fault.limit:
@@ -106,6 +115,7 @@ def _work(function: str, arguments: list[str], folder: str, told: str, fault: Fa
     Path(f"{told}.began").touch()
     try:
         code = do(arguments)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is done; Python's own end is not tried here
     except VcworkError as error:  # as the command line tells it, of functions that are no command
         code = print(f"{function}: {error}") or 2
     except KeyboardInterrupt:
@@ -152,7 +162,9 @@ def start(command: Command, out: Path, told: Path, fault: Fault | None = None) -
     arguments = [text.replace("{out}", str(out)) for text in command.arguments]
     for path in (told, Path(f"{told}.began"), Path(f"{told}.deeds")):
         path.unlink(missing_ok=True)
-    process = CONTEXT.Process(target=_work, args=(command.function, arguments, str(out), str(told), fault))
+    process = CONTEXT.Process(
+        target=_work, args=(command.function, arguments, str(out), str(told), fault, dict(os.environ))
+    )
     process.start()
     while process.is_alive() and not Path(f"{told}.began").exists():
         time.sleep(0.002)
@@ -240,17 +252,22 @@ def tried(command: Command, fault: Fault, whole: dict[str, str], work: Path, cha
         if (moved := Path(f"{out} moved")).exists():
             shutil.rmtree(out, ignore_errors=True)
             moved.rename(out)
-    target = out if command.again else work / "again"
-    end = run(command, target, told)
+    return tried_again(command, fault, whole, out if command.again else work / "again", told)
+
+
+def tried_again(command: Command, fault: Fault, whole: dict[str, str], out: Path, told: Path) -> Trial:
+    """What the next run makes of a folder; one that refuses a folder that is whole already leaves it equal."""
+    end = run(command, out, told)
     if TRACE in end.text or end.code not in (0, 2):
         return Trial(command.name, fault, "broken", f"the next run: {end.code}: {end.text.strip()[-400:]}")
-    if end.code:
+    try:
+        here = content_of(command, out)
+    except (VcworkError, OSError, ValueError) as error:
+        here = {"unreadable": str(error)}
+    other = sorted(name for name in here.keys() | whole.keys() if here.get(name) != whole.get(name))
+    if end.code and other:
         return Trial(command.name, fault, "refused", end.text.strip().splitlines()[-1])
-    here = content_of(command, target)
-    if here != whole:
-        other = sorted(name for name in here.keys() | whole.keys() if here.get(name) != whole.get(name))
-        return Trial(command.name, fault, "other bytes", ", ".join(other[:5]))
-    return Trial(command.name, fault, "equal")
+    return Trial(command.name, fault, "other bytes" if other else "equal", ", ".join(other[:5]))
 
 
 def undisturbed(command: Command, work: Path) -> tuple[dict[str, str], Ended]:
@@ -261,6 +278,99 @@ def undisturbed(command: Command, work: Path) -> tuple[dict[str, str], Ended]:
     assert end.code == 0, f"{command.name}: {end.code}: {end.text[-2000:]}"
     assert not end.orphans, f"{command.name}: {end.orphans}"
     return content_of(command, work / "out"), end
+
+
+# ------------------------------------------------------------------------------------------------ other kinds of faults
+
+
+def together(command: Command, whole: dict[str, str], work: Path) -> Trial:
+    """Two processes of it at once in one folder: each ends well, or says one sentence; then one more run."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    out, fault = work / "out", Fault("two at once")
+    began = time.monotonic()
+    both = [start(command, out, work / f"told {n}") for n in range(2)]
+    for n, process in enumerate(both):
+        end = ended(process, work / f"told {n}", began)
+        if why := wrong_end(fault, end):
+            return Trial(command.name, fault, "broken", why)
+    return tried_again(command, fault, whole, out if command.again else work / "again", work / "told")
+
+
+def small_disk_tried(command: Command, whole: dict[str, str], size: int, work: Path) -> Trial:
+    """On a file system of `size` bytes, which then grows."""
+    shutil.rmtree(work, ignore_errors=True)
+    fault = Fault("disk of so many bytes", limit=size)
+    with small_disk(work / "disk", size):
+        end = run(command, work / "disk" / "out", work / "told")
+        if why := wrong_end(fault, end):
+            return Trial(command.name, fault, "broken", why)
+        remount(work / "disk", "size=1G")
+        target = work / "disk" / ("out" if command.again else "again")
+        return tried_again(command, fault, whole, target, work / "told")
+
+
+def read_only_tried(command: Command, whole: dict[str, str], begun: Fault | None, work: Path) -> Trial:
+    """Into a folder that cannot be written, empty or with what `begun` left there; then into it made writable."""
+    shutil.rmtree(work, ignore_errors=True)
+    fault = Fault(f"read-only folder, {begun.what if begun else 'new'}")
+    with small_disk(work / "disk", 1 << 30):
+        out = work / "disk" / "out"
+        if begun:
+            run(command, out, work / "told", begun)
+        remount(work / "disk", "ro")
+        end = run(command, out, work / "told")
+        remount(work / "disk", "rw")
+        if why := wrong_end(fault, end) or ("" if end.code else "ended well where nothing could be written"):
+            return Trial(command.name, fault, "broken", why)
+        target = out if command.again else work / "disk" / "again"
+        return tried_again(command, fault, whole, target, work / "told")
+
+
+def worker_dies(command: Command, whole: dict[str, str], work: Path) -> Trial:
+    """One of its worker processes is killed as soon as it is there."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    out, told, fault = work / "out", work / "told", Fault("a worker dies")
+    process = start(command, out, told)
+    began = time.monotonic()
+    while process.is_alive():
+        workers = [one for one in _of_session(process.pid) if "spawn_main" in " ".join(_line(one))]
+        if workers:
+            with contextlib.suppress(psutil.Error):
+                workers[0].kill()
+            break
+        time.sleep(0.002)
+    end = ended(process, told, began)
+    if why := wrong_end(fault, end):
+        return Trial(command.name, fault, "broken", why)
+    return tried_again(command, fault, whole, out, told)
+
+
+def _line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def while_loading(command: Command, after_s: float, work: Path) -> Trial:
+    """Ctrl-C to the command line itself, in a process of its own that still loads its packages."""
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    arguments = [text.replace("{out}", str(work / "out")) for text in command.arguments]
+    fault = Fault("Ctrl-C while loading", after_s=after_s)
+    with open(work / "told", "w") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vcwork", *arguments], stdout=told, stderr=told, start_new_session=True
+        )
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        os.killpg(process.pid, signal.SIGINT)
+        code = process.wait(PATIENCE_S)
+    said = (work / "told").read_text(errors="replace")
+    why = wrong_end(fault, Ended(code, said, after_s)) if "vcwork" in said else ""  # else Python itself still starts
+    return Trial(command.name, fault, "broken" if why else "refused", why)
 
 
 @contextlib.contextmanager
@@ -280,13 +390,15 @@ def remount(folder: Path, how: str) -> None:
     assert os.system(f"mount -o remount,{how} '{folder}'") == 0
 
 
-def as_record(trials: list[Trial]) -> dict[str, Any]:
-    """Counts by command and fault, and every trial that was not survived."""
+def counted(trials: list[Trial]) -> dict[str, dict[str, dict[str, int]]]:
+    """{command: {fault: {injected, equal, refused}}}; what is neither was not survived."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for trial in trials:
-        at = counts.setdefault(trial.command, {}).setdefault(trial.fault.what, {"injected": 0, "survived": 0})
+        own = counts.setdefault(trial.command, {})
+        at = own.setdefault(trial.kind, {"injected": 0, "equal": 0, "refused": 0})
         at["injected"] += 1
-        at["survived"] += trial.survived
+        if trial.survived:
+            at[trial.came] += 1
     return counts
 
 

@@ -48,7 +48,6 @@ NOTEBOOKS = {
     ),
 }
 PROFILE = {"10_makes": "made: '{run}/made'", "20_reads": "made: '{run}/made'"}
-ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
 def make(folder: Path) -> Path:
@@ -63,8 +62,13 @@ def make(folder: Path) -> Path:
         _write_howto100m(folder / "howto100m", corpus, store)
         _write_project(folder / "project")
         (folder / "made").touch()
-    os.environ.update(ENVIRONMENT | {"VCWORK_ROOT": str(folder / "project")})
+    os.environ.update(environment(folder))
     return folder
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """What commands on the data of that folder are started with."""
+    return {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "VCWORK_ROOT": str(folder / "project")}
 
 
 def commands(world: Path) -> dict[str, Command]:
@@ -101,6 +105,8 @@ def commands(world: Path) -> dict[str, Command]:
         ),
         Command("index", ("{out}",), f"{__name__}:grow_index", content=indexed),
         Command("lab", ("{out}",), f"{__name__}:film_lab"),
+        Command("extract in two processes", ("extract", films, "--out", "{out}", "--workers", "2")),
+        Command("lab in two processes", ("{out}",), f"{__name__}:film_lab_in_two"),
         Command("run", ("run", "tiny", "--out", "{out}"), content=numbers, again=False),
     ]  # fmt: skip
     return {command.name: command for command in made}
@@ -127,6 +133,11 @@ def film_lab(arguments: list[str], workers: int = 1) -> int:
     """The lab's corpus."""
     make_corpus(arguments[0], LAB, workers=workers, progress=False, kept=Kept(None))
     return 0
+
+
+def film_lab_in_two(arguments: list[str]) -> int:
+    """The same by two workers."""
+    return film_lab(arguments, 2)
 
 
 # --------------------------------------------------------------------------------------------------- what must be equal
