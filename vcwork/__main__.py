@@ -8,7 +8,7 @@ import contextlib
 import errno
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOSPC)  # a folder, not a fault of the program
 
@@ -147,6 +147,14 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     sure = _command(commands, "verify", verify_folders, "whether what lies here is whole, every byte of it read")
     sure.add_argument("paths", nargs="+", metavar="PATH", help="a folder with all below it, or a file")
     sure.add_argument("--seal", action="store_true", help="take manifests edited, or of an older version, as they are")
+
+    for name, do, help in (
+        ("lab", open_lab, "JupyterLab at the first notebook; what follows goes to `jupyter lab`"),
+        ("app", open_app, "a notebook as an app without its code: NOTEBOOK, and what follows goes to `voila`"),
+    ):
+        server = commands.add_parser(name, help=help, prefix_chars="+", add_help=False)  # so any option is passed on
+        server.add_argument("arguments", nargs="*")
+        server.set_defaults(do=do)
 
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
     again.add_argument("names", nargs="*", help="number, name or path (default: all)")
@@ -395,6 +403,22 @@ def explore_videos(options: argparse.Namespace) -> int:
     serve_pages(own, options.top, options.port, told)
     say("stopped")
     return 0
+
+
+def open_lab(options: argparse.Namespace) -> NoReturn:
+    """`lab`: JupyterLab in this process's place."""
+    from vcwork.workbench import servers
+
+    servers.lab(project_root(), options.arguments)
+
+
+def open_app(options: argparse.Namespace) -> NoReturn:
+    """`app`: Voilà in this process's place."""
+    from vcwork.workbench import servers
+
+    if not options.arguments or options.arguments[0].startswith("-"):
+        raise VcworkError("app: expected a notebook's number, name or path, then what goes to `voila`")
+    servers.app(project_root(), *options.arguments[:1], options.arguments[1:])
 
 
 def _open(address: str, wanted: bool) -> None:

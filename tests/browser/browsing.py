@@ -21,6 +21,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import psutil
 import pytest
 
 from vcwork.panels.segmentation import METRICS
@@ -199,7 +200,7 @@ def server(folder: Path, module: str, *arguments: str, ready: str) -> Iterator[t
     quiet.parent.mkdir(parents=True)
     quiet.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')
     log = (folder / "server.log").open("w")
-    command = [sys.executable, "-m", module, f"--port={port}", "--no-browser", *arguments]
+    command = [sys.executable, "-m", module, *arguments, f"--port={port}", "--no-browser"]
     told = {"stdout": log, "stderr": subprocess.STDOUT}
     process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **told)
     address = f"http://127.0.0.1:{port}"
@@ -207,10 +208,25 @@ def server(folder: Path, module: str, *arguments: str, ready: str) -> Iterator[t
     try:
         wait_for(f"{address}{ready}?token={token}", process, folder / "server.log")
         yield address, token
+        heard = [c.laddr.ip for one in _family(process.pid) for c in one.net_connections() if c.status == "LISTEN"]
+        assert set(heard) <= {"127.0.0.1", "::1"}, f"somebody elsewhere could reach {heard}"
     finally:
         end(process)
         log.close()
         signal.signal(signal.SIGTERM, before)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+
+
+def refused(url: str, **more) -> bool:
+    """Whether who knows no token gets nothing but the way to log in."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, **more), timeout=20) as answer:
+            return "/login" in answer.url
+    except urllib.error.HTTPError as error:
+        return error.code in (401, 403)
 
 
 def interrupt(*_) -> None:

@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from browsing import NOTEBOOK, Explorer, Studio, contrast, luminance, percents, project, server, watched
+from browsing import NOTEBOOK, Explorer, Studio, contrast, luminance, percents, project, refused, server, watched
 
 STUDIO = """from vcwork.panels.make_segmentation import segmentation_studio
 segmentation_studio(ws.corpus, ws.store, encoder, windows=(8, 4), strides=(4,)).show()"""
@@ -18,6 +18,7 @@ def lab(browser, ws, tmp_path_factory):
     options = ["--allow-root", "--expose-app-in-browser", f"--ServerApp.root_dir={folder}"]
     with contextlib.ExitStack() as stack:
         address, token = stack.enter_context(server(folder, "jupyterlab", *options, ready="/api/status"))
+        assert refused(f"{address}/lab") and refused(f"{address}/api/kernels", data=b"{}", method="POST")
         one = stack.enter_context(watched(browser, viewport={"width": 1600, "height": 1000}))
         one.page.goto(f"{address}/lab/tree/notebooks/{NOTEBOOK}.ipynb?token={token}")
         one.page.get_by_text("| Idle").wait_for()  # cells that are run before the kernel answers are forgotten

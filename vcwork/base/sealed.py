@@ -19,6 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 
@@ -166,7 +167,7 @@ def kept(path: Path, key: Any, make: Callable[[], Any]) -> Any:
             if found.get("key") == key and "value" in found:
                 return found["value"]
         except VcworkError as error:
-            print(error, file=sys.stderr)
+            say(error, file=sys.stderr)
     value = json.loads(json.dumps(make(), allow_nan=False))
     write_sealed(path, {"key": key, "value": value})
     return value

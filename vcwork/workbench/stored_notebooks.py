@@ -1,7 +1,7 @@
 """The notebooks as they are stored: executed top to bottom with their defaults, and clean.
 
 `refresh` runs them again in place. A notebook that fails, or whose output shows a path of this machine, keeps its
-stored state.
+stored state. What was stored is listed as the project's own, which JupyterLab trusts (`vcwork.workbench.servers`).
 """
 
 import os
@@ -17,6 +17,7 @@ from vcwork.base.files import atomic_write
 from vcwork.data.engines import cores
 from vcwork.workbench import kernels
 from vcwork.workbench.profiles import find_notebook, notebook_names
+from vcwork.workbench.servers import keep_own
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {
@@ -40,6 +41,7 @@ def refresh(root: Path, names: Iterable[str] = ()) -> list[str]:
         say(name)
         try:
             refresh_one(root / "notebooks" / f"{name}.ipynb")
+            keep_own(root, f"{name}.ipynb")
         except VcworkError as error:
             failures.append(f"{name}: {error}")
             say(f"    {error}")
