@@ -14,6 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, sha256_file
 from vcwork.base.sealed import Kind, differs, manifest_alone, member, reseal, well_formed
@@ -50,7 +51,7 @@ class Found:
         return f"{self.path}: {self.what}: whole ({many}, {self.size / 1e6:.1f} MB, sha256 {self.digest[:16]}…)"
 
 
-def verify(paths: Iterable[Path], seal: bool = False, told: Callable[[str], Any] = print) -> bool:
+def verify(paths: Iterable[Path], seal: bool = False, told: Callable[[str], Any] = say) -> bool:
     """Tell of everything sealed at each path; whether all of it is whole. VcworkError for a path where nothing is.
 
     seal: manifests that lost only their own digest, edited or of an older version, are sealed as they are.
