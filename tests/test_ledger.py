@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from checks import refused
 
+from vcwork.base.sealed import write_sealed
 from vcwork.core.sampling import uniform_range
 from vcwork.data.corpus import Corpus
 from vcwork.measure import result as result_tables
@@ -249,10 +250,12 @@ def test_read_run(tmp_path: Path) -> None:
     old = {key: value for key, value in found.items() if key != "card"} | {"name": "t2v_R@5"}
     rows = [{"notebook": "30_text_video_retrieval"} | row for row in (found, old)]
     payload = {"format": "vcwork-metrics-2", "results": rows}
-    (tmp_path / "metrics.json").write_text(json.dumps(payload))
+    write_sealed(tmp_path / "metrics.json", payload)
     rows = ledger.read_run(tmp_path)["30_text_video_retrieval"]
     assert [r.name for r in rows] == ["t2v_R@1"], "a record without a card has no split"
-    (tmp_path / "metrics.json").write_text(json.dumps(payload | {"format": "else"}))
+    (tmp_path / "metrics.json").write_text(json.dumps(payload))
+    refused("its own digest", ledger.read_run, tmp_path)
+    write_sealed(tmp_path / "metrics.json", payload | {"format": "else"})
     refused("expected the metrics of a run", ledger.read_run, tmp_path)
     refused("no such file", ledger.read_run, tmp_path / "none")
 

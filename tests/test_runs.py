@@ -1,11 +1,15 @@
 """The runner on tiny notebooks: records, page, failures, skips, interruption. No torch, no corpus."""
 
+import datetime
+import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +24,9 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.result import show
 from vcwork.workbench import kernels, machine, runs
 from vcwork.workbench.parameters import Parameter
-from vcwork.workbench.profiles import plan_profile
+from vcwork.workbench.profiles import Step, plan_profile
+from vcwork.workbench.records import read_run
+from vcwork.workbench.verify import verify
 
 RECORD = """from vcwork.workbench.recording import record
 record([dict(name="t2v_R@1", value=round(0.652 + seed / 10, 3), low=0.6, high=0.7, chance=0.005, n=204,
@@ -132,7 +138,7 @@ def test_run_json_tells_what_ran_on_what(finished: tuple, entries: dict) -> None
     assert state["packages"]["papermill"]
     works = entries["10_works"]
     assert works["given"] == {"made": "{run}/made"} and works["hashes"] == {"features": "abc"}
-    assert works["parameters"] == {"seed": 0, "made": str(finished[1] / "made")} and (finished[1] / "made").is_dir()
+    assert works["parameters"] == {"seed": 0, "made": "{run}/made"} and (finished[1] / "made").is_dir()
     assert works["wall_s"] > 0 and works["figures"] == ["10_works-1.png"]
 
 
@@ -196,6 +202,116 @@ def test_what_most_wait_for_runs_alone_and_first(project: Path) -> None:
     assert runs._free(steps, [], [fails]) == [fails] and runs._free(steps, [fails], [fails]) == []
     assert runs._free([works, again], [needs], [fails]) == [works, again]
     assert runs._alone([works, fails, needs]) == [] and runs._alone([works, *[needs] * 3]) == [works]
+
+
+def test_a_finished_run_is_whole_and_tells_what_was_changed(finished: tuple, tmp_path: Path) -> None:
+    folder, lines = tmp_path / "moved", []
+    shutil.copytree(finished[1], folder)
+    assert verify([folder], told=lines.append) and "run: whole (" in lines[0]
+    names = json.loads((folder / "run.json").read_text())["files"]
+    assert {"index.html", "metrics.json", "notebooks/10_works.ipynb", "figures/10_works-1.png"} < set(names)
+    record, numbers = read_run(folder)
+    assert record["status"] == "failed" and [result.value for _, result in numbers] == [0.652, 0.752]
+    for name in names:
+        raw = (folder / name).read_bytes()
+        (folder / name).write_bytes(raw[:-2] + bytes([raw[-2] ^ 1]) + raw[-1:])
+        lines.clear()
+        assert not verify([folder], told=lines.append) and f"{name}: its sha256 differs" in lines[0], name
+        (folder / name).write_bytes(raw)
+
+
+def test_a_clock_that_jumps_back_changes_no_duration(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Jumping(datetime.datetime):
+        times = iter(range(2_000_000_000, 0, -86400))
+
+        @classmethod
+        def now(cls, tz: object = None) -> datetime.datetime:
+            return cls.fromtimestamp(next(cls.times), tz)
+
+    monkeypatch.setattr(runs.datetime, "datetime", Jumping)
+    plan = plan_profile(project, "tiny", only=["20"])
+    log = runs.execute_plan(plan)
+    assert log.state["started"] > log.state["ended"] and 0 < log.state["wall_s"] < 600
+    assert read_run(log.folder)[0]["status"] == "failed"
+
+
+def test_a_folder_that_is_moved_away_ends_the_run_in_one_sentence(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, moved = project / "outputs" / "here", project / "outputs" / "there"
+    executed = runs.execute
+    monkeypatch.setattr(runs, "execute", lambda *given: [executed(*given), out.rename(moved)][0])
+    with pytest.raises(VcworkError, match="here: the run's folder was moved or removed meanwhile"):
+        runs.run(plan_profile(project, "tiny", only=["20", "40"]), out, at_once=1)
+    assert not out.exists() and read_run(moved)[0]["notebooks"][0]["status"] == "running"
+    lines = []
+    assert not verify([moved], told=lines.append) and "still running, or its process was killed" in lines[0]
+
+
+def test_a_full_disk_ends_the_run_in_one_sentence_and_leaves_what_was_whole(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = project / "outputs" / "full"
+    executed = runs.execute
+
+    def full(step: Step, folder: Path, *given: object) -> dict:
+        result = executed(step, folder, *given)
+        (folder / "notebooks" / f"{step.name}.ipynb").write_text('{"cells": [')  # as far as there was room
+        monkeypatch.setattr(os, "fsync", _no_room)
+        return result
+
+    monkeypatch.setattr(runs, "execute", full)
+    with pytest.raises(VcworkError, match=r"full/.*could not be written \(No space left on device\)"):
+        runs.run(plan_profile(project, "tiny", only=["20", "40"]), out, at_once=1)
+    monkeypatch.undo()
+    record, numbers = read_run(out)
+    assert record["notebooks"][0]["status"] == "running" and numbers == []
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
+        "20_fails.txt", "index.html", "metrics.json", "run.json",
+    ]  # fmt: skip
+
+
+def _no_room(handle: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_record_of_a_notebook_that_is_none_costs_that_notebook(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = project / "outputs" / "odd"
+    executed = runs.execute
+
+    def odd(step: Step, folder: Path, *given: object) -> dict:
+        if step.name == "20_fails":
+            (folder / "results" / step.name).mkdir(parents=True)
+            (folder / "results" / step.name / "metrics.json").write_text('{"results": 3}')
+        return executed(step, folder, *given)
+
+    monkeypatch.setattr(runs, "execute", odd)
+    assert runs.run(plan_profile(project, "tiny", only=["10--again", "20"]), out) == runs.FAILED
+    works, fails = read_run(out)[0]["notebooks"]
+    assert works["status"] == "done" and "metrics.json: its own digest" in fails["error"]["message"]
+
+
+@pytest.mark.skipif(not kernels.FORKS, reason="nothing is forked here")
+def test_kernels_whose_fork_server_died_are_told_and_the_next_ones_run(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = project / "outputs" / "orphans"
+    executed = runs.execute
+
+    def orphaned(step: Step, *given: object) -> dict:
+        if step.name == "50_waits":
+            pid = kernels.forkserver._forkserver._forkserver_pid
+            threading.Timer(3, os.kill, (pid, signal.SIGKILL)).start()
+        return executed(step, *given)
+
+    monkeypatch.setattr(runs, "execute", orphaned)
+    plan = plan_profile(project, "tiny", only=["50", "10--again"])
+    plan = replace(plan, steps=plan.steps[::-1])
+    runs.run(plan, out, at_once=1)
+    waits, works = read_run(out)[0]["notebooks"]
+    assert waits["status"] == "failed" and "died" in waits["error"]["message"] and works["status"] == "done"
 
 
 def test_where_nothing_can_be_forked_kernels_begin_as_usual(
@@ -281,7 +397,7 @@ def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
     process = start_waiting(project, "stopped", "20", "50")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    state = json.loads((project / "outputs" / "stopped" / "run.json").read_text())
+    state, _ = read_run(project / "outputs" / "stopped")
     assert process.returncode == runs.INTERRUPTED and state["status"] == "interrupted"
     assert [entry["status"] for entry in state["notebooks"]] == ["failed", "interrupted"]
     assert "interrupted" in (project / "outputs" / "stopped" / "index.html").read_text()

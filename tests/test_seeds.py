@@ -1,12 +1,14 @@
 """Runs of one profile with several seeds: mean, t interval and range; older records open; two splits are refused."""
 
-import json
 from pathlib import Path
 
 import pytest
-from checks import refused
+from checks import edited, refused
 
+from vcwork.base.sealed import seal, write_manifest, write_sealed
+from vcwork.measure.result import METRICS
 from vcwork.workbench import page, seeds
+from vcwork.workbench.records import RUN
 
 OLD = {"name": "t2v_R@1", "value": 0.5, "low": 0.4, "high": 0.6, "chance": 0.1, "protocol": "27 clips", "n": 27,
        "trivial": {"constant score": 0.1}, "paper": None, "extra": {}, "unit": "share"}  # fmt: skip
@@ -16,8 +18,8 @@ CARD = {"task": "retrieval", "split": "lab test", "pool": 27, "captions": 1, "ti
 def _run(folder: Path, seed: int, value: float, **changes) -> Path:
     rows = [{"notebook": "30_retrieval", **OLD, "value": value, **changes}] * 2
     (folder / str(seed)).mkdir()
-    (folder / str(seed) / "run.json").write_text(json.dumps({"status": "done", "seed": seed, "profile": "lab"}))
-    (folder / str(seed) / "metrics.json").write_text(json.dumps({"results": rows}))
+    write_manifest(folder / str(seed), RUN, {"status": "done", "seed": seed, "profile": "lab", "notebooks": []})
+    write_sealed(folder / str(seed) / METRICS, {"format": "vcwork-metrics-2", "results": rows})
     return folder / str(seed)
 
 
@@ -40,9 +42,26 @@ def test_runs_older_than_cards_open_in_table_and_page(tmp_path):
 def test_runs_on_two_splits_and_unfinished_ones_are_refused(tmp_path):
     one, other = _run(tmp_path, 0, 0.3, card=CARD), _run(tmp_path, 1, 0.3, card=CARD | {"split": "lab val"})
     refused(r"30 t2v_R@1 over seeds: numbers of two splits.*'lab test' and 'lab val'", seeds.summarise, [one, other])
-    (other / "run.json").write_text(json.dumps({"status": "failed", "seed": 1, "profile": "lab"}))
+    edited(other, RUN, {"status": "failed"})
     refused("expected a finished run, this one is 'failed'", seeds.summarise, [one, other])
     refused("one profile and different seeds", seeds.summarise, [one, one])
+
+
+def test_numbers_that_were_changed_are_refused(tmp_path):
+    one, other = _run(tmp_path, 0, 0.3, card=CARD), _run(tmp_path, 1, 0.3, card=CARD)
+    edited(other, RUN, {"seed": 2}, seal=False)
+    refused("run.json: its own digest.*verify --seal", seeds.summarise, [one, other])
+    edited(other, RUN, {"files": {METRICS: seal(other / METRICS)}})
+    text = (other / METRICS).read_text()
+    (other / METRICS).write_text((one / METRICS).read_text().replace("0.3,", "0.3, ", 1))
+    refused("metrics.json: missing, or not the file of run.json", seeds.summarise, [one, other])
+    (other / METRICS).write_text(text)
+    assert seeds.summarise([one, other])
+    (one / METRICS).write_text(text.replace("0.3", "0.4", 1))
+    refused("metrics.json: its own digest", seeds.summarise, [one, other])
+    for row in ({"notebook": "30"}, "no row", {}):
+        write_sealed(one / METRICS, {"format": "vcwork-metrics-2", "results": [row]})
+        refused("metrics.json: expected another structure|result None: no name", seeds.summarise, [one, other])
 
 
 def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
@@ -60,6 +79,9 @@ def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
     assert "| retrieval, 27 clips, any clip of the step counts | text→video R@1 | 30.0 % (20.0 – 40.0) | 10.0 |" in text
     assert "| 10.0 % | 15.0 % bag of words | +20.0 (+10.0 … +30.0) |" in text
     assert seeds.filled(text) == text
+    number = tmp_path / seeds.NUMBERS / "lab-seed0.json"
+    number.write_text(number.read_text().replace("0.2", "0.9", 1))
+    refused("lab-seed0.json: its own digest", seeds.filled, text)
     refused("found none", seeds.filled, "no table")
 
 

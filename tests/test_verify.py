@@ -57,8 +57,10 @@ def test_a_manifest_speaks_for_itself(store):
     assert cli.main(["verify", str(store)]) == 1
     (store / "manifest.json").write_text("[1")
     assert "not readable as JSON" in told(store) and not told.whole
-    (store / "manifest.json").write_text('{"format": "another-1"}')
-    assert "no kind or version that is known" in told(store) and not told.whole
+    (store / "manifest.json").write_text('{"format": "vcwork-features-9"}')
+    assert "expected format 'vcwork-features-1', got 'vcwork-features-9'" in told(store) and not told.whole
+    (store / "manifest.json").write_text('{"name": "somebody\'s web page"}')
+    refused("expected something that is sealed", told, store)
 
 
 def test_seal_takes_an_edit_as_it_is_and_never_another_file(store, capsys):
@@ -89,5 +91,5 @@ def test_what_a_manifest_names_outside_of_its_folder_is_not_read(tmp_path, store
 def test_one_fault_hides_no_other(tmp_path, store):
     other = tmp_path / "made" / "b"
     write_folder(other)
-    (store / "manifest.json").write_text("{}")
+    (store / "manifest.json").write_text("{")
     assert [bool(found.faults) for found in look(tmp_path)] == [False, True]

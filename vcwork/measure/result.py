@@ -18,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import read_sealed, well_formed
 from vcwork.measure.card import Card, as_card, one_split
 from vcwork.measure.intervals import bootstrap_by_video, bootstrap_ratio, paired_ratios, sum_by_video, t_half_width
 from vcwork.measure.trivial import SEEING, TOLD, missing
 
+METRICS = "metrics.json"  # of a run
 UNITS = ("share", "rank")  # share: a fraction, shown in percent, higher is better; rank: from 1, lower is better
 
 
@@ -181,6 +183,19 @@ def _over_seeds(same: list[Result]) -> tuple[str, ...]:
 
 
 # --------------------------------------------------------------------------------------------------- as stored
+
+
+def read_metrics(folder: Path) -> list[tuple[str, Result]]:
+    """What a run recorded, its `metrics.json`: the notebook of each result, and the result.
+
+    VcworkError for another file or none, and one that is not as it was written.
+    """
+    path = folder / METRICS
+    found = read_sealed(path, f"to keep it as it is, `python -m vcwork verify --seal {path}`")
+    if found.get("format") not in ("vcwork-metrics-1", "vcwork-metrics-2"):
+        raise VcworkError(f"{path}: expected the metrics of a run (vcwork-metrics-2), got {found.get('format')!r}")
+    with well_formed(path):
+        return [(str(row.pop("notebook")), as_result(row)) for row in found["results"]]
 
 
 def as_result(value: Any) -> Result:

@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, template
+from vcwork.base.files import resolve, template
 from vcwork.measure import metrics
 from vcwork.measure.intervals import unpaired_z, wilson
-from vcwork.measure.result import Result, as_result, show, text_table
+from vcwork.measure.result import Result, read_metrics, show, text_table
 from vcwork.review import blind
 from vcwork.review.claims import CLAIMS, Claim
 
@@ -178,14 +178,9 @@ def read_run(folder: str | Path) -> dict[str, list[Result]]:
 
     Records older than protocol cards have no split, so they are evidence for nothing and are left out.
     """
-    path = resolve(folder) / "metrics.json"
-    found = read_json(path)
-    if not isinstance(found, dict) or found.get("format") not in ("vcwork-metrics-1", "vcwork-metrics-2"):
-        raise VcworkError(f"{path}: expected the metrics of a run (vcwork-metrics-2)")
     rows: dict[str, list[Result]] = {}
-    for given in found["results"]:
-        result = as_result({key: given[key] for key in given if key != "notebook"})
-        rows.setdefault(given["notebook"], []).extend([result] if result.protocol.split else [])
+    for notebook, result in read_metrics(resolve(folder)):
+        rows.setdefault(notebook, []).extend([result] if result.protocol.split else [])
     return rows
 
 

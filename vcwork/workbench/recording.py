@@ -18,12 +18,11 @@ from IPython.display import display
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, write_json
+from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.measure.card import MODELLED
-from vcwork.measure.result import Result, as_result, check_company, plain, results_table
+from vcwork.measure.result import METRICS, Result, as_result, check_company, plain, results_table
 
 MIME = "application/vnd.vcwork.metrics+json"
-FILE = "metrics.json"
 
 
 def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None = None) -> None:
@@ -44,7 +43,7 @@ def record(results: Iterable[Any], notebook: str, hashes: dict[str, str] | None 
         "results": [plain(result.as_dict(), f"result {result.name}") for result in results],
     }
     if os.environ.get("VCWORK_RESULTS_DIR"):
-        write_json(Path(os.environ["VCWORK_RESULTS_DIR"]) / FILE, payload)
+        write_sealed(Path(os.environ["VCWORK_RESULTS_DIR"]) / METRICS, payload)
     table = results_table(results) if results else "no metrics in this notebook"
     if get_ipython() is None:
         say(table)
@@ -62,7 +61,10 @@ def _hashed(result: Result, hashes: dict[str, str]) -> Result:
 
 def recorded(folder: Path) -> dict[str, Any]:
     """What the last `record` wrote into `folder`: `results` (list of dicts) and `hashes`, empty without a record."""
-    if not (folder / FILE).exists():
+    path = folder / METRICS
+    if not path.exists():
         return {"results": [], "hashes": {}}
-    payload = read_json(folder / FILE)
-    return {key: payload[key] for key in ("results", "hashes")}
+    payload = read_sealed(path, "the notebook should write it by `record` alone")
+    with well_formed(path):
+        [as_result(row) for row in payload["results"]]
+        return {"results": list(payload["results"]), "hashes": dict(payload["hashes"])}

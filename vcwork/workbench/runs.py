@@ -1,9 +1,10 @@
 """Executing a plan: one folder per run, notebooks side by side, records that are true at every moment.
 
-`outputs/<run>/` holds `index.html`, `run.json` (what ran, on what, how long), `metrics.json` (numbers alone, so that
-two runs can be compared byte by byte), `notebooks/` (executed copies), `pages/`, `figures/`, `results/` (what notebooks
-recorded) and whatever the notebooks write under `{run}`. A notebook that fails leaves its copy up to the error, and
-the others still run; one whose `{run}` input was never written is skipped and says what it needed.
+`outputs/<run>/` holds `index.html`, `run.json` (what ran, on what, how long: `records`), `metrics.json` (numbers
+alone, so that two runs can be compared byte by byte), `notebooks/` (executed copies), `pages/`, `figures/`, `results/`
+(what notebooks recorded) and whatever the notebooks write under `{run}`. A notebook that fails leaves its copy up to
+the error, and the others still run; one whose `{run}` input was never written is skipped and says what it needed.
+Where the records can no longer be written (full disk, a folder that was moved) the run ends.
 A notebook starts once those that it waits for have ended, in a thread that talks to its kernel.
 """
 
@@ -12,15 +13,15 @@ import datetime
 import os
 import platform
 import re
-import shutil
 import signal
 import sys
 import textwrap
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import nbformat
@@ -29,29 +30,47 @@ from tqdm import tqdm
 
 from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, write_json
+from vcwork.base.files import atomic_write, sha256_json
+from vcwork.base.sealed import seal, write_manifest, write_sealed
 from vcwork.data.engines import cores
-from vcwork.measure.result import plain
+from vcwork.measure.result import METRICS, plain
 from vcwork.workbench import kernels, machine, notebook_html, page
 from vcwork.workbench.profiles import Plan, Step, relative
 from vcwork.workbench.recording import recorded
+from vcwork.workbench.records import RUN
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
 PATIENCE_S = 10  # for a notebook to stop, when the run is interrupted
 
 
 def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_once: int = 0) -> int:
-    """Execute `plan` into `out` (must not exist; by default a new folder in `outputs/`) and return the exit code.
+    """`execute_plan`, and its exit code."""
+    return exit_code(execute_plan(plan, out, copy_to, at_once))
+
+
+def exit_code(log: "RunLog") -> int:
+    return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
+
+
+def execute_plan(
+    plan: Plan,
+    out: Path | None = None,
+    copy_to: Path | None = None,
+    at_once: int = 0,
+    threads: Mapping[str, int] = MappingProxyType({}),
+) -> "RunLog":
+    """Execute `plan` into `out` (must not exist; by default a new folder in `outputs/`).
 
     `copy_to` also receives the last executed notebook. at_once: notebooks side by side, which share the machine's
-    cores, 0: as many as suit it. Raises VcworkError only for what stops the whole run."""
+    cores, 0: as many as suit it. threads: of notebooks by name, instead of their share of the cores. Raises VcworkError
+    only for what stops the whole run."""
     for path in (out, copy_to):
         if path and path.exists():
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     say(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}")
     began = time.monotonic()
     at_once = min(at_once or machine.at_once(), len(plan.steps))
-    threads = {step.name: _threads(plan, step, at_once) for step in plan.steps}
+    threads = {step.name: threads.get(step.name) or _threads(plan, step, at_once) for step in plan.steps}
     if note := kernels.get_ready(min(threads.values())):
         say(note)
     import nbconvert  # noqa: F401  both take seconds, and the packages are loading meanwhile
@@ -61,17 +80,19 @@ def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_onc
     log = RunLog(plan, make_folder(plan, out), hardware, began)
     for entry in log.entries:
         entry["threads"] = threads[entry["name"]]
-    _run_steps(plan, log, at_once)
-    log.finish()
+    try:
+        _run_steps(plan, log, at_once)
+    finally:
+        log.finish()
     executed = [log.folder / entry["executed"] for entry in log.entries if entry["executed"]]
     if copy_to and executed:
-        copy_to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(executed[-1], copy_to)
+        with atomic_write(copy_to, "wb") as file:
+            file.write(executed[-1].read_bytes())
     say(
         f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.duration(log.state['wall_s'])}: "
         f"{relative(log.folder / 'index.html', plan.root)}",
     )
-    return {"done": OK, "interrupted": INTERRUPTED}.get(log.state["status"], FAILED)
+    return log
 
 
 def _threads(plan: Plan, step: Step, at_once: int) -> int:
@@ -113,9 +134,9 @@ class RunLog:
 
     def __init__(self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float) -> None:
         self.folder, self.began, self.lock = folder, began, threading.RLock()
-        self.entries = [_new_entry(plan, step, folder) for step in plan.steps]
+        self.entries = [_new_entry(step) for step in plan.steps]
+        self.saved = False
         self.state: dict[str, Any] = {
-            "format": "vcwork-run-2",  # 1 held the results, too
             "profile": plan.profile,
             "seed": plan.seed,
             "parameter_files": plan.files,
@@ -142,31 +163,49 @@ class RunLog:
         return self.state["status"] == "interrupted"
 
     def finish(self) -> None:
-        """Settle the run's status and write everything a last time."""
+        """Settle the run's status and write everything a last time, with the digest of each file."""
         if not self.interrupted:
             done = all(entry["status"] == "done" for entry in self.entries)
             self.state["status"] = "done" if done else "failed"
         self.state["ended"] = _now()
-        self.save()
+        self.save(sealed=True)
 
-    def save(self) -> None:
-        """Write `run.json`, `metrics.json` and `index.html`, each atomically."""
+    def save(self, sealed: bool = False) -> None:
+        """Write `metrics.json`, `index.html` and last `run.json`, each atomically.
+
+        VcworkError where they cannot be written, or the folder is another one than it was.
+        """
         with self.lock:
+            if self.saved and not (self.folder / RUN.manifest).is_file():
+                raise VcworkError(f"{self.folder}: the run's folder was moved or removed meanwhile; it cannot go on")
             self.state["wall_s"] = round(time.monotonic() - self.began, 1)
-            notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
-            write_json(self.folder / "run.json", plain(self.state | {"notebooks": notebooks}, "run.json"))
             rows = [{"notebook": entry["name"], **row} for entry in self.entries for row in entry["results"]]
             numbers = {"format": "vcwork-metrics-2", "profile": self.state["profile"], "results": rows}
-            write_json(self.folder / "metrics.json", numbers)
+            write_sealed(self.folder / METRICS, numbers)
             with atomic_write(self.folder / "index.html") as file:
                 file.write(page.page_html(self.state))
+            notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
+            files = {"files": self._files()} if sealed else {}
+            write_manifest(self.folder, RUN, plain(self.state | {"notebooks": notebooks} | files, RUN.manifest))
+            self.saved = True
+
+    def _files(self) -> dict[str, dict[str, Any]]:
+        """What the runner wrote, with size and digest: pages, figures, executed notebooks, numbers."""
+        names = ["index.html", METRICS]
+        for entry in self.entries:
+            names += [name for key in ("executed", "page", "log") if (name := entry[key])]
+            names += [f"figures/{name}" for name in entry["figures"]] + [f"results/{entry['name']}/{METRICS}"]
+        return {name: seal(self.folder / name) for name in names if (self.folder / name).is_file()}
 
 
-def _new_entry(plan: Plan, step: Step, folder: Path) -> dict[str, Any]:
-    title = notebook_html.title(nbformat.read(step.path, as_version=4))
+def _new_entry(step: Step) -> dict[str, Any]:
+    """Parameters are told with `{run}` and `{root}` in them: where the run lies may change."""
+    notebook = nbformat.read(step.path, as_version=4)
+    code = sha256_json([cell.source for cell in notebook.cells if cell.cell_type == "code"])
     state = {"status": "waiting", "started": None, "wall_s": 0.0, "peak_memory_mb": None}
-    given = {"given": step.given, "parameters": step.values(folder, plan.root), "hashes": {}}
+    given = {"given": step.given, "parameters": step.raw(), "code": code, "hashes": {}}
     files = {"executed": None, "page": None, "log": None, "figures": []}
+    title = notebook_html.title(notebook)
     return {"name": step.name, "title": title, **state, **given, "error": None, **files, "results": []}
 
 
@@ -191,11 +230,20 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
                     running.pop(ended)
                     ended.result()
                     bar.update()
-        except KeyboardInterrupt:
+        except BaseException as error:
             log.state["status"] = "interrupted"
-            for number in (signal.SIGINT, signal.SIGTERM):  # the cell stops as by the notebook's own interrupt, or else
-                kernels.tell_all(number)
-                wait(running, timeout=PATIENCE_S)
+            _stop(running)
+            if not isinstance(error, KeyboardInterrupt):  # the records cannot be written
+                raise
+
+
+def _stop(running: Iterable[Future]) -> None:
+    """The cells stop as by their notebooks' own interrupt, or else at a word, or else; at Ctrl-C without patience."""
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)):
+        kernels.tell_all(number)
+        with contextlib.suppress(KeyboardInterrupt):
+            if not wait(running, timeout=PATIENCE_S).not_done:
+                return
 
 
 def _free(waiting: list[Step], running: list[Step], alone: Sequence[Step] = ()) -> list[Step]:
@@ -222,7 +270,10 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
     with log.lock:  # matplotlib, which draws a page's formulas, works for one thread at a time
         if not missing:
             log.note_memory(peak)
-            entry |= recorded(log.folder / "results" / step.name)
+            try:
+                entry |= recorded(log.folder / "results" / step.name)
+            except VcworkError as error:
+                entry |= {"status": "failed", "error": _error(str(error))}
             _show_notebook(entry, log.folder, [step.name for step in plan.steps])
         log.save()
     tell(
@@ -238,16 +289,15 @@ def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str,
     import papermill  # takes a second, and checking a profile does not need it
     from papermill.exceptions import PapermillExecutionError
 
-    target = folder / "notebooks" / f"{step.name}.ipynb"
-    target.parent.mkdir(exist_ok=True)
+    target, log = folder / "notebooks" / f"{step.name}.ipynb", folder / "logs" / f"{step.name}.txt"
     values = step.values(folder, root)
     values = {n: v for n, v in values.items() if n in step.given or v != step.parameters[n].default}
-    log = folder / "logs" / f"{step.name}.txt"
-    log.parent.mkdir(exist_ok=True)
     bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
     told = {"VCWORK_RESULTS_DIR": str(folder / "results" / step.name), "VCWORK_ROOT": str(root)}
     told["OMP_NUM_THREADS"] = str(threads)
     try:
+        for made in (target, log):
+            made.parent.mkdir(exist_ok=True)
         papermill.execute_notebook(
             _no_braces(step.path),
             _no_braces(target),
@@ -270,17 +320,20 @@ def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> Non
     executed = folder / "notebooks" / f"{entry['name']}.ipynb"
     if not executed.exists():
         return
-    entry["executed"] = f"notebooks/{entry['name']}.ipynb"
     log = folder / "logs" / f"{entry['name']}.txt"
-    if log.stat().st_size:
+    if log.is_file() and log.stat().st_size:
         entry["log"] = f"logs/{log.name}"
     try:
+        nbformat.read(executed, as_version=4)
+        entry["executed"] = f"notebooks/{entry['name']}.ipynb"
         entry["figures"] = notebook_html.write_figures(executed, folder / "figures")
         notebook_html.write_html(executed, folder / "pages" / f"{entry['name']}.html", names)
         entry["page"] = f"pages/{entry['name']}.html"
         # as made by this user, so that JupyterLab shows its widgets and HTML at once
         NotebookNotary().sign(nbformat.read(executed, as_version=4))
     except Exception as error:
+        if not entry["executed"]:
+            executed.unlink(missing_ok=True)  # half written: the disk is full
         tell(f"{entry['name']}: no page ({type(error).__name__}: {error})")
 
 

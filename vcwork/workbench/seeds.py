@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import project_root, read_json, read_yaml, resolve, write_json
+from vcwork.base.files import atomic_write, project_root, read_yaml, resolve
+from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.measure.result import Result, as_result, seeds_table, show
+from vcwork.workbench.records import read_run
 
 NUMBERS = "docs/numbers"
 _MARKED = re.compile(r"(<!-- table: (\w+)(?:: ([\d, ]+))? -->\n)(.*?)(<!-- end -->)", re.S)
@@ -31,25 +33,24 @@ def read_runs(folders: Sequence[str | Path]) -> list[tuple[str, int, list[Result
     """(profile, seed, results) of finished runs of one profile with different seeds; VcworkError for others."""
     runs = []
     for folder in map(resolve, folders):
-        record = read_json(folder / "run.json")
+        record, rows = read_run(folder)
         if record["status"] != "done":
             raise VcworkError(f"{folder}: expected a finished run, this one is {record['status']!r}")
-        runs.append((record["profile"], record["seed"], named(read_json(folder / "metrics.json")["results"])))
+        runs.append((record["profile"], record.get("seed"), named(rows)))
     profiles, seeds = {profile for profile, _, _ in runs}, [seed for _, seed, _ in runs]
     if len(profiles) > 1 or len(set(seeds)) < len(seeds):
         raise VcworkError(f"expected one profile and different seeds, got {sorted(profiles)} with seeds {seeds}")
     return runs
 
 
-def named(rows: list[dict]) -> list[Result]:
+def named(rows: Sequence[tuple[str, Result]]) -> list[Result]:
     """Results as `<notebook number> <name>`, numbered where one notebook has a name twice."""
     seen: Counter[str] = Counter()
     results = []
-    for row in rows:
-        name = f"{row['notebook'].split('_')[0]} {row['name']}"
+    for notebook, result in rows:
+        name = f"{notebook.split('_')[0]} {result.name}"
         seen[name] += 1
         suffix = f" ({seen[name]})" if seen[name] > 1 else ""
-        result = as_result({key: value for key, value in row.items() if key != "notebook"})
         results.append(replace(result, name=name + suffix))
     return results
 
@@ -68,7 +69,7 @@ def keep(folders: Sequence[str | Path]) -> list[Path]:
             if r.name in wanted
         ]
         paths.append(project_root() / NUMBERS / f"{profile}-seed{seed}.json")
-        write_json(paths[-1], {"profile": profile, "seed": seed, "results": [r.as_dict() for r in few]})
+        write_sealed(paths[-1], {"profile": profile, "seed": seed, "results": [r.as_dict() for r in few]})
     return paths
 
 
@@ -78,7 +79,12 @@ def kept(profile: str) -> list[dict[str, Result]]:
     if len(paths) < 2:
         raise VcworkError(f"{NUMBERS}: expected the numbers of at least 2 runs of {profile}, got {len(paths)}; "
                           f"python -m vcwork table RUN0 RUN1 ... keeps them")  # fmt: skip
-    return [{r["name"]: as_result(r) for r in read_json(path)["results"]} for path in paths]
+    runs = []
+    for path in paths:
+        stored = read_sealed(path, "python -m vcwork table RUN0 RUN1 ... keeps them anew")
+        with well_formed(path):
+            runs.append({row["name"]: as_result(row) for row in stored["results"]})
+    return runs
 
 
 def table(runs: Sequence[dict[str, Result]], profile: str, notebooks: Sequence[str] = ()) -> str:
@@ -156,4 +162,5 @@ def fill(paths: Sequence[str | Path]) -> None:
     """Write the marked tables of these documents, from the kept numbers."""
     for path in map(resolve, paths):
         text = path.read_text(encoding="utf-8")
-        path.write_text(filled(text, str(path)), encoding="utf-8")
+        with atomic_write(path) as file:
+            file.write(filled(text, str(path)))

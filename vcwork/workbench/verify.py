@@ -6,7 +6,7 @@ Known gap: files that no manifest names are not spoken of.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, sha256_file
-from vcwork.base.sealed import Kind, differs, manifest_alone, member, reseal, well_formed
+from vcwork.base.sealed import SEALED, Kind, differs, manifest_alone, member, reseal, well_formed, write_sealed
 
 KINDS = {  # manifest -> where the kinds of folders that have one of that name are
     "manifest.json": ("data.store:STORE", "data.howto100m.captions:CAPTIONS"),
@@ -25,9 +25,14 @@ KINDS = {  # manifest -> where the kinds of folders that have one of that name a
     "conversion.json": ("data.howto100m.convert:CONVERSION",),
     "checkpoint.json": ("encoders.checkpoint:CHECKPOINT",),
     "frames.json": ("encoders.frames:FRAMES",),
+    "run.json": ("workbench.records:RUN",),
+}
+MORE = {  # format -> what raises VcworkError, given folder and manifest, for what the digests cannot say
+    "vcwork-run-2": "workbench.records:check_ended",
 }
 OTHERS = {  # file -> what it is, and what raises VcworkError where the file or its folder is not whole
     "index.sqlite": ("search index", "workbench.verify:check_index"),
+    "metrics.json": ("numbers of a run", "base.sealed:read_sealed"),
 }
 
 
@@ -60,7 +65,7 @@ def verify(paths: Iterable[Path], seal: bool = False, told: Callable[[str], Any]
     for path in paths:
         found = None
         for found in look(path):
-            if seal and found.faults and found.kind:
+            if seal and found.faults:
                 found = _sealed(found)
             whole &= not found.faults
             told(found.text())
@@ -76,58 +81,55 @@ def look(path: Path) -> Iterator[Found]:
     if path.is_file():
         yield _file(path)
         return
+    named: set[Path] = set()  # by a manifest above
     for folder, below, names in os.walk(path):
         below.sort()
-        yield from _of_folder(Path(folder), names)
+        files = [Path(folder) / name for name in sorted(names)]
+        for manifest, kind in ((file, kind_of(file)) for file in files):
+            if kind:
+                found, its = _folder(manifest, kind)
+                named.update(its)
+                yield found
+        yield from (_other(file) for file in files if file not in named and (file.name in OTHERS or _is_sealed(file)))
 
 
-def _of_folder(folder: Path, names: Iterable[str]) -> Iterator[Found]:
-    for name in sorted(names):
-        if name in KINDS:
-            yield _folder(folder, name)
-        elif name in OTHERS:
-            yield _other(folder / name)
-
-
-def _folder(folder: Path, manifest: str) -> Found:
-    """A folder with a manifest: all that is wrong with it."""
-    kind = kind_of(folder / manifest)
-    path = folder / manifest
-    if kind is None:
-        return Found(folder, f"folder with a {manifest}", (f"{manifest}: of no kind or version that is known here",))
-    faults, files = [], {}
+def _folder(manifest: Path, kind: Kind) -> tuple[Found, list[Path]]:
+    """A folder with a manifest: all that is wrong with it, and the files that its manifest names."""
+    folder = manifest.parent
+    faults: list[str] = []
+    there = [manifest]
     try:
-        files = manifest_alone(folder, kind).get("files", {})
+        stored = manifest_alone(folder, kind)
+        with well_formed(manifest):
+            for name, sealed in _bar(stored.get("files", {}).items(), folder):
+                there.append(member(folder, name))
+                faults += [f"{name}: {why}" for why in [differs(there[-1], sealed)] if why]
+            if kind.format in MORE:
+                _named(MORE[kind.format])(folder, stored)
     except VcworkError as error:
         faults.append(str(error))
-    try:
-        with well_formed(path):
-            wrong = [(name, differs(member(folder, name), files[name])) for name in _bar(files, folder)]
-            faults += [f"{name}: {why}" for name, why in wrong if why]
-    except VcworkError as error:
-        faults.append(str(error))
-    there = [member(folder, name) for name in files] if not faults else []
-    size = sum(file.stat().st_size for file in (path, *there))
-    return Found(folder, kind.what, tuple(faults), 1 + len(there), size, sha256_file(path), kind)
+    size = sum(file.stat().st_size for file in there if file.is_file())
+    return Found(folder, kind.what, tuple(faults), len(there), size, sha256_file(manifest), kind), there
 
 
-def kind_of(manifest: Path) -> Kind | None:
-    """The kind of folder whose manifest this is, by its name and format; None for one that nobody here writes."""
-    kinds = [_named(where) for where in KINDS[manifest.name]]
+def kind_of(file: Path) -> Kind | None:
+    """The kind of folder whose manifest this is, by its name and format; None where it is not one of ours."""
+    kinds = [_named(where) for where in KINDS.get(file.name, ())]
     try:
-        stored = read_json(manifest)
+        stored = read_json(file) if kinds else None
     except VcworkError:
         return kinds[0]  # whose reader says what is wrong with it
-    came = stored.get("format") if isinstance(stored, dict) else None
-    return next((kind for kind in kinds if kind.format == came), kinds[0] if len(kinds) == 1 else None)
+    came = str(stored.get("format")) if isinstance(stored, dict) else ""
+    older = kinds[0] if came.startswith("vcwork-") else None
+    return next((kind for kind in kinds if kind.format == came), older)
 
 
-def _bar(files: Iterable[str], folder: Path) -> Iterable[str]:
+def _bar(files: Collection[Any], folder: Path) -> Iterable[Any]:
     return tqdm(files, desc=folder.name, unit="file", disable=None, leave=False)
 
 
 def _other(file: Path) -> Found:
-    what, where = OTHERS[file.name]
+    what, where = OTHERS.get(file.name, ("file with a digest", "base.sealed:read_sealed"))
     try:
         _named(where)(file)
     except VcworkError as error:
@@ -135,14 +137,19 @@ def _other(file: Path) -> Found:
     return Found(file, what, size=file.stat().st_size, digest=sha256_file(file))
 
 
+def _is_sealed(file: Path) -> bool:
+    """Whether it is JSON that says to carry its own digest."""
+    return file.suffix == ".json" and f'"{SEALED}"'.encode() in file.read_bytes()
+
+
 def _file(path: Path) -> Found:
     """One file: by itself, or as the manifest of a folder above it has it."""
-    if path.name in KINDS:
-        return _folder(path.parent, path.name)
-    if path.name in OTHERS:
+    if kind := kind_of(path):
+        return _folder(path, kind)[0]
+    if path.name in OTHERS or _is_sealed(path):
         return _other(path)
     for folder in list(path.absolute().parents)[:3]:
-        for manifest in sorted(file for file in folder.iterdir() if file.name in KINDS):
+        for manifest in sorted(folder.iterdir()):
             if sealed := _files(manifest).get(path.absolute().relative_to(folder).as_posix()):
                 faults = tuple(filter(None, [differs(path, sealed)]))
                 return Found(path, f"file of {manifest}", faults, 1, path.stat().st_size, sealed["sha256"])
@@ -157,12 +164,17 @@ def _files(manifest: Path) -> dict[str, Any]:
 
 
 def _sealed(found: Found) -> Found:
-    """The folder after its manifest is sealed as it is; where a file is another than it says, nothing changes."""
+    """The same after it is sealed as it is; where a file is another than its manifest says, nothing changes."""
     try:
-        reseal(found.path, found.kind)
+        if found.kind:
+            reseal(found.path, found.kind)
+            return _folder(found.path / found.kind.manifest, found.kind)[0]
+        if found.path.suffix == ".json" and isinstance(stored := read_json(found.path), dict):
+            write_sealed(found.path, {key: value for key, value in stored.items() if key != SEALED})
+            return _other(found.path)
     except VcworkError:
-        return found
-    return _folder(found.path, found.kind.manifest)
+        pass
+    return found
 
 
 def check_index(file: Path) -> None:
