@@ -17,6 +17,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from checks import edited
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vcwork import __main__ as cli
@@ -25,7 +26,7 @@ from vcwork.measure.result import show
 from vcwork.workbench import kernels, machine, runs
 from vcwork.workbench.parameters import Parameter
 from vcwork.workbench.profiles import Step, plan_profile
-from vcwork.workbench.records import read_run
+from vcwork.workbench.records import RUN, read_run
 from vcwork.workbench.verify import verify
 
 RECORD = """from vcwork.workbench.recording import record
@@ -312,6 +313,38 @@ def test_kernels_whose_fork_server_died_are_told_and_the_next_ones_run(
     runs.run(plan, out, at_once=1)
     waits, works = read_run(out)[0]["notebooks"]
     assert waits["status"] == "failed" and "died" in waits["error"]["message"] and works["status"] == "done"
+
+
+def test_a_run_is_repeated_from_its_record_and_every_difference_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    project = write_project(tmp_path)
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    assert cli.main(["run", "tiny", "--only", "10", "--set", "10_works.seed=2", "--out", "outputs/first"]) == runs.OK
+    (project / "outputs" / "first").rename(project / "elsewhere")  # a record holds no place
+    shutil.rmtree(project / "params")  # and needs no profile
+    notebook = project / "notebooks" / "10_works.ipynb"
+    notebook.write_text(notebook.read_text().replace("seed: int = 0", "seed: int = 5"))  # nor the defaults of today
+    assert cli.main(["rerun", "elsewhere", "--out", "outputs/second"]) == runs.OK
+    out = capsys.readouterr().out
+    assert "elsewhere once more: of 2 results all are the same" in out and "10_works.code" in out
+    assert (project / "outputs" / "second" / "made").is_dir()
+    first, second = (project / name / "metrics.json" for name in ("elsewhere", "outputs/second"))
+    assert first.read_bytes() == second.read_bytes()
+
+    notebook.write_text(notebook.read_text().replace("0.652 +", "0.654 +").replace("abc", "def"))
+    notebook.write_text(notebook.read_text().replace("0.05", "0.06").replace("204 clips", "205 clips"))
+    assert cli.main(["rerun", "elsewhere", "--out", "outputs/third"]) == runs.FAILED
+    out = capsys.readouterr().out
+    assert "of 2 results 2 differ" in out and "10_works.hashes.features abc → def (circumstance)" in out
+    assert "10_works t2v_R@1: value 0.852 → 0.854 (+0.002); trivial.length 0.05 → 0.06 (+0.01); card.rule 204" in out
+    assert verify([project / "outputs" / "third"], told=str)
+
+    notebook.write_text(notebook.read_text().replace("made: str", "renamed: str"))
+    assert cli.main(["rerun", "elsewhere"]) == 2
+    assert "10_works.made: unknown parameter 'made'" in capsys.readouterr().err
+    edited(project / "elsewhere", RUN, lambda record: record["notebooks"][0].update(name="../../x"))
+    assert cli.main(["rerun", "elsewhere"]) == 2 and "unknown notebook" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_forked_kernels_begin_as_usual(

@@ -82,6 +82,11 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         "-p", dest="pairs", action="append", nargs=2, default=[], metavar=("NAME", "VALUE"), help="one parameter"
     )
 
+    back = _command(commands, "rerun", rerun_run, "repeat a run from its record, and name every difference")
+    back.add_argument("run", metavar="RUN", help="the folder of a run")
+    back.add_argument("--out", metavar="FOLDER", help="the new run's folder, which must not exist")
+    back.add_argument("--at-once", type=int, default=0, metavar="N", help="notebooks side by side (default: as suits)")
+
     many = _command(commands, "seeds", compare_seeds, "mean and range of every metric over runs of different seeds")
     many.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs of one profile")
 
@@ -232,9 +237,21 @@ def _plan(options: argparse.Namespace) -> profiles.Plan:
 
 def run_profile(options: argparse.Namespace) -> int:
     """`run`: 0 when every notebook is done, 1 when one is not, 2 for a mistake found before, 130 when interrupted."""
+    return _execute(_plan(options), **_how(options))
+
+
+def rerun_run(options: argparse.Namespace) -> int:
+    """`rerun`: 0 when every number is the same, 1 when one is not, 130 when interrupted."""
+    from vcwork.workbench.rerun import rerun
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return rerun(resolve(options.run), **_how(options))
+
+
+def _how(options: argparse.Namespace) -> dict[str, Any]:
     if options.at_once < 0:
         raise VcworkError(f"--at-once: expected 1 or more, got {options.at_once}")
-    return _execute(_plan(options), out=resolve(options.out) if options.out else None, at_once=options.at_once)
+    return {"out": resolve(options.out) if options.out else None, "at_once": options.at_once}
 
 
 def check_profile(options: argparse.Namespace) -> int:

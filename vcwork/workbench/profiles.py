@@ -8,13 +8,15 @@ The order is that of the numbers, except that a notebook waits for the one that 
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml
+from vcwork.measure.result import plain
 from vcwork.workbench.parameters import Parameter, fill, from_text, nearest, read_parameters, strings
 
 LABEL = "--"  # between a notebook's name and a run's own label
@@ -130,7 +132,7 @@ def plan_profile(
             notebook, name, text = _split_setting(setting)
             for step in _among(root, notebook, chosen):
                 overrides[step][name] = text
-    steps = [_step(root, name, [files[name]], overrides[name], seed, problems) for name in chosen]
+    steps = [_step(root, name, problems, [files[name]], overrides[name], seed) for name in chosen]
     problems.raise_any()
     steps = _in_order(steps)
     return Plan(root, profile, steps, seed, [relative(files[step.name], root) for step in steps])
@@ -141,9 +143,23 @@ def plan_notebook(
 ) -> Plan:
     """Check one notebook with parameter files and `-p name value` pairs. Raises VcworkError like `plan_profile`."""
     name, problems, files = find_notebook(root, notebook), _Problems(), list(files)
-    step = _step(root, name, files, overrides or {}, None, problems)
+    step = _step(root, name, problems, files, overrides or {})
     problems.raise_any()
     return Plan(root, name, [step], None, [relative(path, root) for path in files])
+
+
+def plan_again(root: Path, record: Mapping[str, Any]) -> Plan:
+    """What a run's record tells: the same notebooks, each with the values it had, whatever the defaults are now.
+
+    Raises VcworkError like `plan_profile`, as for a parameter that is gone since."""
+    problems, steps = _Problems(), []
+    for entry in record["notebooks"]:
+        with problems.at(entry["name"]):
+            notebook, _, label = entry["name"].partition(LABEL)
+            name = find_notebook(root, notebook) + (LABEL + label if label else "")
+            steps.append(_step(root, name, problems, recorded=entry["parameters"] | entry["given"]))
+    problems.raise_any()
+    return Plan(root, record["profile"], _in_order(steps), record.get("seed"), record.get("parameter_files", []))
 
 
 def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, Path]:
@@ -166,8 +182,15 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
 
 
 def _step(
-    root: Path, name: str, files: list[Path], overrides: dict[str, str], seed: int | None, problems: _Problems
+    root: Path,
+    name: str,
+    problems: _Problems,
+    files: Iterable[Path] = (),
+    overrides: Mapping[str, str] = MappingProxyType({}),
+    seed: int | None = None,
+    recorded: Mapping[str, Any] = MappingProxyType({}),
 ) -> Step:
+    """A notebook with the values of files, of texts, a seed, or of an earlier run as far as they are no defaults."""
     path, parameters, given = root / "notebooks" / f"{name.partition(LABEL)[0]}.ipynb", {}, {}
     with problems.at("notebooks"):
         parameters = read_parameters(path)
@@ -176,6 +199,10 @@ def _step(
         for key, text in overrides.items():
             with problems.at(f"{name}.{key}"):
                 given[key] = _known(parameters, key).check(from_text(text, _known(parameters, key).annotation))
+        for key, value in recorded.items():
+            with problems.at(f"{name}.{key}"):
+                if plain(_known(parameters, key).default, key) != value:
+                    given[key] = parameters[key].check(value)
         if seed is not None:
             with problems.at(f"--seed, {name}"):
                 given["seed"] = _known(parameters, "seed").check(seed)

@@ -29,7 +29,7 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[tuple[str, Result]]]:
         if METRICS in record.get("files", {}):
             check(folder / METRICS, record["files"][METRICS], RUN.manifest)
         for entry in record["notebooks"]:
-            entry["name"], entry["given"].items(), entry["parameters"].items()
+            str(entry["name"]), entry["given"].items(), entry["parameters"].items(), entry["hashes"].items()
     return record, read_metrics(folder)
 
 
