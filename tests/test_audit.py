@@ -15,10 +15,12 @@ from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
 from vcwork.measure.streamed import Pairs, hit_in_pool, kept, place_streamed, told
 from vcwork.review import geometry, retrieval_audit
+from vcwork.review.annotated import read_annotations
 from vcwork.review.audit import audit_retrieval
+from vcwork.review.blind import truths
 from vcwork.review.gallery import aligned, benchmark_gallery, read_gallery, unknown_gallery
 from vcwork.review.scores import Scores, open_scores
-from vcwork.tasks import retrieval
+from vcwork.tasks import localization, retrieval, segmentation, spans, videoqa
 from vcwork.workbench.auditing import audit
 
 N = 60
@@ -166,7 +168,7 @@ def test_a_published_gallery_is_known(real):
     scores = np.random.default_rng(0).standard_normal((3350, 3350)).astype(np.float32)
     rows = Scores(real, (3350, 3350), lambda: iter(np.array_split(scores, 4)), "0" * 64)
     made = audit_retrieval(rows, gallery, n_boot=50)
-    assert made.ceiling[1] == pytest.approx(0.977, abs=5e-4)  # FACTS E 5.6
+    assert made.doubts.ceiling[1] == pytest.approx(0.977, abs=5e-4)  # FACTS E 5.6
     known = {r.name: r.trivial["video known"] for r in made.results}
     assert known["t2v_R@1"] == pytest.approx(0.130, abs=5e-4) and known["t2v_R@5"] == pytest.approx(0.636, abs=5e-4)
 
@@ -276,7 +278,7 @@ def test_the_command_writes_page_json_and_table_and_compares(files, tmp_path, ca
     page = (out / "index.html").read_text()
     assert "nothing &lt;b&gt;&amp;" in page and "http://" not in page and "https://" not in page
     assert r"t2v\_R@1 & " in (out / "table.tex").read_text()
-    assert capsys.readouterr().out.count("t2v R@1") >= 1
+    assert capsys.readouterr().out.count("t2v_R@1 ") >= 1
     assert main(["audit", "--check", str(bundle)]) == 0
     assert "the same numbers and verdicts" in capsys.readouterr().out
     assert main([*asked, "--out", str(tmp_path / "x"), "--bundle", str(bundle)]) == 2  # never overwritten
@@ -320,3 +322,122 @@ def test_an_audits_folder_is_not_somebody_elses(files, tmp_path):
     (tmp_path / "mine" / "index.html").write_text("mine")
     assert main(["audit", str(path), "--out", str(tmp_path / "mine")]) == 2
     assert (tmp_path / "mine" / "index.html").read_text() == "mine"
+
+
+# --------------------------------------------------------------------------------------------------- other tasks
+
+
+def same(found, wanted):
+    assert [r.name for r in found] == [r.name for r in wanted]
+    for here, there in zip(found, wanted, strict=True):
+        values = [(r.value, r.low, r.high, r.chance) for r in (here, there)]
+        assert values[0] == pytest.approx(values[1], abs=1e-9), here.name
+        assert here.trivial == pytest.approx(there.trivial)
+
+
+def test_choices_are_scored_as_the_task_does(tmp_path):
+    rng = np.random.default_rng(0)
+    scores, answers, videos = rng.random((40, 4)), rng.integers(0, 4, 40), [f"v{i // 2}" for i in range(40)]
+    np.save(tmp_path / "s.npy", scores)
+    texts = [["a" * int(n) for n in rng.integers(1, 9, 4)] for _ in range(40)]
+    with (tmp_path / "q.csv").open("w") as file:
+        file.write("answer,video,choice_0,choice_1,choice_2,choice_3\n")
+        file.writelines(f"{a},{v},{','.join(t)}\n" for a, v, t in zip(answers, videos, texts, strict=True))
+    made = audit(tmp_path / "s.npy", task="qa", items=tmp_path / "q.csv", against=tmp_path / "s.npy")
+    lengths = np.array([[len(text) for text in each] for each in texts], float)
+    same(made.results, videoqa.evaluate(scores, answers, videos, {"longest caption": lengths}))
+    assert made.against[0][2].difference == 0 and made.against[0][3] == 1
+    np.save(tmp_path / "few.npy", scores[:39])
+    with pytest.raises(VcworkError, match=r"few\.npy: expected scores of 40 questions"):
+        audit(tmp_path / "few.npy", task="qa", items=tmp_path / "q.csv")
+
+
+def test_labels_a_second_are_scored_as_the_task_does(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = {f"v{i}": rng.integers(0, 4, 20 + i) for i in range(6)}
+    said = {id: np.where(rng.random(len(t)) < 0.6, t, 0) for id, t in truth.items()}
+    np.savez(tmp_path / "truth.npz", **truth)
+    (tmp_path / "said.json").write_text(json.dumps({id: labels.tolist() for id, labels in said.items()}))
+    made = audit(tmp_path / "said.json", task="segmentation", items=tmp_path / "truth.npz")
+    same(made.results, segmentation.evaluate_labels([*said.values()], [*truth.values()], [*truth]))
+    for change, message in (
+        ({"v0": None}, "1 missing .'v0'"), ({"w": said["v1"]}, "1 unknown .'w'"),
+        ({"v1": said["v1"][:-1]}, "v1: expected"), ({"v2": said["v2"] * 0.5}, "whole numbers"),
+        ({"v3": said["v3"] - 1}, "labels from 0"),
+    ):  # fmt: skip
+        other = {id: labels for id, labels in (said | change).items() if labels is not None}
+        np.savez(tmp_path / "other.npz", **other)
+        with pytest.raises(VcworkError, match=f"other.npz.*{message}"):
+            audit(tmp_path / "other.npz", task="segmentation", items=tmp_path / "truth.npz")
+
+
+def test_steps_in_order_are_scored_as_the_task_does(tmp_path):
+    rng = np.random.default_rng(0)
+    told = {f"v{i}": {"task": f"t{i % 2}", "intervals": [[[2, 5]], [], [[7.5, 9], [11, 12]]]} for i in range(6)}
+    scores = {id: rng.random((15, 3)) for id in told}
+    np.savez(tmp_path / "s.npz", **scores)
+    (tmp_path / "t.json").write_text(json.dumps(told))
+    made = audit(tmp_path / "s.npz", task="localization", items=tmp_path / "t.json", against=tmp_path / "s.npz")
+    cases = [localization.Case(scores[id], each["intervals"], id, each["task"]) for id, each in told.items()]
+    same(made.results, localization.evaluate(cases))
+    assert made.against[0][1] == pytest.approx({r.name: r.value for r in made.results}["recall_micro"])
+    told["v0"]["intervals"].append([])
+    (tmp_path / "t.json").write_text(json.dumps(told))
+    with pytest.raises(VcworkError, match=r"v0: expected scores \(T, 4 steps\), got \(15, 3\)"):
+        audit(tmp_path / "s.npz", task="localization", items=tmp_path / "t.json")
+
+
+QV = [{"qid": i, "query": "cuts", "vid": f"v{i // 2}", "duration": 150, "relevant_windows": [[10 * i, 10 * i + 20]]}
+      for i in range(8)]  # fmt: skip
+
+
+def test_spans_are_read_and_scored_as_published(tmp_path):
+    (tmp_path / "val.jsonl").write_text("\n".join(map(json.dumps, QV)))
+    rows = [{"qid": q["qid"], "pred_relevant_windows": [[0, 5, 0.1], [*q["relevant_windows"][0], 0.9]]} for q in QV]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    made = audit(
+        tmp_path / "p.jsonl", task="moments", benchmark="qvhighlights", annotations=tmp_path / "val.jsonl",
+        against=tmp_path / "p.jsonl",
+    )  # fmt: skip
+    assert [round(r.value, 9) for r in made.results] == [1, 1, 1, 1]  # the right span has the higher score
+    assert made.results[0].trivial["whole video"] == 0
+    (tmp_path / "c.txt").write_text("V1 0.0 10.0##a cat sits.\nV1 4.0 8.0##it goes.\nV2 1.0 2.0##a dog.\n")
+    (tmp_path / "c.csv").write_text("query_id,start_s,end_s,score\n0,0,7,1\n1,4,8,1\n2,0,1,1\n")
+    made = audit(tmp_path / "c.csv", task="moments", benchmark="charades", annotations=tmp_path / "c.txt")
+    assert made.results[0].value == pytest.approx(2 / 3) and made.results[1].value == pytest.approx(2 / 3)
+    assert "no lengths of videos" in made.notes[0]
+
+
+def test_average_precision_counts_each_true_span_once():
+    truth = np.array([[0.0, 10.0], [20.0, 30.0]])
+    case = spans.Case(np.array([[0.0, 10.0], [0.0, 10.0], [20.0, 30.0]]), truth, "v", 40.0)
+    assert spans.scored([case])[0, 3] == pytest.approx((1 + 2 / 3) / 2)  # precision 1 at half recall, 2/3 at whole
+
+
+@pytest.mark.parametrize(("name", "text", "message"), [
+    ("qvhighlights", '{"qid": 1}', "line 1: 'query' is missing"),
+    ("qvhighlights", "{", "line 1: not readable as JSON"),
+    ("qvhighlights", json.dumps(QV[0]) + "\n" + json.dumps(QV[0]), "line 2: .*qid 0 comes twice"),
+    ("qvhighlights", json.dumps(QV[0] | {"relevant_windows": [[200, 210]]}), "within the video's 150 s"),
+    ("charades", "V1 0.0 10.0 a cat", "line 1: expected `VIDEO START END##SENTENCE`"),
+    ("charades", "V1 5.0 1.0##a cat", "ends before it starts"),
+    ("", "query_id,video,start_s,end_s,duration_s\na,v,0,1,9\na,w,0,1,9\n", "line 3: .*expected one video"),
+])  # fmt: skip
+def test_annotations_of_spans_are_read_strictly(name, text, message, tmp_path):
+    (tmp_path / "t.txt").write_text(text)
+    (tmp_path / "p.csv").write_text("query_id,start_s,end_s,score\n0,0,7,1\n")
+    given = {"benchmark": name, "annotations": tmp_path / "t.txt"} if name else {"items": tmp_path / "t.txt"}
+    with pytest.raises(VcworkError, match=message):
+        audit(tmp_path / "p.csv", task="moments", **given)
+
+
+def test_published_annotations_of_the_other_tasks(real, tmp_path):
+    folder = real / "annotations"
+    coin = read_annotations(folder).coin
+    tested = [
+        (id, np.zeros(len(t), int)) for id, t, fit in zip(coin.ids, truths(coin), coin.training, strict=True) if not fit
+    ]
+    np.savez(tmp_path / "silent.npz", **dict(tested))
+    made = audit(tmp_path / "silent.npz", task="segmentation", benchmark="coin", annotations=folder)
+    assert made.headline.value == made.headline.trivial["all background"] > 0.5
+    assert "level with" in made.verdicts[0]

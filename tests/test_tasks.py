@@ -9,7 +9,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
 from vcwork.measure.metrics import truth_labels
-from vcwork.tasks import classification, didemo, localization, moments, retrieval, segmentation, videoqa
+from vcwork.tasks import classification, didemo, localization, moments, retrieval, segmentation, spans, videoqa
 
 
 def _named(results):
@@ -379,6 +379,8 @@ def test_every_task_puts_its_registered_predictors_beside_the_number():
     }
     cases = [didemo.Case(rng.random(21), [(0, 1)], video) for video in "abc"]
     found["didemo"] = didemo.evaluate_moments(cases, didemo.fit_moment_frequency([[(0, 0)]]), n_boot=20)
+    own = np.array([[2.0, 4.0]])
+    found["spans"] = spans.evaluate([spans.Case(own + i, own, video, 9.0) for i, video in enumerate("abc")], n_boot=20)
     assert found.keys() | {"retrieval"} == trivial.REGISTRY.keys()
     for task, results in found.items():
         for r in results:

@@ -30,6 +30,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "segmentation": ("split", "pool", "rule"),
     "classification": ("split", "pool", "ties"),
     "moments": ("split", "rule"),
+    "spans": ("split", "rule"),
     "library search": ("split", "pool", "ties"),
     "didemo": ("split", "pool", "ties"),
     "neighbours": ("pool", "rule"),

@@ -190,9 +190,10 @@ def _clusters(values: np.ndarray, video_ids: Sequence) -> tuple[int, np.ndarray]
 @lru_cache(maxsize=4)
 def _draws(n_videos: int, n_boot: int, seed: int) -> np.ndarray:
     """How often each video is drawn, (n_boot, V); the same for every metric, so differences stay paired."""
-    picks = np.random.default_rng(seed).integers(0, n_videos, (n_boot, n_videos))
-    cells = picks + n_videos * np.arange(n_boot)[:, None]
-    return np.bincount(cells.ravel(), minlength=n_boot * n_videos).reshape(n_boot, n_videos).astype(float)
+    rng, draws = np.random.default_rng(seed), np.empty((n_boot, n_videos))
+    for row in draws:  # one at a time: of 50,000 videos all picks together would take more memory than the counts
+        row[:] = np.bincount(rng.integers(0, n_videos, n_videos), minlength=n_videos)
+    return draws
 
 
 def _ends(values: np.ndarray, n_videos: int) -> tuple[float, float]:

@@ -70,6 +70,10 @@ REGISTRY: dict[str, dict[str, Predictor]] = {
     | _heard("the second in which most words of the query are said"),
     "library search": {"constant score": Predictor("finds every window equally similar")}
     | _heard("shares words between the query and what is said in the window"),
+    "spans": {
+        "whole video": Predictor("answers every sentence with all of its video"),
+        "frequent place": Predictor("the share of a video that is right most often in other videos", "statistics"),
+    },
     "didemo": {
         "list order": Predictor("the benchmark's order of the moments, as equal scores earn under ties by list"),
         "moment frequency": Predictor("how often annotators chose each moment", "statistics", "other sentences"),

@@ -6,8 +6,9 @@ the same, smaller galleries, hubs, what a test-time trick would add, and a paire
 Gap: what a model was trained on stands in no score file; the page says what it was told, or that nobody told it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,23 +30,36 @@ NOT_TOLD = "not told"
 
 
 @dataclass(frozen=True)
-class Audit:
-    """What an audit found: `results` as notebook 30 gives them, and the doubts about them.
+class Doubts:
+    """What a retrieval number depends on besides the model.
 
-    tie_rules {rule: own pair's R@1}; pools [(n, R@1)] of the own pair in galleries of n; ceiling {k: R@k nobody
-    exceeds}; tricked: R@1 under dual softmax; against [(metric, other value, comparison, p of a permutation)]; found
-    (N,): how often an item is among the first k; verdicts: sentences; notes: how the scores were read.
+    tie_rules {rule: own pair's R@1}; pools [(n, R@1)] of the own pair in galleries of n; ceiling {k: R@k that no model
+    exceeds}; tricked: R@1 under dual softmax; found (N,): how often an item is among the first k.
     """
 
-    gallery: Gallery
-    scores: Scores
-    results: list[Result]
     tie_rules: dict[str, float]
     pools: list[tuple[int, float]]
     ceiling: dict[int, float]
     tricked: float
     found: np.ndarray
     k: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found: `results` as the task's notebook gives them, verdicts in sentences, how the files were read.
+
+    sizes: what the numbers stand on, in words; against [(metric, the other's value, comparison, p of a permutation)].
+    """
+
+    task: str
+    path: Path
+    sha256: str
+    split: str
+    sizes: str
+    results: list[Result]
+    benchmark: str = ""
+    doubts: Doubts | None = None
     against: list[tuple[str, float, Comparison, float]] = field(default_factory=list)
     other: str = ""
     verdicts: list[str] = field(default_factory=list)
@@ -53,7 +67,7 @@ class Audit:
 
     @property
     def headline(self) -> Result:
-        """Text to video R@1."""
+        """The task's first number."""
         return self.results[0]
 
 
@@ -73,18 +87,22 @@ def audit_retrieval(
     ways = _Ways(gallery, scores, ties, card, draws)
     results = ways.results(ks)
     own = ways.own.to_item
-    rules = {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES}
     sizes = [n for n in POOLS if n < own.n_items] + [own.n_items]
-    pools = [(n, float(hit_in_pool(own, n).mean())) for n in sizes]
-    ceiling = {k: float(known_hits(gallery.texts, k).mean()) for k in ks} if len(gallery.texts) else {}
-    tricked = float(kept(ways.main.dual, ways.asked).hit(1, ties).mean())
-    made = Audit(gallery, scores, results, rules, pools, ceiling, tricked, ways.main.found, ways.main.k)
-    made.notes.extend([*gallery.notes, *scores.told])
+    doubts = Doubts(
+        {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES},
+        [(n, float(hit_in_pool(own, n).mean())) for n in sizes],
+        {k: float(known_hits(gallery.texts, k).mean()) for k in ks} if len(gallery.texts) else {},
+        float(kept(ways.main.dual, ways.asked).hit(1, ties).mean()), ways.main.found, ways.main.k,
+    )  # fmt: skip
+    many = f"{gallery.shape[0]:,} texts, {gallery.shape[1]:,} items"
+    made = Audit("retrieval", scores.path, scores.sha256, gallery.split, many, results, gallery.benchmark, doubts,
+                 other=against.path.name if against else "", notes=[*gallery.notes, *scores.told])  # fmt: skip
     if against is not None:
         other = _Ways(gallery, aligned(against, gallery), ties, card, draws)
-        made.against.extend(_compared(ways, other, ks, draws))
-        object.__setattr__(made, "other", against.path.name)
-    made.verdicts.extend(_verdicts(made, trained_on))
+        pairs = {f"t2v_R@{k}": [kept(each.main.to_item, each.asked).hit(k, ties) for each in (ways, other)] for k in ks}
+        made.against.extend(compared(pairs, ways.query_videos[ways.asked], draws))
+    made.verdicts.extend([*said_of(made, "Text to video R@1"), *_doubted(made, doubts, gallery)])
+    made.verdicts.extend(last_words(made, trained_on))
     return made
 
 
@@ -182,16 +200,14 @@ class _Ways:
         return [ranked.recall(1, "within_video_R@1", float((places.n_relevant / size)[keep].mean()))]
 
 
-def _compared(
-    ways: _Ways, other: _Ways, ks: Sequence[int], draws: dict[str, int]
+def compared(
+    pairs: Mapping[str, Sequence[np.ndarray]], videos: Sequence, draws: dict[str, int]
 ) -> list[tuple[str, float, Comparison, float]]:
-    """R@k of both on the same queries: the second's value, the difference, and a permutation's p."""
+    """Of each metric what both systems earn item by item, (N,) and (N,): the second's value, difference, two p."""
     out = []
-    for k in ks:
-        here, there = (kept(each.main.to_item, each.asked).hit(k, each.ties) for each in (ways, other))
-        videos = ways.query_videos[ways.asked]
+    for metric, (here, there) in pairs.items():
         found = paired_bootstrap(here, there, videos, draws["n_boot"], draws["seed"])
-        out.append((f"t2v_R@{k}", float(there.mean()), found, paired_randomisation(here, there, videos)))
+        out.append((metric, float(np.mean(there)), found, paired_randomisation(here, there, videos)))
     return out
 
 
@@ -213,32 +229,18 @@ def small(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _verdicts(made: Audit, trained_on: str) -> list[str]:
-    best, gallery = made.headline, made.gallery
-    name, score = best.best_trivial
-    n_queries, n_items = gallery.shape
-    lines = [
-        f"Text to video R@1 is {best.show()} ({best.show('low')} to {best.show('high')}) among {n_items:,} items: "
-        f"{verdict(best)} the strongest opponent that saw no picture, {name} ({show(score)}).",
-        _ties_told(made),
-    ]
-    if made.ceiling:
-        copies = int((same_texts(gallery) > 1).sum())
-        ceiling = show(made.ceiling[min(made.ceiling)])
-        exceeds = f"so no model exceeds {ceiling} in the own pair's R@1."
-        lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, {exceeds}")
-    few, large = made.pools[0], made.pools[-1]
-    lines.append(
-        f"The own pair's R@1 is {show(large[1])} among {large[0]:,} items and would be {show(few[1])} among "
-        f"{few[0]:,} of them: numbers of two pools are not compared."
-    )
-    never, skew = float((made.found == 0).mean()), skewness(made.found)
-    lines.append(f"Hubs: {show(never)} of the items are never among anybody's first {made.k}; skewness {skew:.1f}.")
-    lines.append(
-        f"Dual softmax over all {n_queries:,} test texts would make R@1 {show(made.tricked)}: it sees the other test "
-        "queries, so a number that uses it is another quantity."
-    )
-    lines.append(f"Trained on: {trained_on}." + " Whether the test was seen nobody can tell from scores.")
+def said_of(made: Audit, name: str) -> list[str]:
+    """The first number and its strongest opponent, in a sentence."""
+    best = made.headline
+    opponent, score = best.best_trivial
+    span = f"{best.show()} ({best.show('low')} to {best.show('high')})"
+    strongest = f"the strongest opponent that saw no picture, {opponent} ({show(score, best.unit)})"
+    return [f"{name} is {span} on {made.sizes}: {verdict(best)} {strongest}."]
+
+
+def last_words(made: Audit, trained_on: str) -> list[str]:
+    """What the model was trained on, as far as somebody told; and how it stands against the second system."""
+    lines = [f"Trained on: {trained_on}. Whether the test was seen nobody can tell from scores."]
     for metric, other, found, p in made.against:
         way = "above" if found.low > 0 else "below" if found.high < 0 else "level with"
         lines.append(
@@ -248,8 +250,28 @@ def _verdicts(made: Audit, trained_on: str) -> list[str]:
     return lines
 
 
-def _ties_told(made: Audit) -> str:
-    low, high = made.tie_rules["pessimistic"], made.tie_rules["optimistic"]
+def _doubted(made: Audit, doubts: Doubts, gallery: Gallery) -> list[str]:
+    lines, n_queries = [_ties_told(made, doubts)], gallery.shape[0]
+    if doubts.ceiling:
+        copies = int((same_texts(gallery) > 1).sum())
+        exceeds = f"so no model exceeds {show(doubts.ceiling[min(doubts.ceiling)])} in the own pair's R@1."
+        lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, {exceeds}")
+    few, large = doubts.pools[0], doubts.pools[-1]
+    lines.append(
+        f"The own pair's R@1 is {show(large[1])} among {large[0]:,} items and would be {show(few[1])} among "
+        f"{few[0]:,} of them: numbers of two pools are not compared."
+    )
+    never, skew = float((doubts.found == 0).mean()), skewness(doubts.found)
+    lines.append(f"Hubs: {show(never)} of the items are never among anybody's first {doubts.k}; skewness {skew:.1f}.")
+    lines.append(
+        f"Dual softmax over all {n_queries:,} test texts would make R@1 {show(doubts.tricked)}: it sees the other test "
+        "queries, so a number that uses it is another quantity."
+    )
+    return lines
+
+
+def _ties_told(made: Audit, doubts: Doubts) -> str:
+    low, high = doubts.tie_rules["pessimistic"], doubts.tie_rules["optimistic"]
     if low == high:
         return "No equal scores decide an own pair's R@1."
     return (
@@ -260,15 +282,17 @@ def _ties_told(made: Audit) -> str:
 
 def as_dict(made: Audit) -> dict[str, Any]:
     """Plain numbers and texts, for JSON."""
-    return {
-        "split": made.gallery.split, "benchmark": made.gallery.benchmark, "shape": list(made.gallery.shape),
-        "scores": {"file": made.scores.path.name, "sha256": made.scores.sha256},
+    told: dict[str, Any] = {
+        "task": made.task, "split": made.split, "benchmark": made.benchmark, "sizes": made.sizes,
+        "scores": {"file": made.path.name, "sha256": made.sha256},
         "results": [result.as_dict() for result in made.results],
-        "ties": made.tie_rules, "pools": [list(each) for each in made.pools],
-        "ceiling": {str(k): value for k, value in made.ceiling.items()},
-        "dual_softmax_R@1": made.tricked,
-        "hubs": {"k": made.k, "skewness": skewness(made.found), "never": float((made.found == 0).mean())},
         "against": [{"metric": m, "other": made.other, "value": value, "difference": c.difference, "low": c.low,
                      "high": c.high, "p": c.p, "p_permutation": p} for m, value, c, p in made.against],
         "verdicts": made.verdicts, "notes": made.notes,
     }  # fmt: skip
+    if (doubts := made.doubts) is not None:
+        hubs = {"k": doubts.k, "skewness": skewness(doubts.found), "never": float((doubts.found == 0).mean())}
+        told |= {"ties": doubts.tie_rules, "pools": [list(each) for each in doubts.pools], "hubs": hubs,
+                 "ceiling": {str(k): value for k, value in doubts.ceiling.items()},
+                 "dual_softmax_R@1": doubts.tricked}  # fmt: skip
+    return told

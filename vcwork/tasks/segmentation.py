@@ -185,20 +185,31 @@ def evaluate(
     """
     _seconds(scores, truths)
     check_lengths(scores=scores, video_ids=video_ids)
+    tied = sum(int(((s == s.max(1, keepdims=True)).sum(1) > 1).sum()) for s in map(np.asarray, scores))
+    steps = np.shape(scores[0])[1]
+    card, predicted = setting.but(pool=steps, tied=tied), [segment(s, gamma) for s in scores]
+    rule = "of equal steps the first"
+    results = evaluate_labels(predicted, truths, video_ids, beside, silent, rule, setting=card, **draws)
+    results[0].extra.update(gamma=float(gamma))
+    return results
+
+
+def evaluate_labels(
+    predicted: Sequence[np.ndarray], truths: Sequence[np.ndarray], video_ids: Sequence,
+    beside: Mapping[str, Sequence[np.ndarray]] | None = None, silent: Sequence[np.ndarray] | None = None,
+    rule: str = "", *, setting: Card = BLANK, **draws: int,
+) -> list[Result]:  # fmt: skip
+    """The same from labels (T,) of each video, 0 for background, however they were found; rule: what else to know."""
     truths = [np.asarray(t) for t in truths]
     if not any((t != BACKGROUND).any() for t in truths):
         raise VcworkError("segmentation: no second of any video belongs to a step")
-    predicted = [segment(s, gamma) for s in scores]
     trivial.registered("segmentation", beside or {})
     step = trivial.majority_step(truths)
     known = {"all background": [trivial.all_background(len(t)) for t in truths]}
     known |= {"majority step": [np.full(len(t), step) for t in truths], **(beside or {})}
-    tied = sum(int(((s == s.max(1, keepdims=True)).sum(1) > 1).sum()) for s in map(np.asarray, scores))
-    steps = np.shape(scores[0])[1]
-    card = setting.but(
-        f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps} steps or none; of equal steps the first",
-        task="segmentation", pool=steps, interval="videos", tied=tied,
-    )  # fmt: skip
+    steps = setting.pool or max(int(labels.max(initial=0)) for labels in (*truths, *predicted))
+    many = f"{sum(map(len, truths))} seconds of {len(truths)} videos, {steps:.0f} steps or none"
+    card = setting.but(many).but(rule, task="segmentation", pool=steps, interval="videos")
     protocol = card.but("chance: the predicted labels dealt out to seconds at random")
     means = card.but("mean over videos, background ignored; chance: labels of another video")
     results = frame_results(predicted, truths, video_ids, known, protocol, draws)
@@ -209,7 +220,6 @@ def evaluate(
         found = frame_results(predicted, seen, video_ids, known, rule, draws, ["foreground_recall"])
         results += [replace(r, name=f"{r.name}_silent") for r in found]
     results[0].extra.update(
-        gamma=float(gamma),
         predicted_background_share=metrics.predicted_background_share(np.concatenate(predicted)),
         background_share=metrics.predicted_background_share(np.concatenate(truths)),
     )

@@ -18,7 +18,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, sha256_json, template
 from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, write_manifest
 from vcwork.measure.result import row, show
-from vcwork.review.audit import Audit, as_dict, small, verdict
+from vcwork.review.audit import Audit, Doubts, as_dict, small, verdict
 from vcwork.workbench.page import Line, used_columns
 
 AUDIT = Kind("audit", "vcwork-audit-1", "audit.json", owns=("index.html", "table.tex"))
@@ -44,14 +44,14 @@ def write_audit(made: Audit, out: Path, asked: dict[str, Any]) -> str:
 
 
 def line(made: Audit) -> str:
-    """`t2v R@1 22.4 % (20.9 to 23.9 %) of 3,350 items, above chance (0.03 %), ceiling 97.7 %, ties 0`."""
+    """`t2v_R@1 22.4 % (20.9 % to 23.9 %) on 3,350 texts …, above chance (0.03 %), ceiling 97.7 %, ties 0`."""
     best = made.headline
-    name, score = best.best_trivial
+    (name, score), ceiling = best.best_trivial, made.doubts.ceiling if made.doubts else {}
     parts = [
-        f"t2v R@1 {best.show()} ({best.show('low')} to {best.show('high')}) among {made.gallery.shape[1]:,} items",
-        f"{verdict(best)} {name} ({show(score)})",
-        f"ceiling {show(made.ceiling[min(made.ceiling)])}" if made.ceiling else "",
-        f"ties {best.protocol.tied}",
+        f"{best.name} {best.show()} ({best.show('low')} to {best.show('high')}) on {made.sizes}",
+        f"{verdict(best)} {name} ({show(score, best.unit)})",
+        f"ceiling {show(ceiling[min(ceiling)])}" if ceiling else "",
+        f"ties {best.protocol.tied}" if best.protocol.tied is not None else "",
         *(
             f"{metric}: {show(found.difference)} over {made.other}, p {small(p)}"
             for metric, _, found, p in made.against[:1]
@@ -65,7 +65,7 @@ def tex_table(made: Audit) -> str:
     head = ("metric", "value", "95 % interval", "chance", "best trivial", "n")
     rows = [row(result) for result in made.results]
     lines = [" & ".join(cells[name].translate(TEX) for name in head) + r" \\" for cells in rows]
-    caption = f"{made.scores.path.name} on {made.gallery.split}. {made.verdicts[0]} {made.verdicts[1]}".translate(TEX)
+    caption = f"{made.path.name} on {made.split}. {made.verdicts[0]}".translate(TEX)
     titles = " & ".join(name.translate(TEX) for name in head)
     return "\n".join([
         r"\begin{table}", r"\centering", r"\begin{tabular}{lrrrlr}", r"\toprule", titles + r" \\", r"\midrule",
@@ -80,11 +80,12 @@ def page_html(made: Audit) -> str:
     lines = [Line({}, result, row(result), result.protocol != following)
              for result, following in zip(results, after, strict=True)]  # fmt: skip
     return template(__package__, "audit.html.j2").render(
-        made=made, lines=lines, columns=used_columns(lines), show=show, pools=_pool_figure(made), hubs=_hub_figure(made)
-    )
+        made=made, lines=lines, columns=used_columns(lines), show=show, doubts=made.doubts,
+        pools=made.doubts and _pool_figure(made.doubts), hubs=made.doubts and _hub_figure(made.doubts),
+    )  # fmt: skip
 
 
-def _pool_figure(made: Audit) -> dict[str, str]:
+def _pool_figure(made: Doubts) -> dict[str, str]:
     from vcwork.panels import plots
 
     sizes, values = zip(*made.pools, strict=True)
@@ -99,7 +100,7 @@ def _pool_figure(made: Audit) -> dict[str, str]:
     return {"src": _png(fig), "alt": f"{told} among {sizes[-1]:,}."}
 
 
-def _hub_figure(made: Audit) -> dict[str, str]:
+def _hub_figure(made: Doubts) -> dict[str, str]:
     from vcwork.panels import plots
 
     fig, ax = plots.figure(5.2, 2.4)

@@ -14,6 +14,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.measure.metrics import TIES
 from vcwork.measure.result import results_table
+from vcwork.review import audit_tasks
 from vcwork.review.audit import NOT_TOLD, Audit, as_dict, audit_retrieval
 from vcwork.review.gallery import BENCHMARKS, benchmark_gallery, read_gallery, unknown_gallery
 from vcwork.review.scores import open_scores
@@ -21,6 +22,10 @@ from vcwork.workbench.audit_page import first_difference, line, read_bundle, wri
 
 ASKED = ("scores", "video", "cosine", "task", "benchmark", "annotations", "items", "against", "against_video", "ties",
          "trained_on", "seed")  # fmt: skip
+BENCHMARKS_OF = {
+    "retrieval": BENCHMARKS, "qa": ("msrvtt_qa",), "segmentation": ("coin",), "localization": ("crosstask",),
+    "moments": ("qvhighlights", "charades"),
+}  # fmt: skip
 FILES = ("scores", "video", "annotations", "items", "against", "against_video")
 
 
@@ -30,11 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("scores", nargs="?", default="", help=f"{kinds}; with --video the texts' embeddings")
     parser.add_argument("--video", default="", metavar="FILE", help="the items' embeddings")
     parser.add_argument("--cosine", action="store_true", help="embeddings are scaled to length 1 first")
-    parser.add_argument("--task", choices=("retrieval",), default="retrieval", help="what the scores are for")
-    known = f"{' or '.join(BENCHMARKS)}, with --annotations"
-    parser.add_argument("--benchmark", default="", metavar="NAME", help=known)
+    parser.add_argument("--task", choices=tuple(BENCHMARKS_OF), default="retrieval", help="what the scores are for")
+    known = "; ".join(f"{task}: {', '.join(names)}" for task, names in BENCHMARKS_OF.items())
+    parser.add_argument("--benchmark", default="", metavar="NAME", help=f"with --annotations; {known}")
     parser.add_argument("--annotations", default="", metavar="FILE", help="its own annotation file, or its folder")
-    items = "a csv of your own: text, item_id, and where known query_id, video, group, recipe, seconds"
+    items = "what is right, in a file of your own; retrieval: a csv text, item_id, and where known query_id, video, "
+    items += "group, recipe, seconds; the other tasks: docs/audit.md"
     parser.add_argument("--items", default="", metavar="FILE", help=items)
     parser.add_argument("--against", default="", metavar="FILE", help="a second system's scores, for a paired test")
     parser.add_argument("--against-video", default="", metavar="FILE", help="its items' embeddings")
@@ -78,6 +84,13 @@ def audit(
         raise VcworkError("audit: expected --benchmark with --annotations, or --items alone, or neither")
     if against_video and not against:
         raise VcworkError("audit: --against-video goes with --against")
+    if benchmark not in ("", *BENCHMARKS_OF[task]):
+        raise VcworkError(f"--benchmark: expected {' or '.join(BENCHMARKS_OF[task])} for {task}, got {benchmark!r}")
+    if task != "retrieval":
+        if video or cosine or not (benchmark or items):
+            raise VcworkError(f"audit --task {task}: expected SCORES and --items or --benchmark, and no embeddings")
+        truth = resolve(annotations or items)
+        return _of_task(task, scores, truth, against, ties, benchmark=benchmark, trained_on=trained_on, seed=seed)
     found = open_scores(scores, video or None, cosine)
     if benchmark:
         gallery = benchmark_gallery(benchmark, annotations)
@@ -85,6 +98,18 @@ def audit(
         gallery = read_gallery(items) if items else unknown_gallery(found)
     other = open_scores(against, against_video or None, cosine) if against else None
     return audit_retrieval(found, gallery, against=other, ties=ties, trained_on=trained_on, seed=seed)
+
+
+def _of_task(task: str, scores: str | Path, truth: Path, against: str | Path, ties: str, **more: Any) -> Audit:
+    if task == "qa":
+        other = open_scores(against) if against else None
+        return audit_tasks.audit_qa(open_scores(scores), truth, against=other, ties=ties, **more)
+    run = {"segmentation": audit_tasks.audit_segmentation, "localization": audit_tasks.audit_localization,
+           "moments": audit_tasks.audit_moments}[task]  # fmt: skip
+    path = resolve(scores)
+    if not path.is_file():
+        raise VcworkError(f"{path}: no such file")
+    return run(path, truth, against=resolve(against) if against else None, **more)
 
 
 def check_bundle(path: Path) -> int:

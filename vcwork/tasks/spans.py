@@ -1,0 +1,102 @@
+"""Moment retrieval by predicted spans, as QVHighlights and Charades-STA measure it: a sentence, and its own video.
+
+R1@0.5 and R1@0.7: is the best span's IoU with its nearest true one at least that? mIoU: its mean; mAP: average
+precision at IoU 0.5 to 0.95, mean over the ten and over sentences. Annotators choose some places more than others:
+`frequent place` says what a rule earns that knows where the moments of *other* videos lie.
+Gap: without a video's length the end of its last annotated moment stands for it.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from vcwork.base.errors import VcworkError
+from vcwork.measure import metrics
+from vcwork.measure.card import BLANK, Card
+from vcwork.measure.result import Result, mean_result
+
+LEVELS = np.arange(0.5, 0.96, 0.05)
+_EDGES = np.linspace(0, 1, 11)
+PLACES = np.array([(a, b) for i, a in enumerate(_EDGES) for b in _EDGES[i + 1 :]])  # (55, 2) shares of a video
+
+
+class Case(NamedTuple):
+    """One sentence: predicted spans (P, 2) in seconds, best first; the true ones (M, 2); its video and its length."""
+
+    spans: np.ndarray
+    truth: np.ndarray
+    video: str
+    duration_s: float
+
+
+def evaluate(cases: Sequence[Case], *, setting: Card = BLANK, **draws: int) -> list[Result]:
+    """R1@0.5, R1@0.7, mIoU and mAP over sentences, videos drawn again.
+
+    Chance: the spans predicted for another sentence, stretched to this video. Trivial: the whole video; the place that
+    was right most often in other videos. VcworkError: a sentence without a span or a truth, a span that ends first.
+    """
+    for case in cases:
+        if not len(case.spans) or not len(case.truth) or not case.duration_s > 0:
+            raise VcworkError(
+                f"spans: video {case.video}: expected a predicted and a true span and a length in seconds"
+            )
+    videos = [case.video for case in cases]
+    others = [_of_another(cases, shift) for shift in range(1, min(6, len(cases)))]
+    known = {"whole video": [_at(case, 0, 1) for case in cases], "frequent place": _frequent(cases)}
+    mine, chance = scored(cases), np.mean([scored(each).mean(0) for each in others], axis=0)  # (N, 4), (4,)
+    beside = {name: scored(each) for name, each in known.items()}
+    rule = f"{len(cases)} sentences, each in its own video; chance: the spans of another sentence, stretched"
+    card = setting.but(rule, task="spans", interval="videos")
+    return [
+        mean_result(name, mine[:, i], videos, float(chance[i]), card, beside={k: v[:, i] for k, v in beside.items()},
+                    **draws)
+        for i, name in enumerate(("R1@0.5", "R1@0.7", "mIoU", "mAP"))
+    ]  # fmt: skip
+
+
+def scored(cases: Sequence[Case]) -> np.ndarray:
+    """(N, 4): R1@0.5, R1@0.7, IoU of the first span, and mean average precision of each sentence."""
+    rows = []
+    for case in cases:
+        ious = metrics.tiou(case.spans[:, None], case.truth[None])  # (P, M)
+        best = float(ious[0].max())
+        rows.append((best >= 0.5, best >= 0.7, best, np.mean([_precision(ious, level) for level in LEVELS])))
+    return np.array(rows, dtype=float)
+
+
+def _precision(ious: np.ndarray, level: float) -> float:
+    """Average precision of spans in order, (P, M): each true one is found once, by the first span that reaches it.
+
+    Precision at a recall is the best at that recall or a later one, as in object detection.
+    """
+    free, hits = np.ones(ious.shape[1], bool), []
+    for row in ious:
+        best = int(np.where(free, row, -1).argmax())
+        found = bool(free[best] and row[best] >= level - 1e-9)
+        free[best] &= not found
+        hits.append(found)
+    counted = np.cumsum(hits)
+    precision = np.maximum.accumulate((counted / np.arange(1, len(hits) + 1))[::-1])[::-1]
+    return float(precision[np.array(hits)].sum() / ious.shape[1])
+
+
+def _at(case: Case, start: float, end: float) -> Case:
+    """The same sentence answered by one share of its video."""
+    return case._replace(spans=np.array([[start, end]]) * case.duration_s)
+
+
+def _of_another(cases: Sequence[Case], shift: int) -> list[Case]:
+    """Each sentence with the spans of the one `shift` places on."""
+    turned = [*cases[shift:], *cases[:shift]]
+    return [a._replace(spans=b.spans * (a.duration_s / b.duration_s)) for a, b in zip(cases, turned, strict=True)]
+
+
+def _frequent(cases: Sequence[Case]) -> list[Case]:
+    """Each sentence answered by the place of `PLACES` that reaches IoU 0.5 most often in the other videos."""
+    ious = np.array([metrics.tiou(PLACES[:, None], case.truth[None] / case.duration_s).max(1) for case in cases])
+    hits = ious >= 0.5  # (N, 55)
+    videos = np.array([case.video for case in cases])
+    own = {video: hits[videos == video].sum(0) for video in dict.fromkeys(videos)}
+    best = {video: PLACES[(hits.sum(0) - mine).argmax()] for video, mine in own.items()}
+    return [_at(case, *best[case.video]) for case in cases]
