@@ -6,7 +6,7 @@ import pytest
 from checks import edited, refused
 
 from vcwork import __main__ as cli
-from vcwork.base.sealed import seal, write_manifest
+from vcwork.base.sealed import begin, seal, write_manifest
 from vcwork.data.store import STORE
 from vcwork.workbench.verify import look, verify
 
@@ -61,6 +61,25 @@ def test_a_manifest_speaks_for_itself(store):
     assert "expected format 'vcwork-features-1', got 'vcwork-features-9'" in told(store) and not told.whole
     (store / "manifest.json").write_text('{"name": "somebody\'s web page"}')
     refused("expected something that is sealed", told, store)
+
+
+def test_the_same_values_in_other_bytes_are_told(store):
+    """A flipped bit makes `E` of the `e` in 1e-3, which is the same number; a key given twice hides the first."""
+    edited(store, STORE, {"rate": 1e-9})
+    manifest = store / "manifest.json"
+    whole = manifest.read_text()
+    for changed in (whole.replace("1e-09", "1E-09"), whole.replace('"rate"', '"rate": 2, "rate"')):
+        assert changed != whole
+        manifest.write_text(changed)
+        assert "not in the bytes that were written" in told(store) or "given twice" in told(store)
+        assert not told.whole
+    assert verify([store], seal=True, told=str) and manifest.read_text() == whole
+
+
+def test_what_was_begun_and_never_finished_is_told(tmp_path, store):
+    begin(tmp_path / "made" / "other", STORE)
+    assert "other: unfinished folder: NOT WHOLE" in told(tmp_path) and not told.whole
+    assert "unfinished" not in told(store)
 
 
 def test_seal_takes_an_edit_as_it_is_and_never_another_file(store, capsys):

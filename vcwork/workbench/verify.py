@@ -5,6 +5,7 @@ are the things that keep their digests in another way. Nothing is run, and nothi
 Known gap: files that no manifest names are not spoken of.
 """
 
+import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from tqdm import tqdm
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, sha256_file
-from vcwork.base.sealed import SEALED, Kind, differs, manifest_alone, member, reseal, well_formed, write_sealed
+from vcwork.base.sealed import MARK, SEALED, Kind, differs, manifest_alone, member, reseal, well_formed, write_sealed
 
 KINDS = {  # manifest -> where the kinds of folders that have one of that name are
     "manifest.json": ("data.store:STORE", "data.howto100m.captions:CAPTIONS"),
@@ -34,6 +35,7 @@ OTHERS = {  # file -> what it is, and what raises VcworkError where the file or 
     "index.sqlite": ("search index", "workbench.verify:check_index"),
     "metrics.json": ("numbers of a run", "base.sealed:read_sealed"),
 }
+HOW = "to keep it as it is, `python -m vcwork verify --seal`"
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,8 @@ def look(path: Path) -> Iterator[Found]:
     for folder, below, names in os.walk(path):
         below.sort()
         files = [Path(folder) / name for name in sorted(names)]
+        if MARK in names and not any(map(kind_of, files)):
+            yield Found(Path(folder), "unfinished folder", ("begun and never finished: do the same again to go on",))
         for manifest, kind in ((file, kind_of(file)) for file in files):
             if kind:
                 found, its = _folder(manifest, kind)
@@ -100,6 +104,7 @@ def _folder(manifest: Path, kind: Kind) -> tuple[Found, list[Path]]:
     there = [manifest]
     try:
         stored = manifest_alone(folder, kind)
+        check_written(manifest)
         with well_formed(manifest):
             for name, sealed in _bar(stored.get("files", {}).items(), folder):
                 there.append(member(folder, name))
@@ -132,6 +137,7 @@ def _other(file: Path) -> Found:
     what, where = OTHERS.get(file.name, ("file with a digest", "base.sealed:read_sealed"))
     try:
         _named(where)(file)
+        check_written(file)
     except VcworkError as error:
         return Found(file, what, (str(error),))
     return Found(file, what, size=file.stat().st_size, digest=sha256_file(file))
@@ -175,6 +181,15 @@ def _sealed(found: Found) -> Found:
     except VcworkError:
         pass
     return found
+
+
+def check_written(file: Path) -> None:
+    """VcworkError where JSON with a digest holds the same values in other bytes: `E` of `1E-3`, a key given twice."""
+    stored = read_json(file) if file.suffix == ".json" else None
+    if not isinstance(stored, dict) or SEALED not in stored:
+        return
+    if file.read_text(encoding="utf-8") != json.dumps(stored, indent=1) + "\n":
+        raise VcworkError(f"{file}: not in the bytes that were written, though its values are the same; {HOW} {file}")
 
 
 def check_index(file: Path) -> None:
