@@ -6,6 +6,7 @@ paths are resolved here, against the project root.
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import platform
@@ -121,11 +122,11 @@ def parse_json(text: str, **hooks: Any) -> Any:
         raise ValueError("nested too deep") from None
     level = [value]
     for _ in range(DEPTH + 1):
-        inner = (each for one in level for each in (one.values() if isinstance(one, dict) else one or ()))
-        level = [each for each in inner if isinstance(each, dict | list)]
-        if not level:
-            return value
-    raise ValueError(f"nested more than {DEPTH} deep")
+        level = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = list(itertools.chain.from_iterable(level))
+    if level:
+        raise ValueError(f"nested more than {DEPTH} deep")
+    return value
 
 
 def _whole(digits: str) -> int:
@@ -134,13 +135,22 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON; a missing or broken file is a VcworkError that names it."""
+def read_text(path: str | Path) -> str:
+    """UTF-8, with or without a mark; VcworkError for a missing file or another encoding."""
     try:
-        return parse_json(Path(path).read_text(encoding="utf-8"))
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise VcworkError(f"{path}: no such file") from None
-    except (ValueError, OSError) as error:
+    except (OSError, UnicodeDecodeError) as error:
+        raise VcworkError(f"{path}: not readable as text ({error})") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; a missing or broken file is a VcworkError that names it."""
+    text = read_text(path)
+    try:
+        return parse_json(text)
+    except ValueError as error:
         raise VcworkError(f"{path}: not readable as JSON ({error})") from error
 
 

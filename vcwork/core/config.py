@@ -18,8 +18,8 @@ class ModelConfig(Strict):
     hidden: int = Field(768, ge=8)
     heads: int = Field(12, ge=1)
     ffn: int = Field(3072, ge=8)
-    video_layers: int = Field(6, ge=0)
-    text_layers: int = Field(12, ge=0)
+    video_layers: int = Field(6, ge=0, le=512)
+    text_layers: int = Field(12, ge=0, le=512)
     max_video_tokens: int = Field(32, ge=1)  # seconds
     max_text_tokens: int = Field(61, ge=1)  # without CLS and SEP
     dropout: float = Field(0.1, ge=0, lt=1)

@@ -15,7 +15,7 @@ from tokenizers import BertWordPieceTokenizer
 from torch import Tensor
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write
+from vcwork.base.files import atomic_write, read_text
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -51,9 +51,7 @@ class Tokenizer:
         """From `vocab.txt`, or from the folder that holds it."""
         path = Path(path)
         path = path / "vocab.txt" if path.is_dir() else path
-        if not path.is_file():
-            raise VcworkError(f"{path}: no such vocabulary file")
-        return cls(path.read_text(encoding="utf-8").splitlines())
+        return cls(read_text(path).splitlines())
 
     def save(self, folder: str | Path) -> None:
         with atomic_write(Path(folder) / "vocab.txt") as file:

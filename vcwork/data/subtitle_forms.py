@@ -243,7 +243,7 @@ def lrc_cues(path: Path, text: str) -> Iterator[Cue]:
         words = re.sub(r"<\d+:\d+(?:\.\d+)?>", "", line[stamps.end() :]) if stamps else ""
         found += [(clock_s(t), number, words) for t in re.findall(r"\[([\d:.]+)\]", stamps[0])] if stamps else []
     found.sort(key=lambda entry: entry[0])
-    ends = [start_s for start_s, _, _ in found[1:]] + [found[-1][0] + 5.0 if found else 0.0]
+    ends = [start_s for start_s, _, _ in found[1:]] + [start_s + 5.0 for start_s, _, _ in found[-1:]]
     for (start_s, number, words), end_s in zip(found, ends, strict=True):
         yield Cue(f"{path}, line {number}", start_s, end_s, words)
 

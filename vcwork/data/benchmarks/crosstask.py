@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve
+from vcwork.base.files import read_text, resolve
 from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, Task
-from vcwork.data.benchmarks.reading import At, read_rows, read_text
+from vcwork.data.benchmarks.reading import At, read_rows
 from vcwork.data.coverage import Count
 
 NAME, N_TRAIN = "CrossTask", 30

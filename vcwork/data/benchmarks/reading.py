@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import parse_json, resolve
+from vcwork.base.files import parse_json, read_text, resolve
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,9 @@ class At:
             yield at, at.entry(found, **kinds)
 
 
-def read_text(path: str | Path) -> str:
-    """UTF-8, with or without a mark; VcworkError for a missing file or another encoding."""
-    try:
-        return resolve(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise VcworkError(f"{resolve(path)}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise VcworkError(f"{resolve(path)}: not readable as text ({error})") from error
-
-
 def read_strict_json(path: str | Path) -> Any:
     """JSON in which no object has a key twice (Python's reader silently keeps the last) and no number is NaN."""
-    text, twice = read_text(path), []
+    text, twice = read_text(resolve(path)), []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):

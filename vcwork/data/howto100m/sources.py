@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import DIGITS, resolve
-from vcwork.data.benchmarks.reading import read_text
+from vcwork.base.files import DIGITS, read_text, resolve
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.corpus import SPLITS
 from vcwork.data.howto100m.packed import PackedSplit, is_plain_id
@@ -51,7 +50,7 @@ def read_id_list(path: str | Path) -> list[str]:
 
     VcworkError: missing, not UTF-8, empty, or an id that could not be a file's name.
     """
-    lines = [(n, line.strip()) for n, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(resolve(path)).splitlines(), 1) if line.strip()]
     for number, line in lines:
         if not is_plain_id(line) or "," in line:  # a table is no list of ids
             raise VcworkError(f"{path}, line {number}: expected one video id, got {line[:40]!r}")
