@@ -95,7 +95,7 @@ def test_another_vocabulary_is_refused(folder):
         vocabulary.write_text("\n".join(others) + "\n")
         refused(r"vocab.txt: expected the \d+ pieces it was trained with, got \d+", load_encoder, folder)
     vocabulary.unlink()
-    refused(r"vocab.txt: no such file", load_encoder, folder)
+    refused(r"vocab.txt: no such vocabulary file", load_encoder, folder)
 
 
 @pytest.mark.parametrize("change, message", [

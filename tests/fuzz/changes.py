@@ -7,12 +7,17 @@ from typing import Any
 DEEP: Any = 0
 for _ in range(70):
     DEEP = [DEEP]
-ODD = [None, True, False, -1, 0, 1e308, 2**63, 10**39, 10**400, float("nan"), float("inf"), "", "x" * 300, "../x", "a/b",
-       "/etc/passwd", "a\0b", "\ud800", "\x1b[2J", "1" * 30, "nan", [], {}, [[]], [1, [2]], {"a": {}}, [None], DEEP]  # fmt: skip
-PIECES = [b"\0", b"\xff", b"\n", b"\n\n", b"{", b"}", b"[", b"]", b"<", b">", b"&#", b";", b"{\\", b"\\p1", b" --> ", b"00:01.0",
-          b"&x [*x]", b"*a", b"0x_", b"2024-13-45", b"? ", b"- ", b": ", b"!!set", b"!!int ", b"9" * 400, b"9" * 5000, b"sep=\"\n",
-          "\u00b2".encode(), "\u0663".encode(), b"<a>" * 100, b"[" * 100, b"PK\x03\x04", b"\x93NUMPY", b"\x80\x04", b"1e999",
-          b"-", b"'", b'"', b",", b"\t", b"\xef\xbb\xbf", b"\xff\xfe", b"<!DOCTYPE x>", b"xmlns='x'", b"1_0", b"NaN"]  # fmt: skip
+ODD = [
+    None, True, False, -1, 0, 1e308, 2**63, 10**39, 10**400, float("nan"), float("inf"), "", "x" * 300, "../x", "a/b",
+    "/etc/passwd", "a\0b", "\ud800", "\x1b[2J", "1" * 30, "nan", [], {}, [[]], [1, [2]], {"a": {}}, [None], DEEP,
+]  # fmt: skip
+PIECES = [
+    b"\0", b"\xff", b"\n", b"\n\n", b"{", b"}", b"[", b"]", b"<", b">", b"&#", b";", b"{\\", b"\\p1", b" --> ", b":",
+    b"00:01.0", b"&x [*x]", b"*a", b"0x_", b"2024-13-45", b"? ", b"- ", b": ", b"!!set", b"!!int ", b"9" * 400, b"'",
+    b"9" * 5000, b'sep="\n', "\u00b2".encode(), "\u0663".encode(), b"<a>" * 100, b"[" * 100, b"PK\x03\x04", b'"', b",",
+    b"\x93NUMPY", b"\x80\x04", b"1e999", b"\t", b"\xef\xbb\xbf", b"\xff\xfe", b"<!DOCTYPE x>", b"xmlns='x'", b"1_0",
+    b"NaN", b"r\xff\xff\xff\x7f", b" " * 50, b"\n" * 50,
+]  # fmt: skip
 
 
 def changed(data: bytes, rng: random.Random, most: int = 1 << 14) -> bytes:
@@ -55,7 +60,8 @@ def _exchanged(value: Any, rng: random.Random) -> Any:
 def _bytes(data: bytes, rng: random.Random) -> bytes:
     a, b = sorted(rng.randint(0, len(data)) for _ in range(2))
     return rng.choice([
-        lambda: data[:a], lambda: data[:a] + data[b:], lambda: data[:b] + data[a:], lambda: data[:a] + data[a:b] * 5 + data[b:],
+        lambda: data[:a], lambda: data[:a] + data[b:], lambda: data[:b] + data[a:],
+        lambda: data[:a] + data[a:b] * 5 + data[b:],
         lambda: data[:a] + rng.choice(PIECES) + data[a:], lambda: data[:a] + rng.choice(PIECES) + data[b:],
         lambda: data[:a] + bytes([rng.randrange(256)]) + data[a + 1 :],
         lambda: data[:a] + rng.choice(PIECES) * rng.randint(2, 60) + data[a:],

@@ -46,7 +46,7 @@ from vcwork.workbench.verify import verify
 
 @dataclass(frozen=True)
 class Reader:
-    """`file` is read by `read(folder)`; `good` bytes of it, or none where `lay` writes them. `seal`: it is a manifest."""
+    """`file` is read by `read(folder)`; `good` bytes of it, or none where `lay` writes them. `seal`: a manifest."""
 
     name: str
     file: str
@@ -84,7 +84,8 @@ class Reader:
 
 VTT = "WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\nNOTE x\n\n1\n00:01.000 --> 00:02.000 align:start\n"
 VTT += "<v.a Bob>so <c.b>today</c> &amp; then</v>\n\n00:03.000 --> 00:04.500\nstir\n"
-SRT = "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}one <i>two</i>\n\n2\n00:00:03,000 --> 00:00:04,000\n{\\p1}m 0{\\p0}three\n"
+SRT = "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}one <i>two</i>\n\n2\n00:00:03,000 --> 00:00:04,000\n"
+SRT += "{\\p1}m 0{\\p0}three\n"
 ASS = "[Events]\nFormat: Layer, Start, End, Text\nDialogue: 0,0:00:01.00,0:00:02.00,one\\Ntwo {\\i1}x\n"
 TTML = '<tt xmlns="http://www.w3.org/ns/ttml" xmlns:t="x" t:frameRate="25"><body><p begin="1s" end="00:00:02:12">a'
 TTML += '<br/>b <span>c</span></p><p begin="2.5s" dur="10f">d</p></body></tt>'
@@ -97,7 +98,8 @@ TEXTS: dict[str, list[Any]] = {
     "srv3": [SRV, '<transcript><text start="1" dur="2">a &amp;amp; b</text></transcript>'],
     "json3": [json.dumps(JSON3)], "json": [json.dumps(WHISPER), json.dumps(CPP)],
     "csv": ["start,end,text\n1,2,\"a, b\"\n3,0:04,c\n", "sep=;\nstart;end;text\n1;2;x\n"],
-    "tsv": ["start\tend\ttext\n0\t1500\tso\n1500\t3000\ton\n"], "lrc": ["[00:01.50][00:04.00]one\n[00:02.00]<00:02.5>two\n"],
+    "tsv": ["start\tend\ttext\n0\t1500\tso\n1500\t3000\ton\n"],
+    "lrc": ["[00:01.50][00:04.00]one\n[00:02.00]<00:02.5>two\n"],
     "txt": ["one\ntwo\n", VTT],
 }  # fmt: skip
 
@@ -201,7 +203,7 @@ ARRAYS = [
     Reader("released", "a.pt", lambda folder: read_released(folder / "a.pt"), (STATE,)),
     Reader("meta", "train_meta.pkl", lambda folder: read_meta(folder / "train_meta.pkl"),
            tuple(pickle.dumps({0: ["a", "b"], 1: ["c"]}, protocol) for protocol in (0, 2, 5))),
-    *(Reader(f"scores-{kind}", f"a.{kind}", partial(_scores, name=f"a.{kind}"), (data,)) for kind, data in SCORES.items()),
+    *(Reader(f"scores-{kind}", f"a.{kind}", partial(_scores, name=f"a.{kind}"), (a,)) for kind, a in SCORES.items()),
 ]  # fmt: skip
 
 # --------------------------------------------------------------------------------------------------- our folders

@@ -135,12 +135,12 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def read_text(path: str | Path) -> str:
-    """UTF-8, with or without a mark; VcworkError for a missing file or another encoding."""
+def read_text(path: str | Path, what: str = "file") -> str:
+    """UTF-8, with or without a mark; VcworkError, which calls it `what`, for a missing file or another encoding."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise VcworkError(f"{path}: no such file") from None
+        raise VcworkError(f"{path}: no such {what}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise VcworkError(f"{path}: not readable as text ({error})") from error
 

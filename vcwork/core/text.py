@@ -51,7 +51,7 @@ class Tokenizer:
         """From `vocab.txt`, or from the folder that holds it."""
         path = Path(path)
         path = path / "vocab.txt" if path.is_dir() else path
-        return cls(read_text(path).splitlines())
+        return cls(read_text(path, "vocabulary file").splitlines())
 
     def save(self, folder: str | Path) -> None:
         with atomic_write(Path(folder) / "vocab.txt") as file:

@@ -273,7 +273,7 @@ def _csv(path: Path) -> Scores:
             lines = csv.reader(file, strict=True)
             head = next(lines, [])
             ids, rows = [], []
-            for line in lines:
+            for line in filter(None, lines):
                 if len(line) != len(head):
                     raise VcworkError(f"{path}: line {lines.line_num}: expected {len(head)} cells, got {len(line)}")
                 ids.append(line[0])

@@ -74,6 +74,7 @@ def read_tasks(path: str | Path) -> dict[str, Task]:
             at += 1
             continue
         task, title, _, number, text = [*lines[at : at + 5], *[""] * 5][:5]
+        At(path, f"line {at + 1}").id(task)  # a part of file names
         steps = tuple(step.strip() for step in text.split(","))
         wanted = At(path, f"line {at + 4}").whole(number, f"task {task}: number of steps", 1)
         if len(steps) != wanted or not all(steps):
