@@ -173,6 +173,19 @@ def test_a_published_gallery_is_known(real):
     assert known["t2v_R@1"] == pytest.approx(0.130, abs=5e-4) and known["t2v_R@5"] == pytest.approx(0.636, abs=5e-4)
 
 
+def test_another_papers_gallery_is_audited_where_its_items_are_known(files, tmp_path):
+    scores, labels, path, items = files
+    keep = np.sort(np.random.default_rng(2).permutation(N)[:40])
+    (tmp_path / "pool.txt").write_text("".join(f"c{i}\n" for i in keep[::-1]))
+    some = {name: each[keep] for name, each in labels.items()}
+    told = some["group"], some["group"], some["video"], some["video"], some["recipe"]
+    same(audit(path, items=items, pool=tmp_path / "pool.txt").results, retrieval.evaluate(scores[keep][:, keep], *told))
+    for text in ("c0\nc999\n", "c0\nc0\n", "c0\n"):
+        (tmp_path / "pool.txt").write_text(text)
+        with pytest.raises(VcworkError, match=r"pool\.txt: expected item ids"):
+            audit(path, items=items, pool=tmp_path / "pool.txt")
+
+
 # -------------------------------------------------------------------------------------------------- bad input
 
 

@@ -15,16 +15,17 @@ import numpy as np
 
 from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
-from vcwork.measure.intervals import Comparison, paired_bootstrap, paired_randomisation
+from vcwork.measure.intervals import Comparison, bootstrap_by_video, paired_bootstrap, paired_randomisation
 from vcwork.measure.metrics import Places
 from vcwork.measure.result import Result, show
 from vcwork.measure.streamed import Pairs, Streamed, gathered, hit_in_pool, kept, place_among, place_streamed, told
 from vcwork.review.blind import known_hits
-from vcwork.review.gallery import Gallery, aligned, same_texts
+from vcwork.review.gallery import Gallery, aligned, same_texts, within
 from vcwork.review.geometry import skewness
 from vcwork.review.scores import Scores
 from vcwork.tasks.retrieval import Ranked
 
+PUBLISHED_POOLS = {"YouCook2": (3104, 3179, 3305, 3350), "MSR-VTT": (1000, 1758, 2990)}  # galleries in circulation
 POOLS = (10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 NOT_TOLD = "not told"
 
@@ -33,12 +34,12 @@ NOT_TOLD = "not told"
 class Doubts:
     """What a retrieval number depends on besides the model.
 
-    tie_rules {rule: own pair's R@1}; pools [(n, R@1)] of the own pair in galleries of n; ceiling {k: R@k that no model
-    exceeds}; tricked: R@1 under dual softmax; found (N,): how often an item is among the first k.
+    tie_rules {rule: own pair's R@1}; pools [(n, R@1, low, high)] of the own pair in galleries of n; ceiling {k: R@k
+    that no model exceeds}; tricked: R@1 under dual softmax; found (N,): how often an item is among the first k.
     """
 
     tie_rules: dict[str, float]
-    pools: list[tuple[int, float]]
+    pools: list[tuple[int, float, float, float]]
     ceiling: dict[int, float]
     tricked: float
     found: np.ndarray
@@ -72,25 +73,31 @@ class Audit:
 
 
 def audit_retrieval(
-    scores: Scores, gallery: Gallery, *, against: Scores | None = None, ties: str = "expected",
+    scores: Scores, gallery: Gallery, *, against: Scores | None = None, pool: str | Path = "", ties: str = "expected",
     ks: tuple[int, ...] = (1, 5, 10), trained_on: str = NOT_TOLD, setting: Card = BLANK, n_boot: int = 1000,
     seed: int = 0,
 ) -> Audit:  # fmt: skip
     """Audit scores (Q texts, N items) of a gallery; `against`: a second system's scores of the same gallery.
 
+    pool: a file that lists the items to keep, an id a line; what another paper tested on, where it is known.
+
     VcworkError: ids or shapes that do not fit, scores that are not finite, an unknown rule for ties.
     """
     metrics.check_ties(ties)
-    scores, draws = aligned(scores, gallery), {"n_boot": n_boot, "seed": seed}
+    whole, draws = gallery, {"n_boot": n_boot, "seed": seed}
+
+    def taken(found: Scores) -> tuple[Gallery, Scores]:
+        return within(whole, aligned(found, whole), pool) if pool else (whole, aligned(found, whole))
+
+    gallery, scores = taken(scores)
     card = setting.but(f"trained on: {trained_on}", split=gallery.split, benchmark=gallery.benchmark)
     card = card.but(model=card.model or scores.sha256, features=card.features or "not told")
     ways = _Ways(gallery, scores, ties, card, draws)
     results = ways.results(ks)
     own = ways.own.to_item
-    sizes = [n for n in POOLS if n < own.n_items] + [own.n_items]
     doubts = Doubts(
         {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES},
-        [(n, float(hit_in_pool(own, n).mean())) for n in sizes],
+        pools_of(own, ways.query_videos, gallery.benchmark, draws),
         {k: float(known_hits(gallery.texts, k).mean()) for k in ks} if len(gallery.texts) else {},
         float(kept(ways.main.dual, ways.asked).hit(1, ties).mean()), ways.main.found, ways.main.k,
     )  # fmt: skip
@@ -98,12 +105,21 @@ def audit_retrieval(
     made = Audit("retrieval", scores.path, scores.sha256, gallery.split, many, results, gallery.benchmark, doubts,
                  other=against.path.name if against else "", notes=[*gallery.notes, *scores.told])  # fmt: skip
     if against is not None:
-        other = _Ways(gallery, aligned(against, gallery), ties, card, draws)
+        other = _Ways(*taken(against), ties, card, draws)
         pairs = {f"t2v_R@{k}": [kept(each.main.to_item, each.asked).hit(k, ties) for each in (ways, other)] for k in ks}
         made.against.extend(compared(pairs, ways.query_videos[ways.asked], draws))
     made.verdicts.extend([*said_of(made, "Text to video R@1"), *_doubted(made, doubts, gallery)])
     made.verdicts.extend(last_words(made, trained_on))
     return made
+
+
+def pools_of(
+    own: Places, videos: Sequence, benchmark: str, draws: dict[str, int]
+) -> list[tuple[int, float, float, float]]:
+    """(n, R@1, low, high) of the own pair in smaller galleries, those in which a benchmark is published among them."""
+    sizes = sorted({n for n in (*POOLS, *PUBLISHED_POOLS.get(benchmark, ())) if n < own.n_items} | {own.n_items})
+    hits = {n: hit_in_pool(own, n) for n in sizes}
+    return [(n, float(each.mean()), *bootstrap_by_video(each, videos, **draws)) for n, each in hits.items()]
 
 
 class _Ways:
@@ -256,11 +272,7 @@ def _doubted(made: Audit, doubts: Doubts, gallery: Gallery) -> list[str]:
         copies = int((same_texts(gallery) > 1).sum())
         exceeds = f"so no model exceeds {show(doubts.ceiling[min(doubts.ceiling)])} in the own pair's R@1."
         lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, {exceeds}")
-    few, large = doubts.pools[0], doubts.pools[-1]
-    lines.append(
-        f"The own pair's R@1 is {show(large[1])} among {large[0]:,} items and would be {show(few[1])} among "
-        f"{few[0]:,} of them: numbers of two pools are not compared."
-    )
+    lines.append(_pools_told(doubts, gallery.benchmark))
     never, skew = float((doubts.found == 0).mean()), skewness(doubts.found)
     lines.append(f"Hubs: {show(never)} of the items are never among anybody's first {doubts.k}; skewness {skew:.1f}.")
     lines.append(
@@ -268,6 +280,20 @@ def _doubted(made: Audit, doubts: Doubts, gallery: Gallery) -> list[str]:
         "queries, so a number that uses it is another quantity."
     )
     return lines
+
+
+def _pools_told(doubts: Doubts, benchmark: str) -> str:
+    """Why two published numbers may not be compared: what the same scores give in galleries of other sizes."""
+    *smaller, whole = doubts.pools
+    here, published = whole[0], PUBLISHED_POOLS.get(benchmark, ())
+    shown = [each for each in smaller if each[0] in published] or smaller[:1]
+    told = ", ".join(f"{show(value)} ({show(low)} to {show(high)}) among {n:,}" for n, value, low, high in shown)
+    other = [f"{n:,}" for n in published if n > here]
+    unknown = f"; what they give among {' or '.join(other)} nobody can tell without those items" if other else ""
+    same = f"the same scores give {told}{unknown}" if shown else "no smaller one was tried"
+    return (
+        f"The own pair's R@1 is {show(whole[1])} among {here:,} items; {same}: numbers of two pools are not compared."
+    )
 
 
 def _ties_told(made: Audit, doubts: Doubts) -> str:

@@ -8,7 +8,7 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, plain
-from vcwork.data.benchmarks.reading import At
+from vcwork.data.benchmarks.reading import At, read_text
 from vcwork.data.benchmarks.sources import SOURCES, read_splits
 from vcwork.review.scores import TREC, Scores
 
@@ -175,6 +175,33 @@ def aligned(scores: Scores, gallery: Gallery) -> Scores:
     if found.shape != ours:
         raise VcworkError(f"{scores.path}: expected scores of {ours[0]:,} texts by {ours[1]:,} items, got {theirs}")
     return found
+
+
+def within(gallery: Gallery, scores: Scores, pool: str | Path) -> tuple[Gallery, Scores]:
+    """The same where only the items that a file lists are there, an id a line, and the texts that are theirs.
+
+    scores: in the gallery's order. VcworkError: an id that the gallery does not have, or twice.
+    """
+    path = resolve(pool)
+    ids = read_text(path).split("\n")
+    listed = [id.strip() for id in ids if id.strip()]
+    place = {id: i for i, id in enumerate(gallery.item_ids)}
+    unknown = [id for id in listed if id not in place]
+    if unknown or len(set(listed)) < len(listed) or len(listed) < 2:
+        came = f"{unknown[0]!r}" if unknown else "one twice" if listed[1:] else "too few"
+        raise VcworkError(f"{path}: expected item ids of {gallery.split}, two at least and each once, got {came}")
+    items = np.array(sorted(place[id] for id in listed))
+    queries = np.flatnonzero(np.isin(gallery.item_of, items))
+    new = {old: i for i, old in enumerate(items.tolist())}
+
+    def some(values: Sequence, at: np.ndarray) -> Sequence:
+        return [values[i] for i in at] if len(values) else values
+
+    own = {name: some(getattr(gallery, name), items) for name in ("item_ids", "videos", "groups", "recipes", "seconds")}
+    asked = {name: some(getattr(gallery, name), queries) for name in ("texts", "query_ids", "group_of")}
+    own |= {"item_of": np.array([new[i] for i in gallery.item_of[queries].tolist()])}
+    split = f"{gallery.split}, the {len(items):,} of {path.name}"
+    return replace(gallery, split=split, **own, **asked), scores.ordered(queries, items)
 
 
 def _order(

@@ -57,11 +57,18 @@ class Scores:
         def rows() -> Iterator[np.ndarray]:
             if queries is None:
                 yield from map(columns, self.rows())
-                return
-            whole = np.concatenate(list(self.rows()))  # rows from anywhere: all of them are needed
-            yield from (columns(whole[part]) for part in np.array_split(queries, -(-whole.size // BLOCK)))
+            elif (np.diff(queries) > 0).all():  # some of the rows, in their order
+                at = 0
+                for block in self.rows():
+                    here = queries[(queries >= at) & (queries < at + len(block))] - at
+                    at += len(block)
+                    if len(here):
+                        yield columns(block[here])
+            else:
+                whole = np.concatenate(list(self.rows()))  # rows from anywhere: all of them are needed
+                yield from (columns(whole[part]) for part in np.array_split(queries, -(-whole.size // BLOCK)))
 
-        if queries is not None:
+        if queries is not None and not (np.diff(queries) > 0).all():
             _fits(self.path, self.shape, "its rows lie in another order than the annotations'")
         ids = [each if order is None or each is None else None
                for each, order in ((self.query_ids, queries), (self.item_ids, items))]  # fmt: skip

@@ -88,11 +88,14 @@ def page_html(made: Audit) -> str:
 def _pool_figure(made: Doubts) -> dict[str, str]:
     from vcwork.panels import plots
 
-    sizes, values = zip(*made.pools, strict=True)
+    sizes, values, lows, highs = map(np.array, zip(*made.pools, strict=True))
     fig, ax = plots.figure(5.2, 2.4)
-    ax.semilogx(sizes, 100 * np.array(values), "o-", color=plots.colour(0), label="own pair's R@1")
-    ax.semilogx(sizes, 100 / np.array(sizes), ":", color=plots.GREY, label="chance")
-    ticks = sizes[:: max(1, len(sizes) // 4)]  # a dollar sign is one, so labels are no formulas
+    ax.semilogx(sizes, 100 * values, "o-", color=plots.colour(0), label="own pair's R@1")
+    ax.fill_between(sizes, 100 * lows, 100 * highs, color=plots.colour(0), alpha=0.2, lw=0, label="95 % interval")
+    ax.semilogx(sizes, 100 / sizes, ":", color=plots.GREY, label="chance")
+    ticks = [
+        n for n in sizes if n in (10, 100, 1000, 10_000, sizes[-1])
+    ]  # a dollar sign is one, so labels are no formulas
     ax.set_xticks(ticks, [f"{n:,}" for n in ticks])
     ax.minorticks_off()
     plots.finish(ax, "", "items in the gallery", "R@1 (percent)")

@@ -20,13 +20,13 @@ from vcwork.review.gallery import BENCHMARKS, benchmark_gallery, read_gallery, u
 from vcwork.review.scores import open_scores
 from vcwork.workbench.audit_page import first_difference, line, read_bundle, write_audit, write_bundle
 
-ASKED = ("scores", "video", "cosine", "task", "benchmark", "annotations", "items", "against", "against_video", "ties",
-         "trained_on", "seed")  # fmt: skip
+ASKED = ("scores", "video", "cosine", "task", "benchmark", "annotations", "items", "against", "against_video", "pool",
+         "ties", "trained_on", "seed")  # fmt: skip
 BENCHMARKS_OF = {
     "retrieval": BENCHMARKS, "qa": ("msrvtt_qa",), "segmentation": ("coin",), "localization": ("crosstask",),
     "moments": ("qvhighlights", "charades"),
 }  # fmt: skip
-FILES = ("scores", "video", "annotations", "items", "against", "against_video")
+FILES = ("scores", "video", "annotations", "items", "against", "against_video", "pool")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", default="", metavar="FILE", help=items)
     parser.add_argument("--against", default="", metavar="FILE", help="a second system's scores, for a paired test")
     parser.add_argument("--against-video", default="", metavar="FILE", help="its items' embeddings")
+    kept = "retrieval: only these items, an id a line: the gallery of another paper, where it is known"
+    parser.add_argument("--pool", default="", metavar="FILE", help=kept)
     parser.add_argument("--ties", choices=TIES, default="expected", help="what equal scores count (default: expected)")
     seen = "what the model was trained on, in words; it stands beside the numbers"
     parser.add_argument("--trained-on", default=NOT_TOLD, metavar="TEXT", help=seen)
@@ -63,6 +65,8 @@ def main(options: argparse.Namespace) -> int:
     bundle = resolve(options.bundle) if options.bundle else None
     if bundle is not None and bundle.exists():
         raise VcworkError(f"{bundle}: exists already; choose another name")
+    if bundle is not None and options.annotations and not resolve(options.annotations).is_file():
+        raise VcworkError("--bundle: expected --annotations to be the file itself, which travels in it, got a folder")
     made = audit(**asked)
     out = resolve(options.out or Path("outputs") / "audit" / Path(options.scores).stem)
     named = {name: Path(value).name if name in FILES else value for name, value in asked.items()}
@@ -77,7 +81,7 @@ def main(options: argparse.Namespace) -> int:
 def audit(
     scores: str | Path, video: str | Path = "", cosine: bool = False, task: str = "retrieval", benchmark: str = "",
     annotations: str | Path = "", items: str | Path = "", against: str | Path = "", against_video: str | Path = "",
-    ties: str = "expected", trained_on: str = NOT_TOLD, seed: int = 0,
+    pool: str | Path = "", ties: str = "expected", trained_on: str = NOT_TOLD, seed: int = 0,
 ) -> Audit:  # fmt: skip
     """The audit of a file of scores, arguments as on the command line; VcworkError for what does not fit together."""
     if bool(benchmark) != bool(annotations) or (benchmark and items):
@@ -87,8 +91,9 @@ def audit(
     if benchmark not in ("", *BENCHMARKS_OF[task]):
         raise VcworkError(f"--benchmark: expected {' or '.join(BENCHMARKS_OF[task])} for {task}, got {benchmark!r}")
     if task != "retrieval":
-        if video or cosine or not (benchmark or items):
-            raise VcworkError(f"audit --task {task}: expected SCORES and --items or --benchmark, and no embeddings")
+        if video or cosine or pool or not (benchmark or items):
+            expected = "expected SCORES and --items or --benchmark, no embeddings and no --pool"
+            raise VcworkError(f"audit --task {task}: {expected}")
         truth = resolve(annotations or items)
         return _of_task(task, scores, truth, against, ties, benchmark=benchmark, trained_on=trained_on, seed=seed)
     found = open_scores(scores, video or None, cosine)
@@ -97,7 +102,7 @@ def audit(
     else:
         gallery = read_gallery(items) if items else unknown_gallery(found)
     other = open_scores(against, against_video or None, cosine) if against else None
-    return audit_retrieval(found, gallery, against=other, ties=ties, trained_on=trained_on, seed=seed)
+    return audit_retrieval(found, gallery, against=other, pool=pool, ties=ties, trained_on=trained_on, seed=seed)
 
 
 def _of_task(task: str, scores: str | Path, truth: Path, against: str | Path, ties: str, **more: Any) -> Audit:
