@@ -8,6 +8,8 @@ import inspect
 import logging
 import re
 
+from vcwork.base.files import policy
+
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which build of itself it opened
 
 project = "VideoCLIP Workbench"
@@ -82,6 +84,12 @@ def skip(app, what, name, obj, skip, options):
     return True if field or name in HIDDEN else None
 
 
+def guard(app, pagename, templatename, context, doctree):
+    """Each page may load what lies beside it, and nothing from elsewhere."""
+    context["metatags"] = policy("'self' 'unsafe-inline'") + context.get("metatags", "")
+
+
 def setup(app):
+    app.connect("html-page-context", guard)
     app.connect("autodoc-process-docstring", plain_docstring)
     app.connect("autodoc-skip-member", skip)

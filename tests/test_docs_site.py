@@ -96,6 +96,12 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
         assert not re.search(r"requirejs|require\.min\.js|mathjax\w*\.js|cdn\.jsdelivr|cdnjs|unpkg", text, re.I), code
 
 
+def test_every_page_may_load_what_lies_beside_it_alone(pages):
+    for path in pages:
+        told = re.search(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', path.read_text("utf-8"))
+        assert told and "default-src 'none'" in told[1] and "http" not in told[1], path
+
+
 def test_links_and_loaded_files_live(site, pages):
     dead = []
     for path, page in pages.items():

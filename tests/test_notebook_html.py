@@ -3,6 +3,7 @@
 import base64
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import numpy as np
@@ -107,3 +108,15 @@ def test_links_lead_to_pages_of_the_run_and_nowhere_else(tmp_path: Path) -> None
     for name in ("20_a--clips.html", "30_b.html", "35_c--other.html", "30_b.html#part"):
         assert f'href="{name}"' in page
     assert "40_d" not in page and ".ipynb" not in page.split("<body", 1)[1]
+
+
+def test_a_label_is_a_text_on_the_pages_of_its_run(tmp_path: Path) -> None:
+    """A parameter file's name reaches the page: the ways to its neighbours, and links of the notebook."""
+    label = """10_a--"><script>alert(1)</script>&'#?%41"""
+    cells = [nbformat.v4.new_markdown_cell("# Why?\n\n[there](10_a.ipynb)")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "20_b.ipynb")
+    write_html(tmp_path / "20_b.ipynb", tmp_path / "20_b.html", [label, "20_b"])
+    page = (tmp_path / "20_b.html").read_text("utf-8")
+    assert "<script" not in page
+    links = [unquote(link) for link in re.findall(r'href="([^"#]*)"', page)]
+    assert links.count(f"{label}.html") == 2, "both lead to the file of that name"

@@ -3,6 +3,7 @@
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -102,3 +103,11 @@ def test_texts_of_a_run_are_texts():
 def test_a_run_without_numbers_says_so(status):
     text = Tags(page_html(_run(_notebook("30_a", status="waiting", page=None, executed=None), status=status))).text
     assert text.count("No notebook has recorded a metric yet.") == 2 and status in text and "1 not run" in text
+
+
+def test_links_lead_to_files_of_any_name():
+    name = """10_a--"><script>alert(1)</script>&'#?%41"""
+    tags = Tags(page_html(_run(_notebook(name, figures=[f"{name}-1.png"], results=[_result("R@1", 0.5)]))))
+    links = [unquote(link) for link in (*tags.values("a", "href"), *tags.values("img", "src"))]
+    assert {f"pages/{name}.html", f"notebooks/{name}.ipynb", f"figures/{name}-1.png"} <= set(links)
+    assert "script" not in {tag for tag, _ in tags.tags}

@@ -4,6 +4,7 @@ Notebooks run with different working folders (JupyterLab: the notebook's, paperm
 paths are resolved here, against the project root.
 """
 
+import base64
 import contextlib
 import hashlib
 import itertools
@@ -255,6 +256,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return value
 
 
+def policy(scripts: str = "'none'") -> str:
+    """A page's Content-Security-Policy: what lies in it or beside it, nothing from elsewhere, and these scripts alone.
+
+    scripts: sources as CSP writes them, such as `script_hash` gives.
+    """
+    from markupsafe import Markup
+
+    told = f"default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; connect-src 'self'; "
+    told += "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; base-uri 'none'"
+    return Markup(f'<meta http-equiv="Content-Security-Policy" content="{told}">')
+
+
+def script_hash(text: str) -> str:
+    """What lets a page run this very script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
 @cache
 def template(room: str, name: str) -> Any:
     """A Jinja2 template that lies beside the code of a room (a package's name).
@@ -265,4 +283,5 @@ def template(room: str, name: str) -> Any:
 
     loader = PackageLoader(room, "")
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.globals["policy"] = policy
     return made.get_template(name)

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +27,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import template
+from vcwork.base.files import script_hash, template
 from vcwork.panels import plots
 
 COMMON = "common.js"
@@ -107,13 +108,14 @@ def packed(values: np.ndarray, kind: str) -> str:
 class Panel:
     """One panel: `module` names its JavaScript file, `title` stands above it, `notes` say what is missing and why.
 
-    parts: JavaScript files that come before the module's own. unit: what times count; pictures: thumbnails by place,
-    which travel as one sheet, `side` pixels each.
+    parts: JavaScript files that come before the module's own; beside: one that its page loads. unit: what times count;
+    pictures: thumbnails by place, which travel as one sheet, `side` pixels each.
     """
 
     module: ClassVar[str] = ""
     parts: ClassVar[tuple[str, ...]] = ()
     side: ClassVar[int] = 64
+    beside = ""
     title: str = ""
     notes: Sequence[str] = ()
     unit: str = "second"
@@ -190,7 +192,10 @@ class Panel:
 
     def page(self, above: str = "") -> str:
         """A whole HTML document with the panel; above: what stands before it, escaped unless it is Markup."""
-        parts = {"title": self.title, "panel": Markup(self.html()), "above": above}
+        panel = self.html()
+        own = re.findall(r'<script type="module">(.*?)</script>', panel, re.DOTALL)
+        scripts = " ".join([*map(script_hash, own), self.beside and "'self'"])
+        parts = {"title": self.title, "panel": Markup(panel), "above": above, "scripts": Markup(scripts)}
         return template(__package__, "page.html.jinja").render(parts)
 
     def widget(self) -> Any:

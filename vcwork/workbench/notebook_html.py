@@ -13,10 +13,11 @@ from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 
-from vcwork.base.files import atomic_write
+from vcwork.base.files import atomic_write, policy
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
@@ -47,7 +48,7 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
             cell.source = draw_formulas(cell.source)
         elif cell.cell_type == "code":
             cell.outputs = [settle(output, state) for output in cell.outputs]
-    resources = {"metadata": {"name": notebook.stem}, "names": list(names)}
+    resources = {"metadata": {"name": notebook.stem}, "names": list(names), "policy": policy("'unsafe-inline'")}
     template = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
     page, _ = HTMLExporter(raw_template=template).from_notebook_node(node, resources=resources)
     with atomic_write(target) as file:
@@ -59,7 +60,7 @@ def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:
     label = "".join(own.partition("--")[1:])
     wanted = [name + label, name, *sorted(other for other in names if other.startswith(f"{name}--"))]
     page = next((other for other in wanted if other in names), None)
-    return f'href="{page}.html{anchor}"' if page else 'title="not in this run"'
+    return f'href="{quote(page)}.html{anchor}"' if page else 'title="not in this run"'
 
 
 def write_figures(notebook: Path, folder: Path) -> list[str]:
