@@ -9,6 +9,7 @@ import pytest
 from checks import edited, refused
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import reseal, seal
 from vcwork.core.sampling import Track
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.howto100m.captions import (
@@ -147,8 +148,9 @@ def test_large_vocabulary_is_stored_in_four_bytes(tmp_path):
 def test_tokenizer_comes_back_and_is_checked(store):
     assert store.tokenizer().vocabulary == TOKENIZER.vocabulary and store.rule.vocab_size == len(TOKENIZER)
     (store.folder / "vocab.txt").write_text("\n".join([*SPECIAL, "a"]))
-    with pytest.raises(VcworkError, match=r"vocab\.txt: not the vocabulary"):
-        store.tokenizer()
+    refused(r"vocab\.txt: missing, or not the file of manifest\.json", store.tokenizer)
+    store.manifest["files"]["vocab.txt"] = seal(store.folder / "vocab.txt")
+    refused(r"vocab\.txt: not the vocabulary", store.tokenizer)
     assert vocabulary_hash(TOKENIZER) != vocabulary_hash(Tokenizer([*SPECIAL, "a"]))
 
 
@@ -175,8 +177,62 @@ def test_refuses_what_is_not_whole(store):
     with pytest.raises(VcworkError, match=r"tokens\.npy: .*its sha256 differs"):
         open_caption_store(folder)
     (folder / "manifest.json").unlink()
-    with pytest.raises(VcworkError, match="incomplete caption store: run the conversion again"):
-        open_caption_store(folder)
+    refused(r"expected a finished caption store .manifest\.json., found none", open_caption_store, folder)
+    (folder / ".parts").mkdir()
+    refused("incomplete caption store: run the conversion again", open_caption_store, folder)
+
+
+def _numbers(store, name, change):
+    """An array of the second part changed, and everything sealed anew, as somebody might who means harm."""
+    path = store.folder / "part-00001" / f"{name}.npy"
+    np.save(path, change(np.load(path)))
+    edited(store.folder, CAPTIONS, lambda m: m["files"].update({f"part-00001/{name}.npy": seal(path)}))
+    return open_caption_store(store.folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("start_s", lambda x: x.astype(np.float64), "expected float32"),
+        ("end_s", lambda x: x[:-1], r"expected float32 \("),
+        ("tokens", lambda x: x.astype(np.int64), "expected uint16"),
+        ("token_offsets", lambda x: x - 1, "places that rise from 0 to the number of tokens"),
+        ("token_offsets", lambda x: x[::-1].copy(), "places that rise from 0"),
+        ("clip_offsets", lambda x: x + np.eye(1, len(x), len(x) - 1, dtype=int)[0], "the number of clips"),
+        ("clip_offsets", lambda x: x.astype(np.float64), "expected int64"),
+    ],
+)
+def test_a_part_that_is_sealed_and_wrong_inside_is_one_sentence(store, name, change, message):
+    refused(rf"part-00001/{name}\.npy: .*{message}", _numbers(store, name, change).track, "v5")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [("manifest.json", b'"seed": 0', b'"seed": 1'), ("manifest.json", b'"clips": ', b'"clips":1'),
+     ("part-00000/ids.json", b'"v1"', b'"v2"'), ("part-00000/ids.json", b'"v0"', b'"v9"')],
+)  # fmt: skip
+def test_settings_lengths_and_ids_cannot_change_unnoticed(store, name, was, now, verify):
+    path = store.folder / name
+    data = path.read_bytes()
+    assert was in data
+    path.write_bytes(data.replace(was, now, 1))
+    refused(name, open_caption_store, store.folder, verify=verify)
+
+
+def test_an_older_manifest_is_sealed_and_opens(store):
+    """There the parts had their files' digests themselves, and the manifest none of its own."""
+
+    def older(manifest):
+        for part in manifest["parts"]:
+            files = {name: sealed for name, sealed in manifest["files"].items() if name.startswith(part["name"])}
+            part["files"] = {name.partition("/")[2]: sealed for name, sealed in files.items()}
+        del manifest["files"]
+
+    edited(store.folder, CAPTIONS, older)
+    refused("another structure", open_caption_store, store.folder)
+    reseal(store.folder, CAPTIONS)
+    assert [same(open_caption_store(store.folder).track(t.video_id), t) for t in tracks()] == [True] * 11
 
 
 def test_refuses_other_manifests(store):

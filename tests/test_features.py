@@ -5,8 +5,11 @@ import json
 import multiprocessing
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +18,12 @@ from checks import edited, refused
 
 from vcwork.base import files
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import MARK, reseal
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import scan_folder
 from vcwork.data.coverage import coverage_of
 from vcwork.data.extract import contract_of, extract
-from vcwork.data.store import STORE, Contract, open_store, write_store
+from vcwork.data.store import STORE, Contract, load_npy, open_store, write_store
 
 CONTRACT = Contract("toy", "none", 4.0, 16, "x / 255", 3)
 
@@ -236,7 +240,7 @@ def test_a_write_that_really_fails(tmp_path):
     pytest.importorskip("resource", reason="file size limits are POSIX")
     run = subprocess.run([sys.executable, "-c", NO_ROOM, tmp_path], capture_output=True, text=True, check=False)
     assert "VcworkError" in run.stderr and "shard-00000.npy: could not be written (File too large)" in run.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [MARK], "nothing but the mark that it was begun"
 
 
 def test_shards_do_not_change_features_or_digest(tmp_path):
@@ -253,8 +257,8 @@ def test_shards_do_not_change_features_or_digest(tmp_path):
         write_store(tmp_path / "one", CONTRACT, arrays)
     with pytest.raises(VcworkError, match="no features to store"):
         write_store(tmp_path / "none", CONTRACT, {})
-    with pytest.raises(VcworkError, match="expected a finished feature store"):
-        open_store(tmp_path / "none")
+    refused("incomplete feature store", open_store, tmp_path / "none")
+    refused("expected a finished feature store", open_store, tmp_path)
 
 
 def _damage_truncate(path):
@@ -289,7 +293,8 @@ def test_damaged_shards_are_refused(tmp_path, damage, message):
         ("ids", None, "expected another structure"),
         ("lengths", [6], "holds 7 rows, its videos 6"),
         ("contract", {"backbone": "toy"}, "expected another structure"),
-        ("shards", [{"file": "../x.npy", "videos": 1, "rows": 7, "bytes": 1, "sha256": ""}], "plain file name"),
+        ("files", {"../x.npy": {"bytes": 1, "sha256": ""}}, "plain file name"),
+        ("files", {}, r"expected its shards \['shard-00000.npy'\] as its files, got \[\]"),
     ],
 )
 def test_damaged_manifests_are_refused(tmp_path, key, value, message):
@@ -312,6 +317,110 @@ def test_what_a_manifest_tells_cannot_change_unnoticed(tmp_path, change):
     edited(tmp_path, STORE, change, seal=False)
     for verify in (False, True):
         refused(r"manifest\.json: its own digest .*differs", open_store, tmp_path, verify=verify)
+
+
+def test_an_older_manifest_is_sealed_and_opens(tmp_path):
+    """There the shards had their sizes and digests themselves, and the manifest none of its own."""
+
+    def older(manifest):
+        manifest["shards"][0] |= manifest.pop("files")["shard-00000.npy"]
+
+    store = write_store(tmp_path, CONTRACT, _arrays(a=4, b=3))
+    edited(tmp_path, STORE, older, seal=False)
+    refused("verify --seal", open_store, tmp_path)
+    reseal(tmp_path, STORE)
+    assert open_store(tmp_path).manifest == store.manifest
+
+
+@pytest.mark.parametrize("name", ["shard-00000.npy", "diary.txt", ".parts", "manifest.json"])
+def test_files_of_somebody_else_are_never_written_over(corpus, tmp_path, name):
+    theirs = tmp_path / name
+    theirs.mkdir() if name == ".parts" else theirs.write_text("dear")
+    if name == ".parts":
+        theirs = tmp_path / "shard-2024.npy"
+        theirs.write_text("dear")
+    for attempt in (
+        lambda: write_store(tmp_path, CONTRACT, _arrays(a=7)),
+        lambda: extract(corpus, Toy(), tmp_path, workers=1, progress=False),
+    ):
+        with pytest.raises(VcworkError):
+            attempt()
+    assert theirs.read_text() == "dear"
+
+
+def test_a_damaged_part_of_an_interrupted_extraction_is_made_again(corpus, tmp_path):
+    """Of each of five parts one bit: none of them may come into the store."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    extract(corpus, Toy(), whole, workers=1, progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vcwork.data.extract.write_store", lambda *_, **__: exec("raise KeyboardInterrupt"))
+        with pytest.raises(KeyboardInterrupt):
+            extract(corpus, Toy(), broken, workers=1, progress=False)
+    parts = sorted((broken / ".parts").iterdir())
+    assert len(parts) == 5
+    for part in parts:
+        _damage_flip(part)
+    Toy.calls = 0
+    extract(corpus, Toy(), broken, workers=1, progress=False)
+    assert Toy.calls == 15 and _bytes(broken) == _bytes(whole)
+
+
+def test_of_two_extractions_at_once_the_second_opens_what_the_first_has_made(corpus, tmp_path, capsys):
+    class Slow(Toy):
+        def __call__(self, frames):
+            time.sleep(0.1)
+            return super().__call__(frames)
+
+    Toy.calls, made = 0, []
+    ask = lambda: made.append(extract(corpus, Slow(), tmp_path / "f", workers=1, progress=False).digest())  # noqa: E731
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(made) == 2 and len(set(made)) == 1 and Toy.calls == 15
+    assert "another process is at work" in capsys.readouterr().err
+
+
+def _npy(tmp_path, header: str | bytes, data: bytes = b"\0" * 24, version: int = 1):
+    head = header.encode() if isinstance(header, str) else header
+    size = struct.pack("<H" if version == 1 else "<I", len(head))
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY" + bytes([version, 0]) + size + head + data)
+    return tmp_path / "x.npy"
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3)}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3)}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4)}\n",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (3,)}\n",
+        "{'descr': [('a', '<f4'), ('a', '<f4')], 'fortran_order': False, 'shape': (3,)}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 400 + ",)}\n",
+        "(" * 9000,
+        "{" * 200_000,
+        "__import__('os').mkdir('made')\n",
+        "{'descr': '<f4\x00', 'fortran_order': False, 'shape': (6,)}\n",
+        b"\xff" * 100,
+        "",
+    ],
+)
+def test_a_header_of_any_kind_is_one_sentence(tmp_path, header, mmap):
+    for version in (1, 2, 3, 9):
+        path = _npy(tmp_path, header, version=version) if version > 1 or len(header) < 1 << 16 else tmp_path / "none"
+        refused(r"not readable as a whole, plain \.npy array", load_npy, path, mmap)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<i8", "?", "<U3"])
+def test_what_numpy_saves_is_read(tmp_path, dtype, mmap):
+    for n, array in enumerate((np.arange(12).reshape(3, 4).astype(dtype), np.zeros((0, 5), dtype), np.array(7, dtype))):
+        for order in "CF":
+            np.save(tmp_path / "a.npy", np.asarray(array, order=order))
+            read = load_npy(tmp_path / "a.npy", mmap)
+            assert np.array_equal(read, array) and read.dtype == array.dtype and read.shape == array.shape, n
+            assert read.flags.writeable != mmap
 
 
 def test_motion_backbone_keeps_its_promises():

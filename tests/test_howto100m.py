@@ -5,14 +5,17 @@ import json
 import math
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from checks import refused
 from safetensors.torch import save
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import write_sealed
 from vcwork.core.batches import PairData
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.loop import pretrain
@@ -211,6 +214,42 @@ def test_a_damaged_part_is_made_again(world, tmp_path, monkeypatch):
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", [".parts/00000.json", "part-00000/start_s.npy", "part-00000/ids.json"])
+def test_a_part_or_a_record_with_one_bit_flipped_is_made_again(world, tmp_path, monkeypatch, name):
+    convert_howto100m(world.source(), tmp_path / "whole", **SMALL)
+    monkeypatch.setattr(ShardWriter, "write", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    monkeypatch.undo()
+    flip(tmp_path / "out" / "captions" / name)
+    convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    assert tree(tmp_path / "out") == tree(tmp_path / "whole")
+
+
+def flip(path: Path) -> None:
+    """One bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_no_flipped_bit_of_a_conversion_is_trained_on(world, tmp_path):
+    """Of each file one: when it is verified, as every training does, none goes unnoticed; another store neither."""
+    out = convert_howto100m(world.source(), tmp_path / "out", **SMALL).folder
+    names = [path for path in sorted(out.rglob("*")) if path.is_file() and path.name != ".conversion.json"]
+    for path in names:
+        whole = path.read_bytes()
+        flip(path)
+        with pytest.raises(VcworkError):
+            open_converted(out, verify=True)
+        path.write_bytes(whole)
+    open_converted(out, verify=True)
+    other = convert_howto100m(world.source(), tmp_path / "other", **(SMALL | {"dedup": "none"}))
+    shutil.rmtree(out / "captions")
+    shutil.copytree(other.folder / "captions", out / "captions")
+    refused("captions: expected the captions that this conversion made", open_converted, out)
+
+
 def test_every_missing_video_has_its_reason(world, tmp_path):
     entries = dict(reversed(world.entries.items()))
     del entries["t01"]
@@ -275,14 +314,17 @@ def test_another_conversion_in_the_folder_is_refused(world, tmp_path):
     with pytest.raises(VcworkError, match="holds another conversion"):
         convert_howto100m(world.source("csv"), out, **SMALL)
     (tmp_path / "half").mkdir()
-    (tmp_path / "half" / ".conversion.json").write_text(json.dumps({"ids": 1}))
+    write_sealed(tmp_path / "half" / ".conversion.json", {"ids": 1})
     with pytest.raises(VcworkError, match=r"holds another conversion \(contract, ids, "):
         convert_howto100m(world.source(), tmp_path / "half", **SMALL)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "diary.txt").write_text("dear")
-    with pytest.raises(VcworkError, match="expected a new or empty folder"):
-        convert_howto100m(world.source(), tmp_path / "mine", **SMALL)
-    assert tree(tmp_path / "mine") == {"diary.txt": b"dear"}
+    for name in ("diary.txt", "captions", "coverage.json"):  # also where it has a name of ours
+        (tmp_path / "mine" / "diary.txt").rename(tmp_path / "mine" / name)
+        with pytest.raises(VcworkError, match="expected a new folder, or one of a HowTo100M conversion; it holds"):
+            convert_howto100m(world.source(), tmp_path / "mine", **SMALL)
+        assert tree(tmp_path / "mine") == {name: b"dear"}
+        (tmp_path / "mine" / name).rename(tmp_path / "mine" / "diary.txt")
 
 
 def test_rules_reach_the_store(world, tmp_path):

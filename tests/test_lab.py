@@ -145,7 +145,7 @@ def test_a_second_run_takes_the_films_of_the_first_and_notices_a_damaged_one(cor
 
 def test_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(VcworkError, match="found other files"):
+    with pytest.raises(VcworkError, match="it holds thesis"):
         make_corpus(tmp_path, SMALL)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 

@@ -157,11 +157,8 @@ def read_json(path: str | Path) -> Any:
 
 def sha256_file(path: str | Path) -> str:
     """Hex digest of a file's bytes, read in blocks."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(value: Any) -> str:

@@ -40,6 +40,7 @@ class Kind:
     owns: tuple[str, ...] = ()  # patterns of all that may lie in one beside the manifest; () where it is not asked
     fields: Mapping[str, type] = field(default_factory=dict)  # that the manifest must have
     by_hand: bool = False  # a person may write the manifest, who has no seal
+    as_now: Callable[[dict[str, Any]], Any] = id  # changes an older version's manifest into one of today
 
 
 # ------------------------------------------------------------------------------------------------------- manifests
@@ -121,6 +122,7 @@ def reseal(folder: Path, kind: Kind) -> None:
         raise VcworkError(f"{folder / kind.manifest}: expected an object, got a {type(stored).__name__}")
     stored.pop(SEALED, None)
     with well_formed(folder / kind.manifest):
+        kind.as_now(stored)
         for name, sealed in stored.get("files", {}).items():
             check(member(folder, name), sealed, kind.manifest)
     write_manifest(folder, kind, stored)
@@ -185,7 +187,7 @@ def _unsealed(path: Path, stored: dict[str, Any], how: str) -> None:
 def member(folder: Path, name: Any) -> Path:
     """A file that a manifest names (`/` between folders), which must lie inside; VcworkError for any other name."""
     parts = name.split("/") if isinstance(name, str) else [""]
-    if any(part in ("", ".", "..") or "\\" in part or ":" in part or "\0" in part for part in parts):
+    if any(part in ("", ".", "..") or "\\" in part or ":" in parts[0] or "\0" in part for part in parts):
         raise VcworkError(f"{folder}: expected a plain file name in its manifest, got {name!r}")
     return folder / name
 

@@ -3,6 +3,8 @@
 `open_corpus` reads a folder with a corpus.json (the lab writes one), `scan_folder` finds a person's own videos and
 subtitles. What is absent or unreadable is never silent: `missing_videos` and `missing_captions` keep it for the
 coverage report, so a score can say of how many it speaks.
+A corpus.json that was written here seals captions and truth, those of the lab world its films too: each is compared
+when it is read. One by hand needs no seals.
 Times are seconds. Truth is only for scoring; nothing that trains may look at it.
 """
 
@@ -22,19 +24,16 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json
-from vcwork.base.sealed import Kind, read_manifest, well_formed, write_manifest
+from vcwork.base.files import alone, atomic_write, read_json, resolve, sha256_file, sha256_json
+from vcwork.base.sealed import Kind, begin, manifest_alone, seal, well_formed, write_manifest
 from vcwork.data.addresses import Address, at_hand, is_address, listed
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
 from vcwork.measure.metrics import truth_labels
 
 CORPUS = Kind(
-    "corpus",
-    "vcwork-corpus-1",
-    "corpus.json",
-    "make a lab corpus here, or use scan_folder for own videos",
-    by_hand=True,
-)
+    "corpus", "vcwork-corpus-1", "corpus.json", "make a lab corpus here, or use scan_folder for own videos",
+    begun=("lab.json",), owns=("videos", "captions", "truth", "accounting.json", "lab.json", ".parts"), by_hand=True,
+)  # fmt: skip
 SPLITS = ("train", "val", "test")
 
 
@@ -88,6 +87,7 @@ class Corpus:
     meta: dict[str, Any] = field(default_factory=dict)
     missing_videos: dict[str, str] = field(default_factory=dict)
     missing_captions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)  # {name: sha256} of what corpus.json seals
     _raw: dict[str, tuple[list[Caption], CaptionReport]] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, video_id: str) -> Video:
@@ -141,11 +141,22 @@ class Corpus:
     def truth(self, video_id: str) -> dict[str, Any]:
         """The truth file as it is; {} where there is none."""
         path = self[video_id].truth
+        if path:
+            self.check(path)
         return read_json(path) if path else {}
+
+    def check(self, path: Path | Address, sha256: str = "") -> None:
+        """VcworkError where corpus.json seals this file otherwise; `sha256` where it is known."""
+        sealed = self.files.get(path.relative_to(self.folder).as_posix()) if self.files else None
+        if sealed and path.is_file() and sealed != (sha256 or sha256_file(path)):
+            how = f"put it back, or take it out of `files` there and run `python -m vcwork verify --seal {self.folder}`"
+            raise VcworkError(f"{path}: damaged or edited: its sha256 is not the one in {CORPUS.manifest}; {how}")
 
     def _read(self, video_id: str) -> tuple[list[Caption], CaptionReport]:
         if video_id not in self._raw:
             video, report = self[video_id], CaptionReport()
+            if video.captions:
+                self.check(video.captions)
             captions = _read_at(video.captions, report) if video.captions else []
             report.dropped += _beyond_the_end(video, captions)
             report.clamped = sum(c.start_s < video.duration_s < c.end_s < math.inf for c in captions)
@@ -157,18 +168,22 @@ def open_corpus(folder: str | Path) -> Corpus:
     """The corpus that corpus.json in `folder` describes.
 
     VcworkError: no corpus.json, another format, an unfinished one, an id or path that leaves the folder, a truth file
-    that is named but absent. A video or caption file that is absent is a problem of that video, counted, not an error.
+    that is absent or another than the one that was sealed. A video or caption file that is absent is a problem of that
+    video, counted, not an error.
     """
     folder = resolve(folder)
-    raw, path = read_manifest(folder, CORPUS), folder / CORPUS.manifest
+    raw, path = manifest_alone(folder, CORPUS), folder / CORPUS.manifest
     if raw.get("complete") is not True:
         raise VcworkError(f"{path}: the corpus is not complete; run what makes it again to resume")
     with well_formed(path):
         return _from_json(folder, raw)
 
 
-def save_corpus(corpus: Corpus) -> None:
-    """Write corpus.json, so that `open_corpus` finds a scanned folder again; paths relative to the folder."""
+def save_corpus(corpus: Corpus, *more: Path) -> None:
+    """Write corpus.json, so that `open_corpus` finds a scanned folder again; paths relative to the folder.
+
+    It seals captions, truth and `more`; films are somebody else's, and what is made of them keeps their digests.
+    """
     videos = [
         {"id": v.id, "duration_s": v.duration_s, "split": v.split, "recipe": v.recipe}
         | {key: getattr(v, key) and getattr(v, key).relative_to(corpus.folder).as_posix() for key in _PATHS}
@@ -179,7 +194,13 @@ def save_corpus(corpus: Corpus) -> None:
     }
     head = {"name": corpus.name, "complete": True, **corpus.meta}
     head |= {"missing_videos": corpus.missing_videos, "missing_captions": corpus.missing_captions}
-    write_manifest(corpus.folder, CORPUS, head | {"steps": corpus.steps, "recipes": recipes, "videos": videos})
+    head |= {"steps": corpus.steps, "recipes": recipes, "videos": videos, "files": _seals(corpus, *more)}
+    write_manifest(corpus.folder, CORPUS, head)
+
+
+def _seals(corpus: Corpus, *more: Path) -> dict[str, dict[str, Any]]:
+    own = [getattr(video, key) for video in corpus.videos.values() for key in ("captions", "truth")]
+    return {path.relative_to(corpus.folder).as_posix(): seal(path) for path in (*own, *more) if path is not None}
 
 
 def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
@@ -187,8 +208,10 @@ def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
 
     `digest` of the data stands in the corpus's meta as source_digest.
     """
-    if not (folder / "corpus.json").exists():
-        make()
+    with alone(folder):
+        if not (folder / CORPUS.manifest).exists():
+            begin(folder, CORPUS)
+            make()
     corpus = open_corpus(folder)
     if corpus.meta.get("source_digest") != digest:
         raise VcworkError(f"{folder}: holds another corpus ({corpus.name}); choose another folder")
@@ -356,15 +379,18 @@ def gather(corpus: Corpus, folder: str | Path) -> Corpus:
     folder = resolve(folder)
     videos = {id: _moved(video, corpus.folder, folder) for id, video in corpus.videos.items()}
     moved = replace(corpus, folder=folder, videos=videos)
-    if (folder / "corpus.json").exists():
-        there = open_corpus(folder)
-        if list(there.videos.values()) != list(moved.videos.values()):
-            raise VcworkError(f"{folder}: holds another corpus ({there.name}); choose another folder")
-        return there
-    for id, video in moved.videos.items():
-        for key in _PATHS:
-            _link(getattr(corpus.videos[id], key), getattr(video, key))
-    save_corpus(moved)
+    with alone(folder):
+        if (folder / CORPUS.manifest).exists():
+            there = open_corpus(folder)
+            if list(there.videos.values()) != list(moved.videos.values()):
+                raise VcworkError(f"{folder}: holds another corpus ({there.name}); choose another folder")
+            if there.files == {name: sealed["sha256"] for name, sealed in _seals(moved).items()}:
+                return there
+        begin(folder, CORPUS)
+        for id, video in moved.videos.items():
+            for key in _PATHS:
+                _link(getattr(corpus.videos[id], key), getattr(video, key))
+        save_corpus(moved)
     return open_corpus(folder)
 
 
@@ -389,9 +415,8 @@ def _link(source: Path | None, target: Path | None) -> None:
         try:
             target.symlink_to(source.resolve())
         except OSError:  # Windows asks for a privilege
-            part = target.with_name(f".{target.name}.part")
-            shutil.copyfile(source, part)
-            os.replace(part, target)
+            with open(source, "rb") as film, atomic_write(target, "wb") as copy:
+                shutil.copyfileobj(film, copy)
     except OSError as error:
         raise VcworkError(f"{target}: could not be written ({error.strerror or error})") from error
 
@@ -404,10 +429,11 @@ def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
         key: Recipe(key, value["name"], tuple(value["steps"]), value.get("lookalike"))
         for key, value in raw.get("recipes", {}).items()
     }
-    known = ("format", "name", "complete", "steps", "recipes", "videos", "missing_videos", "missing_captions")
+    known = ("format", "name", "complete", "steps", "recipes", "videos", "missing_videos", "missing_captions", "files")
     meta = {key: value for key, value in raw.items() if key not in known}
     steps, *missing = (dict(raw.get(key, {})) for key in ("steps", "missing_videos", "missing_captions"))
-    corpus = Corpus(folder, raw["name"], {}, steps, recipes, meta, *missing)
+    files = {name: sealed["sha256"] for name, sealed in raw.get("files", {}).items()}
+    corpus = Corpus(folder, raw["name"], {}, steps, recipes, meta, *missing, files)
     for entry in raw["videos"]:
         video = _video(corpus, entry)
         if video.id in corpus.videos:
@@ -429,6 +455,8 @@ def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     for key, missing in (("video", corpus.missing_videos), ("captions", corpus.missing_captions)):
         if paths[key] is not None and not paths[key].is_file():
             missing[id], paths[key] = f"{entry[key]} is missing", None
+    if paths["truth"]:
+        corpus.check(paths["truth"])
     segments = tuple(_segments(paths["truth"], corpus.steps)) if paths["truth"] else ()
     return Video(id, duration_s=duration_s, split=entry["split"], recipe=recipe, segments=segments, **paths)
 

@@ -1,12 +1,15 @@
 """From videos to features: run a frozen backbone over a corpus, in a few processes or on a cluster, into a store.
 
-Extraction keeps one part per video, named by the video's content, so an interrupted run resumes and an edited video is
-done again; shards are joined in corpus order, so neither the number of workers nor an interruption changes a byte.
+Extraction keeps one part per video, named by the video's content and by its own, so an interrupted run resumes and an
+edited video or a damaged part is done again; shards are joined in corpus order, so neither the number of workers nor an
+interruption changes a byte. Of two extractions into one folder the second waits, and finds it done.
 The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`, who works `vcwork.data.engines`.
 """
 
 import contextlib
 import functools
+import io
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +17,15 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, resolve, sha256_file, sha256_json
+from vcwork.base.files import alone, resolve, sha256_file
+from vcwork.base.sealed import begin
 from vcwork.data.addresses import Address, at_hand
 from vcwork.data.backbones.image import Backbone
-from vcwork.data.corpus import Corpus, Video
+from vcwork.data.corpus import Corpus
 from vcwork.data.engines import each
 from vcwork.data.kept import Kept
-from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
+from vcwork.data.store import STORE, Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
 from vcwork.data.video import iter_seconds
 
 
@@ -55,40 +58,28 @@ def extract(
     Features of the lab world that an earlier run made lie in `outputs/cache` (`vcwork.data.kept`).
     """
     folder, contract = resolve(folder), contract_of(backbone)
-    failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
-    videos, sources = [v for v in corpus.videos.values() if v.video is not None], {}
-    for video in videos:
-        try:
-            sources[video.id] = _source_hash(video)
-        except VcworkError as error:  # gone since the corpus was looked at
-            failed[video.id] = str(error)
-    videos = [video for video in videos if video.id in sources]
-    if (folder / "manifest.json").exists():
-        return _reusable(open_store(folder, contract), sources)
-    paths = {id: _part(folder, contract, id, source) for id, source in sources.items()}
-    jobs = [(v.id, v.video) for v in videos if not paths[v.id].exists()]
-    code = getattr(backbone, "code", "") if corpus.name == "lab" else ""  # nothing is kept of a user's own videos
-    kept = Kept() if code else Kept(None)
-    made = {id: ["features", contract.digest(), code, sources[id]] for id, _ in jobs}
-    jobs = [(id, film) for id, film in jobs if not kept.take(made[id], paths[id])]
-    if progress and len(jobs) < len(made):
-        say(f"features of {len(made) - len(jobs)} of {len(videos)} videos come from an earlier run: {kept.where}")
-    known = {"total": len(videos), "initial": len(videos) - len(jobs), "desc": "features", "unit": "video"}
-    with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
-        for id, array, why in tqdm(results, **known, disable=not progress):
-            if why:
-                failed[id] = why
-                continue
-            _save_part(paths[id], array)
-            kept.keep(made[id], paths[id])
-    done = [v.id for v in videos if v.id not in failed]
-    if not done:
-        raise VcworkError(f"{folder}: no video gave features; {next(iter(failed.values()), 'the corpus is empty')}")
-    failed = {id: corpus.relative(failed[id]) for id in corpus.videos if id in failed}  # whoever finished first
-    arrays = ((id, load_npy(paths[id])) for id in done)
-    store = write_store(folder, contract, arrays, failed, sources=sources)
-    shutil.rmtree(folder / ".parts", ignore_errors=True)
-    return store
+    sources, failed = _sources(corpus)
+    with alone(folder):
+        if (folder / STORE.manifest).exists():
+            return _reusable(open_store(folder, contract), sources)
+        code = getattr(backbone, "code", "") if corpus.name == "lab" else ""  # nothing is kept of a user's own videos
+        parts = _Parts(folder, contract, sources, code)
+        jobs = [(id, corpus.videos[id].video) for id in sources if id not in parts]
+        parts.tell(progress)
+        known = {"total": len(sources), "initial": len(sources) - len(jobs), "desc": "features", "unit": "video"}
+        with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
+            for id, array, why in tqdm(results, **known, disable=not progress):
+                if why:
+                    failed[id] = why
+                else:
+                    parts[id] = array
+        done = [id for id in sources if id not in failed]
+        if not done:
+            raise VcworkError(f"{folder}: no video gave features; {next(iter(failed.values()), 'the corpus is empty')}")
+        failed = {id: corpus.relative(failed[id]) for id in corpus.videos if id in failed}  # whoever finished first
+        store = write_store(folder, contract, ((id, parts[id]) for id in done), failed, sources=sources)
+        shutil.rmtree(parts.folder, ignore_errors=True)
+        return store
 
 
 def carry_over(store: FeatureStore, folder: str | Path) -> int:
@@ -96,18 +87,64 @@ def carry_over(store: FeatureStore, folder: str | Path) -> int:
 
     `extract` with the store's backbone then runs only over videos that are new or whose file has changed.
     """
-    count = 0
-    for id, source in store.manifest.get("sources", {}).items():
-        part = _part(resolve(folder), store.contract, id, source)
-        if id in store and not part.exists():
-            _save_part(part, store[id])
-        count += id in store
-    return count
+    sources = {id: source for id, source in store.manifest.get("sources", {}).items() if id in store}
+    parts = _Parts(resolve(folder), store.contract, sources)
+    for id in sources:
+        if id not in parts:
+            parts[id] = store[id]
+    return len(sources)
 
 
-def _part(folder: Path, contract: Contract, id: str, source: str) -> Path:
-    """Where one video's features wait for the others; another file of that name, or contract, has another place."""
-    return folder / ".parts" / contract.digest()[:16] / f"{sha256_json([id, source])[:32]}.npy"
+class _Parts(Kept):
+    """Features of single videos, which wait for the others; another film of that name, or contract, has another place.
+
+    With `code`, the backbone's, they are also kept for later runs, and taken from earlier ones.
+    """
+
+    def __init__(self, folder: Path, contract: Contract, sources: dict[str, str], code: str = "") -> None:
+        begin(folder, STORE)
+        super().__init__(folder / ".parts", math.inf)
+        self._decided = {id: [contract.digest(), id, source] for id, source in sources.items()}
+        self._made = {id: ["features", contract.digest(), code, source] for id, source in sources.items()}
+        self._earlier, self._taken = Kept() if code else Kept(None), 0
+
+    def __contains__(self, id: str) -> bool:
+        if self.find(self._decided[id]):
+            return True
+        if path := self._earlier.find(self._made[id]):
+            self.put(self._decided[id], path.read_bytes(), ".npy")
+            self._taken += 1
+        return path is not None
+
+    def __getitem__(self, id: str) -> np.ndarray:
+        path = self.find(self._decided[id])
+        if path is None:
+            raise VcworkError(f"{self.folder}: features of {id!r} were damaged in the meantime; run it again")
+        return load_npy(path)
+
+    def __setitem__(self, id: str, array: np.ndarray) -> None:
+        file = io.BytesIO()
+        save_npy(file, array)
+        self._earlier.keep(self._made[id], self.put(self._decided[id], file.getvalue(), ".npy"))
+
+    def tell(self, progress: bool) -> None:
+        """How many come from earlier runs."""
+        if progress and self._taken:
+            told = f"features of {self._taken} of {len(self._made)} videos come from an earlier run"
+            print(f"{told}: {self._earlier.where}")
+
+
+def _sources(corpus: Corpus) -> tuple[dict[str, str], dict[str, str]]:
+    """{id: what changes with its film} of every video that is there, and {id: why} of those that are not."""
+    failed = {id: why for id, why in corpus.missing_videos.items() if id in corpus.videos}
+    sources = {}
+    for video in corpus.videos.values():
+        try:
+            if video.video is not None:
+                sources[video.id] = _source_hash(corpus, video.video)
+        except VcworkError as error:  # gone since the corpus was looked at
+            failed[video.id] = str(error)
+    return sources, failed
 
 
 def _reusable(store: FeatureStore, sources: dict[str, str]) -> FeatureStore:
@@ -119,14 +156,16 @@ def _reusable(store: FeatureStore, sources: dict[str, str]) -> FeatureStore:
     return store
 
 
-def _source_hash(video: Video) -> str:
+def _source_hash(corpus: Corpus, film: Path | Address) -> str:
     """What changes with the film: sha256 of a file, what its store tells of one at an address."""
-    if isinstance(video.video, Address):
-        return video.video.stamp
+    if isinstance(film, Address):
+        return film.stamp
     try:
-        return sha256_file(video.video)
+        digest = sha256_file(film)
     except OSError as error:
-        raise VcworkError(f"{video.video}: could not be read ({error.strerror or error})") from error
+        raise VcworkError(f"{film}: could not be read ({error.strerror or error})") from error
+    corpus.check(film, digest)
+    return digest
 
 
 def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.ndarray | None, str]:
@@ -146,8 +185,3 @@ def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.n
     except FileNotFoundError:  # of an address; a path that leads nowhere is told by the decoder
         return id, None, f"{film}: no such video file"
     return id, as_float16(np.stack(features), backbone.width, f"{film}: features of {backbone.name}"), ""
-
-
-def _save_part(part: Path, array: np.ndarray) -> None:
-    with atomic_write(part, "wb") as file:
-        save_npy(file, array)

@@ -1,22 +1,23 @@
-"""What a run has made and every later run would make again: films of the lab world and their features.
+"""What a run has made and a later run would make again: films of the lab world, features, parts of an extraction.
 
-Files lie in `outputs/cache`, named `<what decides it>-<what it holds>`: the first digest is of the source code, its
-input, the library versions and the processor's units, so nothing stale is ever taken; the second is of the content, so
-a damaged file is noticed, removed and made again. What was not used for the longest goes when there are over two
-gigabytes. Nothing refers to the folder: delete it at any time.
+Files lie in a folder, `outputs/cache` unless said, named `<what decides it>-<what it holds>`: the first digest is of
+the source code, its input, the library versions and the processor's units, so nothing stale is ever taken; the second
+is of the content, so a damaged file is noticed, removed and made again. What was not used for the longest goes when
+there are over two gigabytes. Nothing refers to `outputs/cache`: delete it at any time.
 """
 
 import contextlib
+import hashlib
 import os
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 
-from vcwork.base.files import resolve, sha256_file, sha256_json
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import atomic_write, resolve, sha256_file, sha256_json
 
 FOLDER = "outputs/cache"
 LIMIT = 2 << 30  # bytes; a seed of profile lab takes 450 MB
@@ -24,10 +25,10 @@ _LETTERS = 32  # of a sha256, in a file's name
 
 
 class Kept:
-    """The files of one folder; None: nothing is kept."""
+    """The files of one folder, of `limit` bytes at most (None: LIMIT); folder None: nothing is kept."""
 
-    def __init__(self, folder: str | Path | None = FOLDER) -> None:
-        self.folder = None if folder is None else resolve(folder)
+    def __init__(self, folder: str | Path | None = FOLDER, limit: float | None = None) -> None:
+        self.folder, self.limit = None if folder is None else resolve(folder), LIMIT if limit is None else limit
         self._at: dict[str, Path] = {}
         if self.folder is not None:
             with contextlib.suppress(OSError):  # no folder yet, or another process tidies up
@@ -36,12 +37,12 @@ class Kept:
     def _read(self, folder: Path) -> None:
         """Note what is there and let go what is too much."""
         total = 0
-        ours = folder.glob(f"*{'?' * _LETTERS}-*")
+        ours = folder.glob(f"{'?' * _LETTERS}-*")
         for path in sorted(ours, key=lambda path: path.stat().st_mtime, reverse=True):
             total += path.stat().st_size
-            if total > LIMIT:
+            if total > self.limit:
                 path.unlink()
-            elif not path.name.startswith("."):
+            else:
                 self._at[path.name[:_LETTERS]] = path
 
     @property
@@ -49,39 +50,41 @@ class Kept:
         """The folder, and that it may go: for whoever reports what was taken from it."""
         return f"{FOLDER if self.folder == resolve(FOLDER) else self.folder} (delete it at any time)"
 
-    def take(self, decided_by: Any, target: Path) -> bool:
-        """Copy what `decided_by` makes to `target`; False where it is not there, or not what was put there."""
+    def find(self, decided_by: Any) -> Path | None:
+        """The file that `decided_by` makes, if it is there and what was put there; a damaged one goes."""
         path = self._at.get(_name(decided_by))
-        if path is None:
+        with contextlib.suppress(OSError):  # gone by now, or not readable: it is made again
+            if path is not None and sha256_file(path)[:_LETTERS] == path.stem[_LETTERS + 1 :]:
+                with contextlib.suppress(OSError):
+                    os.utime(path)  # used today
+                return path
+            if path is not None:
+                path.unlink()
+        return None
+
+    def take(self, decided_by: Any, target: Path) -> bool:
+        """Copy what `decided_by` makes to `target`; False where there is none, or no room for it."""
+        if (path := self.find(decided_by)) is None:
             return False
-        part = target.with_name(f".{target.name}.kept")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(path, part)
-            if sha256_file(part)[:_LETTERS] == path.stem[_LETTERS + 1 :]:
-                part.replace(target)
-                os.utime(path)  # used today
-                return True
-            path.unlink()
-        except OSError:  # gone by now, or not readable: it is made again, and a full disk says so then
-            return False
-        finally:
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(VcworkError, OSError):  # a full disk says so when it is made again
+            with atomic_write(target, "wb") as file:
+                file.write(path.read_bytes())
+            return True
         return False
+
+    def put(self, decided_by: Any, data: bytes, suffix: str) -> Path:
+        """Keep what `decided_by` made; VcworkError where it cannot be written."""
+        path = self.folder / f"{_name(decided_by)}-{hashlib.sha256(data).hexdigest()[:_LETTERS]}{suffix}"
+        with atomic_write(path, "wb") as file:
+            file.write(data)
+        self._at[_name(decided_by)] = path
+        return path
 
     def keep(self, decided_by: Any, source: Path) -> None:
         """Keep a copy of `source`, which `decided_by` made; a folder that cannot be written keeps nothing."""
-        if self.folder is None:
-            return
-        path = self.folder / f"{_name(decided_by)}-{sha256_file(source)[:_LETTERS]}{source.suffix}"
-        part = path.with_name(f".{path.name}.{id(self)}.part")
-        with contextlib.suppress(OSError):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(source, part)
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        if self.folder is not None:
+            with contextlib.suppress(VcworkError, OSError):
+                self.put(decided_by, source.read_bytes(), source.suffix)
 
 
 def _name(decided_by: Any) -> str:

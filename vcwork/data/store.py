@@ -1,15 +1,16 @@
 """A feature store on disk: one feature a second of every video, as sharded .npy memory maps with a manifest.
 
 The manifest holds the contract under which the features were made (backbone, weights hash, fps, size, normalisation,
-width); opening a store under another contract is an error naming both. It is written last: a folder without it is not
-a store, whatever lies in it. Nothing here is ever unpickled. A store of any number of shards keeps no file open: maps
-do without (`load_npy`), and the system's limit on maps is respected by keeping the last few thousand.
+width); opening a store under another contract is an error naming both. It is written last, with its own digest and
+those of the shards: a folder without it is not a store, whatever lies in it. Nothing here is ever unpickled. A store of
+any number of shards keeps no file open: maps do without (`load_npy`), and the last few thousand of them are kept.
 Known gaps: ids and lengths are JSON, comfortable to about a million videos; a store is not extended, but made anew.
 """
 
 import functools
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,12 +19,22 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, resolve, sha256_json
-from vcwork.base.sealed import Kind, check, member, read_manifest, seal, well_formed, write_manifest
+from vcwork.base.files import alone, atomic_write, resolve, sha256_json
+from vcwork.base.sealed import Kind, begin, member, read_manifest, seal, well_formed, write_manifest
 
+
+def _as_now(manifest: dict[str, Any]) -> None:
+    """Older manifests keep a shard's size and digest with the shard."""
+    files = {shard["file"]: {"bytes": shard.pop("bytes"), "sha256": shard.pop("sha256")}
+             for shard in manifest["shards"] if "bytes" in shard}  # fmt: skip
+    manifest["files"] = manifest.get("files", {}) | files
+
+
+SHARDS = f"shard-{'[0-9]' * 5}.npy"
 STORE = Kind(
-    "feature store", "vcwork-features-1", resume="run the extraction again to resume", begun=(".parts", "shard-*.npy")
-)
+    "feature store", "vcwork-features-1", resume="run the extraction again to resume", begun=(".parts",),
+    owns=(SHARDS,), as_now=_as_now,
+)  # fmt: skip
 SHARD_ROWS = 1 << 17  # 134 MB at width 512
 MAPS = 4096  # kept of a store's files; a process may have 65,530 on Linux
 
@@ -103,12 +114,14 @@ def write_store(
 ) -> FeatureStore:  # fmt: skip
     """Store arrays (T, width) by id as float16, in the order given; `more` goes into the manifest.
 
-    VcworkError: an array that is not finite or not of that shape, by id; a folder that already holds a store.
+    VcworkError: an array that is not finite or not of that shape, by id; a folder that holds a store or anything else.
     """
     folder = resolve(folder)
     if (folder / STORE.manifest).exists():
         raise VcworkError(f"{folder}: already holds a feature store; choose another folder")
     writer, held, rows = ShardWriter(folder, contract), {}, 0
+    for left in folder.glob(SHARDS):  # of an attempt that was not finished
+        left.unlink()
     for id, array in arrays.items() if isinstance(arrays, Mapping) else arrays:
         array = as_float16(np.asarray(array), contract.width, f"features of video {id!r}")
         if held and rows + len(array) > shard_rows:
@@ -127,12 +140,13 @@ def open_store(folder: str | Path, contract: Contract | None = None, verify: boo
     VcworkError: no manifest (unfinished), another contract than the one asked for, a shard that is not the one written.
     """
     folder = resolve(folder)
-    manifest = read_manifest(folder, STORE)
+    manifest = read_manifest(folder, STORE, verify)
     with well_formed(folder / STORE.manifest):
         store = FeatureStore(folder, manifest)
+        if (names := [shard["file"] for shard in manifest["shards"]]) != list(manifest["files"]):
+            raise VcworkError(f"{folder}: expected its shards {names} as its files, got {list(manifest['files'])}")
         for shard in manifest["shards"]:
             path, wanted = member(folder, shard["file"]), (shard["rows"], store.contract.width)
-            check(path, shard, verify=verify)
             array = load_npy(path, mmap=True)
             if array.shape != wanted or array.dtype != np.float16:
                 raise VcworkError(f"{path}: expected float16 {wanted}, got {array.dtype} {array.shape}")
@@ -180,26 +194,44 @@ def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
     A map holds no file open (NumPy's own keep one each, and a process may have 1,024) and cannot be written to.
     """
     try:
-        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-        if isinstance(array, np.memmap):
-            import torch  # whose maps do without the file; most of this module does without torch
-
-            whole = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-            whole.flags.writeable = False
-            array = np.ndarray(array.shape, array.dtype, whole, array.offset, array.strides)
-    except Exception as error:  # a header of any bytes may raise anything; NumPy's words would advise to allow pickles
+        with open(path, "rb") as file:
+            if file.read(2) == b"PK":
+                raise VcworkError(f"{path}: expected one plain .npy array, got an archive of some")
+            file.seek(0)
+            shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            offset, size = file.tell(), math.prod(shape) * dtype.itemsize
+            if dtype.hasobject or min(shape, default=0) < 0 or path.stat().st_size != offset + size:
+                raise ValueError
+            flat = _mapped(path) if mmap else np.fromfile(file, np.uint8)
+            return np.ndarray(shape, dtype, flat, offset * mmap, order="F" if fortran else "C")
+    except VcworkError:
+        raise
+    except Exception as error:  # bytes of any kind may raise anything; NumPy's words would advise to allow pickles
         why = error.strerror if isinstance(error, OSError) and error.strerror else "cut, damaged or of Python objects"
         raise VcworkError(f"{path}: not readable as a whole, plain .npy array ({why})") from error
-    if not isinstance(array, np.ndarray):
-        raise VcworkError(f"{path}: expected one plain .npy array, got an archive of some")
-    return array
+
+
+_HEADERS = {  # version 3 writes fields' names otherwise, which nothing here has
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+    (3, 0): np.lib.format.read_array_header_2_0,
+}
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """A file's bytes."""
+    import torch  # whose maps do without the file; most of this module does without torch
+
+    flat = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
+    flat.flags.writeable = False
+    return flat
 
 
 class ShardWriter:
     """Writes a store shard by shard; `finish` writes the manifest, last.
 
     The digest is fed video by video, so it does not depend on the sharding. `limit` rows of a shard are for whoever
-    deals the videos out (one longer video alone).
+    deals the videos out (one longer video alone). VcworkError: a folder that holds anything else.
     """
 
     def __init__(self, folder: Path, contract: Contract, shard_rows: int = SHARD_ROWS) -> None:
@@ -208,23 +240,20 @@ class ShardWriter:
         self._ids: list[str] = []
         self._lengths: list[int] = []
         self._shards: list[dict[str, Any]] = []
+        begin(folder, STORE)
 
     def size(self, array: np.ndarray | None) -> int:
         """Rows of a video; none where it has no features."""
         return 0 if array is None else len(array)
 
     def write(self, ids: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[str, Any]:
-        """One more shard of float16 (T, width), without a second copy in memory; its record in the manifest."""
+        """One more shard of float16 (T, width), without a second copy in memory; its record, with its `files`."""
         path = self.folder / f"shard-{len(self._shards):05d}.npy"
         with atomic_write(path, "wb") as file:
             save_npy(file, *arrays)
-        shard = {"file": path.name, "videos": len(ids), "rows": sum(map(len, arrays)), **seal(path)}
+        shard = {"file": path.name, "videos": len(ids), "rows": sum(map(len, arrays)), "files": {path.name: seal(path)}}
         self._take(shard, ids, arrays)
         return shard
-
-    def files(self, shard: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-        """{file of a shard: its seal}."""
-        return {self.folder / shard["file"]: {key: shard[key] for key in ("bytes", "sha256")}}
 
     def resume(self, shard: dict[str, Any], ids: Sequence[str], lengths: Sequence[int]) -> None:
         """A shard that an earlier run wrote."""
@@ -236,7 +265,7 @@ class ShardWriter:
         if not self._ids:
             raise VcworkError(f"{self.folder}: no features to store")
         made = {"contract": asdict(self.contract), "digest": self._digest.hexdigest(), "dtype": "float16"}
-        made |= {"shards": self._shards, "ids": self._ids, "lengths": self._lengths}
+        made |= split_files("shards", self._shards) | {"ids": self._ids, "lengths": self._lengths}
         write_manifest(self.folder, STORE, made | dict(more))
         return open_store(self.folder, self.contract, verify=False)
 
@@ -249,13 +278,20 @@ class ShardWriter:
         self._shards.append(shard)
 
 
+def split_files(what: str, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """{what: the records, "files": what each of them had as its files}, as a manifest has them."""
+    files = {name: sealed for record in records for name, sealed in record["files"].items()}
+    return {what: [{k: v for k, v in record.items() if k != "files"} for record in records], "files": files}
+
+
 def store_once(
     folder: str | Path, contract: Contract, arrays: Mapping[str, np.ndarray], failed: Mapping[str, str] | None = None
 ) -> FeatureStore:
     """The features as a store, written or, when one is there, compared; VcworkError when it holds others."""
     folder = resolve(folder)
-    if not (folder / "manifest.json").exists():
-        return write_store(folder, contract, arrays, failed)
+    with alone(folder):
+        if not (folder / STORE.manifest).exists():
+            return write_store(folder, contract, arrays, failed)
     store = open_store(folder, contract)
     if store.ids != list(arrays) or any(not np.array_equal(store[id], array) for id, array in arrays.items()):
         raise VcworkError(f"{folder}: holds other features; choose another folder")

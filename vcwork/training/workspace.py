@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import alone, project_root, resolve
+from vcwork.base.files import project_root, resolve
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import Corpus, open_corpus
 from vcwork.data.extract import extract
@@ -42,8 +42,7 @@ class Workspace:
     def corpus(self) -> Corpus:
         if self.corpus_path:
             return open_corpus(resolve(self.corpus_path))
-        with alone(self.tiny / "corpus"):
-            return make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
+        return make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -52,9 +51,7 @@ class Workspace:
         elif self.corpus_path:
             raise VcworkError("features: a corpus was given without its features; give both, or neither")
         else:
-            corpus, folder = self.corpus, self.tiny / "features"
-            with alone(folder):
-                store = extract(corpus, get_backbone("motion"), folder, progress=self.progress)
+            store = extract(self.corpus, get_backbone("motion"), self.tiny / "features", progress=self.progress)
         self.hashes["features"] = store.digest()
         return store
 

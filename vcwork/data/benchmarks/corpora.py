@@ -110,7 +110,7 @@ def _write(
         corpus.recipes[id] = Recipe(id, name, ordered or tuple(dict.fromkeys(steps)))
     write_json(folder / "accounting.json", {role: {"split": part.split} | part.accounting.as_dict()
                                             for role, part in measured.items()})  # fmt: skip
-    save_corpus(corpus)
+    save_corpus(corpus, folder / "accounting.json")
 
 
 def _add_video(

@@ -3,7 +3,8 @@
 The text half of what pre-training reads, beside the feature store. A part holds whole videos; per part `start_s` and
 `end_s` (float32, one a clip), `tokens` (uint16 or int32, all clips after each other), `token_offsets` (one a clip,
 plus the end) and `clip_offsets` (one a video, plus the end). The manifest names the rule under which captions became
-tokens (vocabulary, de-duplication, cut) and is written last: a folder without it is not a store.
+tokens (vocabulary, de-duplication, cut) and is written last: a folder without it is not a store. Ids are compared with
+their digests whenever a store is opened, since that reads them anyway.
 Known gaps: opening reads all ids (about 150 bytes of memory a video); the text itself is not kept, only its tokens.
 """
 
@@ -21,15 +22,25 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.feed import Rows
 from vcwork.base.files import atomic_write, read_json, resolve, write_json
-from vcwork.base.sealed import Kind, check, member, read_manifest, seal, well_formed, write_manifest
+from vcwork.base.sealed import Kind, begin, check, read_manifest, seal, well_formed, write_manifest
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
-from vcwork.data.store import MAPS, check_same, load_npy, save_npy
+from vcwork.data.store import MAPS, check_same, load_npy, save_npy, split_files
+
+VOCABULARY = "vocab.txt"
+
+
+def _as_now(manifest: dict[str, Any]) -> None:
+    """Older manifests keep the files with their parts."""
+    for part in manifest["parts"]:
+        files = {f"{part['name']}/{file}": sealed for file, sealed in part.pop("files", {}).items()}
+        manifest["files"] = manifest.get("files", {}) | files
+
 
 CAPTIONS = Kind(
-    "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts", "part-*")
-)
-ARRAYS = ("start_s", "end_s", "tokens", "token_offsets", "clip_offsets")
+    "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts",),
+    owns=(f"part-{'[0-9]' * 5}", VOCABULARY), as_now=_as_now,
+)  # fmt: skip
 VIDEOS_PER_PART = 4096
 DEDUPS, CUTS = ("words", "characters", "none"), ("none", "reference")
 REFERENCE_CHARACTERS, REFERENCE_TOKENS = 96, 32  # the reference code's cut of each caption
@@ -100,10 +111,10 @@ class CaptionStore:
         self.rule = CaptionRule(**manifest["rule"])
         self.failed: dict[str, str] = manifest["failed"]
         self.parts: list[dict[str, Any]] = manifest["parts"]
-        self.ids: list[str] = [id for part in self.parts for id in read_json(folder / part["name"] / "ids.json")]
+        self.ids: list[str] = [id for part in self.parts for id in self._ids_of(part["name"])]
         self._index = {id: i for i, id in enumerate(self.ids)}
         self._first = list(itertools.accumulate((part["videos"] for part in self.parts), initial=0))
-        self._map = functools.lru_cache(MAPS // len(ARRAYS))(lambda part: _arrays(folder, self.parts[part]))
+        self._map = functools.lru_cache(MAPS // 5)(lambda part: _arrays(folder, self.parts[part], self.rule))
         if len(self._index) != self._first[-1]:
             raise VcworkError(f"{folder}: expected {self._first[-1]} videos, got {len(self._index)} different ids")
 
@@ -112,6 +123,11 @@ class CaptionStore:
 
     def __contains__(self, video_id: object) -> bool:
         return video_id in self._index
+
+    def _ids_of(self, part: str) -> list[str]:
+        file = f"{part}/ids.json"
+        check(self.folder / file, self.manifest["files"][file])
+        return read_json(self.folder / file)
 
     def track(self, video_id: str, seconds: int = 0) -> Track:
         """The video's captions on the maps, as the sampler wants them, for a video of `seconds` features."""
@@ -124,9 +140,10 @@ class CaptionStore:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the store's own vocab.txt; VcworkError when that is not the one it was written with."""
+        check(self.folder / VOCABULARY, self.manifest["files"][VOCABULARY])
         tokenizer = Tokenizer.load(self.folder)
         if vocabulary_hash(tokenizer) != self.rule.vocabulary:
-            raise VcworkError(f"{self.folder / 'vocab.txt'}: not the vocabulary this store was written with")
+            raise VcworkError(f"{self.folder / VOCABULARY}: not the vocabulary this store was written with")
         return tokenizer
 
     def digest(self) -> str:
@@ -144,13 +161,14 @@ class CaptionWriter:
         self.folder, self.rule, self.limit = folder, rule, videos_per_part
         self._digest = hashlib.sha256(repr(sorted(asdict(rule).items())).encode())
         self._parts: list[dict[str, Any]] = []
+        begin(folder, CAPTIONS)
 
     def size(self, value: Track | None) -> int:
         """Videos are counted, those without captions too."""
         return 1
 
     def write(self, ids: Sequence[str], videos: Sequence[Track]) -> dict[str, Any]:
-        """One more part, each file whole or not at all; its record in the manifest."""
+        """One more part, each file whole or not at all; its record, with its `files`."""
         lengths = np.concatenate([np.diff(video.tokens.offsets) for video in videos])
         arrays = {name: np.concatenate([getattr(video, name) for video in videos]) for name in ("start_s", "end_s")}
         arrays["tokens"] = np.concatenate([video.tokens.flat for video in videos])
@@ -161,25 +179,23 @@ class CaptionWriter:
             with atomic_write(folder / f"{key}.npy", "wb") as file:
                 save_npy(file, values)
         write_json(folder / "ids.json", list(ids))
-        files = {file: seal(folder / file) for file in ("ids.json", *(f"{key}.npy" for key in arrays))}
+        names = [f"{folder.name}/{file}" for file in ("ids.json", *(f"{key}.npy" for key in arrays))]
+        files = {name: seal(self.folder / name) for name in names}
         counts = {"videos": len(ids), "clips": len(lengths), "tokens": len(arrays["tokens"])}
         part = {"name": folder.name, **counts, "files": files}
         self._take(part, ids, videos)
         return part
 
-    def files(self, part: Mapping[str, Any]) -> dict[Path, dict[str, Any]]:
-        """{file of a part: its seal}."""
-        return {self.folder / part["name"] / name: sealed for name, sealed in part["files"].items()}
-
     def resume(self, part: dict[str, Any], ids: Sequence[str], sizes: Sequence[int]) -> None:
         """A part that an earlier run wrote."""
-        arrays = _arrays(self.folder, part)
+        arrays = _arrays(self.folder, part, self.rule)
         self._take(part, ids, (_track(arrays, row, id) for row, id in enumerate(ids)))
 
     def finish(self, tokenizer: Tokenizer, failed: Mapping[str, str]) -> CaptionStore:
         """The vocabulary, the rule's, then the manifest, last of all."""
         tokenizer.save(self.folder)
-        made = {"rule": asdict(self.rule), "digest": self._digest.hexdigest(), "parts": self._parts}
+        made = {"rule": asdict(self.rule), "digest": self._digest.hexdigest(), **split_files("parts", self._parts)}
+        made["files"][VOCABULARY] = seal(self.folder / VOCABULARY)
         write_manifest(self.folder, CAPTIONS, made | {"failed": dict(failed)})
         return open_caption_store(self.folder, self.rule, verify=False)
 
@@ -197,19 +213,31 @@ def open_caption_store(folder: str | Path, rule: CaptionRule | None = None, veri
     VcworkError: no manifest (unfinished), another rule than the one asked for, a file that is not the one written.
     """
     folder = resolve(folder)
-    manifest = read_manifest(folder, CAPTIONS)
+    manifest = read_manifest(folder, CAPTIONS, verify)
     with well_formed(folder / CAPTIONS.manifest):
-        for part in manifest["parts"]:
-            for name, sealed in part["files"].items():
-                check(member(member(folder, part["name"]), name), sealed, verify=verify)
         store = CaptionStore(folder, manifest)
     check_same(f"{folder}: captions under another rule", rule, store.rule)
     return store
 
 
-def _arrays(folder: Path, part: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a part, as memory maps."""
-    return {key: load_npy(folder / part["name"] / f"{key}.npy", mmap=True) for key in ARRAYS}
+def _arrays(folder: Path, part: Mapping[str, Any], rule: CaptionRule) -> dict[str, np.ndarray]:
+    """The arrays of a part, as memory maps; VcworkError where one is not what the manifest lets expect."""
+    times, offsets = (np.dtype(np.float32), part["clips"]), np.dtype(np.int64)
+    wanted = {"start_s": times, "end_s": times, "tokens": (rule.dtype, part["tokens"])}
+    wanted |= {"token_offsets": (offsets, part["clips"] + 1), "clip_offsets": (offsets, part["videos"] + 1)}
+    arrays = {}
+    for key, (dtype, n) in wanted.items():
+        path = folder / part["name"] / f"{key}.npy"
+        arrays[key] = array = load_npy(path, mmap=True)
+        if array.shape != (n,) or array.dtype != dtype:
+            raise VcworkError(f"{path}: expected {dtype} ({n},), got {array.dtype} {array.shape}")
+        if dtype is offsets and (
+            array[0] or array[-1] != part[key.replace("_offsets", "s")] or (np.diff(array) < 0).any()
+        ):
+            raise VcworkError(
+                f"{path}: expected places that rise from 0 to the number of {key.replace('_offsets', 's')}"
+            )
+    return arrays
 
 
 def _track(arrays: Mapping[str, np.ndarray], row: int, id: str, seconds: int = 0) -> Track:

@@ -5,8 +5,8 @@ Captions come as raw_caption.json, as a folder of <id>.csv, or in the reference 
 Work is written in whole parts, each followed by its record in `.parts`, so a killed conversion goes on at the first
 missing part and ends with the same bytes as an undisturbed one. A video that is missing is never silent: the coverage
 report has its reason. Captions are stored in the order of their source, features in that of the id lists.
-Known gaps: two conversions into one folder at once are not kept apart; resuming reads the finished parts once, to
-check them; folders of files are trusted not to change between the two.
+Of two conversions into one folder the second waits, and finds it done.
+Known gaps: resuming reads the finished parts once, to check them; folders of files are trusted not to change meanwhile.
 """
 
 import argparse
@@ -21,8 +21,18 @@ from typing import Any
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, resolve, sha256_json, write_json
-from vcwork.base.sealed import Kind, read_manifest, write_manifest
+from vcwork.base.files import alone, atomic_write, resolve, sha256_json, write_json
+from vcwork.base.sealed import (
+    Kind,
+    begin,
+    check,
+    read_manifest,
+    read_sealed,
+    seal,
+    well_formed,
+    write_manifest,
+    write_sealed,
+)
 from vcwork.core.batches import PairData
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import SPLITS
@@ -32,9 +42,10 @@ from vcwork.data.howto100m.sources import HowTo100M, Sources
 from vcwork.data.howto100m.stores import convert_captions, convert_features
 from vcwork.data.store import S3D_FEATURES, SHARD_ROWS, Contract, FeatureStore, open_store
 
+STATE = ".conversion.json"  # which conversion a folder is for
 CONVERSION = Kind(
     "HowTo100M conversion", "vcwork-howto100m-1", "conversion.json", resume="run the conversion again to resume",
-    begun=(".conversion.json",),
+    begun=(STATE,), owns=("captions", "features", "splits", "coverage.json"),
 )  # fmt: skip
 
 
@@ -83,19 +94,20 @@ def convert_howto100m(
     rule = CaptionRule.of(tokenizer, "as published" if sources.text == "packed" else dedup, cut, seed)
     if sources.text == "packed" and cut != "none":
         raise VcworkError("cut: packed captions are cut already; expected 'none'")
-    _claim(out, _identity(sources, rule, contract, videos_per_part, shard_rows))
-    if not (out / CONVERSION.manifest).exists():
-        ids = list(dict.fromkeys(itertools.chain(*sources.ids.values())))
-        texts = features = (None, None)
-        if sources.text:
-            items = functools.partial(sources.caption_items, ids)
-            texts = convert_captions(out / "captions", items, ids, rule, tokenizer, videos_per_part, progress)
-        if sources.video:
-            items = functools.partial(sources.feature_items, ids)
-            features = convert_features(out / "features", items, ids, contract, shard_rows, progress)
-        _finish(out, sources, contract, texts, features)
-    for what in ("captions", "features"):
-        shutil.rmtree(out / what / ".parts", ignore_errors=True)
+    with alone(out):
+        _claim(out, _identity(sources, rule, contract, videos_per_part, shard_rows))
+        if not (out / CONVERSION.manifest).exists():
+            ids = list(dict.fromkeys(itertools.chain(*sources.ids.values())))
+            texts = features = (None, None)
+            if sources.text:
+                items = functools.partial(sources.caption_items, ids)
+                texts = convert_captions(out / "captions", items, ids, rule, tokenizer, videos_per_part, progress)
+            if sources.video:
+                items = functools.partial(sources.feature_items, ids)
+                features = convert_features(out / "features", items, ids, contract, shard_rows, progress)
+            _finish(out, sources, contract, texts, features)
+        for what in ("captions", "features"):
+            shutil.rmtree(out / what / ".parts", ignore_errors=True)
     return open_converted(out)
 
 
@@ -108,19 +120,33 @@ def _finish(out: Path, sources: Sources, contract: Contract, texts: tuple, featu
         with atomic_write(out / "splits" / f"{split}.txt") as file:
             file.writelines(f"{id}\n" for id in dict.fromkeys(own))
     write_json(out / "coverage.json", _coverage(sources.ids, texts[0], features[0], report["notes"]).as_dict())
+    report["files"] = {name: seal(out / name) for name in ("coverage.json", *(f"splits/{s}.txt" for s in sources.ids))}
     write_manifest(out, CONVERSION, report)
 
 
-def open_converted(folder: str | Path) -> Converted:
-    """Open a finished conversion; VcworkError: unfinished, or not one."""
+def open_converted(folder: str | Path, verify: bool = False) -> Converted:
+    """Open a finished conversion; `verify`, before anything is trained on it, reads all of it once.
+
+    VcworkError: unfinished, not one, damaged, or with a store of another conversion.
+    """
     folder = resolve(folder)
-    report = read_manifest(folder, CONVERSION)
-    texts = open_caption_store(folder / "captions", verify=False) if report["captions"] else None
-    features = open_store(folder / "features", verify=False) if report["features"] else None
-    lists = {split: folder / "splits" / f"{split}.txt" for split in SPLITS}
-    ids = {s: path.read_text(encoding="utf-8").splitlines() for s, path in lists.items() if path.is_file()}
+    report = read_manifest(folder, CONVERSION, verify)
+    with well_formed(folder / CONVERSION.manifest):
+        texts = open_caption_store(folder / "captions", verify=verify) if report["captions"] else None
+        features = open_store(folder / "features", verify=verify) if report["features"] else None
+        for what, store in (("captions", texts), ("features", features)):
+            if store is not None and store.digest() != report[what]["digest"]:
+                raise VcworkError(f"{folder / what}: expected the {what} that this conversion made, got others")
+        ids = {split: _listed(folder, split, report) for split in SPLITS if f"splits/{split}.txt" in report["files"]}
     coverage = _coverage(ids, texts, features, report.get("notes", []))
     return Converted(folder, ids, texts, features, coverage, report)
+
+
+def _listed(folder: Path, split: str, report: Mapping[str, Any]) -> list[str]:
+    """A split's ids, which are read whole, and so compared."""
+    path = folder / "splits" / f"{split}.txt"
+    check(path, report["files"][f"splits/{split}.txt"], CONVERSION.manifest)
+    return path.read_text(encoding="utf-8").splitlines()
 
 
 class _Lazy(Sequence):
@@ -147,14 +173,10 @@ def _identity(sources: Sources, rule: CaptionRule, contract: Contract, *sizes: i
 
 def _claim(out: Path, identity: dict) -> None:
     """`out` becomes this conversion's folder, if it is new, empty, or this conversion's already."""
-    state = out / ".conversion.json"
-    if not state.exists():
-        if out.exists() and any(not p.name.endswith(".part") for p in out.iterdir()):
-            raise VcworkError(f"{out}: expected a new or empty folder, or an interrupted conversion")
-        write_json(state, identity)
-    for leftover in (*out.glob(".*.part"), *out.glob("splits/.*.part")):
-        leftover.unlink()
-    found = read_json(state)
+    begin(out, CONVERSION)
+    if not (out / STATE).exists():
+        write_sealed(out / STATE, identity)
+    found = read_sealed(out / STATE, f"delete {out} to convert anew")
     if found != identity:
         other = sorted(key for key in {*identity, *found} if identity.get(key) != found.get(key))
         raise VcworkError(f"{out}: holds another conversion ({', '.join(other)} differ); choose another folder")

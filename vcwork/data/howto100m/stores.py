@@ -1,8 +1,8 @@
 """The two passes of a HowTo100M conversion: captions to a caption store, features to a feature store, part by part.
 
 What is finished survives a kill: a part's files are written first, its record (ids, reasons, counts, where the source
-goes on) last, in `.parts`. A new run believes only records whose files are as written, removes every other file of
-ours, and goes on from there; the stores' files are those that their writers would write in one go.
+goes on) last, in `.parts`. A new run believes only whole records whose files are as written, removes every other file
+of ours, and goes on from there; the stores' files are those that their writers would write in one go.
 
 `deduplicate_characters` is the reference code's rule, which works on characters and cuts words: to compare with its
 runs. Departs: the coin is a generator's, not a global one; captions arrive cleaned and sorted; none are no error.
@@ -20,17 +20,16 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, write_json
-from vcwork.base.sealed import differs
+from vcwork.base.sealed import differs, read_sealed, write_sealed
 from vcwork.core.sampling import Track
 from vcwork.core.text import Tokenizer
 from vcwork.data.captions import Caption, deduplicate
 from vcwork.data.howto100m.captions import CaptionRule, CaptionStore, CaptionWriter, as_stored, cut_tokens
 from vcwork.data.howto100m.sources import Item
-from vcwork.data.store import Contract, FeatureStore, ShardWriter, as_float16
+from vcwork.data.store import SHARDS, Contract, FeatureStore, ShardWriter, as_float16
 
 Items = Callable[[int], Iterator[Item]]  # the source from its n-th item on
-OURS = ("shard-*.npy", "part-*/*", ".parts/*", ".*.part", "*/.*.part")
+OURS = (SHARDS, "part-*/*", ".parts/*", ".*.part", "*/.*.part")
 
 
 class Parts:
@@ -111,22 +110,26 @@ class Parts:
         if made["ids"] or made["failed"] or made["counts"]:
             part = self.writer.write(made["ids"], values) if values else None
             self.records.append(made | {"position": self.position, "part": part})
-            write_json(self._path(len(self.records) - 1), self.records[-1])
+            write_sealed(self._path(len(self.records) - 1), self.records[-1])
 
     def _path(self, number: int) -> Path:
         return self.writer.folder / ".parts" / f"{number:05d}.json"
 
     def _whole(self, number: int) -> dict[str, Any] | None:
-        """The record, if all its files are there as written."""
-        if not self._path(number).is_file():
+        """The record, if it and all its files are there as written."""
+        try:
+            record = read_sealed(self._path(number))
+        except VcworkError:
             return None
-        record = read_json(self._path(number))
-        files = self.writer.files(record["part"]) if record["part"] else {}
-        return None if any(differs(path, sealed) for path, sealed in files.items()) else record
+        return None if any(differs(path, sealed) for path, sealed in self._files(record).items()) else record
+
+    def _files(self, record: dict[str, Any]) -> dict[Path, dict[str, Any]]:
+        files = record["part"]["files"] if record["part"] else {}
+        return {self.writer.folder / name: sealed for name, sealed in files.items()}
 
     def _clear(self) -> None:
         """Remove what a killed run left behind: files of ours that no finished part has."""
-        keep = {path for record in self.records if record["part"] for path in self.writer.files(record["part"])}
+        keep = {path for record in self.records for path in self._files(record)}
         keep |= {self._path(n) for n in range(len(self.records))}
         for path in {path for pattern in OURS for path in self.writer.folder.glob(pattern)} - keep:
             path.unlink()

@@ -1,11 +1,12 @@
 """Write a lab corpus to disk: resumable, a process a core, the same bytes from the same seed.
 
 Every video is drawn from its own random stream, so neither the number of workers nor an interruption changes it, and a
-film that an earlier run has made is taken from `outputs/cache`. `corpus.json` is written last; a folder without it is
-not a corpus.
+film that an earlier run has made is taken from `outputs/cache`. Until `corpus.json` is there, which is written last and
+seals every file, `.parts` has a record of each video that is whole.
 """
 
 import functools
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,9 +14,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
-from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.base.files import alone, read_json, resolve, sha256_json, write_json
+from vcwork.base.sealed import begin, differs, read_sealed, seal, write_manifest, write_sealed
 from vcwork.data.captions import Caption, write_vtt
 from vcwork.data.corpus import CORPUS, Corpus, open_corpus
 from vcwork.data.engines import each
@@ -25,6 +26,8 @@ from vcwork.data.lab.story import Story, write_story
 from vcwork.data.lab.world import SPLITS, LabRecipe, make_recipes
 from vcwork.data.video import write_mp4
 
+_PATHS = {"video": "videos/{}.mp4", "captions": "captions/{}.vtt", "truth": "truth/{}.json"}
+PARTS = ".parts"
 VERSION = 2  # raised when the same config would show or say something else
 
 
@@ -88,12 +91,16 @@ def make_corpus(
     """
     config, folder = config or LabConfig(), resolve(folder)
     wanted = sha256_json({"version": VERSION, **config.model_dump()})
-    if not _same_or_new(folder, wanted):
-        stories = plan(config)
-        write_json(folder / "lab.json", {"digest": wanted, "config": config.model_dump()})
-        todo = [s for s in stories if not (folder / "truth" / f"{s.id}.json").exists()]
-        _shoot_all(folder, todo, config, workers, progress, Kept() if kept is None else kept)
-        write_json(folder / "corpus.json", _describe(stories, config))
+    with alone(folder):
+        if not _finished(folder, wanted):
+            begin(folder, CORPUS)
+            stories = plan(config)
+            write_json(folder / "lab.json", {"digest": wanted, "config": config.model_dump()})
+            _shoot_all(folder, stories, config, workers, progress, Kept() if kept is None else kept)
+            files = {"lab.json": seal(folder / "lab.json")}
+            files |= {name: sealed for story in stories for name, sealed in _files(folder, story.id).items()}
+            write_manifest(folder, CORPUS, _describe(stories, config) | {"files": files})
+            shutil.rmtree(folder / PARTS, ignore_errors=True)
     return open_corpus(folder)
 
 
@@ -110,17 +117,13 @@ def plan(config: LabConfig) -> list[Story]:
     return stories
 
 
-def _same_or_new(folder: Path, wanted: str) -> bool:
-    """True when `folder` already holds exactly this corpus, whole; False when it is new or interrupted."""
-    if (folder / "lab.json").exists():
-        if read_json(folder / "lab.json").get("digest") != wanted:
-            raise VcworkError(
-                f"{folder}: holds a lab corpus of another configuration or version; delete it or choose another"
-            )
-        return (folder / "corpus.json").exists()
-    if folder.exists() and any(folder.iterdir()):
-        raise VcworkError(f"{folder}: expected an empty folder or a lab corpus, found other files")
-    return False
+def _finished(folder: Path, wanted: str) -> bool:
+    """Whether `folder` holds this corpus, whole; VcworkError for another one."""
+    if (folder / "lab.json").exists() and read_json(folder / "lab.json").get("digest") != wanted:
+        raise VcworkError(
+            f"{folder}: holds a lab corpus of another configuration or version; delete it or choose another"
+        )
+    return (folder / CORPUS.manifest).exists()
 
 
 def _shoot_all(
@@ -129,21 +132,22 @@ def _shoot_all(
     here = Path(__file__).parent
     code = code_digest(*sorted([*here.glob("*.py"), *here.glob("*.yaml"), here.parent / "video.py"]))
     shown = config.model_dump(include={"seed", "size", "fps"})
-    decided = {story.id: ["film", code, shown, asdict(story)] for story in stories}
-    jobs = [story for story in stories if not kept.take(decided[story.id], _film(folder, story.id))]
+    todo = [story for story in stories if not _files(folder, story.id)]
+    decided = {story.id: ["film", code, shown, asdict(story)] for story in todo}
+    jobs = [story for story in todo if not kept.take(decided[story.id], _film(folder, story.id))]
     new = {story.id for story in jobs}
-    for story in stories:
+    for story in todo:
         if story.id not in new:
             _write_words(folder, story)
-    if progress and len(jobs) < len(stories):
-        say(f"{len(stories) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
+    if progress and len(jobs) < len(todo):
+        print(f"{len(todo) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
     shot = each(functools.partial(shoot, folder, config), jobs, workers)
     for id in tqdm(shot, total=len(jobs), desc="filming", unit="video", disable=not progress):
         kept.keep(decided[id], _film(folder, id))
 
 
 def shoot(folder: Path, config: LabConfig, story: Story) -> str:
-    """Write one video, its captions and, last, its truth: a truth file means that the video is whole. Its id."""
+    """Write one video, its captions and truth and, last, the record that it is whole. Its id."""
     index = [SPLITS.index(story.recipe.split), *story.id.encode()]
     rng = np.random.default_rng([config.seed, 4, *index])
     write_mp4(_film(folder, story.id), film(story, config.size, config.fps, rng), config.fps, cabac=False)
@@ -152,23 +156,33 @@ def shoot(folder: Path, config: LabConfig, story: Story) -> str:
 
 
 def _film(folder: Path, id: str) -> Path:
-    return folder / "videos" / f"{id}.mp4"
+    return folder / _PATHS["video"].format(id)
+
+
+def _files(folder: Path, id: str) -> dict[str, dict]:
+    """{file of a video: its seal}, as recorded when it was whole; {} where it is not, or no longer."""
+    try:
+        files = read_sealed(folder / PARTS / f"{id}.json")["files"]
+    except VcworkError:
+        return {}
+    return {} if any(differs(folder / name, sealed) for name, sealed in files.items()) else files
 
 
 def _write_words(folder: Path, story: Story) -> None:
-    write_vtt(folder / "captions" / f"{story.id}.vtt", [Caption(c.start_s, c.end_s, c.text) for c in story.cues])
+    """Captions, truth and, last, the record that the video is whole."""
+    write_vtt(folder / _PATHS["captions"].format(story.id), [Caption(c.start_s, c.end_s, c.text) for c in story.cues])
     segments = [{"start_s": h.start_s, "end_s": h.end_s, "step": h.step.id, "caption": h.sentence}
                 for h in story.happenings]  # fmt: skip
     truth = {"segments": segments, "caption_segment": [c.segment for c in story.cues], "mentions": story.mentions}
-    write_json(folder / "truth" / f"{story.id}.json", truth)
+    write_json(folder / _PATHS["truth"].format(story.id), truth)
+    names = [path.format(story.id) for path in _PATHS.values()]
+    write_sealed(folder / PARTS / f"{story.id}.json", {"files": {name: seal(folder / name) for name in names}})
 
 
 def _describe(stories: list[Story], config: LabConfig) -> dict:
     recipes: dict[str, LabRecipe] = {s.recipe.id: s.recipe for s in stories}
     steps = dict(sorted((step.id, step) for recipe in recipes.values() for step in recipe.steps))
-    paths = {"video": "videos/{}.mp4", "captions": "captions/{}.vtt", "truth": "truth/{}.json"}
     return {
-        "format": CORPUS.format,
         "name": "lab",
         "complete": True,
         "config": config.model_dump(),
@@ -179,7 +193,7 @@ def _describe(stories: list[Story], config: LabConfig) -> dict:
             for r in recipes.values()
         },
         "videos": [
-            {"id": s.id, **{key: path.format(s.id) for key, path in paths.items()}, "duration_s": s.duration_s,
+            {"id": s.id, **{key: path.format(s.id) for key, path in _PATHS.items()}, "duration_s": s.duration_s,
              "split": s.recipe.split, "recipe": s.recipe.id} for s in stories
         ],
     }  # fmt: skip
