@@ -35,8 +35,8 @@ def test_a_folder_of_somebody_else_is_never_written_into(tmp_path, name, finishe
 
 def test_what_cannot_be_a_folder_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    refused("file: could not be made or written .File exists", begin, tmp_path / "file", BOX)
-    refused("could not be made or written .Not a directory", begin, tmp_path / "file" / "below", BOX)
+    refused("file: could not be made, written or read .File exists", begin, tmp_path / "file", BOX)
+    refused("could not be made, written or read .Not a directory", begin, tmp_path / "file" / "below", BOX)
 
 
 def test_an_edit_is_seen_at_a_cheap_open(tmp_path):

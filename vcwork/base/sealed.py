@@ -65,11 +65,11 @@ def begin(folder: Path, kind: Kind) -> None:
 
 
 @contextlib.contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise VcworkError(f"{folder}: could not be made or written ({error.strerror or error})") from error
+        raise VcworkError(f"{path}: could not be made, written or read ({error.strerror or error})") from error
 
 
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
@@ -104,7 +104,7 @@ def manifest_alone(folder: Path, kind: Kind) -> dict[str, Any]:
     came = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
     if came != kind.format:
         raise VcworkError(f"{path}: expected format {kind.format!r}, got {came!r}")
-    if not (kind.by_hand and SEALED not in stored):
+    if not (kind.by_hand and SEALED not in stored and "files" not in stored):
         _unsealed(path, stored, f"to keep it as it is, `python -m vcwork verify --seal {folder}`")
     for key, wanted in kind.fields.items():
         if type(stored.get(key)) is not wanted:
@@ -193,8 +193,9 @@ def member(folder: Path, name: Any) -> Path:
 
 
 def seal(path: Path) -> dict[str, Any]:
-    """What a manifest says of a file: {bytes, sha256}."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    """What a manifest says of a file: {bytes, sha256}; VcworkError where it cannot be read (any more)."""
+    with _told(path):
+        return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 
 def differs(path: Path, sealed: Mapping[str, Any], verify: bool = True) -> str:

@@ -61,6 +61,7 @@ def extract(
     sources, failed = _sources(corpus)
     with alone(folder):
         if (folder / STORE.manifest).exists():
+            shutil.rmtree(folder / ".parts", ignore_errors=True)  # of a process that was killed just before
             return _reusable(open_store(folder, contract), sources)
         code = getattr(backbone, "code", "") if corpus.name == "lab" else ""  # nothing is kept of a user's own videos
         parts = _Parts(folder, contract, sources, code)
