@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from checks import refused
 
 from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import resolve
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.benchmarks.corpora import benchmark_corpus, read_benchmark
 from vcwork.data.captions import Caption, CaptionReport, deduplicate, read_captions
@@ -322,7 +324,28 @@ def test_other_suffixes_are_read_or_told(cases, tmp_path):
     corpus = look_at(folder)
     assert list(corpus.videos) == ["v", "w", "x", "y"]
     assert [c.text for c in corpus.captions("x")] == [c.text for c in corpus.captions("y")] == ["chop it"]
-    assert all(name in told(corpus) for name in ("x.sub", "x.smi", "cover.jpg", "README.txt"))
+    assert all(name in told(corpus) for name in ("x.sub: subtitles in a form that is not read; save them as .srt",
+               "x.smi: subtitles in a form", "cover.jpg: neither a film nor words", "README.txt"))  # fmt: skip
+
+
+def test_subtitles_inside_a_film_are_told(cases, tmp_path):
+    shutil.copy(cases / "24-mkv-longer-track/subs/late_subs.mkv", tmp_path / "a.mkv")
+    assert "a.mkv: the subtitles inside it (und) are not read; save them beside it" in told(look_at(tmp_path))
+    (tmp_path / "a.srt").write_text(SRT.format("salt"))
+    assert told(look_at(tmp_path)) == ""
+
+
+def test_a_home_that_nobody_knows(tmp_path, monkeypatch):
+    def nobody(who):
+        raise KeyError(who)
+
+    monkeypatch.delenv("HOME", raising=False)
+    for name in ("getpwuid", "getpwnam"):
+        monkeypatch.setattr(f"pwd.{name}", nobody)
+    for path in ("~", "~/films"):
+        refused("no home folder is known here .HOME is not set.; write the whole path", resolve, path)
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    assert resolve("~films/a") == tmp_path / "~films" / "a" and resolve(tmp_path) == tmp_path
 
 
 def test_folders_below_are_read_and_films_of_one_name_stay_two(tmp_path):

@@ -10,8 +10,12 @@ from checks import refused
 from films import film
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.backbones.motion import MotionBackbone
 from vcwork.data.copies import Look, write_copy
 from vcwork.data.corpus import scan_folder
+from vcwork.data.extract import extract
+from vcwork.data.media import media_of
+from vcwork.data.speech import has_sound
 from vcwork.data.video import frames_at, iter_seconds, probe
 
 
@@ -176,6 +180,64 @@ def test_a_file_cut_short_is_told_from_one_whose_sound_is_longer(tmp_path, name,
     whole = film(tmp_path / name, **made).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     refused("is it truncated", probe, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_tags_that_are_no_utf8_cost_nothing(tmp_path, name):
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "a TITLE of eight"
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height, stream.metadata["language"] = 64, 48, "eng"
+        for level in (20,) * 5 + (30,) * 5:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"caf\xe9\xff"))
+    assert levels(path) == [20, 30] and not has_sound(path)
+    assert media_of(path, tmp_path / "films", tmp_path).kind != "none"
+
+
+HOUR = 3600.0
+BOMBS = {
+    "last.mkv": {"times": [0, 0.1, 0.2, 1e7]},
+    "held.mkv": {"times": [0, 0.1, 0.2], "last": 1e7},
+    "late.webm": {"codec": "libvpx", "times": [0, 0.1, 5 * HOUR]},
+    "many.mkv": {"times": [1790.0 * i for i in range(300)]},
+    "many.ts": {"codec": "mpeg2video", "times": [59.0 * i for i in range(2000)]},
+    "hours.mkv": {"times": [1790.0 * i for i in range(4)]},
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_gives_no_days_of_pictures(tmp_path, name):
+    path = film(tmp_path / name, **BOMBS[name])
+    if name != "hours.mkv":
+        refused("bytes a second of so long a film|its times jump", probe, path)
+        refused("bytes a second of so long a film|its times jump", lambda: sum(1 for _ in iter_seconds(path, 1, 16)))
+        assert media_of(path, tmp_path / "films", tmp_path).kind == "none"
+        assert not [*tmp_path.glob("films/*.mp4")]
+    else:
+        assert HOUR < len(levels(path)) < 2 * HOUR
+
+
+def test_a_picture_that_stands_is_looked_at_once(tmp_path, monkeypatch):
+    film(tmp_path / "a.mkv", times=[0, 0.1, 600.0, 600.1], last=300)
+    seen, look = [], MotionBackbone.__call__
+
+    def counted(eye, frames):
+        seen.append(look(eye, frames))
+        return seen[-1]
+
+    monkeypatch.setattr(MotionBackbone, "__call__", counted)
+    store = extract(scan_folder(tmp_path), MotionBackbone(), tmp_path / "out", workers=1, progress=False)
+    assert len(seen) < 40 and store.lengths["a"] == 900
+    seconds = iter_seconds(tmp_path / "a.mkv", MotionBackbone.fps, MotionBackbone.size)
+    assert np.array_equal(store["a"], np.stack([look(MotionBackbone(), frames) for frames in seconds]).astype("f2"))
+
+
+def test_a_picture_of_billions_of_pixels_is_refused_unseen(tmp_path, monkeypatch):
+    monkeypatch.setattr("vcwork.data.film.MOST_PIXELS", 64 * 48 - 1)
+    refused("a.mp4: pictures of 64 x 48; expected at most 3071 pixels", probe, film(tmp_path / "a.mp4"))
 
 
 EIGHT = [(1, 0, 0, 1), (-1, 0, 0, 1), (1, 0, 0, -1), (-1, 0, 0, -1), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, -1, 0),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -163,6 +164,87 @@ def test_a_changed_a_new_and_a_vanished_file(run, folder):
     assert {path.name for path in (own.out / "videos").iterdir()} == {f"{id}.html" for id in own.ids}
     assert any("gone (b)" in note for note in _wall(index)["notes"])
     assert len(list((own.out / "cache").glob("features-*"))) == 1, "the older features are not kept twice"
+
+
+def _bytes(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _kinds_of(files: dict[str, bytes]) -> dict[tuple[str, str], list[str]]:
+    """Files of a cache that are alike: by folder (names of content left out) and suffix."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for name in (name for name in sorted(files) if files[name]):
+        folder, _, file = name.rpartition("/")
+        kinds.setdefault((re.sub(r"-[0-9a-f]{12}", "", folder), Path(file).suffix), []).append(name)
+    return kinds
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_whatever_of_the_cache_is_damaged_is_made_again_and_told(run, folder, capfd, damage):
+    (folder / "d.mp4").rename(folder / "d.mov")  # needs a copy
+    for name in ("b.mp4", "b.vtt", "c.mp4", "c.vtt"):
+        (folder / name).unlink()
+
+    def made() -> tuple[Path, str]:
+        own = run()[0]
+        assert len(own.library) == sum(own.store.lengths.values())
+        write_pages(own, progress=False)
+        return own.out, "\n".join([*own.told, capfd.readouterr().err])
+
+    out, _ = made()
+    whole = _bytes(out)
+    shown = {name: data for name, data in whole.items() if not name.startswith("cache/")}
+    kinds = _kinds_of(whole)
+    assert len(kinds) > 12 and ("films", ".mp4") in kinds
+    for kind in kinds:
+        now = _bytes(out)
+        names = _kinds_of(now).get(kind, [])
+        for name in names:
+            data = bytearray(now[name])
+            for sixth in range(1, 6):
+                data[len(data) * sixth // 6] ^= 4
+            (out / name).write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+        told = made()[1]
+        again = _bytes(out)
+        assert all(again[name] == data for name, data in shown.items() if name != "index.html"), kind
+        if kind != ("", ".html"):  # the wall is written anew each time
+            assert any(Path(name).name in told for name in names) or not names, kind
+    assert made()[1] == "" and {name: data for name, data in _bytes(out).items() if name in shown} == shown
+
+
+def test_what_others_put_beside_the_pages_stays(run, folder):
+    own, *_ = run()
+    write_pages(own, progress=False)
+    theirs = [own.out / name for name in ("videos/notes.html", "thumbnails/mine.jpg", "films/cut.mp4", "cache/x.json")]
+    for path in theirs:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("mine")
+    (folder / "b.mp4").unlink()
+    write_pages(run()[0], progress=False)
+    assert not (own.out / "videos" / "b.html").exists() and {path.read_text() for path in theirs} == {"mine"}
+
+
+AT_ONCE = """
+import sys
+from vcwork.workbench import own_videos
+from vcwork.workbench.own_pages import write_pages
+own_videos.WANTED = ()
+own = own_videos.own_videos(sys.argv[1], sys.argv[2], out=sys.argv[3], progress=False)
+write_pages(own, progress=False)
+"""
+
+
+def test_two_runs_on_one_cache_wait_for_each_other(run, folder, tmp_path, checkpoint):
+    command = [sys.executable, "-c", AT_ONCE, folder, checkpoint, tmp_path / "out"]
+    at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=240)[1] for process in at_once]
+    assert [process.returncode for process in at_once] == [0, 0], said
+    assert any("another process is at work in it" in text for text in said)
+    pages = _bytes(tmp_path / "out" / "videos")
+    own, extracted, embedded = run()
+    assert (extracted, embedded) == (0, 0)
+    write_pages(own, progress=False)
+    assert _bytes(tmp_path / "out" / "videos") == pages and len(pages) == 4
 
 
 def test_a_limit_takes_nothing_away(run):

@@ -491,6 +491,29 @@ def test_a_kill_at_any_moment_leaves_what_was_saved_last(kind, tmp_path):
     assert files == 2, "what the kills left is cleaned by the next save"
 
 
+SAVES = """
+import sys
+import numpy as np
+from vcwork.search.index import VideoIndex
+
+vectors = np.random.default_rng(int(sys.argv[2])).standard_normal((300, 16)).astype(np.float32)
+for step in range(25):
+    VideoIndex.build(vectors[step:], [f"v{i}" for i in range(300 - step)], kind="ivf").save(sys.argv[1])
+    VideoIndex.open(sys.argv[1]).query(vectors[:2], 3)
+"""
+
+
+def test_two_processes_that_save_into_one_folder_leave_one_that_opens(vectors, tmp_path):
+    at_once = [
+        subprocess.Popen([sys.executable, "-c", SAVES, str(tmp_path / "index"), seed], stderr=subprocess.PIPE)
+        for seed in "01"
+    ]
+    said = [process.communicate(timeout=120)[1].decode() for process in at_once]
+    assert [process.returncode for process in at_once] == [0, 0], said
+    assert len(VideoIndex.open(tmp_path / "index")) == 276
+    assert len(list((tmp_path / "index").iterdir())) == 2
+
+
 def test_a_full_disk_within_faiss_is_named(many, tmp_path, monkeypatch):
     index = VideoIndex.build(many[:1000], ids_of(1000), kind="hnsw")
     index.save(tmp_path)
@@ -568,9 +591,11 @@ def test_a_later_format_and_another_file_of_faiss_are_refused(index, tmp_path, m
 
 
 def test_a_folder_with_other_things_is_left_alone(index, tmp_path):
-    (tmp_path / "holiday.mp4").write_bytes(b"precious")
-    refused("holds other files and no index", index.save, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["holiday.mp4"]
+    for name in ("holiday.mp4", "vectors-0123456789ab.faiss", "manifest.json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(b"precious")
+        refused("holds other files and no index", index.save, tmp_path / name)
+        assert [p.name for p in (tmp_path / name).iterdir()] == [name]
 
 
 # ------------------------------------------------------------------------------------------------- words

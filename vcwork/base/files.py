@@ -38,8 +38,18 @@ def project_root() -> Path:
 
 def resolve(path: str | Path) -> Path:
     """A path as the user meant it: `~` expanded, relative ones against the project root."""
-    path = Path(path).expanduser()
+    path = at_home(path)
     return path if path.is_absolute() else project_root() / path
+
+
+def at_home(path: str | Path) -> Path:
+    """With `~` expanded; `~name` of nobody here is a name, as in a shell. VcworkError where no home is known."""
+    path = Path(path)
+    with contextlib.suppress(RuntimeError):
+        path = path.expanduser()
+    if path.parts[:1] == ("~",):
+        raise VcworkError(f"{path}: no home folder is known here (HOME is not set); write the whole path")
+    return path
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -157,21 +157,26 @@ def read_sealed(path: Path, how: str = "delete it to have it made again") -> dic
     return stored
 
 
-def kept(path: Path, key: Any, make: Callable[[], Any]) -> Any:
+def kept(
+    path: Path, key: Any, make: Callable[[], Any], files: Callable[[Any], Iterable[Path]] = lambda made: ()
+) -> Any:
     """What `make()` gave when `path` was written, or gives now: a cache. `key`: all that it is made of.
 
-    A file of another key is made anew; a damaged one as well, which is said on stderr.
+    files: those that `make` writes, too, of what it gave. What is of another key is made anew; what is damaged as well,
+    which is said on stderr.
     """
     key = json.loads(json.dumps(key))
     if path.is_file():
         try:
             found = read_sealed(path, "it is made again")
             if found.get("key") == key and "value" in found:
+                for file, sealed in zip(files(found["value"]), found.get("files", []), strict=True):
+                    check(file, sealed, path.name)
                 return found["value"]
         except VcworkError as error:
             say(error, file=sys.stderr)
     value = json.loads(json.dumps(make(), allow_nan=False))
-    write_sealed(path, {"key": key, "value": value})
+    write_sealed(path, {"key": key, "value": value, "files": [seal(file) for file in files(value)]})
     return value
 
 

@@ -20,7 +20,7 @@ from av.stream import Disposition
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
-from vcwork.data.film import MATROSKA, MP4, Clock, jumps, open_video, orientation, origin_s, picture_end
+from vcwork.data.film import MATROSKA, MP4, STILL_S, Clock, jumps, open_video, orientation, origin_s, picture_end
 
 _CUT = {"h264", "hevc", "vp9", "av1"}  # codecs that are cut without encoding, out of formats that tell whole times
 _TICKS = 90_000  # a second of a copy
@@ -156,7 +156,8 @@ def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool]
         if heard and sound_copied:
             tracks[heard.index] = _Copied(output, container, heard, span)
         elif heard:
-            tracks[heard.index] = _Sound(output, container, heard, span, (look or CUT).sound)
+            last_s = picture_end(container, stream, path) + STILL_S  # silence in a gap is work, too
+            tracks[heard.index] = _Sound(output, container, heard, (span[0], min(span[1], last_s)), (look or CUT).sound)
         for packet in container.demux([stream, *([heard] if heard else [])]):
             output.mux([*tracks[packet.stream.index].feed(packet)])
             if all(track.done for track in tracks.values()):
@@ -293,7 +294,7 @@ class _Sound:
 
     def __init__(self, output, container, stream, span, kilobits: int) -> None:
         self.clock, self.layout = Clock(container, stream), "mono" if kilobits < 64 else "stereo"
-        self.start_s, self.end_s, _ = span
+        self.start_s, self.end_s = span
         self.done, self.graph = False, None
         self.out = output.add_stream("aac", rate=_RATE, layout=self.layout)
         self.out.bit_rate = 1000 * kilobits

@@ -299,6 +299,7 @@ def _counts(n: int, parts: list[int]) -> list[int]:
 
 
 _LOOSE = (".txt", ".json", ".csv", ".tsv")  # suffixes of much that is no subtitle
+_UNREAD = (".sub", ".idx", ".smi", ".sami", ".sup", ".stl", ".scc", ".mpl", ".rt", ".usf")  # times in frames, pictures
 _OWN_FOLDERS = ("corpus.json", "explore.json")  # what is in them is ours: copies of films, among others
 
 
@@ -360,10 +361,14 @@ def _ids(corpus: Corpus, videos: list) -> dict:
 
 
 def _tell_unused(corpus: Corpus, files: list) -> None:
-    """One line for each suffix that is read neither as film nor as subtitle."""
+    """A line for each subtitle in a form that is not read, and for each suffix of other files."""
     by_suffix: dict[str, list[str]] = {}
     for path in files:
-        by_suffix.setdefault(path.suffix.lower(), []).append(corpus.relative(path))
+        name = corpus.relative(path)
+        if path.suffix.lower() in _UNREAD:
+            corpus.missing_captions[name] = f"{name}: subtitles in a form that is not read; save them as .srt"
+            continue
+        by_suffix.setdefault(path.suffix.lower(), []).append(name)
     for names in by_suffix.values():
         rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
         what = f"{', '.join(names[:3])}{rest}"
@@ -564,7 +569,7 @@ def _add_video(corpus: Corpus, id: str, path: Path | Address, subtitles: list, s
         corpus.videos[id] = Video(id, path, next(iter(subtitles), None), 0.0, split)
         return
     try:
-        duration_s = probe(path).duration_s
+        info = probe(path)
     except VcworkError as error:
         corpus.missing_videos[id] = corpus.relative(error)
         return
@@ -578,7 +583,10 @@ def _add_video(corpus: Corpus, id: str, path: Path | Address, subtitles: list, s
             why.append(corpus.relative(error))
     if why:
         corpus.missing_captions[id] = "; ".join(why) + (f"; {captions.name} is used" if captions else "")
-    corpus.videos[id] = Video(id, path, captions, duration_s, split)
+    elif not captions and info.texts:
+        inside = f"{corpus.relative(path)}: the subtitles inside it ({', '.join(info.texts)}) are not read"
+        corpus.missing_captions[id] = f"{inside}; save them beside it, as `ffmpeg -i FILM FILM.srt` does"
+    corpus.videos[id] = Video(id, path, captions, info.duration_s, split)
 
 
 def _read_at(place: Path | Address, report: CaptionReport) -> list[Caption]:

@@ -28,6 +28,8 @@ from vcwork.data.kept import Kept
 from vcwork.data.store import STORE, Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
 from vcwork.data.video import iter_seconds
 
+STILL = 10  # chunks of the same frames after which more of them are not looked at
+
 
 def contract_of(backbone: Backbone) -> Contract:
     """The contract that features of `backbone` stand under."""
@@ -171,7 +173,7 @@ def _source_hash(corpus: Corpus, film: Path | Address) -> str:
 
 def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.ndarray | None, str]:
     """(id, features, why none). Not decoding is a result, as (id, None, why); everything else wrong is raised."""
-    (id, film), features = job, []
+    (id, film), features, before, still = job, [], None, 0
     try:
         with at_hand(film) as path:
             chunks = chunks_of(backbone, path)
@@ -182,7 +184,9 @@ def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.n
                     return id, None, str(error).replace(str(path), str(film))
                 if frames is None:
                     break
-                features.append(backbone(frames))
+                still = still + 1 if np.array_equal(frames, before) else 0
+                features.append(features[-1] if still > STILL else backbone(frames))
+                before = frames
     except FileNotFoundError:  # of an address; a path that leads nowhere is told by the decoder
         return id, None, f"{film}: no such video file"
     return id, as_float16(np.stack(features), backbone.width, f"{film}: features of {backbone.name}"), ""

@@ -4,7 +4,8 @@ Main ideas: there is one clock for pictures, words and sound: seconds since the 
 count. A header's length is believed where it speaks of the picture itself (mp4); elsewhere it may be that of a longer
 sound or subtitle track, be absent or be guessed, and the packets are read, without decoding.
 Times that start again, or jump in a format where they may (MPEG transport and program streams), are put together as
-ffmpeg does; elsewhere a jump is a gap, and a gap has a limit, so that no file gives hours of one still picture.
+ffmpeg does; elsewhere a jump is a gap, and a gap has a limit, so that no file gives hours of one still picture. A long
+film that is too small for its length is refused, so that no small file gives days of them.
 Known gaps: a display matrix that is no quarter turn or mirror is taken for the nearest one; who seeks gets the first
 part's times of a file that was put together, so nobody should (`jumps`).
 """
@@ -26,6 +27,8 @@ from vcwork.base.errors import VcworkError
 STEP_BACK_S = 1.0  # a frame further back than this begins a new part; nearer ones are left out, as an unsteady clock's
 GAP_S = 60.0  # between frames where times may jump: more is a jump (ffmpeg: 10 s, which slides on a screen exceed)
 STILL_S = 1800.0  # one picture: more is a fault of its times
+LONG_S, LEAST = 7200, 20  # a film longer than this has so many bytes a second at least (one picture a minute: 50)
+MOST_PIXELS = 1 << 27  # of a picture (16384 x 8192): a kilobyte can say that it holds billions
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family; its header counts the time of each stream
 MATROSKA = "matroska,webm"
@@ -33,8 +36,8 @@ _GUESSED = ("mpegts", "mpeg", MP4)  # their length is worked out from first and 
 
 
 def container_of(path: str | Path):
-    """The file opened by PyAV; a playlist under a film's name opens nothing that lies elsewhere on a network."""
-    return av.open(str(path), options={"protocol_whitelist": "file"})
+    """The file opened by PyAV, whatever letters its tags are in; a playlist opens nothing that lies on a network."""
+    return av.open(str(path), options={"protocol_whitelist": "file"}, metadata_errors="replace")
 
 
 @contextlib.contextmanager
@@ -46,6 +49,7 @@ def open_video(path: str | Path) -> Iterator[tuple]:
         with container_of(path) as container:
             stream = _film_of(container, path)
             stream.thread_type = "NONE"
+            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
             yield container, stream
     except av.FFmpegError as error:
         raise VcworkError(f"{path}: could not be decoded as video ({error.strerror or error})") from error
@@ -60,6 +64,8 @@ def _film_of(container, path: str | Path):
     film = min(films, key=lambda s: (s.codec_context is None, not s.disposition & Disposition.default))
     if film.codec_context is None:
         raise VcworkError(f"{path}: could not be decoded as video (no decoder for its codec; encrypted or very new?)")
+    if film.width * film.height > MOST_PIXELS:
+        raise VcworkError(f"{path}: pictures of {film.width} x {film.height}; expected at most {MOST_PIXELS} pixels")
     return film
 
 
@@ -125,10 +131,13 @@ class TimedFrames:
 
 
 def check_still(path: str | Path, since_s: float, until_s: float) -> None:
-    """VcworkError where a picture would stand longer than STILL_S, naming the jump."""
+    """VcworkError where a picture would stand longer than STILL_S, naming the jump, or so short a file last so long."""
     if until_s - since_s > STILL_S:
         most = f"expected no more than {STILL_S / 60:.0f} minutes without a new picture"
         raise VcworkError(f"{path}: its times jump from {since_s:.1f} s to {until_s:.1f} s; {most}; is it damaged?")
+    if until_s > LONG_S and until_s * LEAST > (size := os.stat(path).st_size):
+        why = f"expected at least {LEAST} bytes a second of so long a film, got {size} in all"
+        raise VcworkError(f"{path}: lasts {until_s:.0f} s by its times; {why}; is it damaged?")
 
 
 # ----------------------------------------------------------------------------------------------------------- length
@@ -149,7 +158,8 @@ def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
     end_s, jumps = _packets(str(path), stat.st_mtime_ns, stat.st_size)
     if container.format.name == MP4 and stream.duration:  # of decoding; pictures in another order may end later
         told_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container)
-        return max(end_s, told_s), []
+        end_s, jumps = max(end_s, told_s), []
+    check_still(path, end_s, end_s)
     return end_s, jumps
 
 

@@ -15,7 +15,8 @@ from urllib.parse import quote
 import av
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, sha256_file, write_json
+from vcwork.base.files import sha256_file
+from vcwork.base.sealed import kept
 from vcwork.data.copies import Look, end_of, rewrapped, shrunk, sound_of, write_copy
 from vcwork.data.film import MATROSKA, MP4, jumps, open_video, orientation
 
@@ -51,10 +52,10 @@ def media_of(path: str | Path, cache: str | Path, pages: str | Path, portable: b
     path, cache = Path(path), Path(cache)
     try:
         told = cache / f"{(digest or sha256_file(path))[:24]}{'-small' if portable else ''}.json"
-        made = read_json(told) if told.is_file() else None
-        if made is None or (made["file"] and not (cache / made["file"]).is_file()):
-            made = _small(path, told) if portable else _shown(path, told)
-            write_json(told, made)
+        make = _small if portable else _shown
+        made = kept(
+            told, told.stem, lambda: make(path, told), lambda made: [cache / made["file"]] if made["file"] else []
+        )
     except (VcworkError, OSError) as error:
         return Media("", "none", (f"No video: {str(error).replace(str(path), path.name)}.",))
     file = cache / made["file"] if made["file"] else path

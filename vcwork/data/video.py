@@ -38,6 +38,7 @@ class VideoInfo:
     fps: float
     width: int
     height: int
+    texts: tuple[str, ...] = ()  # languages of the subtitles inside the file
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -46,7 +47,9 @@ def probe(path: str | Path) -> VideoInfo:
         frame = next(container.decode(stream), None)
         if frame is None:
             raise VcworkError(f"{path}: holds no video frame")
-        return VideoInfo(picture_end(container, stream, path), float(stream.average_rate or 0), *shown_size(frame))
+        texts = tuple(track.language or "und" for track in container.streams.subtitles)
+        size = shown_size(frame)
+        return VideoInfo(picture_end(container, stream, path), float(stream.average_rate or 0), *size, texts)
 
 
 def iter_seconds(path: str | Path, fps: int, size: int | None) -> Iterator[np.ndarray]:

@@ -3,8 +3,9 @@
 The database (Python's own sqlite3) holds ids, metadata, captions (FTS5), deletions, vectors too new for faiss's file,
 and which file that is. Changes go into one transaction, which `save` commits: a process that dies at any moment leaves
 what was saved last. A new file of faiss's has a new name; the older one goes once nothing speaks of it. One process at
-a time changes an index, others are told so; who only reads follows what is saved. Compared with SHA-256 when opened:
-faiss's file, and every row of every table, of which SQLite itself checks the structure alone.
+a time changes an index, others are told so; one at a time saves into a folder, others wait; who only reads follows what
+is saved. Compared with SHA-256 when opened: faiss's file, and every row of every table, of which SQLite itself checks
+the structure alone.
 Known gaps: SQLite's file does not shrink, what is deleted in it is overwritten; to save reads every row once (about a
 second for a million).
 """
@@ -23,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, sha256_file
-from vcwork.base.sealed import check, flush
+from vcwork.base.files import alone, atomic_write, sha256_file
+from vcwork.base.sealed import MARK, check, flush
 
 NAME, FORMAT = "index.sqlite", "vcwork-index-3"
 OURS = re.compile(r"vectors-[0-9a-f]{12}\.faiss")  # what a save may remove when nothing speaks of it
@@ -71,6 +72,15 @@ class Store:
             older = (folder / "manifest.json").is_file()
             found = "one of an older version: build it again" if older else "none: build it, or save it again"
             raise VcworkError(f"{folder}: expected a finished index ({NAME}), found {found}")
+        found = os.stat(folder / NAME)
+        try:
+            self._read(folder)
+        except VcworkError:
+            if os.path.samestat(found, os.stat(folder / NAME)):
+                raise
+            self.__init__(folder, about, load)  # another process has put its index there meanwhile
+
+    def _read(self, folder: Path) -> None:
         try:
             self._connect(_uri(folder))
             self.db.execute("BEGIN")
@@ -185,7 +195,7 @@ class Store:
 
         VcworkError on a folder that holds other things and no index; nothing of anybody else's is removed.
         """
-        with self._lock, self._named("written"):
+        with self._lock, self._named("written"), alone(folder):
             home = self._home(folder)
             if not home:
                 self._make_room(folder)
@@ -213,6 +223,7 @@ class Store:
                 self.folder = folder
                 self._connect(_uri(folder))
             self._digest = digest
+            (folder / MARK).unlink(missing_ok=True)
             for path in folder.iterdir():  # what an older state named, or a process that died
                 if OURS.fullmatch(path.name) and path != self.file:
                     path.unlink(missing_ok=True)
@@ -230,9 +241,12 @@ class Store:
     def _make_room(self, folder: Path) -> None:
         if (folder / NAME).exists():
             Store(folder, {}, lambda store: None)  # an index; what a process that died left undone of it is undone
-        elif folder.is_dir() and not all(OURS.fullmatch(p.name) or p.name[0] == "." for p in folder.iterdir()):
+            return
+        ours = OURS if (folder / MARK).exists() else re.compile("")  # without the mark a file of that name is another's
+        if folder.is_dir() and not all(ours.fullmatch(p.name) or p.name[0] == "." for p in folder.iterdir()):
             raise VcworkError(f"{folder}: holds other files and no index; choose an empty or a new folder")
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).touch()
 
 
 def _uri(folder: Path) -> str:

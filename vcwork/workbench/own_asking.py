@@ -21,7 +21,8 @@ from PIL import Image, ImageOps
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.base.files import resolve, sha256_json
+from vcwork.base.sealed import kept
 from vcwork.data.copies import cut
 from vcwork.data.extract import chunks_of
 from vcwork.search import evidence
@@ -114,15 +115,13 @@ def floor_of(own: Own, rate: float = FALSE_ALARMS) -> Floor:
     """The floor of the folder's kinds of evidence, learned once for what they are made of."""
     here = asking(own)
     path = own.out / "cache" / f"floor-{here.key}-{rate:g}.json"
-    if rate not in here.floors and own.keeps and path.is_file():
-        here.floors[rate] = Floor(**read_json(path))
-    if rate not in here.floors:
+    if rate not in here.floors and own.keeps:
+        for old in path.parent.glob("floor-*.json"):
+            if not old.name.startswith(f"floor-{here.key}"):
+                old.unlink(missing_ok=True)
+        here.floors[rate] = Floor(**kept(path, here.key, lambda: vars(learned(here.kinds, rate))))
+    elif rate not in here.floors:
         here.floors[rate] = learned(here.kinds, rate)
-        if own.keeps:
-            for old in path.parent.glob("floor-*.json"):
-                if not old.name.startswith(f"floor-{here.key}"):
-                    old.unlink(missing_ok=True)
-            write_json(path, vars(here.floors[rate]))
     return here.floors[rate]
 
 

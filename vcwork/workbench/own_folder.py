@@ -7,17 +7,22 @@ Known gap: a file replaced by another of the same size and time stamp is taken f
 import hashlib
 import os
 import re
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import project_root, read_json, resolve, sha256_file, write_json
+from vcwork.base.files import project_root, resolve, sha256_file
+from vcwork.base.sealed import Kind, manifest_alone, read_sealed, write_manifest, write_sealed
 from vcwork.data.corpus import Corpus, open_corpus, scan_folder
 
-FORMAT = "vcwork-own-videos-1"
+EXPLORE = Kind(
+    "folder of one's own videos", "vcwork-own-videos-1", "explore.json", fields={"folder": str}, by_hand=True
+)
 
 
 def look_at(folder: str | Path, links: bool = False, language: str = "") -> Corpus:
@@ -82,8 +87,7 @@ def place_of(folder: str | Path, out: str | Path = "") -> Path:
     """
     folder = resolve(folder).resolve()
     if out:
-        out = resolve(out)
-        owner = _owner(out)
+        out, owner = resolve(out), _owner(resolve(out))
         if owner is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise VcworkError(f"{out}: holds something else; choose an empty or new folder")
         if owner not in (None, folder) and owner.exists():
@@ -91,13 +95,13 @@ def place_of(folder: str | Path, out: str | Path = "") -> Path:
     else:
         base = project_root() / "outputs" / "explore"
         base, number = base / plain_name(folder.name), 1
-        out = base
-        while out.exists() and (_owner(out) is None or (_owner(out) != folder and _owner(out).exists())):
+        out, owner = base, None
+        while out.exists() and ((owner := _owner(out)) is None or (owner != folder and owner.exists())):
             number += 1
             out = base.with_name(f"{base.name}-{number}")
     try:
-        if _owner(out) != folder:
-            write_json(out / "explore.json", {"format": FORMAT, "folder": str(folder)})
+        if owner != folder:
+            write_manifest(out, EXPLORE, {"folder": str(folder)})
         with tempfile.TemporaryFile(dir=out):  # a folder of an earlier run may be closed by now
             return out
     except (VcworkError, OSError) as error:
@@ -105,9 +109,15 @@ def place_of(folder: str | Path, out: str | Path = "") -> Path:
 
 
 def _owner(out: Path) -> Path | None:
-    path = out / "explore.json"
-    raw = read_json(path) if path.is_file() else {}
-    return Path(raw["folder"]) if isinstance(raw, dict) and raw.get("format") == FORMAT else None
+    """The folder that `out` was made for, which may be gone; None where it is none of ours."""
+    path = out / EXPLORE.manifest
+    try:
+        return Path(manifest_alone(out, EXPLORE)["folder"]) if path.is_file() else None
+    except VcworkError as error:
+        if not (out / "cache").is_dir():
+            return None
+        say(f"{error}; it is written anew", file=sys.stderr)
+        return path / "unknown"  # a folder that is gone
 
 
 def plain_name(id: str) -> str:
@@ -125,7 +135,10 @@ def digests(
     remembered. A file that is gone, cannot be read or grows meanwhile has none, and `missing_videos` says why.
     """
     path, limit, told = remembered, limit or len(corpus.videos), []
-    before = read_json(path) if path.is_file() else {}
+    try:
+        before = read_sealed(path, "every file is read again")["files"] if path.is_file() else {}
+    except VcworkError as error:
+        before, told = {}, [str(error)]
     now: dict[str, list] = {}
     videos = [video for video in corpus.videos.values() if video.video is not None]
     bar = tqdm(videos, desc="looking at files", unit="video", disable=not progress, leave=False)
@@ -149,7 +162,7 @@ def digests(
             "gone": [id for id in before if id not in corpus.videos],
         }
         told = [f"Since last time: {some}." for some in listed(lists)]
-    write_json(path, now)
+    write_sealed(path, {"files": now})
     return {id: entry[3] for id, entry in now.items()}, told
 
 

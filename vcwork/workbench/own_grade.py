@@ -3,12 +3,15 @@
 Where a checkpoint was trained on some of the corpus, only captions of its other videos are asked; all are searched.
 """
 
+import sys
 from typing import Any
 
 from markupsafe import Markup
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, template, write_json
+from vcwork.base.files import template
+from vcwork.base.sealed import read_sealed, write_sealed
 from vcwork.measure.card import Card
 from vcwork.review.graded import MOST, Grade, grade
 from vcwork.workbench.own_asking import asking, lines_of
@@ -30,7 +33,7 @@ def grade_own(own: Own, most: int = MOST, progress: bool = True) -> Grade:
     made.notes.extend(here.told)
     if own.keeps:
         head, rows = made.rows()
-        write_json(own.out / "cache" / FILE, {"key": here.key, "head": head, "rows": rows, "notes": made.notes})
+        write_sealed(own.out / "cache" / FILE, {"key": here.key, "head": head, "rows": rows, "notes": made.notes})
     return made
 
 
@@ -46,9 +49,10 @@ def graded_html(own: Own) -> Markup:
     """The kept table, to stand above the wall of videos; nothing where there is none, or it is of another state."""
     path = own.out / "cache" / FILE
     try:
-        kept: dict[str, Any] = read_json(path) if path.is_file() else {}
+        kept: dict[str, Any] = read_sealed(path) if path.is_file() else {}
         if kept.get("key") != asking(own).key:
             return Markup("")
         return Markup(template(__package__, "own_grade.html.j2").render(kept))
-    except (VcworkError, AttributeError):  # damaged: made again by the next --grade
+    except VcworkError as error:
+        say(f"{error}; --grade makes it again", file=sys.stderr)
         return Markup("")

@@ -9,6 +9,7 @@ MOST_SENTENCES the wall's search knows only the first sentences of each video, a
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,14 +24,14 @@ from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import (
+    alone,
     atomic_write,
     project_root,
-    read_json,
     resolve,
     sha256_json,
     template,
-    write_json,
 )
+from vcwork.base.sealed import kept
 from vcwork.data.backbones.hugging_face import is_hub_name
 from vcwork.data.corpus import Video
 from vcwork.data.media import Media, media_of
@@ -51,6 +52,7 @@ IN_PAGE = 2_000  # sentences that the wall's page carries itself; more lie in a 
 MEANT = 5_000  # of them that know the sentences nearest in meaning, the first ones: half a minute of work
 LIKE_SAID = 5  # sentences nearest in meaning
 NEAR = 3  # videos most like one
+OURS = re.compile(r"[0-9a-f]{24}(-small)?\.(jpg|json|mp4|webm)")  # thumbnails and copies of films
 LIKE = 0.1  # cosine from which a video is called like another; 0 is no more alike than any two
 
 
@@ -69,9 +71,11 @@ def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = 
     portable: films travel inside their pages. Pages of videos that are no longer there are removed. VcworkError where
     something cannot be written.
     """
-    folder = own.out / "videos"
-    for left in folder.glob(".*.part"):  # of a run that was killed
-        left.unlink(missing_ok=True)
+    with alone(own.out):
+        return _pages(own, top, progress, portable)
+
+
+def _pages(own: Own, top: int, progress: bool, portable: bool) -> Path:
     near = [
         [(other, round(cosine, 3)) for other, cosine in one if cosine >= LIKE]  # the last bits are no news
         for one in nearest(video_vectors(own), NEAR)
@@ -243,10 +247,7 @@ def film_of(own: Own, id: str, portable: bool = False) -> Film:
     media = media_of(video.video, own.out / "films", own.out / "videos", portable, digest)
     name = (digest or sha256_json(id))[:24]
     about, picture = own.out / "cache" / "looks" / f"{name}.json", own.out / "thumbnails" / f"{name}.jpg"
-    known = read_json(about) if about.is_file() else {}
-    if not known or (known["thumbnail"] and not picture.is_file()):
-        known = _look(video, picture)
-        write_json(about, known)
+    known = kept(about, name, lambda: _look(video, picture), lambda made: [picture] * made["thumbnail"])
     return Film(media, picture if known["thumbnail"] else None, known["fps"])
 
 
@@ -272,8 +273,11 @@ def _page(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int
     page = own.out / "videos" / f"{plain_name(id)}.html"
     record = own.out / "cache" / "pages" / f"{plain_name(id)}.json"
     key = _key(own, id, film, near, top, everything)
-    if page.is_file() and record.is_file() and (found := read_json(record)).get("key") == key:
-        return found
+    return kept(record, key, lambda: _written(own, id, film, near, top, page), lambda made: [page])
+
+
+def _written(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int, page: Path) -> dict[str, Any]:
+    """Write a video's page; what the wall needs to know of it."""
     video = own.corpus[id]
     notes = [
         *_about(own, id),
@@ -289,10 +293,7 @@ def _page(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int
     panel = replace(panel, video=seen, notes=notes, opener=None, pages=pages)
     with atomic_write(page) as file:
         file.write(panel.page(Markup(_ways(near))))
-    said = list(_said(own, id, panel))
-    found = {"key": key, "seconds": panel.video.seconds, "notes": notes, "said": said}
-    write_json(record, found)
-    return found
+    return {"seconds": panel.video.seconds, "notes": notes, "said": list(_said(own, id, panel))}
 
 
 def _key(own: Own, id: str, film: Film, near: list[tuple[str, float]], top: int, everything: str) -> str:
@@ -349,10 +350,10 @@ def _remove_others(own: Own) -> None:
     """Pages, thumbnails, copies of videos that are gone from the folder; a limited run leaves those of the others."""
     contents = {source[:24] for source in own.sources.values()}
     for beside in [*(own.out / "thumbnails").glob("*"), *(own.out / "films").glob("*")]:
-        if contents and beside.name[:24] not in contents:
+        if contents and OURS.fullmatch(beside.name) and beside.name[:24] not in contents:
             beside.unlink()
-    there = {f"{plain_name(id)}.html" for id in own.sources}
-    for page in (own.out / "videos").glob("*.html"):
-        if page.name not in there:
-            page.unlink()
-            (own.out / "cache" / "pages" / f"{page.stem}.json").unlink(missing_ok=True)
+    there = {plain_name(id) for id in own.sources}
+    for record in (own.out / "cache" / "pages").glob("*.json"):  # what has none is somebody else's
+        if record.stem not in there:
+            (own.out / "videos" / f"{record.stem}.html").unlink(missing_ok=True)
+            record.unlink()

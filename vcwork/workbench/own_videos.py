@@ -3,11 +3,13 @@
 Everything lies in a cache by content, so that a second run extracts nothing again, an interrupted one goes on, and a
 changed, new or vanished file costs only itself. Without a checkpoint features are the image network's, whose classes
 have names. It is asked by `vcwork.workbench.own_asking`; the pages made of it are `vcwork.workbench.own_pages`.
-Known gaps: two runs on one cache at once are not kept apart; an encoder from frames (no vector a second) is not taken.
+One run at a time works in a cache, others wait for it. Known gap: an encoder from frames (no vector a second) is not
+taken.
 """
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,8 +19,10 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_file, sha256_json, write_json
+from vcwork.base.files import alone, resolve, sha256_file, sha256_json
+from vcwork.base.sealed import kept
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.backbones.weights import fetched, have
 from vcwork.data.corpus import Corpus, Video
@@ -119,22 +123,23 @@ def own_videos(
         check_contract(encoder.contract, contract_of(eye), checkpoint, accept_contract)
     out = place_of(corpus.folder, out)
     own = Own(corpus, None, encoder, out, eye=eye, ready=ready)
-    own.sources, own.told = digests(corpus, out / "cache" / "files.json", limit, progress)
-    own.told += lacking
-    if limit:
-        own.corpus = replace(corpus, videos=dict(list(corpus.videos.items())[:limit]))
-    add_words(own, speech, offline, progress)
-    if drift or fix:
-        add_drift(own, speech, offline, fix, progress)
-    own.store = _features(own, corpus, eye, workers, progress)
-    own.hashes["features"] = own.store.digest()
-    if encoder is None:
-        own.told.append(NO_CHECKPOINT)
-    else:
-        own.hashes["checkpoint"] = encoder.digest
-        own.library, own.means = _embedded(own, set(corpus.videos), progress)
-    if shots and SHOTS in ready:
-        own.shots = _shots(own, progress)
+    with alone(out):
+        own.sources, own.told = digests(corpus, out / "cache" / "files.json", limit, progress)
+        own.told += lacking
+        if limit:
+            own.corpus = replace(corpus, videos=dict(list(corpus.videos.items())[:limit]))
+        add_words(own, speech, offline, progress)
+        if drift or fix:
+            add_drift(own, speech, offline, fix, progress)
+        own.store = _features(own, corpus, eye, workers, progress)
+        own.hashes["features"] = own.store.digest()
+        if encoder is None:
+            own.told.append(NO_CHECKPOINT)
+        else:
+            own.hashes["checkpoint"] = encoder.digest
+            own.library, own.means = _embedded(own, set(corpus.videos), progress)
+        if shots and SHOTS in ready:
+            own.shots = _shots(own, progress)
     return own
 
 
@@ -247,9 +252,9 @@ def _stores(cache: Path, contract: Contract) -> list[FeatureStore]:
     found = []
     for path in sorted(cache.glob(f"features-{contract.digest()[:12]}-*/manifest.json")):
         try:
-            found.append(open_store(path.parent, contract))
-        except VcworkError:
-            shutil.rmtree(path.parent, ignore_errors=True)
+            found.append(open_store(path.parent, contract, verify=True))
+        except VcworkError as error:
+            _made_again(path.parent, error)
     return found
 
 
@@ -263,7 +268,8 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     about = own.encoder.digest, own.encoder.model.config.embedding
     means, seconds = (open_index(path, *about) for path in at)
     known = {id: means.entry(id)["source"] for id in means.ids}
-    old = [id for id, source in known.items() if id not in in_folder or own.sources.get(id, source) != source]
+    held = {e["video"] for e in seconds.metadata} & in_folder
+    old = [id for id, source in known.items() if id not in held or own.sources.get(id, source) != source]
     if old:  # forgotten first, so that an interruption never leaves a video under another file's name
         means.delete(old)
         means.save(at[0])
@@ -290,11 +296,16 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
 def open_index(path: Path | None, digest: str, width: int) -> VideoIndex:
     """The index in a folder, an empty one where it is absent, unfinished, damaged or of another maker."""
     try:
-        if path is not None:
+        if path is not None and path.exists():
             return VideoIndex.open(path, digest)
-    except VcworkError:
-        shutil.rmtree(path, ignore_errors=True)
+    except VcworkError as error:
+        _made_again(path, error)
     return VideoIndex(width, digest)
+
+
+def _made_again(folder: Path, error: VcworkError) -> None:
+    say(f"{error}; it is made again", file=sys.stderr)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _forget(seconds: VideoIndex, videos: set[str]) -> None:
@@ -311,9 +322,7 @@ def _shots(own: Own, progress: bool) -> dict[str, list]:
     for id in tqdm(own.ids, desc="shots", unit="video", disable=not progress):
         path = own.out / "cache" / "shots" / f"{own.sources[id][:24]}.json"
         try:
-            if not path.is_file():
-                write_json(path, shots(own.corpus[id].video))
-            found[id] = read_json(path)
+            found[id] = kept(path, own.sources[id], lambda id=id: shots(own.corpus[id].video))
         except VcworkError as error:
             own.told.append(f"No shots of {id}: {own.corpus.relative(error)}")
     return found

@@ -9,6 +9,7 @@ Known gap: a video with subtitles is listened to only for the drift meter.
 import csv
 import io
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, replace
@@ -17,6 +18,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 from vcwork.data.backbones.weights import ASSETS, have
@@ -188,9 +190,11 @@ def _kept(path: Path) -> Transcript | None:
     try:
         content = read_json(path)
         if content.pop("digest") != sha256_json(content):
-            return None
+            raise VcworkError(f"{path}: its digest differs")
         return Transcript([Word(*word) for word in content["words"]], content["language"], content["note"])
     except (VcworkError, KeyError, TypeError, AttributeError):
+        if path.is_file():
+            say(f"{path}: damaged; it is made again", file=sys.stderr)
         return None
 
 

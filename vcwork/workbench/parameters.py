@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import parse_yaml, read_json
+from vcwork.base.files import at_home, parse_yaml, read_json
 
 TYPES = {"None": None} | {kind.__name__: kind for kind in (int, float, str, bool, list, dict, tuple)}
 PLACEHOLDERS = ("run", "root")
@@ -62,7 +62,7 @@ class Parameter:
 
     def require(self, text: str, root: Path) -> None:
         """VcworkError unless the input path `text` (relative ones start at `root`) is the folder or file it must be."""
-        path = root / Path(text).expanduser()
+        path = root / at_home(text)
         there = path.is_dir() if self.help.startswith("folder:") else path.is_file()
         if self.is_input and not there:
             raise VcworkError(f"no such {self.help.split(':')[0]}: {path}")
