@@ -20,6 +20,7 @@ from .harness import Command, Fault, Trial
 
 COUNTS = Path(__file__).with_name("counts.json")
 CUT = ("extract", "pretrain", "convert", "explore")  # what they leave half done is damaged, and then goes on
+SLOW_S = 4.0  # a command that takes longer is tried at a quarter of the moments
 CHAIN = 20  # kills of one and the same folder, one after the other
 
 
@@ -41,6 +42,7 @@ def trials(command: Command, work: Path, many: int) -> Iterator[Trial]:
     """Everything that is tried on one command."""
     rng = random.Random(f"{command.name} {many}")
     whole, end = harness.undisturbed(command, work / "whole")
+    many = many if end.seconds < SLOW_S else max(3, many // 4)
     for fault in faults(end, many, rng):
         yield harness.tried(command, fault, whole, work / "tried")
     if command.again:
@@ -48,7 +50,7 @@ def trials(command: Command, work: Path, many: int) -> Iterator[Trial]:
         named = Fault(f"kill -9, {CHAIN} times in one folder", after_s=end.seconds / 2)
         trial = harness.tried(command, chain[0], whole, work / "tried", tuple(chain[1:]))
         yield Trial(command.name, named, trial.came, trial.why)
-    yield from on_disks(command, whole, work, many)
+    yield from on_disks(command, whole, end, work, many)
     for _ in range(max(1, many // 4)):
         yield harness.together(command, whole, work / "tried")
     if command.function == Command.function:
@@ -58,7 +60,7 @@ def trials(command: Command, work: Path, many: int) -> Iterator[Trial]:
         yield from damaged(command, whole, end, work, many)
 
 
-def on_disks(command: Command, whole: dict[str, str], work: Path, many: int) -> Iterator[Trial]:
+def on_disks(command: Command, whole: dict[str, str], end: harness.Ended, work: Path, many: int) -> Iterator[Trial]:
     """Small and read-only file systems, where this machine lets us have some."""
     with harness.small_disk(work / "asked", 1 << 16) as lets:
         if not lets:
@@ -70,7 +72,7 @@ def on_disks(command: Command, whole: dict[str, str], work: Path, many: int) -> 
         yield harness.small_disk_tried(command, whole, size, work / "tried")
     yield harness.read_only_tried(command, whole, None, work / "tried")
     if command.again:
-        yield harness.read_only_tried(command, whole, Fault("kill -9", 12), work / "tried")
+        yield harness.read_only_tried(command, whole, Fault("kill -9", end.deeds // 2), work / "tried")
 
 
 def damaged(command: Command, whole: dict[str, str], end: harness.Ended, work: Path, many: int) -> Iterator[Trial]:

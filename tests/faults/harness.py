@@ -39,7 +39,7 @@ EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copy
 SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
 TRACE = "Traceback (most recent call last)"
 PATIENCE_S = 180.0  # a command that takes longer hangs
-ORPHANS_S = 10.0  # for processes of a killed one to end
+ORPHANS_S = 60.0  # for processes of a killed one to end: some load their packages first
 
 
 @dataclass(frozen=True)
@@ -299,32 +299,28 @@ def together(command: Command, whole: dict[str, str], work: Path) -> Trial:
 
 def small_disk_tried(command: Command, whole: dict[str, str], size: int, work: Path) -> Trial:
     """On a file system of `size` bytes, which then grows."""
-    shutil.rmtree(work, ignore_errors=True)
-    fault = Fault("disk of so many bytes", limit=size)
-    with small_disk(work / "disk", size):
-        end = run(command, work / "disk" / "out", work / "told")
+    fault, told = Fault("disk of so many bytes", limit=size), work.with_name("told")
+    with small_disk(work, size):
+        end = run(command, work / "out", told)
         if why := wrong_end(fault, end):
             return Trial(command.name, fault, "broken", why)
-        remount(work / "disk", "size=1G")
-        target = work / "disk" / ("out" if command.again else "again")
-        return tried_again(command, fault, whole, target, work / "told")
+        remount(work, "size=1G")
+        return tried_again(command, fault, whole, work / ("out" if command.again else "again"), told)
 
 
 def read_only_tried(command: Command, whole: dict[str, str], begun: Fault | None, work: Path) -> Trial:
     """Into a folder that cannot be written, empty or with what `begun` left there; then into it made writable."""
-    shutil.rmtree(work, ignore_errors=True)
-    fault = Fault(f"read-only folder, {begun.what if begun else 'new'}")
-    with small_disk(work / "disk", 1 << 30):
-        out = work / "disk" / "out"
+    fault = Fault(f"read-only folder, {'half full' if begun else 'new'}")
+    out, told = work / "out", work.with_name("told")
+    with small_disk(work, 1 << 30):
         if begun:
-            run(command, out, work / "told", begun)
-        remount(work / "disk", "ro")
-        end = run(command, out, work / "told")
-        remount(work / "disk", "rw")
+            run(command, out, told, begun)
+        remount(work, "ro")
+        end = run(command, out, told)
+        remount(work, "rw")
         if why := wrong_end(fault, end) or ("" if end.code else "ended well where nothing could be written"):
             return Trial(command.name, fault, "broken", why)
-        target = out if command.again else work / "disk" / "again"
-        return tried_again(command, fault, whole, target, work / "told")
+        return tried_again(command, fault, whole, out if command.again else work / "again", told)
 
 
 def worker_dies(command: Command, whole: dict[str, str], work: Path) -> Trial:
@@ -376,7 +372,8 @@ def while_loading(command: Command, after_s: float, work: Path) -> Trial:
 @contextlib.contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[bool]:
     """`folder` as a file system of `size` bytes of its own; False where this machine does not let us."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     mounted = os.system(f"mount -t tmpfs -o size={size} tmpfs '{folder}' 2>/dev/null") == 0
     try:
         yield mounted
