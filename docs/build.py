@@ -13,6 +13,7 @@ Known gaps: a formula in a notebook that matplotlib cannot draw stays as TeX; a 
 import ast
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -66,7 +67,9 @@ def main(arguments: list[str]) -> int:
         return 2
     # -a: every page again, because each has the list of pages in its margin
     code = sphinx(["-a", "-q", "-W", "--keep-going", "-b", "html", "-d", str(trees), str(sources), str(target)])
-    if code == 0:
+    if code:
+        shutil.rmtree(trees, ignore_errors=True)  # a page that it missed may come: all is read anew next time
+    else:
         print(f"done: {os.path.relpath(target / 'index.html')}")
     return code
 

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .harness import Command, Fault, Trial
 
 COUNTS = Path(__file__).with_name("counts.json")
 CUT = ("extract", "pretrain", "convert", "explore")  # what they leave half done is damaged, and then goes on
+REMADE, OWNER = ("extract", "explore"), "explore.json"  # of these all is made again, but whose folder it is
 SLOW_S = 4.0  # a command that takes longer is tried at a quarter of the moments
 CHAIN = 20  # kills of one and the same folder, one after the other
 
@@ -80,7 +82,10 @@ def damaged(command: Command, whole: dict[str, str], end: harness.Ended, work: P
     left = work / "left"
     shutil.rmtree(left, ignore_errors=True)
     harness.run(command, left, work / "told", Fault("kill -9", round(end.deeds * 2 / 3)))
-    yield from damage.healed(command, whole, left, work / "tried", max(2, many // 4))
+    for folder in (left, work / "whole" / "out") if command.name == "explore" else (left,):
+        for trial in damage.healed(command, whole, folder, work / "tried", max(2, many // 4)):
+            refuses = trial.came == "refused" and command.name in REMADE and OWNER not in trial.fault.what
+            yield replace(trial, came="broken", why=f"not made again: {trial.why}") if refuses else trial
 
 
 def in_workers(commands: dict[str, Command], work: Path) -> Iterator[Trial]:

@@ -1,11 +1,13 @@
 """The tiny data that commands are tried on, made once in a folder, and the commands: `make`, `commands`."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from vcwork.training.run import new_encoder, train
 
 from .harness import Command, files_of
 
+ROOT = Path(__file__).resolve().parents[2]
 LAB = LabConfig(
     train_families=1, val_families=1, test_families=1, train_videos=2, val_videos=1, test_videos=1, steps=3, size=64,
     fps=8, step_min_s=2.0, step_max_s=3.0, gap_min_s=1.0, gap_max_s=2.0,
@@ -61,6 +64,7 @@ def make(folder: Path) -> Path:
         _write_films(folder / "films", corpus)
         _write_howto100m(folder / "howto100m", corpus, store)
         _write_project(folder / "project")
+        _write_site(folder / "site", folder / "project")
         (folder / "made").touch()
     os.environ.update(environment(folder))
     return folder
@@ -105,6 +109,7 @@ def commands(world: Path) -> dict[str, Command]:
         ),
         Command("index", ("{out}",), f"{__name__}:grow_index", content=indexed),
         Command("lab", ("{out}",), f"{__name__}:film_lab"),
+        Command("docs", (str(world / "site"), "{out}"), f"{__name__}:build_docs"),
         Command("extract in two processes", ("extract", films, "--out", "{out}", "--workers", "2")),
         Command("lab in two processes", ("{out}",), f"{__name__}:film_lab_in_two"),
         Command("run", ("run", "tiny", "--out", "{out}"), content=numbers, again=False),
@@ -133,6 +138,21 @@ def film_lab(arguments: list[str], workers: int = 1) -> int:
     """The lab's corpus."""
     make_corpus(arguments[0], LAB, workers=workers, progress=False, kept=Kept(None))
     return 0
+
+
+def build_docs(arguments: list[str]) -> int:
+    """The documentation of a project of a few pages."""
+    build = _docs()
+    build.ROOT = Path(arguments[0])
+    return build.main(arguments[1:])
+
+
+def _docs() -> ModuleType:
+    """The builder, which is in no package."""
+    spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def film_lab_in_two(arguments: list[str]) -> int:
@@ -211,6 +231,23 @@ def _write_project(folder: Path) -> None:
         cells = [new_markdown_cell(f"# What does {name} do?"), head, new_code_cell(source)]
         nbformat.write(new_notebook(cells=cells, metadata=kernel), folder / "notebooks" / f"{name}.ipynb")
         (folder / "params" / "tiny" / f"{name}.yaml").write_text(PROFILE[name])
+
+
+def _write_site(folder: Path, project: Path) -> None:
+    """A project of the documentation's builder: its settings, two pages, READMEs, notebooks, doors."""
+    shutil.copytree(ROOT / "docs" / "_static", folder / "docs" / "_static")
+    shutil.copy(ROOT / "docs" / "conf.py", folder / "docs")
+    shutil.copytree(project / "notebooks", folder / "notebooks")
+    for path in [*(ROOT / "vcwork").rglob("__init__.py"), ROOT / "vcwork" / "base" / "errors.py"]:
+        (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.relative_to(ROOT))
+    quoted = _docs().READMES
+    for name in quoted:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"# What is in {name}\n\nSome words.\n")
+    tree = ["reference", *(name.removesuffix(".md") for name in quoted if "/" in name), "notebooks/*", "reference/*"]
+    (folder / "docs" / "index.md").write_text("\n".join(["# Start", "", "```{toctree}", ":glob:", "", *tree, "```"]))
+    (folder / "docs" / "reference.md").write_text("# A page\n\nIts [notebook](../notebooks/10_makes.ipynb).\n")
 
 
 if __name__ == "__main__":
