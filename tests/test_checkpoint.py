@@ -2,14 +2,13 @@
 
 import argparse
 import dataclasses
-import json
 import pickle
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import torch
-from checks import Runs, refused
+from checks import Runs, edited, refused
 from safetensors.torch import load_file
 from toys import toy_contract, toy_encoder
 
@@ -19,7 +18,7 @@ from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.encoders import released
-from vcwork.encoders.checkpoint import load_card, load_model, save_encoder
+from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model, save_encoder
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 from vcwork.encoders.released import PREFIX
@@ -41,7 +40,7 @@ def folder(tmp_path):
 def test_round_trip(tmp_path):
     saved = save_encoder(tmp_path / "a", _encoder())
     loaded = load_encoder(tmp_path / "a", CONTRACT)
-    assert loaded.digest == saved.digest == sha256_file(tmp_path / "a" / "model.safetensors")
+    assert loaded.digest == saved.digest == save_encoder(tmp_path / "b", _encoder()).digest
     assert (loaded.contract, loaded.card, loaded.window) == (CONTRACT, {"epochs": 3}, 8)
     assert loaded.model.config == saved.model.config and loaded.tokenizer.vocabulary == saved.tokenizer.vocabulary
     assert not loaded.model.training, "a loaded model evaluates"
@@ -93,6 +92,8 @@ def test_another_vocabulary_is_refused(folder):
     pieces = vocabulary.read_text().splitlines()
     for others in ([*pieces, "extra"], [*pieces[:-2], pieces[-1], pieces[-2]]):
         vocabulary.write_text("\n".join(others) + "\n")
+        refused(r"vocab.txt: missing, or not the file|vocab.txt: expected the \d+ pieces", load_encoder, folder)
+        edited(folder, CHECKPOINT, lambda card: card["files"].pop("vocab.txt", None))
         refused(r"vocab.txt: expected the \d+ pieces it was trained with, got \d+", load_encoder, folder)
     vocabulary.unlink()
     refused(r"vocab.txt: no such vocabulary file", load_encoder, folder)
@@ -102,19 +103,62 @@ def test_another_vocabulary_is_refused(folder):
     ({"format": "other"}, "expected format 'vcwork-checkpoint-1', got 'other'"),
     ({"model": {"hidden": "wide"}}, "ModelConfig: .*hidden"),
     ({"contract": {"backbone": "toy"}}, "checkpoint.json: expected another structure"),
-    ({"digest": None}, "damaged or swapped"),
+    ({"files": None}, "expected another structure"),
+    ({"files": {"../model.safetensors": {}}}, "expected a plain file name"),
+    ({"files": {}}, "expected another structure"),
+    ({"model": [1]}, "expected another structure"),
 ])  # fmt: skip
 def test_a_card_that_does_not_fit_is_refused(folder, change, message):
-    path = folder / "checkpoint.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    whole = (folder / "checkpoint.json").read_text()
+    edited(folder, CHECKPOINT, change, seal=False)
+    refused("expected format|its own digest", load_encoder, folder)
+    (folder / "checkpoint.json").write_text(whole)
+    edited(folder, CHECKPOINT, change)
     refused(message, load_encoder, folder)
 
 
-def test_weights_of_another_shape_are_refused(folder):
+@pytest.mark.parametrize("old, new", [('"max_video_tokens": 8', '"max_video_tokens": 9'), ('"heads": 2', '"heads": 4'),
+                                      ('"pooling": "mean"', '"pooling": "cls"'), ('"epochs": 3', '"epochs": 7'),
+                                      ('"fps": 1.0', '"fps": 3.0')])  # fmt: skip
+def test_not_one_letter_of_a_card_changes_unnoticed(folder, old, new):
+    """Each would load: the weights fit, and their hash is right."""
     path = folder / "checkpoint.json"
-    card = json.loads(path.read_text())
-    card["model"]["video_layers"] = 2
-    path.write_text(json.dumps(card))
+    text = path.read_text()
+    path.write_text(text.replace(old, new))
+    assert path.read_text() != text
+    refused(r"checkpoint.json: its own digest .* verify --seal", load_encoder, folder)
+
+
+def test_who_an_encoder_is_follows_from_all_that_its_vectors_depend_on(folder):
+    """Not from the weights alone: another number of heads or pooling, knowingly set and sealed, is another encoder."""
+    first = load_encoder(folder).digest
+    for change in ({"heads": 4}, {"pooling": "cls"}, {"unit_length": True}, {"max_video_tokens": 8}):
+        edited(folder, CHECKPOINT, lambda card, change=change: card["model"].update(change))
+        assert (load_encoder(folder).digest == first) == (change == {"max_video_tokens": 8})
+        edited(folder, CHECKPOINT, lambda card: card["model"].update(heads=2, pooling="mean", unit_length=False))
+    edited(folder, CHECKPOINT, {"card": {"epochs": 4}})
+    assert load_encoder(folder).digest == first, "how it was trained is no part of who it is"
+
+
+def test_a_checkpoint_of_an_older_version_opens_once_it_is_sealed(folder):
+    first = load_encoder(folder).digest
+    weights = sha256_file(folder / "model.safetensors")
+    edited(folder, CHECKPOINT, lambda card: (card.pop("files"), card.update(digest=weights)))
+    assert load_encoder(folder).digest == first
+    edited(folder, CHECKPOINT, {"digest": "0" * 64})
+    refused("damaged or swapped", load_encoder, folder)
+
+
+def test_a_folder_that_holds_what_is_not_ours_is_left_alone(tmp_path):
+    """Names are those of a checkpoint; without its manifest they are somebody else's."""
+    for name in ("model.safetensors", "vocab.txt"):
+        (tmp_path / name).write_text("theirs")
+    refused("it holds model.safetensors, vocab.txt", save_encoder, tmp_path, _encoder())
+    assert all((tmp_path / name).read_text() == "theirs" for name in ("model.safetensors", "vocab.txt"))
+
+
+def test_weights_of_another_shape_are_refused(folder):
+    edited(folder, CHECKPOINT, lambda card: card["model"].update(video_layers=2))
     refused(r"model.safetensors: the weights do not fit the configuration", load_encoder, folder)
 
 
@@ -180,6 +224,45 @@ def test_imported_weights_compute_what_the_reference_did(small, reference, tmp_p
         pooled = model.encode_video(*(torch.from_numpy(vectors[f"in_{n}"]) for n in ("vfeats", "vmasks"))).pooled
     theirs = torch.from_numpy(vectors["pooled_video"])
     assert (pooled - theirs).abs().max() < 5e-3 * theirs.abs().max()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(ours, tmp_path, value):
+    _changed(ours, lambda m: m[PREFIX + "video_encoder.videomlp.linear2.bias"].fill_(value))
+    named = "NaN or infinity 1: video_encoder.videomlp.linear2.bias"
+    refused(named, released.import_released, ours, tmp_path / "in", heads=2)
+    report = released.import_released(ours, tmp_path / "in", heads=2, strict=False)
+    assert report.broken == ["video_encoder.videomlp.linear2.bias"] and not report.clean
+    assert all(t.isfinite().all() for t in load_model(tmp_path / "in").state_dict().values()), "its start is kept"
+
+
+def test_an_import_that_broke_off_can_be_repeated(ours, tmp_path, monkeypatch):
+    for fails in range(4):  # at each of the files in turn
+        left = iter(range(fails))
+
+        def full(handle, left=left):
+            if next(left, None) is None:
+                raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            refused("could not be written", released.import_released, ours, tmp_path / "in", heads=2)
+        refused("incomplete checkpoint", load_model, tmp_path / "in")
+    assert released.import_released(ours, tmp_path / "in", heads=2).clean and load_model(tmp_path / "in")
+    refused("holds a checkpoint", released.import_released, ours, tmp_path / "in", heads=2)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.tex").write_text("mine")
+    refused("it holds thesis.tex", released.import_released, ours, tmp_path / "own", heads=2)
+
+
+def test_a_full_disk_is_told_in_our_words_and_leaves_nothing(ours, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    told = r"out.pt: could not be written \(No space"
+    refused(told, released.export_released, tmp_path / "trained", tmp_path / "out.pt")
+    assert not [*tmp_path.glob("*out.pt*")]
 
 
 def test_names_and_size_of_the_published_model():

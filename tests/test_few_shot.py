@@ -1,6 +1,5 @@
 """Few-shot curves: who is labelled, that nobody else's truth is seen, that points come back, and that labels help."""
 
-import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +12,7 @@ from checks import refused
 from toys import recipe_video, toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import read_sealed, write_sealed
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe
 from vcwork.data.store import FeatureStore, write_store
@@ -152,14 +152,24 @@ def test_points_come_back_and_go_on(world, tmp_path):
     fewer = replace(corpus, videos={**corpus.videos, "test-soup0": replace(corpus["test-soup0"], segments=())})
     few_shot_points(fewer, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, updates=6)
     assert len(list(tmp_path.iterdir())) == len(files) + 4, "other annotations are another point"
+
+
+def test_a_point_that_was_changed_is_not_believed(world, tmp_path):
+    corpus, store, encoder = world
+
+    def points():
+        return few_shot_points(corpus, store, encoder, [recipe("retrieval")], [1], [0], tmp_path, updates=6)
+
+    points()
     path = next(tmp_path.glob("retrieval-zero-shot-*"))
-    stored = json.loads(path.read_text())
-    stored["made_of"]["model"] = "another"
-    path.write_text(json.dumps(stored))
-    with pytest.raises(VcworkError, match="expected a point made of this checkpoint"):
-        for which in (corpus, fewer):
-            for lr in (1e-3, 3e-3):
-                few_shot_points(which, store, encoder, [recipe("retrieval", lr=lr)], [1], [0], tmp_path, updates=6)
+    stored = read_sealed(path)
+    changed = stored | {"made_of": stored["made_of"] | {"model": "another"}}
+    without = stored | {"point": {name: value for name, value in stored["point"].items() if name != "n"}}
+    path.write_text(path.read_text().replace('"n": 0', '"n": 8'))
+    refused("its own digest .* is missing or differs.*delete it to have it made again", points)
+    for other, why in ((changed, "expected a point made of this checkpoint"), (without, "expected another structure")):
+        write_sealed(path, other)
+        refused(why, points)
 
 
 def test_no_model_is_measured_twice_for_want_of_videos(world, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from checks import refused
 
 import vcwork
-from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import read_sealed, write_sealed
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.extract import extract
 from vcwork.data.lab.make import LabConfig
@@ -90,12 +90,14 @@ def test_runs_are_kept_and_measured(world, ablation, tmp_path, monkeypatch):
         run_all(corpus, store, [{}], [1], tmp_path, size="tiny", epochs=1)
     assert ablation.stored_runs(tmp_path) == first, "whatever was asked for"
     path = next(tmp_path.glob("*.json"))
-    whole = path.read_text()
-    path.write_text(whole.replace(corpus.name, "another corpus"))
+    whole = read_sealed(path)
+    path.write_text(path.read_text().replace(corpus.name, "another corpus"))
+    refused("its own digest", ablation.stored_runs, tmp_path)
+    write_sealed(path, whole | {"made_of": whole["made_of"] | {"corpus": "another corpus"}})
     refused("one corpus, got 2", ablation.stored_runs, tmp_path)
-    path.write_text(whole.replace(switchboard.FORMAT, "something else"))
-    with pytest.raises(VcworkError, match="expected a result of this switchboard"):
-        run_all(corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
+    for change, why in (({"format": "x"}, "a result of this switchboard"), ({"run": {}}, "expected another structure")):
+        write_sealed(path, whole | change)
+        refused(why, run_all, corpus, store, settings, [0], tmp_path, size="tiny", epochs=1)
     assert {row["setting"] for row in ablation.tidy(first)} == {run.name for run in first}
     refused("nothing to compare with", run_all, corpus, store, settings[1:], [0], tmp_path)
     refused("got 0", ablation.stored_runs, tmp_path / "nothing")

@@ -106,7 +106,7 @@ def test_training_stops_keeps_its_state_and_goes_on(ws, tmp_path):
         train(ws.corpus, ws.store, cut, recipe, watch=stopped)
     assert stopped.seen == list(range(13)) and not stopped.running and stopped.panel()["done"] == 13
     assert "after update 13 of 20" in stopped.status
-    assert (cut / "state.pt").exists() and not (cut / "checkpoint.json").exists()
+    assert (cut / "state-13.pt").exists() and not (cut / "checkpoint.json").exists()
     resumed = train(ws.corpus, ws.store, cut, recipe, watch=again)
     assert again.seen == list(range(13, 20)) and again.status == "Finished."
     assert train(ws.corpus, ws.store, tmp_path / "whole", recipe).digest == resumed.digest

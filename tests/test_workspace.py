@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from checks import Stop, refused, stop_at
+from checks import Stop, edited, refused, stop_at
 from transformers import BertConfig, BertModel, ResNetConfig
 
 from vcwork.__main__ import main
@@ -26,6 +26,7 @@ from vcwork.data.store import Contract
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training.finetune import FinetuneRecipe
+from vcwork.training.kept import TRAINING
 from vcwork.training.recipe import Recipe, read_recipe
 from vcwork.training.run import train
 from vcwork.training.validation import VALIDATION
@@ -166,9 +167,7 @@ def test_a_run_of_an_older_version_is_known_again(world, tmp_path):
     """Settings that came later count as their defaults."""
     corpus, store = world
     first = train(corpus, store, tmp_path, recipe(epochs=1))
-    stored = json.loads((tmp_path / "train.json").read_text())
-    del stored["config"]["save_every"]
-    (tmp_path / "train.json").write_text(json.dumps(stored))
+    edited(tmp_path, TRAINING, lambda told: told["identity"]["config"].pop("save_every"))
     assert train(corpus, store, tmp_path, recipe(epochs=1)).digest == first.digest
 
 

@@ -58,8 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         way = "where it is to be written, give a folder elsewhere: --out FOLDER"
         say(f"vcwork: {error.filename}: {error.strerror}; {way}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        say("vcwork: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:  # a training says what it keeps
+        say(f"vcwork: {error if str(error) else 'interrupted'}", file=sys.stderr)
         return 130
 
 

@@ -113,6 +113,15 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
+def append(path: Path, text: str) -> None:
+    """`text` at the end of a file; VcworkError where it cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN is refused because JSON has none."""
     with atomic_write(path) as file:

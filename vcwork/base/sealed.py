@@ -241,13 +241,24 @@ def read_tensors(path: Path) -> dict[str, Any]:
         raise VcworkError(f"{path}: not readable as safetensors ({error})") from error
 
 
-def load_weights(module: Any, path: Path, sha256: str, manifest: str) -> None:
+def load_weights(module: Any, path: Path, sealed: Mapping[str, Any], manifest: str) -> None:
     """A torch module's weights from the file that `manifest` seals; VcworkError: another file, or other shapes."""
-    check(path, {"sha256": sha256}, manifest)
+    check(path, sealed, manifest)
     try:
         module.load_state_dict(read_tensors(path))
     except RuntimeError as error:
         raise VcworkError(f"{path}: the weights do not fit the configuration in {manifest}") from error
+
+
+def write_torch(path: Path, value: Any) -> None:
+    """A file in torch's own format, whole or not at all; VcworkError where the disk is full."""
+    import torch
+
+    with atomic_write(path, "wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch's account of it; what the system said lies below
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def flush(folder: Path) -> None:

@@ -58,9 +58,9 @@ class Learner:
         self.engine.average_gradients(self.model.parameters())
         told |= {"loss": loss, "grad_norm": nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)}
         numbers = dict(zip(told, torch.stack([x.to(loss) for x in told.values()]).tolist(), strict=True))
-        if not math.isfinite(numbers["loss"]):
-            came, rate = numbers["loss"], self.config.lr
-            raise VcworkError(f"the loss became {came}; lower lr ({rate}) or look for bad features")
+        if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
+            came = f"the loss became {numbers['loss']}, its gradient {numbers['grad_norm']}"
+            raise VcworkError(f"{came}; lower lr ({self.config.lr}) or look for bad features")
         numbers["lr"] = self.schedule.get_last_lr()[0]  # the rate of this update, not of the next
         self.optimizer.step()
         self.schedule.step()

@@ -1,7 +1,8 @@
 """A trained encoder on disk: weights (safetensors), configuration, vocabulary, and the contract of its features.
 
-`checkpoint.json` is written last and carries the weights' hash: without it, or with other weights, nothing is loaded.
-No pickle is ever read.
+`checkpoint.json` is written last and seals all files of the folder: without it, or with others, nothing is loaded. Who
+an encoder is (`Encoder.digest`) follows from weights, configuration, vocabulary and contract. No pickle is ever read.
+Known gap: a checkpoint that is written over another one is neither, if the process is killed in between.
 """
 
 import json
@@ -12,15 +13,29 @@ from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_json
-from vcwork.base.sealed import Kind, load_weights, read_manifest, well_formed, write_manifest, write_tensors
+from vcwork.base.sealed import (
+    Kind,
+    begin,
+    check,
+    load_weights,
+    read_manifest,
+    seal,
+    well_formed,
+    write_manifest,
+    write_tensors,
+)
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
 
-CHECKPOINT = Kind("checkpoint", "vcwork-checkpoint-1", "checkpoint.json", "train one with notebook 20")
 WEIGHTS = "model.safetensors"
+SEALS = (WEIGHTS, "vocab.txt", "tokenizer", "released.safetensors", "head.safetensors", "log.jsonl")
+CHECKPOINT = Kind(
+    "checkpoint", "vcwork-checkpoint-1", "checkpoint.json", "train one with notebook 20", begun=("train.json",),
+    owns=(*SEALS, "state-*.pt", "best-*.safetensors"),
+)  # fmt: skip
 
 
 def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
@@ -35,15 +50,45 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
 
 
 def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mapping[str, Any]) -> Encoder:
-    """Weights (safetensors), tokenizer, then the manifest with the weights' hash and `more`."""
+    """Weights (safetensors), tokenizer, then the manifest: `more`, and the seals of these and what lies beside them."""
     folder = resolve(folder)
-    encoder.digest = write_tensors(folder / WEIGHTS, encoder.model.state_dict())
+    begin(folder, kind)
+    write_tensors(folder / WEIGHTS, encoder.model.state_dict())
     if encoder.tokenizer:
         encoder.tokenizer.save(folder)
     vocabulary = sha256_json(encoder.tokenizer.vocabulary) if encoder.tokenizer else None
-    told = {"vocabulary": vocabulary, "card": json.loads(json.dumps(encoder.card, default=str))}
-    write_manifest(folder, kind, {"digest": encoder.digest, **more, **told})
+    files = sorted(path for name in SEALS for path in (folder / name, *folder.glob(f"{name}/*")) if path.is_file())
+    told = {"files": {path.relative_to(folder).as_posix(): seal(path) for path in files}, **more}
+    told |= {"vocabulary": vocabulary, "card": json.loads(json.dumps(encoder.card, default=str))}
+    write_manifest(folder, kind, told)
+    encoder.digest = digest_of(told)
     return encoder
+
+
+def digest_of(card: Mapping[str, Any]) -> str:
+    """Who the encoder of a manifest is: all that its vectors depend on, and not how it was trained."""
+    made_of = {name: value for name, value in card.items() if name not in ("format", "files", "card", "digest")}
+    return sha256_json(made_of | {"weights": weights_of(card)["sha256"]})
+
+
+def weights_of(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The seal of a manifest's weights; older ones have but their `digest`."""
+    return card["files"][WEIGHTS] if "files" in card else {"sha256": card["digest"]}
+
+
+def check_words(folder: Path, card: Mapping[str, Any], manifest: str) -> None:
+    """VcworkError unless the tokenizer's files are those that the manifest seals; they are small."""
+    for name, sealed in card.get("files", {}).items():
+        if name == "vocab.txt" or name.startswith("tokenizer/"):
+            check(folder / name, sealed, manifest)
+
+
+def refuse_taken(folder: Path) -> None:
+    """VcworkError where a checkpoint or a training lies in the folder already."""
+    for name in ("checkpoint.json", "frames.json", "train.json"):
+        if (folder / name).exists():
+            what = "training" if name == "train.json" else "checkpoint"
+            raise VcworkError(f"{folder}: holds a {what} ({name}); choose another folder")
 
 
 def load_card(folder: str | Path) -> dict[str, Any]:
@@ -51,7 +96,8 @@ def load_card(folder: str | Path) -> dict[str, Any]:
     folder = resolve(folder)
     card = read_manifest(folder, CHECKPOINT)
     with well_formed(folder / CHECKPOINT.manifest):
-        Contract(**card["contract"]), ModelConfig.checked(**card["model"])
+        Contract(**card["contract"]), ModelConfig.checked(**card["model"]), digest_of(card)
+        check_words(folder, card, CHECKPOINT.manifest)
     return card
 
 
@@ -60,7 +106,7 @@ def load_model(folder: str | Path) -> VideoCLIP:
     folder = resolve(folder)
     card = load_card(folder)
     model = VideoCLIP(ModelConfig.checked(**card["model"]))
-    load_weights(model, folder / WEIGHTS, card.get("digest"), CHECKPOINT.manifest)
+    load_weights(model, folder / WEIGHTS, weights_of(card), CHECKPOINT.manifest)
     return model.eval()
 
 
@@ -77,7 +123,7 @@ def load_checkpoint(folder: str | Path, contract: Contract | None = None) -> Enc
         raise VcworkError(f"{folder}: trained on features of {trained_on}, asked to read features of {contract}")
     model, tokenizer = load_model(folder), Tokenizer.load(folder)
     check_vocabulary(folder, tokenizer, card.get("vocabulary"), model.config.vocab_size)
-    return Encoder(model, tokenizer, trained_on, card["digest"], card.get("card", {}))
+    return Encoder(model, tokenizer, trained_on, digest_of(card), card.get("card", {}))
 
 
 def check_vocabulary(folder: Path, tokenizer: Any, written: str | None, size: int) -> None:

@@ -30,18 +30,26 @@ from vcwork.core.bert import init_bert
 from vcwork.core.model import Encoded, Projection, VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.dual import peer_folder
-from vcwork.data.backbones.hugging_face import as_error, quiet, read_model
+from vcwork.data.backbones.hugging_face import as_error, folder_digest, quiet, read_model
 from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
-from vcwork.encoders.checkpoint import WEIGHTS, check_vocabulary, write_encoder
+from vcwork.encoders.checkpoint import (
+    CHECKPOINT,
+    WEIGHTS,
+    check_vocabulary,
+    check_words,
+    digest_of,
+    weights_of,
+    write_encoder,
+)
 from vcwork.encoders.encoder import Encoder, batched
 from vcwork.encoders.frame_config import FrameConfig
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.peers import PeerTokenizer
 from vcwork.encoders.pixels import Span, View, load_spans
 
-FRAMES = Kind("encoder from frames", "vcwork-frames-1", "frames.json")
+FRAMES = Kind("encoder from frames", "vcwork-frames-1", "frames.json", begun=CHECKPOINT.begun, owns=CHECKPOINT.owns)
 AT_ONCE = 256  # frames that go through the backbone together where no gradient is taken
 KINDS = {  # model, configuration, options of the model
     "vit": (ViTModel, ViTConfig, {"add_pooling_layer": False}),
@@ -205,6 +213,13 @@ def _stored_backbone(config: FrameConfig) -> tuple[ViTModel | ResNetModel, View,
     return model, view, (scale, mean, std)
 
 
+def sources_digest(config: FrameConfig) -> list[str]:
+    """Who the models are that an encoder of this configuration begins with."""
+    text = bert_folder if config.text == "bert" else peer_folder
+    found = ((model_folder, config.source), (text, config.text_source))
+    return [folder_digest(folder_of(source)) for folder_of, source in found if source]
+
+
 def _new_text(
     config: FrameConfig, captions: Iterable[str]
 ) -> tuple[Tokenizer | PeerTokenizer, CLIPTextModel | None, Path | None]:
@@ -313,9 +328,10 @@ def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:
         model_kind, config_kind, options = KINDS[config.backbone]
         backbone = model_kind(config_kind.from_dict(card["backbone"]), **options)
         text = CLIPTextModel(CLIPTextConfig.from_dict(card["text"])) if card["text"] else None
+        check_words(folder, card, FRAMES.manifest)
         own = not (folder / "tokenizer").is_dir()
         tokenizer = Tokenizer.load(folder) if own else PeerTokenizer(folder / "tokenizer", "clip", text.config)
         model = FrameCLIP(config, backbone, len(tokenizer), text)
-    load_weights(model, folder / WEIGHTS, card.get("digest"), FRAMES.manifest)
+    load_weights(model, folder / WEIGHTS, weights_of(card), FRAMES.manifest)
     check_vocabulary(folder, tokenizer, card["vocabulary"], len(tokenizer))
-    return _encoder(model.eval(), tokenizer, view, workers, card["digest"], card.get("card", {}))
+    return _encoder(model.eval(), tokenizer, view, workers, digest_of(card), card.get("card", {}))

@@ -17,7 +17,7 @@ from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import read_tensors
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
-from vcwork.data.backbones.hugging_face import hub_folder
+from vcwork.data.backbones.hugging_face import as_error, hub_folder
 from vcwork.data.backbones.weights import weights_folder
 from vcwork.encoders.sentences import MINILM
 
@@ -47,14 +47,18 @@ def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> Non
         raise VcworkError(f"{folder}: does not fit, {'; '.join(wrong)}")
     if found.get("num_hidden_layers", 0) < max(wanted.text_layers, wanted.video_layers):
         raise VcworkError(f"{folder}: has {found.get('num_hidden_layers')} layers, too few for the model")
-    source = {_as_now(name): tensor for name, tensor in read_tensors(folder / "model.safetensors").items()}
-    words = source["embeddings.word_embeddings.weight"]  # (V, D)
-    towers = [(model.text_bert, words)]
-    if not wanted.shared:
-        towers.append((model.video_bert, words[[tokenizer.cls, tokenizer.sep]]))
-    for tower, table in towers:
-        mine = {name: source[name] for name in tower.state_dict()} | {"embeddings.word_embeddings.weight": table}
-        tower.load_state_dict({name: _grown(name, mine[name], own) for name, own in tower.state_dict().items()})
+    weights = folder / "model.safetensors"
+    source = {_as_now(name): tensor for name, tensor in read_tensors(weights).items()}
+    with as_error(f"{weights}: not the weights that config.json tells of"):
+        words = source["embeddings.word_embeddings.weight"]  # (V, D)
+        towers = [(model.text_bert, words)]
+        if not wanted.shared:
+            towers.append((model.video_bert, words[[tokenizer.cls, tokenizer.sep]]))
+        for tower, table in towers:
+            mine = {name: source[name] for name in tower.state_dict()} | {"embeddings.word_embeddings.weight": table}
+            tower.load_state_dict({name: _grown(name, mine[name], own) for name, own in tower.state_dict().items()})
+    if broken := [name for name, tensor in model.state_dict().items() if not tensor.isfinite().all()]:
+        raise VcworkError(f"{weights}: expected finite weights, got NaN or infinity in {len(broken)}, as {broken[0]}")
 
 
 def _grown(name: str, tensor: Tensor, own: Tensor) -> Tensor:

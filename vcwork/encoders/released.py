@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, resolve
-from vcwork.base.sealed import read_tensors, write_tensors
+from vcwork.base.files import resolve
+from vcwork.base.sealed import begin, read_tensors, write_tensors, write_torch
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.extract import contract_of
 from vcwork.data.store import S3D_FEATURES
-from vcwork.encoders.checkpoint import load_card, load_model, save_encoder
+from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model, refuse_taken, save_encoder
 from vcwork.encoders.encoder import Encoder
 
 PREFIX = "mmmodel."
@@ -58,16 +58,18 @@ class ImportReport:
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # on the file: what was left unread, which prefix was taken off
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)  # expected, got
+    broken: list[str] = field(default_factory=list)  # hold NaN or infinity
 
     @property
     def clean(self) -> bool:
-        """Every entry known, every weight of ours filled."""
-        return not (self.unexpected or self.missing or self.mismatched)
+        """Every entry known, every weight of ours filled, with finite numbers."""
+        return not (self.unexpected or self.missing or self.mismatched or self.broken)
 
     def text(self) -> str:
         """One line a kind, and every name that is wrong."""
         shapes = [f"{name} expected {want}, got {got}" for name, (want, got) in self.mismatched.items()]
-        wrong = {"unexpected": self.unexpected, "missing": self.missing, "of another shape": shapes}
+        wrong = {"unexpected": self.unexpected, "missing": self.missing, "of another shape": shapes,
+                 "with NaN or infinity": self.broken}  # fmt: skip
         lines = [*self.notes, f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
         return "\n".join([*lines, *(f"{what} {len(names)}: {_names(names, 20)}" for what, names in wrong.items())])
 
@@ -210,10 +212,12 @@ def map_released(
             report.unexpected.append(name)
         elif tuple(tensor.shape) != expected[target]:
             report.mismatched[name] = (expected[target], tuple(tensor.shape))
+        elif not tensor.float().isfinite().all():
+            report.broken.append(name)
         else:
             ours[target] = tensor.float()
             report.mapped.append(name)
-    wrong = {our_name(name) for name in report.mismatched}
+    wrong = {our_name(name) for name in (*report.mismatched, *report.broken)}
     report.missing = [released_name(name) for name in expected if name not in ours and name not in wrong]
     return ours, kept, report
 
@@ -226,12 +230,11 @@ def import_released(
 
     `vocabulary`: folder or file of bert-base-uncased's vocab.txt; without it sentences cannot be encoded, ids can.
     `s3d`: the weights its features come from, to bind the checkpoint to features of just those; without them it opens
-    no store. VcworkError, with the report as text, on anything unexpected, missing or of another shape; with
-    `strict=False` what fits is taken, and the rest keeps its random start.
+    no store. VcworkError, with the report as text, on anything unexpected, missing, of another shape or not
+    finite; with `strict=False` what fits is taken, and the rest keeps its random start.
     """
     folder = resolve(folder)
-    if folder.exists() and any(folder.iterdir()):
-        raise VcworkError(f"{folder}: is not empty; choose another folder")
+    refuse_taken(folder)
     notes: list[str] = []
     state = read_released(path, notes)
     config = config_of(state, heads, path)
@@ -248,6 +251,7 @@ def import_released(
         raise VcworkError(f"{vocabulary}: expected {config.vocab_size} pieces as in {path}, got {len(tokenizer)}")
     dtype = str(next(iter(state.values())).dtype if not report.mapped else state[report.mapped[0]].dtype)
     card = {"imported": resolve(path).name, "dtype": dtype.removeprefix("torch."), "order": list(state)}
+    begin(folder, CHECKPOINT)
     write_tensors(folder / KEPT, kept)
     save_encoder(folder, Encoder(model.eval(), tokenizer, contract, card=card))
     return report
@@ -279,8 +283,7 @@ def export_released(folder: str | Path, path: str | Path) -> list[str]:
     model_state = OrderedDict((PREFIX + name, state[name]) for name in [*order, *(n for n in state if n not in order)])
     whole = {"args": None, "cfg": {}, "model": model_state, "criterion": None, "optimizer_history": [],
              "task_state": {}, "extra_state": {}, "last_optimizer_state": {}}  # fmt: skip
-    with atomic_write(path, "wb") as file:
-        torch.save(whole, file)
+    write_torch(path, whole)
     return [*made_up, *([] if VIDEO_WORDS in kept else [VIDEO_WORDS])]
 
 

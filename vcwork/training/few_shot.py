@@ -18,7 +18,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import NoData, VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.base.files import resolve, sha256_json
+from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
@@ -222,14 +223,16 @@ def _point(corpus, store, encoder, recipe, drawn: Draw, out: Path, annotations: 
     if not path.exists():
         point = _measure(corpus, store, encoder, recipe, drawn)
         rows = {"results": [r.as_dict() for r in point.results], "labelled": list(point.labelled)}
-        write_json(path, plain({"made_of": made_of, "point": {**asdict(point), **rows}}, path.name))
-    stored = read_json(path)
-    if not isinstance(stored, dict) or stored.get("made_of") != plain(made_of, path.name):
+        write_sealed(path, plain({"made_of": made_of, "point": {**asdict(point), **rows}}, path.name))
+    stored = read_sealed(path)
+    if stored.get("made_of") != plain(made_of, path.name):
         raise VcworkError(
             f"{path}: expected a point made of this checkpoint, corpus and recipe, got another; delete it"
         )
-    point = stored["point"]
-    return Point(**{**point, "labelled": tuple(point["labelled"]), "results": tuple(map(as_result, point["results"]))})
+    with well_formed(path):
+        point = stored["point"]
+        rows = {"labelled": tuple(point["labelled"]), "results": tuple(map(as_result, point["results"]))}
+        return Point(**point | rows)
 
 
 def _measure(corpus, store, encoder: Encoder, recipe, drawn: Draw) -> Point:

@@ -7,6 +7,7 @@ Known gap: segmentation names only steps that occur in the train split; a step s
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import numpy as np
 import torch
 
 from vcwork.base.errors import NoData, VcworkError
-from vcwork.base.files import resolve
+from vcwork.base.files import alone, append, resolve
+from vcwork.base.sealed import begin
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
+from vcwork.encoders.checkpoint import CHECKPOINT, refuse_taken
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
@@ -32,6 +35,7 @@ from vcwork.training.segmentation_head import (
     save_classifier,
 )
 from vcwork.training.step_scorer import StepVideo, finetune_localization, step_scores
+from vcwork.training.watch import Stopped
 
 
 @dataclass(frozen=True)
@@ -47,31 +51,46 @@ def finetune(
     corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe, folder: str | Path,
     watch: Callable[[FinetuneRecord], None] | None = None,
 ) -> Encoder:  # fmt: skip
-    """Fine-tune `encoder` in place into `folder`; VcworkError where the folder holds a checkpoint already.
+    """Fine-tune `encoder` in place into `folder`; VcworkError where the folder holds a checkpoint already, or more.
+
+    An interrupted one begins anew.
 
     Validation, where val videos have annotations: R@1 text to video (retrieval) or video to text (VideoQA) among
     their clips, steps of one text counting as one; frame accuracy with background (segmentation); share of the present
     steps found in order (localization). Under torchrun every rank calls this alike and the first writes.
     """
     folder, engine = resolve(folder), Engine()
-    if (folder / "checkpoint.json").exists():
-        raise VcworkError(f"{folder}: holds a checkpoint; choose another folder")
-    engine.wait()
-    run = tuning_of(corpus, store, encoder, recipe)
-    log = folder / "log.jsonl"
-    if engine.main:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text("")
-    for record in run.training:
+    with alone(folder), _interruptible():
+        refuse_taken(folder)
+        engine.wait()
         if engine.main:
-            with log.open("a") as file:
-                file.write(json.dumps(asdict(record)) + "\n")
-        if watch:
-            watch(record)
-    if engine.main:
-        run.save(folder)
-    engine.wait()
+            begin(folder, CHECKPOINT)
+        run = tuning_of(corpus, store, encoder, recipe)
+        _follow(run.training, folder / "log.jsonl", engine, watch or (lambda record: None))
+        if engine.main:
+            run.save(folder)
+        engine.wait()
     return load_encoder(folder, store.contract)
+
+
+def _follow(
+    training: Iterator[FinetuneRecord], log: Path, engine: Engine, watch: Callable[[FinetuneRecord], None]
+) -> None:
+    """To the end of the training, a line of the log for each record."""
+    if engine.main:
+        log.unlink(missing_ok=True)
+    for record in training:
+        if engine.main:
+            append(log, json.dumps(asdict(record)) + "\n")
+        watch(record)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped("interrupted: a fine-tuning keeps no state, the same command begins it anew") from None
 
 
 def tuning_of(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:

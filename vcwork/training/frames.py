@@ -18,7 +18,7 @@ from vcwork.base.files import resolve, sha256_json
 from vcwork.core.batches import Batch, PairData
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus
-from vcwork.encoders.frames import FrameEncoder, load_frames, new_frames, save_frames
+from vcwork.encoders.frames import FrameEncoder, load_frames, new_frames, save_frames, sources_digest
 from vcwork.encoders.pixels import LazyFrames, Span, View, load_spans, seconds_of_video
 from vcwork.measure.metrics import seconds_of
 from vcwork.tasks.cases import Clips, as_clips
@@ -35,7 +35,7 @@ def train_frames(
 ) -> FrameEncoder:  # fmt: skip
     """Train on videos and captions of the corpus's training split into `folder`, as `vcwork.training.run.train` does.
 
-    The folder gets log.jsonl, state.pt and at the end the encoder; called again with the same arguments it resumes, or
+    The folder gets log.jsonl, a state and at the end the encoder; called again with the same arguments it resumes, or
     opens what is finished, and with others it is refused (VcworkError). After each epoch the log gets val_t2v_R@1 where
     the validation split is annotated. `workers` processes decode; their number changes no weight.
     """
@@ -50,7 +50,7 @@ def train_frames(
     def check(encoder: FrameEncoder) -> dict[str, float]:
         return clip_recall(encoder, lambda: frame_clips(corpus, "val"))
 
-    identity = recipe.identity | {"videos": videos}
+    identity = recipe.identity | {"videos": videos, "corpus": corpus.digest(), "files": sources_digest(recipe.frames)}
     run = Run(resolve(folder), identity, lambda at: load_frames(at, workers), save_frames, "frames.json")
     return train_into(run, recipe.train, start, check, watch, progress)
 

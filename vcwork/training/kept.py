@@ -1,55 +1,125 @@
-"""What a training leaves in its folder, an update a line, and from where it goes on when it was cut off."""
+"""What a training leaves in its folder, an update a line, and from where it goes on when it was cut off.
 
+`train.json` is the folder's manifest: who the run is, and the seals of its last state, of its best weights, and of the
+log as far as that state goes. A state is a new file, told of when it is whole, and then the one before goes: a training
+that is killed, whenever, goes on from a state that is whole, or says which file is not.
+Known gap: killed between two of these steps, it leaves a state behind that no manifest names.
+"""
+
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write
+from vcwork.base.files import append, atomic_write
+from vcwork.base.sealed import (
+    Kind,
+    begin,
+    load_weights,
+    read_manifest,
+    seal,
+    write_manifest,
+    write_tensors,
+    write_torch,
+)
 from vcwork.core.config import TrainConfig
 from vcwork.core.loop import Keeping
 from vcwork.core.step import Learner
+from vcwork.data.backbones.hugging_face import as_error
+from vcwork.encoders.checkpoint import CHECKPOINT
+
+TRAINING = Kind(
+    "training", "vcwork-training-1", "train.json", owns=(*CHECKPOINT.owns, "checkpoint.json", "frames.json"),
+    fields={"identity": dict, "files": dict},
+)  # fmt: skip
 
 
 class KeptRun(Keeping):
-    """In `folder`: `log.jsonl`, a line an update, and `state.pt`."""
+    """In `folder`: `train.json`, `log.jsonl`, a line an update, and the last state. `identity`: who the run is."""
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, identity: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.log = Path(folder), Path(folder) / "log.jsonl"
+        self._told: dict[str, Any] = {"identity": identity or {}, "files": {}}
+        self._best: dict[str, str] = {}  # file and score
+
+    def claim(self) -> None:
+        """Make the folder this run's, unless it is; VcworkError where it holds what is not."""
+        if not (self.folder / TRAINING.manifest).exists():
+            begin(self.folder, TRAINING)
+            write_manifest(self.folder, TRAINING, self._told)
 
     def open(self, learner: Learner, per_epoch: int) -> dict[str, Any]:
         """Where to go on, the state already in the learner; log lines of updates that will be done again are cut."""
-        self.learner, self.log = learner, self.folder / "log.jsonl" if learner.engine.main else None
-        state = self.folder / "state.pt"
-        place = self._restore(state) if state.exists() else {"epoch": 0}
-        if self.log:
-            self.log.parent.mkdir(parents=True, exist_ok=True)
-            lines = self.log.read_text().splitlines() if self.log.exists() else []
-            step = place["epoch"] * per_epoch + place.get("done", 0)
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] < step]
-            with atomic_write(self.log) as file:
-                file.write("".join(line + "\n" for line in kept))
+        self.learner, self.per_epoch = learner, per_epoch
+        if learner.engine.main:
+            self.claim()
+        learner.engine.wait()
+        self._told = read_manifest(self.folder, TRAINING, verify=True)
+        with as_error(f"{self.folder / TRAINING.manifest}: not of a training that can go on"):
+            place = self._restore() if "state" in self._told else {"epoch": 0}
+            self._best = self._told.get("best", {})
+        if learner.engine.main:
+            self._cut_log()
         return place
 
     def write(self, record: dict) -> None:
-        if self.log:
-            with self.log.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+        if self.learner.engine.main:
+            append(self.log, json.dumps(record) + "\n")
 
     def save(self, place: dict) -> None:
         learner = self.learner
+        name = f"state-{place['epoch'] * self.per_epoch + place.get('done', 0)}.pt"
         state = {"model": learner.model.state_dict(), "optimizer": learner.optimizer.state_dict(),
                  "schedule": learner.schedule.state_dict(), "config": learner.config.model_dump_json(),
                  "random": self._random(), **place}  # fmt: skip
-        if learner.engine.main:
-            with atomic_write(self.folder / "state.pt", "wb") as file:
-                torch.save(state, file)
+        if learner.engine.main and self._told.get("state") != name:
+            write_torch(self.folder / name, state)
+            files = [name, self._best["file"]] if self._best else [name]
+            self._tell(files, state=name, best=self._best, log=seal(self.log))
 
-    def _restore(self, path: Path) -> dict[str, Any]:
-        learner = self.learner
+    def look(self, model: nn.Module, epoch: int, score: float) -> None:
+        """Keep the weights of the epoch with the highest score, the earliest of equal ones."""
+        if not self._best or score > float(self._best["score"]):
+            self._best = {"file": f"best-{epoch}.safetensors", "score": repr(score)}
+            write_tensors(self.folder / self._best["file"], model.state_dict())
+
+    def put_back(self, model: nn.Module) -> None:
+        """Those weights into the model, where there are some."""
+        if self._best:
+            name = self._best["file"]
+            load_weights(model, self.folder / name, self._told["files"][name], TRAINING.manifest)
+
+    def finish(self) -> None:
+        """The checkpoint is written: the state is not needed any more."""
+        self._tell([self.log.name])
+
+    def _tell(self, files: list[str], **more: Any) -> None:
+        """The manifest anew, with these files; those that it named before and does not any more go."""
+        before = self._told
+        self._told = {"identity": before["identity"], "files": {name: seal(self.folder / name) for name in files}}
+        self._told |= more
+        write_manifest(self.folder, TRAINING, self._told)
+        for name in before["files"].keys() - self._told["files"].keys():
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _cut_log(self) -> None:
+        """Back to where it was at the last state; VcworkError where it is another one."""
+        sealed = self._told.get("log", {"bytes": 0, "sha256": hashlib.sha256().hexdigest()})
+        begun = self.log.read_bytes()[: sealed["bytes"]] if self.log.exists() else b""
+        if hashlib.sha256(begun).hexdigest() != sealed["sha256"]:
+            how = "delete the folder to begin anew"
+            raise VcworkError(f"{self.log}: missing, or not the log of {TRAINING.manifest}; damaged or swapped, {how}")
+        with atomic_write(self.log, "wb") as file:
+            file.write(begun)
+
+    def _restore(self) -> dict[str, Any]:
+        learner, path = self.learner, self.folder / self._told["state"]
         state = torch.load(path, weights_only=True, map_location=learner.engine.device)
         known = TrainConfig.model_validate_json(state["config"])  # a setting newer than the state has its default
         if known != learner.config:

@@ -1,7 +1,8 @@
 """Training into a folder: who the run is, going on with it, validation after each epoch, last or best checkpoint.
 
-A folder holds one run: `train.json` says which, `log.jsonl` and `state.pt` how far it is, and the checkpoint, written
-at the end, that it is done. The data are a corpus with its features, or HowTo100M-shaped stores too big for memory.
+A folder holds one run, known by its settings and by what it is made of: captions, features, vocabulary. `train.json`
+says which, and how far it is (`vcwork.training.kept`); the checkpoint, written at the end, says that it is done. The
+data are a corpus with its features, or HowTo100M-shaped stores too big for memory.
 """
 
 import json
@@ -14,26 +15,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import alone, read_json, resolve, write_json
-from vcwork.base.sealed import read_tensors, write_tensors
+from vcwork.base.files import alone, resolve, sha256_json
+from vcwork.base.sealed import manifest_alone
 from vcwork.core.batches import PairData
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.loop import pretrain, updates
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
+from vcwork.data.backbones.hugging_face import folder_digest
 from vcwork.data.corpus import Corpus
-from vcwork.data.store import Contract, FeatureStore
+from vcwork.data.howto100m.captions import open_caption_store
+from vcwork.data.store import Contract, FeatureStore, open_store
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training.closed_form import start_from_captions
-from vcwork.training.kept import KeptRun
+from vcwork.training.kept import TRAINING, KeptRun
 from vcwork.training.pairs import control, pair_data
 from vcwork.training.recipe import Recipe
 from vcwork.training.reference_cells import search
@@ -48,22 +50,23 @@ def train(
     corpus: Corpus, store: FeatureStore, folder: str | Path, recipe: Recipe, progress: bool = False,
     watch: Watch | None = None, check: Check | None = None,
 ) -> Encoder:  # fmt: skip
-    """Train on the corpus's training split into `folder`: log.jsonl, state.pt, and the checkpoint at the end.
+    """Train on the corpus's training split into `folder`: log.jsonl, a state, and the checkpoint at the end.
 
     `watch` gets every step record, a `Watcher` the rest as well. Called again with the same arguments it resumes an
-    interrupted run, or opens the finished one; with others it is refused (VcworkError). An interrupt ends it after the
-    current update with its state kept, and raises `Stopped`. After each epoch the log gets the numbers of
-    `check(encoder)`, validation on the corpus's val split unless given; with `keep` "best" the checkpoint is the epoch
-    best on them. Under torchrun all ranks call this, on a folder they share, and the first one writes.
+    interrupted run, or opens the finished one; with others, or with captions or features that are not the same any
+    more, it is refused (VcworkError). An interrupt ends it after the current update with its state kept, and raises
+    `Stopped`. After each epoch the log gets the numbers of `check(encoder)`, validation on the corpus's val split
+    unless given; with `keep` "best" the checkpoint is the epoch best on them. Under torchrun all ranks call this, on a
+    folder they share, and the first one writes.
     """
+    tokenizer = _tokenizer(corpus, recipe)
+    made_of = {"features": store.digest(), "corpus": corpus.digest()}
 
     def start() -> tuple[Encoder, PairData]:
-        encoder = new_encoder(corpus, store, recipe)
-        return encoder, pair_data(corpus, store, encoder.tokenizer)
+        return new_encoder(corpus, store, recipe, tokenizer), pair_data(corpus, store, tokenizer)
 
-    run = _run_of(recipe, folder, {"features": store.digest()}, store.contract)
-    with alone(run.folder):
-        return train_into(run, recipe.train, start, check or corpus_check(corpus, store, recipe.train), watch, progress)
+    run = _run_of(recipe, folder, made_of, tokenizer, store.contract)
+    return train_into(run, recipe.train, start, check or corpus_check(corpus, store, recipe.train), watch, progress)
 
 
 def train_converted(
@@ -71,27 +74,32 @@ def train_converted(
 ) -> Encoder:
     """As `train`, on converted HowTo100M-shaped data: nothing of it is held in memory, the vocabulary is its own.
 
-    Validation is the NCE of `validation_nce` on its val split, where it has one.
+    Validation is the NCE of `validation_nce` on its val split, where it has one. Before the first update the stores are
+    read whole, to see that they are what was written.
     """
-    if data.captions is None or data.features is None:
+    captions, features, config = data.captions, data.features, recipe.train
+    if captions is None or features is None:
         raise VcworkError(f"{data.folder}: expected captions and features to train on")
-    contract, config = data.features.contract, recipe.train
-    made_of = {"features": data.features.digest(), "captions": data.captions.digest()}
+    made_of = {"features": features.digest(), "captions": captions.digest(), "ids": sha256_json(data.ids)}
+    tokenizer = captions.tokenizer()
 
     def start() -> tuple[Encoder, PairData]:
-        encoder = _new_encoder(data.captions.tokenizer(), contract, recipe, made_of)
+        open_store(features.folder, verify=True), open_caption_store(captions.folder, verify=True)
+        encoder = _new_encoder(tokenizer, features.contract, recipe, made_of)
         if encoder.model.config.input_transform != "none":
             raise VcworkError("input_transform: is fitted in memory, and has no place on stored data of this size")
         return encoder, data.pairs("train")
 
-    run = _run_of(recipe, folder, made_of, contract)
+    run = _run_of(recipe, folder, made_of, tokenizer, features.contract)
     held_out = data.pairs("val") if "val" in data.ids else None
     check = (lambda encoder: validation_nce(encoder, held_out, config)) if held_out else (lambda _: {})
     return train_into(run, config, start, check, watch, progress)
 
 
-def _run_of(recipe: Recipe, folder: str | Path, made_of: dict[str, str], contract: Contract) -> "Run":
+def _run_of(recipe: Recipe, folder: str | Path, made_of: dict, tokenizer: Tokenizer, contract: Contract) -> "Run":
     _refuse_frames(recipe)  # before anything is written into the folder
+    made_of |= {"vocabulary": sha256_json(tokenizer.vocabulary)}
+    made_of |= {"bert_files": folder_digest(bert_folder(recipe.bert))} if recipe.bert else {}
     return Run(resolve(folder), recipe.identity | made_of, lambda at: load_encoder(at, contract))
 
 
@@ -116,12 +124,18 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Is its checkpoint there? VcworkError for a folder of another run."""
-        told = self.folder / "train.json"
-        if told.exists() and _as_now(read_json(told)) != json.loads(json.dumps(self.identity)):
-            why = "holds a run of another configuration or other data"
+        """Is its checkpoint there? VcworkError for a folder of another run, or with a checkpoint of unknown origin."""
+        done = (self.folder / self.done).exists()
+        if not (self.folder / TRAINING.manifest).exists():
+            if done:
+                raise VcworkError(f"{self.folder}: holds a checkpoint, no {TRAINING.manifest}; choose another folder")
+            return False
+        came, wanted = manifest_alone(self.folder, TRAINING)["identity"], json.loads(json.dumps(self.identity))
+        came |= {"config": TrainConfig.checked(**came.get("config", {})).model_dump(mode="json")}  # newer settings
+        if other := sorted(key for key in {*came, *wanted} if came.get(key) != wanted.get(key)):
+            why = f"holds a run of another configuration or other data ({', '.join(other)} differ)"
             raise VcworkError(f"{self.folder}: {why}; delete it or choose another folder")
-        return (self.folder / self.done).exists()
+        return done
 
 
 def train_into(
@@ -129,25 +143,38 @@ def train_into(
     progress: bool,
 ) -> Encoder:  # fmt: skip
     """Open the finished run of this identity, or go on with it, or begin it. VcworkError for another run's folder."""
-    engine, finished, watcher, log = Engine(), run.finished, as_watcher(watch), run.folder / "log.jsonl"
+    with alone(run.folder):
+        try:
+            return _train_into(run, config, start, check, as_watcher(watch), progress)
+        except KeyboardInterrupt as stopped:
+            told = f"interrupted: what state the folder {run.folder.name} keeps, the same call goes on from"
+            raise stopped if isinstance(stopped, Stopped) else Stopped(told) from None
+
+
+def _train_into(
+    run: Run, config: TrainConfig, start: Callable[[], tuple[Encoder, PairData]], check: Check, watcher: Watcher,
+    progress: bool,
+) -> Encoder:  # fmt: skip
+    engine, finished, kept = Engine(), run.finished, KeptRun(run.folder, run.identity)
     engine.wait()
     if finished:
-        watcher.began(0, log)
+        watcher.began(0, kept.log)
         watcher.ended("This run was finished before: it is opened, not trained again.")
         return run.load(run.folder)
     if engine.main:
-        write_json(run.folder / "train.json", run.identity)
+        kept.claim()
     encoder, data = start()
     if config.start == "closed form":
         start_from_captions(encoder.model, encoder.tokenizer, data, config)
-    best, total = _Best(run.folder, config.keep == "best"), updates(data, config, engine.world)
-    watcher.began(total, log)
+    total = updates(data, config, engine.world)
+    watcher.began(total, kept.log)
 
     bar = tqdm(total=total, desc="training", unit="step", disable=not (progress and engine.main))
 
     def on_epoch(epoch: int, _: object) -> dict:
         numbers = check(encoder)
-        best.look(encoder.model, numbers)
+        if config.keep == "best":
+            kept.look(encoder.model, epoch, _score(numbers))
         watcher.validated(epoch, (epoch + 1) * total // config.epochs - 1, numbers)
         if not bar.disable:
             bar.write(f"epoch {epoch + 1}/{config.epochs} {' '.join(f'{k} {v:.3f}' for k, v in numbers.items())}")
@@ -156,7 +183,7 @@ def train_into(
     with interrupts(engine.world == 1) as interrupted, _told(watcher), bar:
         done = total
         model, words, pairs = encoder.model, encoder.tokenizer, control(data, config)
-        for record in pretrain(model, words, pairs, config, KeptRun(run.folder), on_epoch, interrupted, search):
+        for record in pretrain(model, words, pairs, config, kept, on_epoch, interrupted, search):
             done = record.step + 1
             bar.update(done - bar.n)
             bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
@@ -166,8 +193,9 @@ def train_into(
             raise Stopped(f"stopped after update {done} of {total}; {kept_in}")
     encoder.model.eval()
     if engine.main:
-        best.put_back(encoder.model)
+        kept.put_back(encoder.model)
         run.save(run.folder, encoder)
+        kept.finish()
     if interrupted():
         raise Stopped("interrupted after the last update: the checkpoint is written")
     engine.wait()
@@ -188,42 +216,25 @@ def _told(watcher: Watcher) -> Iterator[None]:
     watcher.ended("Finished.")
 
 
-class _Best:
-    """The weights of the epoch best on validation, in `best.safetensors` with its score; test is not looked at."""
-
-    def __init__(self, folder: Path, wanted: bool):
-        self.path, self.wanted = folder / "best.safetensors", wanted
-
-    def look(self, model: VideoCLIP, numbers: dict[str, float]) -> None:
-        if not self.wanted:
-            return
-        if not numbers:
-            raise VcworkError("keep: best needs validation videos, annotated or with captions; there are none")
-        score = numbers.get(VALIDATION, -numbers.get(VALIDATION_NCE, math.inf))
-        if not self.path.exists() or score > self.score():
-            write_tensors(self.path, model.state_dict(), {"score": repr(score)})
-
-    def score(self) -> float:
-        with safe_open(self.path, "pt") as file:
-            return float(file.metadata()["score"])
-
-    def put_back(self, model: VideoCLIP) -> None:
-        if self.wanted:
-            model.load_state_dict(read_tensors(self.path))
+def _score(numbers: dict[str, float]) -> float:
+    """What the best epoch is chosen by, of the numbers of a validation; test is not looked at."""
+    if not numbers:
+        raise VcworkError("keep: best needs validation videos, annotated or with captions; there are none")
+    return numbers.get(VALIDATION, -numbers.get(VALIDATION_NCE, math.inf))
 
 
-def _as_now(identity: dict) -> dict:
-    """An older run's identity with the settings that came later, at their defaults."""
-    return identity | {"config": json.loads(TrainConfig.checked(**identity["config"]).model_dump_json())}
+def _tokenizer(corpus: Corpus, recipe: Recipe) -> Tokenizer:
+    if recipe.bert:
+        return Tokenizer.load(bert_folder(recipe.bert))
+    return Tokenizer.train(c.text for v in corpus.split("train") for c in corpus.captions(v.id))
 
 
-def new_encoder(corpus: Corpus, store: FeatureStore, recipe: Recipe) -> Encoder:
+def new_encoder(corpus: Corpus, store: FeatureStore, recipe: Recipe, tokenizer: Tokenizer | None = None) -> Encoder:
     """Untrained: vocabulary from the training captions, feature width from the store, weights from the seed.
 
     With the recipe's `bert` vocabulary and transformer weights are that model's.
     """
-    captions = (c.text for v in corpus.split("train") for c in corpus.captions(v.id))
-    tokenizer = Tokenizer.load(bert_folder(recipe.bert)) if recipe.bert else Tokenizer.train(captions)
+    tokenizer = tokenizer or _tokenizer(corpus, recipe)
     encoder = _new_encoder(tokenizer, store.contract, recipe, {"features": store.digest(), "corpus": corpus.name})
     if encoder.model.config.input_transform != "none":
         rows = np.concatenate([store[v.id] for v in corpus.split("train") if v.id in store]).astype(np.float32)

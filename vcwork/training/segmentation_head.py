@@ -17,11 +17,11 @@ from torch.nn.functional import cross_entropy
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.base.sealed import load_weights, write_tensors
+from vcwork.base.sealed import begin, load_weights, write_tensors
 from vcwork.core.batches import pad_clips
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
-from vcwork.encoders.checkpoint import load_card, load_model
+from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model
 from vcwork.encoders.encoder import Encoder, window_means, windows
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, save_finetuned
 
@@ -211,6 +211,7 @@ def save_classifier(
 
     The card holds the head's hash, so that a head of another run is refused.
     """
+    begin(resolve(folder), CHECKPOINT)
     head = write_tensors(resolve(folder) / HEAD, classifier.head.state_dict())
     return save_finetuned(folder, encoder, recipe, labels=list(labels), head=head)
 
@@ -222,5 +223,5 @@ def load_classifier(folder: str | Path) -> tuple[TokenClassifier, list[str], Fin
     if "head" not in card:
         raise VcworkError(f"{folder}: has no segmentation head; fine-tune for segmentation first")
     classifier = TokenClassifier(load_model(folder), len(card["labels"]))
-    load_weights(classifier.head, folder / HEAD, card["head"], "checkpoint.json")
+    load_weights(classifier.head, folder / HEAD, {"sha256": card["head"]}, "checkpoint.json")
     return classifier.eval(), card["labels"], FinetuneRecipe.checked(**card["recipe"])

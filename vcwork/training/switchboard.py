@@ -19,7 +19,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json, write_json
+from vcwork.base.files import resolve, sha256_json
+from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Encoder
@@ -86,18 +87,18 @@ def run_all(
     for setting, seed, recipe, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
         path = folder / f"{sha256_json(made_of)[:16]}.json"
         if path.exists():
-            runs.append(Run(**read_run(path, made_of)["run"]))
+            with well_formed(path):
+                runs.append(Run(**read_run(path, made_of)["run"]))
             continue
         runs.append(_run(corpus, store, setting, seed, recipe, split))
-        write_json(path, {"format": FORMAT, "made_of": made_of, "run": asdict(runs[-1])})
+        write_sealed(path, {"format": FORMAT, "made_of": made_of, "run": asdict(runs[-1])})
     return runs
 
 
 def read_run(path: Path, made_of: dict | None = None) -> dict:
     """What `run_all` kept in a file: `run`, and `made_of`, which must be the one given. VcworkError otherwise."""
-    stored = read_json(path)
-    right = isinstance(stored, dict) and stored.get("format") == FORMAT
-    if not right or (made_of is not None and stored.get("made_of") != made_of):
+    stored = read_sealed(path)
+    if stored.get("format") != FORMAT or (made_of is not None and stored.get("made_of") != made_of):
         raise VcworkError(f"{path}: expected a result of this switchboard ({FORMAT}); delete it")
     return stored
 
@@ -105,11 +106,12 @@ def read_run(path: Path, made_of: dict | None = None) -> dict:
 def _planned(corpus, store, settings, seeds, size, epochs, split) -> Iterator[tuple]:
     if {} not in settings:
         raise VcworkError("settings: expected the baseline {} among them, or there is nothing to compare with")
+    texts = corpus.digest()
     for seed in seeds:
         for setting in settings:
             recipe = configure(setting, seed, size, epochs)
             made_of = {"sizes": recipe.model, "config": recipe.train.model_dump(mode="json")}
-            made_of |= {"features": store.digest(), "split": split, "corpus": corpus.name}
+            made_of |= {"features": store.digest(), "split": split, "corpus": corpus.name, "texts": texts}
             yield setting, seed, recipe, made_of
 
 

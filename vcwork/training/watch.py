@@ -1,7 +1,8 @@
 """Looking on while training runs, and ending it between two updates: `Watcher`, `interrupts`, `Stopped`.
 
-An interrupt (Ctrl-C, the stop button of a notebook) that comes in the middle of an update would leave half of it; so it
-is remembered, the update ends, the state is kept, and then `Stopped` is raised. A second one is not waited for.
+An interrupt (Ctrl-C, the stop button of a notebook, SIGTERM) that comes in the middle of an update would leave half of
+it; so it is remembered, the update ends, the state is kept, and then `Stopped` is raised. A second one is not waited
+for.
 Known gaps: only where signals can be taken over (the main thread) and in one process; under torchrun an interrupt ends
 all ranks at once, and processes that decode frames are interrupted with the rest. Such a run goes on from the last
 state that was kept.
@@ -58,9 +59,9 @@ def as_watcher(watch: Watch | None) -> Watcher:
 
 @contextmanager
 def interrupts(taken: bool = True) -> Iterator[Callable[[], bool]]:
-    """Inside, the first SIGINT is remembered: the function given says whether it came. A second one raises at once.
+    """Inside, the first SIGINT or SIGTERM is remembered: the function given says whether it came; a second one raises.
 
-    Nothing is taken over unless `taken`, in another thread, or where SIGINT has a handler other than Python's own.
+    Nothing is taken over unless `taken`, in another thread, or where a signal has a handler other than Python's own.
     """
     came: list[int] = []
 
@@ -69,12 +70,13 @@ def interrupts(taken: bool = True) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came.append(number)
 
-    main = threading.current_thread() is threading.main_thread()
-    ours = taken and main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if ours:
-        signal.signal(signal.SIGINT, remember)
+    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    taken &= threading.current_thread() is threading.main_thread()
+    ours = {number: handler for number, handler in own.items() if taken and signal.getsignal(number) == handler}
+    for number in ours:
+        signal.signal(number, remember)
     try:
         yield lambda: bool(came)
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in ours.items():
+            signal.signal(number, handler)

@@ -27,6 +27,7 @@ KINDS = {  # manifest -> where the kinds of folders that have one of that name a
     "explore.json": ("workbench.own_folder:EXPLORE",),
     "checkpoint.json": ("encoders.checkpoint:CHECKPOINT",),
     "frames.json": ("encoders.frames:FRAMES",),
+    "train.json": ("training.kept:TRAINING",),
     "run.json": ("workbench.records:RUN",),
 }
 MORE = {  # format -> what raises VcworkError, given folder and manifest, for what the digests cannot say

@@ -63,6 +63,12 @@ def model_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def folder_digest(folder: Path) -> str:
+    """Who a model is that something begins with: sha256 over its weights, configurations and vocabularies."""
+    kinds = (".json", ".txt", ".safetensors", ".model")
+    return sha256_json({path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.suffix in kinds})
+
+
 def read_model(reader: type, folder: Path, **options: Any) -> Any:
     """A transformers model in evaluation mode, float32; weights that it would draw at random are an error."""
     if not any(path.is_file() for path in model_files(folder)):
