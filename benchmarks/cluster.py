@@ -5,8 +5,8 @@
 
 `extract` (extra `cluster`): S3D with random weights over made films, in this process, on two workers of Ray, and on two
 of which one is killed; every store must have the same bytes. `nodes`: the same recipe
-in one process, on two nodes, and on two nodes of which one is killed: the other must go on from state.pt, alone, to the
-end, with the same losses (nothing is dropped out at random, so that ranks draw nothing of their own).
+in one process, on two nodes, and on two nodes of which one is killed: the other must go on from its state, alone, to
+the end, with the same losses (nothing is dropped out at random, so that ranks draw nothing of their own).
 Prints one JSON record and exits 1 where something differs. Run it alone: its times mean nothing beside other work.
 """
 

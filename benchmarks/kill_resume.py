@@ -16,6 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from vcwork.base.files import sha256_file
+
 RECIPE = """
 model: {hidden: 128, heads: 4, ffn: 256, video_layers: 1, text_layers: 1, feature_dropout: 0.1}
 train:
@@ -76,7 +78,7 @@ def main() -> int:
             if kill_after(process, cut, update, moments.uniform(0, 0.2)):
                 killed.append(updates_done(cut))
         subprocess.run(command(options, recipe, cut), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        digests = [json.loads((run / "checkpoint.json").read_text())["digest"] for run in (whole, cut)]
+        digests = [sha256_file(run / "model.safetensors") for run in (whole, cut)]
         logs = [(run / "log.jsonl").read_text() for run in (whole, cut)]
     equal = {"weights_equal": len(set(digests)) == 1, "logs_equal": logs[0] == logs[1]}
     record = {"updates": total, "kills": len(killed), "killed_after_update": killed, **equal, "digest": digests[0]}

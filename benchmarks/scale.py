@@ -208,7 +208,7 @@ def storage(given: dict[str, float]) -> dict[str, float]:
         "features, float16 (twice while they are joined)": seconds * 512 * 2 / 1e9,
         "captions: times, offsets and tokens": captions / 1e9,
         "vectors of all videos, float32 (in memory, each rank)": videos * 768 * 4 / 1e9,
-        "state.pt: weights and both moments": WEIGHTS * 12 / 1e9,
+        "state: weights and both moments": WEIGHTS * 12 / 1e9,
     }
 
 

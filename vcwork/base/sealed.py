@@ -250,17 +250,6 @@ def load_weights(module: Any, path: Path, sealed: Mapping[str, Any], manifest: s
         raise VcworkError(f"{path}: the weights do not fit the configuration in {manifest}") from error
 
 
-def write_torch(path: Path, value: Any) -> None:
-    """A file in torch's own format, whole or not at all; VcworkError where the disk is full."""
-    import torch
-
-    with atomic_write(path, "wb") as file:
-        try:
-            torch.save(value, file)
-        except RuntimeError as error:  # torch's account of it; what the system said lies below
-            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
-
-
 def flush(folder: Path) -> None:
     """The folder's names onto the disk, where the system can do that."""
     with contextlib.suppress(OSError):

@@ -11,8 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve, sha256_json
+from vcwork.base.files import atomic_write, resolve, sha256_json
 from vcwork.base.sealed import (
     Kind,
     begin,
@@ -74,6 +76,15 @@ def digest_of(card: Mapping[str, Any]) -> str:
 def weights_of(card: Mapping[str, Any]) -> dict[str, Any]:
     """The seal of a manifest's weights; older ones have but their `digest`."""
     return card["files"][WEIGHTS] if "files" in card else {"sha256": card["digest"]}
+
+
+def write_torch(path: Path, value: Any) -> None:
+    """A file in torch's own format, whole or not at all; VcworkError where the disk is full."""
+    with atomic_write(path, "wb") as file:
+        try:
+            torch.save(value, file)
+        except RuntimeError as error:  # torch's account of it; what the system said lies below
+            raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def check_words(folder: Path, card: Mapping[str, Any], manifest: str) -> None:

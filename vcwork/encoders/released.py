@@ -21,14 +21,14 @@ from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.base.sealed import begin, read_tensors, write_tensors, write_torch
+from vcwork.base.sealed import begin, read_tensors, write_tensors
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.extract import contract_of
 from vcwork.data.store import S3D_FEATURES
-from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model, refuse_taken, save_encoder
+from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model, refuse_taken, save_encoder, write_torch
 from vcwork.encoders.encoder import Encoder
 
 PREFIX = "mmmodel."

@@ -26,13 +26,12 @@ from vcwork.base.sealed import (
     seal,
     write_manifest,
     write_tensors,
-    write_torch,
 )
 from vcwork.core.config import TrainConfig
 from vcwork.core.loop import Keeping
 from vcwork.core.step import Learner
 from vcwork.data.backbones.hugging_face import as_error
-from vcwork.encoders.checkpoint import CHECKPOINT
+from vcwork.encoders.checkpoint import CHECKPOINT, write_torch
 
 TRAINING = Kind(
     "training", "vcwork-training-1", "train.json", owns=(*CHECKPOINT.owns, "checkpoint.json", "frames.json"),
