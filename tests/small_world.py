@@ -2,8 +2,8 @@
 
     python tests/small_world.py WORLD OUT [WORKERS]
 
-WORLD is a folder made by `prepare` (corpus, features, checkpoint). Into OUT: six films, their features, a short training,
-and `numbers.npz`. Nothing here is compared: what may differ, and how far, is for the tests to say.
+WORLD is a folder made by `prepare` (corpus, features, checkpoint). Into OUT: six films, their features, a short
+training, and `numbers.npz`. Nothing here is compared: what may differ, and how far, is for the tests to say.
 """
 
 import json
@@ -25,7 +25,7 @@ from vcwork.encoders.load import load_encoder
 from vcwork.measure.result import Result
 from vcwork.search.index import VideoIndex
 from vcwork.tasks import retrieval
-from vcwork.tasks.cases import annotated_clips, clip_scores
+from vcwork.tasks.cases import annotated_clips
 from vcwork.training.pairs import pair_data
 from vcwork.training.run import train
 from vcwork.training.workspace import tiny_recipe

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-MARKS = 24  # looks at a process over one soak
+MARKS = 18  # looks at a process over one soak, at most
 SLACK_MB = 1.5  # that memory may grow over the judged part, whatever its length: an arena more
 A_UNIT_KB = 4.0  # and for each unit
 
@@ -41,16 +41,16 @@ def look() -> Held:
 
 
 def soak(load: Callable[[Callable[[], None]], None], units: int) -> dict:
-    """Run a load, which calls what it is given after each of its `units`: what it holds at `MARKS` moments.
+    """Run a load, which calls what it is given after each of its `units`: what it holds at up to `MARKS` moments.
 
     {"units", "looks", "grown": what each kind grew by from the first third to the end, "faults": sentences}
     """
-    looks, done = [look()], 0
+    looks, done, marks = [look()], 0, min(MARKS, units)
 
     def tick() -> None:
         nonlocal done
         done += 1
-        if done * MARKS // units > (done - 1) * MARKS // units:
+        if done * marks // units > (done - 1) * marks // units:
             looks.append(look())
 
     load(tick)
@@ -60,7 +60,7 @@ def soak(load: Callable[[Callable[[], None]], None], units: int) -> dict:
 
 
 def faults(grown: dict[str, float], units: int) -> list[str]:
-    """What grew more than noise; memory may by SLACK_MB and A_UNIT_KB a unit, threads, files and children not at all."""
+    """What grew too much: memory by more than SLACK_MB and A_UNIT_KB a unit, threads, files or children at all."""
     judged = units * 2 / 3
     room = {"memory_mb": SLACK_MB + judged * A_UNIT_KB / 1024}
     told = [f"{kind} grew by {by:.4g} over {judged:.0f} units" for kind, by in grown.items() if by > room.get(kind, 0)]
