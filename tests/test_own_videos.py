@@ -534,7 +534,8 @@ def test_jupyterlab_opens_a_copy_of_notebook_40(run, folder, root, monkeypatch):
     own, *_ = run()
     stored = (root / "notebooks" / "40_alignment_explorer.ipynb").read_bytes()
     started = []
-    monkeypatch.setattr(own_pages.subprocess, "call", lambda command, env: started.append((command, env)) or 0)
+    monkeypatch.setattr(own_pages.os, "execve", lambda _, *given: started.append(given))  # in this process's place
+    monkeypatch.setattr(own_pages.subprocess, "call", lambda command, env: 0)
     assert open_lab(own, "somewhere", accept_contract=True) == 0
     copy = nbformat.read(started[0][0][-1], as_version=4)
     injected = next(cell for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", []))

@@ -1,11 +1,17 @@
-"""Nothing grows: a few units of every load of `tests/soak`, which goes on for half an hour by itself."""
+"""Nothing grows: a few units of every load of `tests/soak`, which goes on for half an hour by itself.
+
+And nothing stays: processes end with the one that started them, however that ended.
+"""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 
+import psutil
 import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody tells what memory is a process's own")
@@ -48,4 +54,30 @@ def test_what_leaks_is_told(tmp_path):
         for _, file, _ in kept:
             os.close(file)
     assert [fault.split()[0] for fault in found] == ["memory_mb", "threads", "files"]
-    assert faults({"memory_mb": 1.0, "threads": 0, "files": -1, "children": 0}, 60) == []
+    assert faults({"memory_mb": 1.0, "threads": 0, "files": 2, "children": 0}, 60) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)
+def test_workers_end_with_their_parent(root, number):
+    code = "import time; from vcwork.data.engines import each; list(each(time.sleep, [600] * 4, workers=2))"
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    parent = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+    started = _children(parent.pid, 3)  # two workers, and multiprocessing's own tracker
+    parent.send_signal(number)
+    parent.wait()
+    gone, alive = psutil.wait_procs(started, timeout=20)
+    for process in alive:
+        process.kill()
+    assert not alive and len(gone) >= 3
+
+
+def _children(pid: int, wanted: int) -> list[psutil.Process]:
+    """The processes below one, once there are so many and they have loaded what they need."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        time.sleep(0.2)
+        found = psutil.Process(pid).children(recursive=True)
+        if len(found) >= wanted:
+            time.sleep(1)
+            return found
+    raise AssertionError(f"expected {wanted} processes, found {found}")

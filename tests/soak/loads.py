@@ -5,6 +5,7 @@ Every load uses the workbench as a person would, on a world of six films that is
 
 import asyncio
 import http.client
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -15,9 +16,14 @@ from typing import Any
 import numpy as np
 import psutil
 from films import film
+from toys import toy_encoder
 
+from soak.held import Highest
 from vcwork.base.errors import VcworkError
-from vcwork.core.loop import StepRecord
+from vcwork.core.batches import PairData
+from vcwork.core.loop import StepRecord, pretrain
+from vcwork.core.sampling import Track
+from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import Corpus, open_corpus
 from vcwork.data.engines import each
@@ -25,9 +31,9 @@ from vcwork.data.extract import extract
 from vcwork.data.film import open_video
 from vcwork.data.kept import Kept
 from vcwork.data.lab.make import LabConfig, make_corpus
-from vcwork.data.store import FeatureStore, open_store
+from vcwork.data.store import FeatureStore, open_store, write_store
 from vcwork.data.video import frames_at, iter_seconds, probe
-from vcwork.encoders.encoder import Encoder, encode_text
+from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text
 from vcwork.encoders.load import load_encoder
 from vcwork.panels.make_alignment import explore
 from vcwork.panels.training import TrainingPanel
@@ -41,6 +47,7 @@ Tick = Callable[[], None]
 SMALL = LabConfig(
     train_families=1, val_families=1, test_families=1, train_videos=1, val_videos=1, test_videos=1, steps=3, size=64
 )
+BATCHES_MB = 60  # of a training's batches, whatever the size of its store
 
 
 class World:
@@ -197,13 +204,48 @@ def served(world: World, units: int, tick: Tick) -> None:
     thread.join(10)
 
 
+def beyond_memory(world: World, units: int, tick: Tick) -> None:
+    """A store of ten times the memory that may be used: written, verified, trained on, and read whole by a model.
+
+    A unit is 10 MB of it. VcworkError where more was held at any moment than a megabyte a unit, or than BATCHES_MB.
+    """
+    use_large(world.folder / "small", 1, lambda: None)  # what libraries load when they are first used
+    with Highest() as highest:
+        use_large(world.folder / "large", units, tick)
+    if highest.mb > max(units, BATCHES_MB):
+        raise VcworkError(f"of {units * 10} MB of features {highest.mb:.0f} MB were held")
+
+
+def use_large(folder: Path, units: int, tick: Tick) -> None:
+    seconds, width = 256, 512  # 1 kB a second, 40 videos a unit
+    tokenizer = Tokenizer([*SPECIAL, "cut", "pour"])
+    encoder, rng = toy_encoder(tokenizer, width), np.random.default_rng(0)
+    block = rng.normal(size=(seconds + 40, width)).astype(np.float16)
+    rows = ((f"v{v}", block[v % 40 :][:seconds]) for v in range(40 * units))
+    write_store(folder, encoder.contract, rows, shard_rows=1 << 13)
+    store = open_store(folder, verify=True)
+    starts = np.arange(0, seconds, 8.0)
+    tracks = [Track(id, starts, starts + 8, ((5, 6),) * len(starts), seconds) for id in store.ids]
+    config = recipe_of(1).train.model_copy(update={"passes_per_epoch": 1})
+    clusters = config.clusters.model_copy(update={"start_epoch": 0, "clips_for_vector": 1})
+    config = config.model_copy(update={"clusters": clusters})
+    updates = pretrain(encoder.model, tokenizer, PairData(tracks, [store[id] for id in store.ids]), config)
+    assert len([*itertools.islice(updates, 30)]) == min(30, 40 * units // clusters.videos_per_batch)
+    updates.close()
+    for v, states in enumerate(encode_all_seconds(encoder, (store[id] for id in store.ids)), 1):
+        assert len(states) == seconds
+        if v % 40 == 0:
+            tick()
+
+
 # {name: (load, units of the whole soak, units in the tests)}
 LOADS: dict[str, tuple[Callable[[World, int, Tick], None], int, int]] = {
     "films decoded": (decoded, 500, 40),
-    "epochs trained": (trained, 50, 12),
-    "updates of panels": (panels, 200, 24),
+    "epochs trained": (trained, 50, 9),
+    "updates of panels": (panels, 200, 12),
     "stores opened": (stores, 1000, 40),
     "stores kept open": (kept_open, 1000, 300),
     "requests served": (served, 1000, 80),
     "pools of processes": (pools, 24, 6),
+    "ten times its memory": (beyond_memory, 200, 15),
 }

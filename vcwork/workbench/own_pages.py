@@ -111,7 +111,8 @@ def _write(path: Path, text: str) -> None:
 def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> int:
     """JupyterLab at a copy of notebook 40 whose parameters are this folder, its features and the checkpoint.
 
-    Returns JupyterLab's exit code when it is closed. The stored notebook is left as it is.
+    It takes this process's place, so that none stays behind when this one is killed, and Ctrl-C is its own; where that
+    cannot be (Windows) its exit code is returned. The stored notebook is left as it is.
     """
     import nbformat  # takes seconds
     from papermill.iorw import load_notebook_node
@@ -132,7 +133,11 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     with atomic_write(path) as file:
         nbformat.write(made, file)
     environment = os.environ | {"VCWORK_ROOT": str(project_root().resolve())}
-    return subprocess.call([sys.executable, "-m", "jupyter", "lab", str(path)], env=environment)
+    command = [sys.executable, "-m", "jupyter", "lab", str(path)]
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execve(sys.executable, command, environment)
+    return subprocess.call(command, env=environment)
 
 
 def _card(own: Own, id: str, film: Film, record: dict[str, Any], near: list[tuple[int, float]]) -> Card:
