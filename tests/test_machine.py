@@ -5,9 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from vcwork.workbench import machine
+from vcwork.workbench import kernels, machine
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -29,6 +30,25 @@ def test_git_state_outside_inside_and_changed(tmp_path: Path, monkeypatch: pytes
 def test_no_git_at_all_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.git_state(tmp_path) == {"commit": None, "dirty": None}
+
+
+ASKED_AND_KILLED = """
+import os, threading, time, psutil
+from vcwork.workbench import machine
+threading.Thread(target=machine.torch_facts).start()
+while len(there := psutil.Process().children(recursive=True)) < 3:
+    time.sleep(0.05)
+print(*(one.pid for one in there), flush=True)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.skipif(not kernels.FORKS, reason="nothing is forked here")
+def test_a_run_killed_while_the_machine_is_asked_leaves_nothing_behind() -> None:
+    """The fork server and the process that loads torch; a server that still has a child stays for ever."""
+    killed = subprocess.run([sys.executable, "-c", ASKED_AND_KILLED], stdout=subprocess.PIPE, text=True, timeout=120)
+    left = [psutil.Process(int(pid)) for pid in killed.stdout.split() if psutil.pid_exists(int(pid))]
+    assert killed.returncode == -9 and killed.stdout.split() and not psutil.wait_procs(left, timeout=60)[1]
 
 
 def test_peak_memory_counts_child_processes() -> None:

@@ -276,6 +276,17 @@ def _no_room(handle: int) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_where_home_is_no_folder_the_run_is_whole_and_trust_is_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.delenv("JUPYTER_DATA_DIR")
+    out = project / "outputs" / "homeless"
+    assert runs.run(plan_profile(project, "tiny", only=["10--again"]), out) == runs.OK
+    assert "JupyterLab will not trust the executed copy" in capsys.readouterr().out
+    assert read_run(out)[0]["notebooks"][0]["page"] and verify([out], told=str)
+
+
 def test_a_record_of_a_notebook_that_is_none_costs_that_notebook(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

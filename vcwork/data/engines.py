@@ -94,13 +94,17 @@ _work: Work | None = None
 def _start_worker(work: Work) -> None:
     global _work
     _work = work
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
 
 
 def end_with_parent() -> None:
-    """Ends this process when its parent has ended: killed, that one would leave it waiting for work for ever."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    """From now on this process ends when its parent does: killed, that one would leave it waiting for work for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _work_here(job: Any) -> Any:

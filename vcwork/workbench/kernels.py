@@ -11,8 +11,8 @@ import contextlib
 import gc
 import multiprocessing
 import os
+import shutil
 import sys
-import threading
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
     def run(self) -> None:
         """In the new process: become an IPython kernel."""
         os.setsid()  # a group of its own: interrupts reach what it starts, and the terminal's Ctrl-C the runner alone
+        atexit.unregister(shutil.rmtree)  # folders that the fork server made are not ours to remove (matplotlib's)
         gc.freeze()  # what came with the fork is never looked at again, and so stays memory in common
         with open(self.log, "ab") as stderr:
             os.dup2(stderr.fileno(), 2)
@@ -63,7 +64,7 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
         os.environ.update(self.env)
         os.chdir(self.cwd)
         sys.argv = ["ipykernel_launcher", *self.arguments]
-        threading.Thread(target=end_with_parent, daemon=True).start()
+        end_with_parent()
         import matplotlib
         import torch
         from ipykernel.kernelapp import IPKernelApp

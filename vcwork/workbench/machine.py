@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from vcwork.data.engines import cores
+from vcwork.data.engines import cores, end_with_parent
 from vcwork.workbench.kernels import CONTEXT
 
 
@@ -56,7 +56,7 @@ def at_once() -> int:
 
 def torch_facts() -> dict[str, Any]:
     """Thread count and GPU names as a fresh process sees them; None and [] when torch is absent or does not load."""
-    pool = ProcessPoolExecutor(1, CONTEXT)
+    pool = ProcessPoolExecutor(1, CONTEXT, initializer=end_with_parent)
     try:
         return pool.submit(_torch_facts).result(timeout=120)
     except (ImportError, OSError, RuntimeError, TimeoutError):  # of which a process that died is one

@@ -324,17 +324,20 @@ def _show_notebook(entry: dict[str, Any], folder: Path, names: list[str]) -> Non
     if log.is_file() and log.stat().st_size:
         entry["log"] = f"logs/{log.name}"
     try:
-        nbformat.read(executed, as_version=4)
+        notebook = nbformat.read(executed, as_version=4)
         entry["executed"] = f"notebooks/{entry['name']}.ipynb"
         entry["figures"] = notebook_html.write_figures(executed, folder / "figures")
         notebook_html.write_html(executed, folder / "pages" / f"{entry['name']}.html", names)
         entry["page"] = f"pages/{entry['name']}.html"
-        # as made by this user, so that JupyterLab shows its widgets and HTML at once
-        NotebookNotary().sign(nbformat.read(executed, as_version=4))
     except Exception as error:
         if not entry["executed"]:
             executed.unlink(missing_ok=True)  # half written: the disk is full
         tell(f"{entry['name']}: no page ({type(error).__name__}: {error})")
+        return
+    try:  # as made by this user, so that JupyterLab shows its widgets and HTML at once
+        NotebookNotary().sign(notebook)
+    except Exception as error:
+        tell(f"{entry['name']}: JupyterLab will not trust the executed copy ({error}); HOME should be a folder")
 
 
 def _outside_error(target: Path, error: Exception) -> dict[str, Any]:
