@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -210,6 +211,20 @@ def test_live_panel_answers_and_show_chooses(monkeypatch):
     widget = "application/vnd.jupyter.widget-view+json"
     assert [set(b) for b in shown] == [{"text/plain", "text/html", "image/png"},
                                        {"text/plain", "text/html", "image/png", widget}]  # fmt: skip
+
+
+def test_a_cell_that_runs_again_lets_the_widgets_of_its_last_run_go(monkeypatch):
+    """ipywidgets keeps every widget that is not closed, its pictures and clip with it."""
+    asked, shown = {"metadata": {}, "header": {}}, []
+    shell = SimpleNamespace(kernel=SimpleNamespace(get_parent=lambda channel: asked))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    for cell, run in (("a", 1), ("a", 1), ("b", 2), ("a", 3), ("b", 4), (None, 5), (None, 6)):
+        asked |= {"metadata": {"cellId": cell} if cell else {}, "header": {"msg_id": f"run {run}"}}
+        shown.append(VideoWall([]).widget())
+    kept = [made.comm is not None for made in shown]
+    assert kept == [False, False, False, True, True, True, True], "of each cell the last run; without a cell all"
+    for made in shown:
+        made.close()
 
 
 @pytest.fixture

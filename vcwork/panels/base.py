@@ -211,6 +211,7 @@ class Panel:
 
         made = Live(panel=self.panel(), media=self.media())
         made.on_msg(lambda widget, content, _: self.receive(content, widget.send))
+        _keep_for_its_cell(made)
         return made
 
     def receive(self, content: Any, send: Callable[..., None]) -> None:
@@ -246,6 +247,26 @@ class Panel:
         }
         made = widget._repr_mimebundle_() if widget is not None else None
         return shown | ((made[0] if isinstance(made, tuple) else made) or {})
+
+
+_live: dict[str, tuple[str, list[Any]]] = {}  # of each cell: which run of it, and the widgets that this run has shown
+
+
+def _keep_for_its_cell(widget: Any) -> None:
+    """Close the widgets that an earlier run of the cell has shown: ipywidgets keeps every one that nobody closes."""
+    from IPython import get_ipython
+
+    try:
+        parent = get_ipython().kernel.get_parent("shell")
+        cell, run = parent["metadata"]["cellId"], parent["header"]["msg_id"]
+    except (AttributeError, KeyError, TypeError):
+        return  # nobody tells which cell this is, or runs one twice
+    before, shown = _live.get(cell, (run, []))
+    if before != run:
+        for old in shown:
+            old.close()
+        shown = []
+    _live[cell] = run, [*shown, widget]
 
 
 def script(*modules: str) -> str:
