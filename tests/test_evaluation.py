@@ -1,10 +1,12 @@
 """From clips, files and sentences to embeddings and scores: the same answer however one asks, and faults by name."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import ModelConfig
@@ -189,6 +191,20 @@ def test_bad_features_are_named(encoder, ask):
     for wrong in (np.ones((4, WIDTH + 1)), np.ones(WIDTH), np.ones((0, WIDTH))):
         with pytest.raises(VcworkError, match=r"clip 0: expected features \(T, 6\) with T >= 1, got \("):
             ask(encoder, [wrong])
+
+
+def test_numbers_too_large_to_compute_with_are_told_and_no_answer_goes_missing(encoder):
+    """Finite features, or finite weights, whose vectors are not."""
+    good = _clips([4, 5])
+    huge = [*good, np.full((4, WIDTH), 3e38, np.float32)]
+    refused(r"clip 2: its vector is not finite \(1 of 3\)", encode_video, encoder, huge)
+    refused("clip 2: second 0: its vector is not finite", lambda: list(encoder.encode_seconds(huge)))
+    spoilt = replace(encoder, model=copy.deepcopy(encoder.model))
+    with torch.no_grad():
+        for weight in spoilt.model.parameters():
+            weight.mul_(1e30)
+    refused("clip 0: its vector is not finite", encode_video, spoilt, good)
+    refused("sentence 0: its vector is not finite", encode_text, spoilt, ["stew"])
 
 
 def test_other_bad_input_is_named(encoder, tmp_path):

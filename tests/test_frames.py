@@ -545,6 +545,15 @@ def test_an_interrupted_training_goes_on_as_it_would_have(world, tmp_path, kind)
     assert train_frames(world, tmp_path / "cut", once, workers=1).digest == whole.digest
 
 
+def test_captions_that_were_replaced_are_another_run(world, tmp_path, kind):
+    once = recipe(kind, train=TRAIN.model_copy(update={"epochs": 1}))
+    train_frames(world, tmp_path / "run", once, workers=0)
+    others = replace(world, _raw={}, videos=world.videos)
+    others._raw.update({v.id: ([replace(c, text=f"{c.text} again") for c in world.raw_captions(v.id)],
+                               world.caption_report(v.id)) for v in world.split("train")})  # fmt: skip
+    refused(r"holds a run of .* \(corpus differ\)", train_frames, others, tmp_path / "run", once, 0)
+
+
 # ------------------------------------------------------------------------------------------- kept frames, distilling
 
 

@@ -415,6 +415,18 @@ def test_training_into_a_folder_from_converted_data(world, tmp_path):
         train_converted(only_captions, tmp_path / "four", recipe)
 
 
+@pytest.mark.parametrize("kind", ["features/*.npy", "captions/part-*/*.npy"])
+def test_nothing_is_trained_on_before_all_of_it_is_read(world, tmp_path, kind):
+    """A flipped bit trained on other numbers, under the name of the undamaged ones."""
+    done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    path = sorted((tmp_path / "out").glob(kind))[0]
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+    refused(path.name, train_converted, open_converted(done.folder), tmp_path / "run", Recipe())
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
 def test_pairs_are_read_when_asked_and_leave_out_what_is_missing(world, tmp_path):
     (world.folder / "npy" / "t03.npy").unlink()
     done = convert_howto100m(world.source(), tmp_path / "out", **SMALL)

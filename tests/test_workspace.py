@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel, ResNetConfig
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml
+from vcwork.base.sealed import read_tensors, write_tensors
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
@@ -293,6 +294,36 @@ def test_a_shared_tower_takes_them_once(bert):
     assert not any(name.startswith("video_bert") for name in model.state_dict())
     out = model.eval().encode_video(torch.randn(2, 4, 6), torch.ones(2, 4, dtype=torch.bool))
     assert out.pooled.shape == (2, 16)
+
+
+def test_a_bert_whose_weights_are_damaged_is_named(bert):
+    path, tokenizer = bert / "model.safetensors", Tokenizer.load(bert)
+    whole = read_tensors(path)
+    name = "encoder.layer.0.output.dense.bias"
+    for tensors, why in (
+        (whole | {name: torch.full((16,), np.nan)}, f"expected finite weights, got NaN or infinity in 2, as .*{name}"),
+        (whole | {name: torch.zeros(17)}, "not the weights that config.json tells of"),
+        ({n: t for n, t in whole.items() if n != name}, f"not the weights that config.json tells of .*{name}"),
+    ):
+        write_tensors(path, tensors)
+        refused(f"model.safetensors: {why}", start_from_bert, VideoCLIP(ModelConfig(**FOUR)), bert, tokenizer)
+    path.write_bytes(b"no weights")
+    refused("not readable as safetensors", start_from_bert, VideoCLIP(ModelConfig(**FOUR)), bert, tokenizer)
+
+
+def test_a_run_that_begins_with_a_bert_knows_it_by_its_files(world, bert, tmp_path):
+    """Its folder's name is the same; its weights, or its words, are not."""
+    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1}
+    begun = Recipe(model=sizes, train=TRAIN | {"epochs": 1}, bert=str(bert))
+    train(*world, tmp_path / "run", begun)
+    words = (bert / "vocab.txt").read_text()
+    (bert / "vocab.txt").write_text(words.replace("w7", "onion"))
+    refused(r"\(bert_files, vocabulary differ\)", train, *world, tmp_path / "run", begun)
+    (bert / "vocab.txt").write_text(words)
+    assert train(*world, tmp_path / "run", begun).digest
+    weights = read_tensors(bert / "model.safetensors")
+    write_tensors(bert / "model.safetensors", {name: 2 * tensor for name, tensor in weights.items()})
+    refused(r"\(bert_files differ\)", train, *world, tmp_path / "run", begun)
 
 
 def test_a_bert_that_does_not_fit_is_refused(bert, tmp_path):

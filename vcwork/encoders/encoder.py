@@ -52,7 +52,7 @@ class Encoder:
         """As `encode_video`."""
         clips = (self._features(clip, i) for i, clip in enumerate(clips))
         means = [np.mean(rows, axis=0) for _, _, rows in by_windows(clips, self.window, None, self.pooled, batch_size)]
-        return np.stack(_some(means))  # (N, D)
+        return finite(np.stack(_some(means)), "clip")  # (N, D)
 
     def encode_texts(self, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """As `encode_text`."""
@@ -61,7 +61,8 @@ class Encoder:
         longest, place = self.model.config.max_text_tokens, {}
         tokens = self.tokenizer.tokens(list(sentences))
         rows = [place.setdefault(tuple(row[:longest]), len(place)) for row in tokens]  # (N,) into the different ones
-        return np.stack(by_length(_some(list(place)), longest, batch_size, self._text))[rows]  # (N, D)
+        vectors = np.stack(by_length(_some(list(place)), longest, batch_size, self._text))
+        return finite(vectors[rows], "sentence")  # (N, D)
 
     def encode_seconds(
         self, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 32, hide_cls: bool = False,
@@ -191,13 +192,13 @@ def window_means(
     `run` gets windows (B, T <= window, W) of several clips and a mask (B, T), and gives (B, T, C).
     """
     padded = lambda part: run(*pad_clips(part, window))  # noqa: E731
-    for clip, starts, rows in by_windows(clips, window, stride, padded, batch_size):
+    for i, (clip, starts, rows) in enumerate(by_windows(clips, window, stride, padded, batch_size)):
         total, count = np.zeros((len(clip), rows[0].shape[1])), np.zeros((len(clip), 1))
         for s, row in zip(starts, rows, strict=True):
             n = min(window, len(clip) - s)
             total[s : s + n] += row[:n]
             count[s : s + n] += 1
-        yield (total / count).astype(np.float32)
+        yield finite((total / count).astype(np.float32), f"clip {i}: second")
 
 
 def by_windows(
@@ -255,6 +256,15 @@ def batched(items: Iterable, batch_size: int, run: Callable[[list], Tensor]) -> 
     while part := list(itertools.islice(items, batch_size)):
         parts.append(run(part).float().cpu().numpy())
     return np.concatenate(_some(parts))
+
+
+def finite(vectors: np.ndarray, what: str) -> np.ndarray:
+    """The vectors (N, D); VcworkError, which names the first that holds NaN or infinity, and calls it `what`."""
+    wrong = np.flatnonzero(~np.isfinite(vectors).all(1))
+    if len(wrong):
+        why = "features or weights are too large to compute with, or damaged"
+        raise VcworkError(f"{what} {wrong[0]}: its vector is not finite ({len(wrong)} of {len(vectors)}); {why}")
+    return vectors
 
 
 def _some(items: list) -> list:

@@ -43,7 +43,7 @@ from vcwork.encoders.checkpoint import (
     weights_of,
     write_encoder,
 )
-from vcwork.encoders.encoder import Encoder, batched
+from vcwork.encoders.encoder import Encoder, batched, finite
 from vcwork.encoders.frame_config import FrameConfig
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.peers import PeerTokenizer
@@ -259,7 +259,7 @@ class FrameEncoder(Encoder):
 
         Only `batch_size` clips are in memory. VcworkError names a file that cannot be read, and another shape of array.
         """
-        return batched(self._frames(list(clips)), batch_size, self.pooled)  # (N, D)
+        return finite(batched(self._frames(list(clips)), batch_size, self.pooled), "clip")  # (N, D)
 
     def encode_seconds(self, clip: Span | str | Path | np.ndarray, *options: Any) -> np.ndarray:
         """Refused."""

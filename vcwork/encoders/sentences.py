@@ -24,7 +24,7 @@ from vcwork.core.bert import Bert, Packed
 from vcwork.core.config import ModelConfig
 from vcwork.data.backbones.hugging_face import as_error, hub_folder, model_files, read_model, weights_digest
 from vcwork.data.backbones.weights import weights_folder
-from vcwork.encoders.encoder import by_length
+from vcwork.encoders.encoder import by_length, finite
 
 MINILM = "minilm"
 _STEPS = {"Transformer", "Pooling", "Normalize"}  # of modules.json, by the last word of their types
@@ -63,7 +63,7 @@ class SentenceEncoder:
         rows = [place.setdefault(text.lower() if self._lower else text, len(place)) for text in texts]
         pieces = [tuple(found.ids) for found in self._tokens.encode_batch(list(place))]
         vectors = by_length(pieces, self.longest, batch_size, self._vectors)
-        return np.stack(vectors)[rows] if rows else np.empty((0, self.width), np.float32)  # (N, D)
+        return finite(np.stack(vectors)[rows], "text") if rows else np.empty((0, self.width), np.float32)  # (N, D)
 
     def _vectors(self, pieces: list[tuple[int, ...]]) -> Tensor:
         lengths = torch.tensor([len(piece) for piece in pieces])  # (B,)
