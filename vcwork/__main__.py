@@ -98,6 +98,13 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         auditing.add_arguments(seen)
         seen.set_defaults(do=auditing.main)
 
+    ill = _command(commands, "doctor", see_doctor, "one clip through two pipelines: where they part, and what it does")
+    ill.add_argument("clip", help="a video file")
+    way = "MODEL (a CLIP's or SigLIP's folder or hub name), MODEL,fps=2,crop=none,…, or a YAML file; docs/audit.md"
+    ill.add_argument("--a", required=True, metavar="PIPELINE", help=way)
+    ill.add_argument("--b", required=True, metavar="PIPELINE", help="the other one")
+    ill.add_argument("--text", action="append", default=[], metavar="SENTENCE", help="to score with; repeatable")
+
     write = _command(commands, "table", write_tables, "keep the numbers of runs of different seeds, and write tables")
     write.add_argument("runs", nargs="*", metavar="RUN", help="folders of finished runs; none: those kept before")
     write.add_argument("--into", nargs="+", default=[], metavar="FILE", help="documents with <!-- table: lab -->")
@@ -281,6 +288,18 @@ def compare_seeds(options: argparse.Namespace) -> int:
     from vcwork.workbench import seeds
 
     say(seeds.summarise(options.runs))
+    return 0
+
+
+def see_doctor(options: argparse.Namespace) -> int:
+    """`doctor`: the stages in a table, and the diagnosis in a sentence."""
+    from vcwork.measure.result import text_table
+    from vcwork.review.doctor import EXAMPLES, diagnose, read_pipeline
+
+    found = diagnose(options.clip, read_pipeline(options.a), read_pipeline(options.b), options.text or EXAMPLES)
+    head = ("stage", "a", "b", "alone", "with all before", "moves a score")
+    scores = [(text, f"{a:.4f}", f"{b:.4f}") for text, a, b in zip(found.texts, found.first, found.second, strict=True)]
+    say(text_table(head, found.rows()), text_table(("sentence", "a", "b"), scores), found.told(), sep="\n\n")
     return 0
 
 

@@ -99,9 +99,14 @@ class PeerBackbone:
         return model
 
     @property
+    def preprocessing(self) -> dict[str, Any]:
+        """The folder's own: preprocessor_config.json with transformers' defaults."""
+        return self._processor.to_dict()
+
+    @property
     def normalisation(self) -> str:
         """All that changes a number between the pixels and the stored feature."""
-        told = self._processor.to_dict()
+        told = self.preprocessing
         steps = {key: told[key] for key in _PREPROCESSING if told.get(key) is not None}
         seconds = f"{self.frames} frames read together over {self.frames // self.fps} s" if self.frames > 1 else "mean"
         return f"Pillow {json.dumps(steps, sort_keys=True, default=int)}; {seconds}, projected, raw"
