@@ -205,6 +205,15 @@ def test_features_of_another_contract_are_named_or_refused():
     refused("expected strict or accept, got 'any'", prepare, contract="any")
 
 
+def test_a_tiny_world_that_is_not_whole_says_how_to_have_it_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    corpus = tmp_path / "outputs" / "tiny-seed0" / "corpus"
+    corpus.mkdir(parents=True)
+    (corpus / "lab.json").write_text("{}")
+    with pytest.raises(VcworkError, match=r"; delete .*tiny-seed0 to have all of it made again"):
+        prepare().corpus  # noqa: B018
+
+
 def test_the_papers_recipe_is_the_published_one(root):
     recipe = read_recipe(root / "params" / "paper" / "recipes" / "pretraining.yaml")
     assert recipe.sizes == {} and ModelConfig(**recipe.model) == ModelConfig()

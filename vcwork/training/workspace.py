@@ -4,6 +4,8 @@ An empty path means the tiny lab corpus, built once under `outputs/tiny-seed<see
 that is given is opened, never built: a run must not quietly measure something else.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,11 +40,20 @@ class Workspace:
     def tiny(self) -> Path:
         return project_root() / "outputs" / f"tiny-seed{self.seed}"
 
+    @contextmanager
+    def _made(self) -> Iterator[None]:
+        """The tiny world is made or opened inside; where it is not whole, nothing of anybody's is lost with it."""
+        try:
+            yield
+        except VcworkError as error:
+            raise VcworkError(f"{error}; delete {self.tiny} to have all of it made again") from error
+
     @cached_property
     def corpus(self) -> Corpus:
         if self.corpus_path:
             return open_corpus(resolve(self.corpus_path))
-        return make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
+        with self._made():
+            return make_corpus(self.tiny / "corpus", LabConfig.named("tiny", self.seed), progress=self.progress)
 
     @cached_property
     def store(self) -> FeatureStore:
@@ -51,7 +62,9 @@ class Workspace:
         elif self.corpus_path:
             raise VcworkError("features: a corpus was given without its features; give both, or neither")
         else:
-            store = extract(self.corpus, get_backbone("motion"), self.tiny / "features", progress=self.progress)
+            corpus = self.corpus
+            with self._made():
+                store = extract(corpus, get_backbone("motion"), self.tiny / "features", progress=self.progress)
         self.hashes["features"] = store.digest()
         return store
 
@@ -62,7 +75,9 @@ class Workspace:
         elif self.corpus_path:
             raise VcworkError("checkpoint: a corpus was given without a checkpoint; train one with notebook 20")
         else:
-            encoder = train(self.corpus, self.store, self.tiny / "checkpoint", tiny_recipe(self.seed))
+            corpus, store = self.corpus, self.store
+            with self._made():
+                encoder = train(corpus, store, self.tiny / "checkpoint", tiny_recipe(self.seed))
         self.hashes["checkpoint"] = encoder.digest
         return encoder
 
