@@ -3,6 +3,7 @@
 Nothing heavy is imported here; torch is asked in a short-lived process, which starts as a kernel does.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -10,13 +11,13 @@ import re
 import shutil
 import subprocess
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from vcwork.data.engines import cores, end_with_parent
+from vcwork.data.engines import cores
 from vcwork.workbench.kernels import CONTEXT
 
 
@@ -56,20 +57,23 @@ def at_once() -> int:
 
 def torch_facts() -> dict[str, Any]:
     """Thread count and GPU names as a fresh process sees them; None and [] when torch is absent or does not load."""
-    pool = ProcessPoolExecutor(1, CONTEXT, initializer=end_with_parent)
-    try:
-        return pool.submit(_torch_facts).result(timeout=120)
-    except (ImportError, OSError, RuntimeError, TimeoutError):  # of which a process that died is one
-        return {"torch_threads": None, "gpu": []}
-    finally:
-        pool.shutdown(wait=False)
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    asked = CONTEXT.Process(target=_torch_facts, args=(theirs,), daemon=True)
+    asked.start()
+    theirs.close()
+    with contextlib.suppress(EOFError, OSError):  # it died
+        if ours.poll(120):
+            return ours.recv()
+    asked.kill()
+    return {"torch_threads": None, "gpu": []}
 
 
-def _torch_facts() -> dict[str, Any]:
-    import torch
+def _torch_facts(answer: Connection) -> None:
+    with contextlib.suppress(Exception):  # absent, or it does not load
+        import torch
 
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"torch_threads": torch.get_num_threads(), "gpu": gpus}
+        gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        answer.send({"torch_threads": torch.get_num_threads(), "gpu": gpus})
 
 
 class PeakMemory:
