@@ -2,15 +2,22 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
 from vcwork.data import kept
+from vcwork.data.backbones.image import get_backbone
 from vcwork.data.captions import repeated_word_share
 from vcwork.data.corpus import open_corpus
+from vcwork.data.extract import extract
 from vcwork.data.kept import Kept
 from vcwork.data.lab import make
 from vcwork.data.lab.make import LabConfig, make_corpus, plan, shoot
@@ -119,6 +126,81 @@ def test_interrupted_corpus_is_not_a_corpus_and_goes_on(corpus, tmp_path):
     with pytest.raises(VcworkError):
         open_corpus(folder)
     assert make_corpus(folder, SMALL, progress=False, kept=Kept(None)).videos.keys() == corpus.videos.keys()
+
+
+@pytest.fixture
+def copied(corpus, tmp_path):
+    """A corpus that may be damaged, and its first video."""
+    folder = shutil.copytree(corpus.folder, tmp_path / "copied")
+    return folder, next(iter(corpus.videos))
+
+
+def test_captions_truth_and_films_cannot_change_unnoticed(copied, tmp_path):
+    folder, id = copied
+    flip(folder / "captions" / f"{id}.vtt")
+    refused(rf"captions/{id}\.vtt: damaged or edited: .* verify --seal", open_corpus(folder).captions, id)
+    refused("damaged or edited", open_corpus(folder).digest)  # so no training
+    flip(folder / "captions" / f"{id}.vtt")
+    flip(folder / "truth" / f"{id}.json")
+    refused(rf"truth/{id}\.json: damaged or edited", open_corpus, folder)
+    flip(folder / "truth" / f"{id}.json")
+    opened = open_corpus(folder)
+    flip(folder / "truth" / f"{id}.json")
+    refused("damaged or edited", opened.truth, id)
+    flip(folder / "truth" / f"{id}.json")
+    flip(folder / "videos" / f"{id}.mp4")
+    store = extract(opened, get_backbone("motion"), tmp_path / "f", workers=1, progress=False)
+    assert id not in store and f"{id}.mp4: damaged or edited" in store.failed[id], "it costs that film alone"
+    with open(folder / "videos" / f"{id}.mp4", "ab") as film:
+        film.write(b"more")
+    assert "is not the film that was made" in open_corpus(folder).missing_videos[id], "seen at a cheap open"
+
+
+def flip(path):
+    """One bit in the middle; twice is once undone."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["videos/{}.mp4", "captions/{}.vtt", "truth/{}.json", ".parts/{}.json"])
+def test_an_interrupted_corpus_believes_nothing_that_was_damaged(corpus, tmp_path, monkeypatch, name):
+    folder = tmp_path / "cut"
+    monkeypatch.setattr(make, "write_manifest", lambda *_: exec("raise KeyboardInterrupt"))
+    with pytest.raises(KeyboardInterrupt):
+        make_corpus(folder, SMALL, progress=False, kept=Kept(None))
+    monkeypatch.undo()
+    shot = []
+    monkeypatch.setattr(make, "shoot", lambda *told: shot.append(told[-1].id) or shoot(*told))
+    damaged = next(iter(corpus.videos))
+    flip(folder / name.format(damaged))
+    make_corpus(folder, SMALL, workers=1, progress=False, kept=Kept(None))
+    assert shot == [damaged]
+    for path in corpus.folder.rglob("*"):
+        assert path.is_dir() or path.read_bytes() == (folder / path.relative_to(corpus.folder)).read_bytes()
+    assert not (folder / ".parts").exists()
+
+
+FILMING = """
+import sys
+from vcwork.data.kept import Kept
+from vcwork.data.lab.make import LabConfig, make_corpus
+if __name__ == "__main__":
+    make_corpus(sys.argv[1], LabConfig.named("lab"), 2, False, Kept(None))
+"""
+
+
+def test_a_killed_film_leaves_no_worker_behind(tmp_path):
+    (tmp_path / "filming.py").write_text(FILMING)
+    running = subprocess.Popen([sys.executable, tmp_path / "filming.py", tmp_path / "lab"])
+    deadline = time.monotonic() + 60
+    while not (films := list((tmp_path / "lab").glob("truth/*"))) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    workers = psutil.Process(running.pid).children(recursive=True)
+    running.kill()
+    running.wait()
+    assert films and len(workers) >= 2
+    assert psutil.wait_procs(workers, timeout=20)[1] == []
 
 
 def test_a_second_run_takes_the_films_of_the_first_and_notices_a_damaged_one(corpus, tmp_path, monkeypatch, capsys):

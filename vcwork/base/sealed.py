@@ -150,7 +150,10 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
 
 def read_sealed(path: Path, how: str = "delete it to have it made again") -> dict[str, Any]:
     """What `write_sealed` wrote; VcworkError, with `how` to go on, for anything else."""
-    stored = read_json(path)
+    try:
+        stored = read_json(path)
+    except VcworkError as error:
+        raise VcworkError(f"{error}; {how}") from None
     if not isinstance(stored, dict):
         raise VcworkError(f"{path}: expected an object, got a {type(stored).__name__}; {how}")
     _unsealed(path, stored, how)

@@ -25,7 +25,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, read_json, resolve, sha256_file, sha256_json
-from vcwork.base.sealed import Kind, begin, manifest_alone, seal, well_formed, write_manifest
+from vcwork.base.sealed import Kind, begin, differs, manifest_alone, seal, well_formed, write_manifest
 from vcwork.data.addresses import Address, at_hand, is_address, listed
 from vcwork.data.captions import CAPTION_SUFFIXES, Caption, CaptionReport, deduplicate_indexed, read_captions
 from vcwork.measure.metrics import truth_labels
@@ -87,7 +87,7 @@ class Corpus:
     meta: dict[str, Any] = field(default_factory=dict)
     missing_videos: dict[str, str] = field(default_factory=dict)
     missing_captions: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)  # {name: sha256} of what corpus.json seals
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)  # {name: {bytes, sha256}} of what corpus.json seals
     _raw: dict[str, tuple[list[Caption], CaptionReport]] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, video_id: str) -> Video:
@@ -148,7 +148,7 @@ class Corpus:
     def check(self, path: Path | Address, sha256: str = "") -> None:
         """VcworkError where corpus.json seals this file otherwise; `sha256` where it is known."""
         sealed = self.files.get(path.relative_to(self.folder).as_posix()) if self.files else None
-        if sealed and path.is_file() and sealed != (sha256 or sha256_file(path)):
+        if sealed and path.is_file() and sealed["sha256"] != (sha256 or sha256_file(path)):
             how = f"put it back, or take it out of `files` there and run `python -m vcwork verify --seal {self.folder}`"
             raise VcworkError(f"{path}: damaged or edited: its sha256 is not the one in {CORPUS.manifest}; {how}")
 
@@ -389,7 +389,7 @@ def gather(corpus: Corpus, folder: str | Path) -> Corpus:
             there = open_corpus(folder)
             if list(there.videos.values()) != list(moved.videos.values()):
                 raise VcworkError(f"{folder}: holds another corpus ({there.name}); choose another folder")
-            if there.files == {name: sealed["sha256"] for name, sealed in _seals(moved).items()}:
+            if there.files == _seals(moved):
                 return there
         begin(folder, CORPUS)
         for id, video in moved.videos.items():
@@ -437,7 +437,7 @@ def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
     known = ("format", "name", "complete", "steps", "recipes", "videos", "missing_videos", "missing_captions", "files")
     meta = {key: value for key, value in raw.items() if key not in known}
     steps, *missing = (dict(raw.get(key, {})) for key in ("steps", "missing_videos", "missing_captions"))
-    files = {name: sealed["sha256"] for name, sealed in raw.get("files", {}).items()}
+    files = {name: {key: sealed[key] for key in ("bytes", "sha256")} for name, sealed in raw.get("files", {}).items()}
     corpus = Corpus(folder, raw["name"], {}, steps, recipes, meta, *missing, files)
     for entry in raw["videos"]:
         video = _video(corpus, entry)
@@ -458,8 +458,10 @@ def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     if recipe is not None and recipe not in corpus.recipes:
         raise VcworkError(f"{where}: unknown recipe {recipe!r}")
     for key, missing in (("video", corpus.missing_videos), ("captions", corpus.missing_captions)):
-        if paths[key] is not None and not paths[key].is_file():
-            missing[id], paths[key] = f"{entry[key]} is missing", None
+        sealed = corpus.files.get(entry.get(key), {}) if key == "video" else {}  # captions are compared when read
+        if paths[key] is not None and (why := differs(paths[key], sealed, verify=False)):
+            told = f"is not the film that was made ({why})" if paths[key].is_file() else "is missing"
+            missing[id], paths[key] = f"{entry[key]} {told}", None
     if paths["truth"]:
         corpus.check(paths["truth"])
     segments = tuple(_segments(paths["truth"], corpus.steps)) if paths["truth"] else ()

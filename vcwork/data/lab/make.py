@@ -100,7 +100,7 @@ def make_corpus(
             files = {"lab.json": seal(folder / "lab.json")}
             files |= {name: sealed for story in stories for name, sealed in _files(folder, story.id).items()}
             write_manifest(folder, CORPUS, _describe(stories, config) | {"files": files})
-            shutil.rmtree(folder / PARTS, ignore_errors=True)
+        shutil.rmtree(folder / PARTS, ignore_errors=True)
     return open_corpus(folder)
 
 
