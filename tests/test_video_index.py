@@ -17,7 +17,7 @@ from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import write_store
 from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text, encode_video
-from vcwork.search import library, store
+from vcwork.search import approximate, library, store
 from vcwork.search.approximate import KINDS
 from vcwork.search.hits import Hit, without_overlap
 from vcwork.search.index import VideoIndex
@@ -556,6 +556,29 @@ def test_a_changed_byte_is_refused_wherever_it_would_change_an_answer(kind, many
                 assert path.name in str(error)
         path.write_bytes(good)
     assert accepted < 30, "only where nothing is stored"
+
+
+def test_any_changed_bit_is_found_when_asked_for(vectors, tmp_path):
+    index = VideoIndex.build(vectors, ids_of(200), [{"text": f"knead {i}"} for i in range(200)])
+    for step in range(3):
+        index.add(vectors[:10] * step, [f"w{step}-{i}" for i in range(10)])
+        index.delete([f"v{step}"])
+        VideoIndex.open(index.save(tmp_path)).check()
+    good, chance = (tmp_path / "index.sqlite").read_bytes(), np.random.default_rng(0)
+    places = [*range(100), *chance.integers(100, len(good), 200).tolist()]
+    for at in places:
+        flipped = bytes([good[at] ^ (1 << int(chance.integers(8)))])
+        (tmp_path / "index.sqlite").write_bytes(good[:at] + flipped + good[at + 1 :])
+        refused("index.sqlite", lambda: VideoIndex.open(tmp_path).check())
+    (tmp_path / "index.sqlite").write_bytes(good)
+    VideoIndex.open(tmp_path).check()
+    assert VideoIndex.open(index.save(tmp_path / "other")).check() is None
+
+
+def test_a_file_that_faiss_cannot_read_is_named(tmp_path):
+    (tmp_path / "half.faiss").write_bytes(b"half")
+    for name in ("half.faiss", "gone.faiss"):
+        refused(f"{name}: could not be read", approximate.read, tmp_path / name)
 
 
 def test_wrong_and_foreign_indexes_are_refused(index, tmp_path):

@@ -103,9 +103,13 @@ def read(path: Path) -> "faiss.Index":
     """An index that faiss wrote, memory-mapped. Only for a file whose digest was compared: faiss trusts it."""
     import faiss
 
-    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-    if isinstance(index, faiss.IndexIVFFlat):  # cells are mapped another way
-        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    try:
+        index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        if isinstance(index, faiss.IndexIVFFlat):  # cells are mapped another way
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+    except RuntimeError as error:
+        raise VcworkError(f"{path}: could not be read ({error})") from error
+    if isinstance(index, faiss.IndexIVFFlat):
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0  # a query's threads cost more than they help
     return index
 

@@ -293,6 +293,10 @@ class VideoIndex(Asked):
             self._main, self._moved = approximate.read(self._store.file), False
         return folder
 
+    def check(self) -> None:
+        """VcworkError where a byte on disk is not as saved, also where that changes no answer, which opening bears."""
+        self._store.check_bytes()
+
     @classmethod
     def open(cls, folder: str | Path, encoder: str | None = None) -> Asked:
         """Read an index back, its vectors as a memory map; or go on with one at a `milvus:` address.

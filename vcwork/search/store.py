@@ -6,6 +6,8 @@ what was saved last. A new file of faiss's has a new name; the older one goes on
 a time changes an index, others are told so; one at a time saves into a folder, others wait; who only reads follows what
 is saved. Compared with SHA-256 when opened: faiss's file, and every row of every table, of which SQLite itself checks
 the structure alone.
+A flipped bit where nothing is stored changes no answer; `check_bytes` finds it, too: the file's own digest stands in
+the two numbers of its header that SQLite leaves to others.
 Known gaps: SQLite's file does not shrink, what is deleted in it is overwritten; to save reads every row once (about a
 second for a million).
 """
@@ -17,6 +19,7 @@ import os
 import re
 import shutil
 import sqlite3
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -209,6 +212,8 @@ class Store:
             with self.changing() as db:
                 text = json.dumps(self.about)
                 digest = self._total(text)
+                db.execute("PRAGMA application_id = 0")  # until the file is sealed anew
+                db.execute("PRAGMA user_version = 0")
                 db.execute("DELETE FROM about")
                 db.executemany("INSERT INTO about VALUES (?, ?)", [("index", text), ("digest", digest)])
             if home:
@@ -222,11 +227,28 @@ class Store:
                 self.db.rollback()
                 self.folder = folder
                 self._connect(_uri(folder))
+            self._seal()
             self._digest = digest
             (folder / MARK).unlink(missing_ok=True)
             for path in folder.iterdir():  # what an older state named, or a process that died
                 if OURS.fullmatch(path.name) and path != self.file:
                     path.unlink(missing_ok=True)
+
+    def _seal(self) -> None:
+        with contextlib.suppress(sqlite3.Error):  # somebody reads: a file without a seal is whole, too
+            self.db.execute("PRAGMA user_version = 0")  # of a new file, the first change touches more of its header
+            numbers = struct.unpack(">ii", _bytes_of(self.folder / NAME)[1])
+            self.db.execute("BEGIN IMMEDIATE")
+            for field, number in zip(("application_id", "user_version"), numbers, strict=True):
+                self.db.execute(f"PRAGMA {field} = {number}")
+            self.db.commit()
+
+    def check_bytes(self) -> None:
+        """VcworkError where any byte of the database is another than `save` left there."""
+        with self.reading():
+            said, digest = _bytes_of(self.folder / NAME)
+            if said not in (bytes(8), digest):
+                raise VcworkError(f"{self.folder / NAME}: damaged where nothing is stored; save the index again")
 
     def holds(self, folder: Path) -> bool:
         """Does that folder hold all that we know?"""
@@ -247,6 +269,22 @@ class Store:
             raise VcworkError(f"{folder}: holds other files and no index; choose an empty or a new folder")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARK).touch()
+
+
+def _bytes_of(file: Path) -> tuple[bytes, bytes]:
+    """8 bytes in a database's header, and those of the SHA-256 of all the rest, but for its count of changes."""
+    with open(file, "rb") as opened:
+        head = bytearray(opened.read(100))
+        said, twice = (
+            bytes(head[68:72] + head[60:64]),
+            head[24:28] == head[92:96],
+        )  # it stands there twice
+        for at in (24, 60, 68, 92):
+            head[at : at + 4] = bytes(4)
+        digest = hashlib.sha256(head)
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return said if twice else b"damaged", digest.digest()[:8]
 
 
 def _uri(folder: Path) -> str:
