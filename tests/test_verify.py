@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checks import edited, refused
 
 from vcwork import __main__ as cli
-from vcwork.base.sealed import begin, seal, write_manifest
-from vcwork.data.store import STORE
+from vcwork.base.sealed import begin, write_sealed
+from vcwork.data.store import STORE, Contract, write_store
 from vcwork.workbench.verify import look, verify
 
 
 def write_folder(folder: Path) -> Path:
-    """A sealed folder of two files; what the manifest says beside that concerns its own reader."""
-    folder.mkdir(parents=True)
-    for name in ("shard-00000.npy", "shard-00001.npy"):
-        (folder / name).write_bytes(name.encode() * 100)
-    write_manifest(folder, STORE, {"files": {file.name: seal(file) for file in folder.iterdir()}})
+    """A feature store of two videos."""
+    write_store(folder, Contract("toy", "none", 1.0, 8, "none", 4), {id: np.ones((9, 4)) for id in "ab"})
     return folder
 
 
@@ -68,7 +66,7 @@ def test_the_same_values_in_other_bytes_are_told(store):
     edited(store, STORE, {"rate": 1e-9})
     manifest = store / "manifest.json"
     whole = manifest.read_text()
-    for changed in (whole.replace("1e-09", "1E-09"), whole.replace('"rate"', '"rate": 2, "rate"')):
+    for changed in (whole.replace('"rate"', '"rate": 2, "rate"'), whole.replace("1e-09", "1E-09")):
         assert changed != whole
         manifest.write_text(changed)
         assert "not in the bytes that were written" in told(store) or "given twice" in told(store)
@@ -80,6 +78,21 @@ def test_what_was_begun_and_never_finished_is_told(tmp_path, store):
     begin(tmp_path / "made" / "other", STORE)
     assert "other: unfinished folder: NOT WHOLE" in told(tmp_path) and not told.whole
     assert "unfinished" not in told(store)
+
+
+def test_a_single_file_with_a_digest_is_found_and_damage_to_its_end_as_well(tmp_path):
+    file = tmp_path / "made" / "words.json"
+    write_sealed(file, {"key": [1, 2], "value": "said"})
+    whole = file.read_bytes()
+    assert "words.json: file with a digest: whole (1 file" in told(tmp_path) and told.whole
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert "NOT WHOLE" in told(tmp_path), place
+    for cut in (len(whole) // 3, len(whole) - 5):
+        file.write_bytes(whole[:cut])
+        assert "NOT WHOLE" in told(tmp_path), cut
+    file.write_text('{\n "key": 3\n}\n')  # somebody else's
+    refused("expected something that is sealed", told, tmp_path)
 
 
 def test_seal_takes_an_edit_as_it_is_and_never_another_file(store, capsys):

@@ -8,7 +8,7 @@ Known gap: files that no manifest names are not spoken of.
 import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ OTHERS = {  # file -> what it is, and what raises VcworkError where the file or 
     "index.sqlite": ("search index", "workbench.verify:check_index"),
     "metrics.json": ("numbers of a run", "base.sealed:read_sealed"),
 }
+_END = f'"{SEALED}": "'.encode()  # then 64 digits, a quotation mark, a brace, and line ends
 HOW = "to keep it as it is, `python -m vcwork verify --seal`"
 
 
@@ -146,8 +147,19 @@ def _other(file: Path) -> Found:
 
 
 def _is_sealed(file: Path) -> bool:
-    """Whether it is JSON that says to carry its own digest."""
-    return file.suffix == ".json" and f'"{SEALED}"'.encode() in file.read_bytes()
+    """Whether it is JSON as `write_sealed` ends it, with at most two bytes wrong there; or begins it, and then ends."""
+    if file.suffix != ".json":
+        return False
+    with file.open("rb") as stream:
+        begins = stream.read(4) == b'{\n "'
+        stream.seek(max(0, file.stat().st_size - len(_END) - 68))
+        end = stream.read(len(_END))
+    if len(end) == len(_END) and sum(a != b for a, b in zip(end, _END, strict=True)) <= 2:
+        return True
+    try:
+        return begins and not read_json(file)
+    except VcworkError:
+        return True
 
 
 def _file(path: Path) -> Found:
@@ -180,8 +192,8 @@ def _sealed(found: Found) -> Found:
         if found.path.suffix == ".json" and isinstance(stored := read_json(found.path), dict):
             write_sealed(found.path, {key: value for key, value in stored.items() if key != SEALED})
             return _other(found.path)
-    except VcworkError:
-        pass
+    except VcworkError as error:
+        return replace(found, faults=(*found.faults, f"not sealed: {error}"))
     return found
 
 
