@@ -23,7 +23,7 @@ from vcwork.data import extract as features
 from vcwork.data.corpus import gather
 from vcwork.data.video import probe
 from vcwork.encoders.encoder import encode_seconds, encode_text
-from vcwork.workbench import own_asking, own_folder, own_pages, own_videos
+from vcwork.workbench import own_asking, own_folder, own_pages, own_videos, servers
 from vcwork.workbench.own_asking import ask, ask_like
 from vcwork.workbench.own_folder import look_at, place_of, plain_name
 from vcwork.workbench.own_pages import open_lab, write_pages
@@ -534,9 +534,10 @@ def test_jupyterlab_opens_a_copy_of_notebook_40(run, folder, root, monkeypatch):
     own, *_ = run()
     stored = (root / "notebooks" / "40_alignment_explorer.ipynb").read_bytes()
     started = []
-    monkeypatch.setattr(own_pages.os, "execve", lambda _, *given: started.append(given))  # in this process's place
-    monkeypatch.setattr(own_pages.subprocess, "call", lambda command, env: 0)
-    assert open_lab(own, "somewhere", accept_contract=True) == 0
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(servers.os, "execve", lambda _, *given: started.append(given))  # in this process's place
+    open_lab(own, "somewhere", accept_contract=True)
+    assert Path.cwd() == root, "never among the films, where settings of Jupyter's may lie"
     copy = nbformat.read(started[0][0][-1], as_version=4)
     injected = next(cell for cell in copy.cells if "injected-parameters" in cell.metadata.get("tags", []))
     given = {}

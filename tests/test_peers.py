@@ -472,12 +472,20 @@ def test_vocab_and_merges_do_as_well(folders, peers, tmp_path):
 def test_no_code_of_a_folder_is_run(folders, tmp_path, kind):
     folder = _copy(folders[kind], tmp_path / "evil")
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Evil: pass\n")
-    _edit(folder / "config.json", auto_map={"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil"})
-    _edit(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["evil.Evil", "evil.Evil"]})
-    load_peer(folder)
-    evil = {"image_processor_type": "Evil", "auto_map": {"AutoImageProcessor": "evil.Evil"}}
-    _edit(folder / "preprocessor_config.json", **evil)
-    refused("not usable as an image processor", load_peer, folder)
+    asks = {
+        "config.json": {"auto_map": {"AutoModel": "evil.Evil", "AutoConfig": "evil.Evil"}},
+        "tokenizer_config.json": {"auto_map": {"AutoTokenizer": ["evil.Evil", "evil.Evil"]}},
+        "preprocessor_config.json": {"image_processor_type": "Evil", "auto_map": {"AutoImageProcessor": "evil.Evil"}},
+        "processor_config.json": {"inside": [{"auto_map": {"AutoProcessor": "evil.Evil"}}]},
+    }
+    for name, evil in asks.items():
+        plain = (folder / name).read_text() if (folder / name).is_file() else "{}"
+        (folder / name).write_text(plain)
+        _edit(folder / name, **evil)
+        refused(f"{name}: refused, it asks for code", load_peer, folder)
+        (folder / name).write_text(plain)
+        (folder / name).unlink() if plain == "{}" else None
+    load_peer(folder)  # code that merely lies there is not run either
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,14 +1,23 @@
 """`python -m vcwork`: run a profile, one notebook, or check first. A mistake in the input is one message, exit code 2.
 
-Relative paths start at the project's folder, wherever the command is typed.
+Relative paths start at the project's folder, wherever the command is typed. Where it is typed among somebody's data,
+no module is imported from there, neither here nor in a process that is started.
 """
+
+import os
+import sys
+
+if (here := os.getcwd() if os.path.isdir(".") else "") != os.path.dirname(os.path.dirname(os.path.realpath(__file__))):
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
+    sys.path[:] = [folder for folder in sys.path if folder not in ("", here)]
 
 import argparse
 import contextlib
 import errno
 import signal
-import sys
 from typing import Any, NoReturn
+
+from vcwork.base.console import say
 
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOSPC)  # a folder, not a fault of the program
 
@@ -24,7 +33,6 @@ def outside(error: ModuleNotFoundError) -> str:
 
 
 try:
-    from vcwork.base.console import say
     from vcwork.base.errors import VcworkError
     from vcwork.base.files import project_root, resolve
     from vcwork.data.backbones import weights as fetch
@@ -34,7 +42,7 @@ except ModuleNotFoundError as error:
     say(outside(error), file=sys.stderr)
     sys.exit(2)
 except KeyboardInterrupt:  # while all that loads
-    print("vcwork: interrupted", file=sys.stderr)
+    say("vcwork: interrupted", file=sys.stderr)
     sys.exit(130)
 
 

@@ -254,6 +254,8 @@ def _picture(own: Own, path: Path) -> np.ndarray:
     eye = _eye(own)
     try:
         with Image.open(path) as image:
+            if image.format == "EPS":
+                raise ValueError("PostScript is a program, which is not run")
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise VcworkError(f"--like {path}: expected a picture, VIDEO@SECONDS or VIDEO@FROM-TO ({error})") from error

@@ -8,14 +8,11 @@ MOST_SENTENCES the wall's search knows only the first sentences of each video, a
 """
 
 import io
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from markupsafe import Markup
@@ -108,16 +105,16 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> int:
-    """JupyterLab at a copy of notebook 40 whose parameters are this folder, its features and the checkpoint.
+def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> NoReturn:
+    """Become JupyterLab at a copy of notebook 40 whose parameters are this folder, its features and the checkpoint.
 
-    It takes this process's place, so that none stays behind when this one is killed, and Ctrl-C is its own; where that
-    cannot be (Windows) its exit code is returned. The stored notebook is left as it is.
+    The stored notebook is left as it is.
     """
     import nbformat  # takes seconds
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
+    from vcwork.workbench.servers import become
     from vcwork.workbench.stored_notebooks import clean
 
     given = {
@@ -132,12 +129,7 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> i
     path = own.out / "alignment_explorer.ipynb"
     with atomic_write(path) as file:
         nbformat.write(made, file)
-    environment = os.environ | {"VCWORK_ROOT": str(project_root().resolve())}
-    command = [sys.executable, "-m", "jupyter", "lab", str(path)]
-    if os.name == "posix":
-        sys.stdout.flush()
-        os.execve(sys.executable, command, environment)
-    return subprocess.call(command, env=environment)
+    become(project_root(), "jupyter", "lab", str(path))
 
 
 def _card(own: Own, id: str, film: Film, record: dict[str, Any], near: list[tuple[int, float]]) -> Card:

@@ -6,6 +6,7 @@ Known gap: settings in the user's own Jupyter configuration count, also where th
 """
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def lab(root: Path, arguments: Sequence[str]) -> NoReturn:
     """Become JupyterLab at the first notebook."""
     trust_own(root)
     start = root / "notebooks" / "00_start_here.ipynb"
-    _become(root, "jupyter", "lab", str(start if start.is_file() else start.parent), *arguments)
+    become(root, "jupyter", "lab", str(start if start.is_file() else start.parent), *arguments)
 
 
 def app(root: Path, notebook: str, arguments: Sequence[str]) -> NoReturn:
@@ -36,14 +37,22 @@ def app(root: Path, notebook: str, arguments: Sequence[str]) -> NoReturn:
     path = path if path.is_file() else root / "notebooks" / f"{find_notebook(root, notebook)}.ipynb"
     headers = {"headers": {"Content-Security-Policy": POLICY}}
     own = ("--token", "--template=vcwork", "--Voila.ip=127.0.0.1", f"--Voila.tornado_settings={headers}")
-    _become(root, "voila", str(path), *own, *arguments)
+    become(root, "voila", str(path), *own, *arguments)
 
 
-def _become(root: Path, *command: str) -> NoReturn:
-    """Run a Python module in this process's place, so that Ctrl-C and its questions are its own."""
+def become(root: Path, *command: str) -> NoReturn:
+    """Run a Python module in this process's place: Ctrl-C and questions are its own, and no other stays behind.
+
+    It runs in `root`, where Jupyter looks for settings, which may be programs; so never among somebody's data.
+    """
     paths = os.pathsep.join(filter(None, [str(TEMPLATES), os.environ.get("JUPYTER_PATH", "")]))
+    environment = os.environ | {"JUPYTER_PATH": paths, "VCWORK_ROOT": str(root.resolve())}
+    line = [sys.executable, "-P", "-m", *command]
     os.chdir(root)
-    os.execve(sys.executable, [sys.executable, "-m", *command], os.environ | {"JUPYTER_PATH": paths})
+    sys.stdout.flush()
+    if os.name != "posix":
+        sys.exit(subprocess.call(line, env=environment))
+    os.execve(sys.executable, line, environment)
 
 
 def own_notebooks(root: Path) -> dict[str, str]:

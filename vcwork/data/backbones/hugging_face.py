@@ -1,6 +1,7 @@
 """Folders of Hugging Face models: given or fetched from the hub, weights from safetensors alone, errors in a sentence.
 
-No code and no pickle of a folder is ever run. torch loads when a model does: workers of light backbones import this.
+No code and no pickle of a folder is ever run; one that asks for its own code is refused. torch loads when a model does:
+workers of light backbones import this.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
+from vcwork.base.sealed import member, well_formed
 
 _TRIM_AND_MMAP_THRESHOLD, _ALL_OF_IT = (-1, -3), 1 << 30  # glibc's malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD; bytes
 
@@ -34,15 +36,30 @@ def hub_folder(what: str, name: str, patterns: Sequence[str], expected: str) -> 
     """`name` where it is a folder, else where the hub's model of that name was stored; VcworkError says what that is
     for (`what`) and what was `expected`."""
     if resolve(name).is_dir():
-        return resolve(name)
+        return without_code(resolve(name))
     from huggingface_hub import snapshot_download
 
     model, _, revision = name.partition("@")
     try:
-        return Path(snapshot_download(model, revision=revision or SAFE.get(model), allow_patterns=list(patterns)))
+        found = snapshot_download(model, revision=revision or SAFE.get(model), allow_patterns=list(patterns))
     except Exception as error:  # no network, no such model, not a legal name: all mean the same to the caller
         failed = f"could not fetch it ({type(error).__name__}); without a network, copy its folder here and give that"
         raise VcworkError(f"{what} {name!r}: {expected}; {failed}") from error
+    return without_code(Path(found))
+
+
+def without_code(folder: Path) -> Path:
+    """The folder; VcworkError where its settings want Python of its own to be run (`auto_map`)."""
+    for path in sorted(folder.glob("*config.json")):
+        if _asks_for_code(read_json(path)):
+            out = "take a model whose class is one of transformers' own, or save it as such"
+            raise VcworkError(f"{path}: refused, it asks for code of its own to be run ('auto_map'); {out}")
+    return folder
+
+
+def _asks_for_code(settings: Any) -> bool:
+    inside = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
+    return (isinstance(settings, dict) and "auto_map" in settings) or any(map(_asks_for_code, inside))
 
 
 def weights_digest(folder: Path, files: Sequence[Path] | None = None) -> str:
@@ -59,8 +76,9 @@ def weights_digest(folder: Path, files: Sequence[Path] | None = None) -> str:
 def model_files(folder: Path) -> list[Path]:
     """model.safetensors, or the shards that its index names; other files of weights in the folder do not count."""
     index = folder / "model.safetensors.index.json"
-    names = set(read_json(index).get("weight_map", {}).values()) if index.is_file() else {"model.safetensors"}
-    return [folder / name for name in sorted(names)]
+    with well_formed(index):
+        names = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+        return [member(folder, name) for name in sorted(names)]
 
 
 def folder_digest(folder: Path) -> str:
@@ -83,6 +101,7 @@ def load_model(reader: type, folder: Path, what: str, **options: Any) -> tuple[A
     """A transformers model in evaluation mode, float32, and the names of weights that it had to draw at random."""
     import torch
 
+    model_files(without_code(folder))  # none of which lies elsewhere
     options |= {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
     options |= {
         "output_loading_info": True,
