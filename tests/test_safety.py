@@ -1,6 +1,5 @@
 """Nothing that came as data is run or steers what shows it: terminals, readers of every kind, servers, pages."""
 
-import ast
 import json
 import os
 import pickle
@@ -61,14 +60,6 @@ def test_a_name_in_a_message_cannot_steer_the_terminal(command, capsys, tmp_path
     assert main([*command, STEERING, *more]) == 2
     told = capsys.readouterr()
     assert "owned" in told.err and not set("\x1b\x07\r\u202e\x9b") & set(told.out + told.err)
-
-
-def test_the_library_prints_by_that_function_alone():
-    for path in (ROOT / "vcwork").rglob("*.py"):
-        called = [
-            n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.Name) and n.id == "print"
-        ]
-        assert not called or path.name == "console.py", f"{path.relative_to(ROOT)}: use vcwork.base.console.say"
 
 
 # ------------------------------------------------------------------------------------------------------- notebooks

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, resolve, sha256_file
 from vcwork.base.sealed import begin
@@ -134,7 +135,7 @@ class _Parts(Kept):
         """How many come from earlier runs."""
         if progress and self._taken:
             told = f"features of {self._taken} of {len(self._made)} videos come from an earlier run"
-            print(f"{told}: {self._earlier.where}")
+            say(f"{told}: {self._earlier.where}")
 
 
 def _sources(corpus: Corpus) -> tuple[dict[str, str], dict[str, str]]:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, read_json, resolve, sha256_json, write_json
 from vcwork.base.sealed import begin, differs, read_sealed, seal, write_manifest, write_sealed
@@ -140,7 +141,7 @@ def _shoot_all(
         if story.id not in new:
             _write_words(folder, story)
     if progress and len(jobs) < len(todo):
-        print(f"{len(todo) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
+        say(f"{len(todo) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
     shot = each(functools.partial(shoot, folder, config), jobs, workers)
     for id in tqdm(shot, total=len(jobs), desc="filming", unit="video", disable=not progress):
         kept.keep(decided[id], _film(folder, id))
