@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from vcwork import __main__ as cli
+
 pytestmark = pytest.mark.skipif(shutil.which("sh") is None, reason="needs a POSIX shell")
 
 PYTHON = """#!/bin/sh
@@ -155,6 +157,16 @@ def test_every_command_of_the_library_is_one_of_the_script(copy: Copy) -> None:
             assert copy.run(command, "a b").returncode == 0
             assert copy.called(f"python -m vcwork {command} a b")
             assert re.search(rf"\b{command}\b", listed), f"./run help leaves out {command}"
+
+
+def test_ctrl_c_while_a_command_loads_is_one_word(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def loading(arguments: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_parser", loading)
+    assert cli.main(["convert", "--help"]) == 130 and capsys.readouterr().err == "vcwork: interrupted\n"
 
 
 def test_lint_looks_at_everything_and_fails_with_any(copy: Copy) -> None:

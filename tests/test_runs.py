@@ -62,6 +62,8 @@ def write_project(folder: Path) -> Path:
     write_notebook(folder, "30_needs", "first: str = ''  # folder: made by 10\nother: str = ''  # folder: by nobody")
     write_notebook(folder, "40_dies", "", "import os\nos._exit(9)")
     write_notebook(folder, "50_waits", "", "print('waiting', flush=True)\nimport time\ntime.sleep(120)")
+    stubborn = "import time\nwhile True:\n    try:\n        time.sleep(60)\n    except KeyboardInterrupt:\n        pass"
+    write_notebook(folder, "55_stays", "", stubborn)
     files = {
         "10_works": "made: '{run}/made'",
         "10_works--again": "{made: '{run}/made-again', seed: 1}",
@@ -69,6 +71,7 @@ def write_project(folder: Path) -> Path:
         "30_needs": "{first: '{run}/made', other: '{run}/no'}",
         "40_dies": "",
         "50_waits": "",
+        "55_stays": "",
     }
     for name, text in files.items():
         (folder / "params" / "tiny" / f"{name}.yaml").write_text(text)
@@ -408,17 +411,19 @@ def test_check_and_list_show_what_would_run(
     assert "first: str = ''  # folder: made by 10" in capsys.readouterr().out
 
 
-def start_waiting(project: Path, name: str, *notebooks: str) -> subprocess.Popen:
+def start_waiting(project: Path, name: str, *notebooks: str, patience_s: int = runs.PATIENCE_S) -> subprocess.Popen:
     """A run in a process of its own, once its last notebook waits."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "from vcwork import __main__ as m; from vcwork.workbench import machine; "
+        "from vcwork import __main__ as m; from vcwork.workbench import machine, runs; "
+        f"runs.PATIENCE_S = {patience_s}; "
         "machine.torch_facts = lambda: {'torch_threads': 1, 'gpu': []}; raise SystemExit(m.main())"
     )
     command = [sys.executable, "-c", code, "run", "tiny", "--only", ",".join(notebooks), "--out", f"outputs/{name}"]
     environment = os.environ | {"VCWORK_ROOT": str(project)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    executed = project / "outputs" / name / "notebooks" / "50_waits.ipynb"
+    last = {"50": "50_waits", "55": "55_stays"}[notebooks[-1]]
+    executed = project / "outputs" / name / "notebooks" / f"{last}.ipynb"
     for line in process.stdout if len(notebooks) > 1 else ():
         if "20_fails: failed" in line:
             break
@@ -445,3 +450,14 @@ def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
     assert process.returncode == runs.INTERRUPTED and state["status"] == "interrupted"
     assert [entry["status"] for entry in state["notebooks"]] == ["failed", "interrupted"]
     assert "interrupted" in (project / "outputs" / "stopped" / "index.html").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_second_ctrl_c_waits_for_no_cell_and_the_record_is_whole(project: Path) -> None:
+    process = start_waiting(project, "hurried", "55", patience_s=600)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.5)
+    process.communicate(timeout=120)
+    record, _ = read_run(project / "outputs" / "hurried")
+    assert process.returncode == runs.INTERRUPTED and record["status"] == "interrupted"

@@ -51,8 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a console may not have the letters of a film's name
         with contextlib.suppress(AttributeError):  # or be no console
             stream.reconfigure(errors="backslashreplace")
-    options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
-    try:
+    try:  # some commands import for seconds to say what they take
+        options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
         return options.do(options)
     except VcworkError as error:
         say(f"vcwork: {error}", file=sys.stderr)
