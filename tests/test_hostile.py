@@ -1,0 +1,241 @@
+"""Files of strangers: whatever their bytes, a reader gives what is there or one sentence, soon, and in little memory.
+
+`fuzz.readers` lists the readers; here hypothesis changes good files of each (and `python -m tests.fuzz` does so for
+long), and what was found once is kept by name.
+"""
+
+import contextlib
+import json
+import pickle
+import random
+import time
+
+import pytest
+from checks import refused
+from fuzz.changes import changed
+from fuzz.readers import CAPTIONS, READERS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from vcwork.base.errors import LONGEST, VcworkError
+from vcwork.base.files import DEPTH, parse_json, parse_yaml, read_json, read_yaml
+from vcwork.base.sealed import read_tensors
+from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
+from vcwork.data.howto100m.packed import read_meta
+from vcwork.data.howto100m.sources import HowTo100M, Sources, stream_object
+from vcwork.data.store import load_npy
+from vcwork.training.recipe import read_recipe
+from vcwork.workbench.parameters import Parameter, from_text
+
+LONG = settings(max_examples=40, deadline=5000, derandomize=True, database=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------- every reader
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_reader_gives_what_is_there_or_one_sentence(name, tmp_path):
+    reader = READERS[name]
+    reader.lay(tmp_path)
+    good = reader.seeds(tmp_path)
+    for data in good:
+        reader.take(tmp_path, data)
+
+    @LONG
+    @given(st.one_of(st.tuples(st.sampled_from(good), st.integers(0, 2**32)), st.binary(max_size=200), st.text()))
+    def read(told):
+        if isinstance(told, tuple):
+            told = changed(told[0], random.Random(told[1]))
+        data = told.encode("utf-8", "surrogatepass") if isinstance(told, str) else told
+        try:
+            reader.take(tmp_path, data)
+        except VcworkError as error:
+            assert 0 < len(str(error)) <= LONGEST
+
+    read()
+
+
+# --------------------------------------------------------------------------------------------------------- time
+
+UNITS = [
+    "{\\", "{", "}", "\\p1", ".a", "<c.a", "<v ", "<v.a ", "<", "<b", "</", "<font a=", "-->", "1:1", "00:01", " ",
+    "a:a", "&", "&#", "&a", "1", "1.", "[1:1", "[", "]", "-", ",", '"', "\t", ";", "<i>", "\\N", "<br ", "NOTE\n", "\n",
+    "00:01.000 --> 00:02.000\n", "00:01.000,00:02.000\n", "X-TIMESTAMP-MAP=", "LOCAL:1", "#1\n", "WEBVTT\n", "<p>",
+    "{}", "1\n\n",
+]  # fmt: skip
+AROUND = {
+    "vtt": ["{}", "WEBVTT\n\n00:01.000 --> 00:02.000{} x", "WEBVTT\n\n00:01.000 --> 00:02.000\n<c{} x\n&{};{{\\p1{}"],
+    "srt": ["{}", "00:00:01,000 --> 00:00:02,000 {} !", "1\n00:00:01,000 --> 00:00:02,000\n{{\\{}\n<v{}"],
+    "ass": ["[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,a,b,0,0,0,,{}", "[Events]\nFormat: {}\nDialogue: {}"],
+    "sbv": ["{}", "0:00:01.000,0:00:02.000{}"], "lrc": ["[00:01.50]{}", "{}"], "txt": ["{}"],
+    "csv": ["start,end,text\n1,2,{}", "start,end,text\n{},2,x", "{}"], "tsv": ["start\tend\ttext\n{}\t2\tx"],
+    "ttml": ["{}", '<tt><p begin="{}" end="2s">x</p></tt>', '<tt xmlns="{}"><p begin="1s" end="2s"/></tt>'],
+    "srv3": ['<a><p t="{}">x</p></a>'], "json": ["{}", '[{{"start": 1, "end": 2, "text": "{}"}}]'], "json3": ["{}"],
+}  # fmt: skip
+
+
+def _seconds(path, text):
+    """Of the processor, the better of two readings."""
+    path.write_text(text)
+    taken = []
+    for _ in range(2):
+        began = time.process_time()
+        with contextlib.suppress(VcworkError):
+            read_captions(path, CaptionReport())
+        taken.append(time.process_time() - began)
+    return min(taken)
+
+
+@pytest.mark.parametrize("suffix", [reader.name for reader in CAPTIONS])
+def test_captions_take_time_by_their_length(suffix, tmp_path):
+    for around in AROUND[suffix]:
+        for unit in UNITS:
+            texts = [around.replace("{}", unit * (n // len(unit))).replace("{{", "{") for n in (3_000, 30_000)]
+            short, long = (_seconds(tmp_path / f"a.{suffix}", text) for text in texts)
+            # a square would be a hundred times; what takes a moment is not measured
+            assert long < 0.05 or long < 30 * short, (around[:40], unit, short, long)
+
+
+def test_marks_without_an_end_are_read_at_once(tmp_path):
+    """Sixty thousand times `{\\` took half a minute; classes of a tag without an end took twice as long for each."""
+    for text in ("{\\" * 60_000, "<c" + ".a" * 60_000 + " x", "a:a" * 40_000 + " !"):
+        file = tmp_path / "a.srt"
+        file.write_text(f"1\n00:00:01,000 --> 00:00:02,000 {text}\n{text}\n")
+        began = time.process_time()
+        read_captions(file)
+        assert time.process_time() - began < 5
+
+
+# ------------------------------------------------------------------------------------------------ JSON and numbers
+
+DEEP = "[" * 70 + "]" * 70
+
+
+@pytest.mark.parametrize("text", [DEEP, "[" * 100_000, '{"a":' * 500 + "1" + "}" * 500, "1" * 50, "1" * 5000, "{", ""])
+def test_json_beyond_its_limits_is_one_sentence(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    refused(r"a\.json: not readable as JSON", read_json, tmp_path / "a.json")
+
+
+def test_json_within_its_limits_is_read():
+    deep = "[" * DEPTH + "]" * DEPTH
+    assert json.dumps(parse_json(deep)) == deep and parse_json("true") is True and parse_json("12") == 12
+    assert parse_json('{"a": [1, {"b": null}], "c": "' + "[" * 99 + '"}')["c"] == "[" * 99
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_without_end_costs_its_caption_alone(digits, tmp_path):
+    long = "1" * digits
+    text = f'{{"a": {{"start": [{long}, 1], "end": [2, 2], "text": ["x", "y"]}}, "b": {{"start": [0], "end": [1], '
+    (tmp_path / "raw.json").write_text(text + '"text": ["z"]}}')
+    (tmp_path / "ids.txt").write_text("a\nb\n")
+    source = Sources(HowTo100M({"train": tmp_path / "ids.txt"}, str(tmp_path / "raw.json")))
+    items = list(source.caption_items(["a", "b"], 0))
+    assert [[caption.text for caption in item.value] for item in items] == [["y"], ["z"]]
+    assert items[0].counts["cues_dropped"] == 1
+    report = CaptionReport()
+    assert captions_of_entry("x", {"start": [10**400], "end": [1], "text": ["x"]}, report) == []
+    assert report.dropped == ["x cue 0: malformed times"]
+
+
+def test_a_stream_of_deep_entries_ends(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": ' + "[" * 100_000)
+    refused("not readable as JSON .*too deep", lambda: list(stream_object(tmp_path / "a.json")))
+
+
+# ------------------------------------------------------------------------------------------------------------- YAML
+
+
+@pytest.mark.parametrize("text, message", [
+    ("a: 0x_", "line 1: '0x_' is no int"),
+    ("a: !!timestamp 2024-99-99", "line 1: not YAML"),
+    ("a: !!binary x", "line 1: not YAML"),
+    ("a: !!set {b}", "line 1: not YAML"),
+    ("a: " + "9" * 5000, "line 1: '999"),
+    ("a: " + "{a: " * 80 + "1" + "}" * 80, "line 1: nested more than 64 deep"),
+    ("[" * 100_000, "line 1: nested more than 64 deep"),
+    ("b: 1\n2: 3", "line 2: expected a name as key .*got '2'"),
+    ("? [a]\n: b", "line 1: expected a name as key .*got a sequence"),
+    ("a: {on: 1}", "line 1: expected a name as key .*got 'on'"),
+    ("a: 1\na: 2", "line 2: key 'a' is given twice"),
+    ("a: &x [*x]", "line 1: with every alias"),
+    ('a: "\\UFFFFFFFF"', "not YAML"),
+    ("- a", "expected `name: value` lines, got a list"),
+    ("a: " + "x" * 300_000, "expected at most 262,144 characters"),
+])  # fmt: skip
+def test_odd_yaml_is_one_sentence(text, message, tmp_path):
+    (tmp_path / "a.yaml").write_text(text)
+    refused(message, read_yaml, tmp_path / "a.yaml")
+    refused(r"a\.yaml: ", read_recipe, tmp_path / "a.yaml")
+    refused(".", lambda: Parameter("p", "int", 0, "").check(from_text(text, "int")))
+
+
+def test_aliases_of_lists_of_aliases_are_refused_at_once(tmp_path):
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+    began = time.process_time()
+    refused("line 1[0-9]: with every alias", parse_yaml, bomb)
+    chain = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200))
+    refused("line 64: with every alias", parse_yaml, chain)
+    assert time.process_time() - began < 2
+    assert parse_yaml("a: &x [1, 2]\nb: *x\nc: &y word\nd: [*y, *y]") == {
+        "a": [1, 2], "b": [1, 2], "c": "word", "d": ["word", "word"],
+    }  # fmt: skip
+
+
+def test_dates_stay_the_text_they_are():
+    assert parse_yaml("a: 2024-01-01\nb: 2024-13-45") == {"a": "2024-01-01", "b": "2024-13-45"}
+    assert from_text("2024-13-45", "list[str]") == "2024-13-45"
+    refused(r"expected float, got '2024-01-01' \(str\)", Parameter("lr", "float", 0.1, "").check, "2024-01-01")
+
+
+def test_a_message_is_never_longer_than_a_page():
+    error = VcworkError("begin " + "x" * 10**6 + " end")
+    assert len(str(error)) <= LONGEST and str(error).startswith("begin") and str(error).endswith("end")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+# --------------------------------------------------------------------------------------------------- heads and zips
+
+
+def _npy(shape, data=b"", descr="<f4"):
+    head = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    head += b" " * (117 - len(head)) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + data
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("data", [
+    _npy((10**12,)), _npy((2**40, 2**20)), _npy((2**62, 4)), _npy((-1, 4)), _npy("(" * 90), _npy((2, 2), descr="|O"),
+    _npy((4,), b"0000"), b"\x93NUMPY\x02\x00\xff\xff\xff\x7f", b"PK\x03\x04", b"", b"\x80\x04K\x01.",
+])  # fmt: skip
+def test_a_head_that_tells_of_more_than_there_is(data, tmp_path):
+    (tmp_path / "a.npy").write_bytes(data)
+    for mapped in (True, False):
+        refused(r"a\.npy: not readable as a whole, plain \.npy", load_npy, tmp_path / "a.npy", mmap=mapped)
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"\xff" * 8, (10**15).to_bytes(8, "little"), (2).to_bytes(8, "little") + b"{}" * 9,
+    (60).to_bytes(8, "little") + b'{"a":{"dtype":"F32","shape":[9999999],"data_offsets":[0,4]}}',
+])  # fmt: skip
+def test_weights_that_are_none_are_one_sentence(data, tmp_path):
+    (tmp_path / "a.safetensors").write_bytes(data)
+    refused(r"a\.safetensors: not readable as safetensors", read_tensors, tmp_path / "a.safetensors")
+
+
+def test_a_pickle_of_lists_of_lists_is_refused_at_once(tmp_path):
+    wide = ["x"]
+    for _ in range(60):
+        wide = [wide, wide]
+    for value in (wide, {0: wide}, {0: [wide]}, {(1, 2): wide}):
+        (tmp_path / "train_meta.pkl").write_bytes(pickle.dumps(value))
+        with pytest.raises(VcworkError) as caught:
+            read_meta(tmp_path / "train_meta.pkl")
+        assert len(str(caught.value)) < 1000
+
+
+def test_a_pickle_cannot_ask_for_memory(tmp_path):
+    """Six bytes that put a list at place 2³¹ - 1 of the reader's memory: the reader in C reserves 34 GB for it."""
+    (tmp_path / "train_meta.pkl").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")
+    refused("got dict {}", read_meta, tmp_path / "train_meta.pkl")
