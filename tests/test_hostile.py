@@ -9,6 +9,7 @@ import json
 import pickle
 import random
 import time
+from functools import partial
 
 import pytest
 from checks import refused
@@ -20,10 +21,14 @@ from hypothesis import strategies as st
 from vcwork.base.errors import LONGEST, VcworkError
 from vcwork.base.files import DEPTH, parse_json, parse_yaml, read_json, read_yaml
 from vcwork.base.sealed import read_tensors
+from vcwork.data.backbones.hugging_face import model_files
+from vcwork.data.backbones.image import preprocessing
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.howto100m.packed import read_meta
 from vcwork.data.howto100m.sources import HowTo100M, Sources, stream_object
 from vcwork.data.store import load_npy
+from vcwork.encoders.peers import _declared_class
+from vcwork.encoders.sentences import _by_cls, _longest
 from vcwork.training.recipe import read_recipe
 from vcwork.workbench.parameters import Parameter, from_text
 
@@ -212,7 +217,12 @@ def _npy(shape, data=b"", descr="<f4"):
 def test_a_head_that_tells_of_more_than_there_is(data, tmp_path):
     (tmp_path / "a.npy").write_bytes(data)
     for mapped in (True, False):
-        refused(r"a\.npy: not readable as a whole, plain \.npy", load_npy, tmp_path / "a.npy", mmap=mapped)
+        refused(
+            r"a\.npy: (not readable as a whole, plain|expected one plain) \.npy",
+            load_npy,
+            tmp_path / "a.npy",
+            mmap=mapped,
+        )
 
 
 @pytest.mark.parametrize("data", [
@@ -239,3 +249,54 @@ def test_a_pickle_cannot_ask_for_memory(tmp_path):
     """Six bytes that put a list at place 2³¹ - 1 of the reader's memory: the reader in C reserves 34 GB for it."""
     (tmp_path / "train_meta.pkl").write_bytes(b"\x80\x02}r\xff\xff\xff\x7f.")
     refused("got dict {}", read_meta, tmp_path / "train_meta.pkl")
+
+
+# ---------------------------------------------------------------------------------------------- folders of models
+
+ODD = ["x", [], 5, [[5]], {"a": []}, None, True, -1, 10**30]
+
+
+@pytest.mark.parametrize("name, read, good", [
+    ("preprocessor_config.json", preprocessing, {"size": 8, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}),
+    ("preprocessor_config.json", preprocessing, {"size": {"shortest_edge": 8}, "rescale_factor": 0.5}),
+    ("model.safetensors.index.json", model_files, {"weight_map": {"a": "model-1.safetensors"}}),
+    ("modules.json", _by_cls, [{"type": "x.Pooling", "path": "1_Pooling"}]),
+    ("sentence_bert_config.json", partial(_longest, config={}), {"max_seq_length": 8}),
+    ("tokenizer_config.json", _declared_class, {"tokenizer_class": "CLIPTokenizer"}),
+])  # fmt: skip
+def test_a_folder_of_a_model_with_something_odd_in_it_is_one_sentence(name, read, good, tmp_path):
+    (tmp_path / name).write_text(json.dumps(good))
+    read(tmp_path)
+    odd = [*ODD, *([good | {key: value} for key in good for value in ODD] if isinstance(good, dict) else [])]
+    if isinstance(good, list):
+        odd += [[value] for value in ODD] + [[good[0] | {key: value}] for key in good[0] for value in ODD]
+    refusals = 0
+    for value in odd:
+        (tmp_path / name).write_text(json.dumps(value))
+        try:
+            read(tmp_path)
+        except VcworkError as error:
+            refusals += 1
+            assert str(tmp_path) in str(error)
+    assert refusals >= len(ODD) - 1
+
+
+def test_an_index_of_weights_names_no_file_outside_its_folder(tmp_path):
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../other.safetensors"}}')
+    refused("expected a plain file name", model_files, tmp_path)
+
+
+def test_a_checkpoint_of_a_few_bytes_cannot_ask_for_memory(tmp_path):
+    reader = READERS["checkpoint"]
+    reader.lay(tmp_path)
+    (good,) = reader.seeds(tmp_path)
+    for odd in (
+        {"hidden": 2**20, "ffn": 2**24},
+        {"vocab_size": 10**39},
+        {"feature_dim": 2**40},
+        {"text_layers": 10**9},
+    ):
+        told = json.loads(good)
+        told["model"] |= odd
+        with pytest.raises(VcworkError, match=r"do not fit|no such model|text_layers"):
+            reader.take(tmp_path, json.dumps(told).encode())

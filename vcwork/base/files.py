@@ -165,13 +165,16 @@ def read_text(path: str | Path, what: str = "file") -> str:
         raise VcworkError(f"{path}: not readable as text ({error})") from error
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON; a missing or broken file is a VcworkError that names it."""
+def read_json(path: str | Path, kind: type = object) -> Any:
+    """Read JSON; a missing or broken file, or a value that is no `kind`, is a VcworkError that names it."""
     text = read_text(path)
     try:
-        return parse_json(text)
+        value = parse_json(text)
     except ValueError as error:
         raise VcworkError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(value, kind):
+        raise VcworkError(f"{path}: expected a {kind.__name__}, got a {type(value).__name__}")
+    return value
 
 
 def sha256_file(path: str | Path) -> str:

@@ -32,7 +32,7 @@ _MARKS = (("utf-8", b"\xef\xbb\xbf"), ("utf-32-le", b"\xff\xfe\0\0"), ("utf-32-b
           ("utf-16-le", b"\xff\xfe"), ("utf-16-be", b"\xfe\xff"))  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caption:
     """One caption, times in seconds. Without times it holds for the whole video: start 0, end infinite."""
 

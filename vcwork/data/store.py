@@ -78,7 +78,7 @@ class FeatureStore:
         self.contract = Contract(**manifest["contract"])
         self.ids: list[str] = manifest["ids"]
         self.lengths: dict[str, int] = dict(zip(self.ids, manifest["lengths"], strict=True))
-        self.failed: dict[str, str] = manifest["failed"]
+        self.failed: dict[str, str] = dict(manifest["failed"])
         self._map = functools.lru_cache(MAPS)(lambda file: load_npy(folder / file, mmap=True))
         self._at: dict[str, tuple[str, int]] = {}
         rest = iter(self.lengths.items())

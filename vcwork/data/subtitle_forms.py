@@ -23,7 +23,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import DEPTH, parse_json
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cue:
     """What a file says, unchecked: `where` names file and line, times are NaN where they could not be read."""
 

@@ -29,6 +29,7 @@ from vcwork.base.sealed import (
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
+from vcwork.data.backbones.hugging_face import as_error
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import Encoder
 
@@ -116,7 +117,12 @@ def load_model(folder: str | Path) -> VideoCLIP:
     """The model alone, in evaluation mode; VcworkError as `load_checkpoint`, which also wants the vocabulary."""
     folder = resolve(folder)
     card = load_card(folder)
-    model = VideoCLIP(ModelConfig.checked(**card["model"]))
+    config, weights = ModelConfig.checked(**card["model"]), folder / WEIGHTS
+    with as_error(f"{folder / CHECKPOINT.manifest}: no such model can be made"), torch.device("meta"):
+        size = sum(tensor.nbytes for tensor in VideoCLIP(config).state_dict().values())  # before it takes memory
+    if weights.is_file() and size > 2 * weights.stat().st_size:
+        raise VcworkError(f"{weights}: the weights do not fit the configuration in {CHECKPOINT.manifest}")
+    model = VideoCLIP(config)
     load_weights(model, folder / WEIGHTS, weights_of(card), CHECKPOINT.manifest)
     return model.eval()
 

@@ -200,8 +200,7 @@ def _stored_backbone(config: FrameConfig) -> tuple[ViTModel | ResNetModel, View,
     """From a folder with config.json, model.safetensors and preprocessor_config.json; VcworkError for anything else."""
     folder = model_folder(config.source)
     reader, _, options = KINDS[config.backbone]
-    told = read_json(folder / "config.json")
-    kind = told.get("model_type") if isinstance(told, dict) else None
+    kind = str(read_json(folder / "config.json", dict).get("model_type"))
     if kind != config.backbone:
         raise VcworkError(f"{folder / 'config.json'}: expected model_type {config.backbone}, got {kind!r}")
     model = read_model(reader, folder, **options)

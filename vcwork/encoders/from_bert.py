@@ -37,7 +37,8 @@ def bert_folder(source: str) -> Path:
 @torch.no_grad()
 def start_from_bert(model: VideoCLIP, folder: Path, tokenizer: Tokenizer) -> None:
     """Copy BERT's weights into both towers of `model` (a shared tower: once); VcworkError where sizes do not fit."""
-    wanted, found = model.config, read_json(folder / "config.json")
+    told, wanted = read_json(folder / "config.json", dict), model.config
+    found = {name: value for name, value in told.items() if isinstance(value, int)}
     width, heads = (found.get(name, 0) for name in ("hidden_size", "num_attention_heads"))
     if not (width < wanted.hidden and width * wanted.heads == wanted.hidden * heads):  # not the same heads and new ones
         width, heads = wanted.hidden, wanted.heads

@@ -215,4 +215,4 @@ def _tokenizer(folder: Path, kind: str) -> Any:
 
 def _declared_class(folder: Path) -> str:
     path = folder / "tokenizer_config.json"
-    return str(read_json(path).get("tokenizer_class", "")) if path.is_file() else ""
+    return str(read_json(path, dict).get("tokenizer_class", "")) if path.is_file() else ""

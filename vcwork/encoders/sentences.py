@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
-from vcwork.base.sealed import read_tensors
+from vcwork.base.sealed import read_tensors, well_formed
 from vcwork.core.bert import Bert, Packed
 from vcwork.core.config import ModelConfig
 from vcwork.data.backbones.hugging_face import as_error, hub_folder, model_files, read_model, weights_digest
@@ -46,7 +46,7 @@ class SentenceEncoder:
     """`encode` gives a vector (width,) of length 1 for each text; equal digests give equal vectors."""
 
     def __init__(self, folder: Path) -> None:
-        config = read_json(folder / "config.json")
+        config = read_json(folder / "config.json", dict)
         self.name, self.cls, self.longest = folder.name, _by_cls(folder), _longest(folder, config)
         self._tokens = _tokenizer(folder, self.longest)
         self._pad, self._lower = config.get("pad_token_id") or 0, bool(_told(folder).get("do_lower_case"))
@@ -123,14 +123,16 @@ def _tokenizer(folder: Path, longest: int) -> Tokenizer:
 
 def _by_cls(folder: Path) -> bool:
     """Whether a text's vector is the state of its CLS, else the mean; VcworkError for what is read in another way."""
-    modules = read_json(folder / "modules.json") if (folder / "modules.json").is_file() else []
-    if strange := [step["type"] for step in modules if step["type"].rpartition(".")[2] not in _STEPS]:
-        raise VcworkError(f"{folder / 'modules.json'}: expected {', '.join(sorted(_STEPS))} alone, got {strange[0]}")
-    path = folder / next((step["path"] for step in modules if step["type"].endswith(".Pooling")), "1_Pooling")
-    path = path.resolve() / "config.json"
+    modules = read_json(folder / "modules.json", list) if (folder / "modules.json").is_file() else []
+    with well_formed(folder / "modules.json"):
+        if strange := [step["type"] for step in modules if step["type"].rpartition(".")[2] not in _STEPS]:
+            known = ", ".join(sorted(_STEPS))
+            raise VcworkError(f"{folder / 'modules.json'}: expected {known} alone, got {strange[0]}")
+        path = folder / next((step["path"] for step in modules if step["type"].endswith(".Pooling")), "1_Pooling")
+        path = path.resolve() / "config.json"
     if not path.is_relative_to(folder.resolve()):
         raise VcworkError(f"{folder / 'modules.json'}: expected a path inside the folder, got {path}")
-    told = read_json(path) if path.is_file() else {"pooling_mode_mean_tokens": True}
+    told = read_json(path, dict) if path.is_file() else {"pooling_mode_mean_tokens": True}
     ways = [key for key, value in told.items() if key.startswith("pooling_mode_") and value is True]
     if ways not in (["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
         raise VcworkError(f"{path}: expected pooling by the mean of the tokens or by CLS, got {ways}")
@@ -139,9 +141,10 @@ def _by_cls(folder: Path) -> bool:
 
 def _told(folder: Path) -> dict[str, Any]:
     path = folder / "sentence_bert_config.json"
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, dict) if path.is_file() else {}
 
 
 def _longest(folder: Path, config: dict[str, Any]) -> int:
     """Tokens of a text that are read, CLS and SEP among them."""
-    return int(_told(folder).get("max_seq_length") or config.get("max_position_embeddings") or 512)
+    with well_formed(folder / "sentence_bert_config.json"):
+        return int(_told(folder).get("max_seq_length") or config.get("max_position_embeddings") or 512)

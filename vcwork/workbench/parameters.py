@@ -76,7 +76,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
             for cell in read_json(path)["cells"]
             if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])
         ]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError):
         raise VcworkError(f"{path.name}: not a notebook of format 4") from None
     if not sources:
         raise VcworkError(f"{path.name}: has no code cell tagged `parameters`")

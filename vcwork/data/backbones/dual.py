@@ -185,8 +185,7 @@ def _configuration(folder: Path) -> tuple[str, Any]:
     """(model type, Hugging Face configuration) of a folder."""
     import transformers
 
-    told = read_json(folder / "config.json")
-    kind = told.get("model_type") if isinstance(told, dict) else None
+    kind = str(read_json(folder / "config.json", dict).get("model_type"))
     if kind not in KINDS:
         why = f" ({UNREAD[kind]})" if kind in UNREAD else ""
         raise VcworkError(f"{folder / 'config.json'}: expected model_type {', '.join(KINDS)}, got {kind!r}{why}")

@@ -16,6 +16,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
+from vcwork.base.sealed import well_formed
 from vcwork.data.backbones.hugging_face import hub_folder, load_model, one_thread, weights_digest
 
 if TYPE_CHECKING:
@@ -117,13 +118,15 @@ def model_folder(name: str) -> Path:
 
 def preprocessing(folder: Path) -> tuple[int, int, float, list[float], list[float]]:
     """(size of the short side, centre crop, factor, mean, std) of preprocessor_config.json."""
-    config = read_json(folder / "preprocessor_config.json")
+    path = folder / "preprocessor_config.json"
+    config = read_json(path, dict)
     size = _side(config["size"] if "size" in config else config.get("crop_size"), folder)
     crop = _side(config["crop_size"], folder) if config.get("do_center_crop") and "crop_size" in config else size
     scale = config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0
     normalise = config.get("do_normalize", True) and "image_mean" in config
-    mean, std = (config["image_mean"], config["image_std"]) if normalise else ([0.0] * 3, [1.0] * 3)
-    return max(size, crop), crop, float(scale), list(mean), list(std)
+    with well_formed(path):
+        mean, std = (config["image_mean"], config["image_std"]) if normalise else ([0.0] * 3, [1.0] * 3)
+        return max(size, crop), crop, float(scale), [float(m) for m in mean], [float(s) for s in std]
 
 
 def _side(size: object, folder: Path) -> int:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -67,7 +68,7 @@ class At:
     def id(self, value: Any) -> "At":
         """The same place, of this video; an id that is empty or could lead to another folder is refused."""
         safe = isinstance(value, str) and value not in ("", ".", "..") and value == value.strip() and len(value) <= 200
-        if not safe or any(c in value for c in "/\\\0"):
+        if not safe or re.search("[/\\\\\0\ud800-\udfff]", value):
             self.fail(f"expected a video id without / or \\ and without blanks around it, got {value!r}")
         return replace(self, video=value)
 

@@ -109,7 +109,7 @@ class CaptionStore:
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
         self.rule = CaptionRule(**manifest["rule"])
-        self.failed: dict[str, str] = manifest["failed"]
+        self.failed: dict[str, str] = dict(manifest["failed"])
         self.parts: list[dict[str, Any]] = manifest["parts"]
         self.ids: list[str] = [id for part in self.parts for id in self._ids_of(part["name"])]
         self._index = {id: i for i, id in enumerate(self.ids)}
