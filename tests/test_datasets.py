@@ -98,10 +98,12 @@ def test_frames_are_read_by_efficientnet_once(folder, tmp_path, monkeypatch):
     assert store.contract.backbone == "efficientnet-lite0" and store["b"].shape == (2, WIDTH)
     assert store["b"][1, 2] == pytest.approx(ord("b"), abs=2) and store["b"][1, 0] == pytest.approx(40, abs=2)
     assert made()[1].digest() == store.digest() and seen == [(1, 8, 8, 3)] * 8, "the second time nothing is read"
+    damaged = min((tmp_path / "out/features-of-frames").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    assert made()[1].digest() == store.digest() and len(seen) == 10, "what was damaged is seen anew"
     (folder / "frames/a_1.jpg").rename(folder / "frames/a_2.jpg")
     refused("a_2.jpg: expected <video>_<i>.jpg", made)
     (folder / "frames/a_2.jpg").unlink()
-    (tmp_path / "out/features-of-frames/a.npy").unlink()
     (folder / "frames/a_0.jpg").write_bytes(b"no picture")
     refused("a_0.jpg .*cannot identify", made)
 

@@ -289,6 +289,80 @@ def test_every_missing_video_has_its_reason(world, tmp_path):
     assert open_converted(tmp_path / "out").coverage.as_dict() == done.coverage.as_dict()
 
 
+def _zip(path: Path) -> None:
+    np.savez(path.with_suffix(".npz"), np.zeros((3, WIDTH)))
+    path.with_suffix(".npz").rename(path)
+
+
+def _header(text: str):
+    def write(path: Path) -> None:
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + b"\0" * 64)
+
+    return write
+
+
+def _cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _zip, _cut, _folder, _loop,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"PK\x03\x04 no archive"),
+        lambda path: path.write_bytes(b"<!DOCTYPE html><title>404</title>"),
+        lambda path: np.save(path, np.array([{}], object), allow_pickle=True),
+        lambda path: np.save(path, np.array(["a" * WIDTH] * 3)),
+        lambda path: np.save(path, np.zeros((0, WIDTH), np.float32)),
+        lambda path: np.save(path, np.zeros((3, WIDTH), np.complex64)),
+        lambda path: np.save(path, np.full((3, WIDTH), 1e30)),
+        _header("{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000, 8)}\n"),
+        _header("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 8"),
+        _header("{'descr': 5, 'fortran_order': 'x', 'shape': None}\n"),
+        _header("(" * 5000),
+    ],
+)  # fmt: skip
+def test_a_damaged_feature_file_costs_that_video_alone(world, tmp_path, damage):
+    damage(world.folder / "npy" / "t01.npy")
+    for _ in range(2):  # made, and opened
+        done = convert_howto100m(world.source(captions=""), tmp_path / "out", **SMALL)
+    lost = {id: why for count in done.coverage.counts.values() for id, why in count.missing.items()}
+    assert lost.keys() == {"t01"} and lost["t01"] and len(done.features) == 13
+
+
+@pytest.mark.parametrize("entry", [
+    '{"start": [1' + "0" * 400 + '], "end": [2], "text": ["a"]}',
+    '{"start": [0], "end": [' + "9" * 5000 + '], "text": ["a"]}',
+    '{"start": [-1' + "0" * 400 + '], "end": [2], "text": ["a"]}', '{"start": [1e999], "end": [2], "text": ["a"]}',
+    '{"start": [[]], "end": [{}], "text": [null]}', '{"start": "abc", "end": "abc", "text": "abc"}', "[1, 2]", "null",
+    '"words"', '{"start": [true], "end": [false], "text": [[]]}', '{"start": ["1"], "end": ["NaN"], "text": ["a"]}',
+    "[" * 500 + "]" * 500, "1" * 5000,
+])  # fmt: skip
+def test_a_damaged_caption_entry_costs_that_video_alone(world, tmp_path, entry):
+    text = json.dumps(world.entries)
+    world.json.write_text(text.replace(f'"t01": {json.dumps(world.entries["t01"])}', f'"t01": {entry}'))
+    for _ in range(2):
+        done = convert_howto100m(world.source(features=""), tmp_path / "out", **SMALL)
+    assert done.captions.failed.keys() == {"t01"} and len(done.captions) == 13
+
+
+def test_a_name_that_is_too_long_for_a_file_costs_that_video_alone(world, tmp_path):
+    (world.folder / "train.lst").write_text("\n".join([*world.train, "x" * 300]))
+    done = convert_howto100m(world.source("csv"), tmp_path / "out", **SMALL)
+    assert done.features.failed.keys() == done.captions.failed.keys() == {"x" * 300}
+
+
 def test_source_without_any_use_is_an_error(world, tmp_path):
     for id in world.entries:
         (world.folder / "npy" / f"{id}.npy").unlink()

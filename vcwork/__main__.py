@@ -350,9 +350,7 @@ def _pretrained(recipe, options: argparse.Namespace):
     if options.converted:
         from vcwork.data.howto100m.convert import open_converted
 
-        return train_converted(
-            open_converted(options.converted, verify=True), options.checkpoint, recipe, progress=True
-        )
+        return train_converted(open_converted(options.converted), options.checkpoint, recipe, progress=True)
     corpus = open_corpus(resolve(options.corpus))
     if recipe.frames:
         from vcwork.training.frames import train_frames

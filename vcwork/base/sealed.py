@@ -87,9 +87,18 @@ def read_manifest(folder: Path, kind: Kind, verify: bool = False) -> dict[str, A
     """
     stored = manifest_alone(folder, kind)
     with well_formed(folder / kind.manifest):
-        for name, sealed in stored.get("files", {}).items():
+        for name, sealed in _shown(stored.get("files", {}), folder, verify):
             check(member(folder, name), sealed, kind.manifest, verify)
     return stored
+
+
+def _shown(files: Mapping[str, Any], folder: Path, verify: bool) -> Iterable[tuple[str, Any]]:
+    """The files and their seals; whoever sits before a terminal sees how far reading them is."""
+    if not verify:
+        return files.items()
+    from tqdm import tqdm  # takes a moment
+
+    return tqdm(files.items(), f"verifying {folder.name}", unit="file", leave=False, disable=None)
 
 
 def manifest_alone(folder: Path, kind: Kind) -> dict[str, Any]:

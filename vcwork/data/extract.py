@@ -8,7 +8,6 @@ The store itself is `vcwork.data.store`, the report `vcwork.data.coverage`, who 
 
 import contextlib
 import functools
-import io
 import math
 import shutil
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from vcwork.data.backbones.image import Backbone
 from vcwork.data.corpus import Corpus
 from vcwork.data.engines import each
 from vcwork.data.kept import Kept
-from vcwork.data.store import STORE, Contract, FeatureStore, as_float16, load_npy, open_store, save_npy, write_store
+from vcwork.data.store import STORE, Contract, FeatureStore, as_float16, load_npy, npy_bytes, open_store, write_store
 from vcwork.data.video import iter_seconds
 
 STILL = 10  # chunks of the same frames after which more of them are not looked at
@@ -127,9 +126,7 @@ class _Parts(Kept):
         return load_npy(path)
 
     def __setitem__(self, id: str, array: np.ndarray) -> None:
-        file = io.BytesIO()
-        save_npy(file, array)
-        self._earlier.keep(self._made[id], self.put(self._decided[id], file.getvalue(), ".npy"))
+        self._earlier.keep(self._made[id], self.put(self._decided[id], npy_bytes(array), ".npy"))
 
     def tell(self, progress: bool) -> None:
         """How many come from earlier runs."""

@@ -8,6 +8,7 @@ counted; a broken file is an error.
 Known gap: nothing here knows when a step happened in the film, so no moment of it can be shown.
 """
 
+import math
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, resolve, sha256_json, write_json
-from vcwork.data.backbones.image import get_backbone
+from vcwork.base.files import resolve, sha256_file, sha256_json, write_json
+from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.data.captions import Caption, CaptionReport, captions_of_entry, write_vtt
 from vcwork.data.corpus import Corpus, Recipe, Video, corpus_once, save_corpus
-from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, store_once
+from vcwork.data.kept import Kept
+from vcwork.data.store import Contract, FeatureStore, as_float16, load_npy, npy_bytes, store_once
 
 SPLITS = ("train", "val")
 EFFICIENTNET, MOBILENET = "efficientnet-lite0", "mobilenet_v2"
@@ -43,20 +45,21 @@ class Keyframes:
 
 
 def read_keyframes(
-    folder: str | Path, backbone: str = MOBILENET, width: int = 1280, stored: Path | None = None
+    folder: str | Path, backbone: str = MOBILENET, width: int = 1280, stored: dict[str, Path] | None = None
 ) -> Keyframes:
-    """Both splits of a keyframe folder; `width` is what every feature must have, `stored` where they lie if not there.
+    """Both splits of a keyframe folder; `width` is what every feature must have, `stored` the files if not in there.
 
     Counted, not an error: a listed video without features or captions, or with another number of one than of the
     other; captions or features of a video that no csv lists. VcworkError, naming file and key: a missing folder or
     file, a video listed twice, features of another width or type, NaN, captions without a start and end each.
     """
     folder = resolve(folder)
-    stored = stored or folder / "features" / backbone
-    for path in (folder, stored):
+    ready = folder / "features" / backbone
+    for path in (folder, *([ready] if stored is None else [])):
         if not path.is_dir():
             raise VcworkError(f"{path}: no such folder")
-    read, features = Keyframes(folder), {path.stem: path for path in sorted(stored.glob("*.npy"))}
+    features = {path.stem: path for path in sorted(ready.glob("*.npy"))} if stored is None else dict(stored)
+    read = Keyframes(folder)
     for split in SPLITS:
         captions = _read_captions(folder / f"captions_{split}.json")
         for at, row in read_rows(folder / f"videos_{split}.csv", ("video_id", "recipe_type"), "video_id"):
@@ -102,13 +105,11 @@ def keyframes_corpus(
     return corpus, store_once(features, contract, {id: read.features[id] for id in corpus.videos})
 
 
-def features_of_frames(frames: Path, out: Path) -> Path:
-    """EfficientNet-Lite0's features of `<id>_<i>.jpg` as `out/<id>.npy`, those that lie there kept; returns `out`.
+def features_of_frames(frames: Path, out: Path) -> dict[str, Path]:
+    """EfficientNet-Lite0's features of `<id>_<i>.jpg` by id, as files in `out`; those of the same pictures are kept.
 
     VcworkError: another name, a number left out, a picture that cannot be read, or the network not fetched.
     """
-    from PIL import Image
-
     pictures: dict[str, list[Path]] = {}
     paths = {path: re.fullmatch(r"(.+)_(\d+)", path.stem) for path in frames.glob("*.jpg")}
     for path in sorted(paths, key=lambda path: int(paths[path][2]) if paths[path] else -1):
@@ -116,16 +117,21 @@ def features_of_frames(frames: Path, out: Path) -> Path:
         if not paths[path] or int(paths[path][2]) != len(own):
             raise VcworkError(f"{path}: expected <video>_<i>.jpg, i from 0 without a gap")
         own.append(path)
-    eye = get_backbone(EFFICIENTNET)
+    eye, kept, found = get_backbone(EFFICIENTNET), Kept(out, math.inf), {}
     for id, own in pictures.items():
-        if not (out / f"{id}.npy").exists():
-            try:
-                rows = [eye(np.asarray(Image.open(path).convert("RGB"))[None]) for path in own]  # (W,) each
-            except OSError as error:
-                raise VcworkError(f"{own[0]} and the video's others: {error}") from None
-            with atomic_write(out / f"{id}.npy", "wb") as file:
-                np.save(file, np.stack(rows))
-    return out
+        try:
+            decided = [EFFICIENTNET, id, [sha256_file(path) for path in own]]
+            found[id] = kept.find(decided) or kept.put(decided, npy_bytes(_seen(eye, own)), ".npy")
+        except OSError as error:
+            raise VcworkError(f"{own[0]} and the video's others: {error}") from None
+    return found
+
+
+def _seen(eye: Backbone, pictures: list[Path]) -> np.ndarray:
+    """(K, W): a row each."""
+    from PIL import Image
+
+    return np.stack([eye(np.asarray(Image.open(path).convert("RGB"))[None]) for path in pictures])
 
 
 def _as_corpus(read: Keyframes, folder: Path, digest: str) -> Corpus:

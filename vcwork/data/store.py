@@ -9,6 +9,7 @@ Known gaps: ids and lengths are JSON, comfortable to about a million videos; a s
 
 import functools
 import hashlib
+import io
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -186,6 +187,13 @@ def save_npy(file: Any, *arrays: np.ndarray) -> None:
     np.lib.format.write_array_header_1_0(file, header)
     for array in arrays:
         file.write(np.ascontiguousarray(array).data)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as a .npy file has it."""
+    file = io.BytesIO()
+    save_npy(file, array)
+    return file.getvalue()
 
 
 def load_npy(path: Path, mmap: bool = False) -> np.ndarray:

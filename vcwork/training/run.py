@@ -28,8 +28,7 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.hugging_face import folder_digest
 from vcwork.data.corpus import Corpus
-from vcwork.data.howto100m.captions import open_caption_store
-from vcwork.data.store import Contract, FeatureStore, open_store
+from vcwork.data.store import Contract, FeatureStore
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
@@ -77,6 +76,8 @@ def train_converted(
     Validation is the NCE of `validation_nce` on its val split, where it has one. Before the first update the stores are
     read whole, to see that they are what was written.
     """
+    from vcwork.data.howto100m.convert import open_converted
+
     captions, features, config = data.captions, data.features, recipe.train
     if captions is None or features is None:
         raise VcworkError(f"{data.folder}: expected captions and features to train on")
@@ -84,7 +85,7 @@ def train_converted(
     tokenizer = captions.tokenizer()
 
     def start() -> tuple[Encoder, PairData]:
-        open_store(features.folder, verify=True), open_caption_store(captions.folder, verify=True)
+        open_converted(data.folder, verify=True)
         encoder = _new_encoder(tokenizer, features.contract, recipe, made_of)
         if encoder.model.config.input_transform != "none":
             raise VcworkError("input_transform: is fitted in memory, and has no place on stored data of this size")
