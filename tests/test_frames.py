@@ -197,6 +197,15 @@ def test_any_number_of_workers_gives_the_same_batches(world):
     assert not torch.equal(alone[0][0], alone[1][0])
 
 
+def test_a_film_that_was_changed_is_not_trained_on(world):
+    film = world.split("train")[0].video
+    sealed = {film.relative_to(world.folder).as_posix(): {"bytes": film.stat().st_size, "sha256": "0" * 64}}
+    encoder = new_frames(world, config())
+    refused(
+        f"{film.name}: damaged or edited", frame_pairs, replace(world, files=sealed), encoder.tokenizer, encoder.view
+    )
+
+
 def test_only_the_next_update_is_decoded_ahead(world):
     data = frame_pairs(world, new_frames(world, config()).tokenizer, View(2, SIDE, SIDE), workers=2)
     drawn = []

@@ -91,8 +91,13 @@ class PixelPairs(PairData):
 
 
 def frame_pairs(corpus: Corpus, tokenizer: Tokenizer, view: View, workers: int = 0) -> PixelPairs:
-    """The training videos that have a file and captions, to train on; nothing is decoded yet. NoData: none."""
+    """The training videos that have a file and captions, to train on; nothing is decoded yet. NoData: none.
+
+    VcworkError for a film that is not the one that its corpus seals.
+    """
     videos = [v for v in corpus.split("train") if v.video]
+    for video in videos:
+        corpus.check(video.video)
     lazy = lambda video, seconds: LazyFrames(video.video, seconds, view)  # noqa: E731
     tracks, features, steps = tracks_of(corpus, videos, tokenizer, seconds_of_video, lazy)
     if not tracks:
