@@ -460,7 +460,7 @@ def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     for key, missing in (("video", corpus.missing_videos), ("captions", corpus.missing_captions)):
         sealed = corpus.files.get(entry.get(key), {}) if key == "video" else {}  # captions are compared when read
         if paths[key] is not None and (why := differs(paths[key], sealed, verify=False)):
-            told = f"is not the film that was made ({why})" if paths[key].is_file() else "is missing"
+            told = f"is not the film that was made ({why})" if os.path.isfile(paths[key]) else "is missing"
             missing[id], paths[key] = f"{entry[key]} {told}", None
     if paths["truth"]:
         corpus.check(paths["truth"])

@@ -7,6 +7,7 @@ used (another width, NaN, no rows, a pickle) is an error, because it says that s
 
 import hashlib
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ class FeatureFolder(Mapping[str, np.ndarray]):
     def __init__(self, folder: Path, contract: Contract, ids: Iterable[str]) -> None:
         self.folder, self.contract = folder, contract
         ids = list(dict.fromkeys(ids))
-        self.lost = {id: f"{id}.npy is missing" for id in ids if not self.path(id).is_file()}
+        self.lost = {id: f"{id}.npy is missing" for id in ids if not os.path.isfile(self.path(id))}
         self.lengths = {id: len(self[id]) for id in ids if id not in self.lost}
         self.unlisted = sorted(have(folder) - set(ids))
 

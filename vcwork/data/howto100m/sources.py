@@ -9,6 +9,7 @@ refuses: a file of many GB needs the memory of its largest entry.
 import functools
 import itertools
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -136,7 +137,7 @@ def _json_items(path: Path, position: int) -> Iterator[Item]:
 def _file_items(ids: list[str], folder: Path, suffix: str, read: Callable) -> Iterator[Item]:
     for id in ids:
         path = folder / f"{id}.{suffix}"
-        there = path.is_file()
+        there = os.path.isfile(path)  # no error for a name that is too long
         yield _item(id, folder, functools.partial(read, path)) if there else Item(id, why=f"{path.name} is missing")
 
 
