@@ -5,10 +5,12 @@ long), and what was found once is kept by name.
 """
 
 import contextlib
+import io
 import json
 import pickle
 import random
 import time
+import zipfile
 from functools import partial
 
 import pytest
@@ -23,11 +25,13 @@ from vcwork.base.files import DEPTH, parse_json, parse_yaml, read_json, read_yam
 from vcwork.base.sealed import read_tensors
 from vcwork.data.backbones.hugging_face import model_files
 from vcwork.data.backbones.image import preprocessing
+from vcwork.data.backbones.weights import read_pth
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.howto100m.packed import read_meta
 from vcwork.data.howto100m.sources import HowTo100M, Sources, stream_object
 from vcwork.data.store import load_npy
 from vcwork.encoders.peers import _declared_class
+from vcwork.encoders.released import read_released
 from vcwork.encoders.sentences import _by_cls, _longest
 from vcwork.training.recipe import read_recipe
 from vcwork.workbench.parameters import Parameter, from_text
@@ -232,6 +236,16 @@ def test_a_head_that_tells_of_more_than_there_is(data, tmp_path):
 def test_weights_that_are_none_are_one_sentence(data, tmp_path):
     (tmp_path / "a.safetensors").write_bytes(data)
     refused(r"a\.safetensors: not readable as safetensors", read_tensors, tmp_path / "a.safetensors")
+
+
+def test_weights_in_a_compressed_archive_are_refused_unread(tmp_path):
+    plain, path = READERS["pth"].good[0], tmp_path / "a.pt"
+    with zipfile.ZipFile(io.BytesIO(plain)) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in source.namelist():
+            packed.writestr(name, b"\0" * 10**7 if name.endswith("data/0") else source.read(name))
+    assert path.stat().st_size < 10**5
+    for read in (read_pth, read_released):
+        refused(r"a\.pt: expected weights as torch\.save writes them, got a compressed archive", read, path)
 
 
 def test_a_pickle_of_lists_of_lists_is_refused_at_once(tmp_path):

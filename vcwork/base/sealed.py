@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -260,6 +261,15 @@ def load_weights(module: Any, path: Path, sealed: Mapping[str, Any], manifest: s
         module.load_state_dict(read_tensors(path))
     except RuntimeError as error:
         raise VcworkError(f"{path}: the weights do not fit the configuration in {manifest}") from error
+
+
+def refuse_packed(path: Path) -> None:
+    """VcworkError where parts of a file in torch's format are compressed: torch never does, and a MB may hold a GB."""
+    packed = False
+    with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # what is wrong with it, its reader says
+        packed = any(part.compress_type for part in parts.infolist())
+    if packed:
+        raise VcworkError(f"{path}: expected weights as torch.save writes them, got a compressed archive")
 
 
 def flush(folder: Path) -> None:

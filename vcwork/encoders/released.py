@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.base.sealed import begin, read_tensors, write_tensors
+from vcwork.base.sealed import begin, read_tensors, refuse_packed, write_tensors
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
@@ -111,6 +111,7 @@ def read_released(path: str | Path, notes: list[str] | None = None) -> dict[str,
     path, notes = resolve(path), [] if notes is None else notes
     if not path.is_file():
         raise VcworkError(f"{path}: no such checkpoint")
+    refuse_packed(path)
     try:
         found = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path, notes)
     except UnpicklingError as error:

@@ -30,6 +30,7 @@ from urllib.request import url2pathname
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, read_yaml, resolve, sha256_file
+from vcwork.base.sealed import refuse_packed
 from vcwork.data.backbones.hugging_face import as_error
 from vcwork.data.backbones.packages import PREFIX, Failed, Wheels, copy_member
 
@@ -130,6 +131,7 @@ def read_pth(path: Path) -> dict[str, Any]:
     """The tensors by name of a file that torch.save wrote; no code of it is run. VcworkError: not such a file."""
     import torch
 
+    refuse_packed(path)
     with as_error(f"{path}: not readable as plain weights of torch.save"):
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
