@@ -162,16 +162,16 @@ def test_a_stream_of_deep_entries_ends(tmp_path):
     ("a: !!binary x", "line 1: not YAML"),
     ("a: !!set {b}", "line 1: not YAML"),
     ("a: " + "9" * 5000, "line 1: '999"),
-    ("a: " + "{a: " * 80 + "1" + "}" * 80, "line 1: nested more than 64 deep"),
-    ("[" * 100_000, "line 1: nested more than 64 deep"),
+    ("a: " + "{a: " * 80 + "1" + "}" * 80, "nested more than 64 deep"),
+    ("[" * 100_000, "nested more than 64 deep"),
     ("b: 1\n2: 3", "line 2: expected a name as key .*got '2'"),
     ("? [a]\n: b", "line 1: expected a name as key .*got a sequence"),
     ("a: {on: 1}", "line 1: expected a name as key .*got 'on'"),
     ("a: 1\na: 2", "line 2: key 'a' is given twice"),
-    ("a: &x [*x]", "line 1: with every alias"),
-    ('a: "\\UFFFFFFFF"', "not YAML"),
+    ("a: &x [*x]", "nested more than 64 deep"),
+    ('a: "\\UFFFFFFFF"', "not readable as YAML"),
     ("- a", "expected `name: value` lines, got a list"),
-    ("a: " + "x" * 300_000, "expected at most 262,144 characters"),
+    ("a: " + "x" * 300_000, "more than 262,144 letters"),
 ])  # fmt: skip
 def test_odd_yaml_is_one_sentence(text, message, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
@@ -183,9 +183,9 @@ def test_odd_yaml_is_one_sentence(text, message, tmp_path):
 def test_aliases_of_lists_of_aliases_are_refused_at_once(tmp_path):
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
     began = time.process_time()
-    refused("line 1[0-9]: with every alias", parse_yaml, bomb)
+    refused("more than 262,144 letters, every alias", parse_yaml, bomb)
     chain = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 200))
-    refused("line 64: with every alias", parse_yaml, chain)
+    refused("nested more than 64 deep", parse_yaml, chain)
     assert time.process_time() - began < 2
     assert parse_yaml("a: &x [1, 2]\nb: *x\nc: &y word\nd: [*y, *y]") == {
         "a": [1, 2], "b": [1, 2], "c": "word", "d": ["word", "word"],

@@ -137,16 +137,23 @@ YAML_CHARACTERS = 1 << 18  # PyYAML reads about 50,000 a second
 def parse_json(text: str, **hooks: Any) -> Any:
     """The value of a JSON text, `hooks` as `json.loads` takes them; ValueError: not JSON, or beyond DEPTH or DIGITS."""
     try:
-        value = json.loads(text, **{"parse_int": _whole, **hooks})
+        return _limited(json.loads(text, **{"parse_int": _whole, **hooks}))
     except RecursionError:
         raise ValueError("nested too deep") from None
-    level = [value]
+
+
+def _limited(value: Any, most: int = sys.maxsize) -> Any:
+    """The value; ValueError where it is deeper than DEPTH, or has more parts and letters, if `most` is given."""
+    level, size = [value], 0
     for _ in range(DEPTH + 1):
-        level = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
-        level = list(itertools.chain.from_iterable(level))
-    if level:
-        raise ValueError(f"nested more than {DEPTH} deep")
-    return value
+        parts = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = list(itertools.islice(itertools.chain.from_iterable(parts), most))
+        size += sum(len(str(one)) for one in level if not isinstance(one, dict | list)) if most < sys.maxsize else 0
+        if not level:
+            return value
+        if len(level) == most or size > most:
+            raise ValueError(f"more than {most:,} letters, every alias (*) written out")
+    raise ValueError(f"nested more than {DEPTH} deep")
 
 
 def _whole(digits: str) -> int:
@@ -193,35 +200,10 @@ _FORMS, _MAKERS = yaml.SafeLoader.yaml_implicit_resolvers, yaml.SafeLoader.yaml_
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML of plain values under names, each given once: PyYAML silently keeps the last. A date stays text.
-
-    Every alias (*) written out, it may have DEPTH levels and YAML_CHARACTERS: aliases of lists of aliases have no end.
-    """
+    """YAML of plain values under names, each given once: PyYAML silently keeps the last. A date stays text."""
 
     yaml_implicit_resolvers: ClassVar = {key: [one for one in some if one[0] in _PLAIN] for key, some in _FORMS.items()}
     yaml_constructors: ClassVar = {tag: make for tag, make in _MAKERS.items() if tag is None or tag in _PLAIN}
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.extents: dict[yaml.Node, tuple[int, int]] = {}  # levels and characters of what is read so far
-        self.above = 0
-
-    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
-        event = self.peek_event()
-        self.above += 1
-        if self.above > DEPTH:
-            raise _fault(event, f"nested more than {DEPTH} deep")
-        node = super().compose_node(parent, index)
-        self.above -= 1
-        if not isinstance(event, yaml.AliasEvent):
-            pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
-            inner = [] if isinstance(node, yaml.ScalarNode) else [each for pair in pairs for each in pair]
-            extents = [self.extents.get(each, (DEPTH, 0)) for each in inner]  # an alias of what it stands in: no end
-            levels, size = 1 + max((n for n, _ in extents), default=0), sum(n for _, n in extents) + len(node.value) + 1
-            if levels > DEPTH or size > YAML_CHARACTERS:
-                raise _fault(event, "with every alias (*) written out, deeper or longer than anything that is read")
-            self.extents[node] = levels, size
-        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -249,17 +231,19 @@ def _fault(at: Any, why: str) -> VcworkError:
 
 def parse_yaml(text: str) -> Any:
     """The value of a YAML text; VcworkError tells line and fault."""
-    if len(text) > YAML_CHARACTERS:
-        raise VcworkError(f"expected at most {YAML_CHARACTERS:,} characters, got {len(text):,}")
     try:
-        return yaml.load(text, _PlainLoader)
+        if len(text) > YAML_CHARACTERS:
+            raise ValueError(f"more than {YAML_CHARACTERS:,} letters")
+        return _limited(yaml.load(text, _PlainLoader), YAML_CHARACTERS)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise VcworkError(f"line {line}: not YAML ({error.problem})") from None
     except VcworkError:
         raise
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # of its characters
-        raise VcworkError(f"not YAML ({error})") from None
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        raise VcworkError(f"not readable as YAML ({error})") from None
+    except RecursionError:
+        raise VcworkError(f"nested more than {DEPTH} deep") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
