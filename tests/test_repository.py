@@ -84,6 +84,33 @@ def test_installed_packages_are_the_pinned_ones(pins: dict) -> None:
         assert not here or SpecifierSet(str(here[0].specifier)).contains(version), f"{name} {version}, pinned {here[0]}"
 
 
+def test_the_lock_holds_the_pins_and_hashes_of_their_files(root: Path, pins: dict) -> None:
+    text = re.sub(r"^#.*\n", "", (root / "locked.txt").read_text(), flags=re.M)
+    locked: dict[str, set[str]] = {}
+    for requirement, hashes in re.findall(r"^(\S[^\\\n]*?) *((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n", text, re.M):
+        assert hashes, requirement
+        locked.setdefault(plain(Requirement(requirement).name), set()).add(str(Requirement(requirement).specifier))
+    assert text.count("==") >= len(re.findall(r"^\S", text, re.M)) == sum(len(same) for same in locked.values())
+    assert locked == {name: {str(pin.specifier) for pin in same} for name, same in pins.items()}
+
+
+def test_every_dependency_has_its_row(root: Path, project: dict) -> None:
+    told = re.findall(r"^\| ([^|]+) \|", (root / "docs/dependencies.md").read_text("utf-8"), re.M)
+    names = {plain(word) for cell in told for word in re.split(r"[,\s]+", cell)}
+    for line in [
+        *project["dependencies"],
+        *(one for lines in project["optional-dependencies"].values() for one in lines),
+    ]:
+        assert plain(Requirement(line).name) in names, f"docs/dependencies.md has no row for {line}"
+
+
+def test_weights_name_their_licence(root: Path) -> None:
+    assets = yaml.safe_load((root / "vcwork/data/backbones/weights.yaml").read_text())
+    told = (root / "docs/dependencies.md").read_text("utf-8")
+    for name, asset in assets.items():
+        assert asset.get("licence") and f"`{name}`" in told, f"{name}: its licence is not told"
+
+
 def test_packages_are_listed_for_installation(root: Path) -> None:
     listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(root).parts) for path in (root / "vcwork").rglob("__init__.py")}
@@ -170,8 +197,10 @@ def test_every_item_of_the_source_documents_has_its_row():
 
 def test_every_promise_names_a_test_that_is_there(root):
     """`docs/promises.md`: each line of its tables names tests as `file::test`."""
-    lines = re.findall(r"^\| (?!promise \|)(.+) \| (.*) \|$", (root / "docs/promises.md").read_text("utf-8"), re.M)
-    assert len(lines) > 15
+    page = (root / "docs/promises.md").read_text("utf-8")
+    tables = re.findall(r"^\| promise \| what holds it \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.M)
+    lines = [line.strip("| ").rpartition(" | ")[::2] for table in tables for line in table.splitlines()]
+    assert len(tables) > 3 and len(lines) > 30
     for promise, held_by in lines:
         named = re.findall(r"`([\w/]+)::(\w+)`", held_by)
         assert named, f"no test is named for: {promise}"
