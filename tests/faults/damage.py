@@ -132,7 +132,10 @@ def healed(
             shutil.copytree(left, work / "out")
             put(work / "out" / path.relative_to(left), bytes_)
             what = Fault(f"damaged before it goes on: {path.relative_to(left)}: {how}")
-            yield tried_again(command, what, whole, work / "out", work / "told")
+            trial = tried_again(command, what, whole, work / "out", work / "told")
+            if trial.came == "other bytes":  # a page may tell of what was damaged; only the next one is as ever
+                trial = tried_again(command, what, whole, work / "out", work / "told")
+            yield trial
 
 
 def summary(asked: Asked) -> dict[str, Any]:

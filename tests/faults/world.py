@@ -11,12 +11,18 @@ from types import ModuleType
 
 import numpy as np
 
+from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.image import get_backbone
+from vcwork.data.corpus import open_corpus
 from vcwork.data.extract import extract
+from vcwork.data.howto100m.convert import convert_howto100m
+from vcwork.data.howto100m.sources import HowTo100M
 from vcwork.data.kept import Kept
 from vcwork.data.lab.make import LabConfig, make_corpus
 from vcwork.data.store import open_store
+from vcwork.encoders.released import export_released
 from vcwork.search.index import VideoIndex
+from vcwork.training.frames import train_frames
 from vcwork.training.recipe import read_recipe
 from vcwork.training.run import new_encoder, train
 
@@ -39,6 +45,17 @@ train:
   word_dropout: 0.1
   pairs: {min_text_tokens: 4, max_text_tokens: 12, min_video_s: 2, max_video_s: 6}
   clusters: {videos_per_batch: 2, clips_per_video: 4, clips_for_vector: 2}
+"""
+FRAMES = """
+frames: {width: 16, layers: 1, backbone_heads: 2, image_size: 32, frames: 2, temporal_layers: 1, hidden: 16, heads: 2,
+         ffn: 32, projection: 8, text_layers: 1, max_text_tokens: 12}
+train:
+  epochs: 2
+  passes_per_epoch: 2
+  lr: 1.0e-3
+  save_every: 1
+  pairs: {min_text_tokens: 4, max_text_tokens: 12, min_video_s: 2, max_video_s: 3}
+  clusters: {videos_per_batch: 2, clips_per_video: 2, clips_for_vector: 2, retrieve: false}
 """
 FINETUNE = "task: {task}\nbatch_size: 4\ntrain: {epochs: 3, lr: 1.0e-3, warmup: 2, keep: best}\n"
 NOTEBOOKS = {
@@ -63,6 +80,8 @@ def make(folder: Path) -> Path:
         train(corpus, store, folder / "checkpoint", read_recipe(folder / "pretrain.yaml"))
         _write_films(folder / "films", corpus)
         _write_howto100m(folder / "howto100m", corpus, store)
+        convert_howto100m(*_conversion(folder), progress=False)
+        export_released(folder / "checkpoint", folder / "released.pt")
         _write_project(folder / "project")
         _write_site(folder / "site", folder / "project")
         (folder / "made").touch()
@@ -93,6 +112,14 @@ def commands(world: Path) -> dict[str, Command]:
     made = [
         Command("extract", ("extract", films, "--out", "{out}", "--workers", "1")),
         Command("pretrain", ("pretrain", str(world / "pretrain.yaml"), *data, "--checkpoint", "{out}")),
+        Command("pretrain converted", (
+            "pretrain", str(world / "pretrain.yaml"), "--converted", str(world / "converted"), "--checkpoint", "{out}"
+        )),
+        Command(
+            "pretrain frames", (str(world / "frames.yaml"), here["corpus"], "{out}"), f"{__name__}:pretrain_frames"
+        ),
+        Command("import", ("import", str(world / "released.pt"), "{out}", "--vocabulary", str(source), "--heads", "2",
+                           "--lenient")),
         *(
             Command(
                 f"finetune {task}",
@@ -137,6 +164,13 @@ def grow_index(arguments: list[str]) -> int:
 def film_lab(arguments: list[str], workers: int = 1) -> int:
     """The lab's corpus."""
     make_corpus(arguments[0], LAB, workers=workers, progress=False, kept=Kept(None))
+    return 0
+
+
+def pretrain_frames(arguments: list[str]) -> int:
+    """`pretrain` by a recipe of frames, decoded in this process: others take longer to start."""
+    recipe, corpus, folder = arguments
+    train_frames(open_corpus(corpus), folder, read_recipe(recipe), workers=0)
     return 0
 
 
@@ -195,6 +229,7 @@ def numbers(folder: Path) -> dict[str, str]:
 
 def _write_texts(folder: Path) -> None:
     (folder / "pretrain.yaml").write_text(PRETRAIN)
+    (folder / "frames.yaml").write_text(FRAMES)
     for task in ("retrieval", "segmentation"):
         (folder / f"{task}.yaml").write_text(FINETUNE.replace("{task}", task))
 
@@ -217,6 +252,15 @@ def _write_howto100m(folder: Path, corpus, store) -> None:
             (folder / "csv" / f"{video.id}.csv").write_text("start,end,text\n" + "".join(rows))
             np.save(folder / "npy" / f"{video.id}.npy", store[video.id])
     new_encoder(corpus, store, read_recipe(folder.parent / "pretrain.yaml")).tokenizer.save(folder)
+
+
+def _conversion(folder: Path) -> tuple:
+    """What a training on converted data is given: source, folder, words, contract."""
+    source = folder / "howto100m"
+    lists = {split: source / f"{split}.lst" for split in ("train", "val")}
+    contract = open_store(folder / "features").contract
+    shapes = HowTo100M(lists, str(source / "csv"), str(source / "npy"))
+    return shapes, folder / "converted", Tokenizer.load(source), contract
 
 
 def _write_project(folder: Path) -> None:
