@@ -2,12 +2,13 @@
 
 `train.json` is the folder's manifest: who the run is, and the seals of its last state, of its best weights, and of the
 log as far as that state goes. A state is a new file, told of when it is whole, and then the one before goes: a training
-that is killed, whenever, goes on from a state that is whole, or says which file is not.
-Known gap: killed between two of these steps, it leaves a state behind that no manifest names.
+that is killed, whenever, goes on from a state that is whole, or says which file is not; what it left behind that no
+manifest names goes when it runs again.
 """
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from vcwork.base.sealed import (
     Kind,
     begin,
     load_weights,
+    manifest_alone,
     read_manifest,
     seal,
     write_manifest,
@@ -37,6 +39,7 @@ TRAINING = Kind(
     "training", "vcwork-training-1", "train.json", owns=(*CHECKPOINT.owns, "checkpoint.json", "frames.json"),
     fields={"identity": dict, "files": dict},
 )  # fmt: skip
+OURS = re.compile(r"state-\d+\.pt|best-\d+\.safetensors")
 
 
 class KeptRun(Keeping):
@@ -65,6 +68,7 @@ class KeptRun(Keeping):
             self._best = self._told.get("best", {})
         if learner.engine.main:
             self._cut_log()
+            self._tidy()
         return place
 
     def write(self, record: dict) -> None:
@@ -96,16 +100,22 @@ class KeptRun(Keeping):
 
     def finish(self) -> None:
         """The checkpoint is written: the state is not needed any more."""
-        self._tell([self.log.name])
+        self._told = manifest_alone(self.folder, TRAINING)
+        if [*self._told["files"]] != [self.log.name]:
+            self._tell([self.log.name])
+        self._tidy()
 
     def _tell(self, files: list[str], **more: Any) -> None:
-        """The manifest anew, with these files; those that it named before and does not any more go."""
-        before = self._told
-        self._told = {"identity": before["identity"], "files": {name: seal(self.folder / name) for name in files}}
-        self._told |= more
+        """The manifest anew, with these files; states and best weights that it does not name go."""
+        sealed = {name: seal(self.folder / name) for name in files}
+        self._told = {"identity": self._told["identity"], "files": sealed} | more
         write_manifest(self.folder, TRAINING, self._told)
-        for name in before["files"].keys() - self._told["files"].keys():
-            (self.folder / name).unlink(missing_ok=True)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        for path in self.folder.iterdir():
+            if OURS.fullmatch(path.name) and path.name not in self._told["files"]:
+                path.unlink(missing_ok=True)
 
     def _cut_log(self) -> None:
         """Back to where it was at the last state; VcworkError where it is another one."""

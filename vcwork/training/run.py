@@ -159,6 +159,8 @@ def _train_into(
     engine, finished, kept = Engine(), run.finished, KeptRun(run.folder, run.identity)
     engine.wait()
     if finished:
+        if engine.main:
+            kept.finish()  # unless it was killed just before it could
         watcher.began(0, kept.log)
         watcher.ended("This run was finished before: it is opened, not trained again.")
         return run.load(run.folder)
