@@ -29,7 +29,6 @@ def test_killed_interrupted_and_out_of_disk_it_ends_with_the_same_bytes(name, co
         assert trial.came == "equal", harness.told_of(trial)
 
 
-@pytest.mark.xfail(reason="being mended")
 @pytest.mark.parametrize("name", damage.OPEN)
 def test_a_flipped_bit_and_a_cut_are_noticed_when_verified(name, commands, tmp_path):
     """Three bits of every stored file, and cuts at every tenth; what opens or refuses raises nothing but ours."""
@@ -39,7 +38,6 @@ def test_a_flipped_bit_and_a_cut_are_noticed_when_verified(name, commands, tmp_p
         assert said["tried"] and not said["unnoticed"]["when verified"] and not said["errors of others"], said
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_a_worker_that_dies_and_a_parent_that_does(commands, tmp_path):
     command = commands["extract in two processes"]
     whole, end = harness.undisturbed(command, tmp_path / "whole")
@@ -49,7 +47,6 @@ def test_a_worker_that_dies_and_a_parent_that_does(commands, tmp_path):
     assert trial.came == "equal", f"no worker outlives its parent: {harness.told_of(trial)}"
 
 
-@pytest.mark.xfail(reason="being mended")
 def test_two_processes_in_one_folder(commands, tmp_path):
     for name in ("extract", "pretrain", "convert", "index"):
         whole, _ = harness.undisturbed(commands[name], tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""`python -m tests.faults`: the short list of `tests/test_faults.py`; with `--long` all of it, counts into counts.json.
+"""`python -m tests.faults`: a few faults of every command; with `--long` many, their counts into counts.json.
 
 `--only convert,index` tries these commands alone, `--flips N` bits of each stored file (the long list: 200),
 `--kills N` moments of each command. The exit code is 1 where anything was not survived.
@@ -109,6 +109,24 @@ def stored(commands: dict[str, Command], names: list[str], work: Path, flips: in
     return record
 
 
+def keep(record: dict[str, Any]) -> None:
+    """Put the counts of the commands that were tried in place of their older ones, and add all up."""
+    counts = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+    for what, own in record.items():
+        counts[what] = dict(sorted((counts.get(what, {}) | own).items()))
+    trials = [fault for command in counts["faults"].values() for fault in command.values()]
+    bits = [command["flips"] for command in counts["stored"].values()]
+    counts["in all"] = {
+        "faults injected": sum(fault["injected"] for fault in trials),
+        "ended equal": sum(fault["equal"] for fault in trials),
+        "refused in one sentence": sum(fault["refused"] for fault in trials),
+        "bits flipped": sum(one["tried"] for one in bits),
+        "unnoticed when verified": sum(sum(one["unnoticed"]["when verified"].values()) for one in bits),
+        "unnoticed at a cheap open": sum(sum(one["unnoticed"]["at a cheap open"].values()) for one in bits),
+    }
+    COUNTS.write_text(json.dumps(counts, indent=1) + "\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Try, tell, and keep the counts of the long list."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
@@ -143,8 +161,8 @@ def _tried(options: argparse.Namespace, work: Path) -> int:
     print(json.dumps(bits, indent=1))
     survived = sum(trial.survived for trial in done)
     print(f"{len(done)} faults, {survived} survived; {time.monotonic() - began:.0f} s")
-    if options.long and not options.only:
-        COUNTS.write_text(json.dumps(record, indent=1) + "\n")
+    if options.long:
+        keep(record)
     return 0 if survived == len(done) else 1
 
 

@@ -29,6 +29,7 @@ from typing import Any
 import psutil
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import MARK
 
 CONTEXT = multiprocessing.get_context("forkserver")
 LOADED = (
@@ -219,9 +220,9 @@ def run(command: Command, out: Path, told: Path, fault: Fault | None = None) -> 
 
 
 def files_of(folder: Path) -> dict[str, str]:
-    """{file: sha256} of all that lies in a folder but locks."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    """{file: sha256} of all that lies in a folder but locks, and marks that say nothing beside a manifest."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock" and path.name != MARK)
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
 
 
 def content_of(command: Command, folder: Path) -> dict[str, str]:
@@ -367,7 +368,8 @@ def while_loading(command: Command, after_s: float, work: Path) -> Trial:
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(PATIENCE_S)
     said = (work / "told").read_text(errors="replace")
-    why = wrong_end(fault, Ended(code, said, after_s)) if "vcwork" in said else ""  # else Python itself still starts
+    ours = "__main__.py" in said or code != -signal.SIGINT  # else Python itself still starts
+    why = wrong_end(fault, Ended(code, said, after_s)) if ours else ""
     return Trial(command.name, fault, "broken" if why else "refused", why)
 
 

@@ -59,7 +59,7 @@ train:
 """
 FINETUNE = "task: {task}\nbatch_size: 4\ntrain: {epochs: 3, lr: 1.0e-3, warmup: 2, keep: best}\n"
 NOTEBOOKS = {
-    "10_makes": ("made: str = ''  # out: a folder", "import os\nos.makedirs(made)\nopen(made + '/x', 'w').write('1')"),
+    "10_makes": ("made: str = ''  # out: a folder", "import os\nos.makedirs(made)\nopen(made + '/x', 'w').close()"),
     "20_reads": (
         "made: str = ''  # folder: made by 10",
         "from vcwork.workbench.recording import record\n"

@@ -71,7 +71,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
     except OSError as error:
         raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # which a read-only place raises of a file that is not there, too
+            part.unlink()
 
 
 @cache

@@ -60,8 +60,9 @@ def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mappin
     if encoder.tokenizer:
         encoder.tokenizer.save(folder)
     vocabulary = sha256_json(encoder.tokenizer.vocabulary) if encoder.tokenizer else None
-    files = sorted(path for name in SEALS for path in (folder / name, *folder.glob(f"{name}/*")) if path.is_file())
-    told = {"files": {path.relative_to(folder).as_posix(): seal(path) for path in files}, **more}
+    there = (path for name in SEALS for path in (folder / name, *folder.glob(f"{name}/*")) if path.is_file())
+    files = {path.relative_to(folder).as_posix(): seal(path) for path in sorted({folder / WEIGHTS, *there})}
+    told = {"files": files, **more}
     told |= {"vocabulary": vocabulary, "card": json.loads(json.dumps(encoder.card, default=str))}
     write_manifest(folder, kind, told)
     encoder.digest = digest_of(told)
