@@ -38,6 +38,8 @@ OPEN: dict[str, Callable[[Path], Any]] = {  # a command's folder, opened as who 
     "run": lambda folder: read_runs([folder]),
 }
 
+MOST = 2000  # flips of one folder
+
 
 @dataclass
 class Asked:
@@ -84,9 +86,10 @@ def put(path: Path, content: bytes) -> None:
 
 
 def noticed(name: str, folder: Path, many: int, seed: int = 0) -> tuple[Asked, Asked]:
-    """What is said to `many` flips of every file, and to cuts at every tenth."""
-    flipped, cut = Asked(), Asked()
-    for path in files_in(folder):
+    """What is said to `many` flips of every file (a folder of many files gets `MOST` in all), and to cuts."""
+    flipped, cut, files = Asked(), Asked(), files_in(folder)
+    many = min(many, max(20, MOST // len(files)))
+    for path in files:
         whole, rng, file = path.read_bytes(), random.Random(f"{seed} {path.name}"), str(path.relative_to(folder))
         for asked, damaged in ((flipped, flips(whole, many, rng)), (cut, cuts(whole))):
             for how, content in damaged:
