@@ -1,7 +1,6 @@
 """A short list of faults (`python -m tests.faults --long` is the whole one): nothing is lost, nothing is believed."""
 
 import random
-from pathlib import Path
 
 import pytest
 from faults import damage, harness, world
@@ -13,10 +12,11 @@ FAULTS = ("kill -9", "full disk", "Ctrl-C")
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory, root):
     """The commands on tiny data; the environment is as before afterwards."""
+    folder = tmp_path_factory.mktemp("faults") / "world"
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in world.environment(Path("unused")).items():
+        for name, value in world.environment(folder).items():
             patch.setenv(name, value)
-        yield world.commands(world.make(tmp_path_factory.mktemp("faults") / "world"))
+        yield world.commands(world.make(folder))
 
 
 @pytest.mark.parametrize("name", ["extract", "pretrain", "finetune segmentation", "convert", "explore", "index", "lab"])

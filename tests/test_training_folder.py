@@ -19,7 +19,8 @@ from test_workspace import SIZES, TRAIN, recipe, world  # noqa: F401
 
 from vcwork.__main__ import main
 from vcwork.base.files import alone
-from vcwork.data.corpus import open_corpus
+from vcwork.base.sealed import seal
+from vcwork.data.corpus import CORPUS, open_corpus
 from vcwork.encoders.checkpoint import load_card
 from vcwork.encoders.load import load_encoder
 from vcwork.training.finetune import FinetuneRecipe
@@ -108,6 +109,8 @@ def test_captions_that_were_replaced_are_another_run(world, cut, tmp_path):  # n
     assert train(same_words, store, cut, SHORT).digest, "a corpus that moved is the same one"
     for path in (tmp_path / "corpus").rglob("*.vtt"):
         path.write_text(path.read_text().replace("cut the", "chop the"))
+        sealed = {path.relative_to(tmp_path / "corpus").as_posix(): seal(path)}
+        edited(tmp_path / "corpus", CORPUS, lambda told, sealed=sealed: told["files"].update(sealed))
     others = open_corpus(tmp_path / "corpus")
     told = r"holds a run of another configuration or other data \(corpus, vocabulary differ\)"
     refused(told, train, others, store, cut, SHORT)

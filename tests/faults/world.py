@@ -72,6 +72,7 @@ PROFILE = {"10_makes": "made: '{run}/made'", "20_reads": "made: '{run}/made'"}
 
 def make(folder: Path) -> Path:
     """Films, a corpus and its features, a checkpoint, HowTo100M-shaped files, a project of two notebooks; once."""
+    os.environ.update(environment(folder))
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
         corpus = make_corpus(folder / "corpus", LAB, workers=1, progress=False, kept=Kept(None))
@@ -85,7 +86,6 @@ def make(folder: Path) -> Path:
         _write_project(folder / "project")
         _write_site(folder / "site", folder / "project")
         (folder / "made").touch()
-    os.environ.update(environment(folder))
     return folder
 
 

@@ -120,7 +120,8 @@ def _finish(out: Path, sources: Sources, contract: Contract, texts: tuple, featu
         with atomic_write(out / "splits" / f"{split}.txt") as file:
             file.writelines(f"{id}\n" for id in dict.fromkeys(own))
     write_json(out / "coverage.json", _coverage(sources.ids, texts[0], features[0], report["notes"]).as_dict())
-    report["files"] = {name: seal(out / name) for name in ("coverage.json", *(f"splits/{s}.txt" for s in sources.ids))}
+    beside = (STATE, "coverage.json", *(f"splits/{split}.txt" for split in sources.ids))
+    report["files"] = {name: seal(out / name) for name in beside}
     write_manifest(out, CONVERSION, report)
 
 
