@@ -91,8 +91,14 @@ def test_a_single_file_with_a_digest_is_found_and_damage_to_its_end_as_well(tmp_
     for cut in (len(whole) // 3, len(whole) - 5):
         file.write_bytes(whole[:cut])
         assert "NOT WHOLE" in told(tmp_path), cut
-    file.write_text('{\n "key": 3\n}\n')  # somebody else's
-    refused("expected something that is sealed", told, tmp_path)
+    theirs = '{\n "key": 3\n}\n'
+    (tmp_path / "made" / "metrics.json").write_text(theirs)
+    file.write_text(theirs)
+    refused("expected something that is sealed", verify, [tmp_path], seal=True)
+    assert file.read_text() == theirs
+    file.write_text('{\n "format": "vcwork-metrics-2"\n}\n')  # ours, of a version that had no digests
+    assert "its own digest" in told(tmp_path) and verify([tmp_path], seal=True, told=str)
+    assert told(tmp_path) and told.whole
 
 
 def test_seal_takes_an_edit_as_it_is_and_never_another_file(store, capsys):

@@ -7,7 +7,7 @@ Known gap: files that no manifest names are not spoken of.
 
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -35,7 +35,6 @@ MORE = {  # format -> what raises VcworkError, given folder and manifest, for wh
 }
 OTHERS = {  # file -> what it is, and what raises VcworkError where the file or its folder is not whole
     "index.sqlite": ("search index", "workbench.verify:check_index"),
-    "metrics.json": ("numbers of a run", "base.sealed:read_sealed"),
 }
 _END = f'"{SEALED}": "'.encode()  # then 64 digits, a quotation mark, a brace, and line ends
 HOW = "to keep it as it is, `python -m vcwork verify --seal`"
@@ -89,7 +88,7 @@ def look(path: Path) -> Iterator[Found]:
     named: set[Path] = set()  # by a manifest above
     for folder, below, names in os.walk(path):
         below.sort()
-        files = [Path(folder) / name for name in sorted(names)]
+        files = [file for name in sorted(names) if (file := Path(folder) / name).is_file()]
         if MARK in names and not any(map(kind_of, files)):
             yield Found(Path(folder), "unfinished folder", ("begun and never finished: do the same again to go on",))
         for manifest, kind in ((file, kind_of(file)) for file in files):
@@ -109,7 +108,8 @@ def _folder(manifest: Path, kind: Kind) -> tuple[Found, list[Path]]:
         stored = manifest_alone(folder, kind)
         check_written(manifest)
         with well_formed(manifest):
-            for name, sealed in _bar(stored.get("files", {}).items(), folder):
+            files = stored.get("files", {}).items()
+            for name, sealed in tqdm(files, desc=folder.name, unit="file", disable=None, leave=False):
                 there.append(member(folder, name))
                 faults += [f"{name}: {why}" for why in [differs(there[-1], sealed)] if why]
             if kind.format in MORE:
@@ -132,10 +132,6 @@ def kind_of(file: Path) -> Kind | None:
     return next((kind for kind in kinds if kind.format == came), older)
 
 
-def _bar(files: Collection[Any], folder: Path) -> Iterable[Any]:
-    return tqdm(files, desc=folder.name, unit="file", disable=None, leave=False)
-
-
 def _other(file: Path) -> Found:
     what, where = OTHERS.get(file.name, ("file with a digest", "base.sealed:read_sealed"))
     try:
@@ -147,17 +143,18 @@ def _other(file: Path) -> Found:
 
 
 def _is_sealed(file: Path) -> bool:
-    """Whether it is JSON as `write_sealed` ends it, with at most two bytes wrong there; or begins it, and then ends."""
+    """Whether it is JSON of ours: one that ends as `write_sealed` does, but for two bytes; that has a format of ours;
+    or begins like one, and is cut off."""
     if file.suffix != ".json":
         return False
     with file.open("rb") as stream:
-        begins = stream.read(4) == b'{\n "'
+        begins = stream.read(24)
         stream.seek(max(0, file.stat().st_size - len(_END) - 68))
         end = stream.read(len(_END))
     if len(end) == len(_END) and sum(a != b for a, b in zip(end, _END, strict=True)) <= 2:
         return True
     try:
-        return begins and not read_json(file)
+        return begins.startswith(b'{\n "format": "vcwork-') or (begins.startswith(b'{\n "') and not read_json(file))
     except VcworkError:
         return True
 
