@@ -452,6 +452,15 @@ def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
     assert "interrupted" in (project / "outputs" / "stopped" / "index.html").read_text()
 
 
+@pytest.mark.skipif(not kernels.FORKS, reason="nothing is forked here")
+def test_ctrl_c_while_packages_load_is_for_the_runner_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What loads them inherits that SIGINT is ignored; else it would print a stack trace of its own."""
+    seen, before = [], signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(kernels.forkserver, "ensure_running", lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    kernels.get_ready(1)
+    assert seen == [signal.SIG_IGN] and signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_second_ctrl_c_waits_for_no_cell_and_the_record_is_whole(project: Path) -> None:
     process = start_waiting(project, "hurried", "55", patience_s=600)

@@ -12,6 +12,7 @@ import gc
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 from multiprocessing import forkserver
 from pathlib import Path
@@ -38,7 +39,11 @@ def get_ready(threads: int) -> str:
     given = os.environ.get("OMP_NUM_THREADS")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
     CONTEXT.set_forkserver_preload(list(LOADED))
-    forkserver.ensure_running()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the runner; kernels set theirs
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, before)
     if given is None:  # for the server alone: the next run of this process asks anew
         del os.environ["OMP_NUM_THREADS"]
     return ""
