@@ -26,6 +26,7 @@ from vcwork.measure.result import Result
 from vcwork.search.index import VideoIndex
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import annotated_clips
+from vcwork.tasks.clustering import kmeans
 from vcwork.training.pairs import pair_data
 from vcwork.training.run import train
 from vcwork.training.workspace import tiny_recipe
@@ -54,6 +55,7 @@ def of_encoder(encoder: Encoder, corpus: Corpus, store: FeatureStore) -> dict[st
         "scores": scores,
         "found": np.array([[int(hit.id) for hit in hits] for hits in found]),
         "results": values(retrieval.evaluate(scores, *clips.labels)),
+        "clusters": kmeans(video, 8),
     }
 
 

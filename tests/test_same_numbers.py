@@ -25,9 +25,11 @@ OLDER = {
     "FAISS_OPT_LEVEL": "generic",
 }
 SETTINGS = {"again": ("1", 1, {}), "two": ("2", 2, {}), "older": ("1", 2, OLDER)}  # threads, workers, environment
-BYTES = ("films", "drawn", "found", "results", "trained_found", "trained_results")  # the same everywhere
+DECIDED = ("found", "clusters")
+BYTES = ("films", "drawn", *DECIDED, *(f"trained_{name}" for name in DECIDED))  # the same everywhere
 ROUNDED = {  # how far apart, of the largest value
     "features": 1e-3,  # the last bit of float16
+    **dict.fromkeys(("results", "trained_results"), 1e-12),  # the last bit of an interval's float64
     **dict.fromkeys(("video", "text", "seconds", "scores"), 1e-5),
     **dict.fromkeys(("log", "trained_video", "trained_text", "trained_seconds", "trained_scores"), 1e-4),
 }
