@@ -28,6 +28,7 @@ from vcwork.workbench.own_asking import ask, ask_like
 from vcwork.workbench.own_folder import look_at, place_of, plain_name
 from vcwork.workbench.own_pages import open_lab, write_pages
 from vcwork.workbench.own_videos import own_videos as make
+from vcwork.workbench.verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +205,13 @@ def test_whatever_of_the_cache_is_damaged_is_made_again_and_told(run, folder, ca
             for sixth in range(1, 6):
                 data[len(data) * sixth // 6] ^= 4
             (out / name).write_bytes(data if damage == "flipped" else data[: len(data) // 2])
+        assert kind == ("", ".html") or not names or not verify([out], told=str)
         told = made()[1]
         again = _bytes(out)
         assert all(again[name] == data for name, data in shown.items() if name != "index.html"), kind
         if kind != ("", ".html"):  # the wall is written anew each time
             assert any(Path(name).name in told for name in names) or not names, kind
+    assert verify([out], told=str)
     assert made()[1] == "" and {name: data for name, data in _bytes(out).items() if name in shown} == shown
 
 

@@ -183,14 +183,22 @@ def kept(
         try:
             found = read_sealed(path, "it is made again")
             if found.get("key") == key and "value" in found:
-                for file, sealed in zip(files(found["value"]), found.get("files", []), strict=True):
-                    check(file, sealed, path.name)
+                check_kept(path, found)
                 return found["value"]
         except VcworkError as error:
             say(error, file=sys.stderr)
     value = json.loads(json.dumps(make(), allow_nan=False))
-    write_sealed(path, {"key": key, "value": value, "files": [seal(file) for file in files(value)]})
+    sealed = {os.path.relpath(file, path.parent): seal(file) for file in files(value)}
+    write_sealed(path, {"key": key, "value": value, "files": sealed})
     return value
+
+
+def check_kept(path: Path, found: Mapping[str, Any] | None = None) -> None:
+    """VcworkError where a sealed JSON file, which may be read already, or one that it tells of is not as it was."""
+    found = read_sealed(path) if found is None else found
+    with well_formed(path):
+        for name, sealed in found.get("files", {}).items():
+            check(path.parent / name, sealed, path.name)
 
 
 def _unsealed(path: Path, stored: dict[str, Any], how: str) -> None:

@@ -7,6 +7,7 @@ Known gaps: what browsers play is a table of today's; an mp4 whose picture chang
 """
 
 import base64
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import av
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
-from vcwork.base.sealed import kept
+from vcwork.base.sealed import kept, member
 from vcwork.data.copies import Look, end_of, rewrapped, shrunk, sound_of, write_copy
 from vcwork.data.film import MATROSKA, MP4, jumps, open_video, orientation
 
@@ -52,19 +53,22 @@ def media_of(path: str | Path, cache: str | Path, pages: str | Path, portable: b
     path, cache = Path(path), Path(cache)
     try:
         told = cache / f"{(digest or sha256_file(path))[:24]}{'-small' if portable else ''}.json"
-        make = _small if portable else _shown
-        made = kept(
-            told, told.stem, lambda: make(path, told), lambda made: [cache / made["file"]] if made["file"] else []
-        )
+        make, copy = (_small if portable else _shown), functools.partial(_copy, cache)
+        made = kept(told, told.stem, lambda: make(path, told), copy)
+        file = next(iter(copy(made)), path)
     except (VcworkError, OSError) as error:
         return Media("", "none", (f"No video: {str(error).replace(str(path), path.name)}.",))
-    file = cache / made["file"] if made["file"] else path
     if portable and made["kind"] == "embedded":
         kind = "video/webm" if file.suffix.lower() == ".webm" else "video/mp4"
         return Media(
             f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}", "embedded", (*made["notes"],)
         )
     return Media("" if made["kind"] == "none" else address(file, pages), made["kind"], (*made["notes"],))
+
+
+def _copy(cache: Path, made: dict) -> list[Path]:
+    """The copy that was made, which lies in the cache; none where the file itself is shown."""
+    return [member(cache, made["file"])] if made["file"] else []
 
 
 def address(file: str | Path, pages: str | Path) -> str:

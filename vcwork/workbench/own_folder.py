@@ -136,9 +136,9 @@ def digests(
     """
     path, limit, told = remembered, limit or len(corpus.videos), []
     try:
-        before = read_sealed(path, "every file is read again")["files"] if path.is_file() else {}
+        before = read_sealed(path, "every file is read again")["videos"] if path.is_file() else {}
     except VcworkError as error:
-        before, told = {}, [str(error)]
+        before = say(error, file=sys.stderr) or {}
     now: dict[str, list] = {}
     videos = [video for video in corpus.videos.values() if video.video is not None]
     bar = tqdm(videos, desc="looking at files", unit="video", disable=not progress, leave=False)
@@ -162,7 +162,7 @@ def digests(
             "gone": [id for id in before if id not in corpus.videos],
         }
         told = [f"Since last time: {some}." for some in listed(lists)]
-    write_sealed(path, {"files": now})
+    write_sealed(path, {"videos": now})
     return {id: entry[3] for id, entry in now.items()}, told
 
 

@@ -68,8 +68,11 @@ def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = 
     portable: films travel inside their pages. Pages of videos that are no longer there are removed. VcworkError where
     something cannot be written.
     """
-    with alone(own.out):
-        return _pages(own, top, progress, portable)
+    try:
+        with alone(own.out):
+            return _pages(own, top, progress, portable)
+    except OSError as error:  # moved away meanwhile, or closed
+        raise VcworkError(f"{own.out}: could not be read or written ({error.strerror or error})") from error
 
 
 def _pages(own: Own, top: int, progress: bool, portable: bool) -> Path:
@@ -346,7 +349,7 @@ def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
 def _remove_others(own: Own) -> None:
     """Pages, thumbnails, copies of videos that are gone from the folder; a limited run leaves those of the others."""
     contents = {source[:24] for source in own.sources.values()}
-    for beside in [*(own.out / "thumbnails").glob("*"), *(own.out / "films").glob("*")]:
+    for beside in (path for where in ("thumbnails", "films", "cache/looks") for path in (own.out / where).glob("*")):
         if contents and OURS.fullmatch(beside.name) and beside.name[:24] not in contents:
             beside.unlink()
     there = {plain_name(id) for id in own.sources}

@@ -11,7 +11,7 @@ import io
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
+from vcwork.base.sealed import check_kept, well_formed
 from vcwork.data.backbones.weights import ASSETS, have
 from vcwork.data.captions import Caption
 from vcwork.data.speech import (
@@ -188,14 +189,27 @@ def _keep(path: Path, one: Transcript) -> Transcript:
 def _kept(path: Path) -> Transcript | None:
     """What was heard before; None where there is nothing, or not what was written."""
     try:
-        content = read_json(path)
+        return _heard(path) if path.is_file() else None
+    except VcworkError as error:
+        say(f"{error}; it is made again", file=sys.stderr)
+        return None
+
+
+def _heard(path: Path) -> Transcript:
+    content = read_json(path)
+    with well_formed(path):
         if content.pop("digest") != sha256_json(content):
             raise VcworkError(f"{path}: its digest differs")
         return Transcript([Word(*word) for word in content["words"]], content["language"], content["note"])
-    except (VcworkError, KeyError, TypeError, AttributeError):
-        if path.is_file():
-            say(f"{path}: damaged; it is made again", file=sys.stderr)
-        return None
+
+
+def check_cache(out: Path, about: Mapping[str, Any]) -> None:
+    """VcworkError where a record of what was made of a folder, or a file that it tells of, is not as it was kept."""
+    for place in ("cache", "cache/looks", "cache/pages", "cache/shots", "films"):
+        for path in sorted((out / place).glob("*.json")):
+            check_kept(path)
+    for path in sorted((out / "cache" / "words").glob("*.json")):
+        _heard(path)
 
 
 def _write_table(path: Path, captions: Iterable[Caption]) -> None:

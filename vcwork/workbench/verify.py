@@ -32,6 +32,7 @@ KINDS = {  # manifest -> where the kinds of folders that have one of that name a
 }
 MORE = {  # format -> what raises VcworkError, given folder and manifest, for what the digests cannot say
     "vcwork-run-2": "workbench.records:check_ended",
+    "vcwork-own-videos-1": "workbench.own_words:check_cache",
 }
 OTHERS = {  # file -> what it is, and what raises VcworkError where the file or its folder is not whole
     "index.sqlite": ("search index", "workbench.verify:check_index"),
@@ -133,7 +134,7 @@ def kind_of(file: Path) -> Kind | None:
 
 
 def _other(file: Path) -> Found:
-    what, where = OTHERS.get(file.name, ("file with a digest", "base.sealed:read_sealed"))
+    what, where = OTHERS.get(file.name, ("file with a digest", "base.sealed:check_kept"))
     try:
         _named(where)(file)
         check_written(file)
