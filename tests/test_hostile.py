@@ -33,6 +33,9 @@ from vcwork.data.store import load_npy
 from vcwork.encoders.peers import _declared_class
 from vcwork.encoders.released import read_released
 from vcwork.encoders.sentences import _by_cls, _longest
+from vcwork.measure.metrics import truth_labels
+from vcwork.review import blind
+from vcwork.review.annotated import Segmented
 from vcwork.training.recipe import read_recipe
 from vcwork.workbench.parameters import Parameter, from_text
 
@@ -114,6 +117,19 @@ def test_marks_without_an_end_are_read_at_once(tmp_path):
         began = time.process_time()
         read_captions(file)
         assert time.process_time() - began < 5
+
+
+def test_labels_of_a_benchmark_are_worked_out_once_a_video(monkeypatch):
+    """COIN in notebook 90: every video's labels were worked out again for each video of the test, minutes of it."""
+    n, calls = 60, []
+    monkeypatch.setattr(blind, "truth_labels", lambda *told: calls.append(1) or truth_labels(*told))
+    ids = [f"v{i}" for i in range(n)]
+    segments = [[(1.0, 4.5, f"{i % 3}")] for i in range(n)]
+    made = Segmented(
+        ids, segments, [9.5] * n, ["a"] * n, [i % 2 == 0 for i in range(n)], {f"{k}": "x" for k in range(3)}
+    )
+    assert len(blind.segmentation(made, n_boot=10)) == 6
+    assert len(calls) == 2 * n  # lengths rounded up, and down
 
 
 # ------------------------------------------------------------------------------------------------ JSON and numbers
