@@ -178,6 +178,7 @@ def test_a_stream_of_deep_entries_ends(tmp_path):
     ("a: !!binary x", "line 1: not YAML"),
     ("a: !!set {b}", "line 1: not YAML"),
     ("a: " + "9" * 5000, "line 1: '999"),
+    ("a: " + "9" * 50, "line 1: '999"),
     ("a: " + "{a: " * 80 + "1" + "}" * 80, "nested more than 64 deep"),
     ("[" * 100_000, "nested more than 64 deep"),
     ("b: 1\n2: 3", "line 2: expected a name as key .*got '2'"),
@@ -194,6 +195,34 @@ def test_odd_yaml_is_one_sentence(text, message, tmp_path):
     refused(message, read_yaml, tmp_path / "a.yaml")
     refused(r"a\.yaml: ", read_recipe, tmp_path / "a.yaml")
     refused(".", lambda: Parameter("p", "int", 0, "").check(from_text(text, "int")))
+
+
+@pytest.mark.parametrize("text", [
+    "train: {lr: .inf}", "train: {lr: .nan}", "train: {pairs: {max_text_s: .nan}}", "train: {seed: -1}",
+    "train: {seed: 99999999999999999999}", "train: {epochs: -3}", "model: {text_layers: 1000000000}", "train: [1]",
+    "model: {hidden: 64, heads: 0}", "train: {pairs: x}", "bert: [1]",
+])  # fmt: skip
+def test_an_odd_recipe_is_one_sentence(text, tmp_path):
+    (tmp_path / "a.yaml").write_text(text)
+    refused(r"a\.yaml: Recipe: ", read_recipe, tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("annotation", ["int", "float", "float | None", "list[float]", "dict[str, int]", "bool"])
+def test_an_odd_setting_is_one_sentence(annotation):
+    for text in (
+        "9" * 400,
+        "9" * 5000,
+        ".inf",
+        "[.nan]",
+        "{a: .nan}",
+        "[" + "9" * 400 + "]",
+        "0x_",
+        "{1: 2}",
+        "&a [*a]",
+    ):
+        refused(
+            "expected|line 1", lambda text=text: Parameter("p", annotation, 0, "").check(from_text(text, annotation))
+        )
 
 
 def test_aliases_of_lists_of_aliases_are_refused_at_once(tmp_path):

@@ -208,7 +208,8 @@ class _PlainLoader(yaml.SafeLoader):
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            return _whole(str(value)) if type(value) is int else value
         except (yaml.YAMLError, VcworkError):
             raise
         except (ValueError, LookupError, OverflowError):

@@ -8,7 +8,7 @@ from vcwork.base.errors import VcworkError
 class Strict(BaseModel):
     """Unknown keys and wrong types are refused; instances do not change."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def checked(cls, **values: object) -> "Strict":

@@ -16,14 +16,14 @@ class FrameConfig(Strict):
     image_size: int = Field(0, ge=0)  # pixels; 0: what the folder was made for, 224 without one
     width: int = Field(0, ge=0)  # of a random backbone's last states; 0: 768 (ViT-B), 2048 (ResNet-50)
     patch: int = Field(16, ge=1)  # ViT, here and in the next two lines
-    layers: int = Field(12, ge=1)
+    layers: int = Field(12, ge=1, le=512)
     backbone_heads: int = Field(12, ge=1)
     patches: Literal["cls", "mean"] = "cls"  # which state of a ViT is the frame
     depths: tuple[int, ...] = (3, 4, 6, 3)  # ResNet: blocks of each stage
     frozen: bool = False  # the backbone stays as it began; all else learns
     checkpointing: bool = False  # the backbone's activations are computed again on the way back: less memory, more time
     frames: int = Field(16, ge=1)
-    temporal_layers: int = Field(4, ge=0)
+    temporal_layers: int = Field(4, ge=0, le=512)
     hidden: int = Field(768, ge=8)  # of the temporal transformer, and of random words
     heads: int = Field(12, ge=1)
     ffn: int = Field(3072, ge=8)
@@ -34,7 +34,7 @@ class FrameConfig(Strict):
     learn_temperature: bool = False
     text: Literal["bert", "clip"] = "bert"
     text_source: str = ""  # folder or hub name; "": random weights, words of the training captions
-    text_layers: int = Field(12, ge=1)
+    text_layers: int = Field(12, ge=1, le=512)
     max_text_tokens: int = Field(61, ge=1)
 
     @model_validator(mode="after")
