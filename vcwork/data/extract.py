@@ -99,7 +99,7 @@ def carry_over(store: FeatureStore, folder: str | Path) -> int:
 
 
 class _Parts(Kept):
-    """Features of single videos, which wait for the others; another film of that name, or contract, has another place.
+    """Features of single videos, which wait for the others; those of another film or contract have another name.
 
     With `code`, the backbone's, they are also kept for later runs, and taken from earlier ones.
     """
@@ -107,26 +107,25 @@ class _Parts(Kept):
     def __init__(self, folder: Path, contract: Contract, sources: dict[str, str], code: str = "") -> None:
         begin(folder, STORE)
         super().__init__(folder / ".parts", math.inf)
-        self._decided = {id: [contract.digest(), id, source] for id, source in sources.items()}
         self._made = {id: ["features", contract.digest(), code, source] for id, source in sources.items()}
         self._earlier, self._taken = Kept() if code else Kept(None), 0
 
     def __contains__(self, id: str) -> bool:
-        if self.find(self._decided[id]):
+        if self.find(self._made[id]):
             return True
         if path := self._earlier.find(self._made[id]):
-            self.put(self._decided[id], path.read_bytes(), ".npy")
+            self.put(self._made[id], path.read_bytes(), ".npy")
             self._taken += 1
         return path is not None
 
     def __getitem__(self, id: str) -> np.ndarray:
-        path = self.find(self._decided[id])
+        path = self.find(self._made[id])
         if path is None:
             raise VcworkError(f"{self.folder}: features of {id!r} were damaged in the meantime; run it again")
         return load_npy(path)
 
     def __setitem__(self, id: str, array: np.ndarray) -> None:
-        self._earlier.keep(self._made[id], self.put(self._decided[id], npy_bytes(array), ".npy"))
+        self._earlier.keep(self._made[id], self.put(self._made[id], npy_bytes(array), ".npy"))
 
     def tell(self, progress: bool) -> None:
         """How many come from earlier runs."""

@@ -210,7 +210,13 @@ def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
             offset, size = file.tell(), math.prod(shape) * dtype.itemsize
             if dtype.hasobject or min(shape, default=0) < 0 or path.stat().st_size != offset + size:
                 raise ValueError
-            flat = _mapped(path) if mmap else np.fromfile(file, np.uint8)
+            if mmap:
+                import torch  # whose maps do without the file; most of this module does without torch
+
+                flat = torch.from_file(str(path), size=offset + size, dtype=torch.uint8).numpy()
+                flat.flags.writeable = False
+            else:
+                flat = np.fromfile(file, np.uint8)
             return np.ndarray(shape, dtype, flat, offset * mmap, order="F" if fortran else "C")
     except VcworkError:
         raise
@@ -224,15 +230,6 @@ _HEADERS = {  # version 3 writes fields' names otherwise, which nothing here has
     (2, 0): np.lib.format.read_array_header_2_0,
     (3, 0): np.lib.format.read_array_header_2_0,
 }
-
-
-def _mapped(path: Path) -> np.ndarray:
-    """A file's bytes."""
-    import torch  # whose maps do without the file; most of this module does without torch
-
-    flat = torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8).numpy()
-    flat.flags.writeable = False
-    return flat
 
 
 class ShardWriter:

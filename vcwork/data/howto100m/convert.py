@@ -22,17 +22,7 @@ from typing import Any
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, resolve, sha256_json, write_json
-from vcwork.base.sealed import (
-    Kind,
-    begin,
-    check,
-    read_manifest,
-    read_sealed,
-    seal,
-    well_formed,
-    write_manifest,
-    write_sealed,
-)
+from vcwork.base.sealed import Kind, begin, read_manifest, read_sealed, seal, well_formed, write_manifest, write_sealed
 from vcwork.core.batches import PairData
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import SPLITS
@@ -131,23 +121,18 @@ def open_converted(folder: str | Path, verify: bool = False) -> Converted:
     VcworkError: unfinished, not one, damaged, or with a store of another conversion.
     """
     folder = resolve(folder)
-    report = read_manifest(folder, CONVERSION, verify)
+    report = read_manifest(folder, CONVERSION, verify=True)  # of small files, which are read here
     with well_formed(folder / CONVERSION.manifest):
         texts = open_caption_store(folder / "captions", verify=verify) if report["captions"] else None
         features = open_store(folder / "features", verify=verify) if report["features"] else None
         for what, store in (("captions", texts), ("features", features)):
             if store is not None and store.digest() != report[what]["digest"]:
                 raise VcworkError(f"{folder / what}: expected the {what} that this conversion made, got others")
-        ids = {split: _listed(folder, split, report) for split in SPLITS if f"splits/{split}.txt" in report["files"]}
+        lists = {split: folder / "splits" / f"{split}.txt" for split in SPLITS}
+        there = {split: path for split, path in lists.items() if path.relative_to(folder).as_posix() in report["files"]}
+        ids = {split: path.read_text(encoding="utf-8").splitlines() for split, path in there.items()}
     coverage = _coverage(ids, texts, features, report.get("notes", []))
     return Converted(folder, ids, texts, features, coverage, report)
-
-
-def _listed(folder: Path, split: str, report: Mapping[str, Any]) -> list[str]:
-    """A split's ids, which are read whole, and so compared."""
-    path = folder / "splits" / f"{split}.txt"
-    check(path, report["files"][f"splits/{split}.txt"], CONVERSION.manifest)
-    return path.read_text(encoding="utf-8").splitlines()
 
 
 class _Lazy(Sequence):
