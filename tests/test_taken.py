@@ -17,12 +17,13 @@ HITS = [
     Taken("knead, the dough", "a", 12.5, 15.25, 0.125, "said and shown", "knead the dough", "a.mp4", 25.0),
     Taken(NASTY, "-b", 0, 0, -0.33335, "shown", "", "@b.mp4", 30000 / 1001),
     Taken("x", NASTY, 3599.9996, 3661.0625, 2.5, "", NASTY, "", 0.0),
+    Taken("\u00a0\n＝1", "|v", 3, 4, 0.5),
 ]
 
 
 def test_a_spreadsheet_gets_texts_and_no_formulas():
     text = as_csv(HITS)
-    assert text.startswith("\ufeffrank,query,video") and text.count("\r\n") == 4
+    assert text.startswith("\ufeffrank,query,video") and text.count("\r\n") == 5
     rows = list(csv.DictReader(io.StringIO(text[1:], newline="")))
     assert rows[0]["query"] == "knead, the dough" and (rows[0]["start"], rows[0]["end_s"]) == ("00:00:12.500", "15.250")
     assert rows[1]["query"] == f"'{NASTY}" and rows[1]["video"] == "'-b" and rows[1]["file"] == "'@b.mp4"
@@ -31,6 +32,15 @@ def test_a_spreadsheet_gets_texts_and_no_formulas():
         assert not any(
             row[name].lstrip(" ")[:1] in "=+-@\t\r" for name in ("query", "video", "file", "text") if row[name]
         )
+
+
+@pytest.mark.parametrize(
+    "start", ["=", "+", "-", "@", "\t", "\r", "  =", "\n=", "\u00a0=", "\ufeff@", "＝", "＋", "－", "＠", "|"]
+)
+def test_whatever_a_spreadsheet_takes_for_a_formula_is_a_text(start):
+    text = as_csv([Taken(f"{start}1+1", "v", 0, 1, 0.5)])
+    [row] = csv.DictReader(io.StringIO(text[1:], newline=""))
+    assert row["query"] == f"'{start}1+1" and as_csv([Taken("1 + 1 = 2", "v", 0, 1, 0.5)]).count("'") == 0
 
 
 def test_an_edl_counts_frames():

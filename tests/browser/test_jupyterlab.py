@@ -29,6 +29,8 @@ def lab(browser, ws, tmp_path_factory):
         Explorer(one.page).plot.scroll_into_view_if_needed()
         yield one
         one.shot("jupyterlab-last", whole=False)
+        away = [url for url in one.requests if not url.startswith((address, "data:", "blob:"))]
+        assert away == [] and len(one.requests) > 20, "all that the page loads comes from this server"
 
 
 def test_keys_belong_to_the_panel_and_not_to_the_notebook(lab, panel):

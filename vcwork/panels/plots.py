@@ -26,6 +26,7 @@ MARKERS = "osD^vPX*"
 GREY, LIGHT, SMALL = "#7f7f7f", "#d9d9d9", 8
 MAP = "cividis"
 SIDES = ("left", "right", "top", "bottom")
+plt.rcParams["text.usetex"] = False  # LaTeX is a program, and a matplotlibrc beside somebody's films may ask for it
 plt.rcParams["text.parse_math"] = False  # names of files and words that are said may hold a dollar sign, or two
 
 

@@ -29,7 +29,7 @@ function lineOf(text) {
 }
 
 function cellOf(text) {
-  const safe = /^ *[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = /^(?:[ \n\v\f\u00a0\u200b\ufeff]*[=+\-@\uff1d\uff0b\uff0d\uff20\t\r]|\|)/.test(text) ? `'${text}` : text;
   return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 

@@ -24,7 +24,8 @@ from vcwork.workbench.own_folder import plain_name
 SUFFIXES = (".csv", ".edl", ".vtt")
 MOST_EVENTS = 999  # CMX3600 numbers events with three digits
 FPS = 25.0  # of an EDL where no video says its own
-_FORMULA = re.compile(r" *[=+\-@\t\r]")  # what spreadsheets take for the beginning of a formula
+# what spreadsheets take for the beginning of a formula, some of them also behind other spaces and in letters' width
+_FORMULA = re.compile("(?:[ \n\v\f\u00a0\u200b\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20\t\r]|\\|)")
 _SPACE = re.compile(r"[\0-\x20\x7f\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")  # and control signs
 
 
