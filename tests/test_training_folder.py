@@ -25,7 +25,7 @@ from vcwork.encoders.checkpoint import load_card
 from vcwork.encoders.load import load_encoder
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.finetune_corpus import finetune
-from vcwork.training.kept import TRAINING
+from vcwork.training.kept import TRAINING, KeptRun
 from vcwork.training.recipe import Recipe
 from vcwork.training.run import train
 from vcwork.training.watch import Stopped, Watcher
@@ -86,6 +86,25 @@ def test_what_a_run_goes_on_from_is_read_whole_or_not_at_all(world, cut, name, d
     else:
         refused(name, train, *world, cut, SHORT)
         assert any(name in fault for found in look(cut) for fault in found.faults) or name == "log.jsonl"
+
+
+def test_what_a_kill_between_two_steps_leaves_is_removed(world, whole, cut, monkeypatch):  # noqa: F811
+    """After a state was told of, before the one before went; and after the checkpoint, before the last state went."""
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(KeptRun, "_sweep", lambda self: None)
+        train(*world, cut, SHORT, watch=stop_at(22))
+    assert (cut / FILES[1]).exists() and (cut / "state-22.pt").exists()
+
+    def killed(self):
+        raise Stop
+
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(KeptRun, "finish", killed)
+        train(*world, cut, SHORT)
+    assert not (cut / FILES[1]).exists() and (cut / "checkpoint.json").exists() and (cut / "state-24.pt").exists()
+    train(*world, cut, SHORT)
+    assert sorted(path.name for path in cut.iterdir()) == FINISHED
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_a_state_that_is_sealed_and_none_is_told_by_name(world, cut):  # noqa: F811

@@ -2,13 +2,12 @@
 
 `train.json` is the folder's manifest: who the run is, and the seals of its last state, of its best weights, and of the
 log as far as that state goes. A state is a new file, told of when it is whole, and then the one before goes: a training
-that is killed, whenever, goes on from a state that is whole, or says which file is not; what it left behind that no
-manifest names goes when it runs again.
+that is killed, whenever, goes on from a state that is whole, or says which file is not.
+Only files that the manifest named are ever removed.
 """
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from vcwork.base.sealed import (
     begin,
     load_weights,
     manifest_alone,
+    member,
     read_manifest,
     seal,
     write_manifest,
@@ -39,7 +39,6 @@ TRAINING = Kind(
     "training", "vcwork-training-1", "train.json", owns=(*CHECKPOINT.owns, "checkpoint.json", "frames.json"),
     fields={"identity": dict, "files": dict},
 )  # fmt: skip
-OURS = re.compile(r"state-\d+\.pt|best-\d+\.safetensors")
 
 
 class KeptRun(Keeping):
@@ -67,8 +66,8 @@ class KeptRun(Keeping):
             place = self._restore() if "state" in self._told else {"epoch": 0}
             self._best = self._told.get("best", {})
         if learner.engine.main:
+            self._sweep()
             self._cut_log()
-            self._tidy()
         return place
 
     def write(self, record: dict) -> None:
@@ -99,23 +98,24 @@ class KeptRun(Keeping):
             load_weights(model, self.folder / name, self._told["files"][name], TRAINING.manifest)
 
     def finish(self) -> None:
-        """The checkpoint is written: the state is not needed any more."""
+        """The checkpoint is written: the log is sealed whole, and the state is not needed any more."""
         self._told = manifest_alone(self.folder, TRAINING)
         if [*self._told["files"]] != [self.log.name]:
             self._tell([self.log.name])
-        self._tidy()
+        self._sweep()
 
     def _tell(self, files: list[str], **more: Any) -> None:
-        """The manifest anew, with these files; states and best weights that it does not name go."""
-        sealed = {name: seal(self.folder / name) for name in files}
-        self._told = {"identity": self._told["identity"], "files": sealed} | more
+        """The manifest anew, with these files; others that it named before go."""
+        before = self._told
+        self._told = {"identity": before["identity"], "files": {name: seal(self.folder / name) for name in files}}
+        self._told |= more | {"gone": sorted(before["files"].keys() - self._told["files"].keys())}
         write_manifest(self.folder, TRAINING, self._told)
-        self._tidy()
+        self._sweep()
 
-    def _tidy(self) -> None:
-        for path in self.folder.iterdir():
-            if OURS.fullmatch(path.name) and path.name not in self._told["files"]:
-                path.unlink(missing_ok=True)
+    def _sweep(self) -> None:
+        """Remove what the manifest names as gone: this may have been cut off before."""
+        for name in self._told.get("gone", []):
+            member(self.folder, name).unlink(missing_ok=True)
 
     def _cut_log(self) -> None:
         """Back to where it was at the last state; VcworkError where it is another one."""

@@ -160,7 +160,7 @@ def _train_into(
     engine.wait()
     if finished:
         if engine.main:
-            kept.finish()  # unless it was killed just before it could
+            kept.finish()  # where it was cut off between the two
         watcher.began(0, kept.log)
         watcher.ended("This run was finished before: it is opened, not trained again.")
         return run.load(run.folder)
