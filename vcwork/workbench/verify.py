@@ -123,14 +123,16 @@ def _folder(manifest: Path, kind: Kind) -> tuple[Found, list[Path]]:
 
 def kind_of(file: Path) -> Kind | None:
     """The kind of folder whose manifest this is, by its name and format; None where it is not one of ours."""
-    kinds = [_named(where) for where in KINDS.get(file.name, ())]
+    places = KINDS.get(file.name, ())
     try:
-        stored = read_json(file) if kinds else None
+        stored = read_json(file) if places else None
     except VcworkError:
-        return kinds[0]  # whose reader says what is wrong with it
+        return _named(places[0])  # whose reader says what is wrong with it
     came = str(stored.get("format")) if isinstance(stored, dict) else ""
-    older = kinds[0] if came.startswith("vcwork-") else None
-    return next((kind for kind in kinds if kind.format == came), older)
+    for kind in map(_named, places if came.startswith("vcwork-") else ()):  # imported one by one: some take seconds
+        if kind.format == came:
+            return kind
+    return _named(places[0]) if came.startswith("vcwork-") else None
 
 
 def _other(file: Path) -> Found:
