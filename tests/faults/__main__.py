@@ -153,7 +153,7 @@ def _tried(options: argparse.Namespace, work: Path) -> int:
                 print(harness.told_of(trial), flush=True)
         own = [trial for trial in done if trial.command == name]
         print(f"{name}: {len(own)} faults, {sum(t.survived for t in own)} survived", flush=True)
-    if options.long and not options.only:
+    if options.long and (not options.only or "extract" in names):
         done += in_workers(commands, work / "trials")
     flips = flips if flips >= 0 else (200 if options.long else 3)
     bits = stored(commands, [name for name in names if name in damage.OPEN], work / "trials", flips)
