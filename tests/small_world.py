@@ -73,7 +73,7 @@ def of_training(corpus: Corpus, store: FeatureStore, out: Path) -> dict[str, np.
 def main(world: Path, out: Path, workers: int = 1) -> None:
     corpus, store = open_corpus(world / "corpus"), open_store(world / "features")
     filmed = make_corpus(out / "films", FILMED, workers, progress=False, kept=Kept(None))
-    films = sorted((out / "films" / "videos").iterdir())
+    films = sorted(file for kind in ("videos", "captions", "truth") for file in (out / "films" / kind).iterdir())
     made = extract(filmed, get_backbone("motion"), out / "features", workers, progress=False)
     encoder = load_encoder(world / "checkpoint")
     pairs = pair_data(corpus, store, encoder.tokenizer)
