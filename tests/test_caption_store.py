@@ -220,6 +220,18 @@ def test_settings_lengths_and_ids_cannot_change_unnoticed(store, name, was, now,
     refused(name, open_caption_store, store.folder, verify=verify)
 
 
+@pytest.mark.parametrize("change", [
+    lambda m: m["parts"][1].update(clips="many"), lambda m: m["parts"][1].pop("tokens"),
+    lambda m: m["rule"].update(vocab_size=None), lambda m: m.pop("digest"), lambda m: m["files"].pop("vocab.txt"),
+    lambda m: m["files"]["vocab.txt"].pop("sha256"), lambda m: m.update(parts=None), lambda m: m.update(files=[1]),
+])  # fmt: skip
+def test_a_manifest_that_is_sealed_and_wrong_inside_is_one_sentence(store, change):
+    edited(store.folder, CAPTIONS, change)
+    with pytest.raises(VcworkError, match=r"manifest\.json"):
+        again = open_caption_store(store.folder, verify=False)
+        again.tokenizer(), again.track("v5")
+
+
 def test_an_older_manifest_is_sealed_and_opens(store):
     """There the parts had their files' digests themselves, and the manifest none of its own."""
 

@@ -34,7 +34,7 @@ def _as_now(manifest: dict[str, Any]) -> None:
 SHARDS = f"shard-{'[0-9]' * 5}.npy"
 STORE = Kind(
     "feature store", "vcwork-features-1", resume="run the extraction again to resume", begun=(".parts",),
-    owns=(SHARDS,), as_now=_as_now,
+    owns=(SHARDS,), fields={"digest": str}, as_now=_as_now,
 )  # fmt: skip
 SHARD_ROWS = 1 << 17  # 134 MB at width 512
 MAPS = 4096  # kept of a store's files; a process may have 65,530 on Linux

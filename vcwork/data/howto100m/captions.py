@@ -39,7 +39,7 @@ def _as_now(manifest: dict[str, Any]) -> None:
 
 CAPTIONS = Kind(
     "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts",),
-    owns=(f"part-{'[0-9]' * 5}", VOCABULARY), as_now=_as_now,
+    owns=(f"part-{'[0-9]' * 5}", VOCABULARY), fields={"digest": str, "parts": list}, as_now=_as_now,
 )  # fmt: skip
 VIDEOS_PER_PART = 4096
 DEDUPS, CUTS = ("words", "characters", "none"), ("none", "reference")
@@ -114,7 +114,7 @@ class CaptionStore:
         self.ids: list[str] = [id for part in self.parts for id in self._ids_of(part["name"])]
         self._index = {id: i for i, id in enumerate(self.ids)}
         self._first = list(itertools.accumulate((part["videos"] for part in self.parts), initial=0))
-        self._map = functools.lru_cache(MAPS // 5)(lambda part: _arrays(folder, self.parts[part], self.rule))
+        self._map = functools.lru_cache(MAPS // 5)(self._arrays)
         if len(self._index) != self._first[-1]:
             raise VcworkError(f"{folder}: expected {self._first[-1]} videos, got {len(self._index)} different ids")
 
@@ -129,6 +129,10 @@ class CaptionStore:
         check(self.folder / file, self.manifest["files"][file])
         return read_json(self.folder / file)
 
+    def _arrays(self, part: int) -> dict[str, np.ndarray]:
+        with well_formed(self.folder / CAPTIONS.manifest):
+            return _arrays(self.folder, self.parts[part], self.rule)
+
     def track(self, video_id: str, seconds: int = 0) -> Track:
         """The video's captions on the maps, as the sampler wants them, for a video of `seconds` features."""
         if video_id not in self._index:
@@ -140,7 +144,8 @@ class CaptionStore:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the store's own vocab.txt; VcworkError when that is not the one it was written with."""
-        check(self.folder / VOCABULARY, self.manifest["files"][VOCABULARY])
+        with well_formed(self.folder / CAPTIONS.manifest):
+            check(self.folder / VOCABULARY, self.manifest["files"][VOCABULARY])
         tokenizer = Tokenizer.load(self.folder)
         if vocabulary_hash(tokenizer) != self.rule.vocabulary:
             raise VcworkError(f"{self.folder / VOCABULARY}: not the vocabulary this store was written with")
