@@ -153,9 +153,10 @@ def test_a_folder_with_somebodys_files_is_not_written_into(world, tmp_path):  # 
 
 
 def test_somebodys_state_beside_ours_stays(world, cut):  # noqa: F811
-    shutil.copy(cut / FILES[1], cut / "state-of-mine.pt")
+    for name in ("state-of-mine.pt", "state-2024.pt"):
+        shutil.copy(cut / FILES[1], cut / name)
     train(*world, cut, SHORT)
-    assert (cut / "state-of-mine.pt").exists()
+    assert (cut / "state-of-mine.pt").exists() and (cut / "state-2024.pt").exists()
 
 
 def test_a_full_disk_is_told_and_the_next_call_goes_on(world, whole, tmp_path, capfd):  # noqa: F811
