@@ -6,6 +6,7 @@ from vcwork.base.doors import door
 _WHERE = {
     "collate": "batches",
     "draw_pairs": "batches",
+    "pad_clips": "batches",
     "video_vectors": "batches",
     "cluster_batches": "batches",
     "nearest": "batches",

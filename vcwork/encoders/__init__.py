@@ -3,6 +3,7 @@
 from vcwork.base.doors import door
 
 _WHERE = {
+    "AnyEncoder": "encoder",
     "encode_all_seconds": "encoder",
     "encode_seconds": "encoder",
     "encode_text": "encoder",

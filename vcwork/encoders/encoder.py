@@ -8,9 +8,10 @@ are encoded once; texts, and the windows of all clips, meet others of about thei
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,18 +31,62 @@ Clip = np.ndarray | str | Path
 KEPT = 8  # batches of windows in memory at once, among which those of one length meet
 
 
+class AnyEncoder:
+    """What a task needs of an encoder. A class of yours with `encode_clips` and `encode_texts` goes wherever one goes.
+
+    contract: of the features that it reads; digest: who it is, by which indexes and results know it; width: of its
+    vectors, D; window: seconds that it reads at once, longer clips are told on the protocol card.
+    """
+
+    contract: Contract
+    digest: str
+    width: int
+    window: int = 7200  # nothing limits it
+    card: Mapping[str, Any] = MappingProxyType({})  # how it was trained
+    tokenizer: Any = None  # None: nothing is known of its words
+    backbone: Any = None  # what makes its features, where it brings that along
+    per_second: ClassVar[bool] = True  # has a vector for every second of a clip
+
+    @property
+    def described(self) -> tuple[str, str]:
+        """What an overview says: a name, and what there is to say of it."""
+        return f"encoder {type(self).__name__}", f"vectors of {self.width} numbers"
+
+    def encode_clips(self, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
+        """As `encode_video`."""
+        raise NotImplementedError
+
+    def encode_texts(self, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
+        """As `encode_text`."""
+        raise NotImplementedError
+
+    def encode_seconds(self, clips: Iterable[Clip], *options: Any, **more: Any) -> Iterator[np.ndarray]:
+        """As `encode_all_seconds`."""
+        raise VcworkError(f"{type(self).__name__} gives one vector a clip, none a second")
+
+
 @dataclass
-class Encoder:
+class Encoder(AnyEncoder):
     """A model with all that it takes to encode: arrays (T, W) or video files in, vectors (N, D) float32 out."""
 
     model: VideoCLIP
-    tokenizer: Tokenizer | None  # None: a checkpoint imported without its vocabulary, not loadable as an encoder
+    tokenizer: Tokenizer | None = field()  # None: imported without its vocabulary, not loadable as an encoder
     contract: Contract
-    digest: str = "unsaved"  # sha256 of the weights
+    digest: str = "unsaved"  # who it is: weights, configuration, vocabulary and contract
     card: dict = field(default_factory=dict)  # how it was trained
     backbone: Backbone | None = None  # what makes its features, where it brings that along
 
-    per_second: ClassVar[bool] = True  # has a vector for every second of a clip
+    @property
+    def width(self) -> int:
+        """Of its vectors."""
+        return self.model.config.embedding
+
+    @property
+    def described(self) -> tuple[str, str]:
+        """Width, weights, layers, window."""
+        config, size = self.model.config, sum(p.numel() for p in self.model.parameters())
+        depth = f"{config.video_layers} video and {config.text_layers} text layers, window {self.window} s"
+        return f"model of width {config.hidden}", f"{size / 1e6:.2f} million weights, {depth}"
 
     @property
     def window(self) -> int:
@@ -126,7 +171,7 @@ class Encoder:
         return tuple(tensor.to(device) for tensor in tensors)
 
 
-def encode_video(encoder: Encoder, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
+def encode_video(encoder: AnyEncoder, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
     """One vector a clip, (N, D) float32: features (T, W) each, or paths of video files.
 
     A clip longer than the window is the mean over its windows (half overlapping). Raises VcworkError on NaN, on
@@ -136,7 +181,7 @@ def encode_video(encoder: Encoder, clips: Iterable[Clip], batch_size: int = 64) 
     return encoder.encode_clips(clips, batch_size)
 
 
-def encode_text(encoder: Encoder, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
+def encode_text(encoder: AnyEncoder, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
     """One vector a sentence, (N, D) float32; words beyond the text tower's length are cut.
 
     Texts of the same tokens have the same vector to the last bit.
@@ -144,13 +189,13 @@ def encode_text(encoder: Encoder, sentences: Sequence[str], batch_size: int = 64
     return encoder.encode_texts(sentences, batch_size)
 
 
-def encode_seconds(encoder: Encoder, clip: Clip, *options: Any, **more: Any) -> np.ndarray:
+def encode_seconds(encoder: AnyEncoder, clip: Clip, *options: Any, **more: Any) -> np.ndarray:
     """`encode_all_seconds` of one clip, with its options: one vector a second, (T, D) float32."""
     return next(iter(encoder.encode_seconds([clip], *options, **more)))
 
 
 def encode_all_seconds(
-    encoder: Encoder, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 32, hide_cls: bool = False,
+    encoder: AnyEncoder, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 32, hide_cls: bool = False,
     window: int = 0,
 ) -> Iterator[np.ndarray]:  # fmt: skip
     """One vector a second of each clip in turn, (T, D) float32: token states, averaged where windows overlap.

@@ -4,6 +4,9 @@ from vcwork.base.doors import door
 
 _WHERE = {
     "ABLATIONS": "claims",
+    "aligned": "gallery",
+    "read_gallery": "gallery",
+    "open_scores": "scores",
     "with_paper": "published",
     "ClipRidge": "rivals",
     "beside_ridge": "rivals",

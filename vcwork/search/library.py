@@ -15,7 +15,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encoder import Clip, Encoder, encode_all_seconds, encode_text, encode_video, windows
+from vcwork.encoders.encoder import AnyEncoder, Clip, encode_all_seconds, encode_text, encode_video, windows
 from vcwork.measure.result import text_table
 from vcwork.search.hits import Hit
 from vcwork.search.index import VideoIndex
@@ -35,7 +35,7 @@ class Found:
 
 
 def build_library(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     clips: FeatureStore | Mapping[str, Clip],
     per: str = "video",
     window_s: int = 8,
@@ -48,7 +48,7 @@ def build_library(
     """
     if per not in PER or window_s < 1:
         raise VcworkError(f"expected per in {PER} and window_s of at least 1, got {per!r} and {window_s}")
-    index = VideoIndex(encoder.model.config.embedding, encoder.digest, kind)
+    index = VideoIndex(encoder.width, encoder.digest, kind)
     videos = clips.ids if isinstance(clips, FeatureStore) else list(clips)
     _add(index, encoder, videos, (clips[video] for video in videos), per, window_s)
     index.rebuild()
@@ -56,7 +56,7 @@ def build_library(
 
 
 def add_video(
-    index: VideoIndex, encoder: Encoder, video: str, clip: Clip, per: str = "video", window_s: int = 8
+    index: VideoIndex, encoder: AnyEncoder, video: str, clip: Clip, per: str = "video", window_s: int = 8
 ) -> None:
     """One more video, cut as `build_library` cuts; VcworkError for an index of another encoder."""
     _same_encoder(index, encoder)
@@ -64,7 +64,7 @@ def add_video(
 
 
 def _add(
-    index: VideoIndex, encoder: Encoder, videos: Sequence[str], clips: Iterable[Clip], per: str, window_s: int
+    index: VideoIndex, encoder: AnyEncoder, videos: Sequence[str], clips: Iterable[Clip], per: str, window_s: int
 ) -> None:
     spans: list[dict[str, Any]] = []  # of each vector
 
@@ -94,13 +94,13 @@ def _cut(seconds: int, per: str, window_s: int) -> list[tuple[int, int]]:
     return [(start, min(start + width, seconds)) for start in windows(seconds, width)]
 
 
-def embed(encoder: Encoder | None, clips: Sequence[np.ndarray]) -> np.ndarray:
+def embed(encoder: AnyEncoder | None, clips: Sequence[np.ndarray]) -> np.ndarray:
     """Features (T, W) of clips -> (N, D) by the encoder; without one their mean features, scaled to length 1."""
     return mean_vectors(clips) if encoder is None else encode_video(encoder, clips)
 
 
 def window_library(
-    store: FeatureStore, videos: Sequence[str], window_s: int, encoder: Encoder | None = None
+    store: FeatureStore, videos: Sequence[str], window_s: int, encoder: AnyEncoder | None = None
 ) -> VideoIndex:
     """As `build_library` with one vector a window, of some of a store's videos, and with or without an encoder."""
     spans = [(v, *span) for v in videos for span in _cut(store.lengths[v], "window", window_s)]
@@ -133,7 +133,7 @@ def hits_table(hits: Sequence[Hit], right: Sequence[str] | None = None) -> str:
 
 
 def ask(
-    index: VideoIndex, encoder: Encoder, queries: Sequence[str] | Sequence[Clip], k: int = 10, by: str = "text",
+    index: VideoIndex, encoder: AnyEncoder, queries: Sequence[str] | Sequence[Clip], k: int = 10, by: str = "text",
     videos: bool = False,
 ) -> list[list[Hit]]:  # fmt: skip
     """The k best items for each sentence, or with by="video" for each clip (features (T, W) or a file).
@@ -173,6 +173,6 @@ def find_moments(index: VideoIndex, query: np.ndarray, top: int = 5, videos: int
     return sorted(found, key=lambda one: -one.moment.score)[:top]
 
 
-def _same_encoder(index: VideoIndex, encoder: Encoder) -> None:
+def _same_encoder(index: VideoIndex, encoder: AnyEncoder) -> None:
     if index.encoder != encoder.digest:
         raise VcworkError(f"the index was made by encoder {index.encoder!r}, not {encoder.digest!r}: build it again")

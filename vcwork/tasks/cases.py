@@ -16,7 +16,7 @@ from vcwork.core.sampling import Pair
 from vcwork.data.benchmarks.corpora import questions
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import FeatureStore
-from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text, encode_video
+from vcwork.encoders.encoder import AnyEncoder, encode_all_seconds, encode_text, encode_video
 from vcwork.measure.card import Card
 from vcwork.measure.metrics import seconds_of
 from vcwork.measure.result import text_table
@@ -60,7 +60,7 @@ class Clips:
         return self.steps[:, None] == self.steps
 
 
-def overview(corpus: Corpus, store: FeatureStore, encoder: Encoder | None, split: str) -> str:
+def overview(corpus: Corpus, store: FeatureStore, encoder: AnyEncoder | None, split: str) -> str:
     """What a notebook stands on, as a small text table."""
     videos = [v for v in corpus.split(split) if v.id in store]
     recipes, segments = {v.recipe for v in videos if v.recipe}, sum(len(v.segments) for v in videos)
@@ -69,9 +69,7 @@ def overview(corpus: Corpus, store: FeatureStore, encoder: Encoder | None, split
     rows = [(f"corpus {corpus.name}, {split}", found + f"{sum(store.lengths[v.id] for v in videos)} {unit}s"),
             (f"features {store.contract.backbone}", f"{store.contract.width} numbers a {unit}")]  # fmt: skip
     if encoder is not None:
-        config, size = encoder.model.config, sum(p.numel() for p in encoder.model.parameters())
-        depth = f"{config.video_layers} video and {config.text_layers} text layers, window {encoder.window} s"
-        rows.append((f"model of width {config.hidden}", f"{size / 1e6:.2f} million weights, {depth}"))
+        rows.append(encoder.described)
     return text_table(("what", "value"), rows)
 
 
@@ -79,7 +77,7 @@ def setting_of(
     corpus: Corpus,
     split: str,
     store: FeatureStore | None = None,
-    encoder: Encoder | None = None,
+    encoder: AnyEncoder | None = None,
     of: "Clips | Seconds | None" = None,
 ) -> Card:
     """The protocol card that the tasks extend: the split, how far it is from what was trained on, and what was used.
@@ -100,7 +98,9 @@ def setting_of(
     return card.but(model=encoder.digest, **_read(store, encoder, videos, of))
 
 
-def _read(store: FeatureStore, encoder: Encoder, videos: list[Video], of: "Clips | Seconds | None") -> dict[str, Any]:
+def _read(
+    store: FeatureStore, encoder: AnyEncoder, videos: list[Video], of: "Clips | Seconds | None"
+) -> dict[str, Any]:
     """Fields of the card that say how an encoder read what is longer than its window."""
     clips = of if isinstance(of, Clips) else None
     if clips is not None and clips.cut is not None:
@@ -185,7 +185,7 @@ def pair_steps(corpus: Corpus, pairs: list[Pair]) -> list[str]:
     return out
 
 
-def clip_scores(encoder: Encoder, clips: Clips) -> np.ndarray:
+def clip_scores(encoder: AnyEncoder, clips: Clips) -> np.ndarray:
     """scores[q, n] of every sentence with every clip, (N, N)."""
     return encode_text(encoder, clips.sentences) @ encode_video(encoder, clips.features).T
 
@@ -209,13 +209,13 @@ def published_choices(corpus: Corpus, clips: Clips, split: str) -> tuple[list[st
     return [*clips.sentences, *wrong], np.array(choices), np.array([q.answer for q in mine])
 
 
-def whole_video_vectors(encoder: Encoder, store: FeatureStore, clips: Clips) -> np.ndarray:
+def whole_video_vectors(encoder: AnyEncoder, store: FeatureStore, clips: Clips) -> np.ndarray:
     """Each clip read inside its whole video: mean of the video's states over the clip's seconds, (N, D).
 
     The model sees what comes before and after, and with it the place of a step in the order.
     """
     videos, spans = dict.fromkeys(clips.videos), np.array(clips.spans)
-    out = np.zeros((len(clips), encoder.model.config.embedding), np.float32)
+    out = np.zeros((len(clips), encoder.width), np.float32)
     for video, states in zip(videos, encode_all_seconds(encoder, (store[v] for v in videos)), strict=True):
         for n in np.flatnonzero(clips.videos == video):
             out[n] = states[seconds_of(*spans[n], len(states))].mean(0)
@@ -253,7 +253,7 @@ class Seconds:
 
 
 def seconds_of_split(
-    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str, as_reference: bool = True,
+    encoder: AnyEncoder, corpus: Corpus, store: FeatureStore, split: str, as_reference: bool = True,
     videos: Sequence[Video] | None = None, stride: int | None = None,
 ) -> Seconds:  # fmt: skip
     """Scores of all steps of the split at every second of its videos (or of those given), and the truth beside them.
@@ -317,7 +317,7 @@ def didemo_sentences(corpus: Corpus, split: str) -> list[tuple[str, str, list[tu
 
 
 def didemo_cases(
-    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str, reference: bool = False
+    encoder: AnyEncoder, corpus: Corpus, store: FeatureStore, split: str, reference: bool = False
 ) -> list[didemo.Case]:
     """Each sentence with the scores (21,) of its own video's moments: the mean state of a moment times the text.
 
@@ -341,7 +341,7 @@ def didemo_cases(
             for (video, _, times), text in zip(told, texts, strict=True)]  # fmt: skip
 
 
-def _with_padding(encoder: Encoder, features: np.ndarray) -> np.ndarray:
+def _with_padding(encoder: AnyEncoder, features: np.ndarray) -> np.ndarray:
     """States of a whole window, (window, D), those of its padding included; seconds beyond the window are cut."""
     window = encoder.window
     rows = np.zeros((1, window, features.shape[1]), np.float32)
@@ -355,7 +355,7 @@ def _with_padding(encoder: Encoder, features: np.ndarray) -> np.ndarray:
 
 
 def didemo_paragraphs(
-    encoder: Encoder, corpus: Corpus, store: FeatureStore, split: str
+    encoder: AnyEncoder, corpus: Corpus, store: FeatureStore, split: str
 ) -> tuple[np.ndarray, list[str]]:
     """scores (V, V) of each video's sentences, as one text, with every whole video, and the videos' ids."""
     told = [(video, text) for video, text, _ in didemo_sentences(corpus, split) if video in store]
@@ -364,7 +364,7 @@ def didemo_paragraphs(
     return encode_text(encoder, list(texts.values())) @ seen.T, list(texts)
 
 
-def prompt_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+def prompt_vectors(encoder: AnyEncoder, names: Sequence[str], templates: Sequence[str]) -> np.ndarray:
     """Embeddings of every class name in every template, (C, P, D)."""
     prompts = classification.fill(templates, names)
     return encode_text(encoder, [p for row in prompts for p in row]).reshape(len(names), len(templates), -1)

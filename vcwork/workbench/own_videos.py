@@ -265,7 +265,7 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     """Indices of seconds and of videos, kept up with the folder; those of `own`'s videos, the rest stays on disk."""
     key = sha256_json([own.encoder.digest, own.store.contract.digest()])[:12]
     at = [own.out / "cache" / f"{what}-{key}" for what in ("videos", "seconds")]
-    about = own.encoder.digest, own.encoder.model.config.embedding
+    about = own.encoder.digest, own.encoder.width
     means, seconds = (open_index(path, *about) for path in at)
     known = {id: means.entry(id)["source"] for id in means.ids}
     held = {e["video"] for e in seconds.metadata} & in_folder
