@@ -8,7 +8,6 @@ Nothing is unpickled. Gap: a .npy in Fortran order is held in memory, as its row
 """
 
 import csv
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import resolve, sha256_file
+from vcwork.base.files import parse_json, resolve, sha256_file
 from vcwork.measure.streamed import Rows
 from vcwork.review.geometry import unit
 
@@ -246,7 +245,7 @@ def _safetensors(path: Path) -> dict[str, _Matrix]:
         file = safe_open(path, "numpy")
         names, metadata = list(file.keys()), file.metadata() or {}
         arrays = {name: file.get_slice(name) for name in names}
-        told = {name: np.array(json.loads(metadata[name])) for name in ("query_ids", "item_ids") if name in metadata}
+        told = {name: np.array(parse_json(metadata[name])) for name in ("query_ids", "item_ids") if name in metadata}
     except (SafetensorError, OSError, ValueError) as error:
         raise VcworkError(f"{path}: not readable as safetensors ({error})") from error
     types = {"F16": np.float16, "F32": np.float32, "F64": np.float64}

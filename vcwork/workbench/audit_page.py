@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, sha256_json, template
+from vcwork.base.files import atomic_write, parse_json, sha256_json, template
 from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, write_manifest
 from vcwork.measure.result import row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small, verdict
@@ -161,7 +161,7 @@ def read_bundle(path: Path, into: Path) -> tuple[dict[str, Any], dict[str, Path]
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            told = json.loads(_read(path, archive, AUDIT.manifest, WITHIN))
+            told = parse_json(_read(path, archive, AUDIT.manifest, WITHIN).decode())
             _check_told(path, told)
             held, inputs = set(archive.namelist()), {}
             for option, about in told["inputs"].items():
