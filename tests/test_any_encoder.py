@@ -43,7 +43,7 @@ def test_two_methods_are_enough_for_a_retrieval_number_and_an_index(ws):
     assert results[0].protocol.model == "mine 1" and 0 <= results[0].value <= 1
     assert "encoder Mine" in overview(ws.corpus, ws.store, mine, split)
     index = build_library(mine, {id: ws.store[id] for id in ws.store.ids[:6]}, per="window")
-    assert index.encoder == "mine 1" and len(ask(index, mine, "stir the soup", 3)) == 3
+    assert index.encoder == "mine 1" and len(ask(index, mine, ["stir the soup"], 3)[0]) == 3
     assert encode_video(mine, clips.features[:2]).shape == encode_text(mine, ["a", "b"]).shape == (2, 12)
     with pytest.raises(VcworkError, match="Mine gives one vector a clip, none a second"):
         encode_seconds(mine, clips.features[0])

@@ -102,7 +102,7 @@ def test_it_opens_with_a_question_and_leads_on(path: Path, notebook: nbformat.No
         assert (path.parent / target).exists(), f"links to {target}, which is not there"
 
 
-SHORT = ("20", "23", "30", "35", "36", "37", "38", "39")  # one idea a cell, bookkeeping in the library
+SHORT = ("20", "23", "30", "35", "36", "37", "38")  # one idea a cell, bookkeeping in the library
 
 
 def test_shape(path: Path, notebook: nbformat.NotebookNode, code: list) -> None:

@@ -322,7 +322,7 @@ def test_long_lists_are_cut_and_counted(browser, tmp_path):
         page.fill("input", "")
         for shown in (48, MOST_SHOWN + 5):
             page.evaluate("scrollTo(0, document.body.scrollHeight)")
-            page.wait_for_function(f"document.querySelectorAll('.card').length >= {shown}")
+            page.wait_for_function("n => document.querySelectorAll('.card').length >= n", arg=shown)
         assert page.locator(".more").is_hidden()
 
 

@@ -70,9 +70,10 @@ def interrupts(taken: bool = True) -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         came.append(number)
 
-    own = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    own = (signal.default_int_handler, signal.SIG_DFL)  # SIGTERM has the first where a command line asked for it
     taken &= threading.current_thread() is threading.main_thread()
-    ours = {number: handler for number, handler in own.items() if taken and signal.getsignal(number) == handler}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in before.items() if taken and handler in own}
     for number in ours:
         signal.signal(number, remember)
     try:
