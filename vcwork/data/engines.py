@@ -15,7 +15,7 @@ import pickle
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
@@ -63,7 +63,7 @@ def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
         try:
             while True:
                 more = itertools.islice(rest, AHEAD * workers - len(running))
-                running |= {pool.submit(_work_here, job) for job in more}
+                running |= {_submitted(pool, job) for job in more}
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -73,6 +73,14 @@ def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
             raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _submitted(pool: ProcessPoolExecutor, job: Any) -> Future:
+    """A job of the pool. A worker that dies while the next one is started closes what that one would be given."""
+    try:
+        return pool.submit(_work_here, job)
+    except OSError as error:
+        raise BrokenProcessPool(str(error)) from error
 
 
 @contextlib.contextmanager
