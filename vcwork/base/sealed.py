@@ -154,8 +154,13 @@ def well_formed(path: Path) -> Iterator[None]:
 
 def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     """A JSON object as a file, and in it, under `sealed`, the digest of all the rest."""
-    told = json.loads(json.dumps(value, allow_nan=False))  # as it will be read
-    write_json(path, told | {SEALED: sha256_json(told)})
+    write_json(path, with_seal(value))
+
+
+def with_seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The object as it will be read, and in it its digest."""
+    told = json.loads(json.dumps(value, allow_nan=False))
+    return told | {SEALED: sha256_json(told)}
 
 
 def read_sealed(path: Path, how: str = "delete it to have it made again") -> dict[str, Any]:

@@ -127,10 +127,10 @@ class _Ways:
 
     def __init__(self, gallery: Gallery, scores: Scores, ties: str, card: Card, draws: dict[str, int]) -> None:
         self.gallery, self.ties, self.card, self.draws = gallery, ties, card, draws
-        own = Pairs.of(gallery.item_of, np.arange(gallery.shape[1]))
-        self.right = Pairs.of(gallery.group_of, gallery.groups) if len(gallery.groups) else own
+        self.pairs = Pairs.of(gallery.item_of, np.arange(gallery.shape[1]))  # each text and its own item
+        self.right = Pairs.of(gallery.group_of, gallery.groups) if len(gallery.groups) else self.pairs
         self.main = place_streamed(scores.rows, self.right)
-        self.own: Streamed = self.main if self.right is own else place_streamed(scores.rows, own)
+        self.own: Streamed = self.main if self.right is self.pairs else place_streamed(scores.rows, self.pairs)
         self.asked = self.right.per_query > 0  # (Q,) some item is right
         self.videos = np.asarray(gallery.videos)
         self.query_videos = self.videos[gallery.item_of]
@@ -150,8 +150,7 @@ class _Ways:
         if self.gallery.paired:
             every = np.ones(len(keep), bool)
             card = self._card(way, every, "only its own pair counts", "own pair")
-            own = Pairs.of(self.gallery.item_of, np.arange(self.gallery.shape[1]))
-            ranked = self._ranked(way, own, self.places(self.own, way), every, card)
+            ranked = self._ranked(way, self.pairs, self.places(self.own, way), every, card)
             results += [ranked.recall(1, "instance_R@1"), *self._within(way)]
         return results
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, parse_json, sha256_json, template
-from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, write_manifest
+from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, with_seal, write_manifest
 from vcwork.measure.result import row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small, verdict
 from vcwork.workbench.page import Line, used_columns
@@ -132,9 +132,8 @@ def write_bundle(made: Audit, out: Path, asked: dict[str, Any], inputs: dict[str
     """
     digests = {option: seal(path) | {"file": path.name} for option, path in inputs.items() if path.is_file()}
     told = as_dict(made) | {"format": BUNDLE, "asked": asked, "inputs": digests, "versions": _versions()}
-    told = json.loads(json.dumps(told, allow_nan=False))  # as it will be read
     texts = {"index.html": page_html(made), "table.tex": tex_table(made),
-             AUDIT.manifest: json.dumps(told | {SEALED: sha256_json(told)}, indent=1)}  # fmt: skip
+             AUDIT.manifest: json.dumps(with_seal(told), indent=1)}  # fmt: skip
     with atomic_write(out, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in texts.items():
             archive.writestr(name, text)
