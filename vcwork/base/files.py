@@ -203,7 +203,9 @@ _FORMS, _MAKERS = yaml.SafeLoader.yaml_implicit_resolvers, yaml.SafeLoader.yaml_
 class _PlainLoader(yaml.SafeLoader):
     """YAML of plain values under names, each given once: PyYAML silently keeps the last. A date stays text."""
 
-    yaml_implicit_resolvers: ClassVar = {key: [one for one in some if one[0] in _PLAIN] for key, some in _FORMS.items()}
+    yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # its stubs say of an instance
+        key: [one for one in some if one[0] in _PLAIN] for key, some in _FORMS.items()
+    }
     yaml_constructors: ClassVar = {tag: make for tag, make in _MAKERS.items() if tag is None or tag in _PLAIN}
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
