@@ -1,12 +1,13 @@
-"""What an audit costs, and whether its intervals hold what they promise: `python -m benchmarks.audit [N] [BENCHMARKS]`.
+"""What an audit costs, and whether its intervals hold: `python -m benchmarks.audit cost|coverage [N]`.
 
-Cost: N texts by N items (50,000) as one .npy on disk, eight clips a video, audited in a process of its own; wall time
-and peak memory, of the scores as a file and of embeddings of 512 numbers. Coverage: so many made benchmarks (1,000),
+cost: N texts by N items (50,000; 10 GB of disk) as one .npy, eight clips a video, audited in a process of its own; wall
+time and peak memory, of the scores as a file and of embeddings of 512 numbers. coverage: N made benchmarks (1,000),
 each 60 videos of 4 clips whose chance of a hit differs from video to video; how often the 95 % interval holds the mean
-that they were drawn from. Known gap: one machine, its disk's cache warm from writing the file.
+that they were drawn from. What was measured before stays in the record. Gap: one machine, its disk's cache warm.
 """
 
 import json
+import os
 import platform
 import resource
 import subprocess
@@ -70,14 +71,9 @@ def coverage(benchmarks: int, videos: int = 60, each: int = 4) -> dict[str, floa
     return {"benchmarks": benchmarks, "coverage": held / benchmarks, "low": low, "high": high}
 
 
-def main(arguments: list[str]) -> None:
-    """Measure, print, and keep under `benchmarks/results`."""
-    if arguments[:1] == ["--one"]:
-        print(json.dumps(one(Path(arguments[1]), int(arguments[2]), arguments[3])))
-        return
-    n, many = [int(value) for value in arguments] + [50_000, 1_000][len(arguments) :]
-    told: dict = {"items": n, "machine": platform.processor() or platform.machine(), "coverage": coverage(many)}
-    print(json.dumps(told["coverage"]), flush=True)
+def cost(n: int) -> dict[str, object]:
+    """Seconds, memory and the number, of scores and of embeddings, on this machine."""
+    told: dict[str, object] = {"items": n, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
     with tempfile.TemporaryDirectory() as folder:
         rng = np.random.default_rng(1)
         text = rng.standard_normal((n, WIDTH), dtype=np.float32)
@@ -88,8 +84,19 @@ def main(arguments: list[str]) -> None:
             command = [sys.executable, "-m", "benchmarks.audit", "--one", folder, str(n), kind]
             found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             told[kind] = json.loads(found.splitlines()[-1])
-            print(kind, told[kind], flush=True)
-    (Path(__file__).parent / "results" / "audit.json").write_text(json.dumps(told, indent=1) + "\n")
+    return told
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print, and keep under `benchmarks/results`."""
+    if arguments[:1] == ["--one"]:
+        print(json.dumps(one(Path(arguments[1]), int(arguments[2]), arguments[3])))
+        return
+    what, n = arguments[0], [int(value) for value in arguments[1:]]
+    made = cost(*n or [50_000]) if what == "cost" else coverage(*n or [1_000])
+    path = Path(__file__).parent / "results" / "audit.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {what: made}, indent=1) + "\n")
+    print(json.dumps(made))
 
 
 if __name__ == "__main__":
