@@ -194,6 +194,7 @@ def test_notebooks_are_found_by_number_name_and_path(project: Path) -> None:
     for text in ("10", "10_first", "notebooks/10_first.ipynb"):
         assert find_notebook(project, text) == "10_first"
     refused("did you mean '20_second'", find_notebook, project, "second")
+    refused("unknown notebook 'elsewhere/10_first.ipynb'", find_notebook, project, "elsewhere/10_first.ipynb")
 
 
 def test_one_notebook_with_files_and_pairs(project: Path, tmp_path: Path) -> None:
@@ -201,6 +202,17 @@ def test_one_notebook_with_files_and_pairs(project: Path, tmp_path: Path) -> Non
     file.write_text("seed: 4\nlr: 2.0\n")
     assert plan_notebook(project, "10", [file], {"lr": "3"}).steps[0].given == {"seed": 4, "lr": 3}
     refused(r"none.yaml: .*not readable", plan_notebook, project, "10", [tmp_path / "none.yaml"])
+
+
+def test_a_notebook_anywhere_is_that_one(project: Path) -> None:
+    """Also where it is called as one of ours."""
+    (project / "mine").mkdir()
+    other = project / "mine" / "10_first.ipynb"
+    other.write_text(json.dumps(notebook_json("seed: int = 7  # another one")))
+    for text in (str(other), "mine/10_first.ipynb"):
+        step = plan_notebook(project, text, overrides={"seed": "8"}).steps[0]
+        assert (step.name, step.path, step.raw()) == ("10_first", other, {"seed": 8})
+    refused("unknown notebook 'mine/20_second.ipynb'", plan_notebook, project, "mine/20_second.ipynb")
 
 
 def test_broken_notebook_is_one_message(project: Path) -> None:

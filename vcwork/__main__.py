@@ -82,7 +82,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     _profile_options(_command(commands, "check", check_profile, "find a profile's mistakes without running anything"))
 
     one = _command(commands, "papermill", run_notebook, "execute one notebook with parameters checked first")
-    one.add_argument("notebook", help="number, name or path")
+    one.add_argument("notebook", help="number, name, or the path of any notebook")
     one.add_argument("out", nargs="?", metavar="OUT", help="also copy the executed notebook to this path")
     one.add_argument("--out", dest="run", default="", metavar="FOLDER", help="the run's folder (default: a new one)")
     one.add_argument("-f", dest="files", action="append", default=[], metavar="YAML", help="file of parameters")
@@ -519,9 +519,9 @@ def list_notebooks(options: argparse.Namespace) -> int:
         say("notebooks:", *profiles.notebook_names(root), sep="\n    ")
         say("profiles:", *profiles.profile_names(root), sep="\n    ")
     for text in options.names:
-        name = profiles.find_notebook(root, text)
-        known = read_parameters(root / "notebooks" / f"{name}.ipynb").values()
-        say(name, *(f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known), sep="\n")
+        path = profiles.notebook_path(root, text)
+        known = read_parameters(path).values()
+        say(path.stem, *(f"    {p.name}: {p.annotation} = {p.default!r}  # {p.help}" for p in known), sep="\n")
     return 0
 
 

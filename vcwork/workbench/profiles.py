@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_yaml
+from vcwork.base.files import at_home, read_yaml
 from vcwork.measure.result import plain
 from vcwork.workbench.parameters import Parameter, fill, from_text, nearest, read_parameters, strings
 
@@ -105,13 +105,23 @@ def profile_names(root: Path) -> list[str]:
 
 
 def find_notebook(root: Path, text: str) -> str:
-    """The notebook meant by its name, its number (`20`) or its path; VcworkError with the nearest name otherwise."""
+    """The notebook of `notebooks/` meant by its name, its number (`20`) or its path there.
+
+    VcworkError with the nearest name otherwise."""
     names = notebook_names(root)
-    stem = text.replace("\\", "/").rsplit("/", 1)[-1].removesuffix(".ipynb")
+    folder, _, name = text.replace("\\", "/").rpartition("/")
+    stem, ours = name.removesuffix(".ipynb"), root / "notebooks"
     matches = [name for name in names if name == stem or name.split("_")[0] == stem]
-    if len(matches) == 1:
+    if len(matches) == 1 and (not folder or (root / at_home(folder)).resolve() == ours.resolve()):
         return matches[0]
     raise VcworkError(f"unknown notebook {text!r}{nearest(stem, names)}; notebooks: {', '.join(names) or 'none'}")
+
+
+def notebook_path(root: Path, text: str) -> Path:
+    """The notebook that lies at a path, wherever that is; else the one of `notebooks/` that `find_notebook` means."""
+    path = root / at_home(text)
+    there = path.suffix == ".ipynb" and path.is_file()
+    return path if there else root / "notebooks" / f"{find_notebook(root, text)}.ipynb"
 
 
 def plan_profile(
@@ -132,7 +142,7 @@ def plan_profile(
             notebook, name, text = _split_setting(setting)
             for step in _among(root, notebook, chosen):
                 overrides[step][name] = text
-    steps = [_step(root, name, problems, [files[name]], overrides[name], seed) for name in chosen]
+    steps = [_ours(root, name, problems, [files[name]], overrides[name], seed) for name in chosen]
     problems.raise_any()
     steps = _in_order(steps)
     return Plan(root, profile, steps, seed, [relative(files[step.name], root) for step in steps])
@@ -141,11 +151,13 @@ def plan_profile(
 def plan_notebook(
     root: Path, notebook: str, files: Iterable[Path] = (), overrides: dict[str, str] | None = None
 ) -> Plan:
-    """Check one notebook with parameter files and `-p name value` pairs. Raises VcworkError like `plan_profile`."""
-    name, problems, files = find_notebook(root, notebook), _Problems(), list(files)
-    step = _step(root, name, problems, files, overrides or {})
+    """Check one notebook, here or anywhere (`notebook_path`), with parameter files and `-p name value` pairs.
+
+    Raises VcworkError like `plan_profile`."""
+    path, problems, files = notebook_path(root, notebook), _Problems(), list(files)
+    step = _step(path, path.stem, problems, root, files, overrides or {})
     problems.raise_any()
-    return Plan(root, name, [step], None, [relative(path, root) for path in files])
+    return Plan(root, path.stem, [step], None, [relative(path, root) for path in files])
 
 
 def plan_again(root: Path, record: Mapping[str, Any]) -> Plan:
@@ -157,7 +169,7 @@ def plan_again(root: Path, record: Mapping[str, Any]) -> Plan:
         with problems.at(entry["name"]):
             notebook, _, label = entry["name"].partition(LABEL)
             name = find_notebook(root, notebook) + (LABEL + label if label else "")
-            steps.append(_step(root, name, problems, recorded=entry["parameters"] | entry["given"]))
+            steps.append(_ours(root, name, problems, recorded=entry["parameters"] | entry["given"]))
     problems.raise_any()
     return Plan(root, record["profile"], _in_order(steps), record.get("seed"), record.get("parameter_files", []))
 
@@ -181,18 +193,24 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
     return found
 
 
+def _ours(root: Path, name: str, problems: _Problems, *given: Any, **more: Any) -> Step:
+    """A step of the notebook of `notebooks/` that is called `name`, but for a label."""
+    return _step(root / "notebooks" / f"{name.partition(LABEL)[0]}.ipynb", name, problems, root, *given, **more)
+
+
 def _step(
-    root: Path,
+    path: Path,
     name: str,
     problems: _Problems,
+    root: Path,
     files: Iterable[Path] = (),
     overrides: Mapping[str, str] = MappingProxyType({}),
     seed: int | None = None,
     recorded: Mapping[str, Any] = MappingProxyType({}),
 ) -> Step:
     """A notebook with the values of files, of texts, a seed, or of an earlier run as far as they are no defaults."""
-    path, parameters, given = root / "notebooks" / f"{name.partition(LABEL)[0]}.ipynb", {}, {}
-    with problems.at("notebooks"):
+    parameters, given = {}, {}
+    with problems.at(relative(path.parent, root)):
         parameters = read_parameters(path)
         for file in files:
             given |= _read_given(file, parameters, root, problems)

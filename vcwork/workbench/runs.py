@@ -285,7 +285,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
 def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str, Any]:
     """Execute a notebook with papermill into `folder/notebooks/`; returns `status` and `error` for its entry.
 
-    The kernel runs in `notebooks/`, so that paths mean the same as in JupyterLab and under nbval."""
+    The kernel runs in the notebook's folder, so that paths mean the same as in JupyterLab and under nbval."""
     import papermill  # takes a second, and checking a profile does not need it
     from papermill.exceptions import PapermillExecutionError
 
@@ -305,7 +305,7 @@ def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str,
             kernel_name="python3",
             progress_bar=bar,
             extra_arguments=["--log-level=ERROR"],
-            kernel_manager_class=kernels.manager(root / "notebooks", log, told),
+            kernel_manager_class=kernels.manager(step.path.parent, log, told),
         )
     except PapermillExecutionError as error:
         message = f"{error.ename}: {_without_colours(error.evalue)}".strip()

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from vcwork.base.files import atomic_write, resolve, sha256_file
-from vcwork.workbench.profiles import find_notebook
+from vcwork.base.files import atomic_write, sha256_file
+from vcwork.workbench.profiles import notebook_path
 
 OWN_FILE = "notebooks/own.sha256"  # a line a notebook, as sha256sum writes and checks them
 TEMPLATES = Path(__file__).with_name("jupyter")
@@ -33,11 +33,9 @@ def lab(root: Path, arguments: Sequence[str]) -> NoReturn:
 
 def app(root: Path, notebook: str, arguments: Sequence[str]) -> NoReturn:
     """Become Voilà, which shows a notebook, by its number, name or path, as an app without its code."""
-    path = resolve(notebook)
-    path = path if path.is_file() else root / "notebooks" / f"{find_notebook(root, notebook)}.ipynb"
     headers = {"headers": {"Content-Security-Policy": POLICY}}
     own = ("--token", "--template=vcwork", "--Voila.ip=127.0.0.1", f"--Voila.tornado_settings={headers}")
-    become(root, "voila", str(path), *own, *arguments)
+    become(root, "voila", str(notebook_path(root, notebook)), *own, *arguments)
 
 
 def become(root: Path, *command: str) -> NoReturn:
