@@ -137,6 +137,16 @@ def test_seed_only_and_set_reach_the_steps(project: Path) -> None:
     assert plan.files == ["params/lab/20_second.yaml"]
 
 
+def test_a_plan_tells_what_was_changed_against_its_profile(project: Path) -> None:
+    write(project, "lr: 2.0\n")
+    assert plan_profile(project, "lab").changed == [], "what the profile says is no change"
+    asked = plan_profile(project, "lab", seed=7, settings=["10.lr=2.0", "10.limit=3", "20.lr=2.0"])
+    told = ["seed 7", "10_first: limit is 3 instead of None", "20_second: lr is 2.0 instead of 0.001"]
+    assert asked.changed == told, "--set to the same value is none, and the seed is told once"
+    assert plan_profile(project, "lab", only=["20"]).changed == ["1 of its 2 notebooks"]
+    assert plan_notebook(project, "10", overrides={"lr": "3"}).changed == ["10_first: lr is 3.0 instead of 0.001"]
+
+
 def test_notebook_outside_the_profile_cannot_be_chosen(project: Path) -> None:
     (project / "params" / "lab" / "20_second.yaml").unlink()
     refused(r"20_second is not among the notebooks to run \(10_first", plan_profile, project, "lab", only=["20"])

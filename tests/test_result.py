@@ -54,6 +54,10 @@ def test_result_as_dict_is_json_and_numpy_numbers_become_plain():
 def test_best_trivial_and_times_chance_know_the_direction():
     assert _result(trivial={"longest": 0.3, "random": 0.2}).best_trivial == ("longest", 0.3)
     assert _result(trivial={"constant score": 0.01 + 1e-15}).best_trivial[0] == "chance"  # rounding beats nobody
+    assert (
+        _result(trivial={"longest": 0.3}).verdict == "above"
+        and _result(trivial={"longest": 0.45}).verdict == "level with"
+    )
     told = _result(trivial={"constant score": 0.02, "video known": 0.4, "recipe known": 0.1})
     assert told.best_trivial == ("constant score", 0.02) and told.best_told == ("video known", 0.4)
     assert _result().best_told is None and "if told" not in result_tables.results_table([_result()])
@@ -102,6 +106,8 @@ def test_a_row_shows_every_column_and_the_table_shows_the_row():
     result = _result(value=0.123, paper=0.2, paper_protocol=CARD, extra={"over": over})
     cells = result_tables.row(result)
     assert cells["over it"] == "11.3 % (9.0 % .. 14.0 %)" and "over it" not in result_tables.results_table([_result()])
+    assert result.verdict == "above" and replace(result, extra={"over": over | {"low": -0.01}}).verdict == "level with"
+    assert replace(result, extra={"over": over | {"low": -0.2, "high": -0.1}}).verdict == "below"
     for column in ("value", "95 % interval", "over it", "paper", "n"):
         assert cells[column] in result_tables.results_table([result])
 

@@ -87,6 +87,14 @@ class Result:
         a, b = (self.chance, self.value) if self.unit == "rank" else (self.value, self.chance)
         return a / b if b else math.inf
 
+    @property
+    def verdict(self) -> str:
+        """Of a share: above, level with or below its strongest opponent, by the 95 % interval of the difference."""
+        over = self.extra.get("over")
+        if over is None:  # not known item by item: the interval of the value decides
+            over = {"low": self.low - self.best_trivial[1], "high": self.high - self.best_trivial[1]}
+        return "above" if over["low"] > 0 else "below" if over["high"] < 0 else "level with"
+
     def show(self, key: str = "value") -> str:
         """One of the numbers as text: percent for shares, plain for ranks."""
         return show(getattr(self, key), self.unit)

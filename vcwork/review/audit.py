@@ -229,16 +229,6 @@ def compared(
 # --------------------------------------------------------------------------------------------------- verdicts
 
 
-def verdict(result: Result) -> str:
-    """above, level or below: the 95 % interval of the paired difference to the strongest opponent decides."""
-    over = result.extra.get("over")
-    if over is None:  # chance itself is the strongest: the interval of the value decides
-        low, high = result.low - result.chance, result.high - result.chance
-    else:
-        low, high = over["low"], over["high"]
-    return "above" if low > 0 else "below" if high < 0 else "level with"
-
-
 def small(p: float) -> str:
     """A p-value as people write it."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -250,7 +240,7 @@ def said_of(made: Audit, name: str) -> list[str]:
     opponent, score = best.best_trivial
     span = f"{best.show()} ({best.show('low')} to {best.show('high')})"
     strongest = f"the strongest opponent that saw no picture, {opponent} ({show(score, best.unit)})"
-    return [f"{name} is {span} on {made.sizes}: {verdict(best)} {strongest}."]
+    return [f"{name} is {span} on {made.sizes}: {best.verdict} {strongest}."]
 
 
 def last_words(made: Audit, trained_on: str) -> list[str]:

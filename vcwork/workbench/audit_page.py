@@ -18,7 +18,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, parse_json, sha256_json, template
 from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, with_seal, write_manifest
 from vcwork.measure.result import row, show
-from vcwork.review.audit import Audit, Doubts, as_dict, small, verdict
+from vcwork.review.audit import Audit, Doubts, as_dict, small
 from vcwork.workbench.page import Line, used_columns
 
 AUDIT = Kind("audit", "vcwork-audit-1", "audit.json", owns=("index.html", "table.tex"))
@@ -49,7 +49,7 @@ def line(made: Audit) -> str:
     (name, score), ceiling = best.best_trivial, made.doubts.ceiling if made.doubts else {}
     parts = [
         f"{best.name} {best.show()} ({best.show('low')} to {best.show('high')}) on {made.sizes}",
-        f"{verdict(best)} {name} ({show(score, best.unit)})",
+        f"{best.verdict} {name} ({show(score, best.unit)})",
         f"ceiling {show(ceiling[min(ceiling)])}" if ceiling else "",
         f"ties {best.protocol.tied}" if best.protocol.tied is not None else "",
         *(

@@ -26,17 +26,26 @@ LABEL = "--"  # between a notebook's name and a run's own label
 class Step:
     """One notebook to execute: its source, its parameters, and the values that differ from the defaults.
 
-    `name` is the notebook's, followed by `--label` where the profile runs it under a label.
+    `name` is the notebook's, followed by `--label` where the profile runs it under a label. `filed`: what the parameter
+    files gave, before anything else did.
     """
 
     name: str
     path: Path
     parameters: dict[str, Parameter]
     given: dict[str, Any]
+    filed: dict[str, Any] = field(default_factory=dict)
 
     def raw(self) -> dict[str, Any]:
         """Every parameter's value, placeholders still in it."""
         return {name: parameter.default for name, parameter in self.parameters.items()} | self.given
+
+    def changed(self, seed: int | None = None) -> list[str]:
+        """Where the values are not those of files and defaults, in words; but the run's seed, which is told once."""
+        before = {name: parameter.default for name, parameter in self.parameters.items()} | self.filed
+        same = {key: (value, seed if key == "seed" else value) for key, value in before.items()}
+        other = {key: value for key, value in self.given.items() if value not in same[key]}
+        return [f"{self.name}: {key} is {value!r} instead of {before[key]!r}" for key, value in other.items()]
 
     def values(self, run: Path, root: Path) -> dict[str, Any]:
         """Every parameter's value for a run in folder `run`."""
@@ -68,13 +77,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked list of notebooks; all that can still be missing is a `{run}` input that never appears."""
+    """A checked list of notebooks; all that can still be missing is a `{run}` input that never appears.
+
+    files: the parameter files, relative to the root; changed: what was asked for otherwise than these say, in words.
+    """
 
     root: Path
     profile: str
     steps: list[Step]
     seed: int | None = None
-    files: list[str] = field(default_factory=list)  # the parameter files, relative to the root
+    files: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
 
 
 class _Problems(list[str]):
@@ -145,7 +158,9 @@ def plan_profile(
     steps = [_ours(root, name, problems, [files[name]], overrides[name], seed) for name in chosen]
     problems.raise_any()
     steps = _in_order(steps)
-    return Plan(root, profile, steps, seed, [relative(files[step.name], root) for step in steps])
+    changed = [f"{len(chosen)} of its {len(files)} notebooks"] * (len(chosen) < len(files))
+    changed += [f"seed {seed}"] * (seed is not None) + [text for step in steps for text in step.changed(seed)]
+    return Plan(root, profile, steps, seed, [relative(files[step.name], root) for step in steps], changed)
 
 
 def plan_notebook(
@@ -157,7 +172,7 @@ def plan_notebook(
     path, problems, files = notebook_path(root, notebook), _Problems(), list(files)
     step = _step(path, path.stem, problems, root, files, overrides or {})
     problems.raise_any()
-    return Plan(root, path.stem, [step], None, [relative(path, root) for path in files])
+    return Plan(root, path.stem, [step], None, [relative(path, root) for path in files], step.changed())
 
 
 def plan_again(root: Path, record: Mapping[str, Any]) -> Plan:
@@ -171,7 +186,8 @@ def plan_again(root: Path, record: Mapping[str, Any]) -> Plan:
             name = find_notebook(root, notebook) + (LABEL + label if label else "")
             steps.append(_ours(root, name, problems, recorded=entry["parameters"] | entry["given"]))
     problems.raise_any()
-    return Plan(root, record["profile"], _in_order(steps), record.get("seed"), record.get("parameter_files", []))
+    told = record.get("seed"), record.get("parameter_files", []), record.get("changed", [])
+    return Plan(root, record["profile"], _in_order(steps), *told)
 
 
 def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, Path]:
@@ -209,11 +225,12 @@ def _step(
     recorded: Mapping[str, Any] = MappingProxyType({}),
 ) -> Step:
     """A notebook with the values of files, of texts, a seed, or of an earlier run as far as they are no defaults."""
-    parameters, given = {}, {}
+    parameters, given, filed = {}, {}, {}
     with problems.at(relative(path.parent, root)):
         parameters = read_parameters(path)
         for file in files:
             given |= _read_given(file, parameters, root, problems)
+        filed = dict(given)
         for key, text in overrides.items():
             with problems.at(f"{name}.{key}"):
                 given[key] = _known(parameters, key).check(from_text(text, _known(parameters, key).annotation))
@@ -224,7 +241,7 @@ def _step(
         if seed is not None:
             with problems.at(f"--seed, {name}"):
                 given["seed"] = _known(parameters, "seed").check(seed)
-    step = Step(name, path, parameters, given)
+    step = Step(name, path, parameters, given, filed)
     for key, value in step.raw().items():
         with problems.at(f"{name}.{key}"):
             parameters[key].check_path(value, root)

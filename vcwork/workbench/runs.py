@@ -140,6 +140,7 @@ class RunLog:
             "profile": plan.profile,
             "seed": plan.seed,
             "parameter_files": plan.files,
+            "changed": plan.changed,
             "status": "running",
             "started": _now(),
             "ended": None,
