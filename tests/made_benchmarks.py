@@ -78,7 +78,7 @@ def msrvtt_qa(folder: Path) -> Path:
     rows += [["msr7", "a dog runs", "a cat", "a car", "rain", "a song", 0]]
     rows += [["msr9", "a dog", "a man cooks", "a car", "rain", "a song", 1]]
     rows += [["msr9", "snow", "a car", "food  is made", "wind", "Food is made", 4]]
-    write_csv(folder / "MSR_MC_test.tsv", rows, "\t")
+    write_csv(folder / "MSR_MC_test.csv", rows, "\t")
     return folder
 
 

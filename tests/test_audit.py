@@ -5,6 +5,7 @@ import json
 import re
 import zipfile
 
+import made_benchmarks as made
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -171,6 +172,20 @@ def test_a_published_gallery_is_known(real):
     assert made.doubts.ceiling[1] == pytest.approx(0.977, abs=5e-4)  # FACTS E 5.6
     known = {r.name: r.trivial["video known"] for r in made.results}
     assert known["t2v_R@1"] == pytest.approx(0.130, abs=5e-4) and known["t2v_R@5"] == pytest.approx(0.636, abs=5e-4)
+
+
+def test_the_annotation_file_says_which_gallery(tmp_path):
+    """MSR-VTT: the csv is 1k-A, the json the full test, several captions a video; YouCook2: csv or official json."""
+    folder = made.msrvtt(made.youcook2(tmp_path))
+    small, full = (
+        benchmark_gallery("msrvtt", folder / f"MSRVTT_{name}") for name in ("JSFUSION_test.csv", "data.json")
+    )
+    assert small.shape == (2, 2) and full.shape == (6, 3) and full.item_of.tolist() == [0, 0, 1, 1, 2, 2]
+    np.save(tmp_path / "s.npy", np.eye(3, dtype=np.float32)[full.item_of])
+    found = audit(tmp_path / "s.npy", benchmark="msrvtt", annotations=folder / "MSRVTT_data.json")
+    assert found.headline.value == 1 and found.headline.n == 6 and found.headline.protocol.captions == 2
+    files = [folder / name for name in ("validation_youcook.csv", "youcookii_annotations_trainval.json")]
+    assert ["json" in benchmark_gallery("youcook2", path).split for path in files] == [False, True]
 
 
 def test_another_papers_gallery_is_audited_where_its_items_are_known(files, tmp_path):

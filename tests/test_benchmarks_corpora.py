@@ -478,7 +478,7 @@ def test_two_questions_with_one_caption_keep_their_own_choices(tmp_path, plain_m
     folder = made.msrvtt_qa(tmp_path / "msrvtt_qa")
     rows = [["vid_key", "a1", "a2", "a3", "a4", "a5", "answer"]]
     rows += [["msr7", "a dog", "b", "c", "d", "e", 0], ["msr7", "v", "w", "x", "y", "a dog", 4]]
-    made.write_csv(folder / "MSR_MC_test.tsv", rows, "\t")
+    made.write_csv(folder / "MSR_MC_test.csv", rows, "\t")
     corpus, store = shows(folder, {"video7": shown(12)})
     clips = evaluation.annotated_clips(corpus, store, "test")
     captions, choices, answer = evaluation.published_choices(corpus, clips, "test")

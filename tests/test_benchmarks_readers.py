@@ -147,6 +147,8 @@ def test_msrvtt_splits_have_names_and_do_not_leak(msrvtt):
     check_no_leak(read["9k"], test)
     whole = read_info(msrvtt, "7k", ids=["video7", "video9"])
     refused(r"7k train 2 videos and MSR-VTT 1k-A 2 share 2 videos: video7, video9", check_no_leak, whole, test)
+    full = read_info(msrvtt, "full")
+    assert (full.split, full.role, len(full.clips)) == ("MSR-VTT full test 3 videos", "test", 6)
 
 
 def test_msrvtt_published_lists(msrvtt):
@@ -199,13 +201,15 @@ def test_msrvtt_on_the_real_csv(real):
 
 
 def test_msrvtt_qa(tmp_path):
-    read = read_msrvtt_qa(made.msrvtt_qa(tmp_path) / "MSR_MC_test.tsv")
+    read = read_msrvtt_qa(made.msrvtt_qa(tmp_path) / "MSR_MC_test.csv")
     assert read.split == "MSR-VTT-QA multiple choice 3" and list(read.videos) == ["video7", "video9"]
     assert [(q.video, q.answer, q.text) for q in read.clips] == [
         ("video7", 0, "a dog runs"), ("video9", 1, "a man cooks"), ("video9", 4, "Food is made")
     ]  # fmt: skip
     assert read.clips[1].choices == ("a dog", "a man cooks", "a car", "rain", "a song")
     assert "questions whose right caption is also a wrong one: 1" in read.notes
+    (tmp_path / "commas.csv").write_text((tmp_path / "MSR_MC_test.csv").read_text().replace("\t", ","))
+    assert read_msrvtt_qa(tmp_path / "commas.csv").clips[2].choices == read.clips[2].choices
 
 
 # -------------------------------------------------------------------------------------------------------- DiDeMo
@@ -401,7 +405,7 @@ def test_crosstask_on_the_real_sample(real):
 
 YOUCOOK2, YOUCOOK2_CSV = "youcook2/youcookii_annotations_trainval.json", "youcook2/validation_youcook.csv"
 MSRVTT, MSRVTT_CSV = "msrvtt/MSRVTT_data.json", "msrvtt/MSRVTT_JSFUSION_test.csv"
-MSRVTT_QA, DIDEMO, COIN = "msrvtt_qa/MSR_MC_test.tsv", "didemo/test_data.json", "coin/COIN.json"
+MSRVTT_QA, DIDEMO, COIN = "msrvtt_qa/MSR_MC_test.csv", "didemo/test_data.json", "coin/COIN.json"
 CROSSTASK = "crosstask/annotations/22_q0.csv"
 
 READS = {

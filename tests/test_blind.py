@@ -94,9 +94,12 @@ def test_the_task_and_the_time_tell_what_time_alone_cannot() -> None:
     assert found["toy_relative_time"].value < 1
 
 
-def test_priors_need_videos_on_both_sides() -> None:
-    with pytest.raises(VcworkError, match="toy: expected videos to fit on and at least 2 others, got 0 and 3"):
-        blind.segmentation(coin([[(0.0, 2.0, "1")]] * 3, [4.0] * 3, ["t"] * 3, [False] * 3), "toy")
+def test_without_training_videos_there_is_silence_alone() -> None:
+    found = by_name(blind.segmentation(coin([[(0.0, 2.0, "1")]] * 3, [4.0] * 3, ["t"] * 3, [False] * 3), "toy"))
+    assert list(found) == ["toy_all_background", "toy_all_background_floor"]
+    assert found["toy_all_background"].value == 0.5
+    with pytest.raises(VcworkError, match="toy: expected at least 2 videos that are not for training, got 1"):
+        blind.segmentation(coin([[(0.0, 2.0, "1")]] * 3, [4.0] * 3, ["t"] * 3, [True, True, False]), "toy")
 
 
 def test_a_repeated_label_raises_the_naive_gamma_above_every_score() -> None:
@@ -164,10 +167,24 @@ def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
     )
     found = annotated.read_annotations(tmp_path)
     assert found.found() == ["youcook2"] and found.youcook2.durations_s == [13, 9]
-    (tmp_path / "test_data.json").write_text(json.dumps([
-        {"video": "a.avi", "description": "a dog", "times": [[0, 0]] * 4, "annotation_id": 1, "num_segments": 6}
-    ]))  # fmt: skip
-    refused("didemo without its val file", annotated.read_annotations, tmp_path)
+
+
+def test_a_release_with_a_test_split_alone_or_an_empty_one_is_read(tmp_path: Path) -> None:
+    sentence = {"description": "a dog", "num_segments": 6}
+    rows = [sentence | {"video": f"{v}.avi", "times": [[at, at]] * 4, "annotation_id": i}
+            for i, (v, at) in enumerate([("a", 0), ("b", 2), ("c", 2)])]  # fmt: skip
+    (tmp_path / "test_data.json").write_text(json.dumps(rows))
+    (tmp_path / "val_data.json").write_text("[]")
+    found = annotated.read_annotations(tmp_path)
+    assert found.didemo.fit == [] and len(found.didemo.times) == 3
+    prior = by_name(blind.moments(found.didemo, n_boot=2))["didemo_prior_rank1"]
+    assert prior.value == pytest.approx((0 + 1 / 2 + 1 / 2) / 3)  # b and c: a's and the other's moment are as frequent
+    assert "the other videos' sentences" in str(prior.protocol)
+    (tmp_path / "test_data.json").write_text("[]")
+    refused("no usable annotation among 0", annotated.read_annotations, tmp_path)
+    (tmp_path / "test_data.json").unlink()
+    (tmp_path / "val_data.json").write_text(json.dumps(rows))
+    refused("the test split of none of these is there: test_data", annotated.read_annotations, tmp_path, ("didemo",))
 
 
 # ------------------------------------------------------------------------------------------------- real files

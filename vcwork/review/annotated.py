@@ -7,7 +7,7 @@ Gap: CrossTask's files do not say how long a video is; it is taken to end with i
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Clips:
 
 @dataclass(frozen=True)
 class Moments:
-    """DiDeMo: per sentence the annotators' (first, last) chunks, to fit on (`fit`) and to score (`times`, `videos`)."""
+    """DiDeMo: per sentence the annotators' (first, last) chunks, to fit on (`fit`, may be empty) and to score."""
 
     fit: Sequence[Sequence[tuple[int, int]]]
     times: Sequence[Sequence[tuple[int, int]]]
@@ -83,22 +83,25 @@ class Annotations:
 # ----------------------------------------------------------------------------------------------------- reading
 
 
-def read_annotations(folder: str | Path) -> Annotations:
-    """Everything known in `folder`, files by the names of `benchmarks.sources.SOURCES`; DiDeMo's may lie in `didemo/`,
-    CrossTask's in `crosstask/`. VcworkError where the folder or all of them are missing, or a file is wrong.
+def read_annotations(folder: str | Path, only: Collection[str] = ()) -> Annotations:
+    """Everything known in `folder`, or only these benchmarks, files by the names of `benchmarks.sources.SOURCES`.
+
+    DiDeMo's may lie in `didemo/`, CrossTask's in `crosstask/`. A test split alone will do: what is fitted on training
+    videos is left out then, and DiDeMo's prior is that of the other videos. VcworkError where the folder or all of them
+    are missing, or a file is wrong.
     """
     folder = resolve(folder)
     if not folder.is_dir():
         raise VcworkError(f"{folder}: no such folder of annotations")
     found, splits = {}, {}
-    for name, (as_lists, needed, *places) in _KINDS.items():
+    kinds = {name: _KINDS[name] for name in only or _KINDS}
+    for name, (as_lists, *places) in kinds.items():
         parts = next((parts for place in places if (parts := read_splits(name, folder / place))), {})
-        if parts and (lacking := [role for role in needed if role not in parts]):
-            raise VcworkError(f"{folder}: {name} without its {' and '.join(lacking)} file; it needs {SOURCES[name]}")
-        if parts:
+        if "test" in parts:  # what holds no test is no benchmark; a test alone is one
             found[name], splits[name] = as_lists(parts), parts["test"].split
     if not found:
-        raise VcworkError(f"{folder}: none of these is there: {'; '.join(SOURCES[name] for name in _KINDS)}")
+        wanted = "; ".join(SOURCES[name] for name in kinds)
+        raise VcworkError(f"{folder}: the test split of none of these is there: {wanted}")
     return Annotations(**found, splits=splits)
 
 
@@ -111,12 +114,15 @@ def _clips(parts: dict[str, Benchmark]) -> Clips:
 
 
 def _moments(parts: dict[str, Benchmark]) -> Moments:
-    fit, times = ([clip.chunks for clip in parts[role].clips] for role in ("val", "test"))
-    return Moments(fit, times, [clip.video for clip in parts["test"].clips])
+    fit = parts.get("val") or parts.get("train")
+    test = parts["test"].clips
+    fitted = [clip.chunks for clip in fit.clips] if fit else []
+    return Moments(fitted, [clip.chunks for clip in test], [clip.video for clip in test])
 
 
 def _segmented(parts: dict[str, Benchmark]) -> Segmented:
-    rows = [(id, listed, role) for role in ("train", "test") for id, listed in parts[role].videos.items()]
+    roles = [role for role in ("train", "test") if role in parts]
+    rows = [(id, listed, role) for role in roles for id, listed in parts[role].videos.items()]
     segments: dict[str, list] = {id: [] for id, _, _ in rows}
     for part in parts.values():
         for clip in part.clips:
@@ -138,12 +144,12 @@ def _located(parts: dict[str, Benchmark]) -> Located:
     return Located(list(part.videos), intervals, [ends[id] for id in part.videos], tasks, SHORT_VIDEO)
 
 
-_KINDS: dict[str, tuple] = {  # how its splits become lists, the splits that takes, where in the folder they may lie
-    "youcook2": (_clips, ("test",), ""),
-    "msrvtt": (_clips, ("test",), ""),
-    "didemo": (_moments, ("val", "test"), "didemo", ""),
-    "coin": (_segmented, ("train", "test"), ""),
-    "crosstask": (_located, ("test",), "crosstask", "crosstask_release", ""),
+_KINDS: dict[str, tuple] = {  # how its splits become lists, where in the folder they may lie
+    "youcook2": (_clips, ""),
+    "msrvtt": (_clips, ""),
+    "didemo": (_moments, "didemo", ""),
+    "coin": (_segmented, ""),
+    "crosstask": (_located, "crosstask", "crosstask_release", ""),
 }
 
 # ---------------------------------------------------------------------------------------------------- made up

@@ -17,12 +17,12 @@ from vcwork.base.files import resolve, sha256_file
 from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.data.benchmarks.spans import SpanBenchmark, read_charades, read_own_spans, read_predicted, read_qvhighlights
-from vcwork.measure import metrics, trivial
+from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import inside
 from vcwork.review.annotated import read_annotations
 from vcwork.review.audit import Audit, compared, last_words, said_of
-from vcwork.review.blind import truths
+from vcwork.review.blind import by_time, truths
 from vcwork.review.scores import Scores
 from vcwork.tasks import localization, segmentation, spans, videoqa
 
@@ -206,26 +206,16 @@ def _labels_of(path: Path, benchmark: str) -> tuple[dict[str, np.ndarray], str, 
     if not benchmark:
         found = by_video(path)
         return _matched(path, dict.fromkeys(found), "iu", 1), f"{path.stem} {len(found):,} videos", {}
-    told = read_annotations(path if path.is_dir() else path.parent)
-    if told.coin is None:
-        raise VcworkError(f"{path}: no COIN annotations there")
+    told = read_annotations(path if path.is_dir() else path.parent, ("coin",))
     coin, labels = told.coin, truths(told.coin)
     fit, test = ([i for i, trained in enumerate(coin.training) if trained == wanted] for wanted in (True, False))
-    priors = trivial.fit_task_and_time([labels[i] for i in fit], [coin.tasks[i] for i in fit])
-    by_task = [priors.get(coin.tasks[i], priors[None]) for i in test]
-    beside = {
-        "relative time": [trivial.relative_time(priors[None], len(labels[i])) for i in test],
-        "task and time": [trivial.relative_time(p, len(labels[i])) for p, i in zip(by_task, test, strict=True)],
-    }
-    return {coin.ids[i]: labels[i] for i in test}, told.splits["coin"], beside
+    return {coin.ids[i]: labels[i] for i in test}, told.splits["coin"], by_time(coin, labels, fit, test)
 
 
 def _steps_of(path: Path, benchmark: str) -> tuple[dict[str, tuple[str, list]], str]:
     """{video: (task, intervals of each step)}, and the split's name."""
     if benchmark:
-        told = read_annotations(path)
-        if told.crosstask is None:
-            raise VcworkError(f"{path}: no CrossTask annotations there")
+        told = read_annotations(path, ("crosstask",))
         found = told.crosstask
         return dict(zip(found.ids, zip(found.tasks, found.intervals, strict=True), strict=True)), told.splits[
             "crosstask"

@@ -101,12 +101,18 @@ def moments(
 ) -> list[Result]:
     """rank1, rank5 and mIoU of the moment frequencies of `found.fit`, over `found.times`; see `tasks.didemo`.
 
-    Trivial: the benchmark's list order, which is what equal scores earn under ties by list.
+    Without sentences to fit on, each video has the frequencies of all others. Trivial: the benchmark's list order, which is what equal scores earn under ties by list.
     """
     check_lengths(times=found.times, videos=found.videos)
-    prior = didemo.fit_moment_frequency(found.fit)
-    cases = [didemo.Case(prior, times, video) for times, video in zip(found.times, found.videos, strict=True)]
-    card = Card(TASK, setting or name, f"moment frequency of {len(found.fit)} other sentences")
+    own = {video: 0.0 for video in found.videos}  # what is taken off again for a video
+    if not found.fit:
+        for times, video in zip(found.times, found.videos, strict=True):
+            own[video] = own[video] + didemo.fit_moment_frequency([times])
+    prior = didemo.fit_moment_frequency(found.fit or found.times)
+    cases = [didemo.Case(prior - own[video], times, video)
+             for times, video in zip(found.times, found.videos, strict=True)]  # fmt: skip
+    others = f"{len(found.fit)} other sentences" if found.fit else "the other videos' sentences"
+    card = Card(TASK, setting or name, f"moment frequency of {others}")
     results = didemo.evaluate_moments(cases, setting=card, n_boot=n_boot, seed=seed)
     return [_renamed(r, f"{name}_prior_{r.name.removeprefix('moment_')}") for r in results]
 
@@ -135,22 +141,21 @@ def segmentation(
 
     Named `<name>_all_background` (extra: labels, distinct_labels_share), `<name>_all_background_floor` (video lengths
     rounded down), `<name>_relative_time`, `<name>_task_and_time`, and of the last `..._foreground_recall` and
-    `..._class_mean_recall`. The priors are fitted on `training` videos and scored on the others.
+    `..._class_mean_recall`. The priors are fitted on `training` videos and scored on the others; without any, silence
+    is all there is.
     """
     n = check_lengths(segments=videos.segments, durations_s=videos.durations_s, training=videos.training)
     fit, test = ([i for i in range(n) if bool(videos.training[i]) is trained] for trained in (True, False))
-    if len(test) < 2 or not fit:
-        raise VcworkError(f"{name}: expected videos to fit on and at least 2 others, got {len(fit)} and {len(test)}")
+    if len(test) < 2:
+        raise VcworkError(f"{name}: expected at least 2 videos that are not for training, got {len(test)}")
     labels, shorter = truths(videos), truths(videos, round_up=False)
     truth, short, ids = ([each[i] for i in test] for each in (labels, shorter, videos.ids))
-    priors = trivial.fit_task_and_time([labels[i] for i in fit], [videos.tasks[i] for i in fit])
-    by_task = [priors.get(videos.tasks[i], priors[None]) for i in test]
     guesses = {  # predicted, truth, what else the card says
         "all_background": (_silence(truth), truth, ""),
         "all_background_floor": (_silence(short), short, "lengths cut"),
-        "relative_time": ([trivial.relative_time(priors[None], len(t)) for t in truth], truth, ""),
-        "task_and_time": ([trivial.relative_time(p, len(t)) for p, t in zip(by_task, truth, strict=True)], truth, ""),
     }
+    for key, said in by_time(videos, labels, fit, test).items():
+        guesses[key.replace(" ", "_")] = said, truth, ""
     results, options = [], {"n_boot": n_boot, "seed": seed}
     for key, (predicted, true, more) in guesses.items():
         card = Card(TASK, setting or name, f"{len(test)} videos", interval="videos").but(more)
@@ -158,12 +163,30 @@ def segmentation(
         rows = frame_results(predicted, true, ids, {"all background": _silence(true)}, card, options)
         found = {r.name: r for r in rows}
         results.append(_renamed(found["frame_accuracy"], f"{name}_{key}"))
-    for metric in ("foreground_recall", "class_mean_recall"):
+    for metric in ("foreground_recall", "class_mean_recall") if fit else ():
         results.append(_renamed(found[metric], f"{name}_task_and_time_{metric}"))
     if videos.labels:
         texts = list(videos.labels.values())
         results[0].extra.update(labels=len(texts), distinct_labels_share=len(set(texts)) / len(texts))
     return results
+
+
+def by_time(
+    videos: Segmented, labels: Sequence[np.ndarray], fit: Sequence[int], test: Sequence[int]
+) -> dict[str, list[np.ndarray]]:
+    """What training videos `fit` say of each second of the `test` ones by its time, with and without the task's name.
+
+    labels (T,) of all videos; nothing where none is for training.
+    """
+    if not fit:
+        return {}
+    priors = trivial.fit_task_and_time([labels[i] for i in fit], [videos.tasks[i] for i in fit])
+    own = {"relative time": [priors[None]] * len(test),
+           "task and time": [priors.get(videos.tasks[i], priors[None]) for i in test]}  # fmt: skip
+    return {
+        name: [trivial.relative_time(prior, len(labels[i])) for prior, i in zip(each, test, strict=True)]
+        for name, each in own.items()
+    }
 
 
 def _silence(truth: Sequence[np.ndarray]) -> list[np.ndarray]:

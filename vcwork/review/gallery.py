@@ -16,8 +16,10 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, plain
+from vcwork.data.benchmarks.msrvtt import read_msrvtt_json
 from vcwork.data.benchmarks.reading import At, read_text
 from vcwork.data.benchmarks.sources import SOURCES, read_splits
+from vcwork.data.benchmarks.youcook2 import read_youcook2_json
 from vcwork.review.scores import TREC, Scores
 
 BENCHMARKS = ("youcook2", "msrvtt")  # whose galleries are a clip a text
@@ -76,11 +78,14 @@ def unknown_gallery(scores: Scores) -> Gallery:
 def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
     """The test split of a benchmark, from its own annotation file, or the folder where that lies.
 
+    A file says which gallery: YouCook2's csv or its official json, MSR-VTT's 1k-A csv or the json of its full test.
     Items of MSR-VTT are named by their video; clips of YouCook2 are VIDEO:START-END, or by their line in the file.
     """
     if name not in BENCHMARKS:
         raise VcworkError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
     source = resolve(annotations)
+    if source.suffix == ".json":
+        return _of_benchmark(read_youcook2_json(source) if name == "youcook2" else read_msrvtt_json([source], "full"))
     part = read_splits(name, source if source.is_dir() else source.parent).get("test")
     if part is None or not source.exists():
         raise VcworkError(f"{source}: no test split of {name} there; it needs {SOURCES[name]}")
@@ -90,6 +95,11 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
 def _of_benchmark(part: Benchmark) -> Gallery:
     clips, n = part.clips, len(part.clips)
     videos = [clip.video for clip in clips]
+    if part.unit == "videos":  # several captions ask for one
+        items, queries = list(part.videos), [str(i) for i in range(n)]
+        place = {video: i for i, video in enumerate(items)}
+        own = np.array([place[video] for video in videos])
+        return Gallery(part.split, part.texts, queries, items, own, items, benchmark=part.name)
     ids = videos if len(set(videos)) == n else [f"{c.video}:{c.start_s:g}-{c.end_s:g}" for c in clips]
     if len(set(ids)) < n:  # clips annotated twice
         ids = [str(i) for i in range(n)]

@@ -1,8 +1,8 @@
 """MSR-VTT: 10,000 short clips, 20 captions each. Text-to-video retrieval, a whole video a caption.
 
 Whoever says "MSR-VTT" must say which: `1k-A`, 1,000 captions of 1,000 test videos (JSFusion's csv: key, vid_key,
-video_id, sentence); and for training `7k`, official train and validate, or `9k`, all that is not in 1k-A, which takes
-in 1,990 official test videos. Known gap: the full official test, 20 captions a video, is not read.
+video_id, sentence); `full`, the 2,990 official test videos with 20 captions each; and for training `7k`, official train
+and validate, or `9k`, all that is not in 1k-A, which takes in 1,990 official test videos.
 The official json is `videodatainfo` ({videos: [...], sentences: [...]}), as one file or as trainval and test.
 """
 
@@ -19,7 +19,7 @@ from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
 
 NAME = "MSR-VTT"
 OFFICIAL = ("train", "validate", "test")
-SPLITS = {"7k": 7010, "9k": 9000}  # published number of videos
+SPLITS = {"7k": 7010, "9k": 9000, "full": 2990}  # published number of videos
 
 
 def read_msrvtt_1ka(path: str | Path) -> Benchmark:
@@ -62,7 +62,9 @@ def read_msrvtt_ids(path: str | Path) -> list[str]:
 def read_msrvtt_json(
     paths: Iterable[str | Path], split: str, test_ids: Collection[str] = (), ids: Iterable[str] | None = None
 ) -> Benchmark:
-    """Training split 7k or 9k of the official json, every caption a clip of all of its video; categories are recipes.
+    """Training split 7k or 9k of the official json, or its full test: every caption a clip of all of its video.
+
+    Categories are recipes.
 
     `test_ids`: the videos of 1k-A, which 9k needs. `ids` (`read_msrvtt_ids`): the list as published, instead of working
     it out; a video of it that the json lacks is counted as missing. VcworkError besides the common ones: a video twice,
@@ -80,14 +82,14 @@ def read_msrvtt_json(
         if listed := tally.videos.get(at.video):
             tally.add(at, Clip(at.video, 0.0, listed.duration_s or math.inf, text, listed.recipe))
     tally.compare(len(chosen), SPLITS[split], f"videos of {split}")
-    tasks = numbered("category", tally.videos)
-    return tally.close(NAME, f"MSR-VTT {split} train {{n}} videos", "train", "videos", tasks=tasks)
+    tasks, role = numbered("category", tally.videos), "test" if split == "full" else "train"
+    return tally.close(NAME, f"MSR-VTT {split} {role} {{n}} videos", role, "videos", tasks=tasks)
 
 
 def _worked_out(split: str, known: dict[str, tuple[str, Listed]], test_ids: Collection[str]) -> list[str]:
     """The videos of a split by what the json says of each; 9k is everything but 1k-A."""
-    if split == "7k":
-        return [id for id, (official, _) in known.items() if official != "test"]
+    if split != "9k":
+        return [id for id, (official, _) in known.items() if (official == "test") == (split == "full")]
     if not test_ids:
         raise VcworkError("split 9k: is everything but 1k-A, so it needs the video ids of 1k-A as test_ids")
     if not any(official == "test" for official, _ in known.values()):

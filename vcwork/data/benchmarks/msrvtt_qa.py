@@ -1,12 +1,14 @@
 """MSR-VTT multiple choice ("VideoQA" in the paper): a video, five captions, one of them its own.
 
-JSFusion's TSV: `vid_key` (msr1234 is video1234), a1 to a5, `answer` counted from 0. Other columns are passed over.
+JSFusion's MSR_MC_test.csv, which has tabs: `vid_key` (msr1234 is video1234), a1 to a5, `answer` counted from 0. Other
+columns are passed over; commas instead of tabs are read as well.
 """
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from vcwork.base.files import read_text, resolve
 from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, plain
 from vcwork.data.benchmarks.msrvtt import of_key
 from vcwork.data.benchmarks.reading import read_rows
@@ -29,8 +31,8 @@ def read_msrvtt_qa(path: str | Path) -> Benchmark:
     Counted: questions in which a wrong choice has the same text as the right one (they stay, as published). VcworkError
     besides the common ones: an answer that is not 0 to 4, an empty choice.
     """
-    tally = Tally()
-    for at, row in read_rows(path, ("vid_key", *CHOICES, "answer"), delimiter="\t"):
+    tally, head = Tally(), read_text(resolve(path)).partition("\n")[0]
+    for at, row in read_rows(path, ("vid_key", *CHOICES, "answer"), delimiter="\t" if "\t" in head else ","):
         at = at.id(of_key(at, row["vid_key"].strip()))
         choices = tuple(row[name].strip() for name in CHOICES)
         answer = at.whole(row["answer"], "answer", 0, len(CHOICES) - 1)
@@ -40,5 +42,5 @@ def read_msrvtt_qa(path: str | Path) -> Benchmark:
         same = [plain(choice) for choice in choices].count(plain(choices[answer]))
         tally.changed["questions whose right caption is also a wrong one"] += same > 1
         tally.add(at, Question(at.video, 0.0, math.inf, choices[answer], choices=choices, answer=answer))
-    tally.compare(tally.expected, 2990, "questions in the TSV")
+    tally.compare(tally.expected, 2990, "questions in the table")
     return tally.close(NAME, "MSR-VTT-QA multiple choice {n}", "test", "clips")

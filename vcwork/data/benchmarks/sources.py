@@ -21,7 +21,7 @@ SOURCES = {  # benchmark: its files, optional ones in brackets
     "youcook2": "validation_youcook.csv, youcookii_annotations_trainval.json (one of them is enough)",
     "msrvtt": "MSRVTT_JSFUSION_test.csv or msrvtt_test.csv [MSRVTT_data.json, or train_val_videodatainfo.json and "
     "test_videodatainfo.json] [MSRVTT_train.9k.csv or MSRVTT_train.7k.csv]",
-    "msrvtt_qa": "one .tsv [the json files of msrvtt]",
+    "msrvtt_qa": "MSR_MC_test.csv, or one .tsv [the json files of msrvtt]",
     "didemo": "test_data.json, val_data.json, train_data.json (one of them is enough)",
     "coin": "COIN.json or COIN_sample.json [taxonomy.csv]",
     "crosstask": "tasks_primary.txt, videos.csv, annotations/ [tasks_related.txt, videos_val.csv]",
@@ -49,7 +49,7 @@ def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     if found is None:
         return []
     if not jsons:
-        return [read_msrvtt_1ka(found)]
+        return _those_there(partial(read_msrvtt_1ka, found))
     listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
     halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
     split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
@@ -58,10 +58,10 @@ def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    tables, jsons = sorted(source.glob("*.tsv")), _videodatainfo(source)
+    tables, jsons = [*source.glob("MSR_MC_test.csv"), *sorted(source.glob("*.tsv"))], _videodatainfo(source)
     if len(tables) > 1:
-        raise VcworkError(f"{source}: expected one .tsv, got {', '.join(path.name for path in tables)}")
-    tests = [read_msrvtt_qa(path) for path in tables]
+        raise VcworkError(f"{source}: expected one table, got {', '.join(path.name for path in tables)}")
+    tests = _those_there(*(partial(read_msrvtt_qa, path) for path in tables))
     return [read_msrvtt_json(jsons, "7k", tests[0].videos), *tests] if jsons and tests else tests
 
 
@@ -73,7 +73,7 @@ def _videodatainfo(source: Path) -> list[Path]:
 
 def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     paths = [source / f"{split}_data.json" for split in ("train", "val", "test")]
-    return [read_didemo(path) for path in paths if path.is_file()]
+    return _those_there(*(partial(read_didemo, path) for path in paths if path.is_file()))
 
 
 def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -87,7 +87,7 @@ def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     if not (source / "tasks_primary.txt").is_file():
         return []
     names = ["train", "test", *(["val"] if (source / "videos_val.csv").is_file() else [])]
-    return [read_crosstask(source, part, have) for part in names]
+    return _those_there(*(partial(read_crosstask, source, part, have) for part in names))
 
 
 def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
