@@ -101,7 +101,8 @@ def moments(
 ) -> list[Result]:
     """rank1, rank5 and mIoU of the moment frequencies of `found.fit`, over `found.times`; see `tasks.didemo`.
 
-    Without sentences to fit on, each video has the frequencies of all others. Trivial: the benchmark's list order, which is what equal scores earn under ties by list.
+    Without sentences to fit on, each video has the frequencies of all others.
+    Trivial: the benchmark's list order, which is what equal scores earn under ties by list.
     """
     check_lengths(times=found.times, videos=found.videos)
     own = {video: 0.0 for video in found.videos}  # what is taken off again for a video
