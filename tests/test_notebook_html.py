@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import nbformat
 import numpy as np
 import pytest
+from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from vcwork.panels.alignment import AlignmentExplorer, Row
@@ -50,7 +51,7 @@ def test_formulas_are_drawn_inline_and_displayed() -> None:
 def test_page_and_figures_of_a_notebook(tmp_path: Path) -> None:
     png = base64.b64encode(b"\x89PNG...").decode()
     outputs = [
-        new_output("display_data", {"image/png": png, "text/plain": "<Figure>"}),
+        new_output("display_data", {"image/png": png, "text/plain": 'A "curve" from 1 to 3.'}),
         new_output("display_data", {"image/png": png}),
     ]
     notebook = new_notebook(
@@ -66,7 +67,9 @@ def test_page_and_figures_of_a_notebook(tmp_path: Path) -> None:
     page = (tmp_path / "pages" / "10_any.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and "<script" not in page
     assert title(notebook) == "How far?"
-    assert write_figures(path, tmp_path / "figures") == ["10_any-1.png", "10_any-2.png"]
+    assert [image["alt"] for image in BeautifulSoup(page, "html.parser")("img")] == ['A "curve" from 1 to 3.', ""]
+    figures = write_figures(path, tmp_path / "figures")
+    assert figures == {"10_any-1.png": 'A "curve" from 1 to 3.', "10_any-2.png": ""}
     assert (tmp_path / "figures" / "10_any-2.png").read_bytes() == b"\x89PNG..."
 
 

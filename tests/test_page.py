@@ -20,7 +20,7 @@ def _result(name: str, value: float, **changes: Any) -> dict[str, Any]:
 
 
 def _notebook(name: str, **changes: Any) -> dict[str, Any]:
-    files = {"executed": f"notebooks/{name}.ipynb", "page": f"pages/{name}.html", "log": None, "figures": []}
+    files = {"executed": f"notebooks/{name}.ipynb", "page": f"pages/{name}.html", "log": None, "figures": {}}
     state = {"status": "done", "started": None, "wall_s": 72.0, "error": None, "results": []}
     return {"name": name, "title": f"{name[:2]} · Why?", "given": {}, "parameters": {"seed": 3}, **files, **state,
             **changes}  # fmt: skip
@@ -76,17 +76,19 @@ def test_bars_show_shares_and_nothing_else():
 def test_links_lead_to_what_the_run_wrote():
     failed = _notebook("33_c", status="failed", page=None, executed=None, results=[_result("frames", 0.4)],
                        error={"cell": 4, "line": "boom()", "message": "ValueError: no"})  # fmt: skip
-    tags = Tags(page_html(_run(_notebook("30_a", figures=["30_a-1.png", "30_a-2.png"]), failed, status="failed")))
+    figures = {"30_a-1.png": "a curve", "30_a-2.png": "bars"}
+    tags = Tags(page_html(_run(_notebook("30_a", figures=figures), failed, status="failed")))
     ids = {given["id"] for _, given in tags.tags if "id" in given}
     there = {"pages/30_a.html", "notebooks/30_a.ipynb", "figures/30_a-1.png", "figures/30_a-2.png", "run.json",
              "metrics.json", *(f"#{name}" for name in ids)}  # fmt: skip
     assert set(tags.values("a", "href")) <= there and "#33_c" in tags.values("a", "href")
     assert tags.values("img", "src") == ["figures/30_a-1.png", "figures/30_a-2.png"]
+    assert tags.values("img", "alt") == ["a curve", "bars"]
     assert "cell In [4]: boom()" in tags.text and "1 done, 1 failed" in tags.text
 
 
 def test_nothing_comes_from_elsewhere_and_both_themes_are_there():
-    page = page_html(_run(_notebook("30_a", results=[_result("R@1", 0.5)], figures=["30_a-1.png"])))
+    page = page_html(_run(_notebook("30_a", results=[_result("R@1", 0.5)], figures={"30_a-1.png": "a curve"})))
     assert not re.search(r"https?:|//|<script|@import|url\(", page)
     assert "prefers-color-scheme: dark" in page and "color-scheme: light dark" in page
 
@@ -107,7 +109,7 @@ def test_a_run_without_numbers_says_so(status):
 
 def test_links_lead_to_files_of_any_name():
     name = """10_a--"><script>alert(1)</script>&'#?%41"""
-    tags = Tags(page_html(_run(_notebook(name, figures=[f"{name}-1.png"], results=[_result("R@1", 0.5)]))))
+    tags = Tags(page_html(_run(_notebook(name, figures={f"{name}-1.png": "a curve"}, results=[_result("R@1", 0.5)]))))
     links = [unquote(link) for link in (*tags.values("a", "href"), *tags.values("img", "src"))]
     assert {f"pages/{name}.html", f"notebooks/{name}.ipynb", f"figures/{name}-1.png"} <= set(links)
     assert "script" not in {tag for tag, _ in tags.tags}

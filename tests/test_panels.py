@@ -161,7 +161,8 @@ def test_a_page_needs_no_network_and_runs_without_a_fault(browser, make, tmp_pat
     for name, start in (("sheet", b"\xff\xd8"), ("video", MP4)):
         assert panel.media().get(name, start).startswith(start)
     assert all(base64.b64encode(data).decode() in panel.page() for data in panel.media().values())
-    assert panel.picture().startswith("iVBOR") and panel.words()
+    png, told = panel.picture()
+    assert png.startswith("iVBOR") and told.startswith(f"{panel.words()}. ")
     with opened(browser, panel, tmp_path) as page:
         assert page.inner_text("h3") == "kitchen"
     check_page(panel, tmp_path)
@@ -171,7 +172,7 @@ def test_a_page_needs_no_network_and_runs_without_a_fault(browser, make, tmp_pat
 def test_where_there_is_nothing_the_panel_says_so(browser, name, tmp_path):
     panel = EMPTY[name]
     json.dumps(panel.panel(), allow_nan=False)
-    assert panel.picture().startswith("iVBOR")
+    assert panel.picture()[0].startswith("iVBOR")
     with opened(browser, panel, tmp_path) as page:
         assert ("nothing is here" in page.inner_text("body")) == ("nothing is here" in panel.notes)
 

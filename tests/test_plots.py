@@ -13,6 +13,7 @@ from vcwork.core.sampling import Pair
 from vcwork.measure.card import Card
 from vcwork.measure.result import Result
 from vcwork.panels import plots
+from vcwork.panels.alternative import describe, told_in_notebooks
 from vcwork.tasks.moments import best_moments
 from vcwork.tasks.segmentation import gamma_curve
 
@@ -99,6 +100,49 @@ def test_pca_has_a_fixed_sign_and_explains_what_it_says():
     again, _ = plots.pca_2d(vectors[::-1])
     assert np.allclose(again[::-1], xy)
     refused("NaN", plots.pca_2d, np.array([[np.nan, 0], [1, 2]]))
+
+
+TOLD = {
+    "similarity_heatmap": "Steps, time in the video (s): chop the zucchini with the spatula: highest 1.49 at 39; ",
+    "timeline": "Lanes, time in the video (s): truth: 1 chop the zucchini with the spatula 3 to 9, 2 grate ",
+    "score_curve": "truth 3 to 9, score from 0.126 to 1.49, lowest -2.33 at 12.5, highest 1.49 at 39.5",
+    "frame_strip": "Frames: 5 pictures, 0 s: chop the zucchini with the spatula, 1 s: stir ",
+    "loss_curve": "Loss, loss (nats) over training step: train from 0.",
+    "bars_with_intervals": "t2v_R@1: value 50, 95 % interval over videos 40 to 60, chance 1; accuracy@1: value 100, ",
+    "stacked_bars": "text to video: right 0 to 80, right video, wrong clip 80 to 100; video to text: right 0 to 100.",
+    "pair_spans": "a step happens 3 to 9; pair 1: text clip 4 to 11, video clip 2 to 9; pair 2: ",
+    "gamma_curve": "frame accuracy from 17.8 to 17.8, lowest 14.4 at 1.2, highest 20 at -0.0217",
+    "histogram": "share over offset (s): a (n = 9), most (0.",
+    "embedding_scatter": "component 1 (40 % of variance): carrot and onion stew 0 (n = 5), ",
+    "matrix": "M: chop the zucchini with the spatula: highest 0.",
+}
+
+
+def test_a_figure_is_told_in_words():
+    for name, draw in DRAW.items():
+        fig, ax = plots.figure()
+        draw(ax)
+        assert TOLD[name] in (told := describe(fig)) and "nan" not in told, told
+    assert describe(plots.empty("no scores to compare")) == "no scores to compare."
+    assert describe(plt.figure()) == "An empty figure."
+
+
+def test_a_notebook_keeps_the_words_beside_the_picture():
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+    try:
+        told_in_notebooks()
+        fig, ax = plots.figure()
+        DRAW["stacked_bars"](ax)
+        assert shell.display_formatter.formatters["text/plain"](fig) == describe(fig)
+    finally:
+        InteractiveShell.clear_instance()
+
+
+def test_no_curve_is_told_by_its_colour_alone():
+    ax = plots.loss_curve(plots.figure()[1], np.arange(5), {name: np.arange(5.0) for name in "abcd"})
+    assert len({line.get_linestyle() + str(line._dash_pattern) for line in ax.lines}) == 4
 
 
 def test_bad_input_is_named():

@@ -41,7 +41,7 @@ def test_neighbours_are_of_the_other_modality_by_raw_dot_product(panel):
     assert found.own_rank[2] == 2, "three sentences score 1: the middle"
     bare = EmbeddingMap(VIDEO, TEXT, [replace(clip, step="", recipe="") for clip in CLIPS], k=3)
     assert [bare.right(0, point) for point in bare.meeting.nearest[0]] == [True, False, False], "only its own"
-    assert bare.panel()["colourings"] == {} and bare.picture().startswith("iVBOR")
+    assert bare.panel()["colourings"] == {} and bare.picture()[0].startswith("iVBOR")
     same = EmbeddingMap(np.ones((4, 3)), np.ones((4, 3)), [CLIPS[0]] * 4, k=9)
     assert same.k == 4 and same.meeting.own_rank[0] == 2.5 and same.meeting.hubs == []
 

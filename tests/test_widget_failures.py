@@ -114,7 +114,7 @@ def test_where_nothing_can_be_wrong_there_is_no_margin():
     panel = FailureBrowser([Entry("q"), Entry("x"), Entry("y")], {"one": way})
     assert [(case["kind"], case["margin"]) for case in panel.cases["one"]] == [("right", None)]
     json.dumps(panel.panel(), allow_nan=False)
-    assert panel.picture().startswith("iVBOR")
+    assert panel.picture()[0].startswith("iVBOR")
 
 
 def test_of_many_some_are_listed_and_all_are_counted(tmp_path):

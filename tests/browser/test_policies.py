@@ -62,7 +62,8 @@ def run_page(folder):
     (folder / "figures").mkdir()
     plt.imsave(folder / "figures" / "10_a-1.png", np.zeros((4, 4)))
     notebook = {"name": "10_a", "title": "Why?", "given": {}, "parameters": {}, "status": "done", "wall_s": 1.0}
-    notebook |= {"executed": None, "page": None, "log": None, "figures": ["10_a-1.png"], "results": [], "error": None}
+    notebook |= {"executed": None, "page": None, "log": None, "results": [], "error": None}
+    notebook["figures"] = {"10_a-1.png": "black"}
     machine = {"processor": "cpu", "cores": 2, "torch_threads": 2, "gpu": [], "platform": "Linux"}
     return page_html({"profile": "lab", "status": "done", "started": "", "wall_s": 1.0, "python": "3", "packages": {},
                       "git": {"commit": "", "dirty": False}, "hardware": machine, "peak_memory_mb": 0,

@@ -20,6 +20,7 @@ const STYLE = `
   text-align: left; padding: .2rem .5rem; overflow-wrap: anywhere; }
 .vcwork-alignment .transcript li:not(:has(button)) { padding: .2rem .5rem; }
 .vcwork-alignment .transcript .time { color: var(--soft); flex: none; min-width: 3rem; font-variant-numeric: tabular-nums; }
+.vcwork-alignment .transcript .now .time { color: inherit; }
 .vcwork-alignment .transcript .now { background: var(--card); box-shadow: inset 3px 0 0 ${"#D55E00"}; }
 .vcwork-alignment .saying { margin: .3rem 0 0; min-height: 2.8em; }
 .vcwork-alignment .query { display: flex; gap: .4rem; margin-bottom: .3rem; }

@@ -29,6 +29,7 @@ from PIL import Image
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import script_hash, template
 from vcwork.panels import plots
+from vcwork.panels.alternative import describe
 
 COMMON = "common.js"
 Span = tuple[float, float, str]  # start_s, end_s, label
@@ -144,7 +145,7 @@ class Panel:
         raise NotImplementedError
 
     def words(self) -> str:
-        """What the picture shows, for who cannot see it."""
+        """What the panel is about, in a few words; `picture` adds what its figure says."""
         return self.title
 
     def answer(self, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -167,14 +168,14 @@ class Panel:
             "pictures": {str(place): where for place, where in self.sheet.where.items()} if self.sheet else {},
         }
 
-    def picture(self) -> str:
-        """`figure` as a PNG in base64."""
+    def picture(self) -> tuple[str, str]:
+        """`figure` as a PNG in base64, and what it shows in words."""
         figure, out = self.figure(), io.BytesIO()
         figure.savefig(out, format="png", dpi=80)
         plt.close(figure)
-        return base64.b64encode(out.getvalue()).decode()
+        return base64.b64encode(out.getvalue()).decode(), f"{self.words()}. {describe(figure)}"
 
-    def html(self, picture: str = "") -> str:
+    def html(self, picture: tuple[str, str] | None = None) -> str:
         """The panel as an HTML text that runs by itself; where scripts do not run, the picture is seen instead.
 
         picture: `picture`, where it is made already.
@@ -185,7 +186,6 @@ class Panel:
         start = f"standalone({json.dumps(digest)}, {state}, {media});"
         return template(__package__, "panel.html.jinja").render(
             digest=digest,
-            words=self.words(),
             picture=picture or self.picture(),
             code=Markup(f"{script(*self.parts, self.module)}\n{start}"),
         )
@@ -241,9 +241,9 @@ class Panel:
         """What is displayed, by MIME type: words, HTML, a picture, and where there is one the live widget."""
         picture = self.picture()  # drawing takes longest, so once
         shown = {
-            "text/plain": f"{type(self).__name__}({self.title!r}): {self.words()}",
+            "text/plain": f"{type(self).__name__}({self.title!r}): {picture[1]}",
             "text/html": self.html(picture),
-            "image/png": picture,
+            "image/png": picture[0],
         }
         made = widget._repr_mimebundle_() if widget is not None else None
         return shown | ((made[0] if isinstance(made, tuple) else made) or {})

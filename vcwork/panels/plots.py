@@ -19,13 +19,16 @@ from matplotlib.patches import Rectangle
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.measure.result import Result
+from vcwork.panels.alternative import told_in_notebooks
 from vcwork.training.switchboard import Effect, name_of
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#882255", "#000000")
 MARKERS = "osD^vPX*"
+STROKES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))  # of curves, so that none is told by its colour alone
 GREY, LIGHT, SMALL = "#7f7f7f", "#d9d9d9", 8
 MAP = "cividis"
 SIDES = ("left", "right", "top", "bottom")
+told_in_notebooks()
 plt.rcParams["text.usetex"] = False  # LaTeX is a program, and a matplotlibrc beside somebody's films may ask for it
 plt.rcParams["text.parse_math"] = False  # names of files and words that are said may hold a dollar sign, or two
 
@@ -251,7 +254,7 @@ def loss_curve(
             ax.plot(at, values, color=colour(i), lw=0.8, alpha=0.3)
             at = at[(n - 1) // 2 : len(at) - n // 2]  # in the middle of what is averaged, so nothing seems to lag
             values = np.convolve(values, np.ones(n) / n, "valid")
-        ax.plot(at, values, color=colour(i), lw=1.6, label=name)
+        ax.plot(at, values, color=colour(i), ls=STROKES[i % 4], lw=1.6, label=name)
     for i, (name, value) in enumerate((references or {}).items()):
         ax.axhline(value, color=GREY, lw=1.1, ls=("--", ":", "-.")[i % 3], label=f"{name} = {value:.3g}")
     return finish(ax, title, xlabel, ylabel)
@@ -299,7 +302,8 @@ def stacked_bars(ax: Axes, rows: Mapping[str, Mapping[str, float]], title: str =
     ax.set_yticks(range(len(rows)), list(rows))
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlim(0, 100)
-    return finish(ax, title, xlabel)
+    finish(ax, title, xlabel).get_legend().set_title("from left to right", {"size": SMALL})
+    return ax
 
 
 def gamma_curve(
@@ -351,7 +355,9 @@ def histogram(
     for i, (name, v) in enumerate(sets.items()):
         share = np.histogram(v, edges)[0] / len(v)
         ax.stairs(share, edges, fill=True, color=colour(i), alpha=0.35)
-        ax.stairs(share, edges, color=colour(i), lw=1.3, label=f"{name} (n = {len(v)})" if name else None)
+        ax.stairs(
+            share, edges, color=colour(i), ls=STROKES[i % 4], lw=1.3, label=f"{name} (n = {len(v)})" if name else None
+        )
     upright(ax, references or {})
     return finish(ax, title, xlabel, ylabel)
 
@@ -487,11 +493,11 @@ def draw_curves(curves: Mapping[str, Sequence[Result]]) -> Figure:
 
 
 def plot_effects(ax: Axes, found: Sequence[Effect]) -> None:
-    """Differences in points with their intervals, the clear ones in colour."""
+    """Differences in points with their intervals, the clear ones in colour and their marks filled."""
     for y, e in enumerate(reversed(found)):
         tone = colour(0) if e.clear else "grey"
         ax.plot([100 * e.low, 100 * e.high], [y, y], color=tone, lw=1.5)
-        ax.plot(100 * e.difference, y, "o", color=tone, ms=4)
+        ax.plot(100 * e.difference, y, "o", color=tone, fillstyle="full" if e.clear else "none", ms=4)
     ax.axvline(0, color="grey", lw=0.8)
     ax.set_ylim(-0.7, len(found) - 0.3)
     ax.set_yticks(range(len(found)), [name_of(e.setting) for e in reversed(found)])

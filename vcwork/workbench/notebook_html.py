@@ -63,15 +63,16 @@ def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:
     return f'href="{quote(page)}.html{anchor}"' if page else 'title="not in this run"'
 
 
-def write_figures(notebook: Path, folder: Path) -> list[str]:
-    """Save every PNG output of the executed `notebook` into `folder`; file names in the order of the notebook."""
-    names = []
+def write_figures(notebook: Path, folder: Path) -> dict[str, str]:
+    """Save every PNG output of the executed `notebook` into `folder`; file name -> what it shows, in order."""
+    names: dict[str, str] = {}
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", []):
             png = output.get("data", {}).get("image/png")
             if png:
-                names.append(f"{notebook.stem}-{len(names) + 1}.png")
-                with atomic_write(folder / names[-1], "wb") as file:
+                name = f"{notebook.stem}-{len(names) + 1}.png"
+                names[name] = "".join(output.data.get("text/plain", ""))
+                with atomic_write(folder / name, "wb") as file:
                     file.write(base64.b64decode("".join(png)))
     return names
 

@@ -205,7 +205,7 @@ def _new_entry(step: Step) -> dict[str, Any]:
     code = sha256_json([cell.source for cell in notebook.cells if cell.cell_type == "code"])
     state = {"status": "waiting", "started": None, "wall_s": 0.0, "peak_memory_mb": None}
     given = {"given": step.given, "parameters": step.raw(), "code": code, "hashes": {}}
-    files = {"executed": None, "page": None, "log": None, "figures": []}
+    files = {"executed": None, "page": None, "log": None, "figures": {}}
     title = notebook_html.title(notebook)
     return {"name": step.name, "title": title, **state, **given, "error": None, **files, "results": []}
 
