@@ -94,6 +94,23 @@ def didemo(folder: Path) -> Path:
     return folder
 
 
+def hirest(folder: Path) -> Path:
+    """Three queries and four videos: one answers as a whole, one has no steps, one a step of no length."""
+    told = {"relevant": True, "clip": True, "v_duration": 60.4}
+    steps = [{"index": i, "heading": "do", "absolute_bounds": [10 + 8 * i, 18 + 8 * i]} for i in range(3)]
+    last = [*steps, {"index": 3, "heading": "done", "absolute_bounds": [34, 34]}]
+    queries = {
+        "Make Tea": {"a.mp4": told | {"bounds": [10, 34], "steps": last},
+                     "b.mp4": told | {"clip": False, "bounds": [0, 0], "steps": []}},
+        "Use a Grill": {"c.mp4": told | {"bounds": [5, 61], "steps": []}},
+        "Sew a Bag": {"d.mp4": told | {"bounds": [10, 34], "steps": steps}},
+    }  # fmt: skip
+    write_json(folder / "all_data_val.json", queries)
+    bounds = {"a.mp4": [[10, 20], [20, 30]], "d.mp4": [[10.0, 34.0]]}
+    write_json(folder / "evaluation.json", {video: {"captions": [], "bounds": each} for video, each in bounds.items()})
+    return folder
+
+
 def coin(folder: Path) -> Path:
     """Six training and two testing videos of two classes; labels 7 and 9 have the same text."""
     database, labels = {}, {"MakeTea": {7: "stir", 8: "pour water"}, "MixPaint": {9: "Stir", 10: "open the can"}}

@@ -9,6 +9,7 @@ import made_benchmarks as made
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+from sklearn.metrics import ndcg_score
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
@@ -21,7 +22,8 @@ from vcwork.review.audit import audit_retrieval
 from vcwork.review.blind import truths
 from vcwork.review.gallery import aligned, benchmark_gallery, read_gallery, unknown_gallery
 from vcwork.review.scores import Scores, open_scores
-from vcwork.tasks import localization, retrieval, segmentation, spans, videoqa
+from vcwork.tasks import localization, opponents, retrieval, segmentation, spans, videoqa
+from vcwork.tasks.cases import clip_scores, localization_cases, seconds_of_split
 from vcwork.workbench.auditing import audit
 
 N = 60
@@ -104,6 +106,88 @@ def test_dual_softmax_is_that_of_the_retrieval_audit():
     found = place_streamed(lambda: iter([scores]), right).dual
     wanted = metrics.place(retrieval_audit.dual_softmax(scores.astype(float)).scores)
     assert (found.above == wanted.above).all()
+
+
+def test_the_reference_codes_numbers_through_files(reference, tmp_path):
+    """Its retrieval metric on its own scores, without and with ties; its dynamic program: `test_tasks`."""
+    vectors = np.load(reference / "metric_vectors.npz")
+    for case in ("retr", "retr_ties"):
+        np.save(tmp_path / "s.npy", vectors[f"{case}_x"])
+        made = audit(tmp_path / "s.npy", ties="reference")
+        assert [r.name for r in made.results] == ["t2v_R@1", "t2v_R@5", "t2v_R@10", "t2v_MdR"]
+        assert [r.value for r in made.results] == pytest.approx(vectors[f"{case}_out"].tolist(), abs=1e-6)
+        assert made.doubts.tie_rules["reference"] == made.headline.value
+        with pytest.raises(VcworkError, match="pairs with no second system"):
+            audit(tmp_path / "s.npy", ties="reference", against=tmp_path / "s.npy")
+
+
+def test_the_labs_scores_through_files_give_what_the_notebooks_print(ws, clips, tmp_path):
+    """What notebooks 30 to 33 evaluate on the tiny world, with all that they put beside it, as files and audited."""
+
+    def agrees(made, wanted):
+        there = {r.name: r for r in wanted}
+        assert made.results and made.headline.name == wanted[0].name
+        for here in made.results:
+            for key in ("value", "low", "high", "chance", "n"):
+                assert getattr(here, key) == pytest.approx(getattr(there[here.name], key), abs=1e-6), (here.name, key)
+            assert here.trivial.items() <= there[here.name].trivial.items()
+
+    scores, out = clip_scores(ws.encoder, clips), tmp_path / "s"
+    np.save(f"{out}.npy", scores)
+    items = write_items(
+        tmp_path / "i.csv", {"video": clips.videos, "group": clips.steps, "recipe": clips.recipes}, clips.sentences
+    )
+    others = opponents.of_retrieval(ws.corpus, clips, ws.encoder)
+    agrees(audit(f"{out}.npy", items=items), retrieval.evaluate(scores, *clips.labels, **others))
+
+    rows = np.arange(len(clips))
+    choices, answer = videoqa.build_choices(clips.steps, near=[clips.videos, clips.recipes])
+    chosen = scores.T[rows[:, None], choices]
+    np.save(f"{out}.npy", chosen)
+    lines = ["answer,video", *(f"{a},{v}" for a, v in zip(answer, clips.videos, strict=True))]
+    (tmp_path / "q.csv").write_text("\n".join(lines))
+    agrees(audit(f"{out}.npy", task="qa", items=tmp_path / "q.csv"), videoqa.evaluate(chosen, answer, clips.videos))
+
+    seconds = seconds_of_split(ws.encoder, ws.corpus, ws.store, "test")
+    cases = localization_cases(seconds, ws.corpus)
+    np.savez(f"{out}.npz", **{case.video: case.scores for case in cases})
+    told = {case.video: {"task": case.task, "intervals": case.intervals} for case in cases}
+    (tmp_path / "t.json").write_text(json.dumps(told))
+    agrees(audit(f"{out}.npz", task="localization", items=tmp_path / "t.json"), localization.evaluate(cases))
+
+    said = [segmentation.segment(each, 0.0) for each in seconds.scores]
+    np.savez(f"{out}.npz", **dict(zip(seconds.ids, said, strict=True)))
+    np.savez(tmp_path / "t.npz", **dict(zip(seconds.ids, seconds.truths, strict=True)))
+    wanted = segmentation.evaluate(seconds.scores, seconds.truths, seconds.ids, 0.0)
+    agrees(audit(f"{out}.npz", task="segmentation", items=tmp_path / "t.npz"), wanted)
+
+
+def test_graded_relevance_is_scored_as_scikit_learn_does(tmp_path):
+    """Tied scores have the mean discount of their ranks; a run lists some items, and some queries have a grade 0."""
+    rng = np.random.default_rng(4)
+    scores = np.round(rng.random((7, 12)), 1) + 0.05
+    grades = rng.integers(0, 4, scores.shape) * (rng.random(scores.shape) < 0.4)
+    grades[:, 0] = 1
+    queries, items = [f"q{i}" for i in range(7)], [f"d{i}" for i in range(12)]
+    _as_file("run", tmp_path, scores, queries, items)
+    rows = [f"q{q} 0 d{d} {grades[q, d]}" for q, d in zip(*np.nonzero(grades), strict=True)]
+    (tmp_path / "t.qrels").write_text("\n".join([*rows, "q0 0 d99 0"]))
+    made = audit(tmp_path / "scores.run", items=tmp_path / "t.qrels", against=tmp_path / "scores.run")
+    found = {r.name: r for r in made.results}
+    for name, k in (("t2v_nDCG@10", 10), ("t2v_nDCG", None)):
+        wanted = [ndcg_score(g[None], s[None], k=k) for g, s in zip(grades, scores, strict=True)]
+        assert found[name].value == pytest.approx(np.mean(wanted), abs=1e-9)
+        blind = [ndcg_score(g[None], np.zeros((1, 13)), k=k) for g in np.pad(grades, ((0, 0), (0, 1)))]
+        assert found[name].chance == pytest.approx(np.mean(blind), abs=1e-9)
+    assert found["t2v_R@1"].value == pytest.approx(metrics.place(scores, grades > 0).hit(1).mean())
+    assert found["t2v_R@1"].protocol.pool == 13 and made.doubts.pools == [] and "t2v_instance_R@1" not in found
+    assert f"{12 - grades.any(0).sum()} items are in the scores alone" in made.notes[0]
+    assert made.against[0][2].difference == 0
+    for line, message in (("q0 0 d1", "line 1: expected `query 0 item grade`, got 3"), ("q 0 d -1", "grade: expected"),
+                          ("q0 0 d1 1\nq0 0 d1 2", "line 2: item 'd1' of query 'q0' comes twice")):  # fmt: skip
+        (tmp_path / "t.qrels").write_text(line)
+        with pytest.raises(VcworkError, match=message):
+            audit(tmp_path / "scores.run", items=tmp_path / "t.qrels")
 
 
 # --------------------------------------------------------------------------------------------------- formats
@@ -434,6 +518,39 @@ def test_spans_are_read_and_scored_as_published(tmp_path):
     made = audit(tmp_path / "c.csv", task="moments", benchmark="charades", annotations=tmp_path / "c.txt")
     assert made.results[0].value == pytest.approx(2 / 3) and made.results[1].value == pytest.approx(2 / 3)
     assert "no lengths of videos" in made.notes[0]
+
+
+def test_hirest_is_read_and_scored_as_published(tmp_path):
+    folder = made.hirest(tmp_path)
+    val = {"benchmark": "hirest", "annotations": folder / "all_data_val.json"}
+    ranked = {"Make Tea": (["a.mp4", "x.mp4", "b.mp4"], [0.5, 0.9, 0.4]), "Use a Grill": (["c.mp4", "a.mp4"], [2, 1.5]),
+              "Sew a Bag": (["y.mp4", "d.mp4"], [0.2, 0.1])}  # fmt: skip
+    told = {query: {"videos": videos, "scores": scores} for query, (videos, scores) in ranked.items()}
+    made.write_json(tmp_path / "r.json", told)
+    found = audit(tmp_path / "r.json", **val)
+    assert found.headline.value == pytest.approx(1 / 3) and found.headline.protocol.pool == 6
+    assert found.headline.n == 3 and "2 items are in the scores alone" in found.notes[0]
+    assert "queries, gallery fixed" in str(found.headline.protocol)
+    moments = {"Make Tea": {"a.mp4": {"bounds": [10, 34]}}, "Use a Grill": {"c.mp4": {"bounds": [20, 60]}},
+               "Sew a Bag": {"d.mp4": {"bounds": [0, 60]}}}  # fmt: skip
+    found = audit(made.write_json(tmp_path / "m.json", moments), task="moments", **val)
+    assert [r.value for r in found.results[:2]] == pytest.approx([2 / 3, 2 / 3])  # 40 of 56 s, and 24 of 60
+    steps = {"a.mp4": {"bounds": [[10, 18], [20, 34]]}, "d.mp4": {"bounds": [[10, 19], [18, 26], [26, 34]]}}
+    found = audit(made.write_json(tmp_path / "s.json", steps), task="boundaries", **val)
+    values = {r.name: r.value for r in found.results}
+    assert values["recall@0.5"] == pytest.approx((2 / 4 + 1) / 2)  # [26, 34] has 8 of 14 s, the step of no length none
+    assert values["precision@0.7"] == pytest.approx((1 / 2 + 1) / 2) and "equal parts" in found.headline.trivial
+    found = audit(tmp_path / "s.json", task="boundaries", benchmark="hirest", annotations=folder / "evaluation.json")
+    assert {r.name: r.value for r in found.results}["recall@0.5"] == pytest.approx((2 / 2 + 0) / 2)
+    withheld = json.loads((folder / "all_data_val.json").read_text())
+    for videos in withheld.values():
+        for each in videos.values():
+            each |= {"bounds": [0, 1], "steps": []}
+    made.write_json(folder / "all_data_val.json", withheld)
+    with pytest.raises(VcworkError, match="the published test withholds them"):
+        audit(tmp_path / "m.json", task="moments", **val)
+    with pytest.raises(VcworkError, match="holds no sentence"):
+        audit(tmp_path / "s.json", task="boundaries", **val)
 
 
 def test_average_precision_counts_each_true_span_once():

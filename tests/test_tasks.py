@@ -381,6 +381,8 @@ def test_every_task_puts_its_registered_predictors_beside_the_number():
     found["didemo"] = didemo.evaluate_moments(cases, didemo.fit_moment_frequency([[(0, 0)]]), n_boot=20)
     own = np.array([[2.0, 4.0]])
     found["spans"] = spans.evaluate([spans.Case(own + i, own, video, 9.0) for i, video in enumerate("abc")], n_boot=20)
+    steps = [spans.Case(own + i, np.array([[0.0, 2.0], [2.0, 4.0]]), video, 9.0) for i, video in enumerate("abc")]
+    found["boundaries"] = spans.evaluate_boundaries(steps, n_boot=20)
     assert found.keys() | {"retrieval"} == trivial.REGISTRY.keys()
     for task, results in found.items():
         for r in results:

@@ -31,6 +31,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "classification": ("split", "pool", "ties"),
     "moments": ("split", "rule"),
     "spans": ("split", "rule"),
+    "boundaries": ("split", "rule"),
     "library search": ("split", "pool", "ties"),
     "didemo": ("split", "pool", "ties"),
     "neighbours": ("pool", "rule"),

@@ -156,10 +156,15 @@ def recall_at_k(scores: np.ndarray, k: int, relevant: np.ndarray | None = None, 
 def median_rank(scores: np.ndarray, relevant: np.ndarray | None = None, ties: str = "expected") -> float:
     """MdR: median over queries of the rank of the best relevant item."""
     if ties == REFERENCE:
-        counts = position_counts(place(scores, relevant)).sum(0).cumsum()
-        middle = np.searchsorted(counts, [(counts[-1] + 1) // 2, counts[-1] // 2 + 1])  # counts[-1] entries in all
-        return float(middle.mean()) + 1
+        return median_position(place(scores, relevant))
     return float(np.median(ranks(scores, relevant, ties)))
+
+
+def median_position(places: Places) -> float:
+    """Median rank over the reference code's entries."""
+    counts = position_counts(places).sum(0).cumsum()
+    middle = np.searchsorted(counts, [(counts[-1] + 1) // 2, counts[-1] // 2 + 1])  # counts[-1] entries in all
+    return float(middle.mean()) + 1
 
 
 def position_counts(places: Places, groups: np.ndarray | None = None) -> np.ndarray:
@@ -170,6 +175,25 @@ def position_counts(places: Places, groups: np.ndarray | None = None) -> np.ndar
     np.add.at(steps, (groups, places.above), 1)
     np.add.at(steps, (groups, places.above + tied), -1)
     return steps.cumsum(1)[:, :-1]
+
+
+def ndcg(
+    queries: np.ndarray, grades: np.ndarray, above: np.ndarray, tied: np.ndarray, n_items: int, k: int
+) -> np.ndarray:
+    """Discounted cumulative gain of the first k over the best that is possible, of every query (Q,); 0 without a grade.
+
+    queries, grades (P,): whose judged items these are, by query, and how good each is, which is its gain; above, tied
+    (P,): items scored higher, and of the same score, itself included. Rank r is discounted by log2(r + 1); tied items
+    have their ranks' mean. Sources: Järvelin and Kekäläinen (2002); McSherry and Najork (2008).
+    """
+    discount = np.zeros(n_items + 1)  # of the first r ranks together
+    discount[1:] = np.cumsum(np.where(np.arange(n_items) < k, 1 / np.log2(2 + np.arange(n_items)), 0))
+    gained = np.bincount(queries, grades * (discount[above + tied] - discount[above]) / tied)
+    best = np.lexsort((-grades, queries))
+    first = np.searchsorted(queries[best], queries[best])
+    rank = np.arange(len(best)) - first  # of each judged item in the best order
+    ideal = np.bincount(queries, grades[best] * (discount[rank + 1] - discount[rank]))
+    return np.divide(gained, ideal, out=np.zeros(len(gained)), where=ideal > 0)
 
 
 def chance_recall_at_k(n_items: int, k: int, n_relevant: int | np.ndarray = 1) -> float:

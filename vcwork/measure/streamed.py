@@ -211,6 +211,18 @@ def gathered(rows: Rows, pairs: Pairs) -> np.ndarray:
     return values
 
 
+def standing(rows: Rows, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """How many items score higher than each pair's item, and how many as high, itself included; (P,) each."""
+    above, tied = np.empty((2, len(pairs.queries)), int)
+    for at, block in _checked(rows, pairs):
+        for query in np.unique(pairs.queries[slice(*np.searchsorted(pairs.queries, [at, at + len(block)]))]):
+            mine = slice(*np.searchsorted(pairs.queries, [query, query + 1]))
+            row = np.sort(block[query - at])
+            low, high = (np.searchsorted(row, block[query - at, pairs.items[mine]], side) for side in ("left", "right"))
+            above[mine], tied[mine] = len(row) - high, high - low
+    return above, tied
+
+
 def place_among(pool: Pairs, values: np.ndarray, right: np.ndarray) -> tuple[Places, np.ndarray]:
     """Places within a pool of each query's own, values and right (P,) of its pairs; and the pools' sizes (Q,).
 

@@ -74,6 +74,9 @@ REGISTRY: dict[str, dict[str, Predictor]] = {
         "whole video": Predictor("answers every sentence with all of its video"),
         "frequent place": Predictor("the share of a video that is right most often in other videos", "statistics"),
     },
+    "boundaries": {
+        "equal parts": Predictor("cuts the moment into equal parts, as many as other videos have", "statistics"),
+    },
     "didemo": {
         "list order": Predictor("the benchmark's order of the moments, as equal scores earn under ties by list"),
         "moment frequency": Predictor("how often annotators chose each moment", "statistics", "other sentences"),

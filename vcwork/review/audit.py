@@ -7,23 +7,34 @@ Gap: what a model was trained on stands in no score file; the page says what it 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from vcwork.base.errors import VcworkError
 from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import Comparison, bootstrap_by_video, paired_bootstrap, paired_randomisation
 from vcwork.measure.metrics import Places
-from vcwork.measure.result import Result, show
-from vcwork.measure.streamed import Pairs, Streamed, gathered, hit_in_pool, kept, place_among, place_streamed, told
+from vcwork.measure.result import Result, mean_result, show
+from vcwork.measure.streamed import (
+    Pairs,
+    Streamed,
+    gathered,
+    hit_in_pool,
+    kept,
+    place_among,
+    place_streamed,
+    standing,
+    told,
+)
 from vcwork.review.blind import known_hits
 from vcwork.review.gallery import Gallery, aligned, same_texts, within
 from vcwork.review.geometry import skewness
 from vcwork.review.scores import Scores
-from vcwork.tasks.retrieval import Ranked
+from vcwork.tasks.retrieval import Ranked, by_reference
 
 PUBLISHED_POOLS = {"YouCook2": (3104, 3179, 3305, 3350), "MSR-VTT": (1000, 1758, 2990)}  # galleries in circulation
 POOLS = (10, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
@@ -35,7 +46,8 @@ class Doubts:
     """What a retrieval number depends on besides the model.
 
     tie_rules {rule: own pair's R@1}; pools [(n, R@1, low, high)] of the own pair in galleries of n; ceiling {k: R@k
-    that no model exceeds}; tricked: R@1 under dual softmax; found (N,): how often an item is among the first k.
+    that no model exceeds}; tricked: R@1 under dual softmax; found (N,): how often an item is among the first k. Where a
+    text has several right items and none of its own, the rules are those of R@1, and there is neither pool nor ceiling.
     """
 
     tie_rules: dict[str, float]
@@ -83,7 +95,10 @@ def audit_retrieval(
 
     VcworkError: ids or shapes that do not fit, scores that are not finite, an unknown rule for ties.
     """
-    metrics.check_ties(ties)
+    if ties != metrics.REFERENCE:
+        metrics.check_ties(ties)
+    elif against is not None or not gallery.paired:
+        raise VcworkError("ties: the reference code's counting needs a text an item, and pairs with no second system")
     whole, draws = gallery, {"n_boot": n_boot, "seed": seed}
 
     def taken(found: Scores) -> tuple[Gallery, Scores]:
@@ -94,13 +109,7 @@ def audit_retrieval(
     card = card.but(model=card.model or scores.sha256, features=card.features or "not told")
     ways = _Ways(gallery, scores, ties, card, draws)
     results = ways.results(ks)
-    own = ways.own.to_item
-    doubts = Doubts(
-        {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES},
-        pools_of(own, ways.query_videos, gallery.benchmark, draws),
-        {k: float(known_hits(gallery.texts, k).mean()) for k in ks} if len(gallery.texts) else {},
-        float(kept(ways.main.dual, ways.asked).hit(1, ties).mean()), ways.main.found, ways.main.k,
-    )  # fmt: skip
+    doubts = ways.doubts(ks)
     many = f"{gallery.shape[0]:,} texts, {gallery.shape[1]:,} items"
     made = Audit("retrieval", scores.path, scores.sha256, gallery.split, many, results, gallery.benchmark, doubts,
                  other=against.path.name if against else "", notes=[*gallery.notes, *scores.told])  # fmt: skip
@@ -127,24 +136,58 @@ class _Ways:
 
     def __init__(self, gallery: Gallery, scores: Scores, ties: str, card: Card, draws: dict[str, int]) -> None:
         self.gallery, self.ties, self.card, self.draws = gallery, ties, card, draws
-        self.pairs = Pairs.of(gallery.item_of, np.arange(gallery.shape[1]))  # each text and its own item
-        self.right = Pairs.of(gallery.group_of, gallery.groups) if len(gallery.groups) else self.pairs
+        self.right, self.pairs = _right(gallery)
         self.main = place_streamed(scores.rows, self.right)
         self.own: Streamed = self.main if self.right is self.pairs else place_streamed(scores.rows, self.pairs)
         self.asked = self.right.per_query > 0  # (Q,) some item is right
-        self.videos = np.asarray(gallery.videos)
-        self.query_videos = self.videos[gallery.item_of]
+        self.videos, judged = np.asarray(gallery.videos), gallery.judged
+        self.query_videos = self.videos[gallery.item_of] if judged is None else np.arange(gallery.shape[0])
         self.within = self._gathered(scores)
+        self.standing = None if judged is None else standing(scores.rows, judged)
 
     def results(self, ks: Sequence[int]) -> list[Result]:
         """As `vcwork.tasks.retrieval.evaluate` orders them, where the gallery is paired; else text to video alone."""
+        if self.ties == metrics.REFERENCE:
+            card = self._card("t2v_", self.asked, "only its own pair counts", "own pair")
+            return by_reference(self.own.to_item, self.query_videos, ks, card, self.draws)
         ways = ("t2v_", "v2t_") if self.gallery.paired else ("t2v_",)
-        return [result for way in ways for result in self._direction(way, ks)]
+        return [result for way in ways for result in self._direction(way, ks)] + self._graded()
+
+    def doubts(self, ks: Sequence[int]) -> Doubts:
+        """What the number depends on."""
+        own, judged = kept(self.own.to_item, self.own.to_item.n_relevant > 0), self.gallery.judged is not None
+        rules = {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES}
+        if self.gallery.paired:
+            rules[metrics.REFERENCE] = float(np.divide(*(each.sum() for each in own.entries(1))))
+        ceiling = {} if judged or not len(self.gallery.texts) else dict.fromkeys(ks, 0.0)
+        dual = kept(self.main.dual, self.asked).hit(1, "expected" if self.ties == metrics.REFERENCE else self.ties)
+        return Doubts(
+            rules, [] if judged else pools_of(own, self.query_videos, self.gallery.benchmark, self.draws),
+            {k: float(known_hits(self.gallery.texts, k).mean()) for k in ceiling}, float(dual.mean()),
+            self.main.found, self.main.k,
+        )  # fmt: skip
+
+    def _graded(self) -> list[Result]:
+        """nDCG of the first ten and of all, where items were judged; ties at their mean gain."""
+        if self.standing is None:
+            return []
+        (above, tied), judged, n = self.standing, self.gallery.judged, self.gallery.shape[1]
+        card = self._card("t2v_", self.asked, "gain is the grade, discount log2(rank + 1)", "same group")
+        card = card.but(ties="expected")
+        results = []
+        for name, k in {"t2v_nDCG@10": 10, "t2v_nDCG": n}.items():
+            mine, blind = (metrics.ndcg(judged.queries, self.gallery.grades, *where, n, k)[self.asked]
+                           for where in ((above, tied), (np.zeros_like(above), np.full_like(tied, n))))  # fmt: skip
+            beside = {"constant score": blind}
+            groups = self.query_videos[self.asked]
+            results.append(mean_result(name, mine, groups, float(blind.mean()), card, beside=beside, **self.draws))
+        return results
 
     def _direction(self, way: str, ks: Sequence[int]) -> list[Result]:
         places, keep = self.places(self.main, way), self._keep(way)
         alone = "own pair" if (places.n_relevant[keep] == 1).all() and self.gallery.paired else "same group"
         rule = "any item of the same group counts" if len(self.gallery.groups) else "only its own item counts"
+        rule = rule if self.gallery.judged is None else "any item that was judged right counts"
         ranked = self._ranked(way, self.right, kept(places, keep), keep, self._card(way, keep, rule, alone))
         results = [ranked.recall(k) for k in ks if k < places.n_items] + [ranked.median(), ranked.reciprocal()]
         if self.gallery.paired:
@@ -165,13 +208,16 @@ class _Ways:
         both = labels[self.gallery.item_of], labels
         return both if way == "t2v_" else both[::-1]
 
+    def _groups(self, way: str) -> np.ndarray:
+        """What the interval draws again, of each of this direction's queries."""
+        return self.query_videos if way == "t2v_" else self.videos
+
     def _ranked(self, way: str, right: Pairs, places: Places, keep: np.ndarray, card: Card) -> Ranked:
         turned = right if way == "t2v_" else right.turned
-        known = {"video known": self.videos} | (
-            {"recipe known": np.asarray(self.gallery.recipes)} if len(self.gallery.recipes) else {}
-        )
+        known = {"video known": self.videos} if self.gallery.judged is None else {}
+        known |= {"recipe known": np.asarray(self.gallery.recipes)} if len(self.gallery.recipes) else {}
         others = {name: kept(told(*self._labels(way, labels), turned), keep) for name, labels in known.items()}
-        return Ranked(way, card, places, others, self._labels(way, self.videos)[0][keep], self.draws)
+        return Ranked(way, card, places, others, self._groups(way)[keep], self.draws)
 
     def _card(self, way: str, keep: np.ndarray, rule: str, right: str, pool: float | None = None) -> Card:
         n_queries, n_items = self.gallery.shape if way == "t2v_" else self.gallery.shape[::-1]
@@ -181,7 +227,7 @@ class _Ways:
         return self.card.but(
             f"{told_way}, {n_queries - left} queries{lost}; {rule}", task="retrieval", ties=self.ties, right=right,
             pool=n_items if pool is None else pool, captions=self.gallery.shape[0] / self.gallery.shape[1],
-            interval="videos, gallery fixed",
+            interval=f"{'videos' if self.gallery.judged is None else 'queries'}, gallery fixed",
         )  # fmt: skip
 
     def _gathered(self, scores: Scores) -> tuple[Pairs, np.ndarray] | None:
@@ -202,7 +248,7 @@ class _Ways:
             values, right = values[order], right[order]
         places, size = place_among(pool, values, right)
         keep = (places.n_relevant > 0) & (places.n_relevant < size)  # both right and wrong items to choose from
-        groups = self._labels(way, self.videos)[0]
+        groups = self._groups(way)
         if len(np.unique(groups[keep])) < 2:
             return []
         rule = "pool: the items of the query's own video, same group counts"
@@ -213,6 +259,16 @@ class _Ways:
             others["recipe known"] = blind
         ranked = Ranked(way, card, kept(places, keep), others, groups[keep], self.draws)
         return [ranked.recall(1, "within_video_R@1", float((places.n_relevant / size)[keep].mean()))]
+
+
+def _right(gallery: Gallery) -> tuple[Pairs, Pairs]:
+    """What is right for each text, and its own item, which are the same where there is only one of both."""
+    if gallery.judged is not None:
+        good = gallery.grades > 0
+        right = replace(gallery.judged, queries=gallery.judged.queries[good], items=gallery.judged.items[good])
+        return right, right
+    pairs = Pairs.of(gallery.item_of, np.arange(gallery.shape[1]))
+    return (Pairs.of(gallery.group_of, gallery.groups) if len(gallery.groups) else pairs), pairs
 
 
 def compared(
@@ -261,7 +317,8 @@ def _doubted(made: Audit, doubts: Doubts, gallery: Gallery) -> list[str]:
         copies = int((same_texts(gallery) > 1).sum())
         exceeds = f"so no model exceeds {show(doubts.ceiling[min(doubts.ceiling)])} in the own pair's R@1."
         lines.append(f"{copies:,} of {n_queries:,} texts stand there more than once, {exceeds}")
-    lines.append(_pools_told(doubts, gallery.benchmark))
+    if doubts.pools:
+        lines.append(_pools_told(doubts, gallery.benchmark))
     never, skew = float((doubts.found == 0).mean()), skewness(doubts.found)
     lines.append(f"Hubs: {show(never)} of the items are never among anybody's first {doubts.k}; skewness {skew:.1f}.")
     lines.append(
@@ -287,10 +344,11 @@ def _pools_told(doubts: Doubts, benchmark: str) -> str:
 
 def _ties_told(made: Audit, doubts: Doubts) -> str:
     low, high = doubts.tie_rules["pessimistic"], doubts.tie_rules["optimistic"]
+    what = "the own pair's R@1" if doubts.pools else "R@1"
     if low == high:
-        return "No equal scores decide an own pair's R@1."
+        return f"No equal scores decide {what}."
     return (
-        f"Equal scores decide: the own pair's R@1 is {show(low)} if ties count as lost and {show(high)} if they count "
+        f"Equal scores decide: {what} is {show(low)} if ties count as lost and {show(high)} if they count "
         f"as won; here they count {made.headline.protocol.ties}."
     )
 

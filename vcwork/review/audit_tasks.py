@@ -1,12 +1,12 @@
-"""Audits of the other tasks: choices, labels of seconds, steps in order, spans; the numbers are the tasks' own.
+"""Audits of the other tasks: choices, labels of seconds, steps in order, spans, steps in time.
 
-What comes per video is an .npz with an array a video, or a JSON {video: list}. Each audit gets predictions and truth
-from files, and a second system's where there is one; what is absent, or there and not asked for, is an error that
-names it, since a number over fewer videos is another number.
+The numbers are the tasks' own. What comes per video is an .npz with an array a video, or a JSON {video: list}. Each
+audit gets predictions and truth from files, and a second system's where there is one; what is absent, or there and not
+asked for, is an error that names it, since a number over fewer videos is another number.
 """
 
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file
+from vcwork.data.benchmarks import hirest
 from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
 from vcwork.data.benchmarks.spans import SpanBenchmark, read_charades, read_own_spans, read_predicted, read_qvhighlights
 from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import inside
+from vcwork.measure.result import Result
 from vcwork.review.annotated import read_annotations
 from vcwork.review.audit import Audit, compared, last_words, said_of
 from vcwork.review.blind import by_time, truths
@@ -93,22 +95,35 @@ def audit_localization(
     return _worded(made, "Recall, mean over tasks,", trained_on)
 
 
-def audit_moments(
-    predicted: Path, truth: Path, *, benchmark: str = "", against: Path | None = None, trained_on: str, seed: int = 0
-) -> Audit:
-    """Spans: `truth` is QVHighlights' jsonl, Charades-STA's text, or a csv of one's own (`data.benchmarks.spans`)."""
-    readers = {"qvhighlights": read_qvhighlights, "charades": read_charades, "": read_own_spans}
-    told: SpanBenchmark = readers[benchmark](truth)
+def audit_moments(predicted: Path, truth: Path, **told: Any) -> Audit:
+    """Spans: `truth` is QVHighlights' jsonl, Charades-STA's text, HiREST's JSON, or a csv of one's own; `_of_spans`."""
+    readers = {"qvhighlights": read_qvhighlights, "charades": read_charades, "hirest": hirest.read_moments,
+               "": read_own_spans}  # fmt: skip
+    return _of_spans("moments", predicted, readers[told["benchmark"]](truth), spans.evaluate, spans.scored, **told)
+
+
+def audit_boundaries(predicted: Path, truth: Path, **told: Any) -> Audit:
+    """Steps of each moment, in time alone: `truth` is HiREST's JSON, or a csv of one's own; see `_of_spans`."""
+    found = (hirest.read_steps if told["benchmark"] else read_own_spans)(truth)
+    return _of_spans("boundaries", predicted, found, spans.evaluate_boundaries, spans.scored_boundaries, **told)
+
+
+def _of_spans(
+    task: str, predicted: Path, told: SpanBenchmark, evaluate: Callable[..., list[Result]],
+    scored: Callable[[Sequence[spans.Case]], np.ndarray], *, benchmark: str, against: Path | None, trained_on: str,
+    seed: int,
+) -> Audit:  # fmt: skip
+    """Predicted spans against those told: `evaluate` gives the results, `scored` (N, results) what each case earns."""
     mine, card = _span_cases(predicted, told), _card(told.split, trained_on, sha256_file(predicted), benchmark)
-    results = spans.evaluate(mine, setting=card, seed=seed)
+    results = evaluate(mine, setting=card, seed=seed)
     videos = [case.video for case in mine]
-    many = f"{len(mine):,} sentences of {len(set(videos)):,} videos"
-    made = _made("moments", predicted, card.model, told.split, many, results, card, against, told.notes)
+    many = f"{len(mine):,} {'sentences' if task == 'moments' else 'moments'} of {len(set(videos)):,} videos"
+    made = _made(task, predicted, card.model, told.split, many, results, card, against, told.notes)
     if against is not None:
-        both = [spans.scored(each) for each in (mine, _span_cases(against, told))]
+        both = [scored(each) for each in (mine, _span_cases(against, told))]
         pairs = {r.name: [each[:, i] for each in both] for i, r in enumerate(results)}
         made.against.extend(compared(pairs, videos, {"n_boot": 1000, "seed": seed}))
-    return _worded(made, "R1@0.5", trained_on)
+    return _worded(made, results[0].name, trained_on)
 
 
 # ------------------------------------------------------------------------------------------------- what is shared
@@ -244,7 +259,7 @@ def _step_hits(cases: Sequence[localization.Case]) -> tuple[np.ndarray, list[str
 
 
 def _span_cases(path: Path, told: SpanBenchmark) -> list[spans.Case]:
-    found = read_predicted(path)
+    found = (hirest.read_predicted if path.suffix == ".json" else read_predicted)(path)
     _the_same(path, found, [each.id for each in told.sentences], "sentences")
     return [spans.Case(found[each.id], each.truth, each.video, each.duration_s) for each in told.sentences]
 

@@ -1,13 +1,13 @@
 """What a score matrix is about: texts, items, which item is right for which text, and the videos they are of.
 
-From a benchmark's own annotation file, from a csv of one's own, or from nothing, where row i is taken for column i.
-`aligned` puts somebody's scores into this order by their ids, and refuses what does not fit.
+From a benchmark's own annotation file, from a csv or a TREC qrels file of one's own, or from nothing, where row i is
+taken for column i. `aligned` puts somebody's scores into this order by their ids, and refuses what does not fit.
 """
 
 import csv
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,13 +16,15 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, plain
+from vcwork.data.benchmarks.hirest import read_videos
 from vcwork.data.benchmarks.msrvtt import read_msrvtt_json
 from vcwork.data.benchmarks.reading import At, read_text
 from vcwork.data.benchmarks.sources import SOURCES, read_splits
 from vcwork.data.benchmarks.youcook2 import read_youcook2_json
-from vcwork.review.scores import TREC, Scores
+from vcwork.measure.streamed import Pairs
+from vcwork.review.scores import SPARSE, Scores
 
-BENCHMARKS = ("youcook2", "msrvtt")  # whose galleries are a clip a text
+BENCHMARKS = ("youcook2", "msrvtt", "hirest")
 COLUMNS = ("text", "item_id", "query_id", "video", "group", "recipe", "seconds")
 
 
@@ -32,6 +34,7 @@ class Gallery:
 
     group_of (Q,) and groups (N,): what a text asks for and an item shows, where several items may be right; videos
     (N,), recipes (N,) and seconds (N,), () where unknown. split: its full name; benchmark: a published one's name.
+    judged, grades (P,): where texts have several right items, of one grade or several, and no own one (item_of empty).
     """
 
     split: str
@@ -45,13 +48,14 @@ class Gallery:
     recipes: Sequence[str] = ()
     seconds: Sequence[float] = ()
     benchmark: str = ""
-    known_ids: bool = True
     notes: list[str] = field(default_factory=list)
+    judged: Pairs | None = None
+    grades: np.ndarray | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
         """(Q, N)."""
-        return len(self.item_of), len(self.item_ids)
+        return len(self.query_ids), len(self.item_ids)
 
     @property
     def paired(self) -> bool:
@@ -72,7 +76,7 @@ def unknown_gallery(scores: Scores) -> Gallery:
         item_of, notes = np.array([place[id] for id in queries]), ["the right item of a row is the column of its id"]
     else:
         item_of, notes = np.arange(n_items), ["the right item of row i is taken to be column i"]
-    return Gallery(f"{scores.path.name} {n_items:,}", (), queries, items, item_of, items, known_ids=False, notes=notes)
+    return Gallery(f"{scores.path.name} {n_items:,}", (), queries, items, item_of, items, notes=notes)
 
 
 def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
@@ -81,8 +85,6 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
     A file says which gallery: YouCook2's csv or its official json, MSR-VTT's 1k-A csv or the json of its full test.
     Items of MSR-VTT are named by their video; clips of YouCook2 are VIDEO:START-END, or by their line in the file.
     """
-    if name not in BENCHMARKS:
-        raise VcworkError(f"--benchmark: expected one of {', '.join(BENCHMARKS)}, got {name!r}")
     source = resolve(annotations)
     if source.suffix == ".json":
         return _of_benchmark(read_youcook2_json(source) if name == "youcook2" else read_msrvtt_json([source], "full"))
@@ -168,6 +170,54 @@ def _of_rows(path: Path, items: dict[str, dict[str, str]], asked: dict[str, tupl
     return Gallery(split, texts, list(asked), list(items), own, videos, wanted, groups, each("recipe"), seconds)
 
 
+def read_qrels(path: str | Path, scores: Scores) -> Gallery:
+    """A TREC qrels file, `query 0 item grade` a line; the items are its own and all others of the scores.
+
+    VcworkError names the line: not four cells, a grade that is no number from 0, a pair twice; scores without ids.
+    """
+    path, found = resolve(path), dict[str, dict[str, float]]()
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        at, cells = At(path, f"line {number}"), line.split()
+        if cells and len(cells) != 4:
+            at.fail(f"expected `query 0 item grade`, got {len(cells)} cells")
+        if cells and found.setdefault(cells[0], {}).setdefault(cells[2], -1.0) >= 0:
+            at.fail(f"item {cells[2]!r} of query {cells[0]!r} comes twice")
+        if cells:
+            found[cells[0]][cells[2]] = at.number(cells[3], "grade", 0.0)
+    return judged_gallery(path.stem, {query: (query, grades) for query, grades in found.items()}, scores)
+
+
+def judged_gallery(
+    name: str, found: Mapping[str, tuple[str, Mapping[str, float]]], scores: Scores, benchmark: str = ""
+) -> Gallery:
+    """{query: (text, {item: grade})} as a gallery, in which stand all other items of the scores as well.
+
+    VcworkError: no grade above 0, or scores that do not name their items.
+    """
+    judged = dict.fromkeys(item for _, grades in found.values() for item in grades)
+    if scores.item_ids is None or scores.query_ids is None:
+        raise VcworkError(f"{scores.path}: expected ids of queries and items in the file, as several may be right")
+    items = list(judged | dict.fromkeys(scores.item_ids))
+    place, queries = {item: i for i, item in enumerate(items)}, [*found]
+    rows = sorted((q, place[item], grade) for q, query in enumerate(queries) for item, grade in found[query][1].items())
+    if not any(grade > 0 for _, _, grade in rows):
+        raise VcworkError(f"{name}: no item is right for any query")
+    of, which, grades = map(np.array, zip(*rows, strict=True))
+    pairs = Pairs(of, which, len(queries), len(items))
+    split = f"{name} {len(queries):,} texts, {len(items):,} items"
+    note = f"{len(items) - len(judged):,} items are in the scores alone, and right for no text"
+    texts = [plain(text) for text, _ in found.values()]
+    none = np.empty(0, int)
+    return Gallery(split, texts, queries, items, none, items, benchmark=benchmark, notes=[note], judged=pairs,
+                   grades=grades.astype(float))  # fmt: skip
+
+
+def hirest_gallery(annotations: str | Path, scores: Scores) -> Gallery:
+    """HiREST's video retrieval: every video that is listed under a query is right for it."""
+    found = {query: (query, dict.fromkeys(videos, 1.0)) for query, videos in read_videos(annotations).items()}
+    return judged_gallery(f"HiREST {resolve(annotations).stem}", found, scores, "HiREST")
+
+
 def aligned(scores: Scores, gallery: Gallery) -> Scores:
     """The scores with rows and columns in the gallery's order, by ids where the file has them, else as they lie.
 
@@ -178,7 +228,7 @@ def aligned(scores: Scores, gallery: Gallery) -> Scores:
     swapped = scores.query_ids is not None and set(scores.query_ids) <= there and not set(scores.query_ids) <= here
     if swapped or (scores.query_ids is None and ours != theirs and ours == theirs[::-1]):
         raise VcworkError(f"{scores.path}: rows and columns are swapped: expected texts by items {ours}, got {theirs}")
-    sparse = scores.path.suffix in TREC
+    sparse = scores.path.suffix in SPARSE
     queries = _order(scores, "query", scores.query_ids, gallery.query_ids, False)
     items = _order(scores, "item", scores.item_ids, gallery.item_ids, sparse)
     found = scores.ordered(queries, items)
@@ -193,6 +243,8 @@ def within(gallery: Gallery, scores: Scores, pool: str | Path) -> tuple[Gallery,
     scores: in the gallery's order. VcworkError: an id that the gallery does not have, or twice.
     """
     path = resolve(pool)
+    if gallery.judged is not None:
+        raise VcworkError("--pool: is for galleries in which each text has an item of its own")
     ids = read_text(path).split("\n")
     listed = [id.strip() for id in ids if id.strip()]
     place = {id: i for i, id in enumerate(gallery.item_ids)}

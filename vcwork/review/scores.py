@@ -1,9 +1,10 @@
 """Somebody's scores from a file: a matrix of texts by items, or embeddings of both, as blocks of rows.
 
-.npy and .safetensors are read a block at a time; .npz, .csv, .parquet and TREC runs are held in memory. In .npz the
+.npy and .safetensors are read a block at a time, the others are held in memory. In .npz the
 matrix is `scores` (or the only one), or `text` and `video` are embeddings; `query_ids` and `item_ids` say what rows and
 columns are. safetensors keeps both in its metadata, as JSON. In .csv and .parquet the first column holds the queries'
-ids, the other columns are items. What a TREC run does not list stands behind all that it does.
+ids, the other columns are items. A .json is {query: {videos: [ids], scores: [numbers]}}, as HiREST's evaluation reads
+it. What that or a TREC run does not list stands behind all that it does.
 Nothing is unpickled. Gap: a .npy in Fortran order is held in memory, as its rows lie nowhere together.
 """
 
@@ -19,11 +20,13 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import parse_json, resolve, sha256_file
+from vcwork.data.benchmarks.reading import At, read_strict_json
 from vcwork.measure.streamed import Rows
 from vcwork.review.geometry import unit
 
 BLOCK = 1 << 24  # numbers read at a time, 64 MB of float32
 TREC = (".run", ".trec", ".txt")
+SPARSE = (*TREC, ".json")  # which need not list every pair
 IN_MEMORY = 1 << 32  # bytes: what formats that are held in memory may take
 
 
@@ -325,9 +328,7 @@ def _parquet(path: Path) -> Scores:
 
 def _trec(path: Path) -> Scores:
     """Lines `query Q0 item rank score tag`; the score counts, the rank does not."""
-    queries: dict[str, int] = {}
-    items: dict[str, int] = {}
-    found: dict[tuple[int, int], float] = {}
+    found: dict[tuple[str, str], float] = {}
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             cells = line.split()
@@ -337,25 +338,43 @@ def _trec(path: Path) -> Scores:
                 raise VcworkError(
                     f"{path}: line {number}: expected `query Q0 item rank score tag`, got {len(cells)} cells"
                 )
-            at = queries.setdefault(cells[0], len(queries)), items.setdefault(cells[2], len(items))
-            if at in found:
+            if (cells[0], cells[2]) in found:
                 raise VcworkError(f"{path}: line {number}: item {cells[2]!r} of query {cells[0]!r} comes twice")
-            found[at] = float(_numbers(path, number, [cells[4]])[0])
+            found[cells[0], cells[2]] = float(_numbers(path, number, [cells[4]])[0])
     except (UnicodeDecodeError, OSError) as error:
         raise VcworkError(f"{path}: not readable as a TREC run ({error})") from error
+    return _sparse(path, found, "a TREC run")
+
+
+def _ranked(path: Path) -> Scores:
+    found: dict[tuple[str, str], float] = {}
+    for query, told in At(path).entry(read_strict_json(path)).items():
+        at = At(path, f"query {query!r}")
+        at.entry(told, videos=list, scores=list)
+        if len(told["videos"]) != len(told["scores"]) or len(set(map(str, told["videos"]))) < len(told["videos"]):
+            at.fail("expected a score for each of its videos, and each video once")
+        for video, score in zip(told["videos"], told["scores"], strict=True):
+            found[query, str(video)] = at.number(score, "scores")
+    return _sparse(path, found, "a ranking")
+
+
+def _sparse(path: Path, found: dict[tuple[str, str], float], what: str) -> Scores:
+    """A matrix of what is scored, {(query, item): score}; everything else is -infinity."""
     if not found:
-        raise VcworkError(f"{path}: expected lines `query Q0 item rank score tag`, found none")
-    _fits(path, (len(queries), len(items)), "a TREC run")
+        raise VcworkError(f"{path}: holds no score")
+    queries, items = ({id: i for i, id in enumerate(dict.fromkeys(ids))} for ids in zip(*found, strict=True))
+    _fits(path, (len(queries), len(items)), what)
     whole = np.full((len(queries), len(items)), -np.inf)
-    whole[tuple(np.array(list(found)).T)] = list(found.values())
+    for (query, item), score in found.items():
+        whole[queries[query], items[item]] = score
     scores = _of(path, _Matrix(whole.shape, lambda a, b: whole[a:b], (list(queries), list(items))))
-    listed = f"a TREC run of {len(found):,} of {whole.size:,} pairs; what it does not list stands behind"
+    listed = f"{what} of {len(found):,} of {whole.size:,} pairs; what it does not list stands behind"
     return replace(scores, told=[listed])
 
 
 READERS = {
     ".npy": _npy, ".npz": _npz, ".safetensors": _safetensors, ".csv": _csv, ".parquet": _parquet,
-    **dict.fromkeys(TREC, _trec),
+    ".json": _ranked, **dict.fromkeys(TREC, _trec),
 }  # fmt: skip
 
 

@@ -259,20 +259,27 @@ def _reference(side: _Side, ks: tuple[int, ...]) -> list[Result]:
     """Text to video as the reference code counts: a tied query is counted as often as it has ties."""
     if not side.paired:
         raise VcworkError("ties: the reference code's counting needs paired texts and clips (query_video)")
-    places, groups = metrics.place(side.scores), np.unique(side.query_video, return_inverse=True)[1]
-    rule = f"only its own pair counts, {int(places.tied.sum())} entries counted"
-    card = side.card(0, rule, right="own pair").but(tied=places.n_ties)
+    card = side.card(0, "only its own pair counts", right="own pair")
+    return by_reference(metrics.place(side.scores), side.query_video, ks, card, side.draws)
+
+
+def by_reference(
+    places: metrics.Places, videos: Sequence, ks: Sequence[int], card: Card, draws: Mapping[str, int]
+) -> list[Result]:
+    """t2v R@k and median rank of each query's one right item as the reference code counts; videos (Q,)."""
+    groups = np.unique(videos, return_inverse=True)[1]
+    card = card.but(f"{int(places.tied.sum())} entries counted", tied=places.n_ties)
     results = []
     for k in [k for k in ks if k < places.n_items]:
         parts = [sum_by_video(each, groups) for each in places.entries(k)]
         chance = k / places.n_items  # the constant score's as well
         blind = {"constant score": chance}
-        results.append(ratio_result(f"{side.prefix}R@{k}", *parts, chance, card, trivial=blind, **side.draws))
+        results.append(ratio_result(f"t2v_R@{k}", *parts, chance, card, trivial=blind, **draws))
     counts = metrics.position_counts(places, groups)  # (V, N)
-    ends = bootstrap_median_counts(counts, 1.0 + np.arange(places.n_items), **side.draws)
-    value, chance = metrics.median_rank(side.scores, ties=REFERENCE), metrics.chance_median_rank(places.n_items)
+    ends = bootstrap_median_counts(counts, 1.0 + np.arange(places.n_items), **draws)
+    value, chance = metrics.median_position(places), metrics.chance_median_rank(places.n_items)
     blind = {"constant score": (places.n_items + 1) / 2}
-    return [*results, Result(f"{side.prefix}MdR", value, *ends, chance, card, len(groups), blind, unit="rank")]
+    return [*results, Result("t2v_MdR", value, *ends, chance, card, len(groups), blind, unit="rank")]
 
 
 def find_own(scores: np.ndarray, ids: Sequence, name: str, setting: Card, what: str, seed: int = 0) -> Result:

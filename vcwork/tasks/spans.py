@@ -1,5 +1,7 @@
 """Moment retrieval by predicted spans, as QVHighlights and Charades-STA measure it: a sentence, and its own video.
 
+`evaluate_boundaries` is HiREST's moment segmentation: where do the steps of a moment begin and end, whatever they are?
+
 R1@0.5 and R1@0.7: is the best span's IoU with its nearest true one at least that? mIoU: its mean; mAP: average
 precision at IoU 0.5 to 0.95, mean over the ten and over sentences. Annotators choose some places more than others:
 `frequent place` says what a rule earns that knows where the moments of *other* videos lie.
@@ -79,6 +81,57 @@ def _precision(ious: np.ndarray, level: float) -> float:
     counted = np.cumsum(hits)
     precision = np.maximum.accumulate((counted / np.arange(1, len(hits) + 1))[::-1])[::-1]
     return float(precision[np.array(hits)].sum() / ious.shape[1])
+
+
+def evaluate_boundaries(cases: Sequence[Case], *, setting: Card = BLANK, **draws: int) -> list[Result]:
+    """Recall and precision of steps at IoU above 0.5 and 0.7, mean over videos; a case is a video, its truth the steps.
+
+    A true step is found where some predicted one overlaps it by more; a predicted one is right likewise. Chance: the
+    steps predicted for another video, fitted into this one's moment. Trivial: equal parts of the moment, as many as
+    other videos have steps. VcworkError: a video without a predicted or a true step, or fewer than two videos.
+    """
+    if len(cases) < 2 or any(not len(case.spans) or not len(case.truth) for case in cases):
+        raise VcworkError("boundaries: expected two videos or more, with predicted and true steps each")
+    others = [_of_another_moment(cases, shift) for shift in range(1, min(6, len(cases)))]
+    mine, chance = scored_boundaries(cases), np.mean([scored_boundaries(each).mean(0) for each in others], axis=0)
+    parts = scored_boundaries(_equal_parts(cases))
+    rule = f"steps of {len(cases)} moments, IoU above the level; chance: the steps of another moment, stretched"
+    card = setting.but(rule, task="boundaries", interval="videos")
+    return [
+        mean_result(name, mine[:, i], [case.video for case in cases], float(chance[i]), card,
+                    beside={"equal parts": parts[:, i]}, **draws)
+        for i, name in enumerate(("recall@0.5", "precision@0.5", "recall@0.7", "precision@0.7"))
+    ]  # fmt: skip
+
+
+def scored_boundaries(cases: Sequence[Case]) -> np.ndarray:
+    """(V, 4): recall and precision of each video at 0.5, and at 0.7."""
+    rows = []
+    for case in cases:
+        ious = metrics.tiou(case.spans[:, None], case.truth[None])  # (P, M)
+        rows.append([hits.any(axis).mean() for hits in (ious > 0.5, ious > 0.7) for axis in (0, 1)])
+    return np.array(rows)
+
+
+def _moment(case: Case) -> np.ndarray:
+    return np.array([case.truth.min(), case.truth.max()])
+
+
+def _of_another_moment(cases: Sequence[Case], shift: int) -> list[Case]:
+    """Each moment with the steps predicted for the one `shift` places on, stretched from that one's ends to its own."""
+    turned = [*cases[shift:], *cases[:shift]]
+    pairs = ((a, b, _moment(a), _moment(b)) for a, b in zip(cases, turned, strict=True))
+    return [a._replace(spans=np.interp(b.spans, there, here)) for a, b, here, there in pairs]
+
+
+def _equal_parts(cases: Sequence[Case]) -> list[Case]:
+    total = sum(len(case.truth) for case in cases)
+    out = []
+    for case in cases:
+        n = max(1, round((total - len(case.truth)) / (len(cases) - 1)))
+        edges = np.linspace(*_moment(case), n + 1)
+        out.append(case._replace(spans=np.stack([edges[:-1], edges[1:]], 1)))
+    return out
 
 
 def _at(case: Case, start: float, end: float) -> Case:

@@ -79,9 +79,10 @@ def page_html(made: Audit) -> str:
     after = [*(result.protocol for result in results[1:]), None]
     lines = [Line({}, result, row(result), result.protocol != following)
              for result, following in zip(results, after, strict=True)]  # fmt: skip
+    doubts = made.doubts
     return template(__package__, "audit.html.j2").render(
-        made=made, lines=lines, columns=used_columns(lines), show=show, doubts=made.doubts,
-        pools=made.doubts and _pool_figure(made.doubts), hubs=made.doubts and _hub_figure(made.doubts),
+        made=made, lines=lines, columns=used_columns(lines), show=show, doubts=doubts,
+        pools=doubts and doubts.pools and _pool_figure(doubts), hubs=doubts and _hub_figure(doubts),
     )  # fmt: skip
 
 

@@ -12,19 +12,27 @@ from typing import Any
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.measure.metrics import TIES
+from vcwork.measure.metrics import REFERENCE, TIES
 from vcwork.measure.result import results_table
 from vcwork.review import audit_tasks
 from vcwork.review.audit import NOT_TOLD, Audit, as_dict, audit_retrieval
-from vcwork.review.gallery import BENCHMARKS, benchmark_gallery, read_gallery, unknown_gallery
-from vcwork.review.scores import open_scores
+from vcwork.review.gallery import (
+    BENCHMARKS,
+    Gallery,
+    benchmark_gallery,
+    hirest_gallery,
+    read_gallery,
+    read_qrels,
+    unknown_gallery,
+)
+from vcwork.review.scores import Scores, open_scores
 from vcwork.workbench.audit_page import first_difference, line, read_bundle, write_audit, write_bundle
 
 ASKED = ("scores", "video", "cosine", "task", "benchmark", "annotations", "items", "against", "against_video", "pool",
          "ties", "trained_on", "seed")  # fmt: skip
 BENCHMARKS_OF = {
     "retrieval": BENCHMARKS, "qa": ("msrvtt_qa",), "segmentation": ("coin",), "localization": ("crosstask",),
-    "moments": ("qvhighlights", "charades"),
+    "moments": ("qvhighlights", "charades", "hirest"), "boundaries": ("hirest",),
 }  # fmt: skip
 FILES = ("scores", "video", "annotations", "items", "against", "against_video", "pool")
 
@@ -40,13 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--benchmark", default="", metavar="NAME", help=f"with --annotations; {known}")
     parser.add_argument("--annotations", default="", metavar="FILE", help="its own annotation file, or its folder")
     items = "what is right, in a file of your own; retrieval: a csv text, item_id, and where known query_id, video, "
-    items += "group, recipe, seconds; the other tasks: docs/audit.md"
+    items += "group, recipe, seconds, or a TREC .qrels (nDCG); the other tasks: docs/audit.md"
     parser.add_argument("--items", default="", metavar="FILE", help=items)
     parser.add_argument("--against", default="", metavar="FILE", help="a second system's scores, for a paired test")
     parser.add_argument("--against-video", default="", metavar="FILE", help="its items' embeddings")
     kept = "retrieval: only these items, an id a line: the gallery of another paper, where it is known"
     parser.add_argument("--pool", default="", metavar="FILE", help=kept)
-    parser.add_argument("--ties", choices=TIES, default="expected", help="what equal scores count (default: expected)")
+    rules = "what equal scores count (default: expected; reference: as the paper's code counts)"
+    parser.add_argument("--ties", choices=(*TIES, REFERENCE), default="expected", help=rules)
     seen = "what the model was trained on, in words; it stands beside the numbers"
     parser.add_argument("--trained-on", default=NOT_TOLD, metavar="TEXT", help=seen)
     parser.add_argument("--seed", type=int, default=0, help="of the intervals' draws (default: 0)")
@@ -97,12 +106,20 @@ def audit(
         truth = resolve(annotations or items)
         return _of_task(task, scores, truth, against, ties, benchmark=benchmark, trained_on=trained_on, seed=seed)
     found = open_scores(scores, video or None, cosine)
-    if benchmark:
-        gallery = benchmark_gallery(benchmark, annotations)
-    else:
-        gallery = read_gallery(items) if items else unknown_gallery(found)
+    gallery = _gallery(found, benchmark, annotations, items)
     other = open_scores(against, against_video or None, cosine) if against else None
     return audit_retrieval(found, gallery, against=other, pool=pool, ties=ties, trained_on=trained_on, seed=seed)
+
+
+def _gallery(found: Scores, benchmark: str, annotations: str | Path, items: str | Path) -> Gallery:
+    """What the scores are about, as far as it was told."""
+    if benchmark == "hirest":
+        return hirest_gallery(annotations, found)
+    if benchmark:
+        return benchmark_gallery(benchmark, annotations)
+    if Path(items).suffix == ".qrels":
+        return read_qrels(items, found)
+    return read_gallery(items) if items else unknown_gallery(found)
 
 
 def _of_task(task: str, scores: str | Path, truth: Path, against: str | Path, ties: str, **more: Any) -> Audit:
@@ -110,7 +127,7 @@ def _of_task(task: str, scores: str | Path, truth: Path, against: str | Path, ti
         other = open_scores(against) if against else None
         return audit_tasks.audit_qa(open_scores(scores), truth, against=other, ties=ties, **more)
     run = {"segmentation": audit_tasks.audit_segmentation, "localization": audit_tasks.audit_localization,
-           "moments": audit_tasks.audit_moments}[task]  # fmt: skip
+           "moments": audit_tasks.audit_moments, "boundaries": audit_tasks.audit_boundaries}[task]  # fmt: skip
     path = resolve(scores)
     if not path.is_file():
         raise VcworkError(f"{path}: no such file")

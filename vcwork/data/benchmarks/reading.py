@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -36,12 +37,16 @@ class At:
 
     def seconds(self, value: Any, name: str) -> float:
         """A time, finite and not negative, from a cell or a JSON number."""
+        return self.number(value, name, 0.0, "seconds")
+
+    def number(self, value: Any, name: str, low: float = -sys.float_info.max, what: str = "a finite number") -> float:
+        """A finite number of at least `low`, from a cell or a JSON number; `what` is asked for in the message."""
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not 0 <= number < math.inf:
-            self.fail(f"{name}: expected seconds, got {value!r}")
+        if not low <= number < math.inf:
+            self.fail(f"{name}: expected {what}, got {value!r}")
         return number
 
     def span(self, raw: Any) -> tuple[float, float]:

@@ -9,7 +9,6 @@ Gap: QVHighlights' saliency scores are not read; whoever wants highlights has an
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -53,8 +52,8 @@ def read_qvhighlights(path: str | Path) -> SpanBenchmark:
             at.fail("expected a length above 0 and at least one of relevant_windows")
         if id in sentences:
             at.fail(f"qid {id} comes twice")
-        sentences[id] = Sought(id, found["query"].strip(), at.video, _within(at, spans, length), length)
-    return _closed("QVHighlights", path, list(sentences.values()), ())
+        sentences[id] = Sought(id, found["query"].strip(), at.video, inside_of(at, spans, length), length)
+    return closed("QVHighlights", path, list(sentences.values()), ())
 
 
 def read_charades(path: str | Path) -> SpanBenchmark:
@@ -79,7 +78,7 @@ def read_charades(path: str | Path) -> SpanBenchmark:
         Sought(str(i), text, video, np.array([span]), last[video]) for i, (video, text, span) in enumerate(rows)
     ]
     told = "no lengths of videos in the file: a video is taken to end with its last annotated moment"
-    return _closed("Charades-STA", path, sentences, (told,))
+    return closed("Charades-STA", path, sentences, (told,))
 
 
 def read_own_spans(path: str | Path) -> SpanBenchmark:
@@ -92,7 +91,7 @@ def read_own_spans(path: str | Path) -> SpanBenchmark:
             at.fail(f"query {row['query_id']}: expected one video of one length above 0, got {told[:2]} before")
         told[2].append(at.span([row["start_s"], row["end_s"]]))
     sentences = [Sought(id, "", video, np.array(spans), length) for id, (video, length, spans) in found.items()]
-    return _closed(resolve(path).stem, path, sentences, ())
+    return closed(resolve(path).stem, path, sentences, ())
 
 
 def read_predicted(path: str | Path) -> dict[str, np.ndarray]:
@@ -102,7 +101,7 @@ def read_predicted(path: str | Path) -> dict[str, np.ndarray]:
     if resolve(path).suffix == ".csv":
         for at, row in read_rows(path, ("query_id", "start_s", "end_s", "score")):
             span = at.span([row["start_s"], row["end_s"]])
-            rows.setdefault(row["query_id"], []).append((*span, _score(at, row["score"])))
+            rows.setdefault(row["query_id"], []).append((*span, at.number(row["score"], "score")))
     else:
         for at, raw in _lines(path):
             found = at.entry(raw, qid=(int, str), pred_relevant_windows=list)
@@ -110,22 +109,13 @@ def read_predicted(path: str | Path) -> dict[str, np.ndarray]:
                 at.fail(f"qid {id} comes twice")
             if any(not isinstance(each, list) or len(each) != 3 for each in found["pred_relevant_windows"]):
                 at.fail("pred_relevant_windows: expected [[start, end, score], …]")
-            rows[id] = [(*at.span(each[:2]), _score(at, each[2])) for each in found["pred_relevant_windows"]]
+            rows[id] = [(*at.span(each[:2]), at.number(each[2], "score")) for each in found["pred_relevant_windows"]]
     ranked = {id: sorted(spans, key=lambda span: -span[2]) for id, spans in rows.items()}
     return {id: np.array(spans)[:, :2] for id, spans in ranked.items() if spans}
 
 
-def _score(at: At, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not np.isfinite(number):
-        at.fail(f"score: expected a finite number, got {value!r}")
-    return number
-
-
-def _within(at: At, spans: list[tuple[float, float]], length: float) -> np.ndarray:
+def inside_of(at: At, spans: list[tuple[float, float]], length: float) -> np.ndarray:
+    """The spans (M, 2); VcworkError unless they lie within a video of this length in seconds."""
     for start, end in spans:
         if end < start or start >= length or end > np.ceil(length):
             at.fail(f"span {start:g} to {end:g} s: expected one within the video's {length:g} s")
@@ -144,7 +134,8 @@ def _lines(path: str | Path):
             at.fail(f"not readable as JSON ({error})")
 
 
-def _closed(name: str, path: str | Path, sentences: list[Sought], notes: tuple[str, ...]) -> SpanBenchmark:
+def closed(name: str, path: str | Path, sentences: list[Sought], notes: tuple[str, ...]) -> SpanBenchmark:
+    """The split under its full name; a note where a published file has another number of sentences."""
     file = resolve(path)
     if not sentences:
         raise VcworkError(f"{file}: holds no sentence")
