@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -136,7 +137,7 @@ def commands(world: Path) -> dict[str, Command]:
         ),
         Command("index", ("{out}",), f"{__name__}:grow_index", content=indexed),
         Command("lab", ("{out}",), f"{__name__}:film_lab"),
-        Command("docs", (str(world / "site"), "{out}"), f"{__name__}:build_docs"),
+        Command("docs", (str(world / "site"), "{out}"), f"{__name__}:build_docs", content=built),
         Command("extract in two processes", ("extract", films, "--out", "{out}", "--workers", "2")),
         Command("lab in two processes", ("{out}",), f"{__name__}:film_lab_in_two"),
         Command("run", ("run", "tiny", "--out", "{out}"), content=numbers, again=False),
@@ -216,6 +217,13 @@ def explored(folder: Path) -> dict[str, str]:
         elif path.suffix != ".faiss" and path.name != "explore.json":
             out[name] = digest
     return out
+
+
+def built(folder: Path) -> dict[str, str]:
+    """Of a site: all files, without the stamps of style sheets, which Sphinx gives where one lay there before."""
+    stamped = {path: path.read_bytes() for path in folder.rglob("*.html")}
+    plain = {str(path.relative_to(folder)): re.sub(rb"\.css\?v=\w+", b".css", page) for path, page in stamped.items()}
+    return files_of(folder) | {name: hashlib.sha256(page).hexdigest() for name, page in plain.items()}
 
 
 def numbers(folder: Path) -> dict[str, str]:

@@ -5,15 +5,19 @@ nothing but a VcworkError may come out. The good bytes themselves are read witho
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import pickle
+import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import made_benchmarks as made
 import numpy as np
@@ -23,11 +27,12 @@ from toys import toy_encoder
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, read_yaml, sha256_json
-from vcwork.base.sealed import SEALED, read_sealed, read_tensors, write_sealed
+from vcwork.base.sealed import SEALED, read_sealed, read_tensors, with_seal, write_sealed
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.backbones.weights import read_pth
 from vcwork.data.benchmarks.corpora import read_benchmark
 from vcwork.data.benchmarks.features import contract_beside
+from vcwork.data.benchmarks.spans import read_charades, read_own_spans, read_predicted, read_qvhighlights
 from vcwork.data.captions import CaptionReport, deduplicate, read_captions
 from vcwork.data.corpus import open_corpus
 from vcwork.data.howto100m.captions import CaptionRule, CaptionWriter, as_stored, open_caption_store
@@ -36,11 +41,16 @@ from vcwork.data.howto100m.sources import HowTo100M, Sources, read_id_list
 from vcwork.data.store import Contract, load_npy, open_store, write_store
 from vcwork.encoders.checkpoint import load_checkpoint, save_encoder
 from vcwork.encoders.released import read_released
+from vcwork.measure.result import METRICS
 from vcwork.panels.training import read_log
+from vcwork.review import doctor
 from vcwork.review.gallery import read_gallery
 from vcwork.review.scores import open_scores
+from vcwork.search.index import VideoIndex
 from vcwork.training.recipe import read_recipe
+from vcwork.workbench.audit_page import AUDIT, BUNDLE, read_bundle
 from vcwork.workbench.parameters import Parameter, from_text, read_parameters
+from vcwork.workbench.records import RUN, read_run
 from vcwork.workbench.verify import verify
 
 
@@ -139,6 +149,13 @@ def _setting(folder: Path) -> None:
         raise wrong
 
 
+def _pipeline(folder: Path) -> None:
+    """The doctor's settings; what a model's own processor says of the rest is read by readers of their own."""
+    with patch.object(doctor, "_defaults", lambda model: {}):
+        doctor.read_pipeline(str(folder / "a.yaml"))
+        doctor.read_pipeline((folder / "a.yaml").read_text(errors="replace").split("\n")[0].removesuffix(".yaml"))
+
+
 def _written(folder: Path) -> None:
     write_sealed(folder / "one.json", {"a": [1, 2.5, "x"], "b": {"c": None}})
 
@@ -147,6 +164,7 @@ VALUES = [
     Reader("yaml", "a.yaml", lambda folder: repr(read_yaml(folder / "a.yaml")), (BOMB.encode(),)),
     Reader("set", "value", _setting, (b"{a: 1, b: [1, 2]}",)),
     Reader("recipe", "a.yaml", lambda folder: read_recipe(folder / "a.yaml"), (RECIPE.encode(),)),
+    Reader("pipeline", "a.yaml", _pipeline, (b"model: m\nfps: 2\ncrop: none\nmean: [0.5, 0.5, 0.5]\nprompt: a {}\n",)),
     Reader("notebook", "a.ipynb", lambda folder: read_parameters(folder / "a.ipynb"), (_notebook(CELL),)),
     Reader("json", "a.json", lambda folder: sha256_json(read_json(folder / "a.json")), (json.dumps(WHISPER).encode(),)),
     Reader("sealed", "one.json", lambda folder: read_sealed(folder / "one.json"), lay=_written, seal=True),
@@ -277,7 +295,69 @@ def _read_packed(folder: Path) -> None:
     [split.features(0, row).sum() for row in range(len(split.ids))]
 
 
+def _index(folder: Path) -> None:
+    vectors = np.eye(4, 8, dtype=np.float32)
+    VideoIndex.build(vectors, list("abcd"), [{"text": f"stir {n}"} for n in range(4)], "maker").save(folder)
+
+
+def _read_index(folder: Path) -> None:
+    index = VideoIndex.open(folder)
+    index.query(np.ones((1, 8), np.float32), k=3), index.words("stir 1", 3), index.ids, index.metadata
+
+
+def _run(folder: Path) -> None:
+    entry = {"name": "10_x", "given": {"seed": 0}, "parameters": {"seed": 0}, "hashes": {"corpus": "0" * 64}}
+    told = {"format": RUN.format, "profile": "lab", "status": "done", "seed": 0, "notebooks": [entry]}
+    write_sealed(folder / RUN.manifest, told)
+    row = {
+        "name": "t2v_R@1",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "chance": 0.1,
+        "n": 10,
+        "trivial": {},
+        "protocol": "",
+    }
+    row |= {"notebook": "10_x", "card": {"task": "toy", "split": "toy", "rule": "ten"}}
+    write_sealed(folder / METRICS, {"format": "vcwork-metrics-2", "results": [row]})
+
+
+ASKED = b"id,x\nq0,0.5\n"
+INPUTS = {"scores": {"bytes": len(ASKED), "sha256": hashlib.sha256(ASKED).hexdigest(), "file": "a.csv"}}
+
+
+def _bundle(**told: Any) -> bytes:
+    """A reviewer's zip of an audit of a small file, with these things told otherwise."""
+    asked = with_seal({"format": BUNDLE, "asked": {"scores": "a.csv"}, "inputs": INPUTS} | told)
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(AUDIT.manifest, json.dumps(asked))
+        archive.writestr("inputs/scores.csv", ASKED)
+    return file.getvalue()
+
+
+def _read_bundle(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as into:
+        read_bundle(folder / "a.zip", Path(into))
+
+
+def _told_bundle(folder: Path) -> None:
+    """What a bundle tells, in a whole one, with the right seal."""
+    try:
+        whole = _bundle(**json.loads((folder / "told.json").read_bytes()))
+    except (ValueError, TypeError, RecursionError):  # no object, or not of JSON
+        return
+    (folder / "a.zip").write_bytes(whole)
+    _read_bundle(folder)
+
+
 FOLDERS = [
+    Reader("index", "index.sqlite", _read_index, lay=_index),
+    Reader("run", RUN.manifest, read_run, lay=_run, seal=True),
+    Reader("metrics", METRICS, read_run, lay=_run, seal=True),
+    Reader("bundle", "a.zip", _read_bundle, (_bundle(),)),
+    Reader("bundle-told", "told.json", _told_bundle, (json.dumps({"inputs": INPUTS}).encode(),)),
     Reader("store", "manifest.json", _read_store, lay=_store, seal=True),
     Reader("shard", "shard-00000.npy", _read_store, lay=_store),
     Reader("caption-store", "manifest.json", _read_caption_store, lay=_caption_store, seal=True),
@@ -300,7 +380,19 @@ def _benchmark(name: str, file: str) -> Reader:
     return Reader(f"{name}-{Path(file).suffix[1:]}", file, partial(read_benchmark, name), lay=lay)
 
 
+WINDOWS = {"qid": 1, "query": "q", "vid": "v", "duration": 9, "relevant_windows": [[0, 2], [4, 6.5]]}
+SPANS = {
+    "qvhighlights": (read_qvhighlights, "a.jsonl", json.dumps(WINDOWS).encode()),
+    "charades": (read_charades, "a.txt", b"AB12C 0.5 3.25##a person opens a door.\nAB12C 2 4##somebody sits\n"),
+    "own-spans": (read_own_spans, "a.csv", b"query_id,video,start_s,end_s,duration_s\nq,v,0,2,9\nq,v,4,6,9\n"),
+    "predicted": (read_predicted, "a.jsonl", b'{"qid": 1, "pred_relevant_windows": [[0, 2, 0.5], [1, 3, 0.25]]}\n'),
+    "predicted-csv": (read_predicted, "a.csv", b"query_id,start_s,end_s,score\nq,0,2,0.5\n"),
+}  # fmt: skip
 BENCHMARKS = [
+    *(
+        Reader(name, file, lambda folder, read=read, file=file: read(folder / file), (good,))
+        for name, (read, file, good) in SPANS.items()
+    ),
     _benchmark("youcook2", "validation_youcook.csv"),
     _benchmark("youcook2", "youcookii_annotations_trainval.json"),
     _benchmark("msrvtt", "MSRVTT_JSFUSION_test.csv"),

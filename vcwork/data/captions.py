@@ -66,10 +66,9 @@ def read_captions(path: str | Path, report: CaptionReport | None = None) -> list
     if reader is None:
         raise VcworkError(f"{path}: expected captions as {', '.join(READERS)}, got {path.suffix!r}")
     found = CaptionReport()
-    cues = list(reader(path, _read_text(path)))
-    captions = _finish(cues, found)
-    if cues and len(found.dropped) == len(cues):
-        raise VcworkError(f"{path}: no readable cue among {len(cues)}; {found.dropped[0]}")
+    captions, cues = _finish(reader(path, _read_text(path)), found)
+    if cues and len(found.dropped) == cues:
+        raise VcworkError(f"{path}: no readable cue among {cues}; {found.dropped[0]}")
     if len(captions) > 1 and not any(caption.end_s for caption in captions):
         raise VcworkError(f"{path}: expected times, got {len(captions)} cues that all begin and end at 0 s")
     _tell(path, found, report)
@@ -85,7 +84,8 @@ def captions_of_entry(where: str, entry: object, report: CaptionReport) -> list[
     if not all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns):
         raise VcworkError(f"{where}: expected start, end and text as three lists of one length")
     rows = enumerate(zip(*columns, strict=True))
-    return _finish([Cue(f"{where} cue {n}", seconds(a), seconds(b), text) for n, (a, b, text) in rows], report)
+    cues = (Cue(f"{where} cue {n}", seconds(a), seconds(b), text) for n, (a, b, text) in rows)
+    return _finish(cues, report)[0]
 
 
 def deduplicate(captions: Iterable[Caption]) -> list[Caption]:
@@ -174,10 +174,15 @@ def _unmarked(data: bytes) -> str:
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _finish(cues: list[Cue], found: CaptionReport) -> list[Caption]:
-    """Checked, cleaned and sorted captions; what is wrong goes to the report. A cue without text is not an error."""
+def _finish(cues: Iterable[Cue], found: CaptionReport) -> tuple[list[Caption], int]:
+    """(checked, cleaned and sorted captions, number of cues), what is wrong to the report; no text is no error.
+
+    No cue is kept: of a million small ones Python's collector would look at each again and again.
+    """
     captions: list[Caption] = []
+    count = 0
     for cue in cues:
+        count += 1
         text = " ".join(_INVISIBLE.sub("", unescaped(cue.text)).split()) if isinstance(cue.text, str) else ""
         text = _HALF.sub("\ufffd", text)
         wrong = _what_is_wrong(cue)
@@ -186,7 +191,8 @@ def _finish(cues: list[Cue], found: CaptionReport) -> list[Caption]:
         elif text:
             captions.append(Caption(cue.start_s, cue.end_s, text))
     found.reordered += sum(b.start_s < a.start_s for a, b in itertools.pairwise(captions))
-    return sorted(captions, key=lambda caption: caption.start_s)
+    captions.sort(key=lambda caption: caption.start_s)
+    return captions, count
 
 
 def _what_is_wrong(cue: Cue) -> str:

@@ -256,20 +256,23 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     """
     sep = re.match(r'sep=([^\w" \n])\n', text)
     body = text[sep.end() :] if sep else text
-    skipped, head = bool(sep), next(iter(body.split("\n")), "")
+    skipped, head = bool(sep), next(iter(body.split("\n", 1)), "")
     mark = sep[1] if sep else max(",;\t|", key=head.count)
-    reader = csv.reader(io.StringIO(body), delimiter=mark, skipinitialspace=True)
-    try:
-        names = [name.strip().lower() for name in next(reader, [])]
-        if text.strip() and not {"start", "end", "text"} <= set(names):
-            raise VcworkError(f"{path}, line {1 + skipped}: expected columns start,end,text, got {head[:40]!r}")
-        rows = [(reader.line_num + skipped, row) for row in reader if row]
-    except csv.Error as error:
-        raise VcworkError(f"{path}, line {reader.line_num + skipped}: not readable as csv ({error})") from error
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(io.StringIO(body), delimiter=mark, skipinitialspace=True)
+        try:
+            yield from ((reader.line_num + skipped, row) for row in reader if row)
+        except csv.Error as error:
+            raise VcworkError(f"{path}, line {reader.line_num + skipped}: not readable as csv ({error})") from error
+
+    names = [name.strip().lower() for name in next(rows(), (0, []))[1]]
+    if text.strip() and not {"start", "end", "text"} <= set(names):
+        raise VcworkError(f"{path}, line {1 + skipped}: expected columns start,end,text, got {head[:40]!r}")
     start, end, said = (names.index(name) if name in names else 0 for name in ("start", "end", "text"))
-    unit = 0.001 if path.suffix.lower() == ".tsv" and _milliseconds([(row[start], row[-1], row[end])
-        for _, row in rows if len(row) > max(start, end)]) else 1.0  # fmt: skip
-    for line, row in rows:
+    times = ((row[start], row[end]) for _, row in itertools.islice(rows(), 1, None) if len(row) > max(start, end))
+    unit = 0.001 if path.suffix.lower() == ".tsv" and _milliseconds(times) else 1.0
+    for line, row in itertools.islice(rows(), 1, None):
         cells = dict(enumerate(row))
         words, surplus = cells.get(said, ""), len(row) > len(names)
         if surplus and said == len(names) - 1:
@@ -279,9 +282,9 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
         yield Cue(f"{path}, line {line}", *times, words)
 
 
-def _milliseconds(rows: list[tuple]) -> bool:
-    lengths = [seconds(end) - seconds(start) for start, _, end in rows if start.isdecimal() and end.isdecimal()]
-    return bool(rows) and len(lengths) == len(rows) and sorted(lengths)[len(lengths) // 2] >= 100
+def _milliseconds(times: Iterable[tuple[str, str]]) -> bool:
+    lengths = [seconds(b) - seconds(a) if a.isdecimal() and b.isdecimal() else -math.inf for a, b in times]
+    return bool(lengths) and min(lengths) > -math.inf and sorted(lengths)[len(lengths) // 2] >= 100
 
 
 def line_cues(path: Path, text: str) -> Iterator[Cue]:
@@ -348,14 +351,10 @@ def xml_cues(path: Path, text: str) -> Iterator[Cue]:
             f"{path}: declares a document type, which subtitles do not need; expected TTML or YouTube's XML"
         )
     try:
-        root = ElementTree.fromstring(text) if text.strip() else ElementTree.Element("tt")
-    except ElementTree.ParseError as error:
+        tree = io.StringIO(text if text.strip() else "<tt/>")
+        root = ElementTree.parse(tree, ElementTree.XMLParser(target=_Shallow())).getroot()
+    except (ElementTree.ParseError, RecursionError) as error:
         raise VcworkError(f"{path}: not readable as XML ({error})") from error
-    level = [root]
-    for _ in range(DEPTH):
-        level = [child for element in level for child in element]
-    if level:
-        raise VcworkError(f"{path}: elements nested more than {DEPTH} deep")
     rates = {key.rpartition("}")[2]: seconds(value) or math.nan for key, value in root.attrib.items()}
     for number, element in enumerate(e for e in root.iter() if e.tag.rpartition("}")[2] in ("p", "text")):
         kind, given = element.tag.rpartition("}")[2], element.attrib
@@ -369,6 +368,22 @@ def xml_cues(path: Path, text: str) -> Iterator[Cue]:
         else:
             continue
         yield Cue(f"{path}, {kind} {number}", start_s, end_s, " ".join(_spoken(element)))
+
+
+class _Shallow(ElementTree.TreeBuilder):
+    """A tree of at most `DEPTH` levels: of what is nested deeper no more is read."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str]) -> ElementTree.Element:
+        self.depth += 1
+        if self.depth > DEPTH:
+            raise RecursionError(f"elements nested more than {DEPTH} deep")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str) -> ElementTree.Element:
+        self.depth -= 1
+        return super().end(tag)
 
 
 def _spoken(element: ElementTree.Element) -> Iterator[str]:

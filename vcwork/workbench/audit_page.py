@@ -7,6 +7,8 @@ The folder is sealed like any other of ours; a reviewer's bundle is the same in 
 import base64
 import io
 import json
+import lzma
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, parse_json, sha256_json, template
-from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, with_seal, write_manifest
+from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, well_formed, with_seal, write_manifest
 from vcwork.measure.result import row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small
 from vcwork.workbench.page import Line, used_columns
@@ -160,7 +162,7 @@ def read_bundle(path: Path, into: Path) -> tuple[dict[str, Any], dict[str, Path]
     VcworkError: not a bundle, one that was changed, a member that is not the one told.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with well_formed(path), zipfile.ZipFile(path) as archive:
             told = parse_json(_read(path, archive, AUDIT.manifest, WITHIN).decode())
             _check_told(path, told)
             held, inputs = set(archive.namelist()), {}
@@ -170,9 +172,7 @@ def read_bundle(path: Path, into: Path) -> tuple[dict[str, Any], dict[str, Path]
                     inputs[option].parent.mkdir(exist_ok=True)
                     inputs[option].write_bytes(_read(path, archive, name, about["bytes"]))
                     check(inputs[option], about, AUDIT.manifest)
-    except (zipfile.BadZipFile, OSError, KeyError, TypeError, ValueError, RuntimeError, zlib.error) as error:
-        if isinstance(error, VcworkError):
-            raise
+    except (zipfile.BadZipFile, RuntimeError, EOFError, struct.error, zlib.error, lzma.LZMAError) as error:
         raise VcworkError(f"{path}: not readable as a bundle of an audit ({error})") from error
     return told, inputs
 
