@@ -99,8 +99,24 @@ def test_servers_are_told_to_stay_at_home(command, root, monkeypatch):
     [(line, environment)] = called
     assert line[-1] == command[-1] and str(servers.TEMPLATES) in environment["JUPYTER_PATH"]
     assert not any("0.0.0.0" in part or "allow_origin" in part or part.endswith("token=") for part in line)
-    if command[0] == "app":
+    if command[0] == "lab":
+        assert f"--ServerApp.root_dir={root}" in line and any("00_start" in part for part in line), (
+            "results are in reach"
+        )
+    else:
         assert {"--token", "--Voila.ip=127.0.0.1", "--template=vcwork"} <= set(line)
+
+
+def test_root_may_open_jupyterlab_and_is_told_why(root, monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr(servers.os, "execve", lambda program, line, environment: called.append(line))
+    monkeypatch.setattr(servers, "trust_own", lambda root: [])
+    monkeypatch.chdir(root)
+    for user in (0, 1000):
+        monkeypatch.setattr(servers.os, "geteuid", lambda user=user: user)
+        servers.lab(root, [])
+    assert ["--allow-root" in line for line in called] == [True, False]
+    assert capsys.readouterr().out.count("as root") == 1
 
 
 def test_an_app_needs_a_notebook(capsys):

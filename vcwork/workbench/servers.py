@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from vcwork.base.console import say
 from vcwork.base.files import atomic_write, sha256_file
 from vcwork.workbench.profiles import notebook_path
 
@@ -25,10 +26,11 @@ POLICY = (  # of Voilà's page: what panels and widgets need, all of it from thi
 
 
 def lab(root: Path, arguments: Sequence[str]) -> NoReturn:
-    """Become JupyterLab at the first notebook."""
+    """Become JupyterLab at the first notebook, the whole project beside it: results, docs, parameters."""
     trust_own(root)
     start = root / "notebooks" / "00_start_here.ipynb"
-    become(root, "jupyter", "lab", str(start if start.is_file() else start.parent), *arguments)
+    first = [str(start)] if start.is_file() else []
+    become(root, "jupyter", "lab", *first, f"--ServerApp.root_dir={root}", *arguments)
 
 
 def app(root: Path, notebook: str, arguments: Sequence[str]) -> NoReturn:
@@ -46,6 +48,9 @@ def become(root: Path, *command: str) -> NoReturn:
     paths = os.pathsep.join(filter(None, [str(TEMPLATES), os.environ.get("JUPYTER_PATH", "")]))
     environment = os.environ | {"JUPYTER_PATH": paths, "VCWORK_ROOT": str(root.resolve())}
     line = [sys.executable, "-P", "-m", *command]
+    if command[0] == "jupyter" and getattr(os, "geteuid", lambda: 1)() == 0 and "--allow-root" not in command:
+        say("running as root, as containers do, which JupyterLab refuses unasked: it is told --allow-root")
+        line.insert(5, "--allow-root")
     os.chdir(root)
     sys.stdout.flush()
     if os.name != "posix":
