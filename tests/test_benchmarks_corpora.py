@@ -225,7 +225,7 @@ def test_features_of_nobody(source):
     assert "feature files of no listed video: 1, first stranger.npy" in accounting(corpus)["train"]["notes"]
     for path in (folder / "features").glob("[tv]*.npy"):
         path.unlink()
-    refused("holds features of none of the 6 videos of youcook2", build, folder)
+    refused("holds features of none of the 6 videos of YouCook2", build, folder)
     (folder / "features" / "stranger.npy").unlink()
     refused(r"expected features as <video id>.npy, found none; the annotations alone", build, folder)
     assert read_benchmark("youcook2", folder)["test"].accounting.complete  # they can still be read
@@ -249,7 +249,7 @@ def test_other_data_in_the_folders_is_refused(source):
 
 def test_wrong_names_and_folders(tmp_path):
     refused(r"benchmark: expected one of youcook2, msrvtt, .*, got 'kinetics'", read_benchmark, "kinetics", tmp_path)
-    with pytest.raises(VcworkError, match=r"nowhere: no such folder; coin needs COIN.json"):
+    with pytest.raises(VcworkError, match=r"nowhere: no such folder of coin, which needs COIN.json"):
         benchmark_corpus("coin", tmp_path / "nowhere", tmp_path / "c", tmp_path / "f")
     (tmp_path / "coin").mkdir()
     refused(r"/coin: found no file of coin, which needs COIN.json", read_benchmark, "coin", tmp_path / "coin")

@@ -16,7 +16,19 @@ from vcwork.base.errors import VcworkError
 pytest.importorskip("sphinx", reason="needs the extra `docs`")
 pytest.importorskip("myst_nb", reason="needs the extra `docs`")
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("index", "start", "tour", "own_data", "reproduction", "variants", "speed", "scale", "faq", "reference")
+PAGES = (
+    "index",
+    "start",
+    "tour",
+    "own_data",
+    "extend",
+    "reproduction",
+    "variants",
+    "speed",
+    "scale",
+    "faq",
+    "reference",
+)
 
 
 def _load(name: str):

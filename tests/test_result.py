@@ -200,6 +200,9 @@ def test_the_sentence_says_everything_the_card_knows():
 def test_a_card_survives_json_and_compares_as_before():
     again = as_card(json.loads(json.dumps(FULL.as_dict())))
     assert again == FULL and hash(again) == hash(FULL) and Card().as_dict() == {}
+    assert (
+        json.dumps(Card(pool=np.float64(23.4), captions=np.float64(1)).as_dict()) == '{"pool": 23.4, "captions": 1.0}'
+    )
 
 
 def test_but_adds_to_the_rule_and_replaces_the_rest():

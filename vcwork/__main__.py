@@ -158,7 +158,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     eye = _command(commands, "extract", extract_features, "features of every video of a folder, corpus or address")
     eye.add_argument("source", help="a folder of videos, a corpus, or an address that fsspec reads (s3://BUCKET/FILMS)")
     eye.add_argument("--out", required=True, metavar="FOLDER", help="the feature store; goes on if interrupted")
-    models = "motion (default), s3d, s3d:WEIGHTS, peer:FOLDER, or an image model's folder"
+    models = "motion (default), s3d, s3d:WEIGHTS, peer:FOLDER, an image model's folder, or package.module:Class"
     eye.add_argument("--backbone", default="motion", metavar="MODEL", help=models)
     eye.add_argument("--workers", type=int, metavar="N", help="of one core each (default: one a core)")
     engines = "ray: on the cluster that $RAY_ADDRESS names (auto: the one of this machine), or on a new one here"
@@ -203,8 +203,8 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default="",
         metavar="MODEL",
-        help="of the features: an image model's folder, s3d, s3d:WEIGHTS, peer:FOLDER (default: the checkpoint's, "
-        "or motion)",
+        help="of the features: an image model's folder, s3d, s3d:WEIGHTS, peer:FOLDER, or package.module:Class of "
+        "your own (default: the checkpoint's, or motion)",
     )
     parser.add_argument("--accept-contract", action="store_true", help="take a checkpoint trained on other features")
     parser.add_argument("--out", default="", metavar="FOLDER", help="cache and pages (default: in outputs/explore)")
@@ -405,10 +405,11 @@ def explore_videos(options: argparse.Namespace) -> int:
         raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
     corpus = look_at(options.folder, options.links, options.language)
     say(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read")
+    from vcwork.data.backbones.image import given_backbone
     from vcwork.workbench import own_videos  # torch: seconds
 
-    names = ("checkpoint", "backbone", "out", "limit", "workers", "speech", "drift", "fix", "offline", "shots")
-    given = {name: getattr(options, name) for name in names}
+    names = ("checkpoint", "out", "limit", "workers", "speech", "drift", "fix", "offline", "shots")
+    given = {name: getattr(options, name) for name in names} | {"backbone": given_backbone(options.backbone)}
     own = own_videos.own_videos(corpus, accept_contract=options.accept_contract, **given)
     say(own_videos.summary(own))
     if options.query or options.like:
@@ -475,6 +476,7 @@ def _open(address: str, wanted: bool) -> None:
 def extract_features(options: argparse.Namespace) -> int:
     """`extract`: the store, what it holds, and every video that gave no features."""
     from vcwork.data.addresses import is_address
+    from vcwork.data.backbones.image import given_backbone
     from vcwork.data.corpus import scan_folder
     from vcwork.data.extract import extract
     from vcwork.workbench.own_folder import look_at
@@ -483,7 +485,7 @@ def extract_features(options: argparse.Namespace) -> int:
     if options.workers is not None and options.workers < 1:
         raise VcworkError("extract: expected --workers of at least 1")
     corpus = scan_folder(options.source) if is_address(options.source) else look_at(options.source)
-    eye = backbone_for(None, options.backbone)
+    eye = backbone_for(None, given_backbone(options.backbone))
     store = extract(corpus, eye, options.out, options.workers, engine=options.engine)
     for id, why in (corpus.missing_videos | store.failed).items():
         say(f"no features: {id}: {why}")

@@ -83,6 +83,7 @@ class Card:
         for name in ("pool", "captions"):
             value = getattr(self, name)
             self._check(name, value is None or (_number(value) and value > 0), "a number above 0")
+            object.__setattr__(self, name, getattr(value, "item", lambda value=value: value)())  # NumPy's, as Python's
         self._check("missing", self.missing is None or _is_missing(self.missing), "(absent, expected) counts")
         self._check("truncation", self.truncation is None or _is_cut(self.truncation), "(rule, share from 0 to 1)")
         self._check("transductive", isinstance(self.transductive, bool), "true or false")

@@ -91,7 +91,7 @@ class Own:
 def own_videos(
     folder: str | Path | Corpus,
     checkpoint: str = "",
-    backbone: str = "",
+    backbone: str | Backbone = "",
     out: str | Path = "",
     *,
     limit: int = 0,
@@ -191,10 +191,11 @@ def _moved(corpus: Corpus, store: FeatureStore) -> list[str]:
 # --------------------------------------------------------------------------------------------------------- features
 
 
-def backbone_for(encoder: Encoder | None, name: str = "", checkpoint: str = "") -> Backbone:
+def backbone_for(encoder: Encoder | None, name: str | Backbone = "", checkpoint: str = "") -> Backbone:
     """The backbone that makes what `encoder` reads; without an encoder the one of that name, or `motion`.
 
-    name: motion, s3d, s3d:FILE of weights, the folder or hub name of an image model, or `peer:` and a dual encoder's.
+    name: motion, s3d, s3d:FILE of weights, the folder or hub name of an image model, or `peer:` and a dual encoder's;
+    or a backbone, which is that one.
     VcworkError where it cannot be found out or had, saying what to give.
     """
     if encoder is None:
@@ -206,7 +207,9 @@ def backbone_for(encoder: Encoder | None, name: str = "", checkpoint: str = "") 
     return encoder.own_backbone(f"{checkpoint}: give its folder as backbone")
 
 
-def _named(name: str, fps: int | None = None) -> Backbone:
+def _named(name: str | Backbone, fps: int | None = None) -> Backbone:
+    if not isinstance(name, str):
+        return name
     if name.startswith("s3d:"):
         return get_backbone("s3d", weights=name.removeprefix("s3d:"))
     return get_backbone(name, **({} if fps is None or name in ("motion", "s3d") else {"fps": fps}))

@@ -2,13 +2,15 @@
 
 `get_backbone("motion")` is the light one that needs no weights, `"s3d"` the paper's, `"efficientnet-lite0"` an image
 network that pip can bring; any other name is a Hugging Face image model, a folder or a hub name, run on each frame and
-averaged over the second. torch and transformers load only
-when such a model is made, so that workers of the motion backbone stay small. Resizing and normalising follow
-preprocessor_config.json, done here in a few lines because transformers' own processors want another image library.
+averaged over the second. One of your own is any object such as `Backbone`; a command line may name its class. torch
+and transformers load only when such a model is made, so that workers of the motion backbone stay small. Resizing and
+normalising follow preprocessor_config.json, done here in a few lines because transformers' own processors want another
+image library.
 A backbone whose chunks are not seconds brings its own `read(path)` (see `vcwork.data.extract.chunks_of`).
 Known gaps: an image model sees one second. Its weights in pickle files are not loaded.
 """
 
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -61,6 +63,25 @@ def get_backbone(name: str, **options: Any) -> Backbone:
 
         return PeerBackbone(name, **options)
     return HFImageBackbone(name, **options)
+
+
+def given_backbone(text: str) -> Backbone | str:
+    """A backbone of the user's own, made from `package.module:Class`; any other text comes back as it is.
+
+    For a command line alone, since it imports what is named: the text may never come out of a file or a record.
+    VcworkError where that cannot be imported, or lacks something that a `Backbone` has.
+    """
+    module, _, name = text.partition(":")
+    if module in ("", "s3d", "peer") or not all(map(str.isidentifier, [*module.split("."), *name.split(".")])):
+        return text
+    try:
+        made = pkgutil.resolve_name(text)()
+    except (ImportError, AttributeError, TypeError) as error:
+        where = "a module beside `run`, an installed one, or one in a folder of $PYTHONPATH, and a class made without"
+        raise VcworkError(f"{text}: expected package.module:Class ({where} arguments), got {error}") from error
+    if lacks := [part for part in (*Backbone.__annotations__, "__call__") if not hasattr(made, part)]:
+        raise VcworkError(f"{text}: expected a backbone with {', '.join(Backbone.__annotations__)}; no {lacks[0]}")
+    return made
 
 
 class HFImageBackbone:

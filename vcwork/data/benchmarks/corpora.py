@@ -7,7 +7,7 @@ No subtitles are written: an annotator's sentence is truth, not narration.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields, replace
 from itertools import combinations
 from pathlib import Path
@@ -22,21 +22,28 @@ from vcwork.data.corpus import Corpus, Recipe, Video, corpus_once, save_corpus
 from vcwork.data.coverage import Count
 from vcwork.data.store import FeatureStore, store_once
 
+Reader = Callable[[Path], Iterable[Benchmark]]  # the splits that a folder holds
 
-def read_benchmark(name: str, source: str | Path, have: Collection[str] | None = None) -> dict[str, Benchmark]:
+
+def read_benchmark(name: str | Reader, source: str | Path, have: Collection[str] | None = None) -> dict[str, Benchmark]:
     """{role: split} of a source folder, whatever of train, val and test its files hold; features are not needed.
 
-    `have`: the videos that have features, for a draw that depends on them (CrossTask). VcworkError: an unknown
-    benchmark, a folder without its files, a video in two splits.
+    `name`: of a benchmark that is known here, or a reader of your own. `have`: the videos that have features, for a
+    draw that depends on them (CrossTask). VcworkError: an unknown benchmark, a folder without its files, a video in
+    two splits.
     """
-    if name not in SOURCES:
-        raise VcworkError(f"benchmark: expected one of {', '.join(SOURCES)}, got {name!r}")
+    if callable(name):
+        told, read = "your reader", name
+    elif name in SOURCES:
+        told, read = f"{name}, which needs {SOURCES[name]}", lambda folder: read_splits(name, folder, have).values()
+    else:
+        raise VcworkError(f"benchmark: expected one of {', '.join(SOURCES)}, or a reader, got {name!r}")
     source = resolve(source)
     if not source.is_dir():
-        raise VcworkError(f"{source}: no such folder; {name} needs {SOURCES[name]}")
-    parts = read_splits(name, source, have)
+        raise VcworkError(f"{source}: no such folder of {told}")
+    parts = {part.role: part for part in read(source)}
     if not parts:
-        raise VcworkError(f"{source}: found no file of {name}, which needs {SOURCES[name]}")
+        raise VcworkError(f"{source}: found no file of {told}")
     if "train" in parts and "val" not in parts and len(parts["train"].videos) > 1:
         parts["train"], parts["val"] = carve_val(parts["train"])
     for one, other in combinations(parts.values(), 2):
@@ -45,7 +52,7 @@ def read_benchmark(name: str, source: str | Path, have: Collection[str] | None =
 
 
 def benchmark_corpus(
-    name: str, source: str | Path, folder: str | Path, features: str | Path
+    name: str | Reader, source: str | Path, folder: str | Path, features: str | Path
 ) -> tuple[Corpus, FeatureStore]:
     """Corpus in `folder`, with `accounting.json`, and store in `features`, from a source folder with `features/`.
 
@@ -63,7 +70,9 @@ def benchmark_corpus(
             _drop_too_short(part, found)
     measured = {role: with_features(part, found.lengths, found.lost) for role, part in parts.items()}
     if not any(part.clips for part in measured.values()):
-        raise VcworkError(f"{beside}: holds features of none of the {len(found.lost)} videos of {name}")
+        raise VcworkError(
+            f"{beside}: holds features of none of the {len(found.lost)} videos of {next(iter(parts.values())).name}"
+        )
     if found.unlisted:
         note = f"feature files of no listed video: {len(found.unlisted)}, first {found.unlisted[0]}.npy"
         first = next(iter(measured))
