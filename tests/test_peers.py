@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers as hf
 from checks import refused
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from toys import letters_clip
 
@@ -30,7 +31,8 @@ from vcwork.tasks.cases import annotated_clips, clip_scores, overview, seconds_o
 from vcwork.training.workspace import Workspace
 from vcwork.workbench.own_videos import own_videos
 
-KINDS = ("clip", "siglip", "xclip")
+KINDS = ("clip", "siglip", "xclip", "videoprism")
+TOGETHER = ("xclip", "videoprism")  # read several frames together
 SIDE, FRAMES = 32, 4
 SENTENCES = ["chop the onion", "Stir, slowly!", "a", "", "peel the beet and then toss the salad " * 4]
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -44,14 +46,15 @@ PROCESSORS = {
 }
 
 
-def _siglip_words(folder: Path, declared: str = "SiglipTokenizer") -> None:
+def _siglip_words(folder: Path, declared: str = "SiglipTokenizer", ends: bool = True) -> None:
     """Whole words of SENTENCES, letters for the rest; the padding is the end, as in the real one."""
-    letters = [*"abcdefghijklmnopqrstuvwxyz,!"]
+    letters = [*"abcdefghijklmnopqrstuvwxyz,!."]
     words = " ".join(SENTENCES).lower().replace(",", "").replace("!", "").split()
     pieces = dict.fromkeys(["</s>", "<unk>", *letters, *(f"##{letter}" for letter in letters), *words])
     inner = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    if ends:
+        inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
     inner.save(str(folder / "tokenizer.json"))
     told = {"tokenizer_class": declared, "pad_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
@@ -65,6 +68,14 @@ def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0) -> Path:
         _siglip_words(folder)
         text = {**TOWER, "vocab_size": 80, "max_position_embeddings": 64}
         model = hf.SiglipModel(hf.SiglipConfig(text_config=text, vision_config=SEES))
+    elif kind == "videoprism":
+        _siglip_words(folder, "VideoPrismTokenizer", ends=False)
+        text = {**TOWER, "vocab_size": 80, "max_position_embeddings": 64}
+        vision = {**TOWER, "image_size": SIDE, "num_frames": FRAMES, "tubelet_size": [1, 16, 16],
+                  "num_spatial_layers": 2, "num_temporal_layers": 1, "num_auxiliary_layers": 1}  # fmt: skip
+        vision.pop("num_hidden_layers")
+        model = hf.VideoPrismClipModel(hf.VideoPrismConfig(text_config=text, vision_config=vision))
+        torch.nn.init.normal_(model.video_model.head.pooling_attention_query)  # new ones are 0: nothing would be read
     else:
         tokenizer = letters_clip(folder, ",!", model_max_length=77)
         end = 2 if legacy else tokenizer.eos_token_id
@@ -80,10 +91,10 @@ def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0) -> Path:
         for name, weight in model.named_parameters():
             if "embedding" in name or "projection" in name:
                 weight.mul_(10)
-            elif "attn" in name:
+            elif "attn" in name or "attention" in name or ("mlp" in name and kind == "videoprism"):
                 weight.mul_(4)
     model.save_pretrained(folder)
-    told = {**PROCESSORS[kind], "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+    told = {**PROCESSORS.get(kind, {}), "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
     (folder / "preprocessor_config.json").write_text(json.dumps(told))
     return folder
 
@@ -135,17 +146,19 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _hugging_face(folder: Path, kind: str):
-    return {"clip": hf.CLIPModel, "siglip": hf.SiglipModel, "xclip": hf.XCLIPModel}[kind].from_pretrained(folder).eval()
+    classes = {"clip": hf.CLIPModel, "siglip": hf.SiglipModel, "xclip": hf.XCLIPModel}
+    return classes.get(kind, hf.VideoPrismClipModel).from_pretrained(folder).eval()
 
 
 def _text_by_hand(folder: Path, kind: str, sentences: list[str]) -> np.ndarray:
     """(N, D) as the model's page says: CLIP padded to the longest with a mask, SigLIP to 64 without one."""
     model = _hugging_face(folder, kind)
-    if kind == "siglip":
-        bare = [" ".join(s.lower().replace(",", "").replace("!", "").split()) for s in sentences]
+    if kind in ("siglip", "videoprism"):
+        stop, mark = ("", "") if kind == "siglip" else (".", " ")
+        bare = [" ".join(s.lower().replace(",", mark).replace("!", mark).split()) + stop for s in sentences]
         tokenizer = hf.PreTrainedTokenizerFast.from_pretrained(folder)
         told = tokenizer(bare, padding="max_length", max_length=64, truncation=True, return_tensors="pt")
-        told = {"input_ids": told["input_ids"]}
+        told = {name: told[name] for name in ("input_ids", "attention_mask")[: 1 if kind == "siglip" else 2]}
     else:
         told = hf.CLIPTokenizer.from_pretrained(folder)(sentences, padding=True, truncation=True, return_tensors="pt")
     with torch.inference_mode():
@@ -158,8 +171,13 @@ def _frames_by_hand(path: Path) -> list[np.ndarray]:
 
 
 def _features_by_hand(folder: Path, kind: str, frames: list[np.ndarray]) -> np.ndarray:
-    """(D,) of one picture, or for X-CLIP of FRAMES pictures, by the folder's own processor and model."""
+    """(D,) of one picture, or of FRAMES pictures together, by the folder's own processor and model."""
     model = _hugging_face(folder, kind)
+    if kind == "videoprism":  # as large as the model's, from 0 to 1
+        small = [Image.fromarray(f).resize((SIDE, SIDE), Image.BICUBIC) for f in frames]
+        pixels = torch.tensor(np.stack(small) / 255).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            return model.get_video_features(pixel_values_videos=pixels[None]).pooler_output[0, 0].numpy()
     pixels = hf.AutoImageProcessor.from_pretrained(folder, backend="pil")(frames, return_tensors="pt")["pixel_values"]
     pixels = pixels.reshape(-1, 3, SIDE, SIDE)
     with torch.inference_mode():
@@ -207,11 +225,11 @@ def test_siglip_text_is_lower_case_and_the_first_ones_without_punctuation(folder
 
 
 def test_features_are_what_the_model_says_of_the_frames(folders, videos, stores, kind):
-    """CLIP, SigLIP: the frame on display at s + 1/2. X-CLIP: those at s + 1/8, 3/8, 5/8, 7/8."""
+    """CLIP, SigLIP: the frame on display at s + 1/2. X-CLIP, VideoPrism: those at s + 1/8, 3/8, 5/8, 7/8."""
     frames, store = _frames_by_hand(videos / "b.mp4"), stores[kind]
     assert store.lengths == {"a": 2, "b": 5, "c": 4}
     for second in range(5):
-        shown = (1, 3, 5, 7) if kind == "xclip" else (4,)
+        shown = (1, 3, 5, 7) if kind in TOGETHER else (4,)
         by_hand = _features_by_hand(folders[kind], kind, [frames[8 * second + i] for i in shown])
         np.testing.assert_allclose(store["b"][second], by_hand, rtol=5e-3, atol=1e-2 * np.abs(by_hand).max())
     rows = _unit(np.array(store["b"], np.float32))
@@ -384,7 +402,7 @@ def test_what_cannot_be_used_is_named(folders, tmp_path, monkeypatch):
 )
 def test_other_models_are_refused_with_the_reason(tmp_path, model, why):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model}))
-    refused(rf"expected model_type clip, siglip, xclip, got '{model}'{why}", load_encoder, tmp_path)
+    refused(rf"expected model_type clip, siglip, xclip, videoprism, got '{model}'{why}", load_encoder, tmp_path)
 
 
 def test_a_hub_name_is_taken_wherever_a_folder_is(folders, videos, tmp_path, monkeypatch):
@@ -436,7 +454,7 @@ def _weights_without(prefix: str):
 
 
 @pytest.mark.parametrize("kind, spoil, message", [
-    ("clip", _changed("config.json", model_type="bert"), r"expected model_type clip, siglip, xclip, got 'bert'"),
+    ("clip", _changed("config.json", model_type="bert"), r"expected model_type .*, videoprism, got 'bert'"),
     ("clip", _changed("config.json", model_type="clip_vision_model"), "got 'clip_vision_model'"),
     ("clip", lambda f: (f / "config.json").write_text("{"), r"config\.json: not readable as JSON"),
     ("clip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer.json or vocab.json with merges.txt\)"),

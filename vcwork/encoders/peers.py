@@ -1,12 +1,12 @@
-"""Peers: Hugging Face dual encoders (CLIP, SigLIP, X-CLIP) behind the interface of our own `Encoder`.
+"""Peers: Hugging Face dual encoders (CLIP, SigLIP, X-CLIP, VideoPrism) behind the interface of our own `Encoder`.
 
 A peer's features (`vcwork.data.backbones.dual`) are already in the joint space, one row a second, so one store serves
 everything. Its video tower only averages seconds; its text tower is the model's own, with its own padding and end
 rules. `load_peer`, and `load_encoder` with such a folder or with `peer:<hub name>`, give an Encoder,
 which goes wherever one goes: encoding, search, segment, localize, classify, the task notebooks, the vector database.
 Known gaps: X-CLIP's own score changes each sentence for the video it meets, which no index can hold: its sentences
-here are those of `get_text_features`. A SigLIP folder needs tokenizer.json (a spiece.model alone is not read). Peers
-are not trained here.
+here are those of `get_text_features`. SigLIP and VideoPrism need tokenizer.json (a spiece.model alone is not read).
+PE-AV is not read: its picture tower is timm's, which is no part of this. Peers are not trained here.
 """
 
 import string
@@ -79,7 +79,7 @@ def _peer_model(backbone: PeerBackbone) -> tuple["PeerModel", "PeerTokenizer"]:
     tokenizer = PeerTokenizer(backbone.folder, backbone.kind, config.text_config)
     backbone.model = load_model(backbone.folder, kind)
     vision, text = config.vision_config, config.text_config
-    depth = vision.num_hidden_layers + (vision.mit_num_hidden_layers if kind.video else 0)
+    depth = sum(n for name, n in vision.to_dict().items() if "num_" in name and name.endswith("_layers"))
     width, words = backbone.width, tokenizer.max_tokens
     sizes = PeerConfig(width, width, width, depth, text.num_hidden_layers, words)
     return PeerModel(backbone.model, sizes, kind.fixed).eval(), tokenizer
@@ -124,11 +124,13 @@ class PeerTokenizer:
 
     CLIP and X-CLIP: padded to the longest of a batch, which a causal tower cannot see. SigLIP: always to full length,
     because the tower reads the padding and takes its last place as the sentence; lower case as in its training, and
-    the first SigLIP's (class SiglipTokenizer) without punctuation.
+    the first SigLIP's (class SiglipTokenizer) without punctuation. VideoPrism: lower case, punctuation become blanks,
+    a full stop at the end, as its authors' code has it; no id ends a sentence, and padding is masked.
     """
 
     def __init__(self, folder: Path, kind: str, text_config: Any) -> None:
         self.where, self.length, self.fixed = folder, text_config.max_position_embeddings, KINDS[kind].fixed
+        self._prism = KINDS[kind].prism
         self._inner = _tokenizer(folder, kind)
         self._bare = self.fixed and _declared_class(folder) in ("SiglipTokenizer", "SiglipTokenizerFast")
         self.pad, self.end = self._inner.pad_token_id, self._inner.eos_token_id
@@ -141,7 +143,7 @@ class PeerTokenizer:
         end = text_config.eos_token_id if not self.fixed else self.end
         if KINDS[kind].last_id or (end == 2 and not self.fixed):  # CLIP's first configurations said 2 and meant this
             end = highest
-        if self.pad is None or self._after[-1:] != [end]:
+        if self.pad is None or (self._after[-1:] != [end] and not self._prism):
             came = f"padding {self.pad}, after a sentence {self._after}"
             raise VcworkError(
                 f"{folder}: expected a tokenizer with padding that ends a sentence with id {end}, got {came}"
@@ -192,6 +194,8 @@ class PeerTokenizer:
         return ids, mask.bool()
 
     def _clean(self, sentence: str) -> str:
+        if self._prism:
+            return " ".join(sentence.translate(_BLANKS).lower().split()) + "."
         if not self.fixed:
             return sentence
         sentence = sentence.lower()
@@ -199,16 +203,18 @@ class PeerTokenizer:
 
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_BLANKS = str.maketrans(string.punctuation, " " * len(string.punctuation))
 
 
 def _tokenizer(folder: Path, kind: str) -> Any:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-    choices = [("tokenizer.json",)] if KINDS[kind].fixed else [("tokenizer.json",), ("vocab.json", "merges.txt")]
+    whole = KINDS[kind].fixed or KINDS[kind].prism  # tokenizer.json says it all
+    choices = [("tokenizer.json",)] if whole else [("tokenizer.json",), ("vocab.json", "merges.txt")]
     if not any(all((folder / name).is_file() for name in names) for names in choices):
         # CLIP's class would make up a vocabulary of two, and say nothing
         raise VcworkError(f"{folder}: expected a tokenizer ({' or '.join(map(' with '.join, choices))}), found none")
-    reader = PreTrainedTokenizerFast if KINDS[kind].fixed else CLIPTokenizer
+    reader = PreTrainedTokenizerFast if whole else CLIPTokenizer
     with quiet(), as_error(f"{folder}: not usable as a tokenizer"):
         return reader.from_pretrained(folder, local_files_only=True)
 

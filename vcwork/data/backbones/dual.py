@@ -1,4 +1,4 @@
-"""The image side of Hugging Face dual encoders (CLIP, SigLIP, X-CLIP) as a backbone, and their folders.
+"""The image side of Hugging Face dual encoders (CLIP, SigLIP, X-CLIP, VideoPrism) as a backbone, and their folders.
 
 `get_backbone("peer:<folder or hub name>")`: one row a second, the projected embedding of that second's frames, so that
 what a store holds is already in the space of the model's sentences (`vcwork.encoders.peers`).
@@ -44,18 +44,19 @@ class Kind:
     video: bool = False  # the image tower reads several frames together
     fixed: bool = False  # sentences are padded to full length and the padding is read like words
     last_id: bool = False  # a sentence's vector stands at its highest id, whatever the configuration says
+    prism: bool = False  # VideoPrism: pixels from 0 to 1, sentences in its own spelling, which end with no id
 
 
 KINDS = {
     "clip": Kind("CLIPModel"),
     "siglip": Kind("SiglipModel", fixed=True),
     "xclip": Kind("XCLIPModel", video=True, last_id=True),
+    "videoprism": Kind("VideoPrismClipModel", video=True, prism=True),
 }
 
 
 _TIMM = "its picture tower comes from timm, which does not run here"
 UNREAD = {
-    "videoprism": "not read yet",
     "siglip2": "reads patches of any shape; take a model of fixed size, such as google/siglip2-base-patch16-256",
     "pe_video": _TIMM,
     "pe_audio_video": _TIMM,
@@ -68,9 +69,9 @@ class PeerBackbone:
     """A peer's image tower as a backbone: the raw projected embedding of a second, so a store serves every `scale`.
 
     CLIP, SigLIP: the mean over `fps` frames a second, 1 by default, the frame on display in its middle.
-    X-CLIP reads its N frames together: `fps` (N by default) must divide N, and a row sees N / fps seconds, its own in
-    their middle, the first and last second repeated beyond the ends. With N frames a second nothing is seen that lies
-    outside of the second; fewer look further, as the model was trained, and blur where things begin.
+    X-CLIP, VideoPrism read N frames together: `fps` (N by default) must divide N, and a row sees N / fps seconds, its
+    own in their middle, the first and last second repeated beyond the ends. With N frames a second nothing is seen that
+    lies outside of the second; fewer look further, as the model was trained, and blur where things begin.
     Runs in one thread and in float32 like HFImageBackbone. VcworkError as for `load_peer`.
     """
 
@@ -80,9 +81,9 @@ class PeerBackbone:
         self.frames = self.config.vision_config.num_frames if KINDS[self.kind].video else 1
         self.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
         self.name, self.weights = f"{PREFIX}{self.kind}", weights_digest(self.folder, model_files(self.folder))
-        self.size = self.config.vision_config.image_size
+        self.size = int(np.max(self.config.vision_config.image_size))
         self.width = getattr(self.config, "projection_dim", None) or self.config.vision_config.hidden_size  # SigLIP
-        self._processor = _processor(self.folder)
+        self._processor = _processor(self.folder, self.size if KINDS[self.kind].prism else None)
         shape = tuple(self.prepared([np.zeros((self.size + 8, 2 * self.size, 3), np.uint8)]).shape)
         if shape != (1, 3, self.size, self.size):
             expected = f"expected an image processor that gives {self.size} by {self.size} pixels"
@@ -122,12 +123,13 @@ class PeerBackbone:
         return pixels.reshape(-1, *pixels.shape[-3:]).float()  # a processor of videos adds an axis
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 RGB (n, H, W, 3) -> float32 (width,); X-CLIP repeats the last frame where n is below its N."""
+        """uint8 RGB (n, H, W, 3) -> float32 (width,); where N are read together, the last stands for those absent."""
         pixels = self.prepared(frames).to(next(self.model.parameters()).device)  # (n, 3, S, S)
         with one_thread():
             if KINDS[self.kind].video:
                 pixels = torch.cat([pixels, pixels[-1:].expand(self.frames - len(pixels), -1, -1, -1)])  # (N, 3, S, S)
-                rows = self.model.get_video_features(pixel_values=pixels[None]).pooler_output  # (1, W)
+                name = "pixel_values_videos" if KINDS[self.kind].prism else "pixel_values"
+                rows = self.model.get_video_features(**{name: pixels[None]}).pooler_output.reshape(1, -1)  # (1, W)
             else:
                 rows = self.model.get_image_features(pixel_values=pixels).pooler_output  # (n, W)
         return rows.mean(0).float().cpu().numpy()
@@ -200,9 +202,13 @@ def load_model(folder: Path, kind: Kind) -> Any:
     return read_model(getattr(transformers, kind.model), folder)
 
 
-def _processor(folder: Path) -> Any:
+def _processor(folder: Path, side: int | None) -> Any:
+    """The folder's own; for VideoPrism what its processor does whatever a file says: to side x side, from 0 to 1."""
     from transformers import AutoImageProcessor
+    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
+    if side is not None:
+        return SiglipImageProcessorPil(size={"height": side, "width": side}, do_normalize=False)
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         raise VcworkError(f"{folder}: expected an image processor (preprocessor_config.json), found none")
     with quiet(), as_error(f"{folder}: not usable as an image processor"):
