@@ -25,7 +25,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.result import show
 from vcwork.workbench import kernels, machine, runs
 from vcwork.workbench.parameters import Parameter
-from vcwork.workbench.profiles import Step, plan_profile
+from vcwork.workbench.profiles import Step, plan_notebook, plan_profile
 from vcwork.workbench.records import RUN, read_run
 from vcwork.workbench.verify import verify
 
@@ -470,3 +470,15 @@ def test_a_second_ctrl_c_waits_for_no_cell_and_the_record_is_whole(project: Path
     process.communicate(timeout=120)
     record, _ = read_run(project / "outputs" / "hurried")
     assert process.returncode == runs.INTERRUPTED and record["status"] == "interrupted"
+
+
+def test_a_headless_notebook_tells_its_cell_and_how_far_its_step_is(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    step = "import time\nfrom vcwork.base.progress import bar\nfor _ in bar(range(4), False, desc='training'):\n    "
+    write_notebook(project, "60_long", "", step + "for _ in bar(range(2), desc='part'):\n        time.sleep(0.6)")
+    monkeypatch.setattr(runs, "QUIET_S", 0.2)
+    assert runs.run(plan_notebook(project, "60"), project / "outputs" / "long") == runs.OK
+    told = capsys.readouterr().out
+    words = r"    60_long: 2 of 3 cells, training ([123]) of 4, \d\d:\d\d left; part 1 of 2, \d\d:\d\d left$"
+    assert set(re.findall(words, told, re.MULTILINE)) == {"1", "2", "3"}, told

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, resolve, sha256_file
+from vcwork.base.progress import bar
 from vcwork.base.sealed import begin
 from vcwork.data.addresses import Address, at_hand
 from vcwork.data.backbones.image import Backbone
@@ -71,7 +71,7 @@ def extract(
         parts.tell(progress)
         known = {"total": len(sources), "initial": len(sources) - len(jobs), "desc": "features", "unit": "video"}
         with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
-            for id, array, why in tqdm(results, **known, disable=not progress):
+            for id, array, why in bar(results, progress, **known):
                 if why:
                     failed[id] = why
                 else:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import resolve, sha256_json
+from vcwork.base.progress import bar
 from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
@@ -194,7 +194,7 @@ def few_shot_points(
     annotations = _annotations(corpus)
     return [
         _point(corpus, store, encoder, recipe, drawn, out, annotations)
-        for recipe, drawn in tqdm(todo, desc="few-shot", disable=not progress)
+        for recipe, drawn in bar(todo, progress, desc="few-shot")
     ]
 
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, resolve, sha256_json
+from vcwork.base.progress import bar
 from vcwork.base.sealed import manifest_alone
 from vcwork.core.batches import PairData
 from vcwork.core.config import ModelConfig, TrainConfig
@@ -172,24 +172,25 @@ def _train_into(
     total = updates(data, config, engine.world)
     watcher.began(total, kept.log)
 
-    bar = tqdm(total=total, desc="training", unit="step", disable=not (progress and engine.main))
+    progress &= engine.main
+    shown = bar(wanted=progress, total=total, desc="training", unit="step")
 
     def on_epoch(epoch: int, _: object) -> dict:
         numbers = check(encoder)
         if config.keep == "best":
             kept.look(encoder.model, epoch, _score(numbers))
         watcher.validated(epoch, (epoch + 1) * total // config.epochs - 1, numbers)
-        if not bar.disable:
-            bar.write(f"epoch {epoch + 1}/{config.epochs} {' '.join(f'{k} {v:.3f}' for k, v in numbers.items())}")
+        if progress:
+            shown.write(f"epoch {epoch + 1}/{config.epochs} {' '.join(f'{k} {v:.3f}' for k, v in numbers.items())}")
         return numbers
 
-    with interrupts(engine.world == 1) as interrupted, _told(watcher), bar:
+    with interrupts(engine.world == 1) as interrupted, _told(watcher), shown:
         done = total
         model, words, pairs = encoder.model, encoder.tokenizer, control(data, config)
         for record in pretrain(model, words, pairs, config, kept, on_epoch, interrupted, search):
             done = record.step + 1
-            bar.update(done - bar.n)
-            bar.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
+            shown.update(done - shown.n)
+            shown.set_postfix(loss=f"{record.loss:.2f}", refresh=False)
             watcher(record)
         if done < total:
             kept_in = f"the folder {run.folder.name} keeps the state: run it again to go on"

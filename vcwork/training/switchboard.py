@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_json
+from vcwork.base.progress import bar
 from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
@@ -84,7 +84,7 @@ def run_all(
     folder = resolve(folder)
     planned = list(_planned(corpus, store, settings, seeds, size, epochs, split))
     runs = []
-    for setting, seed, recipe, made_of in tqdm(planned, "switchboard", unit="training", disable=not progress):
+    for setting, seed, recipe, made_of in bar(planned, progress, desc="switchboard", unit="training"):
         path = folder / f"{sha256_json(made_of)[:16]}.json"
         if path.exists():
             with well_formed(path):

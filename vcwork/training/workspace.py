@@ -32,7 +32,7 @@ class Workspace:
     features_path: str = ""
     checkpoint_path: str = ""
     seed: int = 0
-    progress: bool = False
+    progress: bool = True
     any_contract: bool = False
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -77,7 +77,7 @@ class Workspace:
         else:
             corpus, store = self.corpus, self.store
             with self._made():
-                encoder = train(corpus, store, self.tiny / "checkpoint", tiny_recipe(self.seed))
+                encoder = train(corpus, store, self.tiny / "checkpoint", tiny_recipe(self.seed), self.progress)
         self.hashes["checkpoint"] = encoder.digest
         return encoder
 
@@ -101,7 +101,7 @@ class Workspace:
 
 
 def prepare(
-    corpus: str = "", features: str = "", checkpoint: str = "", seed: int = 0, progress: bool = False,
+    corpus: str = "", features: str = "", checkpoint: str = "", seed: int = 0, progress: bool = True,
     contract: str = "strict",
 ) -> Workspace:  # fmt: skip
     """Workspace for these paths; nothing is opened or built before it is used.

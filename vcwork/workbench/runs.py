@@ -15,6 +15,7 @@ import platform
 import re
 import signal
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -31,6 +32,7 @@ from tqdm import tqdm
 from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, sha256_json
+from vcwork.base.progress import WIRE, Place
 from vcwork.base.sealed import seal, write_manifest, write_sealed
 from vcwork.data.engines import cores
 from vcwork.measure.result import METRICS, plain
@@ -41,6 +43,8 @@ from vcwork.workbench.records import RUN
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
 PATIENCE_S = 10  # for a notebook to stop, when the run is interrupted
+QUIET_S = 15  # without a word, where no bar can be drawn
+BAR = "{n} of {total} notebooks |{bar:12}| {elapsed}{postfix}"
 
 
 def run(plan: Plan, out: Path | None = None, copy_to: Path | None = None, at_once: int = 0) -> int:
@@ -217,8 +221,9 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
     """
     waiting, running = list(plan.steps), {}  # steps, and steps by the future of their thread
     entries = {entry["name"]: entry for entry in log.entries}
-    bar = tqdm(total=len(waiting), desc="notebooks", unit="notebook", disable=not sys.stderr.isatty())
-    with ThreadPoolExecutor(at_once) as pool, bar:
+    bar = tqdm(total=len(waiting), bar_format=BAR, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    with ThreadPoolExecutor(at_once) as pool, bar, tempfile.TemporaryDirectory() as wires:
+        places = {step.name: Place(Path(wires) / f"{step.name}.txt") for step in plan.steps}
         try:
             while waiting or running:
                 free = _free(waiting, list(running.values()), _alone(plan.steps))
@@ -226,8 +231,11 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
                     waiting.remove(step)
                     if bar.disable:
                         tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")
-                    running[pool.submit(_run_step, plan, step, entries[step.name], log)] = step
-                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    place = places[step.name]
+                    running[pool.submit(_run_step, plan, step, entries[step.name], log, place)] = step
+                while not (done := wait(running, QUIET_S if bar.disable else 1, FIRST_COMPLETED).done):
+                    _tell_where(bar, {step.name: places[step.name] for step in running.values()})
+                for ended in done:
                     running.pop(ended)
                     ended.result()
                     bar.update()
@@ -236,6 +244,14 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
             _stop(running)
             if not isinstance(error, KeyboardInterrupt):  # the records cannot be written
                 raise
+
+
+def _tell_where(bar: tqdm, places: Mapping[str, Place]) -> None:
+    """The cell of each notebook that runs, and what it does there: behind the bar, or else a line each."""
+    where = [f"{name}: {place}" for name, place in places.items() if str(place)]
+    bar.set_postfix_str("; ".join(where))
+    for line in where if bar.disable else ():
+        tell(f"    {line}")
 
 
 def _stop(running: Iterable[Future]) -> None:
@@ -255,7 +271,7 @@ def _free(waiting: list[Step], running: list[Step], alone: Sequence[Step] = ()) 
     return [step for step in free if step in alone][:1] or free
 
 
-def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> None:
+def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog, place: Place) -> None:
     """Run one notebook and fill in its entry, whatever happens to it."""
     missing = step.needs(log.folder, plan.root)
     if missing:
@@ -265,7 +281,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
         entry |= {"status": "running", "started": _now()}
         log.save()
         with machine.PeakMemory() as peak:
-            result = execute(step, log.folder, plan.root, entry["threads"])
+            result = execute(step, log.folder, plan.root, entry["threads"], place)
         entry |= {"status": "interrupted"} if log.interrupted else result
         entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
     with log.lock:  # matplotlib, which draws a page's formulas, works for one thread at a time
@@ -283,7 +299,7 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog) -> Non
     )
 
 
-def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str, Any]:
+def execute(step: Step, folder: Path, root: Path, threads: int, place: Place) -> dict[str, Any]:
     """Execute a notebook with papermill into `folder/notebooks/`; returns `status` and `error` for its entry.
 
     The kernel runs in the notebook's folder, so that paths mean the same as in JupyterLab and under nbval."""
@@ -293,9 +309,8 @@ def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str,
     target, log = folder / "notebooks" / f"{step.name}.ipynb", folder / "logs" / f"{step.name}.txt"
     values = step.values(folder, root)
     values = {n: v for n, v in values.items() if n in step.given or v != step.parameters[n].default}
-    bar = {"desc": step.name, "leave": False, "disable": not sys.stderr.isatty()}
     told = {"VCWORK_RESULTS_DIR": str(folder / "results" / step.name), "VCWORK_ROOT": str(root)}
-    told["OMP_NUM_THREADS"] = str(threads)
+    told |= {"OMP_NUM_THREADS": str(threads), WIRE: str(place.wire)}
     try:
         for made in (target, log):
             made.parent.mkdir(exist_ok=True)
@@ -304,7 +319,7 @@ def execute(step: Step, folder: Path, root: Path, threads: int = 1) -> dict[str,
             _no_braces(target),
             values,
             kernel_name="python3",
-            progress_bar=bar,
+            progress_bar={"file": place, "bar_format": "{n} of {total} cells", "mininterval": 0, "miniters": 1},
             extra_arguments=["--log-level=ERROR"],
             kernel_manager_class=kernels.manager(step.path.parent, log, told),
         )

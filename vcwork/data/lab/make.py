@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from tqdm.auto import tqdm
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, read_json, resolve, sha256_json, write_json
+from vcwork.base.progress import bar
 from vcwork.base.sealed import begin, differs, read_sealed, seal, write_manifest, write_sealed
 from vcwork.data.captions import Caption, write_vtt
 from vcwork.data.corpus import CORPUS, Corpus, open_corpus
@@ -143,7 +143,7 @@ def _shoot_all(
     if progress and len(jobs) < len(todo):
         say(f"{len(todo) - len(jobs)} of {len(stories)} films come from an earlier run: {kept.where}")
     shot = each(functools.partial(shoot, folder, config), jobs, workers)
-    for id in tqdm(shot, total=len(jobs), desc="filming", unit="video", disable=not progress):
+    for id in bar(shot, progress and bool(jobs), total=len(jobs), desc="filming", unit="video"):
         kept.keep(decided[id], _film(folder, id))
 
 
