@@ -5,6 +5,7 @@ import dataclasses
 import pickle
 from collections import OrderedDict
 
+import made_benchmarks as made
 import numpy as np
 import pytest
 import torch
@@ -17,11 +18,14 @@ from vcwork.base.files import sha256_file
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
+from vcwork.data.benchmarks.corpora import benchmark_corpus
+from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders import released
 from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model, save_encoder
-from vcwork.encoders.encoder import Encoder, encode_text, encode_video
+from vcwork.encoders.encoder import Encoder, encode_seconds, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 from vcwork.encoders.released import PREFIX
+from vcwork.training.finetune_corpus import head_results
 
 CONTRACT = toy_contract(6)
 
@@ -192,10 +196,6 @@ def small(reference, tmp_path_factory):
 @pytest.fixture
 def ours(tmp_path):
     """A small file in the released layout, exported from an untrained model of ours."""
-    from vcwork.data.store import S3D_FEATURES
-    from vcwork.encoders.checkpoint import save_encoder
-    from vcwork.encoders.encoder import Encoder
-
     torch.manual_seed(0)
     sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 2}
     model = VideoCLIP(ModelConfig(feature_dim=6, vocab_size=120, **sizes)).eval()
@@ -316,6 +316,35 @@ def test_a_task_head_is_known_and_kept(ours, tmp_path):
     assert "video_encoder.classifier.weight" in report.kept
     released.export_released(tmp_path / "in", tmp_path / "out.pt")
     assert torch.equal(released.read_released(tmp_path / "out.pt")["video_encoder.classifier.weight"], head)
+
+
+def test_a_head_fine_tuned_on_coin_scores_coin(tmp_path):
+    """Class k is COIN's step id k. A head that looks at one number of a state says what that number says."""
+    made.coin(tmp_path / "coin")
+    rng = np.random.default_rng(0)
+    (tmp_path / "coin" / "features").mkdir()
+    for number in range(8):
+        np.save(tmp_path / "coin" / "features" / f"c{number}.npy", rng.normal(size=(45, 512)).astype(np.float16))
+    corpus, store = benchmark_corpus("coin", tmp_path / "coin", tmp_path / "corpus", tmp_path / "features")
+    torch.manual_seed(0)
+    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1, "max_video_tokens": 32}
+    model = VideoCLIP(ModelConfig(feature_dim=512, vocab_size=120, **sizes)).eval()
+    save_encoder(tmp_path / "trained", Encoder(model, None, S3D_FEATURES))
+    released.export_released(tmp_path / "trained", tmp_path / "tuned.pt")
+    weight, bias = torch.zeros(779, 16), torch.full((779,), -9.0)
+    weight[8, 0], bias[0], bias[8] = 5.0, 0.0, 0.0  # step 8 where the first number of a state is above 0
+    head = {PREFIX + "video_encoder.classifier.weight": weight, PREFIX + "video_encoder.classifier.bias": bias}
+    _changed(tmp_path / "tuned.pt", lambda m: m.update(head))
+    released.import_released(tmp_path / "tuned.pt", tmp_path / "in", heads=2)
+    found = head_results(corpus, store, tmp_path / "in", n_boot=20)
+    states = [encode_seconds(Encoder(model, None, S3D_FEATURES), store[id], 16, hide_cls=True) for id in ("c6", "c7")]
+    said = [np.where(each[:, 0] > 0, 8, 0) for each in states]
+    true = [np.zeros(45, int), np.zeros(45, int)]
+    true[0][5:16], true[0][25:36], true[1][5:16], true[1][25:36] = 7, 8, 9, 10
+    assert 0.2 < np.mean(np.concatenate(said) > 0) < 0.8, "otherwise nothing is shown"
+    assert found[0].value == pytest.approx(np.mean(np.concatenate(said) == np.concatenate(true)))
+    assert found[0].protocol.cls == "hidden" and "COIN" in found[0].protocol.split
+    refused("has no segmentation head", head_results, corpus, store, tmp_path / "trained")
 
 
 def test_code_in_a_checkpoint_never_runs(tmp_path):

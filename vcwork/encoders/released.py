@@ -5,7 +5,8 @@ settings of OmegaConf, fairseq or Lightning) is named and replaced by empty stan
 package is called, or even imported. Wrappers' prefixes (module., _orig_mod., model.) are found and taken off. Import
 maps every name, tells what it mapped, kept, missed or could not fit, and refuses what it does not expect. What our
 model does not carry (the video tower's word table, poolers, a task head, the stored precision) is kept beside it in
-`released.safetensors`, so that export gives back the same tensors.
+`released.safetensors`, so that export gives back the same tensors; COIN's head is used from there, by
+`vcwork.training.segmentation_head.load_classifier`.
 Gap: the release itself could not be fetched here; names and shapes are those of a file made in its layout.
 """
 
@@ -34,6 +35,7 @@ from vcwork.encoders.encoder import Encoder
 PREFIX = "mmmodel."
 CLS, SEP = 101, 102  # rows of the video tower's word table that are ever read
 KEPT = "released.safetensors"
+HEAD_OF = "video_encoder.classifier."  # of a file that was fine-tuned on COIN
 VIDEO_WORDS = "video_encoder.bert.embeddings.word_embeddings.weight"
 
 _RENAMED = (  # theirs, ours; the first that fits, whichever way one reads

@@ -19,18 +19,21 @@ from vcwork.base.files import alone, append, resolve
 from vcwork.base.sealed import begin
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
-from vcwork.data.store import FeatureStore
-from vcwork.encoders.checkpoint import CHECKPOINT, refuse_taken
+from vcwork.data.store import Contract, FeatureStore
+from vcwork.encoders.checkpoint import CHECKPOINT, digest_of, load_card, refuse_taken
 from vcwork.encoders.encoder import Encoder, encode_text, encode_video
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.metrics import frame_accuracy, recall_at_k
-from vcwork.tasks.cases import annotated_clips, truths_of, videos_of
+from vcwork.measure.result import Result
+from vcwork.tasks import segmentation
+from vcwork.tasks.cases import annotated_clips, setting_of, truths_of, videos_of
 from vcwork.tasks.localization import localize_all
 from vcwork.training.finetune import ClipSet, FinetuneRecipe, FinetuneRecord, finetune_pairs, save_finetuned
 from vcwork.training.segmentation_head import (
     LabelledVideo,
     TokenClassifier,
     finetune_segmentation,
+    load_classifier,
     predict_labels,
     save_classifier,
 )
@@ -96,6 +99,24 @@ def _interruptible() -> Iterator[None]:
 def tuning_of(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:
     """What `finetune` runs and saves, nothing done yet; the encoder is trained in place."""
     return _TUNINGS[recipe.task](corpus, store, encoder, recipe)
+
+
+def head_results(
+    corpus: Corpus, store: FeatureStore, folder: str | Path, split: str = "test", **draws: int
+) -> list[Result]:
+    """Segmentation of a split by a checkpoint's own head, fine-tuned here or brought along by a released file (COIN).
+
+    A step that the head does not know is missed. VcworkError: no head, or one for other features.
+    """
+    classifier, names, recipe = load_classifier(folder)
+    card = load_card(folder)
+    if (reads := Contract(**card["contract"])) != store.contract:
+        raise VcworkError(f"{folder}: trained on features of {reads}, asked to read features of {store.contract}")
+    videos = labelled_videos(corpus, store, split, names[1:])
+    predicted = predict_labels(classifier, [v.features for v in videos], recipe)
+    setting = setting_of(corpus, split, store).but(model=digest_of(card), windows="overlapping", cls="hidden")
+    truths, ids = [v.labels for v in videos], [v.video_id for v in videos]
+    return segmentation.evaluate_labels(predicted, truths, ids, setting=setting, **draws)
 
 
 def clip_set(corpus: Corpus, store: FeatureStore, split: str) -> ClipSet:

@@ -6,9 +6,10 @@ by default: tokens of several rows, time as an input, windows that begin anywher
 Known gap: the tower sees one window, never the whole video; time as an input is all that tells it where it is.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +18,13 @@ from torch.nn.functional import cross_entropy
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
-from vcwork.base.sealed import begin, load_weights, write_tensors
+from vcwork.base.sealed import begin, check, load_weights, read_tensors, write_tensors
 from vcwork.core.batches import pad_clips
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import CHECKPOINT, load_card, load_model
 from vcwork.encoders.encoder import Encoder, window_means, windows
+from vcwork.encoders.released import HEAD_OF, KEPT
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit, save_finetuned
 
 HEAD = "head.safetensors"
@@ -217,11 +219,30 @@ def save_classifier(
 
 
 def load_classifier(folder: str | Path) -> tuple[TokenClassifier, list[str], FinetuneRecipe]:
-    """Tower and head, label names, and the recipe, whose windows predicting needs. VcworkError where one is missing."""
+    """Tower and head, label names, and the recipe, whose windows predicting needs. VcworkError where one is missing.
+
+    A head that a released file brought along (`vcwork.encoders.released`) counts: its classes are COIN's step ids.
+    """
     folder = resolve(folder)
-    card = load_card(folder).get("card", {}).get("finetuned", {})
+    whole = load_card(folder)
+    card = whole.get("card", {}).get("finetuned", {})
     if "head" not in card:
-        raise VcworkError(f"{folder}: has no segmentation head; fine-tune for segmentation first")
+        return _released(folder, whole)
     classifier = TokenClassifier(load_model(folder), len(card["labels"]))
     load_weights(classifier.head, folder / HEAD, {"sha256": card["head"]}, "checkpoint.json")
     return classifier.eval(), card["labels"], FinetuneRecipe.checked(**card["recipe"])
+
+
+def _released(folder: Path, card: Mapping[str, Any]) -> tuple[TokenClassifier, list[str], FinetuneRecipe]:
+    """The head of COIN's fine-tuning in the reference code, class k for step id k and 0 for background."""
+    path, head = folder / KEPT, {}
+    if path.is_file():
+        check(path, card["files"][KEPT], CHECKPOINT.manifest)
+        head = {name.removeprefix(HEAD_OF): t.float() for name, t in read_tensors(path).items() if HEAD_OF in name}
+    model = load_model(folder)
+    if head.keys() != {"weight", "bias"} or head["weight"].shape != (len(head["bias"]), model.config.embedding):
+        raise VcworkError(f"{folder}: has no segmentation head; fine-tune for segmentation first")
+    classifier = TokenClassifier(model, len(head["bias"]))
+    classifier.head.load_state_dict(head)
+    names = ["", *map(str, range(1, len(head["bias"])))]
+    return classifier.eval(), names, FinetuneRecipe.checked(task="segmentation", train={})
