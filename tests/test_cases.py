@@ -396,6 +396,16 @@ def test_names_that_are_no_utf8_are_told(tmp_path):
         look_at(os.fsdecode(os.fsencode(tmp_path / "films") + b"/d\xe9"))
 
 
+def test_a_name_of_two_lines_is_told_on_one(tmp_path):
+    film(tmp_path / "a\nnot used: b.mp4")
+    (tmp_path / "a\nnot used: b.srt").write_text(SRT)
+    (tmp_path / "c\nd.srt").write_text(SRT)
+    corpus = look_at(tmp_path)
+    assert list(corpus.videos) == ["a\\nnot used: b"] and corpus.captions("a\\nnot used: b")
+    assert "c\\nd.srt has no video of the same name" in told(corpus)
+    assert not any("\n" in text for pair in corpus.missing_captions.items() for text in pair)
+
+
 def test_a_broken_subtitle_gives_way_to_the_next(tmp_path):
     film(tmp_path / "a.mp4")
     (tmp_path / "a.vtt").write_text("<html>404</html>")

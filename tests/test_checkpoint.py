@@ -58,9 +58,10 @@ def test_same_weights_same_digest(tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-def test_saving_again_replaces(folder):
-    other = save_encoder(folder, _encoder(1))
-    assert load_encoder(folder).digest == other.digest
+def test_a_checkpoint_is_never_written_over(folder):
+    before = load_encoder(folder).digest
+    refused(r"holds a checkpoint \(checkpoint\.json\); choose another folder", save_encoder, folder, _encoder(1))
+    assert load_encoder(folder).digest == before
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoint.json", "model.safetensors", "vocab.txt"]
 
 
@@ -166,8 +167,8 @@ def test_weights_of_another_shape_are_refused(folder):
     refused(r"model.safetensors: the weights do not fit the configuration", load_encoder, folder)
 
 
-def test_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
-    before = load_encoder(folder).digest
+def test_a_full_disk_leaves_a_folder_that_can_be_written_again(tmp_path, monkeypatch):
+    folder = tmp_path / "new"
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -175,7 +176,8 @@ def test_full_disk_leaves_the_old_checkpoint(folder, monkeypatch):
     monkeypatch.setattr("os.fsync", full)
     refused(r"could not be written \(No space left on device\)", save_encoder, folder, _encoder(1))
     monkeypatch.undo()
-    assert load_encoder(folder).digest == before
+    refused("found none|incomplete", load_encoder, folder)
+    assert load_encoder(folder, save_encoder(folder, _encoder(1)).contract)
 
 
 @pytest.fixture(scope="module")

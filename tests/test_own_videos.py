@@ -551,6 +551,12 @@ def test_jupyterlab_opens_a_copy_of_notebook_40(run, folder, root, monkeypatch):
     assert given["checkpoint_contract"] == "accept" and given["checkpoint"].endswith("somewhere")
     assert started[0][1]["VCWORK_ROOT"] and not any(cell.get("outputs") for cell in copy.cells)
     assert (root / "notebooks" / "40_alignment_explorer.ipynb").read_bytes() == stored
+    copy.cells[0].source = "# Mine"
+    nbformat.write(copy, started[0][0][-1])
+    open_lab(own, "somewhere", accept_contract=True)
+    assert started[1][0] == started[0][0] and nbformat.read(started[0][0][-1], as_version=4).cells[0].source == "# Mine"
+    open_lab(own, "elsewhere")
+    assert started[2][0][-1] != started[0][0][-1], "what is asked for otherwise is another copy"
 
 
 def test_a_folder_grades_its_own_search(run, folder, checkpoint, tmp_path, capsys):

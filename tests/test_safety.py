@@ -57,8 +57,9 @@ def test_what_is_printed_cannot_steer_a_terminal(capsys):
 @pytest.mark.parametrize("command", [["check"], ["list"], ["papermill"], ["import"], ["explore"], ["table"]])
 def test_a_name_in_a_message_cannot_steer_the_terminal(command, capsys, tmp_path):
     more = [str(tmp_path / "out")] if command == ["import"] else []
-    assert main([*command, STEERING, *more]) == 2
+    assert main([*command, f"{STEERING}\nvcwork: done", *more]) == 2
     told = capsys.readouterr()
+    assert "\nvcwork: done" not in told.out + told.err, "a line of its own is not the name's"
     assert "owned" in told.err and not set("\x1b\x07\r\u202e\x9b") & set(told.out + told.err)
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from checks import refused
@@ -70,6 +70,16 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     refused("could not be written", save_hits, tmp_path / "file" / "a.csv", HITS)
     assert save_hits(tmp_path / "none.csv", []) and (tmp_path / "none.csv").read_text("utf-8-sig").count("\n") == 1
+
+
+def test_a_list_is_never_written_over_a_file(tmp_path):
+    (tmp_path / "found.b_c.vtt").write_text("mine")
+    other = [*HITS[:1], replace(HITS[0], video="b_c")]
+    for _ in range(2):
+        refused(r"found\.b_c\.vtt: exists already; choose another name", save_hits, tmp_path / "found.vtt", other)
+    assert (tmp_path / "found.b_c.vtt").read_text() == "mine" and len([*tmp_path.iterdir()]) == 1
+    save_hits(tmp_path / "a.csv", HITS)
+    refused(r"a\.csv: exists already", save_hits, tmp_path / "a.csv", HITS)
 
 
 @pytest.mark.parametrize("name", ["asCsv", "asEdl", "asVtt"])

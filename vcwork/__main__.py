@@ -400,7 +400,7 @@ def explore_videos(options: argparse.Namespace) -> int:
     from vcwork.workbench.own_folder import look_at
 
     if options.save:
-        taken.check_suffix(options.save)
+        taken.check_target(resolve(options.save))
     if bool(options.save) > bool(options.query or options.like) or (options.serve and (options.query or options.like)):
         raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
     corpus = look_at(options.folder, options.links, options.language)

@@ -1,6 +1,6 @@
 """What is printed: a name or a text that came as data cannot steer the terminal that shows it.
 
-Known gap: a line break stays one, since messages have lines of their own; so a name that holds one looks like two.
+A line break stays one here, as texts have lines of their own; errors write out those of what they name.
 """
 
 import re

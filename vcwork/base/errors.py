@@ -7,11 +7,17 @@ LONGEST = 4000  # characters of a message
 
 
 class VcworkError(ValueError):
-    """A mistake in the input, not in the program. Its text is shown without a stack trace, and cut where it is long."""
+    """A mistake in the input, not in the program. Its text is shown without a stack trace, and cut where it is long.
 
-    def __init__(self, told: object = "") -> None:
-        text = str(told)
-        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST - 500]} … {text[-490:]}")
+    It has as many lines as are given: a line break in one of them, as a file's name may hold, is written out.
+    """
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(str(line).replace("\n", "\\n") for line in lines))
+
+    def __str__(self) -> str:
+        text = "\n".join(self.args)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 500]} … {text[-490:]}"
 
 
 class NoData(VcworkError):

@@ -102,8 +102,8 @@ class Corpus:
         return [video for video in self.videos.values() if video.split == name]
 
     def relative(self, message: object) -> str:
-        """A message without the folder's own path: reports are stored and shown, and paths are personal."""
-        return str(message).replace(f"{self.folder}{os.sep}", "")
+        """A message on one line, without the folder's own path: reports are stored, and paths are personal."""
+        return str(message).replace(f"{self.folder}{os.sep}", "").replace("\n", "\\n")
 
     def raw_captions(self, video_id: str) -> list[Caption]:
         """The cues as they stand in the file, sorted by start: truth counts these. Empty without a caption file."""
@@ -350,7 +350,7 @@ def _shown(name: str) -> str:
 
 def _id(corpus: Corpus, path: Path | Address) -> str:
     name = path.name if isinstance(path, Address) else path.relative_to(corpus.folder).as_posix()
-    return name.removesuffix(path.suffix)
+    return name.removesuffix(path.suffix).replace("\n", "\\n")  # one line wherever it is told
 
 
 def _ids(corpus: Corpus, videos: list) -> dict:

@@ -2,7 +2,7 @@
 
 `checkpoint.json` is written last and seals all files of the folder: without it, or with others, nothing is loaded. Who
 an encoder is (`Encoder.digest`) follows from weights, configuration, vocabulary and contract. No pickle is ever read.
-Known gap: a checkpoint that is written over another one is neither, if the process is killed in between.
+A checkpoint is never written over another one, which a kill in between would leave neither.
 """
 
 import json
@@ -42,7 +42,7 @@ CHECKPOINT = Kind(
 
 
 def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
-    """Write the checkpoint; returns the encoder with its digest filled in."""
+    """Write the checkpoint; returns the encoder with its digest filled in. VcworkError where one is there already."""
     if type(encoder.model) is not VideoCLIP:
         came = type(encoder.model).__name__
         raise VcworkError(
@@ -55,6 +55,8 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
 def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mapping[str, Any]) -> Encoder:
     """Weights (safetensors), tokenizer, then the manifest: `more`, and the seals of these and what lies beside them."""
     folder = resolve(folder)
+    if (folder / kind.manifest).exists():
+        raise VcworkError(f"{folder}: holds a checkpoint ({kind.manifest}); choose another folder")
     begin(folder, kind)
     write_tensors(folder / WEIGHTS, encoder.model.state_dict())
     if encoder.tokenizer:

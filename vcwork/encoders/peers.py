@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_json, resolve, sha256_json
+from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
 from vcwork.core.model import Encoded
 from vcwork.data.backbones.dual import KINDS, PREFIX, PeerBackbone, load_model, peer_name
 from vcwork.data.backbones.hugging_face import as_error, is_hub_name, quiet
@@ -54,7 +54,7 @@ def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:
 
     Seconds and sentences have length 1, and a clip is the mean of its seconds scaled to length 1 again (what CLIP4Clip
     calls mean pooling). The frame rate is what `contract` says, else the peer's own.
-    The digest is that of the weights (at another rate than the peer's own, of these and the rate).
+    The digest is that of the weights, the rate, and the folder's files of settings and words.
     VcworkError: no such folder, a model type that is not known, weights that are absent, incomplete or only pickled,
     no tokenizer or image processor or one that does not fit, a `contract` of other features.
     """
@@ -68,9 +68,16 @@ def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:
         )
     model, tokenizer = _peer_model(backbone)
     how = {"scale": "cosine", "fps": backbone.fps}
-    digest = backbone.weights if backbone.fps == backbone.frames else sha256_json([backbone.weights, how])
+    digest = sha256_json([backbone.weights, how, {file.name: sha256_file(file) for file in _words(backbone.folder)}])
     card = {"peer": backbone.kind, "folder": backbone.folder.name, **how}
     return Encoder(model, tokenizer, mine, digest, card, backbone)
+
+
+def _words(folder: Path) -> list[Path]:
+    """Files beside the weights on which vectors depend."""
+    names = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
+             "merges.txt", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _peer_model(backbone: PeerBackbone) -> tuple["PeerModel", "PeerTokenizer"]:

@@ -244,7 +244,9 @@ def import_released(
     ours, kept, report = map_released(state, config)
     report.notes = notes
     if strict and not report.clean:
-        raise VcworkError(f"{path}: not what a released VideoCLIP holds; nothing was written\n{report.text()}")
+        raise VcworkError(
+            f"{path}: not what a released VideoCLIP holds; nothing was written", *report.text().split("\n")
+        )
     torch.manual_seed(0)
     model = VideoCLIP(config)
     model.load_state_dict(ours, strict=False)

@@ -15,6 +15,7 @@ import numpy as np
 
 from vcwork.base.errors import NoData
 from vcwork.base.files import resolve, sha256_json
+from vcwork.base.sealed import seal
 from vcwork.core.batches import Batch, PairData
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import Corpus
@@ -39,7 +40,7 @@ def train_frames(
     opens what is finished, and with others it is refused (VcworkError). After each epoch the log gets val_t2v_R@1 where
     the validation split is annotated. `workers` processes decode; their number changes no weight.
     """
-    videos = sha256_json([[v.id, v.video and v.video.stat().st_size, v.split] for v in corpus.videos.values()])
+    videos = sha256_json([[v.id, v.video and seal(v.video)["sha256"], v.split] for v in corpus.videos.values()])
 
     def start() -> tuple[FrameEncoder, PairData]:
         encoder = new_frames(corpus, recipe.frames, recipe.train.seed, workers)

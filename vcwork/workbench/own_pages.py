@@ -19,6 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 from tqdm.auto import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import (
     alone,
@@ -111,7 +112,7 @@ def _write(path: Path, text: str) -> None:
 def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> NoReturn:
     """Become JupyterLab at a copy of notebook 40 whose parameters are this folder, its features and the checkpoint.
 
-    The stored notebook is left as it is.
+    The stored notebook is left as it is; so is a copy that was made before with the same parameters, and maybe changed.
     """
     import nbformat  # takes seconds
     from papermill.iorw import load_notebook_node
@@ -127,11 +128,13 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> N
     }
     parameters = {name: str(value) for name, value in given.items()}
     parameters |= {"checkpoint_contract": "accept"} if accept_contract else {}
-    notebook = load_notebook_node(str(project_root() / "notebooks" / "40_alignment_explorer.ipynb"))
-    made = clean(parameterize_notebook(notebook, parameters))
-    path = own.out / "alignment_explorer.ipynb"
-    with atomic_write(path) as file:
-        nbformat.write(made, file)
+    path = own.out / f"alignment_explorer-{sha256_json(parameters)[:8]}.ipynb"
+    if path.exists():
+        say(f"{path}: opened as it was left; delete it to begin with a new one")
+    else:
+        notebook = load_notebook_node(str(project_root() / "notebooks" / "40_alignment_explorer.ipynb"))
+        with atomic_write(path) as file:
+            nbformat.write(clean(parameterize_notebook(notebook, parameters)), file)
     become(project_root(), "jupyter", "lab", str(path))
 
 

@@ -104,7 +104,7 @@ class _Problems(list[str]):
         if len(self) == 1:
             raise VcworkError(self[0])
         if self:
-            raise VcworkError(f"{len(self)} mistakes, nothing was run:\n  " + "\n  ".join(self))
+            raise VcworkError(f"{len(self)} mistakes, nothing was run:", *(f"  {one}" for one in self))
 
 
 def notebook_names(root: Path) -> list[str]:

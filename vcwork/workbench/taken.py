@@ -62,25 +62,30 @@ def taken(own: Any, query: str, hits: Sequence[Any]) -> list[Taken]:
     return made
 
 
-def check_suffix(path: str | Path) -> None:
-    """VcworkError where no list can be written under this name."""
-    if Path(path).suffix.lower() not in SUFFIXES:
-        raise VcworkError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}, got {Path(path).suffix!r}")
+def check_target(path: Path) -> None:
+    """VcworkError where no list can be written under this name, or something has it."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise VcworkError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}, got {path.suffix!r}")
+    if path.exists():
+        raise VcworkError(f"{path}: exists already; choose another name")
 
 
 def save_hits(path: str | Path, hits: Sequence[Taken]) -> list[Path]:
     """Write the hits as the file's ending says; the files written: several where WebVTT is asked of several videos.
 
-    These are named after the video, `list.VIDEO.vtt`. VcworkError for another ending, or where nothing can be written.
+    These are named after the video, `list.VIDEO.vtt`. VcworkError for another ending, a file that is there, or where
+    nothing can be written.
     """
-    check_suffix(path)
     path, kind = Path(path), Path(path).suffix.lower()
+    check_target(path)
     videos = list(dict.fromkeys(hit.video for hit in hits))
     if kind != ".vtt" or len(videos) <= 1:
         texts = {path: {".csv": as_csv, ".edl": as_edl, ".vtt": as_vtt}[kind](hits)}
     else:
         named = {path.with_name(f"{path.stem}.{plain_name(video)}{path.suffix}"): video for video in videos}
         texts = {file: as_vtt([hit for hit in hits if hit.video == video]) for file, video in named.items()}
+    for file in texts:
+        check_target(file)
     try:
         for file, text in texts.items():
             with atomic_write(file, "wb") as out:

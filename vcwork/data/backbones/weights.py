@@ -200,7 +200,7 @@ def _fetch_file(file: AssetFile, target: Path, ways: list[str], wheels: Wheels, 
         part.unlink(missing_ok=True)
     what = f"put {file.name} there yourself, or name a place that has it: --from URL_OR_FOLDER"
     sha = f" (sha256 {expected})" if expected else ""
-    raise VcworkError(f"{target}: could not be fetched; {what}{sha}. Tried:\n" + "\n".join(reasons))
+    raise VcworkError(f"{target}: could not be fetched; {what}{sha}. Tried:", *reasons)
 
 
 def _recorded(target: Path) -> str | None:
