@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -24,14 +25,17 @@ from vcwork.core.model import VideoCLIP
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.keyframes import keyframes_corpus
 from vcwork.data.store import Contract
+from vcwork.encoders.encoder import encode_seconds, encode_text
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
+from vcwork.training import run, workspace
 from vcwork.training.finetune import FinetuneRecipe
 from vcwork.training.kept import TRAINING
 from vcwork.training.recipe import Recipe, read_recipe
 from vcwork.training.run import train
 from vcwork.training.validation import VALIDATION
-from vcwork.training.workspace import prepare, tiny_recipe
+from vcwork.training.workspace import SHIPPED, Workspace, prepare, tiny_recipe
+from vcwork.workbench.verify import verify
 
 SIZES = {"hidden": 32, "heads": 2, "ffn": 64, "video_layers": 1, "text_layers": 1, "dropout": 0.0}
 TRAIN = {
@@ -212,6 +216,39 @@ def test_a_tiny_world_that_is_not_whole_says_how_to_have_it_made_again(tmp_path,
     (corpus / "lab.json").write_text("{}")
     with pytest.raises(VcworkError, match=r"; delete .*tiny-seed0 to have all of it made again"):
         prepare().corpus  # noqa: B018
+
+
+def test_the_tiny_model_that_comes_along_is_what_training_gives(ws, tmp_path):
+    """Within what another processor or number of threads may change, as docs/promises.md states it."""
+    assert verify([SHIPPED], told=str)
+    shipped, again = load_encoder(SHIPPED), train(ws.corpus, ws.store, tmp_path / "again", tiny_recipe())
+    assert shipped.card["train"] == json.loads(json.dumps(again.card["train"], default=str))
+    assert shipped.tokenizer.vocabulary == again.tokenizer.vocabulary
+    clips = [encode_text(one, list(ws.corpus.steps.values())) for one in (shipped, again)]
+    clips += [encode_seconds(one, ws.store["test-r00-0"]) for one in (shipped, again)]
+    for a, b in (clips[:2], clips[2:]):
+        assert np.abs(a - b).max() < 1e-4 * np.abs(a).max()
+    logs = [(folder / "log.jsonl").read_text().splitlines() for folder in (SHIPPED, tmp_path / "again")]
+    for a, b in zip(*([json.loads(line).get("loss", 0) for line in log] for log in logs), strict=True):
+        assert a == pytest.approx(b, rel=1e-4)
+
+
+def test_it_is_copied_where_training_would_give_it_and_nowhere_else(ws, tmp_path, monkeypatch):
+    made = [
+        shutil.copytree(ws.tiny / name, tmp_path / "outputs" / "tiny-seed0" / name) for name in ("corpus", "features")
+    ]
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    monkeypatch.setattr(run, "updates", lambda *_: pytest.fail("it is trained"))
+    assert prepare().encoder.digest == load_encoder(SHIPPED).digest
+    shutil.rmtree(made[0].with_name("checkpoint"))
+    other = Workspace(seed=1)
+    other.__dict__.update(corpus=ws.corpus, store=ws.store)
+    with pytest.raises(pytest.fail.Exception):
+        other.encoder  # noqa: B018
+    monkeypatch.setattr(workspace, "SHIPPED", shutil.copytree(SHIPPED, tmp_path / "damaged"))
+    (tmp_path / "damaged" / "model.safetensors").write_bytes(b"no weights")
+    with pytest.raises(pytest.fail.Exception):
+        prepare().encoder  # noqa: B018
 
 
 def test_the_papers_recipe_is_the_published_one(root):

@@ -59,13 +59,20 @@ def train(
     folder they share, and the first one writes.
     """
     tokenizer = _tokenizer(corpus, recipe)
-    made_of = {"features": store.digest(), "corpus": corpus.digest()}
 
     def start() -> tuple[Encoder, PairData]:
         return new_encoder(corpus, store, recipe, tokenizer), pair_data(corpus, store, tokenizer)
 
-    run = _run_of(recipe, folder, made_of, tokenizer, store.contract)
+    run = run_of(corpus, store, folder, recipe, tokenizer)
     return train_into(run, recipe.train, start, check or corpus_check(corpus, store, recipe.train), watch, progress)
+
+
+def run_of(
+    corpus: Corpus, store: FeatureStore, folder: str | Path, recipe: Recipe, tokenizer: Tokenizer | None = None
+) -> "Run":
+    """What `train` with these arguments is known by, and whether it is done; nothing is trained."""
+    made_of = {"features": store.digest(), "corpus": corpus.digest()}
+    return _run_of(recipe, folder, made_of, tokenizer or _tokenizer(corpus, recipe), store.contract)
 
 
 def train_converted(

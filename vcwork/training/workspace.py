@@ -1,17 +1,23 @@
 """What a notebook stands on: a corpus, its features, a trained encoder, each opened from an explicit path.
 
-An empty path means the tiny lab corpus, built once under `outputs/tiny-seed<seed>` and reused when it is whole. A path
-that is given is opened, never built: a run must not quietly measure something else.
+An empty path means the tiny lab corpus, built once under `outputs/tiny-seed<seed>` and reused when it is whole; its
+model for seed 0 comes with the project. A path that is given is opened, never built: a run must not quietly measure
+something else.
 """
 
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import project_root, resolve
+from vcwork.base.files import alone, project_root, resolve
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.corpus import Corpus, open_corpus
 from vcwork.data.extract import extract
@@ -21,7 +27,9 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
 from vcwork.training.ingredients import configure
 from vcwork.training.recipe import Recipe
-from vcwork.training.run import train
+from vcwork.training.run import run_of, train
+
+SHIPPED = Path(__file__).with_name("tiny")  # the tiny world's model of seed 0, as training gives it
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Workspace:
     def tiny(self) -> Path:
         return project_root() / "outputs" / f"tiny-seed{self.seed}"
 
-    @contextmanager
+    @contextlib.contextmanager
     def _made(self) -> Iterator[None]:
         """The tiny world is made or opened inside; where it is not whole, nothing of anybody's is lost with it."""
         try:
@@ -77,9 +85,22 @@ class Workspace:
         else:
             corpus, store = self.corpus, self.store
             with self._made():
+                self._take_shipped()
                 encoder = train(corpus, store, self.tiny / "checkpoint", tiny_recipe(self.seed), self.progress)
         self.hashes["checkpoint"] = encoder.digest
         return encoder
+
+    def _take_shipped(self) -> None:
+        """Copy the trained model that comes with the project to where it would be trained, if it is that very one.
+
+        It is of one seed, and of the features that most processors give; for others it is trained here.
+        """
+        folder = self.tiny / "checkpoint"
+        with alone(folder), contextlib.suppress(VcworkError):  # another training, or damaged
+            run = run_of(self.corpus, self.store, SHIPPED, tiny_recipe(self.seed))
+            if not folder.exists() and run.finished and run.load(SHIPPED):
+                with tempfile.TemporaryDirectory(dir=self.tiny) as copy:
+                    os.rename(shutil.copytree(SHIPPED, Path(copy) / "checkpoint"), folder)
 
     @property
     def encoder_if_any(self) -> Encoder | None:
@@ -116,3 +137,8 @@ def prepare(
 def tiny_recipe(seed: int = 0) -> Recipe:
     """A few seconds of training: the switchboard's smaller baseline."""
     return configure({}, seed, "tiny")
+
+
+if __name__ == "__main__":  # makes SHIPPED again, into the folder given; with OMP_NUM_THREADS=1
+    one = prepare()
+    say(train(one.corpus, one.store, sys.argv[1], tiny_recipe()).digest)
