@@ -70,6 +70,30 @@ def test_apart_is_in_half_widths_of_the_difference() -> None:
     assert ledger.apart(Span(1, 1, 1), Span(0, 0, 0)) == np.inf and ledger.apart(span(0.5, 0), span(0.5, 0)) == 0
 
 
+def test_the_least_a_number_of_a_smaller_pool_is_worth_in_a_larger_one() -> None:
+    """Against draws: of 40 items, the queries' own ones at the ranks that gain most, 30 are drawn again and again."""
+    rng, k, share = np.random.default_rng(0), 3, 0.4
+    ranks = np.where(np.arange(1000) < 1000 * share, 1, k + 1)  # in the pool of 40
+    keys = rng.random((1000, 200, 39)).argsort(-1)[..., :29]  # which of the other 39 are drawn with the own one
+    found = ((keys < ranks[:, None, None] - 1).sum(-1) < k).mean()
+    assert ledger.in_larger_pool(found, 30, 40, k) == pytest.approx(share, abs=0.01)
+    assert ledger.in_larger_pool(0.5, 40, 40, 5) == 0.5 and ledger.in_larger_pool(0.01, 2, 40, 1) == 0.0
+
+
+def test_who_leads_today_leads_in_any_pool() -> None:
+    words = {e.claim.id: e for e in ledger.ledger(ledger.gather(), claims.PARTS["today"])}
+    ahead = [id for id in words if "CLIP" not in id]
+    assert {words[id].verdict.word for id in ahead} == {"contradicted"}, "still at the front: no longer"
+    entry = words["today YouCook2 zero-shot R@1"]
+    assert "39.6 % in a pool of 3,179, so at least 37.2 % in this one" in entry.published
+    split = words["today DiDeMo CLIP R@1"].claim.card.split
+    prior = {"rank1": 0.194, "rank5": 0.681, "mIoU": 0.254}  # of val alone, on the real files
+    prior = [result(f"didemo_prior_{name}", value, split, 0.01) for name, value in prior.items()]
+    told = {e.claim.id: e.verdict.word for e in ledger.ledger(ledger.gather(prior), claims.PARTS["today"])}
+    clip = [told[f"today DiDeMo CLIP {name}"] for name in ("R@1", "R@5", "mIoU")]
+    assert clip == ["within noise", "contradicted", "not testable here"]
+
+
 def test_published_spans() -> None:
     low, high = ledger.published_span(Claim("a", "paper", "", 0.227, 3305))[1:]
     assert (round(low, 3), round(high, 3)) == (0.213, 0.242)
@@ -113,12 +137,13 @@ def test_every_claim_is_whole() -> None:
     checks = ledger.checks()
     for claim in CLAIMS:
         numbers = claim.published is not None
-        assert claim.source in ("paper", "found") or re.fullmatch(r"document [123]", claim.source)
+        assert claim.source in ("paper", "found", "today") or re.fullmatch(r"document [123]", claim.source)
         assert not (numbers and claim.agrees is not None), f"{claim.id}: a number or a statement, not both"
         assert numbers or claim.agrees is not None or claim.truth, f"{claim.id}: nothing to judge it by, and no reason"
         if numbers:
             assert 0 <= claim.published <= 1 or claim.unit == "count", claim.id
             assert (claim.n is None) or (claim.digits is None), claim.id
+        assert claim.than is None or len(claim.than) == 2 or claim.than[2] <= claim.n, f"{claim.id}: a larger pool"
         if isinstance(claim.trivial, str):
             assert claim.trivial in known or claim.trivial in checks, claim.id
         assert all(name in known or name.endswith("_R@10") for name in claim.beside), claim.id

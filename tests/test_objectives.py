@@ -20,6 +20,7 @@ from vcwork.core.loss import (
     nearest_negatives,
     other_videos,
     reference_nce,
+    sigmoid_loss,
     symmetric_nce,
     t2v_nce,
     v2t_nce,
@@ -63,6 +64,29 @@ def test_temperature_divides():
         assert loss(video, text, 2.0).item() == pytest.approx(loss(video / 2, text).item()), name
 
 
+def test_sigmoid_by_hand_and_without_some_negatives():
+    video, text = _pair()
+    scores, sign = (video @ text.T).numpy() - 0.7, 2 * np.eye(5) - 1
+    each = np.log1p(np.exp(-sign * scores))  # (5, 5): every pair by itself
+    assert sigmoid_loss(video, text, bias=-0.7).item() == pytest.approx(each.sum(1).mean())
+    assert sigmoid_loss(torch.zeros(7, 4), torch.zeros(7, 4)).item() == pytest.approx(7 * math.log(2))
+    keep = torch.eye(5, dtype=torch.bool) | (torch.arange(5) < 2)
+    bias = torch.tensor(-0.7, dtype=torch.float64, requires_grad=True)
+    some = sigmoid_loss(video, text, keep=keep, bias=bias)
+    assert some.item() == pytest.approx((each * keep.numpy()).sum(1).mean())
+    some.backward()
+    assert bias.grad.item() == pytest.approx((-sign / (1 + np.exp(sign * scores)) * keep.numpy()).sum(1).mean())
+
+
+def test_a_learned_bias_is_the_losss_own_and_moves():
+    sizes = {"feature_dim": 16, "vocab_size": len(TOKENIZER), "learn_bias": True}
+    model = VideoCLIP(ModelConfig(**sizes, **SIZES))
+    assert model.bias.item() == -10 and "bias" in model.state_dict()
+    list(pretrain(model, TOKENIZER, theme_pairs(48, 20), config("sigmoid", "strict")))
+    assert model.bias.item() != -10
+    assert not hasattr(VideoCLIP(ModelConfig(**sizes | {"learn_bias": False}, **SIZES)), "bias")
+
+
 def _bags(n: int, k: int) -> torch.Tensor:
     """Clip i owns the texts i k to (i + 1) k - 1: (n, n k)."""
     return torch.eye(n, dtype=torch.bool).repeat_interleave(k, 1)
@@ -77,7 +101,7 @@ def test_mil_nce_of_equal_scores_and_of_a_found_bag():
 
 
 def test_shapes_are_checked():
-    for loss in (symmetric_nce, reference_nce, t2v_nce, v2t_nce):
+    for loss in LOSSES.values():
         refused("one shape", loss, torch.zeros(3, 2), torch.zeros(4, 2))
     refused("own", mil_nce, torch.zeros(3, 2), torch.zeros(4, 2), _bags(3, 2))
 
@@ -220,6 +244,7 @@ def test_groups_say_whose_candidates_clips_are():
     ("mil", "windows", {}),
     ("mil", "bag", {}),
     ("symmetric", "strict", {"same_video": "left out"}),
+    ("sigmoid", "strict", {"same_video": "left out"}),
     ("symmetric", "strict", {"mining": "nearest", "mining_threshold": 0.0, "negative_ratio": 0.5}),
 ])  # fmt: skip
 def test_training_by_it_finds_what_captions_name(loss, rule, more):

@@ -29,6 +29,7 @@ class ModelConfig(Strict):
     shared: bool = False  # one transformer for seconds and words (the paper's ablation); it has text_layers layers
     unit_length: bool = False  # embeddings and states scaled to length 1 (paper and code: raw)
     learn_temperature: bool = False  # paper and code: fixed at 1
+    learn_bias: bool = False  # of scores, from -10; for loss sigmoid, where most pairs are wrong (SigLIP)
     projection: int = Field(0, ge=0)  # width of an MLP head after each tower (third document); 0: none (paper, code)
     cls_id: int = Field(101, ge=0)  # word pieces around the seconds when `shared`
     sep_id: int = Field(102, ge=0)
@@ -99,7 +100,7 @@ class TrainConfig(Strict):
     decay_updates: int = Field(0, ge=0)  # updates until the rate is 0; 0: the length of the run (code: 1,000,000)
     first_update: Literal["zero", "warm"] = "zero"  # zero: update n has the rate of n - 1, so the first has 0 (code)
     adam: Literal["torch", "fairseq"] = "torch"  # fairseq (code): epsilon added before the bias correction
-    loss: Literal["symmetric", "reference", "t2v", "v2t", "mil", "best fit"] = "symmetric"  # vcwork.core.loss
+    loss: Literal["symmetric", "reference", "t2v", "v2t", "sigmoid", "mil", "best fit"] = "symmetric"  # in loss.py
     temperature: float = Field(1.0, gt=0)
     own_negatives: bool = True  # best fit: a text's other candidates stand in the denominator (third document)
     same_video: Literal["negative", "left out"] = "negative"  # other clips of the anchor's video (paper: negatives)

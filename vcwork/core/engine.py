@@ -9,7 +9,6 @@ Gap: every rank holds the whole model and optimizer (177 million numbers fit one
 import os
 import warnings
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from itertools import pairwise
 
@@ -32,11 +31,9 @@ class Engine:
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
 
-    def autocast(self) -> AbstractContextManager:
+    def autocast(self) -> torch.autocast:
         """Forward passes in bfloat16 where asked for; the loss stays in float32."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
 
     def wait(self) -> None:
         """Until every rank is here."""

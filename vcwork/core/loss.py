@@ -13,48 +13,62 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, normalize, softplus
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.config import TrainConfig
 
+Number = Tensor | float
 # -------------------------------------------------------------------------------------------------------- pairs
 
 
-def symmetric_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+def symmetric_nce(video: Tensor, text: Tensor, temperature: Number = 1.0, keep: Tensor | None = None) -> Tensor:
     """Symmetric NCE over a batch; video (B, D), text (B, D) -> scalar in nats, *mean* of both directions.
 
-    Dot products divided by `temperature` (paper: 1.0). log B when all scores are equal. Raises VcworkError if the
-    shapes differ. Source: VideoCLIP (EMNLP 2021), training objective. Departs: averages the directions where the
-    reference code sums them.
+    Dot products divided by `temperature` (paper: 1.0). log B when all scores are equal. VcworkError if shapes differ.
+    Source: VideoCLIP (EMNLP 2021), training objective. Departs: averages the directions where the reference code sums.
     """
     return reference_nce(video, text, temperature, keep) / 2
 
 
-def reference_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+def reference_nce(video: Tensor, text: Tensor, temperature: Number = 1.0, keep: Tensor | None = None) -> Tensor:
     """The reference code's pre-training loss: the *sum* of both directions, 2 log B when all scores are equal.
 
-    Twice `symmetric_nce`; under Adam without clipping the same training, and with clipping another one. The reference
-    has no temperature: 1.0.
+    Twice `symmetric_nce`: under Adam the same training but for the clipping. The reference has no temperature: 1.0.
     """
     logits = _logits(video, text, temperature, keep)  # (B, B), rows are videos
     return _own_first(logits) + _own_first(logits.T)
 
 
-def t2v_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+def t2v_nce(video: Tensor, text: Tensor, temperature: Number = 1.0, keep: Tensor | None = None) -> Tensor:
     """Each text has to find its video, mean over the batch. Source: reference code, fine-tuning for retrieval."""
     return _own_first(_logits(video, text, temperature, keep).T)
 
 
-def v2t_nce(video: Tensor, text: Tensor, temperature: Tensor | float = 1.0, keep: Tensor | None = None) -> Tensor:
+def v2t_nce(video: Tensor, text: Tensor, temperature: Number = 1.0, keep: Tensor | None = None) -> Tensor:
     """Each video has to find its text, mean over the batch. Source: reference code, fine-tuning for VideoQA."""
     return _own_first(_logits(video, text, temperature, keep))
 
 
-LOSSES = {"symmetric": symmetric_nce, "reference": reference_nce, "t2v": t2v_nce, "v2t": v2t_nce}
+def sigmoid_loss(
+    video: Tensor, text: Tensor, temperature: Number = 1.0, keep: Tensor | None = None, bias: Number = 0.0
+) -> Tensor:
+    """Each video and text a question of its own, together or not: -log sigmoid(+-(score + bias)), summed over a row,
+    mean over rows; B log 2 where score + bias is 0. Source: Zhai et al., ICCV 2023 (SigLIP)."""
+    logits = _logits(video, text, temperature, keep) + bias  # (B, B), -inf where left out
+    return (softplus(logits).sum(1) - logits.diagonal()).mean()  # -log sigmoid(x) = softplus(x) - x
 
 
-def _logits(video: Tensor, text: Tensor, temperature: Tensor | float, keep: Tensor | None) -> Tensor:
+LOSSES = {
+    "symmetric": symmetric_nce,
+    "reference": reference_nce,
+    "t2v": t2v_nce,
+    "v2t": v2t_nce,
+    "sigmoid": sigmoid_loss,
+}
+
+
+def _logits(video: Tensor, text: Tensor, temperature: Number, keep: Tensor | None) -> Tensor:
     if video.shape != text.shape or video.ndim != 2:
         raise VcworkError(f"expected two (B, D) batches of one shape, got {tuple(video.shape)} and {tuple(text.shape)}")
     logits = video @ text.T / temperature  # (B, B)
@@ -74,10 +88,7 @@ def _own_first(logits: Tensor) -> Tensor:
 
 
 def other_videos(videos: Tensor) -> Tensor:
-    """`keep` that takes other clips of the same video out of the negatives; videos (B,) ids -> (B, B) bool.
-
-    Paper and reference code: they are negatives.
-    """
+    """`keep` without other clips of a pair's own video, which paper and code keep; videos (B,) -> (B, B) bool."""
     own = torch.eye(len(videos), dtype=torch.bool, device=videos.device)
     return own | (videos[:, None] != videos)
 
@@ -86,24 +97,22 @@ def other_videos(videos: Tensor) -> Tensor:
 def nearest_negatives(video: Tensor, threshold: float, ratio: float) -> Tensor:
     """`keep` of the hardest negatives alone: clips as near as cosine `threshold`, at most `ratio` * B of each row.
 
-    video (B, D) -> (B, B) bool, diagonal True. A row without any so near keeps its nearest one, or it would have
-    nothing to be told from. Source: the first source document (nearest video of the batch above 0.5; there one, and
-    its pair is then listed as if it were a positive, which is mended here).
+    video (B, D) -> (B, B) bool, diagonal True. A row without any so near keeps its nearest one. Source: the first
+    source document (nearest video of the batch above 0.5; there it is then listed as a positive, which is mended here).
     """
     unit = normalize(video.float())  # (B, D)
     near = (unit @ unit.T).fill_diagonal_(-2.0)  # (B, B), cosine
     n = max(1, min(len(video) - 1, round(ratio * len(video))))
-    order = near.argsort(1, descending=True)[:, :n]  # (B, n)
-    chosen = torch.zeros_like(near, dtype=torch.bool).scatter_(1, order, True)
-    hard = chosen & (near >= threshold)
-    hard[torch.arange(len(hard)), order[:, 0]] = True
-    return hard.fill_diagonal_(True)
+    score, order = near.topk(n)  # (B, n)
+    hard = score >= threshold
+    hard[:, 0] = True
+    return torch.zeros_like(near, dtype=torch.bool).scatter_(1, order, hard).fill_diagonal_(True)
 
 
 # ---------------------------------------------------------------------------------------------------- candidates
 
 
-def mil_nce(video: Tensor, text: Tensor, own: Tensor, temperature: Tensor | float = 1.0) -> Tensor:
+def mil_nce(video: Tensor, text: Tensor, own: Tensor, temperature: Number = 1.0) -> Tensor:
     """MIL-NCE: a clip has candidate texts, of which some may be right; video (N, D), text (B, D), own (N, B) bool.
 
     Mean over clips of -log(sum over its candidates / (these + all its other texts + the other clips of these texts)),
@@ -121,16 +130,13 @@ def mil_nce(video: Tensor, text: Tensor, own: Tensor, temperature: Tensor | floa
     return (torch.logaddexp(by_clip, others) - positive)[has].mean()
 
 
-def best_fit(
-    video: Tensor, text: Tensor, own: Tensor, temperature: Tensor | float = 1.0, own_negatives: bool = True
-) -> Tensor:
+def best_fit(video: Tensor, text: Tensor, own: Tensor, temperature: Number = 1.0, own_negatives: bool = True) -> Tensor:
     """Best-fit NCE: of a text's candidate clips the one with the highest score is its positive, one direction.
 
     video (N, D), text (B, D), own (B, N) bool: clip n is a candidate of text b. Mean over texts of -log softmax of the
-    best. With `own_negatives` the other candidates stand in the denominator, too, which then is over all N clips: "all
-    other video clips from the same long video [...] are treated as negatives" (third source document); without them,
-    the best and the clips of other videos are left. The choice itself has no gradient. A text without candidates is
-    left out. Equal scores give log N, or log(1 + clips of others).
+    best. With `own_negatives` the denominator is over all N clips: "all other video clips from the same long video
+    [...] are treated as negatives" (third source document); without, over the best and the clips of other videos.
+    The choice has no gradient; texts without candidates are left out. Equal scores: log N, or log(1 + clips of others).
     """
     own = _checked_own(own, text, video)
     scores = text @ video.T / temperature  # (B, N)
@@ -167,10 +173,10 @@ class Contrast(NamedTuple):
 
 
 Groups = tuple[Tensor, Tensor]  # whom clips (N,) and texts (B,) belong to: candidates of each other where equal
-Objective = Callable[[Tensor, Tensor, Groups | None, Tensor | float], Contrast]  # pooled (N, D), (B, D), temperature
+Objective = Callable[[Tensor, Tensor, Groups | None, Number], Contrast]  # pooled (N, D), (B, D), temperature
 
 
-def objective_of(config: TrainConfig) -> Objective:
+def objective_of(config: TrainConfig, bias: Number = 0.0) -> Objective:
     """What `config` asks for, chosen once for a run: a loss of pairs with its negatives, or one of candidates."""
     if config.loss == "best fit":
         return partial(_of_candidates, partial(best_fit, own_negatives=config.own_negatives))
@@ -178,13 +184,13 @@ def objective_of(config: TrainConfig) -> Objective:
         if config.pairs.rule == "bag":  # texts for a clip
             return partial(_of_candidates, lambda video, text, own, t: mil_nce(video, text, own.T, t))
         return partial(_of_candidates, lambda video, text, own, t: mil_nce(text, video, own, t))  # clips for a text
-    return partial(_of_pairs, LOSSES[config.loss], config)
+    loss = partial(sigmoid_loss, bias=bias) if config.loss == "sigmoid" else LOSSES[config.loss]
+    return partial(_of_pairs, loss, config)
 
 
 def _of_pairs(
-    loss: Callable[..., Tensor], config: TrainConfig, video: Tensor, text: Tensor, groups: Groups | None,
-    temperature: Tensor | float,
-) -> Contrast:  # fmt: skip
+    loss: Callable[..., Tensor], config: TrainConfig, video: Tensor, text: Tensor, groups: Groups | None, t: Number
+) -> Contrast:
     keep = None
     if config.mining == "nearest":
         keep = nearest_negatives(video.detach(), config.mining_threshold, config.negative_ratio)
@@ -193,15 +199,13 @@ def _of_pairs(
             raise VcworkError("same_video left out: expected groups, whom clips and texts belong to")
         others = other_videos(groups[0])
         keep = others if keep is None else keep & others
-    return _contrasted(partial(loss, temperature=temperature, keep=keep), video, text, video)
+    return _contrasted(partial(loss, temperature=t, keep=keep), video, text, video)
 
 
-def _of_candidates(
-    loss: Callable[..., Tensor], video: Tensor, text: Tensor, groups: Groups, temperature: Tensor | float
-) -> Contrast:
+def _of_candidates(loss: Callable[..., Tensor], video: Tensor, text: Tensor, groups: Groups, t: Number) -> Contrast:
     """The pairs are each text and the clip it scores highest."""
     own = groups[1][:, None] == groups[0]  # (B, N)
-    return _contrasted(lambda v, t: loss(v, t, own, temperature), video, text, video[chosen(video, text, own)])
+    return _contrasted(lambda clips, texts: loss(clips, texts, own, t), video, text, video[chosen(video, text, own)])
 
 
 def _contrasted(loss: Callable[..., Tensor], video: Tensor, text: Tensor, partners: Tensor) -> Contrast:

@@ -44,11 +44,9 @@ class VideoMLP(nn.Module):
         return self.linear2(self.norm(nn.functional.gelu(self.linear1(features))))  # (B, T, D)
 
 
-class Projection(nn.Sequential):
-    """An MLP head: hidden, GELU, then the shared width. As CLIP-like documents have it; paper and code: none."""
-
-    def __init__(self, hidden: int, width: int):
-        super().__init__(Linear(hidden, hidden), nn.GELU(), Linear(hidden, width))
+def mlp_head(hidden: int, width: int) -> nn.Module:
+    """hidden, GELU, then the shared width. As CLIP-like documents have it; paper and code: none."""
+    return nn.Sequential(Linear(hidden, hidden), nn.GELU(), Linear(hidden, width))
 
 
 class VideoCLIP(nn.Module):
@@ -66,7 +64,7 @@ class VideoCLIP(nn.Module):
         self.text_bert = Bert(config, config.text_layers, config.vocab_size)
         self.video_mlp.apply(init_bert)
         if config.projection:
-            self.video_head, self.text_head = (Projection(config.hidden, config.projection) for _ in range(2))
+            self.video_head, self.text_head = (mlp_head(config.hidden, config.projection) for _ in range(2))
             self.video_head.apply(init_bert)
             self.text_head.apply(init_bert)
         if config.input_transform != "none":
@@ -74,6 +72,8 @@ class VideoCLIP(nn.Module):
             self.register_buffer("input_scale", torch.ones(()))
         if config.learn_temperature:
             self.log_temperature = nn.Parameter(torch.zeros(()))
+        if config.learn_bias:
+            self.bias = nn.Parameter(torch.tensor(-10.0))
 
     def temperature(self, fixed: float = 1.0) -> Tensor | float:
         """What scores are divided by in the loss: `fixed`, or the learned one (at least 0.01, as CLIP has it)."""

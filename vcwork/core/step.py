@@ -26,15 +26,14 @@ class Learner:
         self.model: Any = model  # a VideoCLIP in `update`; any module where the loss is made elsewhere
         self.config, self.engine = config, engine or Engine(config.precision)
         self.optimizer, self.schedule = make_optimizer(model, config, steps)
-        self.objective = objective_of(config)
+        self.objective = objective_of(config, getattr(model, "bias", 0.0))
 
     def update(self, batch: tuple, groups: Groups | None = None, total: int | None = None) -> dict[str, float]:
         """One update on a collated batch, this rank's share of `total` pairs; returns what `StepRecord` says.
 
-        groups: whom clips and texts belong to (`Batch.groups`), for the objectives that ask. A loss of candidates
-        contrasts each rank's own batch. Local negatives: each rank's loss of its own batch, gradients averaged
-        (reference code). Global: one loss of all pairs. With `config.micro_batch` pairs are encoded in parts, twice,
-        and the gradient is still that of the whole.
+        groups: whom clips and texts belong to (`Batch.groups`), for the objectives that ask. Local negatives, and a
+        loss of candidates: each rank's loss of its own batch, gradients averaged (reference code). Global: one loss of
+        all pairs. With `config.micro_batch` pairs are encoded in parts, twice; the gradient is that of the whole.
         """
         config, total = self.config, None if self.config.negatives == "local" else total
         if self.engine.world > 1 and total and config.candidates:
@@ -94,7 +93,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, steps: int):
 
     Decay ends after `steps` updates, or `config.decay_updates`. Source: reference code, whose update n has the rate of
     n - 1, so that the first changes nothing; `first_update="warm"` starts one later. `adam="fairseq"` adds epsilon
-    before the bias correction, as that code does; gradients near epsilon then move less in the first updates.
+    before the bias correction, as that code does: gradients near epsilon move less at first.
     """
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True

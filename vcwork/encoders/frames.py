@@ -27,7 +27,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
 from vcwork.base.sealed import Kind, load_weights, read_manifest
 from vcwork.core.bert import init_bert
-from vcwork.core.model import Encoded, Projection, VideoCLIP
+from vcwork.core.model import Encoded, VideoCLIP, mlp_head
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.dual import peer_folder
 from vcwork.data.backbones.hugging_face import as_error, folder_digest, quiet, read_model
@@ -88,7 +88,7 @@ class FrameCLIP(VideoCLIP):
             raise VcworkError(f"projection: text of width {width} and video of {self.config.hidden} need heads, got 0")
         self.text_bert = text
         if self.config.projection:
-            self.text_head = Projection(width, self.config.projection).apply(init_bert)
+            self.text_head = mlp_head(width, self.config.projection).apply(init_bert)
 
     def train(self, mode: bool = True) -> "FrameCLIP":
         """As always, but a frozen backbone stays in evaluation mode."""

@@ -274,8 +274,9 @@ def export_released(folder: str | Path, path: str | Path) -> list[str]:
         raise VcworkError(f"{path}: exists already")
     model, card = load_model(folder), load_card(folder)["card"]
     config = model.config
-    if config.shared or config.input_transform != "none" or config.learn_temperature:
-        raise VcworkError(f"{folder}: the released layout has no place for shared, input_transform, learn_temperature")
+    if config.shared or config.input_transform != "none" or config.learn_temperature or config.learn_bias:
+        told = "shared, input_transform, learn_temperature, learn_bias"
+        raise VcworkError(f"{folder}: the released layout has no place for {told}")
     kept = read_tensors(folder / KEPT) if (folder / KEPT).is_file() else {}
     state = {released_name(name): tensor for name, tensor in model.state_dict().items()}
     made_up = [name for name in unused_entries(config) if name not in kept]

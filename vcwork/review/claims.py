@@ -1,4 +1,5 @@
-"""The claims that the ledger judges: the paper's numbers, what was found about them, and three documents about it.
+"""The claims that the ledger judges: the paper's numbers, what was found about them, where it stands today, and three
+documents about it.
 
 `claims.yaml` holds them, in our own words, with the cards of the published protocols; its head names the sources.
 Published numbers are shares; `n` is how many queries, sentences or videos they stand on.
@@ -22,10 +23,11 @@ class Claim:
 
     published: a share (or what `unit` says); n: what it was averaged over, or `digits`: the decimals of a percentage
     that is exact (a count or a closed form) instead. than: (system, its published share), of which the claim says that
-    it is lower. trivial: a result of `vcwork.review.blind`, a check of `vcwork.review.ledger`, or a number; measured:
-    ("blind" or "check", name), or ("run", notebook, metric). card: the published protocol. beside: blind results worth
-    reading next to it, which decide nothing. lab: (notebook, metric) whose direction on the lab world is shown. ours:
-    metrics of ours that count as it counts. agrees: does the paper say so? truth: what it says.
+    it is lower; with its pool and k, where that R@k is of a smaller pool than the n of the claim. trivial: a result of
+    `vcwork.review.blind`, a check of `vcwork.review.ledger`, or a number; measured: ("blind" or "check", name), or
+    ("run", notebook, metric). card: the published protocol. beside: blind results worth reading next to it, which
+    decide nothing. lab: (notebook, metric) whose direction on the lab world is shown. ours: metrics of ours that count
+    as it counts. agrees: does the paper say so? truth: what it says.
     """
 
     id: str
@@ -34,7 +36,7 @@ class Claim:
     published: float | None = None
     n: int | None = None
     digits: int | None = None
-    than: tuple[str, float] | None = None
+    than: tuple[str, float] | tuple[str, float, int, int] | None = None
     trivial: str | float | None = None
     measured: tuple[str, ...] = ()
     card: Card = _OPEN
@@ -46,7 +48,7 @@ class Claim:
     unit: str = "share"
 
 
-SOURCES = {"tables": "paper", "ablations": "paper", "findings": "found",
+SOURCES = {"tables": "paper", "ablations": "paper", "findings": "found", "today": "today",
            **{f"document {i}": f"document {i}" for i in (1, 2, 3)}}  # fmt: skip
 
 

@@ -241,12 +241,27 @@ def _entry(claim: Claim, evidence: Evidence) -> Entry:
     measured, same, where = _measured(claim, evidence)
     z = None
     if claim.than is not None and claim.published is not None and claim.n is not None:
-        z = unpaired_z(claim.published, claim.than[1], claim.n)
+        z = unpaired_z(claim.published, _other_share(claim), claim.n)
     verdict = judge(published, trivial=trivial, z=z, measured=measured, same_protocol=same, agrees=claim.agrees)
     return Entry(
         claim, _published_text(claim, published), _trivial_text(claim, evidence, trivial),
         "" if measured is None else _span_text(measured, claim.unit) + where, _lab_text(claim, evidence), verdict,
     )  # fmt: skip
+
+
+def in_larger_pool(share: float, pool: int, larger: int, k: int) -> float:
+    """The least that a published R@k of `pool` items can be among `larger`, of which these are a random part.
+
+    Who is k + 1st there, or worse, is among the first k here only where not all of k better ones were drawn.
+    """
+    drawn = math.prod((pool - 1 - i) / (larger - 1 - i) for i in range(k))
+    return max(0.0, (share - (1 - drawn)) / drawn)
+
+
+def _other_share(claim: Claim) -> float:
+    """What the other system has, at least, in the claim's own pool."""
+    _, share, *pool = claim.than
+    return in_larger_pool(share, pool[0], claim.n, pool[1]) if pool else share
 
 
 def _trivial(claim: Claim, evidence: Evidence) -> Span | None:
@@ -297,7 +312,10 @@ def _span_text(span: Span, unit: str = "share") -> str:
 def _published_text(claim: Claim, span: Span | None) -> str:
     if span is None:
         return ""
-    return _span_text(span, claim.unit) + (f" against {claim.than[0]} {show(claim.than[1])}" if claim.than else "")
+    told = _span_text(span, claim.unit) + (f" against {claim.than[0]} {show(claim.than[1])}" if claim.than else "")
+    if claim.than and claim.than[2:]:
+        told += f" in a pool of {claim.than[2]:,}, so at least {show(_other_share(claim))} in this one"
+    return told
 
 
 def _trivial_text(claim: Claim, evidence: Evidence, span: Span | None) -> str:
