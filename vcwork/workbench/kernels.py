@@ -27,6 +27,7 @@ LOADED = (
     "tokenizers",
 )  # fmt: skip
 # nothing that asks at import where it runs, as tqdm.auto does, and all that imports it
+LARGE = str(4 << 20)  # bytes: blocks as large go back to the system once freed; glibc would keep those up to 32 MB
 
 
 def get_ready(threads: int) -> str:
@@ -36,16 +37,17 @@ def get_ready(threads: int) -> str:
     """
     if not FORKS:
         return f"each notebook loads its packages anew: kernels are forked on Linux alone, not on {sys.platform}"
-    given = os.environ.get("OMP_NUM_THREADS")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
+    told = {"OMP_NUM_THREADS": str(max(1, threads)), "MALLOC_MMAP_THRESHOLD_": LARGE}
+    told = {name: value for name, value in told.items() if name not in os.environ}
+    os.environ.update(told)
     CONTEXT.set_forkserver_preload(list(LOADED))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the runner; kernels set theirs
     try:
         forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
-    if given is None:  # for the server alone: the next run of this process asks anew
-        del os.environ["OMP_NUM_THREADS"]
+    for name in told:  # for the server alone: the next run of this process asks anew
+        del os.environ[name]
     return ""
 
 
