@@ -13,6 +13,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +26,7 @@ import numpy as np
 import psutil
 import pytest
 
+from vcwork.base.files import atomic_write, sha256_file
 from vcwork.panels.segmentation import METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +34,8 @@ SHOTS = ROOT / "outputs" / "browser"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 EXPLORER = ".vcwork-alignment"
 INSIDE = ("file:", "data:", "blob:", "about:")
+AXE = "4.14.1", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"  # version, sha256 of its one file
+AXE_LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 WAIT_MS = 120_000  # the machine of continuous integration is slow, and other work may be beside
 NOTEBOOK = "40_alignment_explorer"
 
@@ -148,6 +153,32 @@ def percents(panel, gamma: float) -> dict[str, list[str]]:
     seen, silent = (panel.measure(g, panel.readings[0], "removed") for g in (gamma, np.inf))
     columns = zip(METRICS, seen[0], silent[0], seen[-1], silent[-1], strict=True)
     return {name: [f"{100 * np.round(value, 4):.1f} %" for value in values] for name, *values in columns}
+
+
+def axe() -> str:
+    """axe-core's text, from npm's registry once into `outputs/`, or the test is skipped; `VCWORK_AXE` names a copy."""
+    path = Path(os.environ.get("VCWORK_AXE") or ROOT / "outputs" / "axe-core" / f"{AXE[0]}.js")
+    if not path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            pack = [shutil.which("npm") or "npm", "pack", "--silent", f"axe-core@{AXE[0]}"]
+            try:
+                subprocess.run(pack, cwd=folder, check=True, capture_output=True, timeout=60)
+            except (OSError, subprocess.SubprocessError) as error:
+                pytest.skip(f"axe-core {AXE[0]} is not here and npm did not fetch it ({error}); or set VCWORK_AXE")
+            with tarfile.open(Path(folder) / f"axe-core-{AXE[0]}.tgz") as packed:
+                text = packed.extractfile("package/axe.min.js").read()
+        with atomic_write(path, "wb") as file:
+            file.write(text)
+    assert sha256_file(path) == AXE[1], f"{path} is not axe-core {AXE[0]}: delete it"
+    return path.read_text("utf-8")
+
+
+def barriers(page) -> list[str]:
+    """What axe finds on a playwright page against the levels A and AA of WCAG 2.2, each with its first element."""
+    page.evaluate(axe())
+    found = page.evaluate("tags => axe.run({ runOnly: { type: 'tag', values: tags } })", AXE_LEVELS)
+    assert len(found["passes"]) > 5, "axe looked at the page"
+    return [f"{v['id']}: {len(v['nodes'])} x {v['nodes'][0]['html'][:120]}" for v in found["violations"]]
 
 
 def luminance(colour: str) -> float:

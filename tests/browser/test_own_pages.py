@@ -6,7 +6,7 @@ import threading
 from urllib.parse import quote
 
 import pytest
-from browsing import WAIT_MS, watched
+from browsing import WAIT_MS, barriers, watched
 from films import film
 
 from vcwork.workbench.own_folder import plain_name
@@ -113,6 +113,7 @@ def test_every_page_fits_its_window(own, browser, scheme, width):
             one.page.goto(path.as_uri())
             one.page.locator("input").first.fill("the")
             assert one.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path.name
+            assert width < 1000 or barriers(one.page) == [], path.name
         one.shot(f"own-{scheme}-{width}")
 
 

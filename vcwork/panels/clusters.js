@@ -128,9 +128,9 @@ function render({ model, el }) {
     grid.replaceChildren();
     made.length = 0;
     for (const name of [...new Set(tiles.map((tile) => tile.group))]) {
-      const group = node("div", { className: "group" });
+      const group = node("div", { className: "group", role: "group", "aria-label": heading(name) });
       tiles.forEach((tile, i) => { if (tile.group === name) group.append(made[i] = card(tile, i)); });
-      if (name !== "query") grid.append(node("h4", { textContent: heading(name) }));
+      if (name !== "query") grid.append(node("h4", { textContent: heading(name), role: "presentation" }));
       grid.append(group);
     }
     tell();

@@ -4,22 +4,24 @@
 // a standalone page through `standalone`. Modules draw what Python computed. Data reaches the document through
 // textContent and canvas text only. What listens is given back by the function that `render` returns.
 
+const LIGHT = "--own-ink: #1c2026; --soft: #565e69; --own-line: #c9d0d8; --own-ground: #ffffff; --own-card: #f2f4f7; "
+  + "--own-mark: #0b62b8; color-scheme: light;";
+const DARK = "--own-ink: #e4e8ed; --soft: #b4bdc7; --own-line: #3d4650; --own-ground: #14171b; --own-card: #22272e; "
+  + "--own-mark: #7db4f5; color-scheme: dark;";
 const LOOK = `
-.vcwork { --own-ink: #1c2026; --own-soft: #5c6570; --own-line: #c9d0d8; --own-ground: #ffffff;
-  --own-card: #f2f4f7; --own-mark: #0b62b8; color-scheme: light;
-  --ink: var(--jp-content-font-color1, var(--own-ink)); --soft: var(--jp-content-font-color2, var(--own-soft));
+.vcwork { ${LIGHT} --ink: var(--jp-content-font-color1, var(--own-ink));
   --line: var(--jp-border-color1, var(--own-line)); --ground: var(--jp-layout-color0, var(--own-ground));
   --card: var(--jp-layout-color2, var(--own-card)); --mark: var(--jp-brand-color1, var(--own-mark));
   font: 14px/1.4 system-ui, sans-serif; color: var(--ink); background: var(--ground); padding: .5rem;
   container-type: inline-size; }
-@media (prefers-color-scheme: dark) { .vcwork { --own-ink: #e4e8ed; --own-soft: #a5afba;
-  --own-line: #3d4650; --own-ground: #14171b; --own-card: #22272e; --own-mark: #7db4f5; color-scheme: dark; } }
-body[data-jp-theme-light="true"] .vcwork { color-scheme: light; }
-body[data-jp-theme-light="false"] .vcwork { color-scheme: dark; }
+@media (prefers-color-scheme: dark) { .vcwork { ${DARK} } }
+body[data-jp-theme-light="true"] .vcwork { ${LIGHT} }
+body[data-jp-theme-light="false"] .vcwork { ${DARK} }
 .vcwork * { box-sizing: border-box; }
 .vcwork [hidden] { display: none !important; }
 .vcwork h3 { margin: 0 0 .4rem; font-size: 1.05rem; overflow-wrap: anywhere; }
 .vcwork h4 { margin: .4rem 0 0; font-size: .88em; font-weight: 600; }
+.vcwork .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .vcwork p { margin: .2rem 0; overflow-wrap: anywhere; }
 .vcwork .soft { color: var(--soft); font-size: .88em; }
 .vcwork .note { border-left: 3px solid #D55E00; padding-left: .5rem; }
@@ -189,10 +191,11 @@ function begin({ model, el }, name, style = "") {
   return { panel, live, root, on, undo, colour, looks, blob, redraw, end };
 }
 
-// the i-th thumbnail of a sheet made by vcwork.panels.base.sheet, as an element; `where` is its {side, columns, n}
+// the i-th thumbnail of a sheet made by vcwork.panels.base.sheet, as an element; `where` is its {side, columns, n}; what
+// it belongs to is told in words beside it
 function thumbnail(url, where, i, size = where.side) {
   const scale = size / where.side, rows = Math.max(1, Math.ceil(where.n / where.columns));
-  const made = node("span", { className: "thumbnail", role: "img" });
+  const made = node("span", { className: "thumbnail", "aria-hidden": "true" });
   Object.assign(made.style, { display: "inline-block", width: `${size}px`, height: `${size}px`,
     backgroundImage: `url("${url}")`, backgroundSize: `${where.columns * size}px ${rows * size}px`,
     backgroundPosition: `-${(i % where.columns) * where.side * scale}px -${Math.floor(i / where.columns) * where.side * scale}px` });

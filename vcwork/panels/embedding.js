@@ -121,7 +121,8 @@ function render({ model, el }) {
   }
 
   function button(text, title, act) {
-    const made = node("button", { type: "button", textContent: text, title, "aria-label": title });
+    const made = node("button", { type: "button", textContent: text, title });
+    if (!/[a-z]/.test(text)) made.setAttribute("aria-label", title); // a sign has no name
     made.onclick = act;
     return made;
   }
@@ -382,18 +383,13 @@ function render({ model, el }) {
 
   const when = (one) => `${clock(one.start_s, panel.unit)} to ${clock(one.end_s, panel.unit)}`;
 
-  function picture(i, at) {
-    const made = stretched(url, panel.sheet, at);
-    made.setAttribute("aria-label", `frame of ${clip(i).video}`);
-    return made;
-  }
-
   const frames = (i) => (url && panel.pictures[String(i % n)]) || [];
 
   function tell() {
     const i = state.point, one = clip(i), other = isClip(i) ? "sentence" : "clip";
     const title = isClip(i) ? "Clip, described as" : "Sentence";
-    const strip = node("div", { className: "strip" }, ...frames(i).map((at) => picture(i, at)));
+    const strip = node("div", { className: "strip", role: "img", "aria-label": `frames of ${one.video}` },
+      ...frames(i).map((at) => stretched(url, panel.sheet, at)));
     const near = node("ol", { className: "near" });
     neighbours(i).forEach(({ point, score }, place) => near.append(node("li", {}, item(i, point, score, place + 1))));
     const rank = ownRank[i], shown = Number.isInteger(rank) ? rank : rank.toFixed(1);
@@ -417,7 +413,7 @@ function render({ model, el }) {
   }
 
   function picturesOf(point) {
-    const at = frames(point), made = picture(point, at[Math.floor(at.length / 2)]);
+    const at = frames(point), made = stretched(url, panel.sheet, at[Math.floor(at.length / 2)]);
     Object.assign(made.style, { width: "36px", height: "36px", flex: "none" });
     return made;
   }

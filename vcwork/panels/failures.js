@@ -174,15 +174,15 @@ function render({ model, el }) {
     side().bars.forEach((bar, i) => {
       const label = bar.low === bar.high ? String(bar.low) : `${bar.low}–${bar.high}`;
       const told = `rank ${label}: ${bar.n} ${side().asks}s, by chance ${bar.chance.toFixed(1)}`;
-      const button = node("button", { type: "button", title: told, "aria-label": told });
-      const well = node("span", { className: "well" }), fill = node("i"), mark = node("b");
+      const button = node("button", { type: "button", title: told });
+      const well = node("span", { className: "well", "aria-hidden": "true" }), fill = node("i"), mark = node("b");
       const number = node("span", { textContent: String(bar.n) });
       const under = bar.chance >= bar.n && bar.chance - bar.n < 0.14 * highest; // the mark would cross the number
       fill.style.height = `${(100 * bar.n) / highest}%`;
       number.style.bottom = `${(100 * (under ? bar.chance : bar.n)) / highest}%`;
       mark.style.bottom = `${(100 * bar.chance) / highest}%`;
       well.append(fill, number, mark);
-      button.append(well, node("span", { textContent: label }));
+      button.append(well, node("span", { textContent: label, "aria-hidden": "true" }), node("span", { className: "unseen", textContent: told }));
       button.setAttribute("aria-pressed", String(state.ranks === i));
       button.classList.toggle("here", chosen !== null && chosen >= bar.low && chosen < bar.high + 1);
       button.onclick = () => pick({ ranks: state.ranks === i ? null : i, kind: "all", place: 0 });
@@ -205,14 +205,14 @@ function render({ model, el }) {
       const one = side().cases[i], query = panel.entries[one.query];
       const ahead = one.margin === null ? "nothing wrong to pick"
         : one.margin > 0 ? `winner ${one.margin.toFixed(1)} ahead` : `right by ${(-one.margin).toFixed(1)}`;
-      const line = `${ahead} · rank ${rankText(one.rank)}${side().asks === "clip" ? ` · ${place_of(query)}` : ""}`;
+      const line = `${one.kind} · ${ahead} · rank ${rankText(one.rank)}${side().asks === "clip" ? ` · ${place_of(query)}` : ""}`;
       const option = node("div", { id: `${name}-${place}`, role: "option", title: one.kind },
         node("span", { className: "dot", style: `background: ${colourOf(one.kind)}` }),
         node("div", {}, node("p", { textContent: query.text || place_of(query) }), node("p", { className: "soft", textContent: line })));
       option.onclick = () => choose(place);
       list.append(option);
     });
-    if (!found.length) list.append(node("p", { className: "soft", textContent: "Nothing fits these choices." }));
+    list.style.visibility = found.length ? "" : "hidden"; // the case's place says that nothing fits
     count.textContent = `${found.length} listed`;
   }
 
@@ -220,10 +220,10 @@ function render({ model, el }) {
     state.place = clamp(place, 0, Math.max(0, found.length - 1));
     [...list.children].forEach((option, i) => option.setAttribute("aria-selected", String(i === state.place)));
     const option = list.children[state.place];
-    list.setAttribute("aria-activedescendant", option.id || "");
-    const top = option.offsetTop - list.offsetTop;
+    list.setAttribute("aria-activedescendant", option ? option.id : "");
+    const top = option ? option.offsetTop - list.offsetTop : 0, tall = option ? option.offsetHeight : 0;
     if (top < list.scrollTop) list.scrollTop = top;
-    if (top + option.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = top + option.offsetHeight - list.clientHeight;
+    if (top + tall > list.scrollTop + list.clientHeight) list.scrollTop = top + tall - list.clientHeight;
     drawBars();
     drawCase();
   }
@@ -231,7 +231,7 @@ function render({ model, el }) {
   // ---------------------------------------------------------------------------------------------------- one case
   const place_of = (entry) => (entry.span ? `${entry.video}, ${entry.span.map((s) => s.toFixed(1)).join(" to ")} s` : entry.video);
 
-  const strip = (entry, size) => node("div", { className: "strip" },
+  const strip = (entry, size) => node("div", { className: "strip", role: "img", "aria-label": `frames of ${place_of(entry)}` },
     ...entry.at.map((i) => thumbnail(url, panel.sheet, i, size)));
 
   // the text with the words that query and winner share in bold

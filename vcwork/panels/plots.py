@@ -325,7 +325,7 @@ def gamma_curve(
 def over_gamma(ax: Axes, gammas: np.ndarray, lines: Mapping[str, np.ndarray], marks: Mapping[str, float]) -> Axes:
     """Shares (G,) over gammas (G,) in percent, by name; marks: named gammas, inside or outside of these."""
     for i, (name, values) in enumerate(lines.items()):
-        ax.plot(gammas, 100 * values, color=colour(i), lw=1.5, ls=("-", "-", "--", ":")[i], label=name)
+        ax.plot(gammas, 100 * values, color=colour(i), lw=1.5, ls=STROKES[i], label=name)
     upright(ax, marks)
     spread, ends = np.ptp(gammas) or 1.0, [*gammas, *marks.values()]
     ax.set_xlim(min(ends) - 0.02 * spread, max(ends) + 0.02 * spread)

@@ -17,7 +17,7 @@ const STYLE = `
 
 const GUTTER = 76, RIGHT = 22; // room for the lanes' names, and for half a time label
 const GREY = "#8c8c8c", GOOD = "#009E73";
-const LINES = [["frame accuracy", 0, []], ["foreground recall", 1, []], ["predicted background", 3, [2, 3]], ["F1@10", 2, [6, 3]]];
+const LINES = [["frame accuracy", 0, []], ["foreground recall", 1, [9, 3, 2, 3]], ["predicted background", 3, [2, 3]], ["F1@10", 2, [6, 3]]];
 
 function unpackTable(text) {
   const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0)), view = new DataView(bytes.buffer);
@@ -381,7 +381,17 @@ function render({ model, el }) {
   }
 
   function buildKey() {
-    for (const [name, c] of LINES) sweepKey.append(node("span", {}, swatch(panel.palette[c]), name));
+    for (const [name, c, dash] of LINES) {
+      const mark = node("canvas"), p = canvasPen(mark, 22, 12);
+      p.strokeStyle = panel.palette[c];
+      p.lineWidth = 2;
+      p.setLineDash(dash);
+      p.beginPath();
+      p.moveTo(0, 6);
+      p.lineTo(22, 6);
+      p.stroke();
+      sweepKey.append(node("span", {}, mark, ` ${name}`));
+    }
     sweepKey.append(node("span", { textContent: "(all videos)" }));
   }
 

@@ -8,13 +8,14 @@ const STYLE = `
 .vcwork-training .one { min-width: 0; }
 .vcwork-training .legend { display: flex; flex-wrap: wrap; gap: 0 .8rem; font-size: .82em; min-height: 1.3em;
   font-variant-numeric: tabular-nums; }
-.vcwork-training .legend i { display: inline-block; width: .9em; height: .25em; margin-right: .35em; vertical-align: middle; }
+.vcwork-training .legend i { display: inline-block; width: 1.4em; margin-right: .35em; vertical-align: middle; }
 .vcwork-training canvas { display: block; width: 100%; cursor: crosshair; }
 .vcwork-training .tall { overflow: auto; max-height: 11rem; }
 .vcwork.vcwork-training table { table-layout: auto; margin: 0; }
 .vcwork-training progress { width: 8rem; accent-color: var(--mark); }
 `;
 
+const DASHES = [[], [6, 3], [2, 3]]; // of the bold curves: none is told by its colour alone
 const TALL = 118, LEFT = 52, LOW = 16;
 
 // which point is read at an update, as in Python's update(); null where there is none
@@ -120,10 +121,12 @@ function render({ model, el }) {
       line(p, pairs(points[key]));
       p.globalAlpha = 1;
       p.lineWidth = 2;
+      p.setLineDash(DASHES[i % DASHES.length]);
       if (bold !== points[key]) line(p, pairs(bold));
+      p.setLineDash([]);
       p.lineWidth = 1;
       const v = points[key][at];
-      item(one.legend, `${name} ${short(v)}`, hue);
+      item(one.legend, `${name} ${short(v)}`, hue, ["solid", "dashed", "dotted"][i % 3]);
       if (v === null) return;
       p.fillStyle = hue;
       p.beginPath();
@@ -135,10 +138,9 @@ function render({ model, el }) {
   // the first colour of the palette is hard to see on a dark ground
   const inkOf = (i) => (i ? panel.palette[i % panel.palette.length] : look.mark);
 
-  function item(legend, text, hue) {
+  function item(legend, text, hue, way = hue ? "solid" : "dashed") {
     const mark = node("i");
-    mark.style.background = hue || "none";
-    if (!hue) mark.style.borderTop = "2px dashed var(--soft)";
+    mark.style.borderTop = `${hue ? 3 : 2}px ${way} ${hue || "var(--soft)"}`;
     legend.append(node("span", {}, mark, text));
   }
 
