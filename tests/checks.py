@@ -5,10 +5,13 @@ The fixture `browser` is in conftest.py; what drives whole pages and servers is 
 
 import contextlib
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -89,3 +92,27 @@ def opened(browser, panel, tmp_path: Path) -> Iterator:
 def seen(page) -> dict:
     """What the page shows, as the panel's `update` would say it."""
     return page.evaluate("document.querySelector('.vcwork').shown")
+
+
+class _Links(HTMLParser):
+    """What a page names: the links of its tags, and its places."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.links, self.places = [], [""]
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, given: list[tuple[str, str | None]]) -> None:
+        self.links += [value for key, value in given if key in ("href", "src")]
+        self.places += [value for key, value in given if key == "id"]
+
+
+def dead_links(page: Path) -> list[str]:
+    """Links of a page that lead nowhere: to a file that is not there, or a place that its page does not have."""
+    dead = []
+    for link in (text for text in _Links(page).links if not re.match("(https?|data):", text)):
+        path, _, place = link.partition("#")
+        target = page.parent / unquote(path) if path else page
+        if not target.exists() or (place and unquote(place) not in _Links(target).places):
+            dead.append(link)
+    return dead

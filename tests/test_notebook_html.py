@@ -9,6 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from checks import dead_links
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from vcwork.panels.alignment import AlignmentExplorer, Row
@@ -95,10 +96,25 @@ def test_a_page_of_a_run_knows_its_neighbours(tmp_path: Path) -> None:
     ways = {}
     for names in (("10_a", "20_b", "30_c"), ("20_b",), ("10_a",), ()):
         write_html(path, tmp_path / "page.html", names)
-        ways[names] = re.findall("<nav.*?</nav>", (tmp_path / "page.html").read_text(), re.S)
+        ways[names] = re.findall('<nav aria-label="run".*?</nav>', (tmp_path / "page.html").read_text(), re.S)
     assert re.findall(r'href="(.*?)"', ways["10_a", "20_b", "30_c"][0]) == ["../index.html", "10_a.html", "30_c.html"]
     assert re.findall(r'href="(.*?)"', ways["20_b",][0]) == ["../index.html"]
     assert ways["10_a",] == ways[()] == [], "alone, or of another run"
+
+
+def test_code_is_folded_and_the_sections_are_listed(tmp_path: Path) -> None:
+    error = new_output("error", ename="ValueError", evalue="no", traceback=["no"])
+    cells = [new_markdown_cell("# Why?\n\n## Is *it* & $x^2$?\n\n### no section"), new_code_cell("a\nb"),
+             new_markdown_cell("## Is *it* far?"), new_code_cell("c", outputs=[error])]  # fmt: skip
+    nbformat.write(new_notebook(cells=cells), tmp_path / "a.ipynb")
+    write_html(tmp_path / "a.ipynb", tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text("utf-8")
+    contents = re.search('<nav aria-label="contents">(.*?)<button', page)[1]
+    assert re.findall(r">([^<]+)</a>", contents) == ["Is it &amp; ?", "Is it far?"]
+    assert 'href="#Is-it-far%3F"' in contents and 'id="Is-it-far?"' in page
+    assert re.findall(r'<details class="code"( open)?(?:="")?><summary>(.*?)<', page) == [("", "2 lines of code"),
+                                                                             (" open", "1 line of code")]  # fmt: skip
+    assert dead_links(tmp_path / "a.html") == []
 
 
 def test_links_lead_to_pages_of_the_run_and_nowhere_else(tmp_path: Path) -> None:

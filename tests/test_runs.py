@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
-from checks import edited
+from checks import dead_links, edited
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vcwork import __main__ as cli
@@ -39,6 +39,7 @@ FIGURE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()"
 def write_notebook(folder: Path, name: str, parameters: str, *sources: str) -> None:
     cells = [
         new_markdown_cell(f"# What is *{name}*, and $x^2$?\n\n[next](20_fails.ipynb)"),
+        new_markdown_cell('## Why is "it" 100 %?\n\n[docs](../docs/tour.md), [there](#Why-is-"it"-100-%25?)'),
         new_code_cell(f"seed: int = 0  # random\n{parameters}", metadata={"tags": ["parameters"]}),
     ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -162,8 +163,15 @@ def test_page_shows_numbers_errors_and_figures_and_loads_nothing(finished: tuple
         assert text in row
     assert "ValueError: no &lt;luck&gt;" in page and "What is 10_works, and x^2?" in page
     assert "prefers-color-scheme: dark" in page and not loads_from_elsewhere(page)
-    for link in re.findall(r'(?:href|src)="([^"]+)"', page):
-        assert f'id="{link[1:]}"' in page if link.startswith("#") else (finished[1] / link).exists(), link
+
+
+def test_every_link_of_a_run_leads_to_what_is_there(finished: tuple) -> None:
+    pages = [finished[1] / "index.html", *sorted((finished[1] / "pages").glob("*.html"))]
+    assert len(pages) == 6 and [dead_links(page) for page in pages] == [[]] * 6
+    assert "no page in this run" in (finished[1] / "pages" / "30_needs.html").read_text()
+    works = (finished[1] / "pages" / "10_works.html").read_text()
+    assert '<a title="not in this run">docs</a>' in works, "what lies outside may not travel with the run"
+    assert works.count('href="#Why-is-%22it%22-100-%25%3F"') == 2, "the contents and the heading lead there"
 
 
 def test_notebook_pages_need_no_network(finished: tuple) -> None:
@@ -271,7 +279,7 @@ def test_a_full_disk_ends_the_run_in_one_sentence_and_leaves_what_was_whole(
     record, numbers = read_run(out)
     assert record["notebooks"][0]["status"] == "running" and numbers == []
     assert sorted(path.name for path in out.rglob("*") if path.is_file()) == [
-        "20_fails.txt", "index.html", "metrics.json", "run.json",
+        "20_fails.html", "20_fails.txt", "40_dies.html", "index.html", "metrics.json", "run.json",
     ]  # fmt: skip
 
 

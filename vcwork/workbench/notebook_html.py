@@ -10,16 +10,18 @@ import html
 import io
 import re
 from collections.abc import Collection
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import nbformat
 
-from vcwork.base.files import atomic_write, policy
+from vcwork.base.files import atomic_write, policy, template
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+PANEL = 'class="vcwork-panel"'
 STATE = "application/vnd.jupyter.widget-state+json"
 
 # fenced or inline code first, so that a dollar sign inside code stays one
@@ -29,14 +31,15 @@ MATH = re.compile(
     re.DOTALL,
 )
 
-LINK = re.compile(r'href="([\w.-]+)\.ipynb(#[^"]*)?"')
+LINK = re.compile(r'<a href="(?![#"]|[a-z]+:)([^"#]*)(#[^"]*)?"')  # to something beside the notebook
+HEADING = re.compile(r'(<h([1-6]) id=)"([^"]*)">(.*?)<a class="anchor-link" href="[^"]*"')
 
 
 def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> None:
     """Write the executed `notebook` as a page of its own.
 
-    Links to other notebooks lead to their pages among `names` (those of the run, in order), and are no links where
-    there is none. With `names` the page has links to the run's own page and to the notebooks before and after.
+    Links to other notebooks lead to their pages among `names` (those of the run, in order); what is not in the run is
+    no link. With `names` the page has links to the run's own page and to the notebooks before and after.
     """
     from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
 
@@ -49,18 +52,50 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
         elif cell.cell_type == "code":
             cell.outputs = [settle(output, state) for output in cell.outputs]
     resources = {"metadata": {"name": notebook.stem}, "names": list(names), "policy": policy("'unsafe-inline'")}
-    template = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
-    page, _ = HTMLExporter(raw_template=template).from_notebook_node(node, resources=resources)
+    frame = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
+    page, _ = HTMLExporter(raw_template=frame).from_notebook_node(node, resources=resources)
+    head, found, body = page.partition("<main>")
+    body = LINK.sub(lambda match: _link(unquote(match[1]), match[2] or "", notebook.stem, names), body)
+    body = HEADING.sub(_heading, body)
     with atomic_write(target) as file:
-        file.write(LINK.sub(lambda match: _link(match[1], match[2] or "", notebook.stem, names), page))
+        file.write(head.replace("<!-- contents -->", _contents(body)) + found + body)
 
 
-def _link(name: str, anchor: str, own: str, names: Collection[str]) -> str:
-    """Where `own`'s link to the notebook `name` leads: to the run under the same label, or without one, or any."""
-    label = "".join(own.partition("--")[1:])
+def _heading(match: re.Match) -> str:
+    """A heading whose place is a text and no address, and its link the address of that place."""
+    place = unquote(html.unescape(match[3]))
+    return f'{match[1]}"{html.escape(place)}">{match[4]}<a class="anchor-link" href="#{quote(place)}"'
+
+
+def _contents(body: str) -> str:
+    """Links to a page's sections."""
+    sections = [(place, re.sub("<[^>]*>", "", text)) for _, level, place, text in HEADING.findall(body) if level == "2"]
+    return "".join(f'<a href="#{quote(html.unescape(place))}">{text}</a>' for place, text in sections)
+
+
+def _link(path: str, anchor: str, own: str, names: Collection[str]) -> str:
+    """Where `own`'s link to a notebook leads: to the run under the same label, or without one, or any."""
+    name, label = path.rsplit("/", 1)[-1].removesuffix(".ipynb"), "".join(own.partition("--")[1:])
     wanted = [name + label, name, *sorted(other for other in names if other.startswith(f"{name}--"))]
-    page = next((other for other in wanted if other in names), None)
-    return f'href="{quote(page)}.html{anchor}"' if page else 'title="not in this run"'
+    page = next((other for other in wanted if other in names and path.endswith(".ipynb")), None)
+    return f'<a href="{quote(page)}.html{anchor}"' if page else '<a title="not in this run"'
+
+
+def hold_place(target: Path, name: str) -> None:
+    """A page for a notebook of the run that has none yet, and may never have one: links lead there from the start."""
+    if not target.exists():
+        with atomic_write(target) as file:
+            file.write(template(__package__, "absent.html.j2").render(name=name))
+
+
+@cache  # an executed notebook stays as it is
+def panel_of(notebook: Path) -> str:
+    """The HTML of the first panel that an executed notebook shows; "" without one."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        for output in cell.get("outputs", []):
+            if PANEL in (text := "".join(output.get("data", {}).get("text/html", ""))):
+                return text
+    return ""
 
 
 def write_figures(notebook: Path, folder: Path) -> dict[str, str]:

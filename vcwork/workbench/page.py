@@ -1,20 +1,27 @@
 """The results page of a run: one self-contained HTML file, readable in light and dark, without a network.
 
-It shows what `run.json` and `metrics.json` hold and computes nothing: what ran on what, the first number of each
-notebook, a card per notebook with its figures, and all metrics with chance, interval and protocol beside each value.
+It shows what `run.json` and `metrics.json` hold and computes nothing. First a panel of the run to touch, and at most
+six headlines, each beside its strongest opponent (`headlines_of` says which); then a card per notebook with its
+figures, and all metrics with chance, interval and protocol; what ran on what is folded away.
 How it looks stands in `page.html.j2` and `page.css`; here is what it says.
 Known gaps: figures are pictures on a light ground, in dark as well; which number a notebook records first is its own
 choice and no judgement.
 """
 
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from vcwork.base.files import template
-from vcwork.measure.result import Result, as_result, row, text_table
+from markupsafe import Markup
 
+from vcwork.base.files import script_hash, template
+from vcwork.measure.card import MODELLED, NEEDS
+from vcwork.measure.result import Result, as_result, row, show, text_table
+
+SCRIPT = re.compile(r'<script type="module">(.*?)</script>', re.DOTALL)
 STATUS_WORDS = {
     "done": "done",
     "failed": "failed",
@@ -23,6 +30,9 @@ STATUS_WORDS = {
     "running": "running",
     "waiting": "not run",
 }
+HEADLINES = 6
+TOUCHED = "40"  # the notebook whose panel stands at the top, where the run has it; else the first that has one
+SIGNS = {"above": "▲", "level with": "=", "below": "▼"}  # colour alone tells nothing
 
 
 @dataclass(frozen=True)
@@ -35,24 +45,57 @@ class Line:
     ends: bool
 
 
-def page_html(run: dict[str, Any]) -> str:
-    """The whole page for the contents of `run.json`, with each notebook's `results` rows inside it."""
-    lines = [line for notebook in run["notebooks"] for line in lines_of(notebook)]
-    by_notebook = [[line for line in lines if line.notebook is notebook] for notebook in run["notebooks"]]
-    firsts = [found[0] for found in by_notebook if found]
+def page_html(run: dict[str, Any], panels: Mapping[str, str] = MappingProxyType({})) -> str:
+    """The whole page for the contents of `run.json`, with each notebook's `results` rows inside it.
+
+    panels: of notebooks by name, the HTML of a panel with its one script; one of them is to be touched at the top.
+    """
+    name = next((name for name in panels if name.startswith(TOUCHED)), next(iter(panels), ""))
+    by_notebook = [lines_of(notebook) for notebook in sorted(run["notebooks"], key=lambda entry: entry["name"])]
+    lines = [line for found in by_notebook for line in found]
     return template(__package__, "page.html.j2").render(
         run=run,
+        changed=run.get("changed", []),
         facts=_facts(run),
         counts=_counts(run),
         words=STATUS_WORDS,
         bad=[n["name"] for n in run["notebooks"] if n["status"] in ("failed", "skipped", "interrupted")],
-        firsts=firsts,
-        first_columns=used_columns(firsts),
+        headlines=headlines_of(lines),
+        signs=SIGNS,
+        panel=Markup(panels.get(name, "")),
+        shown=next((notebook for notebook in run["notebooks"] if notebook["name"] == name), None),
+        scripts=" ".join(map(script_hash, SCRIPT.findall(panels.get(name, "")))) or "'none'",
         notebooks=[found for found in by_notebook if found],
         columns=used_columns(lines),
         duration=duration,
         error_text=error_text,
+        show=show,
     )
+
+
+def headlines_of(lines: Sequence[Line]) -> list[Line]:
+    """What may stand at the top: of each task and split the first number of the notebook that has most of them.
+
+    Only shares of a model on videos that it was not chosen by, without test-time tricks, whose strongest opponent is
+    known item by item (or is chance): so a verdict can be given, and no made-up annotations are among them. All tasks
+    come once before one comes twice.
+    """
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for line in filter(_may_lead, lines):
+        groups.setdefault((line.result.protocol.task, line.result.protocol.split), []).append(line)
+    tasks, found = list(NEEDS), []
+    for (task, _), group in groups.items():
+        most = Counter(line.notebook["name"] for line in group).most_common(1)[0][0]
+        again = sum(line.result.protocol.task == task for _, line in found)
+        found.append(((again, tasks.index(task)), next(line for line in group if line.notebook["name"] == most)))
+    return [line for _, line in sorted(found, key=lambda pair: pair[0])[:HEADLINES]]
+
+
+def _may_lead(line: Line) -> bool:
+    result, card = line.result, line.result.protocol
+    paired = "over" in result.extra or result.best_trivial[0] == "chance"
+    held_out = not (card.split.endswith("val") or card.tricks)
+    return result.unit == "share" and card.task in MODELLED and bool(card.model) and held_out and paired
 
 
 def lines_of(notebook: dict[str, Any]) -> list[Line]:

@@ -187,12 +187,20 @@ class RunLog:
             rows = [{"notebook": entry["name"], **row} for entry in self.entries for row in entry["results"]]
             numbers = {"format": "vcwork-metrics-2", "profile": self.state["profile"], "results": rows}
             write_sealed(self.folder / METRICS, numbers)
+            for entry in [] if self.saved else self.entries:
+                notebook_html.hold_place(self.folder / "pages" / f"{entry['name']}.html", entry["name"])
             with atomic_write(self.folder / "index.html") as file:
-                file.write(page.page_html(self.state))
+                file.write(page.page_html(self.state, self._panels()))
             notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
             files = {"files": self._files()} if sealed else {}
             write_manifest(self.folder, RUN, plain(self.state | {"notebooks": notebooks} | files, RUN.manifest))
             self.saved = True
+
+    def _panels(self) -> dict[str, str]:
+        """The first panel of each executed notebook that shows one."""
+        executed = {entry["name"]: self.folder / entry["executed"] for entry in self.entries if entry["executed"]}
+        found = {name: notebook_html.panel_of(path) for name, path in executed.items()}
+        return {name: panel for name, panel in found.items() if panel}
 
     def _files(self) -> dict[str, dict[str, Any]]:
         """What the runner wrote, with size and digest: pages, figures, executed notebooks, numbers."""
