@@ -1,83 +1,131 @@
-"""Build the documentation site: `./run docs [folder]`, by default into `outputs/docs`.
+"""Build the documentation site: `./run docs [FOLDER] [--run RUN]`, by default into `outputs/docs`.
 
-Sphinx reads one folder and leaves the project alone: `stage` puts into it the pages of `docs/`, the stored notebooks
-with their outputs, the READMEs that pages quote, one page a module of `vcwork`, and one page for each other file that a
+Sphinx reads one folder and leaves the project alone: `stage` puts into it the pages of `docs/`, the notebooks with
+their outputs, the READMEs that pages quote, one page a module of `vcwork`, and one page for each other file that a
 page links to. Links are rewritten on the way, so that the same text leads somewhere in the site and in the repository.
-No notebook is executed and nothing is fetched. Warnings are errors, of every kind. Pages may say `{stored}` (an output
-of a stored notebook), `{modules}`, and `{disagreements}` and `{choices}` of `vcwork.training.ingredients`, each a
-fence.
+Notebooks are those of a run (`--run`: of the lab world, say, as the published site has them), and those it lacks as
+they are stored; each page says which. No notebook is executed and nothing is fetched. Warnings are errors, of every
+kind. Pages may say `{stored}` (an output of a stored notebook), `{modules} ROOM`, and `{disagreements}` and `{choices}`
+of `vcwork.training.ingredients`, each a fence.
 
 Known gaps: a formula in a notebook that matplotlib cannot draw stays as TeX; a file linked to must be text.
 """
 
+import argparse
 import ast
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import nbformat
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write
+from vcwork.base.files import atomic_write, sha256_json
+from vcwork.base.sealed import check
 from vcwork.training import ingredients
 from vcwork.workbench.notebook_html import STATE, draw_formulas, settle
 from vcwork.workbench.recording import MIME
+from vcwork.workbench.records import RUN, check_ended, read_run
+from vcwork.workbench.stored_notebooks import personal_paths
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "SECURITY.md", "benchmarks/README.md", "params/README.md", "data/README.md")
 LINK = re.compile(r"(?P<before>\]\()(?P<path>[^)#\s:]+)(?P<after>(#[^)\s]*)?\))")
 INCLUDE = re.compile(r"(?P<before>^```+\{include\} )(?P<path>\S+)(?P<after>)$", re.MULTILINE)
 STORED = re.compile(r"^```\{stored\} (?P<path>\S+) (?P<heading>#.*?) \| (?P<start>.+)\n```$", re.MULTILINE)
-MODULES, DISAGREEMENTS, CHOICES = (f"```{{{name}}}\n```" for name in ("modules", "disagreements", "choices"))
+MODULES = re.compile(r"^```\{modules\} (?P<room>\S+)\n```$", re.MULTILINE)
+DISAGREEMENTS, CHOICES = (f"```{{{name}}}\n```" for name in ("disagreements", "choices"))
+MARKED = re.compile(r"(`[^`]+`|(?<![\w*])\*\w[\w’' -]*\*(?![\w*]))")  # `code` and *emphasis* in a docstring
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".yml": "yaml", ".toml": "toml", ".js": "javascript"}
 IMAGES = {".png", ".jpg", ".svg"}
-ROOMS = (
-    "base",
-    "core",
-    "measure",
-    "data",
-    "data.backbones",
-    "data.benchmarks",
-    "data.howto100m",
-    "data.lab",
-    "encoders",
-    "tasks",
-    "search",
-    "training",
-    "review",
-    "panels",
-    "workbench",
-)  # as the imports go, bottom first
+STORED_NOTE = (
+    "As it is stored: run with its defaults, on a tiny world and a model trained for seconds, which often ties with "
+    "what guesses. It shows how things are measured; how good they are, measured for minutes, is in "
+    "[Reproduction](../reproduction.md)."
+)
+
+
+class Ran(NamedTuple):
+    """A notebook that a run executed, and what the site says of it."""
+
+    file: Path
+    note: str
 
 
 def main(arguments: list[str]) -> int:
     """Stage and build; the exit code."""
     from sphinx.cmd.build import main as sphinx
 
-    target = Path(arguments[0]).resolve() if arguments else ROOT / "outputs" / "docs"
+    asked = parser().parse_args(arguments)
+    target = asked.folder.resolve()
     work = target.with_name(f"{target.name}-build")  # beside the site: sphinx wants no sources inside its output
-    sources, trees = work / "sources", work / "trees"
+    sources, trees, made = work / "sources", work / "trees", work / "made"
     try:
-        stage(ROOT, sources)
+        stage(ROOT, sources, executed(ROOT, asked.run) if asked.run else {})
     except VcworkError as error:
         print(f"docs: {error}", file=sys.stderr)
         return 2
     # -a: every page again, because each has the list of pages in its margin
-    code = sphinx(["-a", "-q", "-W", "--keep-going", "-b", "html", "-d", str(trees), str(sources), str(target)])
+    code = sphinx(["-a", "-q", "-W", "--keep-going", "-b", "html", "-d", str(trees), str(sources), str(made)])
     if code:
         shutil.rmtree(trees, ignore_errors=True)  # a page that it missed may come: all is read anew next time
     else:
+        shutil.copytree(made, target, dirs_exist_ok=True)
         print(f"done: {os.path.relpath(target / 'index.html')}")
     return code
 
 
-def stage(root: Path, sources: Path) -> None:
-    """Write all that sphinx reads into `sources`; files that did not change keep their time.
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser("./run docs", description="The site, of pages, docstrings and notebooks.")
+    made.add_argument("folder", nargs="?", type=Path, default=ROOT / "outputs" / "docs", help="where to (outputs/docs)")
+    made.add_argument("--run", type=Path, metavar="RUN", help="a run of `./run workbench`, whose notebooks to show "
+                      "(without it, and where it lacks one: as stored, on a tiny world)")  # fmt: skip
+    return made
 
-    VcworkError for a link to a file that is not there, with the page that has it.
+
+def executed(root: Path, folder: Path) -> dict[str, Ran]:
+    """The notebooks that the run `folder` has executed, by name; those under a label are left out.
+
+    VcworkError where it has not ended, one is damaged, or is not the notebook that `notebooks/` holds now.
+    """
+    record, _ = read_run(folder)
+    check_ended(folder, record)
+    found = {}
+    for entry in record["notebooks"]:
+        source = root / "notebooks" / f"{entry['name']}.ipynb"
+        if entry["status"] != "done" or not source.is_file():
+            continue
+        if entry["code"] != code_digest(source):
+            raise VcworkError(
+                f"{folder}: ran another {entry['name']} than notebooks/ holds now; expected the same code: run it again"
+            )
+        check(folder / entry["executed"], record["files"][entry["executed"]], RUN.manifest)
+        found[entry["name"]] = Ran(folder / entry["executed"], _note(record, entry))
+    return found
+
+
+def code_digest(notebook: Path) -> str:
+    """As a run's record has it for what it executed."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return sha256_json([cell.source for cell in cells if cell.cell_type == "code"])
+
+
+def _note(record: dict, entry: dict) -> str:
+    given = "".join(f", `{name}: {value}`" for name, value in sorted(entry["given"].items()))
+    changed = f" Changed against the profile: {'; '.join(record['changed'])}." if record.get("changed") else ""
+    where = f"As it ran in profile `{record['profile']}` (seed {entry['parameters'].get('seed')})"
+    return f"{where}, {entry['started'][:10]}, {entry['wall_s']:.0f} s{given}.{changed}"
+
+
+def stage(root: Path, sources: Path, ran: Mapping[str, Ran] = MappingProxyType({})) -> None:
+    """Write all that sphinx reads into `sources`, `ran` instead of the stored notebooks of these names.
+
+    Files that did not change keep their time. VcworkError for a link to a file that is not there, with its page.
     """
     written, linked = set(), set()
 
@@ -90,13 +138,13 @@ def stage(root: Path, sources: Path) -> None:
         text = quote_stored(page.read_text(encoding="utf-8"), page)
         text = relink(text, page, page.name, root, linked)
         text = text.replace(DISAGREEMENTS, disagreements()).replace(CHOICES, choices())
-        put(page.name, text.replace(MODULES, _module_list(found)))
+        put(page.name, MODULES.sub(lambda match: _links(match["room"], found, "reference/"), text))
     for name in READMES:
         put(name, relink((root / name).read_text(encoding="utf-8"), root / name, name, root, linked))
-    for notebook in sorted((root / "notebooks").glob("[0-9]*.ipynb")):
-        put(f"notebooks/{notebook.name}", _notebook(notebook, root, linked))
+    for notebook in sorted(set((root / "notebooks").glob("*.ipynb")) - {root / "notebooks/template.ipynb"}):
+        put(f"notebooks/{notebook.name}", _notebook(notebook, root, linked, ran.get(notebook.stem)))
     for name in found:
-        put(f"reference/{name}.md", _module_page(name))
+        put(f"reference/{name}.md", _module_page(name, found))
     for path in sorted(linked):
         if Path(path).suffix in IMAGES:
             put(path, (root / path).read_bytes())
@@ -172,16 +220,15 @@ def modules(root: Path) -> dict[str, str]:
     return found
 
 
-def _module_list(found: dict[str, str]) -> str:
-    """All modules by room, as Markdown: a room's own docstring, then its files."""
-    out = []
-    for room in ("vcwork", *(f"vcwork.{name}" for name in ROOMS)):
-        files = [
-            name for name in found if name.rpartition(".")[0] == room and name.removeprefix("vcwork.") not in ROOMS
-        ]
-        out += ["", f"## {room}", "", f"[{room}](reference/{room}.md): {_plain(found[room])}", ""]
-        out += [f"- [{name}](reference/{name}.md): {_plain(found[name])}" for name in files]
-    return "\n".join(out)
+def files_of(room: str, found: Iterable[str]) -> list[str]:
+    """The modules that lie in a room itself, not in a folder of it."""
+    doors = {name.rpartition(".")[0] for name in found}
+    return [name for name in found if name.rpartition(".")[0] == room and name not in doors]
+
+
+def _links(room: str, found: Mapping[str, str], folder: str) -> str:
+    """The files of a room, as links in one line."""
+    return " · ".join(f"[{name.rpartition('.')[2]}]({folder}{name}.md)" for name in [room, *files_of(room, found)])
 
 
 def disagreements() -> str:
@@ -206,15 +253,21 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """A docstring's line inside Markdown: what is no code is escaped."""
-    parts = re.split(r"(`[^`]+`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([\\*_<\[$])", r"\\\1", part) for part in parts)
+    """A docstring's line inside Markdown: what is neither code nor emphasis is escaped."""
+    return "".join(
+        part if n % 2 else re.sub(r"([\\*_<\[$])", r"\\\1", part) for n, part in enumerate(MARKED.split(text))
+    )
 
 
-def _module_page(name: str) -> str:
-    # orphan: the page Reference lists them; 110 lines more in the sidebar of every page help nobody
-    head = f"---\norphan: true\n---\n\n# {name}\n\n[Reference](../reference.md)\n"
-    return f"{head}\n```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n```\n"
+def _module_page(name: str, found: Mapping[str, str]) -> str:
+    """A module's own docstring and what it defines; a room's door lists the room's files instead."""
+    room = name.count(".") == 1 and files_of(name, found)
+    head = "" if room else "---\norphan: true\n---\n\n"  # in the margin stand rooms alone: 110 lines more help nobody
+    up = name.rpartition(".")[0]
+    back = f"[{up}]({up}.md)" if name.count(".") > 1 else "[Reference](../reference.md)"
+    listed = "".join(f"\n- [{file}]({file}.md): {_plain(found[file])}" for file in files_of(name, found))
+    module = f"```{{eval-rst}}\n.. automodule:: {name}\n   :members:\n   :ignore-module-all:\n```\n"
+    return f"{head}# {name}\n\n{back}\n\n{module}{listed}\n"
 
 
 def _file_page(root: Path, path: str) -> str:
@@ -224,10 +277,17 @@ def _file_page(root: Path, path: str) -> str:
     return f"---\norphan: true\n---\n\n# {path}\n\n{fence}{LANGUAGES.get(Path(path).suffix, 'text')}\n{text}\n{fence}\n"
 
 
-def _notebook(path: Path, root: Path, linked: set[str]) -> str:
-    """A stored notebook as the site shows it: widgets as what is stored beside them, formulas drawn."""
-    node = nbformat.read(path, as_version=4)
+def _notebook(path: Path, root: Path, linked: set[str], ran: Ran | None = None) -> str:
+    """A notebook as the site shows it, stored or as it ran: widgets as what is stored beside them, formulas drawn.
+
+    Its parameters stand in the note below its title; VcworkError where an output names a place of somebody's machine.
+    """
+    text = (ran.file if ran else path).read_text(encoding="utf-8").replace(f"{root}{os.sep}", "")  # of a run
+    node = nbformat.reads(text, as_version=4)
     state = node.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
+    node.cells = [cell for cell in node.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    if places := personal_paths(node):
+        raise VcworkError(f"{ran.file if ran else path}: shows a path of a machine, {places[0]}; a site may not")
     for cell in node.cells:
         if cell.cell_type == "markdown":
             cell.source = draw_formulas(relink(cell.source, path, f"notebooks/{path.name}", root, linked))
@@ -235,6 +295,7 @@ def _notebook(path: Path, root: Path, linked: set[str]) -> str:
             cell.outputs = [settle(output, state) for output in cell.outputs]
             for output in cell.outputs:
                 output.get("data", {}).pop(MIME, None)  # the numbers for programs; the table for people stays
+    node.cells[0].source += f"\n\n```{{note}}\n{ran.note if ran else STORED_NOTE}\n```\n"
     return nbformat.writes(node) + "\n"
 
 

@@ -1,12 +1,28 @@
 """Sphinx settings of the documentation site; it is built by `docs/build.py`, which copies this file beside the pages.
 
 Nothing is executed (`nb_execution_mode`), nothing is loaded from elsewhere (no require.js, no MathJax, no web fonts).
-Docstrings are plain text here: they are escaped before docutils reads them, and what stands in backticks becomes code.
+Docstrings are plain text here: they are escaped before docutils reads them, and what stands in backticks becomes code,
+one in asterisks emphasis. A search shows the words around what it found; their text lies in `_static/excerpts.js`,
+because a page from disk may fetch nothing. A picture of a notebook has a twin for the dark (`darkened`).
 """
 
+import base64
+import html
 import inspect
+import json
 import logging
 import re
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+
+import nbformat
+import numpy as np
+from docutils import nodes
+from PIL import Image
+from scipy import ndimage
+from tqdm import tqdm
 
 from vcwork.base.files import policy
 
@@ -15,7 +31,7 @@ logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which bu
 project = "VideoCLIP Workbench"
 author = "the authors of VideoCLIP Workbench"
 copyright = "Apache-2.0"
-extensions = ["myst_nb", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.githubpages"]  # the last only writes .nojekyll
 root_doc = "index"
 exclude_patterns = ["README.md", "SECURITY.md"]  # quoted by pages, no page itself
 
@@ -43,6 +59,13 @@ html_show_search_summary = False  # it fetches pages, which a browser refuses to
 HIDDEN = {"model_config", "model_post_init", "model_fields", "model_computed_fields"}  # pydantic's own
 FIELD = re.compile(r"Alias for field number \d+")
 SPECIAL = re.compile(r"([\\*`|_\[\]<>])")
+MARKED = re.compile(r"(`[^`]+`|(?<![\w*])\*\w[\w’' -]*\*(?![\w*]))")  # `code` and *emphasis* in a docstring
+PICTURE = re.compile(r'<img [^>]*?src="(?:\.\./)*_images/(?P<name>[\w.-]+)\.png"[^>]*>')
+GROUND, INK = 0.08, 0.92  # in the dark
+WHITE, TINT, LINE = 0.9, 0.25, 3  # ground is lighter, a colour's channels differ by more, lines have fewer pixels
+EXCERPT = 60_000  # characters of a page that a search may quote
+told: dict[str, str] = {}  # page -> its text
+drawn: set[str] = set()  # names of the pictures that have a twin
 
 
 def as_text(lines: list[str]) -> list[str]:
@@ -63,8 +86,11 @@ def as_text(lines: list[str]) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    return "".join(_code(part[1:-1]) if part[:1] == "`" and len(part) > 2 else SPECIAL.sub(r"\\\1", part)
-                   for part in re.split(r"(`[^`]+`)", text))  # fmt: skip
+    return "".join(_marked(part) if n % 2 else SPECIAL.sub(r"\\\1", part) for n, part in enumerate(MARKED.split(text)))
+
+
+def _marked(text: str) -> str:
+    return _code(text[1:-1]) if text.startswith("`") else f"\\ {text}\\ "
 
 
 def _code(text: str) -> str:
@@ -84,12 +110,89 @@ def skip(app, what, name, obj, skip, options):
     return True if field or name in HIDDEN else None
 
 
-def guard(app, pagename, templatename, context, doctree):
-    """Each page may load what lies beside it, and nothing from elsewhere."""
-    context["metatags"] = policy("'self' 'unsafe-inline'") + context.get("metatags", "")
+def finish_page(app, pagename, templatename, context, doctree):
+    """A page may load what lies beside it, and nothing from elsewhere; its text is kept, its pictures get a twin."""
+    context["metatags"] = str(policy("'self' 'unsafe-inline'")) + context.get("metatags", "")
+    if pagename == "search":
+        app.add_js_file("excerpts.js", priority=400)  # before site.js, which reads it
+    if doctree is not None:
+        told_of = alternatives(Path(app.srcdir) / f"{pagename}.ipynb")
+        context["body"] = PICTURE.sub(lambda picture: _twins(picture, told_of), context["body"])
+        told[pagename] = page_text(doctree)[:EXCERPT]
+        step(app)
+
+
+def page_text(doctree: nodes.document) -> str:
+    """What a reader reads: paragraphs, headings, code and outputs; no script and no comment."""
+    blocks = (node for node in doctree.findall(nodes.TextElement) if not isinstance(node.parent, nodes.TextElement))
+    return " ".join(
+        " ".join(block.astext().split()) for block in blocks if not isinstance(block, nodes.raw | nodes.comment)
+    )
+
+
+def alternatives(notebook: Path) -> dict[str, str]:
+    """What each picture of a notebook shows, in words, by the name myst-nb gives it: the digest of its bytes."""
+    cells = nbformat.read(notebook, as_version=4).cells if notebook.is_file() else []
+    shown = [o.data for cell in cells for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+    return {sha256(base64.b64decode(d["image/png"])).hexdigest(): str(d.get("text/plain", "")) for d in shown}
+
+
+def _twins(match: re.Match, told_of: Mapping[str, str]) -> str:
+    """The picture for the light, and the one for the dark, which the page's style shows instead."""
+    drawn.add(match["name"])
+    tag = re.sub(r' class="[^"]*"', "", match[0])
+    if match["name"] in told_of:
+        tag = re.sub(r'alt="[^"]*"', lambda _: f'alt="{html.escape(told_of[match["name"]])}"', tag)
+    dark = tag.replace(f'{match["name"]}.png"', f'{match["name"]}.dark.png"').replace("<img ", '<img loading="lazy" ')
+    return "".join(t.replace("<img ", f'<img class="only-{k}" ') for k, t in (("light", tag), ("dark", dark)))
+
+
+def darkened(picture: Image.Image) -> Image.Image:
+    """A figure for a dark page: its ground and what is written on it change places; colours, maps and films stay.
+
+    Ground is what is white and hangs together with the figure's rim, or lies no further from such than a line is wide,
+    as the inside of axes and letters. So the scale of a map stays whole, with its greys and the numbers in its cells.
+    """
+    rgb = np.asarray(picture.convert("RGB"), np.float32) / 255  # (H, W, 3)
+    groups, count = ndimage.label(rgb.min(-1) > WHITE)
+    reached = np.zeros(count + 1, bool)  # by group; group 0 is all that is not white
+    reached[np.concatenate([groups[0], groups[-1], groups[:, 0], groups[:, -1]])] = True
+    for _ in range(3):  # from the rim into axes, and from there into letters
+        reached[0] = False
+        ground = ndimage.maximum_filter(reached[groups], 2 * LINE + 1)
+        reached[groups[ground]] = True
+    tint = rgb.max(-1) - rgb.min(-1)
+    share = (ground * np.clip(1 - tint / TINT, 0, 1))[..., None]
+    turned = INK - (INK - GROUND) * rgb
+    return Image.fromarray(np.round(255 * (rgb * (1 - share) + turned * share)).astype(np.uint8))
+
+
+def begin(app, env, docnames):
+    """Count what is read and then written, where somebody looks on."""
+    total = len(docnames) + len(env.found_docs)
+    app.progress = tqdm(total=total, desc="pages read and written", unit="page", disable=not sys.stderr.isatty())
+
+
+def step(app, *_):
+    app.progress.update()
+
+
+def finish(app, error):
+    """Write what pages look for: the texts that a search quotes, and the pictures for the dark."""
+    app.progress.close()
+    if error is None:
+        out = Path(app.outdir)
+        quoted = json.dumps(told, ensure_ascii=False, sort_keys=True)
+        (out / "_static" / "excerpts.js").write_text(f"window.excerpts = {quoted};\n", encoding="utf-8")
+        for name in sorted(drawn):
+            with Image.open(out / "_images" / f"{name}.png") as picture:
+                darkened(picture).save(out / "_images" / f"{name}.dark.png")
 
 
 def setup(app):
-    app.connect("html-page-context", guard)
+    app.connect("env-before-read-docs", begin)
+    app.connect("source-read", step)
+    app.connect("html-page-context", finish_page)
+    app.connect("build-finished", finish)
     app.connect("autodoc-process-docstring", plain_docstring)
     app.connect("autodoc-skip-member", skip)

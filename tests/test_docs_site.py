@@ -1,34 +1,33 @@
 """The documentation site: it builds without a warning, needs no network, its links live, every module is in it."""
 
 import importlib.util
+import itertools
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from checks import refused
+from PIL import Image
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import seal, write_manifest, write_sealed
+from vcwork.measure.result import METRICS
+from vcwork.workbench.records import RUN
 
 pytest.importorskip("sphinx", reason="needs the extra `docs`")
 pytest.importorskip("myst_nb", reason="needs the extra `docs`")
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (
-    "index",
-    "start",
-    "tour",
-    "own_data",
-    "extend",
-    "reproduction",
-    "variants",
-    "speed",
-    "scale",
-    "faq",
-    "reference",
-)
+PAGES = ("index", "start", "tour", "teaching", "own_data", "extend", "reproduction", "variants", "speed", "scale", "faq",
+         "reference", "notebooks/lessons")  # fmt: skip
 
 
 def _load(name: str):
@@ -110,8 +109,34 @@ def test_nothing_is_loaded_from_elsewhere(site, pages):
 
 def test_every_page_may_load_what_lies_beside_it_alone(pages):
     for path in pages:
-        told = re.search(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        told = re.search(r'<meta http-equiv="Content-Security-Policy" content="(.*?)">', text)
         assert told and "default-src 'none'" in told[1] and "http" not in told[1], path
+        assert "&lt;meta name" not in text, f"{path}: shows a tag as text"
+
+
+def test_no_docstring_shows_its_asterisks(site):
+    for path in (*site.glob("reference/*.html"), site / "reference.html"):
+        text = re.sub(r"<(script|pre)\b.*?</\1>|<[^>]*>", "", path.read_text(encoding="utf-8"), flags=re.S)
+        assert not re.search(r"(?<![\w*])\*\w[\w’' -]*\*(?![\w*])", text), path
+
+
+def test_a_search_has_the_words_of_every_page_and_every_picture_a_twin_for_the_dark(site, pages):
+    quoted = json.loads(
+        (site / "_static/excerpts.js").read_text("utf-8").removeprefix("window.excerpts = ").rstrip(";\n")
+    )
+    assert {path.relative_to(site).with_suffix("").as_posix() for path in pages} - quoted.keys() <= {
+        "genindex", "py-modindex", "search", "_modules/index"}  # fmt: skip
+    assert "background" in quoted["notebooks/33_action_segmentation"] and "<script" not in json.dumps(quoted)
+    assert "excerpts.js" in (site / "search.html").read_text("utf-8")
+    page = (site / "notebooks/33_action_segmentation.html").read_text("utf-8")
+    light, dark = (re.findall(rf'<img class="only-{tone}"[^>]*_images/([\w.]+)"', page) for tone in ("light", "dark"))
+    assert light and [name.replace(".png", ".dark.png") for name in light] == dark
+
+
+def test_each_notebook_says_what_it_ran_with(site):
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        assert "As it is stored" in (site / f"notebooks/{path.stem}.html").read_text("utf-8"), path
 
 
 def test_links_and_loaded_files_live(site, pages):
@@ -152,6 +177,91 @@ def test_panels_and_outputs_arrive_whole(site):
 
 
 # ------------------------------------------------------------------------------------------------- by hand
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run that ended, of notebook 31 alone: what it recorded, and the stored notebook as if executed."""
+    folder, name = tmp_path / "run", "31_video_qa"
+    executed = folder / "notebooks" / f"{name}.ipynb"
+    executed.parent.mkdir(parents=True)
+    text = (
+        (ROOT / f"notebooks/{name}.ipynb")
+        .read_text("utf-8")
+        .replace("## Results", f"## Results {ROOT / 'outputs/run'}")
+    )
+    executed.write_text(text)
+    code = build.code_digest(executed)
+    entry = {"name": name, "status": "done", "code": code, "executed": f"notebooks/{name}.ipynb", "wall_s": 7.2,
+             "given": {"corpus": "{run}/corpus"}, "parameters": {"seed": 3}, "hashes": {},
+             "started": "2026-11-27T01:02"}  # fmt: skip
+    numbers = {"format": "vcwork-metrics-2", "profile": "lab", "results": []}
+    write_sealed(folder / METRICS, numbers)
+    write_manifest(folder, RUN, {"profile": "lab", "status": "done", "seed": None, "changed": ["20.epochs=5"],
+                                 "notebooks": [entry], "files": {entry["executed"]: seal(executed)}})  # fmt: skip
+    return folder
+
+
+def test_a_site_of_a_run_shows_what_ran_and_with_what(run, tmp_path):
+    ran = build.executed(ROOT, run)
+    assert ran["31_video_qa"].note == ("As it ran in profile `lab` (seed 3), 2026-11-27, 7 s, `corpus: {run}/corpus`. "
+                                       "Changed against the profile: 20.epochs=5.")  # fmt: skip
+    page = build._notebook(ROOT / "notebooks/31_video_qa.ipynb", ROOT, set(), ran["31_video_qa"])
+    assert ran["31_video_qa"].note in page and "## Results outputs/run" in page and str(ROOT) not in page
+
+
+def test_a_run_that_does_not_fit_is_refused(run, tmp_path):
+    executed = run / "notebooks/31_video_qa.ipynb"
+    whole = executed.read_bytes()
+    executed.write_bytes(whole + b" ")
+    refused("31_video_qa.ipynb: missing, or not the file of run.json", build.executed, ROOT, run)
+    executed.write_bytes(whole)
+    other = tmp_path / "project"
+    (other / "notebooks").mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks/32_action_localization.ipynb", other / "notebooks/31_video_qa.ipynb")
+    refused("ran another 31_video_qa than notebooks/ holds now", build.executed, other, run)
+    refused("run.json", build.executed, ROOT, tmp_path)
+
+
+def test_a_figure_for_the_dark_keeps_its_colours_and_its_scale():
+    drawn = np.full((60, 80, 3), 255, np.uint8)
+    drawn[20:50, 20:60] = np.linspace(60, 200, 40, dtype=np.uint8)[None, :, None]  # a grey map inside
+    drawn[5:8, 10:30] = 0  # a word on the ground
+    drawn[52:56, 10:30] = (0, 114, 178)  # a line
+    dark = np.asarray(conf.darkened(Image.fromarray(drawn)))
+    assert dark[0, 0].max() < 40 and dark[6, 20].min() > 200, "the ground is dark, and what stands on it light"
+    assert (dark[25:45, 25:55] == drawn[25:45, 25:55]).all() and (dark[54, 20] == (0, 114, 178)).all()
+
+
+def test_the_workflow_publishes_the_run_that_it_made():
+    import yaml
+
+    steps = yaml.safe_load((ROOT / ".github/workflows/pages.yml").read_text())["jobs"]["site"]["steps"]
+    made, site = (shlex.split(step["run"])[1:] for step in steps if "run" in step)
+    asked = build.parser().parse_args(site[1:])
+    assert made == ["workbench", "--out", str(asked.run)] and site[0] == "docs"
+    assert next(step["with"]["path"] for step in steps if "upload" in step.get("uses", "")) == str(asked.folder)
+
+
+def test_every_question_of_the_lessons_is_answered_by_a_cell():
+    import nbformat
+
+    page = (ROOT / "docs/teaching.md").read_text(encoding="utf-8")
+    asked = re.findall(r"^\| (\d\.\d .*?) \|", page, re.MULTILINE)
+    cells = nbformat.read(ROOT / "notebooks/lessons.ipynb", as_version=4).cells
+    found = {}
+    for cell, after in itertools.pairwise(cells):
+        for heading in re.findall(r"^### (.*)$", cell.source, re.MULTILINE):
+            found[heading] = after
+    assert list(found) == asked and len(asked) == 12
+    told = re.sub(r"[^\d.]+", " ", page).split()
+    for heading, cell in found.items():
+        assert re.search(r"^assert ", cell.source, re.MULTILINE) and cell.outputs, heading
+    for lesson in page.split("## Lesson ")[1:]:
+        assert sum(map(int, re.findall(r"^\| (\d+) \| ", lesson, re.MULTILINE))) == 45
+    shown = " ".join(o.text for cell in found.values() for o in cell.outputs)
+    for number in ("44%", "0.94", "0.50", "38%", "25%", "10.2%", "0.3%", "2.13", "2.75", "47.0%", "46.5%", "48.3%"):
+        assert number in shown and number.rstrip("%").removesuffix(".0") in told, number
 
 
 @pytest.fixture
@@ -210,8 +320,9 @@ def test_an_output_is_quoted_as_it_is_stored(project):
 
 def test_docstrings_are_escaped_and_their_code_stays_code():
     assert conf.as_text(["Scores (Q, N) of *all* pairs_ and `score`;", "see `vcwork.encoders.encoder.score`."])[0] == (
-        r"Scores (Q, N) of \*all\* pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encoders.encoder.score`\ ."
+        r"Scores (Q, N) of \ *all*\  pairs\_ and \ ``score``\ ; see \ :py:obj:`vcwork.encoders.encoder.score`\ ."
     )
+    assert conf.as_text(["a * b * c, *args and **kwargs"])[0] == r"a \* b \* c, \*args and \*\*kwargs"
     assert conf.as_text(["One.", "", "    a = *b", "", "Two."]) == ["One.", "", "::", "", "    a = *b", "", "Two.", ""]
     assert conf.as_text(["Either", "* one", "* two"])[:3] == ["| Either", r"| \* one", r"| \* two"]
 
