@@ -26,8 +26,8 @@ from vcwork.workbench.records import RUN
 pytest.importorskip("sphinx", reason="needs the extra `docs`")
 pytest.importorskip("myst_nb", reason="needs the extra `docs`")
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("index", "start", "tour", "teaching", "own_data", "extend", "reproduction", "variants", "speed", "scale", "faq",
-         "reference", "notebooks/lessons")  # fmt: skip
+PAGES = ("index", "start", "tour", "teaching", "own_data", "extend", "reproduction", "variants", "speed", "scale",
+         "faq", "reference", "notebooks/lessons")  # fmt: skip
 
 
 def _load(name: str):
