@@ -74,10 +74,15 @@ def main(arguments: list[str]) -> int:
     code = sphinx(["-a", "-q", "-W", "--keep-going", "-b", "html", "-d", str(trees), str(sources), str(made)])
     if code:
         shutil.rmtree(trees, ignore_errors=True)  # a page that it missed may come: all is read anew next time
-    else:
+        return code
+    try:
         shutil.copytree(made, target, dirs_exist_ok=True)
-        print(f"done: {os.path.relpath(target / 'index.html')}")
-    return code
+    except OSError as error:  # shutil's own tells of every file
+        reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
+        print(f"docs: {target}: could not be written ({reason})", file=sys.stderr)
+        return 2
+    print(f"done: {os.path.relpath(target / 'index.html')}")
+    return 0
 
 
 def parser() -> argparse.ArgumentParser:
