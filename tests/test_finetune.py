@@ -14,6 +14,7 @@ from checks import refused
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from toys import recipe_video, theme_seconds, toy_contract, toy_encoder
 
+from benchmarks import salads50
 from vcwork.base.errors import VcworkError
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.corpus import Corpus, Recipe
@@ -203,18 +204,18 @@ def test_logits_are_averaged_where_windows_overlap():
     np.testing.assert_allclose(both[8:], alone[1][4:], atol=1e-5)
 
 
-def test_our_options_worked():
+def test_the_ways_of_the_50salads_benchmark():
     rows = np.arange(7, dtype=np.float32)[:, None]
-    np.testing.assert_allclose(heads.as_tokens(rows, 3)[:, 0], [1, 4, 6])
-    np.testing.assert_allclose(heads.as_tokens(rows, 3, first=2)[:, 0], [3, 5.5])
-    times = heads.as_tokens(rows, 3, time_input=True)[:, 1:]
+    np.testing.assert_allclose(salads50.as_tokens(rows, 3)[:, 0], [1, 4, 6])
+    np.testing.assert_allclose(salads50.as_tokens(rows, 3, first=2)[:, 0], [3, 5.5])
+    times = salads50.as_tokens(rows, 3, time_input=True)[:, 1:]
     np.testing.assert_allclose(times[:, 0], [-1, 6 / 7 - 1, 12 / 7 - 1], atol=1e-6)
-    assert heads.token_labels(np.array([2, 1, 1, -100, -100, 5, -100]), 3).tolist() == [1, 5, -100]
-    assert heads.train_starts(20, 8, 4) == [0, 4, 8, 12] and heads.train_starts(20, 8, 4, 3) == [0, 3, 7, 11, 15]
-    assert heads.train_starts(6, 8, 4, 3) == [0], "a short video is one window"
-    recipe = SEGMENT.model_copy(update={"foreign": 2.0, "foreign_tokens": 3})
+    assert salads50.token_labels(np.array([2, 1, 1, -100, -100, 5, -100]), 3).tolist() == [1, 5, -100]
+    assert salads50.train_starts(20, 8, 4) == [0, 4, 8, 12] and salads50.train_starts(20, 8, 4, 3) == [0, 3, 7, 11, 15]
+    assert salads50.train_starts(6, 8, 4, 3) == [0], "a short video is one window"
+    recipe = salads50.SaladsRecipe(task="segmentation", foreign=2.0, foreign_tokens=3, train={})
     videos = labelled(4, 0)
-    added = heads.foreign_tokens(videos, 400, recipe, np.random.default_rng(0))
+    added = salads50.foreign_tokens(videos, 400, recipe, np.random.default_rng(0))
     sizes = np.linalg.norm(added, axis=1) / np.mean([np.linalg.norm(v.features, axis=1).mean() for v in videos])
     assert 0.8 < sizes.mean() < 1.2 and sizes.min() < 0.3, "times 0 to 2, mean 1"
 
@@ -226,8 +227,8 @@ def test_decoding_with_a_cost_is_the_best_path():
     paths = np.array(np.meshgrid(*[range(3)] * 6)).reshape(6, -1).T  # (729, 6)
     for cost in (0.0, 0.7, 3.0, 1e6):
         value = logp[np.arange(6), paths].sum(1) - cost * (np.diff(paths, axis=1) != 0).sum(1)
-        assert heads.decode(logits, cost).tolist() == paths[value.argmax()].tolist()
-    assert len(set(heads.decode(logits, 1e6))) == 1
+        assert salads50.decode(logits, cost).tolist() == paths[value.argmax()].tolist()
+    assert len(set(salads50.decode(logits, 1e6))) == 1
 
 
 # --------------------------------------------------------------------------------------------------- localization
@@ -292,8 +293,7 @@ PUBLISHED = {
 }
 OF_ALL = {
     "lr": 5e-5, "warmup": 122, "clip_norm": 2.0, "decay_updates": 1_000_000, "adam": "fairseq", "negatives": "local",
-    "seed": 5, "test_stride": 16, "model": {}, "shift": False, "rows_per_token": 1, "time_input": False,
-    "label_smoothing": 0.0, "foreign": 0.0, "switch_cost": 0.0,
+    "seed": 5, "test_stride": 16,
 }  # fmt: skip
 
 
@@ -304,14 +304,14 @@ def test_the_published_recipes(root, name):
     assert {key: told[key] for key in OF_ALL | PUBLISHED[name]} == OF_ALL | PUBLISHED[name]
 
 
-def test_a_recipe_written_before_train_existed_is_the_same(tmp_path):
+def test_a_recipe_may_have_the_keys_of_train_beside_its_own(tmp_path):
     for file, text in {
-        "older": "task: segmentation\nloss: cross entropy\nepochs: 3\nlr: 1.0e-3\nstride: 4\n",
+        "beside": "task: segmentation\nepochs: 3\nlr: 1.0e-3\nstride: 4\n",
         "now": "task: segmentation\nstride: 4\ntrain: {epochs: 3, lr: 1.0e-3}\n",
     }.items():
         (tmp_path / file).write_text(text)
-    older, now = (read_recipe(tmp_path / file, kind=FinetuneRecipe) for file in ("older", "now"))
-    assert older == now == FinetuneRecipe(**now.model_dump()) and now.train.warmup == 122
+    beside, now = (read_recipe(tmp_path / file, kind=FinetuneRecipe) for file in ("beside", "now"))
+    assert beside == now == FinetuneRecipe(**now.model_dump()) and now.train.warmup == 122
 
 
 def test_nothing_to_learn_from_and_bad_features_are_named():

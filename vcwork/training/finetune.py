@@ -27,7 +27,6 @@ from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
-from vcwork.training.recipe import check_sizes
 
 DEFAULTS = {"epochs": 10, "warmup": 122, "decay_updates": 1_000_000, "adam": "fairseq", "negatives": "local", "seed": 1}
 LOSS = {"retrieval": "t2v", "videoqa": "v2t"}  # the reference code's; the other tasks have one of their own
@@ -41,30 +40,20 @@ class FinetuneRecipe(Strict):
     """Settings of one fine-tuning: what of a video is shown, and `train`, whose defaults are the reference code's."""
 
     task: Literal["retrieval", "videoqa", "segmentation", "localization"]
-    model: dict[str, Any] = Field(default_factory=dict)  # sizes of a random start; empty: a checkpoint's
     batch_size: int = Field(128, ge=1)  # pairs, or videos, of one rank's update
     repeats: int = Field(1, ge=1)  # times a clip is listed in an epoch, each time with a sentence of its own drawn
     stride: int = Field(8, ge=1)  # tokens between windows in training (segmentation, localization)
     test_stride: int = Field(16, ge=1)  # and when predicting
-    shift: bool = False  # ours: windows begin at a random token, anew each epoch
-    rows_per_token: int = Field(1, ge=1)  # ours: rows of features averaged into one token (segmentation)
-    time_input: bool = False  # ours: where in the video a token lies, as more features (segmentation)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)  # ours (segmentation)
-    foreign: float = Field(0.0, ge=0)  # ours: up to this much of another training video added to a piece (segmentation)
-    foreign_tokens: int = Field(8, ge=1)  # mean length of such a piece
-    switch_cost: float = Field(0.0, ge=0)  # ours: nats a change of label costs when predicting (segmentation)
     train: TrainConfig
 
     @model_validator(mode="before")
     @classmethod
     def _completed(cls, told: dict[str, Any]) -> dict[str, Any]:
-        """`train` over the reference's values. Files written before it existed have its keys beside the others."""
+        """`train` over the reference's values; its keys may also stand beside the others."""
         train = told.get("train", {})
         if not isinstance(train, dict | TrainConfig):
             return told
         beside = {name: told[name] for name in told if name in TrainConfig.model_fields}
-        if beside.get("loss") in ("", "cross entropy", "binary cross entropy"):  # older files for "the task's own"
-            del beside["loss"]
         own = {"loss": LOSS[told["task"]]} if told.get("task") in LOSS else {}
         rest = {name: value for name, value in told.items() if name not in TrainConfig.model_fields}
         return {**rest, "train": {**DEFAULTS, **own, **beside, **dict(train)}}
@@ -75,7 +64,6 @@ class FinetuneRecipe(Strict):
         unused = UNUSED if self.task in LOSS else (*UNUSED, "loss")
         if wrong := [name for name in unused if getattr(self.train, name) != getattr(plain, name)]:
             raise ValueError(f"train.{wrong[0]}: means nothing for {self.task}; leave it out")
-        check_sizes(self.model)
         return self
 
     def but(self, **changes: Any) -> "FinetuneRecipe":

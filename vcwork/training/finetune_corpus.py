@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vcwork.base.errors import NoData, VcworkError
+from vcwork.base.errors import NoData
 from vcwork.base.files import alone, append, resolve
 from vcwork.base.sealed import begin
 from vcwork.core.engine import Engine
@@ -164,8 +164,6 @@ def _pairs(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: Finetu
 
 
 def _segmentation(corpus: Corpus, store: FeatureStore, encoder: Encoder, recipe: FinetuneRecipe) -> Tuning:
-    if recipe.time_input:
-        raise VcworkError("time_input: a checkpoint's tower has no place for more features; leave it out")
     steps = trained_steps(corpus, store)
     held = _of_val(lambda: labelled_videos(corpus, store, "val", steps))
     torch.manual_seed(recipe.train.seed)  # the head begins alike on every rank and in every run of this seed

@@ -19,13 +19,6 @@ from vcwork.encoders.frame_config import FrameConfig
 FROM_DATA = ("feature_dim", "vocab_size", "cls_id", "sep_id")
 
 
-def check_sizes(model: dict[str, Any]) -> None:
-    """A mistake (ValueError, VcworkError) where these are not fields of ModelConfig that a recipe may set."""
-    if wrong := [name for name in FROM_DATA if name in model]:
-        raise ValueError(f"model: {', '.join(wrong)} come from the data")
-    ModelConfig.checked(**model)
-
-
 class Recipe(Strict):
     """`model`: fields of ModelConfig but those that the data decide; `bert`: folder or hub name to begin with.
 
@@ -39,7 +32,9 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _fits(self) -> "Recipe":
-        check_sizes(self.model)
+        if wrong := [name for name in FROM_DATA if name in self.model]:
+            raise ValueError(f"model: {', '.join(wrong)} come from the data")
+        ModelConfig.checked(**self.model)
         if self.frames:
             self._fits_frames(self.frames)
         return self

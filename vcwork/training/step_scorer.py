@@ -16,10 +16,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from vcwork.core.batches import pad_clips
 from vcwork.core.step import Learner
-from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text
+from vcwork.encoders.encoder import Encoder, encode_all_seconds, encode_text, windows
 from vcwork.measure.metrics import Intervals, inside
 from vcwork.training.finetune import FinetuneRecipe, FinetuneRecord, fit
-from vcwork.training.segmentation_head import train_starts
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ def finetune_localization(
     def update(learner: Learner, items: np.ndarray, step: int) -> dict[str, float]:
         losses, right = [], []
         for item in learner.engine.share(list(items)):
-            rng = np.random.default_rng([recipe.train.seed, 23, step, int(item)])
             with learner.engine.autocast():
-                logits, target = _step_logits(encoder, videos[item], targets[item], recipe, rng)  # (N, K) each
+                logits, target = _step_logits(encoder, videos[item], targets[item], recipe)  # (N, K) each
             losses.append(binary_cross_entropy_with_logits(logits.float(), target))
             right.append(((logits > 0) == (target > 0)).float().mean())
         numbers = learner.learn(torch.stack(losses).mean())
@@ -61,12 +59,11 @@ def finetune_localization(
 
 
 def _step_logits(
-    encoder: Encoder, video: StepVideo, targets: np.ndarray, recipe: FinetuneRecipe, rng: np.random.Generator
+    encoder: Encoder, video: StepVideo, targets: np.ndarray, recipe: FinetuneRecipe
 ) -> tuple[Tensor, Tensor]:
     """Logits and targets of the seconds of all windows, below each other; a second counts once a window."""
     device, window = next(encoder.model.parameters()).device, encoder.window
-    offset = int(rng.integers(recipe.stride)) if recipe.shift else 0
-    starts = train_starts(len(video.features), window, recipe.stride, offset)
+    starts = windows(len(video.features), window, recipe.stride)
     features, mask = (x.to(device) for x in pad_clips([video.features[s : s + window] for s in starts], window))
     states = encoder.model.encode_video(features, mask, hide_cls=True).states  # (B, T, D)
     words = encoder.tokenizer.encode(list(video.steps), encoder.model.config.max_text_tokens)
