@@ -1,9 +1,8 @@
 """A class of one's own with two methods goes wherever an encoder goes: tasks, cards, indexes."""
 
 import numpy as np
-import pytest
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.encoders.encoder import AnyEncoder, encode_seconds, encode_text, encode_video
 from vcwork.search.library import ask, build_library
 from vcwork.tasks import retrieval
@@ -45,8 +44,7 @@ def test_two_methods_are_enough_for_a_retrieval_number_and_an_index(ws):
     index = build_library(mine, {id: ws.store[id] for id in ws.store.ids[:6]}, per="window")
     assert index.encoder == "mine 1" and len(ask(index, mine, ["stir the soup"], 3)[0]) == 3
     assert encode_video(mine, clips.features[:2]).shape == encode_text(mine, ["a", "b"]).shape == (2, 12)
-    with pytest.raises(VcworkError, match="Mine gives one vector a clip, none a second"):
-        encode_seconds(mine, clips.features[0])
+    refused("Mine gives one vector a clip, none a second", encode_seconds, mine, clips.features[0])
 
 
 def test_with_a_third_method_seconds_are_scored_too(ws):

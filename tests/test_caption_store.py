@@ -66,10 +66,8 @@ def test_what_goes_in_comes_out(store):
     assert store.track("v3").seconds == 0 and store.track("v3", 31).seconds == 31
     assert store.track("v3").start_s.dtype == np.float32 and store.track("v3").tokens.flat.dtype == np.uint16
     assert "v3" in store and "gone" not in store
-    with pytest.raises(VcworkError, match="no captions of video 'gone': no caption file"):
-        store.track("gone")
-    with pytest.raises(VcworkError, match="'x': not among its 11 videos"):
-        store.track("x")
+    refused("no captions of video 'gone': no caption file", store.track, "gone")
+    refused("'x': not among its 11 videos", store.track, "x")
 
 
 def test_one_video_touches_one_part(store):
@@ -117,11 +115,9 @@ def test_ten_thousand_files_are_read_with_256_open(tmp_path):
 def test_a_part_missing_or_cut_is_one_sentence(store, name, cut):
     path = store.folder / name
     path.write_bytes(path.read_bytes()[:-1]) if cut else path.unlink()
-    with pytest.raises(VcworkError, match=f"{name}: missing, or not the file of manifest.json"):
-        open_caption_store(store.folder, verify=False)
+    refused(f"{name}: missing, or not the file of manifest.json", open_caption_store, store.folder, verify=False)
     if name.endswith(".npy"):  # opened before
-        with pytest.raises(VcworkError, match=rf"{name}: not readable as a whole, plain \.npy array"):
-            store.track("v5")
+        refused(rf"{name}: not readable as a whole, plain \.npy array", store.track, "v5")
 
 
 def test_digest_knows_content_and_order_but_not_parts(tmp_path, store):
@@ -141,8 +137,7 @@ def test_large_vocabulary_is_stored_in_four_bytes(tmp_path):
     writer.write(["v"], [as_stored(rule, "v", [0], [1], [[69_999, 3]])])
     stored = np.load(tmp_path / "part-00000" / "tokens.npy")
     assert stored.tolist() == [69_999, 3] and stored.dtype == np.int32
-    with pytest.raises(VcworkError, match=r"v: expected tokens below 70000, got 3\.\.70000"):
-        as_stored(rule, "v", [0], [1], [[3, 70_000]])
+    refused(r"v: expected tokens below 70000, got 3\.\.70000", as_stored, rule, "v", [0], [1], [[3, 70_000]])
 
 
 def test_tokenizer_comes_back_and_is_checked(store):
@@ -162,8 +157,7 @@ def test_cuts_by_name():
     salt = TOKENIZER.vocabulary.index("salt")
     assert cut_tokens(["salt \ud800 salt"], TOKENIZER, "none")[0] == [salt, salt], "half a character is not a crash"
     for name, value in (("dedup", "letters"), ("cut", "short")):
-        with pytest.raises(VcworkError, match=f"{name}: expected .* got '{value}'"):
-            CaptionRule.of(TOKENIZER, **{name: value})
+        refused(f"{name}: expected .* got '{value}'", CaptionRule.of, TOKENIZER, **{name: value})
 
 
 def test_refuses_what_is_not_whole(store):
@@ -174,8 +168,7 @@ def test_refuses_what_is_not_whole(store):
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     open_caption_store(folder, verify=False)
-    with pytest.raises(VcworkError, match=r"tokens\.npy: .*its sha256 differs"):
-        open_caption_store(folder)
+    refused(r"tokens\.npy: .*its sha256 differs", open_caption_store, folder)
     (folder / "manifest.json").unlink()
     refused(r"expected a finished caption store .manifest\.json., found none", open_caption_store, folder)
     (folder / ".parts").mkdir()

@@ -10,6 +10,7 @@ import threading
 
 import numpy as np
 import pytest
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.text import Tokenizer
@@ -101,8 +102,7 @@ def test_films_over_http(films, one, tmp_path):
         store = extract(corpus, Toy(), tmp_path / "f", workers=1, progress=False)
         server.shutdown()
     assert store.digest() == open_store(one).digest()
-    with pytest.raises(VcworkError, match=r"http://127.0.0.1:\d+: could not be read"):
-        scan_folder(f"http://127.0.0.1:{server.server_port}/")
+    refused(r"http://127.0.0.1:\d+: could not be read", scan_folder, f"http://127.0.0.1:{server.server_port}/")
 
 
 @pytest.mark.parametrize(("address", "said"), [
@@ -110,8 +110,7 @@ def test_films_over_http(films, one, tmp_path):
     ("nosuch://bucket/films", "nosuch://bucket/films: could not be read .Protocol not known: nosuch"),
 ])  # fmt: skip
 def test_no_such_address(address, said):
-    with pytest.raises(VcworkError, match=said):
-        scan_folder(address)
+    refused(said, scan_folder, address)
 
 
 def test_a_film_gone_from_its_address_is_counted(memory, tmp_path):
@@ -136,8 +135,7 @@ def test_an_address_lost_on_the_way_stops_and_goes_on(memory, tmp_path, monkeypa
 
     monkeypatch.setattr(MemoryFileSystem, "get_file", lost)
     said = r"v4.mp4: could not be read .Connection reset by peer.; run again to go on"
-    with pytest.raises(VcworkError, match=said):
-        extract(scan_folder(memory), Toy(), tmp_path / "f", workers=1, progress=False)
+    refused(said, extract, scan_folder(memory), Toy(), tmp_path / "f", workers=1, progress=False)
     assert len(list((tmp_path / "f" / ".parts").rglob("*.npy"))) == 3
     monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *a, **k: fetched.append(a[1]) or fetch(*a, **k))
     del fetched[:]
@@ -167,10 +165,8 @@ def test_subtitles_are_read_and_tokenised_by_the_same_engines(films):
 
 def test_without_ray_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(VcworkError, match=r"no package ray here; pip install 'ray\[data\]'"):
-        list(each(str, [1], engine="ray"))
-    with pytest.raises(VcworkError, match="engine: expected one of processes, ray, got 'slurm'"):
-        list(each(str, [1], engine="slurm"))
+    refused(r"no package ray here; pip install 'ray\[data\]'", list, each(str, [1], engine="ray"))
+    refused("engine: expected one of processes, ray, got 'slurm'", each, str, [1], engine="slurm")
 
 
 def test_ray_gives_the_bytes_of_one_process_whatever_fails(ray, films, one, tmp_path, monkeypatch):

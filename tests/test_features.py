@@ -117,8 +117,7 @@ def test_interrupted_extraction_resumes_to_the_same_bytes(corpus, tmp_path):
     Toy.calls = 0
     with pytest.raises(KeyboardInterrupt):
         extract(corpus, Interrupted(), broken, workers=1, progress=False)
-    with pytest.raises(VcworkError, match="incomplete feature store: run the extraction again"):
-        open_store(broken)
+    refused("incomplete feature store: run the extraction again", open_store, broken)
     Toy.calls = 0
     extract(corpus, Toy(), broken, workers=1, progress=False)
     assert Toy.calls == 3 + 4 + 5 and _bytes(broken) == _bytes(whole)
@@ -159,8 +158,7 @@ def test_other_contract_names_both(corpus, tmp_path):
         open_store(tmp_path, replace(CONTRACT, size=32, width=5))
     toy = Toy()
     toy.weights = "abc"
-    with pytest.raises(VcworkError, match="weights: asked for 'abc', found 'none'"):
-        extract(corpus, toy, tmp_path, progress=False)
+    refused("weights: asked for 'abc', found 'none'", extract, corpus, toy, tmp_path, progress=False)
     assert replace(CONTRACT, fps=5.0).digest() != CONTRACT.digest()
 
 
@@ -180,8 +178,7 @@ def test_no_video_at_all_is_an_error(real, tmp_path):
     corpus = scan_folder(real / "clips" / "odd")
     for id in ("unordered", "video_90"):
         del corpus.videos[id]
-    with pytest.raises(VcworkError, match=r"no video gave features; .*corrupted"):
-        extract(corpus, Toy(), tmp_path, progress=False)
+    refused(r"no video gave features; .*corrupted", extract, corpus, Toy(), tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -198,8 +195,7 @@ def test_bad_features_name_the_video(corpus, tmp_path, workers, answer, message)
         extract(corpus, Answers(answer), tmp_path, workers=workers, progress=False)
     if "v1.mp4" in str(caught.value):
         assert caught.match(message)
-    with pytest.raises(VcworkError, match=r"incomplete|found none"):
-        open_store(tmp_path)
+    refused(r"incomplete|found none", open_store, tmp_path)
 
 
 def test_a_killed_worker_is_explained(corpus, tmp_path):
@@ -219,8 +215,7 @@ def test_full_disk_leaves_nothing_readable_and_resumes(corpus, tmp_path, monkeyp
     monkeypatch.setattr(files.os, "replace", full)
     with pytest.raises(VcworkError, match=r"could not be written .No space left on device"):
         extract(corpus, Toy(), tmp_path, workers=1, progress=False)
-    with pytest.raises(VcworkError, match="incomplete"):
-        open_store(tmp_path)
+    refused("incomplete", open_store, tmp_path)
     assert not list(tmp_path.rglob("*.part"))
     monkeypatch.undo()
     assert len(extract(corpus, Toy(), tmp_path, workers=1, progress=False)) == 5
@@ -253,10 +248,8 @@ def test_shards_do_not_change_features_or_digest(tmp_path):
         assert np.array_equal(one[id], array.astype(np.float16)) and np.array_equal(many[id], one[id])
     changed = dict(arrays, a=arrays["a"] + 1)
     assert write_store(tmp_path / "other", CONTRACT, changed).digest() != one.digest()
-    with pytest.raises(VcworkError, match="already holds a feature store"):
-        write_store(tmp_path / "one", CONTRACT, arrays)
-    with pytest.raises(VcworkError, match="no features to store"):
-        write_store(tmp_path / "none", CONTRACT, {})
+    refused("already holds a feature store", write_store, tmp_path / "one", CONTRACT, arrays)
+    refused("no features to store", write_store, tmp_path / "none", CONTRACT, {})
     refused("incomplete feature store", open_store, tmp_path / "none")
     refused("expected a finished feature store", open_store, tmp_path)
 
@@ -282,8 +275,7 @@ def _damage_flip(path):
 def test_damaged_shards_are_refused(tmp_path, damage, message):
     write_store(tmp_path, CONTRACT, _arrays(a=7))
     damage(tmp_path / "shard-00000.npy")
-    with pytest.raises(VcworkError, match=message):
-        open_store(tmp_path)
+    refused(message, open_store, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -489,14 +481,11 @@ def test_a_model_saved_without_its_pooler_is_averaged_not_pooled_at_random(tmp_p
 
     weights = load_file(tmp_path / "model.safetensors")
     save_file({k: v for k, v in weights.items() if "layernorm_before" not in k}, tmp_path / "model.safetensors")
-    with pytest.raises(VcworkError, match=r"2 weights of the model are absent, among them .*layernorm_before"):
-        get_backbone(str(tmp_path))
+    refused(r"2 weights of the model are absent, among them .*layernorm_before", get_backbone, str(tmp_path))
 
 
 def test_unknown_backbones_are_named(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     named = "backbone 'no such/model/at all': expected 'motion', 's3d', 'efficientnet-lite0', a folder"
-    with pytest.raises(VcworkError, match=named):
-        get_backbone("no such/model/at all")
-    with pytest.raises(VcworkError, match=r"expected weights in \.safetensors"):
-        get_backbone(str(tmp_path))
+    refused(named, get_backbone, "no such/model/at all")
+    refused(r"expected weights in \.safetensors", get_backbone, str(tmp_path))

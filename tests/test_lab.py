@@ -114,8 +114,7 @@ def test_whole_corpus_is_reused_and_another_configuration_refused(corpus):
     before = (corpus.folder / "corpus.json").stat().st_mtime_ns
     make_corpus(corpus.folder, SMALL, progress=False)
     assert (corpus.folder / "corpus.json").stat().st_mtime_ns == before
-    with pytest.raises(VcworkError, match="another configuration"):
-        make_corpus(corpus.folder, SMALL.model_copy(update={"seed": 9}), progress=False)
+    refused("another configuration", make_corpus, corpus.folder, SMALL.model_copy(update={"seed": 9}), progress=False)
 
 
 def test_interrupted_corpus_is_not_a_corpus_and_goes_on(corpus, tmp_path):
@@ -227,11 +226,9 @@ def test_a_second_run_takes_the_films_of_the_first_and_notices_a_damaged_one(cor
 
 def test_foreign_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(VcworkError, match="it holds thesis"):
-        make_corpus(tmp_path, SMALL)
+    refused("it holds thesis", make_corpus, tmp_path, SMALL)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_unknown_size_is_named():
-    with pytest.raises(VcworkError, match="tiny, lab, large"):
-        LabConfig.named("huge")
+    refused("tiny, lab, large", LabConfig.named, "huge")

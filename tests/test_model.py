@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from checks import refused
 
-from vcwork.base.errors import VcworkError
 from vcwork.core.bert import Padded
 from vcwork.core.config import ModelConfig
 from vcwork.core.loss import symmetric_nce
@@ -65,13 +65,11 @@ def test_order_of_seconds_matters(model):
 
 @pytest.mark.parametrize("shape", [(1, 9, 6), (1, 4, 7)])
 def test_wrong_features_are_named(model, shape):
-    with pytest.raises(VcworkError, match="expected features"):
-        model.encode_video(torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool))
+    refused("expected features", model.encode_video, torch.zeros(shape), torch.ones(shape[:2], dtype=torch.bool))
 
 
 def test_heads_must_divide_hidden():
-    with pytest.raises(VcworkError, match="multiple of heads"):
-        ModelConfig.checked(hidden=30, heads=4)
+    refused("multiple of heads", ModelConfig.checked, hidden=30, heads=4)
 
 
 def test_paper_defaults_have_the_published_sizes():
@@ -101,8 +99,7 @@ def test_nce_does_not_depend_on_the_order_of_pairs_and_refuses_other_shapes():
     video, text = torch.randn(6, 3), torch.randn(6, 3)
     order = torch.randperm(6)
     torch.testing.assert_close(symmetric_nce(video, text), symmetric_nce(video[order], text[order]))
-    with pytest.raises(VcworkError, match="one shape"):
-        symmetric_nce(video, text[:5])
+    refused("one shape", symmetric_nce, video, text[:5])
 
 
 def test_tokenizer_spells_unseen_words_and_reloads(tmp_path):
@@ -124,8 +121,7 @@ def test_real_vocabulary(real):
 
 
 def test_vocabulary_without_special_tokens_is_refused():
-    with pytest.raises(VcworkError, match=r"\[CLS\]"):
-        Tokenizer(["[PAD]", "[UNK]", "a"])
+    refused(r"\[CLS\]", Tokenizer, ["[PAD]", "[UNK]", "a"])
 
 
 def test_projection_heads():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.feed import drawn_ahead, made_ahead
@@ -143,8 +144,7 @@ def test_empty_tracks_are_refused_by_name():
 
 
 def test_ranges_the_wrong_way_round():
-    with pytest.raises(VcworkError, match="min <= max"):
-        OverlapConfig.checked(min_video_s=9, max_video_s=3)
+    refused("min <= max", OverlapConfig.checked, min_video_s=9, max_video_s=3)
 
 
 def test_nearest_is_brute_force():
@@ -153,8 +153,7 @@ def test_nearest_is_brute_force():
     slow = ((x[:, None] - x) ** 2).sum(-1)
     np.testing.assert_array_equal(ids, slow.argsort(1)[:, :5])
     np.testing.assert_allclose(distance, np.sort(slow, 1)[:, :5], atol=1e-4)
-    with pytest.raises(VcworkError, match="finite"):
-        nearest(np.full((3, 2), np.nan), 1)
+    refused("finite", nearest, np.full((3, 2), np.nan), 1)
 
 
 def test_cluster_batches_stay_in_the_neighbourhood():
@@ -253,5 +252,4 @@ def test_window_pairs_are_a_caption_and_a_window_that_touches_it():
     assert len(met) == sum(len(windows_of(track, i, rule)) for i in range(40)), "every one of them comes up"
     beyond = Track("b", np.array([200.0]), np.array([210.0]), ((1,),), 160)
     assert windows_of(beyond, 0, rule) == [(128, 160)]
-    with pytest.raises(VcworkError, match="leave gaps"):
-        OverlapConfig.checked(rule="windows", max_video_s=8)
+    refused("leave gaps", OverlapConfig.checked, rule="windows", max_video_s=8)

@@ -20,7 +20,7 @@ def test_what_is_sealed_is_read_again_and_not_one_digit_may_change(tmp_path):
         refused(r"a.json: its own digest .*delete it to have it made again", read_sealed, path)
         path.write_text(text)
     path.write_text("[1, 2]")
-    refused("expected an object, got a list", read_sealed, path)
+    refused("expected a dict, got a list", read_sealed, path)
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_sealed(path, {"loss": float("nan")})
     assert path.read_text() == "[1, 2]", "what was there stays"

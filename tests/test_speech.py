@@ -400,7 +400,7 @@ def test_words_are_heard_once_and_damage_is_made_good(own, ears):
     assert again() == ["b", "c"] and own.corpus.captions("c")[0].text == "Hello, c"
     next(iter(tables)).write_text("")
     assert again() == [] and own.corpus.captions("c")[0].text == "Hello, c"
-    assert set(read_json(kept[0])) == {"words", "language", "note", "digest"}
+    assert set(read_json(kept[0])) == {"words", "language", "note", "sealed"}
 
 
 def test_an_interruption_costs_one_video_and_a_fault_its_own(own, ears, monkeypatch):

@@ -5,9 +5,9 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from checks import refused
 from safetensors.torch import save
 
-from vcwork.base.errors import VcworkError
 from vcwork.core.batches import PairData, video_vectors
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.loop import pretrain, updates
@@ -97,8 +97,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path):
 
 def test_another_configuration_is_refused(tmp_path):
     run(folder=tmp_path, stop=31)
-    with pytest.raises(VcworkError, match="another configuration"):
-        run(CONFIG.model_copy(update={"lr": 1e-4}), folder=tmp_path)
+    refused("another configuration", run, CONFIG.model_copy(update={"lr": 1e-4}), folder=tmp_path)
 
 
 def test_video_vectors_do_not_disturb_training():
@@ -112,8 +111,7 @@ def test_video_vectors_do_not_disturb_training():
 def test_bad_features_stop_with_a_reason():
     data, tokenizer = toy()
     data.features[0][:] = np.nan
-    with pytest.raises(VcworkError, match="loss became nan"):
-        list(pretrain(new_model(), tokenizer, data, CONFIG.model_copy(update={"epochs": 1})))
+    refused("loss became nan", list, pretrain(new_model(), tokenizer, data, CONFIG.model_copy(update={"epochs": 1})))
 
 
 def test_rates_and_their_variants():

@@ -5,6 +5,7 @@ import os
 import av
 import numpy as np
 import pytest
+from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.data import video
@@ -110,8 +111,7 @@ def test_a_browser_can_play_it(tmp_path):
     ],
 )
 def test_wrong_frames_leave_nothing_behind(tmp_path, frames, message):
-    with pytest.raises(VcworkError, match=message):
-        write_mp4(tmp_path / "a.mp4", frames, 8)
+    refused(message, write_mp4, tmp_path / "a.mp4", frames, 8)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -133,8 +133,7 @@ def test_full_disk_while_writing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    with pytest.raises(VcworkError, match=r"a\.mp4: could not be written \(No space left on device\)"):
-        _clip(tmp_path / "a.mp4", [1] * 8)
+    refused(r"a\.mp4: could not be written \(No space left on device\)", _clip, tmp_path / "a.mp4", [1] * 8)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,8 +155,7 @@ def test_sound_alone_is_not_a_video(tmp_path):
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(VcworkError, match=r"sound\.mp4: holds no video stream"):
-        probe(path)
+    refused(r"sound\.mp4: holds no video stream", probe, path)
 
 
 @pytest.mark.parametrize("reader", [lambda path: iter_seconds(path, 8, 32), lambda path: iter_chunks(path, 8, 32, 8)])
@@ -167,8 +165,7 @@ def test_a_truncated_download_is_not_a_shorter_video(tmp_path, reader):
     write_mp4(path, (rng.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(80)), 8)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(VcworkError, match=r"a\.mp4: "):
-        list(reader(path))
+    refused(r"a\.mp4: ", list, reader(path))
 
 
 @pytest.mark.parametrize(("fps", "size"), [(0, 32), (2.5, 32), (8, 0)])
@@ -200,8 +197,7 @@ def test_real_clips_have_one_array_a_second(real):
 
 def test_real_odd_files(real):
     odd = real / "clips" / "odd"
-    with pytest.raises(VcworkError, match=r"corrupted\.mp4: could not be decoded"):
-        list(iter_seconds(odd / "corrupted.mp4", 2, 32))
+    refused(r"corrupted\.mp4: could not be decoded", list, iter_seconds(odd / "corrupted.mp4", 2, 32))
     assert [s.shape for s in iter_seconds(odd / "unordered.mov", 32, 32)] == [(4, 32, 32, 3)]
     assert (probe(odd / "video_90.mov").width, probe(odd / "video_90.mov").height) == (320, 568)
 

@@ -127,9 +127,7 @@ def reseal(folder: Path, kind: Kind) -> None:
 
     VcworkError: a file that it names is another than it says.
     """
-    stored = read_json(folder / kind.manifest)
-    if not isinstance(stored, dict):
-        raise VcworkError(f"{folder / kind.manifest}: expected an object, got a {type(stored).__name__}")
+    stored = read_json(folder / kind.manifest, dict)
     stored.pop(SEALED, None)
     with well_formed(folder / kind.manifest):
         kind.as_now(stored)
@@ -166,11 +164,9 @@ def with_seal(value: Mapping[str, Any]) -> dict[str, Any]:
 def read_sealed(path: Path, how: str = "delete it to have it made again") -> dict[str, Any]:
     """What `write_sealed` wrote; VcworkError, with `how` to go on, for anything else."""
     try:
-        stored = read_json(path)
+        stored = read_json(path, dict)
     except VcworkError as error:
         raise VcworkError(f"{error}; {how}") from None
-    if not isinstance(stored, dict):
-        raise VcworkError(f"{path}: expected an object, got a {type(stored).__name__}; {how}")
     _unsealed(path, stored, how)
     return stored
 

@@ -543,19 +543,13 @@ def _preference(path: Path, rest: list[str], language: str) -> tuple:
     return last, min(places, default=len(order)), "fixed" not in told, suffix, path.name
 
 
-# en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it
-_LANGUAGE = re.compile(
-    r"[a-z]{2,3}([-_][\w-]+)?|auto|forced|fixed|sdh|cc|hi|default|captions?|subtitles?|transcript|english|german|deutsch|"
-    r"french|français|spanish|español|italian|italiano|portuguese|português|dutch|russian|chinese|japanese|korean|"
-    r"arabic|hindi|turkish|polish",
-    re.IGNORECASE,
-)
-
 _KINDS = re.compile(r"auto|forced|fixed|sdh|cc|default|captions?|subtitles?|transcript")
 _CODES = {"english": "en", "german": "de", "deutsch": "de", "french": "fr", "français": "fr", "spanish": "es",
           "español": "es", "italian": "it", "italiano": "it", "portuguese": "pt", "português": "pt", "dutch": "nl",
           "russian": "ru", "chinese": "zh", "japanese": "ja", "korean": "ko", "arabic": "ar", "hindi": "hi",
           "turkish": "tr", "polish": "pl"}  # fmt: skip
+# en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it
+_LANGUAGE = re.compile("|".join([r"[a-z]{2,3}([-_][\w-]+)?", _KINDS.pattern, *_CODES]), re.IGNORECASE)
 
 
 def _spelt(path: Path, name: str) -> str:

@@ -1,9 +1,8 @@
 """Frames of clips, decoded when they are asked for: N of them spread evenly over a span of seconds, by processes.
 
 A training reads `PixelPairs`, an evaluation `frame_clips`; both know only where the clips lie, so what is in memory are
-the frames of the update at hand and of the next one, or, where they fit, some frames a second of every video, decoded
-once (`KeptPairs`). Which frames a clip has depends on its span alone, so neither the number of workers nor where a
-decoder had to begin changes a pixel.
+the frames of the update at hand and of the next one. Which frames a clip has depends on its span alone, so neither the
+number of workers nor where a decoder had to begin changes a pixel.
 Known gaps: no crops, flips or colour changes are drawn. Workers are processes of torch's DataLoader: a program that
 asks for some needs `if __name__ == "__main__":` where the system does not fork.
 """
@@ -20,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vcwork.base.errors import VcworkError
+from vcwork.data.copies import end_of
 from vcwork.data.corpus import Video
 from vcwork.data.film import TimedFrames, check_length, jumps, open_video, origin_s, picture_end
 from vcwork.data.video import Converter, probe
@@ -67,7 +67,7 @@ class _NoEntryError(Exception):
 
 
 def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
-    end_s = _end_s(span.path) if span.end_s is None else span.end_s
+    end_s = end_of(span.path) if span.end_s is None else span.end_s
     if end_s <= span.start_s:
         return np.zeros((0, 3, view.crop, view.crop), np.uint8)
     convert, at, frames = Converter(view.size), (view.size - view.crop) // 2, []
@@ -76,11 +76,6 @@ def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
             if frame is not convert.frame:
                 frames.append(convert(frame)[at : at + view.crop, at : at + view.crop])
     return np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))  # (n, 3, crop, crop)
-
-
-def _end_s(path: Path) -> float:
-    with open_video(path) as (container, stream):
-        return picture_end(container, stream, path)
 
 
 def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: float) -> Iterator[av.VideoFrame]:

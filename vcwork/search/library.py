@@ -57,15 +57,15 @@ def build_library(
 
 def add_video(
     index: VideoIndex, encoder: AnyEncoder, video: str, clip: Clip, per: str = "video", window_s: int = 8
-) -> None:
-    """One more video, cut as `build_library` cuts; VcworkError for an index of another encoder."""
+) -> np.ndarray:
+    """One more video, cut as `build_library` cuts; its vectors (S, D). VcworkError for an index of another encoder."""
     _same_encoder(index, encoder)
-    _add(index, encoder, [video], [clip], per, window_s)
+    return _add(index, encoder, [video], [clip], per, window_s)
 
 
 def _add(
     index: VideoIndex, encoder: AnyEncoder, videos: Sequence[str], clips: Iterable[Clip], per: str, window_s: int
-) -> None:
+) -> np.ndarray:
     spans: list[dict[str, Any]] = []  # of each vector
 
     def pieces() -> Iterator[np.ndarray]:
@@ -77,13 +77,14 @@ def _add(
             yield from [clip] if per == "second" else (clip[start:end] for start, end in cut)
 
     if not videos:
-        return
+        return np.empty((0, index.dimension), np.float32)
     if per == "second":
         vectors = np.concatenate([*encode_all_seconds(encoder, pieces())])  # (S, D)
     else:
         vectors = encode_video(encoder, pieces())  # (S, D)
     ids = [span["video"] if per == "video" else f"{span['video']}@{span['start_s']}" for span in spans]
     index.add(vectors, ids, spans)
+    return vectors
 
 
 def _cut(seconds: int, per: str, window_s: int) -> list[tuple[int, int]]:

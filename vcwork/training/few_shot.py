@@ -19,7 +19,7 @@ import numpy as np
 from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import resolve, sha256_json
 from vcwork.base.progress import bar
-from vcwork.base.sealed import read_sealed, well_formed, write_sealed
+from vcwork.base.sealed import kept, well_formed
 from vcwork.core.engine import Engine
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import FeatureStore
@@ -188,8 +188,8 @@ def few_shot_points(
         raise VcworkError("few-shot: expected a saved checkpoint, because points are known by its hash")
     if updates < 1 or not len(seeds):
         raise VcworkError(f"few-shot: expected updates from 1 and at least one seed, got {updates} and {list(seeds)}")
-    kept, _ = distinct_shots(corpus, store, shots)
-    draws = [NOBODY, *(draw(corpus, store, n, seed) for n in kept for seed in seeds)]
+    different, _ = distinct_shots(corpus, store, shots)
+    draws = [NOBODY, *(draw(corpus, store, n, seed) for n in different for seed in seeds)]
     todo = [(_fitted(recipe, drawn, corpus, updates), drawn) for recipe in recipes for drawn in draws]
     annotations = _annotations(corpus)
     return [
@@ -220,17 +220,13 @@ def _point(corpus, store, encoder, recipe, drawn: Draw, out: Path, annotations: 
     }  # fmt: skip
     which = f"n{drawn.n}-seed{drawn.seed}" if drawn.n else "zero-shot"
     path = out / f"{recipe.task}-{which}-{sha256_json(made_of)[:10]}.json"
-    if not path.exists():
+
+    def measured() -> dict[str, Any]:
         point = _measure(corpus, store, encoder, recipe, drawn)
-        rows = {"results": [r.as_dict() for r in point.results], "labelled": list(point.labelled)}
-        write_sealed(path, plain({"made_of": made_of, "point": {**asdict(point), **rows}}, path.name))
-    stored = read_sealed(path)
-    if stored.get("made_of") != plain(made_of, path.name):
-        raise VcworkError(
-            f"{path}: expected a point made of this checkpoint, corpus and recipe, got another; delete it"
-        )
+        return plain({**asdict(point), "results": [r.as_dict() for r in point.results]}, path.name)
+
     with well_formed(path):
-        point = stored["point"]
+        point = kept(path, made_of, measured)
         rows = {"labelled": tuple(point["labelled"]), "results": tuple(map(as_result, point["results"]))}
         return Point(**point | rows)
 
@@ -312,8 +308,7 @@ def _mean(same: list[Point], start: Point, metric: str) -> Result:
     if n:
         extra["gain"], extra["gain_low"], extra["gain_high"] = gain(same, start, metric)
         card = card.but(f"mean of {len(same)} seeds, the widest of their intervals")
-    shared = set.intersection(*(set(r.trivial) for r in results))  # a point kept by an older version may have fewer
-    known = {name: float(np.mean([r.trivial[name] for r in results])) for name in results[0].trivial if name in shared}
+    known = {name: float(np.mean([r.trivial[name] for r in results])) for name in results[0].trivial}
     return replace(
         results[0], name=f"{same[0].task}_{metric}_{n or 'zero'}_shot", value=float(np.mean(values)),
         low=min(r.low for r in results), high=max(r.high for r in results), protocol=card, trivial=known, extra=extra,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vcwork.base.errors import NoData
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import alone, append, resolve
 from vcwork.base.sealed import begin
 from vcwork.core.engine import Engine

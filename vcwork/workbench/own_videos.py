@@ -29,11 +29,12 @@ from vcwork.data.corpus import Corpus, Video
 from vcwork.data.extract import carry_over, contract_of, extract
 from vcwork.data.speech import MODEL
 from vcwork.data.store import Contract, FeatureStore, check_same, open_store
-from vcwork.encoders.encoder import Encoder, encode_seconds
+from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
 from vcwork.review.drift import Drift
 from vcwork.review.geometry import centred_units, unit
 from vcwork.search.index import VideoIndex
+from vcwork.search.library import add_video
 from vcwork.training.workspace import prepare
 from vcwork.workbench.own_folder import digests, listed, look_at, place_of
 from vcwork.workbench.own_words import NO_FILE, add_drift, add_words, words_line
@@ -280,9 +281,7 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     saved = time.monotonic()
     todo = [id for id in own.ids if id not in means]
     for id in tqdm(todo, desc="embedding", unit="video", disable=not progress or not todo):
-        vectors = encode_seconds(own.encoder, own.store[id])  # (T, D)
-        spans = [{"video": id, "start_s": t, "end_s": t + 1} for t in range(len(vectors))]
-        seconds.add(vectors, [f"{id}@{t}" for t in range(len(vectors))], spans)  # as vcwork.search.library names them
+        vectors = add_video(seconds, own.encoder, id, own.store[id], "second")  # (T, D)
         means.add(vectors.mean(0, keepdims=True), [id], [{"video": id, "source": own.sources.get(id, "")}])
         if time.monotonic() - saved > SAVE_EVERY_S or id == todo[-1]:
             seconds.save(at[1])

@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
-from vcwork.base.sealed import check_kept, well_formed
+from vcwork.base.files import atomic_write, sha256_file, sha256_json
+from vcwork.base.sealed import check_kept, read_sealed, well_formed, write_sealed
 from vcwork.data.backbones.weights import ASSETS, have
 from vcwork.data.captions import Caption
 from vcwork.data.speech import (
@@ -42,7 +42,7 @@ from vcwork.workbench.own_folder import listed
 NO_FILE = "there is no subtitle file"
 NOTED_S = 0.5  # subtitles further off are told and put right
 WORST = 5  # subtitle files told by name
-FORMAT = "vcwork-words-1"  # another one where the way from sound to words changes
+FORMAT = "vcwork-words-2"  # another one where the way from sound to words changes
 
 
 def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: bool = True) -> None:
@@ -181,35 +181,28 @@ class Listening:
 
 
 def _keep(path: Path, one: Transcript) -> Transcript:
-    content = {"words": [astuple(word) for word in one.words], "language": one.language, "note": one.note}
-    write_json(path, content | {"digest": sha256_json(content)})
+    write_sealed(path, {"words": [astuple(word) for word in one.words], "language": one.language, "note": one.note})
     return one
 
 
 def _kept(path: Path) -> Transcript | None:
     """What was heard before; None where there is nothing, or not what was written."""
-    try:
-        return _heard(path) if path.is_file() else None
-    except VcworkError as error:
-        say(f"{error}; it is made again", file=sys.stderr)
+    if not path.is_file():
         return None
-
-
-def _heard(path: Path) -> Transcript:
-    content = read_json(path)
-    with well_formed(path):
-        if content.pop("digest") != sha256_json(content):
-            raise VcworkError(f"{path}: its digest differs")
-        return Transcript([Word(*word) for word in content["words"]], content["language"], content["note"])
+    try:
+        content = read_sealed(path, "it is made again")
+        with well_formed(path):
+            return Transcript([Word(*word) for word in content["words"]], content["language"], content["note"])
+    except VcworkError as error:
+        say(error, file=sys.stderr)
+        return None
 
 
 def check_cache(out: Path, about: Mapping[str, Any]) -> None:
     """VcworkError where a record of what was made of a folder, or a file that it tells of, is not as it was kept."""
-    for place in ("cache", "cache/looks", "cache/pages", "cache/shots", "films"):
+    for place in ("cache", "cache/looks", "cache/pages", "cache/shots", "cache/words", "films"):
         for path in sorted((out / place).glob("*.json")):
             check_kept(path)
-    for path in sorted((out / "cache" / "words").glob("*.json")):
-        _heard(path)
 
 
 def _write_table(path: Path, captions: Iterable[Caption]) -> None:
