@@ -46,6 +46,7 @@ from vcwork.measure import trivial
 from vcwork.measure.intervals import t_half_width
 from vcwork.measure.metrics import place
 from vcwork.measure.result import text_table
+from vcwork.panels import plots
 from vcwork.review.baselines import RidgeForm, TextRidge
 from vcwork.tasks.cases import Clips, annotated_clips, clip_scores
 from vcwork.training import window_choice
@@ -261,17 +262,23 @@ def cells(objectives: Sequence[str], seeds: Sequence[int]) -> Iterator[tuple[str
                 yield objective, factor, dose, seed
 
 
-def run_all(folder: Path, seeds: Sequence[int], objectives: Sequence[str]) -> list[dict]:
-    """Every cell; one that `folder` holds is read. A row has objective, factor, dose, seed, and its numbers."""
+def run_all(folder: Path, seeds: Sequence[int], objectives: Sequence[str], stored: bool = False) -> list[dict]:
+    """Every cell; one that `folder` holds is read, and with `stored` no other is made.
+
+    A row has objective, factor, dose, seed, and its numbers.
+    """
     rows = []
     for objective, factor, dose, seed in cells(objectives, seeds):
         key = {"objective": objective, "factor": factor, "dose": dose, "seed": seed}
         made_of = [key, recipe_of(objective, seed).identity, WORLD.model_dump(), PAUSES, DOSES]
         path = folder / f"{sha256_json(made_of)[:16]}.json"
+        if stored and not path.exists():
+            continue
         if not path.exists():
             write_sealed(path, key | measure(folder, objective, factor, dose, seed))
-        rows.append({name: value for name, value in read_sealed(path).items() if name != "sealed"})
-        print(json.dumps(rows[-1]), flush=True)
+        rows.append(read_sealed(path))
+        if not stored:
+            print(json.dumps(rows[-1]), flush=True)
     return rows
 
 
@@ -280,26 +287,27 @@ def run_all(folder: Path, seeds: Sequence[int], objectives: Sequence[str]) -> li
 
 def curves(rows: Sequence[dict], folder: Path) -> list[dict]:
     """A row an objective, factor, dose and metric: `at` on the axis, mean over worlds, 95 % t interval, and `change`
-    with its interval: this dose less the first one of the factor, world by world. Doses with fewer than two worlds are
+    with its interval: this dose less the first one of the factor, world by world. Doses that not every world has are
     left out; the world as it is stands in every factor but that of false negatives.
     """
     by = {(r["objective"], r["factor"], r["dose"], r["seed"]): r for r in rows}
     for row in [r for r in rows if r["factor"] == "lag" and r["dose"] == 0]:
         by |= {(row["objective"], factor, dose, row["seed"]): row for factor, dose in PLAIN.items()}
-    out = []
+    worlds, out = len({row["seed"] for row in rows}), []
     for factor, objective, metric in itertools.product(DOSES, OBJECTIVES, METRICS):
         first = {s: r for (o, f, d, s), r in by.items() if (o, f, d) == (objective, factor, DOSES[factor][0])}
         for dose in DOSES[factor]:
             found = {s: r for (o, f, d, s), r in by.items() if (o, f, d) == (objective, factor, dose) and metric in r}
             gains = [r[metric] - first[s][metric] for s, r in found.items() if s in first]
-            if len(found) > 1:
+            if len(gains) == worlds > 1:
                 out.append({
                     "factor": factor, "objective": objective, "metric": metric, "dose": dose,
                     "at": at(factor, dose, found, folder), **_told([r[metric] for r in found.values()]),
                     "chance": round(float(np.mean([r[f"{metric}_chance"] for r in found.values()])), 4),
-                    "change": _told(gains) if len(gains) > 1 else None,
+                    "change": _told(gains),
                 })  # fmt: skip
-    return out
+    more = {c["factor"] for c in out if c["dose"] != PLAIN.get(c["factor"])}  # than the world as it is
+    return [c for c in out if c["factor"] in more]
 
 
 def at(factor: str, dose: float, found: dict[int, dict], folder: Path) -> float:
@@ -317,16 +325,22 @@ def _told(values: list[float]) -> dict[str, float]:
 
 
 def table(found: Sequence[dict], metric: str) -> str:
-    """Aligned text, a row an objective and factor: per cent at each dose, and what the last one costs."""
+    """Aligned text, a row an objective and factor: per cent at each dose, and what the highest one changes."""
     rows = []
     for factor, objective in itertools.product(DOSES, OBJECTIVES):
-        line = [c for c in found if (c["factor"], c["objective"], c["metric"]) == (factor, objective, metric)]
-        if len(line) == len(DOSES[factor]):
-            cost = line[-1]["change"]
-            points = f"{100 * cost['mean']:+.1f} ({100 * cost['low']:+.1f} .. {100 * cost['high']:+.1f})"
-            clear = " *" if cost["low"] > 0 or cost["high"] < 0 else ""
-            rows.append((factor, objective, *(f"{100 * c['mean']:.1f}" for c in line), points + clear))
-    return text_table(("factor", "objective", *(f"dose {i}" for i in range(1, 6)), "last less first"), rows)
+        line = {
+            c["dose"]: c for c in found if (c["factor"], c["objective"], c["metric"]) == (factor, objective, metric)
+        }
+        if len(line) > 1:
+            change, (low, high) = _points(line[max(line, key=DOSES[factor].index)]["change"])
+            shown = (f"{100 * line[dose]['mean']:.1f}" if dose in line else "" for dose in DOSES[factor])
+            rows.append((factor, objective, *shown, change + (" *" if low > 0 or high < 0 else "")))
+    return text_table(("factor", "objective", *(f"dose {i}" for i in range(1, 6)), "highest less first"), rows)
+
+
+def _points(change: dict[str, float]) -> tuple[str, tuple[float, float]]:
+    mean, *ends = (100 * change[key] for key in ("mean", "low", "high"))
+    return f"{mean:+.1f} ({ends[0]:+.1f} .. {ends[1]:+.1f})", (ends[0], ends[1])
 
 
 def main() -> int:
@@ -334,11 +348,13 @@ def main() -> int:
     parser.add_argument("--out", required=True, help="folder of worlds and finished cells; these are not done again")
     parser.add_argument("--worlds", type=int, default=3)
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--stored", action="store_true", help="train nothing, report what --out holds")
     parser.add_argument("--json", help="where the curves and all cells are written")
+    parser.add_argument("--plot", help="where text to video R@1 against each dose is drawn (svg, png)")
     options = parser.parse_args()
     folder = resolve(options.out)
     try:
-        rows = run_all(folder, range(options.worlds), options.objectives)
+        rows = run_all(folder, range(options.worlds), options.objectives, options.stored)
         found = curves(rows, folder)
     except VcworkError as error:
         raise SystemExit(f"error: {error}") from None
@@ -349,7 +365,11 @@ def main() -> int:
     if options.json:
         made = {"world": WORLD.model_dump(exclude={"seed"}), "pauses_s": PAUSES, "model": MODEL, "train": TRAIN}
         told = {"format": "vcwork-dose-1", "machine": platform.machine(), "cores": os.cpu_count(), "minutes": minutes}
-        write_json(options.json, told | {"made_of": made, "curves": found, "cells": rows})
+        kept = ("objective", "factor", "dose", "seed", *METRICS, "false_negatives", "clips", "seconds")
+        cells = [{key: row[key] for key in kept if key in row} for row in rows]
+        write_json(options.json, told | {"made_of": made, "curves": found, "cells": cells})
+    if options.plot:
+        plots.dose_curves(found, "t2v_R@1").savefig(options.plot)
     return 0
 
 

@@ -27,6 +27,7 @@ MARKERS = "osD^vPX*"
 STROKES = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1, 2)))  # of curves, so that none is told by its colour alone
 GREY, LIGHT, SMALL = "#7f7f7f", "#d9d9d9", 8
 MAP = "cividis"
+DOSED = {"lag": "seconds late", "noise": "share of words", "background": "share of seconds"}
 SIDES = ("left", "right", "top", "bottom")
 told_in_notebooks()
 plt.rcParams["text.usetex"] = False  # LaTeX is a program, and a matplotlibrc beside somebody's films may ask for it
@@ -502,3 +503,26 @@ def plot_effects(ax: Axes, found: Sequence[Effect]) -> None:
     ax.set_ylim(-0.7, len(found) - 0.3)
     ax.set_yticks(range(len(found)), [name_of(e.setting) for e in reversed(found)])
     ax.set_xlabel(f"{found[0].metric}, points against the baseline" if found else "")
+
+
+def dose_curves(found: Sequence[Mapping[str, Any]], metric: str) -> Figure:
+    """A column a factor: a metric against the dose, means over worlds and dotted chance; below, what each dose changes
+    within a world, with its interval. found: rows of `benchmarks/results/dose.json`.
+    """
+    names, factors = (list(dict.fromkeys(c[key] for c in found)) for key in ("objective", "factor"))
+    fig, axes = figure(1.6 + 2.3 * len(factors), 4.6, 2, len(factors), sharex="col", sharey="row", squeeze=False)
+    for (top, below), factor in zip(axes.T, factors, strict=True):
+        some = sorted((c for c in found if (c["factor"], c["metric"]) == (factor, metric)), key=lambda c: c["at"])
+        for i, name in enumerate(names):
+            line = [c for c in some if c["objective"] == name]
+            mean, low, high = 100 * np.array([[c["change"][key] for c in line] for key in ("mean", "low", "high")])
+            style = {"color": colour(i), "ls": STROKES[i % 4], "marker": MARKERS[i], "ms": 3, "lw": 1.2}
+            top.plot([c["at"] for c in line], [100 * c["mean"] for c in line], label=name, **style)
+            below.errorbar([c["at"] for c in line], mean, (mean - low, high - mean), elinewidth=0.7, **style)
+        top.axhline(100 * np.mean([c["chance"] for c in some]), color=GREY, lw=0.8, ls=":")
+        below.axhline(0, color=GREY, lw=0.8)
+        finish(top, factor, ylabel=f"{metric} (percent)" * (top is axes[0, 0])).set_ylim(0)
+        finish(below, "", DOSED.get(factor, "share"), "change (points)" * (top is axes[0, 0]))
+        if top is not axes[0, -1]:
+            top.get_legend().remove()
+    return fig
