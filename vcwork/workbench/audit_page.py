@@ -21,7 +21,7 @@ from vcwork.base.files import atomic_write, parse_json, sha256_json, template
 from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, well_formed, with_seal, write_manifest
 from vcwork.measure.result import row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small
-from vcwork.workbench.page import Line, used_columns
+from vcwork.workbench.page import SIGNS, lines_of, used_columns
 
 AUDIT = Kind("audit", "vcwork-audit-1", "audit.json", owns=("index.html", "table.tex"))
 BUNDLE, WITHIN = "vcwork-audit-bundle-1", 1 << 28  # bytes of an input that travels inside
@@ -77,13 +77,9 @@ def tex_table(made: Audit) -> str:
 
 def page_html(made: Audit) -> str:
     """The whole page: verdicts, results with all that stands beside them, smaller galleries, hubs."""
-    results = made.results
-    after = [*(result.protocol for result in results[1:]), None]
-    lines = [Line({}, result, row(result), result.protocol != following)
-             for result, following in zip(results, after, strict=True)]  # fmt: skip
-    doubts = made.doubts
+    lines, doubts = lines_of({"results": made.results}), made.doubts
     return template(__package__, "audit.html.j2").render(
-        made=made, lines=lines, columns=used_columns(lines), show=show, doubts=doubts,
+        made=made, signs=SIGNS, lines=lines, columns=used_columns(lines), show=show, doubts=doubts,
         pools=doubts and doubts.pools and _pool_figure(doubts), hubs=doubts and _hub_figure(doubts),
     )  # fmt: skip
 

@@ -36,7 +36,8 @@ def lab(root: Path, arguments: Sequence[str]) -> NoReturn:
 def app(root: Path, notebook: str, arguments: Sequence[str]) -> NoReturn:
     """Become Voilà, which shows a notebook, by its number, name or path, as an app without its code."""
     headers = {"headers": {"Content-Security-Policy": POLICY}}
-    own = ("--token", "--template=vcwork", "--Voila.ip=127.0.0.1", f"--Voila.tornado_settings={headers}")
+    why = "--VoilaExecutor.cell_error_instruction=The terminal in which the app was started tells why."
+    own = ("--token", "--template=vcwork", "--Voila.ip=127.0.0.1", f"--Voila.tornado_settings={headers}", why)
     become(root, "voila", str(notebook_path(root, notebook)), *own, *arguments)
 
 
