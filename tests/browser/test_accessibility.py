@@ -9,7 +9,7 @@ import nbformat
 import numpy as np
 import pytest
 from browsing import barriers, watched
-from test_page import _notebook, _result, _run
+from test_page import _measured, _notebook, _result, _run
 from test_panels import EMPTY, MADE
 
 from vcwork.__main__ import main
@@ -49,12 +49,14 @@ def results(folder):
     (folder / "figures").mkdir()
     (folder / "figures" / "30_a-1.png").write_bytes(base64.b64decode(PNG))
     error = {"cell": 4, "line": "boom()", "message": "ValueError: no"}
-    rows = [_result("R@1", 0.5), _result("MdR", 3.0, unit="rank")]
+    rows = [_measured("R@1", 0.5), _result("MdR", 3.0, unit="rank")]
     run = _run(
         _notebook("30_a", results=rows, given={"corpus": "a"}, **figure),
-        _notebook("33_c", status="failed", error=error),
+        _notebook("33_c", status="failed", error=error, results=[_measured("frames", 0.1, "segmentation")]),
+        changed=["seed 3", "10_a: size is 'tiny' instead of 'lab'"],
     )
-    (folder / "page.html").write_text(page_html(run), "utf-8")
+    panel = next(iter(MADE))("stir the pot", title="a kitchen").html()
+    (folder / "page.html").write_text(page_html(run, {"30_a": panel}), "utf-8")
 
 
 def audit(folder):
