@@ -182,7 +182,7 @@ def test_graded_relevance_is_scored_as_scikit_learn_does(tmp_path):
     assert found["t2v_R@1"].value == pytest.approx(metrics.place(scores, grades > 0).hit(1).mean())
     assert found["t2v_R@1"].protocol.pool == 13 and made.doubts.pools == [] and "t2v_instance_R@1" not in found
     assert f"{12 - grades.any(0).sum()} items are in the scores alone" in made.notes[0]
-    assert made.against[0][2].difference == 0
+    assert made.against[0][2].difference == 0 and made.against[-1][0] == "t2v_nDCG"
     for line, message in (("q0 0 d1", "line 1: expected `query 0 item grade`, got 3"), ("q 0 d -1", "grade: expected"),
                           ("q0 0 d1 1\nq0 0 d1 2", "line 2: item 'd1' of query 'q0' comes twice")):  # fmt: skip
         (tmp_path / "t.qrels").write_text(line)
@@ -337,10 +337,10 @@ def test_swapped_missing_doubled_and_unknown_ids_are_named(files, tmp_path):
 
 @pytest.mark.parametrize(("lines", "message"), [
     ("text,item_id\na,c0\n", "row|texts"),
-    ("text,clip\na,c0\n", "expected lines with text, item_id"),
+    ("text,clip\na,c0\n", "expected the columns text, item_id; missing item_id"),
     ("text,item_id,video\na,c0,v\nb,c0,w\n", "line 3: item 'c0' was told of before"),
     ("text,item_id\na,\n", "line 2: expected an item_id"),
-    ("text,item_id\na,c0,x\n", "line 2: expected as many cells"),
+    ("text,item_id\na,c0,x\n", "line 2: expected 2 cells, got 3"),
     ("text,item_id,seconds\na,c0,long\n", "line 2: seconds: expected seconds"),
     ("text,item_id,query_id\na,c0,q\nb,c1,q\n", "line 3: query id 'q' comes twice"),
     ("text,item_id\n,c0\n", "no line has a text"),
@@ -549,7 +549,7 @@ def test_hirest_is_read_and_scored_as_published(tmp_path):
     made.write_json(folder / "all_data_val.json", withheld)
     with pytest.raises(VcworkError, match="the published test withholds them"):
         audit(tmp_path / "m.json", task="moments", **val)
-    with pytest.raises(VcworkError, match="holds no sentence"):
+    with pytest.raises(VcworkError, match="holds no moments"):
         audit(tmp_path / "s.json", task="boundaries", **val)
 
 

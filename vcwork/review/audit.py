@@ -116,6 +116,7 @@ def audit_retrieval(
     if against is not None:
         other = _Ways(*taken(against), ties, card, draws)
         pairs = {f"t2v_R@{k}": [kept(each.main.to_item, each.asked).hit(k, ties) for each in (ways, other)] for k in ks}
+        pairs |= {name: [mine, other.gains()[name][0]] for name, (mine, _) in ways.gains().items()}
         made.against.extend(compared(pairs, ways.query_videos[ways.asked], draws))
     made.verdicts.extend([*said_of(made, "Text to video R@1"), *_doubted(made, doubts, gallery)])
     made.verdicts.extend(last_words(made, trained_on))
@@ -159,29 +160,34 @@ class _Ways:
         rules = {rule: float(own.hit(1, rule).mean()) for rule in metrics.TIES}
         if self.gallery.paired:
             rules[metrics.REFERENCE] = float(np.divide(*(each.sum() for each in own.entries(1))))
-        ceiling = {} if judged or not len(self.gallery.texts) else dict.fromkeys(ks, 0.0)
-        dual = kept(self.main.dual, self.asked).hit(1, "expected" if self.ties == metrics.REFERENCE else self.ties)
+        texts, ties = () if judged else self.gallery.texts, "expected" if self.ties == metrics.REFERENCE else self.ties
         return Doubts(
             rules, [] if judged else pools_of(own, self.query_videos, self.gallery.benchmark, self.draws),
-            {k: float(known_hits(self.gallery.texts, k).mean()) for k in ceiling}, float(dual.mean()),
-            self.main.found, self.main.k,
+            {k: float(known_hits(texts, k).mean()) for k in ks} if len(texts) else {},
+            float(kept(self.main.dual, self.asked).hit(1, ties).mean()), self.main.found, self.main.k,
         )  # fmt: skip
 
-    def _graded(self) -> list[Result]:
-        """nDCG of the first ten and of all, where items were judged; ties at their mean gain."""
+    def gains(self) -> dict[str, list[np.ndarray]]:
+        """{name: nDCG of the scores, and of equal ones}, (Q,), of the first ten and of all; {} if none is judged."""
         if self.standing is None:
-            return []
-        (above, tied), judged, n = self.standing, self.gallery.judged, self.gallery.shape[1]
+            return {}
+        judged, grades, n = self.gallery.judged, self.gallery.grades, self.gallery.shape[1]
+        equal = np.zeros_like(self.standing[0]), np.full_like(self.standing[1], n)
+
+        def gain(standing: tuple[np.ndarray, np.ndarray], k: int) -> np.ndarray:
+            return metrics.ndcg(judged.queries, grades, *standing, n, k)[self.asked]
+
+        depths = {"t2v_nDCG@10": 10, "t2v_nDCG": n}
+        return {name: [gain(each, k) for each in (self.standing, equal)] for name, k in depths.items()}
+
+    def _graded(self) -> list[Result]:
+        """nDCG as results; ties at their mean gain."""
         card = self._card("t2v_", self.asked, "gain is the grade, discount log2(rank + 1)", "same group")
-        card = card.but(ties="expected")
-        results = []
-        for name, k in {"t2v_nDCG@10": 10, "t2v_nDCG": n}.items():
-            mine, blind = (metrics.ndcg(judged.queries, self.gallery.grades, *where, n, k)[self.asked]
-                           for where in ((above, tied), (np.zeros_like(above), np.full_like(tied, n))))  # fmt: skip
-            beside = {"constant score": blind}
-            groups = self.query_videos[self.asked]
-            results.append(mean_result(name, mine, groups, float(blind.mean()), card, beside=beside, **self.draws))
-        return results
+        card, groups = card.but(ties="expected"), self.query_videos[self.asked]
+        return [
+            mean_result(name, mine, groups, float(blind.mean()), card, beside={"constant score": blind}, **self.draws)
+            for name, (mine, blind) in self.gains().items()
+        ]
 
     def _direction(self, way: str, ks: Sequence[int]) -> list[Result]:
         places, keep = self.places(self.main, way), self._keep(way)

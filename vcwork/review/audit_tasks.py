@@ -5,7 +5,6 @@ audit gets predictions and truth from files, and a second system's where there i
 asked for, is an error that names it, since a number over fewer videos is another number.
 """
 
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file
 from vcwork.data.benchmarks import hirest
 from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
-from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
+from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json, unlike
 from vcwork.data.benchmarks.spans import SpanBenchmark, read_charades, read_own_spans, read_predicted, read_qvhighlights
 from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
@@ -25,10 +24,9 @@ from vcwork.measure.result import Result
 from vcwork.review.annotated import read_annotations
 from vcwork.review.audit import Audit, compared, last_words, said_of
 from vcwork.review.blind import by_time, truths
-from vcwork.review.scores import Scores
+from vcwork.review.scores import Scores, read_arrays
 from vcwork.tasks import localization, segmentation, spans, videoqa
 
-MOST = 1 << 30  # bytes of arrays a video
 ORDER = "label k is taken for the k-th of the benchmark's step ids in sorted order, 0 for background"
 
 
@@ -180,7 +178,7 @@ def _questions(path: Path, benchmark: str) -> tuple[np.ndarray, list[str], list[
 
 
 def by_video(path: Path) -> dict[str, np.ndarray]:
-    """{video: array} of an .npz, or of a JSON {video: list}; VcworkError for anything else, or over a gigabyte."""
+    """{video: array} of an .npz, or of a JSON {video: list}; VcworkError for anything else, or over 4 GB."""
     path = resolve(path)
     if path.suffix == ".json":
         raw = At(path).entry(read_strict_json(path))
@@ -188,16 +186,7 @@ def by_video(path: Path) -> dict[str, np.ndarray]:
             return {id: np.array(rows) for id, rows in raw.items()}
         except ValueError as error:
             raise VcworkError(f"{path}: expected a list of numbers a video ({error})") from error
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if (size := sum(entry.file_size for entry in archive.infolist())) > MOST:
-                raise VcworkError(f"{path}: expected at most {MOST >> 30} GB of arrays, got {size >> 30} GB")
-        with np.load(path, allow_pickle=False) as found:
-            return {id: found[id] for id in found.files}
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, KeyError) as error:
-        if isinstance(error, VcworkError):
-            raise
-        raise VcworkError(f"{path}: not readable as an .npz with an array a video ({error})") from error
+    return read_arrays(path)
 
 
 def _matched(path: Path, lengths: Mapping[str, int | None], kinds: str, ndim: int) -> dict[str, np.ndarray]:
@@ -266,8 +255,6 @@ def _span_cases(path: Path, told: SpanBenchmark) -> list[spans.Case]:
 
 def _the_same(path: Path, found: Iterable[str], wanted: Iterable[str], what: str) -> None:
     """VcworkError unless both hold the same ids."""
-    wanted, there = list(wanted), list(found)
-    missing, extra = sorted(set(wanted) - set(there)), sorted(set(there) - set(wanted))
-    if missing or extra:
-        told = [f"{len(ids)} {how} ({ids[0]!r} …)" for how, ids in (("missing", missing), ("unknown", extra)) if ids]
-        raise VcworkError(f"{path}: expected the {len(wanted):,} {what} of the annotations, got {', '.join(told)}")
+    wanted = list(wanted)
+    if told := unlike(found, wanted):
+        raise VcworkError(f"{path}: expected the {len(wanted):,} {what} of the annotations, got {told}")

@@ -4,7 +4,6 @@ From a benchmark's own annotation file, from a csv or a TREC qrels file of one's
 taken for column i. `aligned` puts somebody's scores into this order by their ids, and refuses what does not fit.
 """
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, plain
 from vcwork.data.benchmarks.hirest import read_videos
 from vcwork.data.benchmarks.msrvtt import read_msrvtt_json
-from vcwork.data.benchmarks.reading import At, read_text
+from vcwork.data.benchmarks.reading import At, read_rows, read_text, unlike
 from vcwork.data.benchmarks.sources import SOURCES, read_splits
 from vcwork.data.benchmarks.youcook2 import read_youcook2_json
 from vcwork.measure.streamed import Pairs
@@ -118,19 +117,11 @@ def read_gallery(path: str | Path) -> Gallery:
     query id twice, an item that comes with two videos, groups, recipes or lengths.
     """
     path = resolve(path)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file, strict=True, restkey="")
-            names = lines.fieldnames or []
-            rows = [(At(path, f"line {lines.line_num}"), row) for row in lines]
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
-        raise VcworkError(f"{path}: not readable as csv ({error})") from error
-    unknown = [name for name in names if name not in COLUMNS]
-    if unknown or "item_id" not in names or "text" not in names or not rows:
-        raise VcworkError(f"{path}: expected lines with text, item_id, and of {', '.join(COLUMNS[2:])}; got {names}")
     items: dict[str, dict[str, str]] = {}
     asked: dict[str, tuple[str, str, str]] = {}  # query id: item, text, group
-    for at, row in rows:
+    for at, row in read_rows(path, COLUMNS[:2]):
+        if set(row) - set(COLUMNS):
+            raise VcworkError(f"{path}: expected text, item_id, and of {', '.join(COLUMNS[2:])}; got {[*row]}")
         id, about = _item(at, row)
         if items.setdefault(id, about) != about:
             at.fail(f"item {id!r} was told of before with {items[id]}, now with {about}")
@@ -143,8 +134,6 @@ def read_gallery(path: str | Path) -> Gallery:
 
 
 def _item(at: At, row: dict) -> tuple[str, dict[str, str]]:
-    if "" in row or None in row.values():
-        at.fail("expected as many cells as the first line has")
     if not row["item_id"]:
         at.fail("expected an item_id")
     if row.get("seconds"):
@@ -277,13 +266,8 @@ def _order(
         return None
     if set(ids) == set(numbers):
         wanted = numbers
-    missing = [id for id in wanted if id not in place]
-    known = set(wanted)
-    extra = [id for id in ids if id not in known]
-    if extra or (missing and not sparse):
-        told = [f"{len(missing)} missing ({missing[0]!r} …)"] * bool(missing)
-        told += [f"{len(extra)} unknown ({extra[0]!r} …)"] * bool(extra)
-        raise VcworkError(f"{scores.path}: expected the {what} ids of the annotations, got {', '.join(told)}")
+    if told := "" if sparse and set(ids) <= set(wanted) else unlike(ids, wanted):
+        raise VcworkError(f"{scores.path}: expected the {what} ids of the annotations, got {told}")
     return np.array([place.get(id, -1) for id in wanted])
 
 

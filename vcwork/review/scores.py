@@ -218,20 +218,26 @@ def _header(path: Path, file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
         raise VcworkError(f"{path}: not readable as a plain .npy array (cut, damaged or of Python objects)") from error
 
 
-def _npz(path: Path) -> dict[str, _Matrix]:
-    arrays: dict[str, np.ndarray] = {}
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Plain arrays of an .npz, by name; VcworkError for anything else, and for more than is held in memory."""
     try:
         with zipfile.ZipFile(path) as archive:
+            size = 0
             for entry in archive.infolist():
                 with archive.open(entry) as file:
                     shape, _, dtype = _header(Path(f"{path}/{entry.filename}"), file)
-                _fits(path, (*shape, dtype.itemsize), f"{entry.filename} of an archive", 1)
+                size += int(np.prod(np.array(shape, dtype=object))) * dtype.itemsize
+            _fits(path, (size,), "an archive", 1)
         with np.load(path, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
+            return {name: found[name] for name in found.files}
     except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
         if isinstance(error, VcworkError):
             raise
         raise VcworkError(f"{path}: not readable as an .npz of plain arrays ({error})") from error
+
+
+def _npz(path: Path) -> dict[str, _Matrix]:
+    arrays = read_arrays(path)
     ids = {name: _texts(path, name, arrays.pop(name)) for name in ("query_ids", "item_ids") if name in arrays}
     both = ids.get("query_ids"), ids.get("item_ids")
     wanted = {name: array for name, array in arrays.items() if array.ndim == 2}

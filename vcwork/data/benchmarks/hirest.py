@@ -60,7 +60,7 @@ def read_steps(path: str | Path) -> SpanBenchmark:
             at.fail("has steps under another query, too")
         length = float(told.get("v_duration") or max(end for _, end in spans))
         found[at.video] = Sought(at.video, "", at.video, inside_of(at, spans, length), length)
-    return closed(NAME, path, list(found.values()), ())
+    return closed(NAME, path, list(found.values()), (), "moments")
 
 
 def _stepped(path: str | Path) -> Iterator[tuple[At, dict[str, Any], list[tuple[float, float]]]]:

@@ -96,6 +96,13 @@ class At:
             yield at, at.entry(found, **kinds)
 
 
+def unlike(found: Iterable[str], wanted: Iterable[str]) -> str:
+    """What of the wanted ids is missing among those found, and what is not known, in words; "" for neither."""
+    found, wanted = dict.fromkeys(found), dict.fromkeys(wanted)
+    apart = {"missing": [id for id in wanted if id not in found], "unknown": [id for id in found if id not in wanted]}
+    return ", ".join(f"{len(ids):,} {how} ({ids[0]!r} …)" for how, ids in apart.items() if ids)
+
+
 def read_strict_json(path: str | Path) -> Any:
     """JSON in which no object has a key twice (Python's reader silently keeps the last) and no number is NaN."""
     text, twice = read_text(resolve(path)), []

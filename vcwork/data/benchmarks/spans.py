@@ -134,12 +134,14 @@ def _lines(path: str | Path):
             at.fail(f"not readable as JSON ({error})")
 
 
-def closed(name: str, path: str | Path, sentences: list[Sought], notes: tuple[str, ...]) -> SpanBenchmark:
+def closed(
+    name: str, path: str | Path, sentences: list[Sought], notes: tuple[str, ...], what: str = "sentences"
+) -> SpanBenchmark:
     """The split under its full name; a note where a published file has another number of sentences."""
     file = resolve(path)
     if not sentences:
-        raise VcworkError(f"{file}: holds no sentence")
+        raise VcworkError(f"{file}: holds no {what}")
     published = PUBLISHED.get(file.name, len(sentences))
     if published != len(sentences):
         notes += (f"{file.name}: {len(sentences):,} sentences here, {published:,} published",)
-    return SpanBenchmark(name, f"{name} {file.stem} {len(sentences):,} sentences", tuple(sentences), notes)
+    return SpanBenchmark(name, f"{name} {file.stem} {len(sentences):,} {what}", tuple(sentences), notes)
