@@ -16,7 +16,7 @@ from vcwork.data.store import open_store
 from vcwork.encoders.encoder import encode_seconds, encode_text
 from vcwork.panels.alignment import AlignmentExplorer, Asked, Row
 from vcwork.panels.base import Narrated
-from vcwork.panels.make_alignment import asking, explore, explore_query, steps_of
+from vcwork.panels.make_alignment import asking, explore, explore_query, fits_nowhere, steps_of
 from vcwork.search.library import build_library
 from vcwork.search.sentence import unknown_words
 from vcwork.tasks.moments import Moment
@@ -232,3 +232,16 @@ def test_other_sentences_and_what_cannot_be_asked(ws, held, library):
     refused("expected a sentence", explore_query, ws.corpus, ws.store, ws.encoder, "  ", library)
     windows = build_library(ws.encoder, held, per="window", window_s=8)
     refused("one vector a second", explore_query, ws.corpus, ws.store, ws.encoder, "Open the window", windows)
+
+
+def test_a_sentence_that_fits_nowhere_says_so(ws):
+    assert fits_nowhere(5.0, np.arange(19.0)) == "", "too few to say anything"
+    assert fits_nowhere(97.5, np.arange(100.0)) == ""
+    told = fits_nowhere(49.5, np.arange(100.0))
+    assert told.startswith("It may fit nowhere here: 50% of 100 sentences said in other videos score as high")
+    panel = explore(ws.corpus, ws.store, ws.encoder)
+    elsewhere = [text for v in ws.corpus.split("test")[1:] for text in (c.text for c in ws.corpus.captions(v.id))]
+    asked = (panel.update(f"{text} now")["note"] for text in elsewhere[:30])
+    assert sum("fit nowhere" in note for note in asked) > 15, (
+        "what other videos say does mostly not stand out in this one"
+    )

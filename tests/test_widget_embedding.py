@@ -78,9 +78,11 @@ def test_the_page_says_who_is_near_whom(browser, tmp_path):
         page.focus(".plot")
         page.keyboard.press("Enter")
         assert "“cut the onion”" in page.inner_text(".readout") and "nearest clips" in page.inner_text(".readout")
-        assert page.locator(".legend button").all_inner_texts() == ["soup (2)", "stew (1)"]
+        assert page.locator(".legend button").all_inner_texts() == ["1\nsoup (2)", "2\nstew (1)"], (
+            "numbers as in the points"
+        )
         page.select_option("select[aria-label=colour]", "3")
-        assert page.locator(".legend button").all_inner_texts() == ["onion (2)", "unknown (1)"]
+        assert page.locator(".legend button").all_inner_texts() == ["1\nonion (2)", "2\nunknown (1)"]
 
 
 # ------------------------------------------------------------------------------------------------ from a corpus

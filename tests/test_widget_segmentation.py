@@ -56,6 +56,14 @@ def test_repeated_labels_kept_are_two_labels(panel):
     assert told(panel, 1, *choice)["foreground recall"] == 0, "truth 3, predicted 1"
 
 
+def test_it_opens_at_a_gamma_that_says_something(panel):
+    silent = {"removed": 9.0, "kept": 9.5}
+    assert panel.gamma == 2.5, "the paper's"
+    assert replace(panel, paper=silent).gamma == 1.5, "the mark, with the paper's beside it"
+    for nothing_named in (replace(panel, paper=silent, marks={}), replace(panel, paper=None, marks={})):
+        assert 0 < (nothing_named.labels(0, nothing_named.gamma, (4, 2), "removed") > 0).mean() < 1
+
+
 def test_named_gammas_stand_on_the_grid_and_the_papers_is_the_start(panel):
     assert {2.5, 9.0, 1.5} <= set(panel.gammas) and (np.diff(panel.gammas) > 0).all() and panel.gamma == 2.5
     silence = [told(panel, -1, gamma, (4, 2), "removed")["predicted background"] for gamma in panel.gammas[[0, -1]]]
@@ -143,7 +151,7 @@ def test_the_towers_own_window_gives_the_tasks_numbers(ws, studio):
             assert every[known[result.name]] == pytest.approx(result.value, abs=6e-5), result.name
     names = [ws.corpus.steps[s] for s in seconds.steps]
     rule = segmentation.text_gamma(encode_text(ws.encoder, names), names)
-    assert studio.gamma == pytest.approx(rule, abs=1e-3)
+    assert studio.paper["removed"] == pytest.approx(rule, abs=1e-3)
 
 
 def test_cls_is_hidden_or_seen_as_the_task_is_asked_to(ws):

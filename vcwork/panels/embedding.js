@@ -13,7 +13,8 @@ const STYLE = `
 .vcwork-embedding .tip[hidden] { display: none; }
 .vcwork-embedding .legend { display: flex; flex-wrap: wrap; gap: .25rem; margin-top: .4rem; max-height: 13rem; overflow-y: auto; padding: 2px; }
 .vcwork-embedding .legend button { display: inline-flex; gap: .35rem; align-items: center; font-size: .86em; padding: .1rem .4rem; text-align: left; }
-.vcwork-embedding .swatch { flex: none; width: .8em; height: .8em; border: 1px solid var(--soft); border-radius: 2px; }
+.vcwork-embedding .swatch { flex: none; min-width: .8em; min-height: .8em; padding: 0 .15em; border: 1px solid var(--soft);
+  border-radius: 2px; line-height: 1.2; text-align: center; }
 .vcwork-embedding .strip { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 8rem); justify-content: start; gap: 3px; margin: .3rem 0; }
 .vcwork-embedding .strip .thumbnail { width: auto !important; height: auto !important; aspect-ratio: 1; max-width: 8rem; }
 .vcwork-embedding .near { list-style: none; margin: .2rem 0 !important; padding: 0 !important; display: grid; gap: .25rem; }
@@ -25,6 +26,7 @@ const STYLE = `
 `;
 
 const COLOURED = 8; // labels with a colour of their own; the others are grey
+const FEW = 80; // points that are drawn large, with the number of their label
 const REACH = 12; // pixels around the pointer in which a point is hit
 const GREY = "#8a929b", GOOD = "#009E73";
 
@@ -101,7 +103,7 @@ function render({ model, el }) {
     tools.append(button("−", "zoom out", () => zoom(1 / 1.4)), button("+", "zoom in", () => zoom(1.4)),
       button("reset", "show all of the map", () => { fit(); draw(); }), finder, finding);
     plot.append(base, over, tip);
-    const hint = node("p", { className: "soft", textContent: "Circle: clip. Diamond: sentence. Ring with a number: a hub, among the "
+    const hint = node("p", { className: "soft", textContent: (few ? "The number in a point: its label's. " : "") + "Circle: clip. Diamond: sentence. Ring with a number: a hub, among the "
       + `${panel.k} nearest of so many of the other modality. Solid line and ✓: a right neighbour, its own or of its step; dashed and ✗: a `
       + "wrong one; dotted: its own, where it is not among the nearest. Click or move with the arrow keys; Enter goes to the partner. "
       + "Drag moves the map; the wheel zooms once the map was clicked, or with Ctrl." });
@@ -180,7 +182,8 @@ function render({ model, el }) {
   }
 
   // ------------------------------------------------------------------------------------------------------- drawing
-  const radius = () => clamp((points > 1200 ? 2.6 : 4.2) * Math.sqrt(state.scale / state.fitted) ** 0.5, 2, 8);
+  const few = points <= FEW; // then points are as large as the number of their label, which stands in them
+  const radius = () => few ? 9 : clamp((points > 1200 ? 2.6 : 4.2) * Math.sqrt(state.scale / state.fitted) ** 0.5, 2, 8);
 
   function shape(p, i, r, x = px(i), y = py(i)) {
     if (isClip(i)) {
@@ -197,7 +200,7 @@ function render({ model, el }) {
   }
 
   // one point drawn once, to be copied: thousands of paths would take a quarter of a second
-  function stamp(i, r, fill, ink) {
+  function stamp(i, r, fill, ink, c) {
     const half = Math.ceil(1.25 * r) + 2, canvas = node("canvas"), p = canvasPen(canvas, 2 * half, 2 * half);
     p.fillStyle = fill;
     p.strokeStyle = ink;
@@ -206,7 +209,18 @@ function render({ model, el }) {
     shape(p, i, r, half, half);
     p.fill();
     p.stroke();
+    number(p, c, half, half, fill);
     return { canvas, half };
+  }
+
+  // which label it is, where there is room, so that no label is told by its colour alone
+  function number(p, c, x, y, fill = shade(c)) {
+    if (!few || !colouring().codes) return;
+    p.font = "600 10px system-ui, sans-serif";
+    p.textAlign = "center";
+    p.fillStyle = !fill.startsWith("#") ? colour("ground") : dark(fill) ? "#ffffff" : "#000000";
+    p.fillText(String(c + 1), x, y + 0.5);
+    p.font = FONT;
   }
 
   let width0 = 0;
@@ -237,14 +251,14 @@ function render({ model, el }) {
       if (!visible(i)) continue;
       const x = px(i), y = py(i);
       if (x < -20 || y < -20 || x > width() + 20 || y > height() + 20) continue;
-      const c = code(i), picked = state.picked.has(c), key = `${lit(i) ? 1 : 0} ${picked && c >= COLOURED ? ink : shade(c)}`;
+      const c = code(i), picked = state.picked.has(c), key = `${lit(i) ? 1 : 0} ${picked && c >= COLOURED ? ink : shade(c)} ${few ? c : 0}`;
       if (!groups.has(key)) groups.set(key, []);
       groups.get(key).push(i);
     }
     for (const key of [...groups.keys()].sort()) { // the dimmed ones first, below
-      const [bright, fill] = key.split(" ");
+      const [bright, fill, c] = key.split(" ");
       p.globalAlpha = bright === "1" ? 0.9 : 0.13;
-      const stamps = [0, n].map((i) => stamp(i, r, fill, ink)), half = stamps[0].half;
+      const stamps = [0, n].map((i) => stamp(i, r, fill, ink, Number(c))), half = stamps[0].half;
       for (const i of groups.get(key)) p.drawImage(stamps[isClip(i) ? 0 : 1].canvas, px(i) - half, py(i) - half, 2 * half, 2 * half);
     }
     p.globalAlpha = 1;
@@ -323,6 +337,7 @@ function render({ model, el }) {
         shape(p, at, size + 3);
         p.stroke();
       }
+      number(p, code(at), px(at), py(at));
     }
     root.dataset.shown = JSON.stringify({ point: i, neighbours: near.map((one) => one.point), x: px(i), y: py(i), found: state.found ? [...state.found] : null });
   }
@@ -343,6 +358,7 @@ function render({ model, el }) {
     p.lineWidth = 1.5;
     p.strokeStyle = colour("ink");
     p.stroke();
+    number(p, code(to), px(to), py(to));
     p.font = `600 ${FONT.replace("12px", "15px")}`;
     p.textAlign = "center";
     const far = Math.hypot(px(to) - px(from), py(to) - py(from)) || 1, off = radius() + 10; // the sign lies beyond the point
@@ -365,13 +381,17 @@ function render({ model, el }) {
     axes.textContent = parts.join(" ");
   }
 
+  function patch(c) {
+    const made = node("span", { className: "swatch", textContent: few && colouring().codes ? String(c + 1) : "" });
+    Object.assign(made.style, { background: shade(c), color: dark(shade(c)) ? "#ffffff" : "#000000" });
+    return made;
+  }
+
   function list() {
     const { labels, counts, name } = colouring();
     legend.replaceChildren();
     labels.forEach((label, c) => {
-      const swatch = node("span", { className: "swatch" });
-      swatch.style.background = shade(c);
-      const made = node("button", { type: "button", "aria-pressed": "false", title: `show ${name} “${label}” alone, or with others` }, swatch, `${label} (${counts[c]})`);
+      const made = node("button", { type: "button", "aria-pressed": "false", title: `show ${name} “${label}” alone, or with others` }, patch(c), `${label} (${counts[c]})`);
       made.onclick = () => {
         if (!state.picked.delete(c)) state.picked.add(c);
         made.setAttribute("aria-pressed", String(state.picked.has(c)));

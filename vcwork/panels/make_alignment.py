@@ -29,6 +29,11 @@ from vcwork.tasks.cases import videos_of
 from vcwork.tasks.moments import Moment
 
 OPENED = 8  # panels of other videos that are kept, with their clips
+FEW, MOST_OTHERS, RARE = (
+    20,
+    200,
+    0.05,
+)  # sentences of other videos to compare an answer with; the share that may reach it
 MOST_STEPS = 60  # rows of steps where no recipe says which belong to the video
 
 
@@ -82,7 +87,7 @@ def explore(
     if library is not None:
         rows = [replace(row, elsewhere=_elsewhere(library, t, top)) for row, t in zip(rows, texts, strict=True)]
     prediction = _prediction([row.text for row in rows[:k]], texts[:k], scores[:k], gamma)
-    ask = asking(encoder, seconds, library, top)
+    ask = asking(encoder, seconds, library, top, lambda: _said_elsewhere(corpus, video, others))
     return AlignmentExplorer(seen, rows, scores, prediction=prediction, notes=notes, ask=ask, **about)
 
 
@@ -112,15 +117,47 @@ def explore_query(
 
 
 def asking(
-    encoder: Encoder, seconds: np.ndarray, library: VideoIndex | None = None, top: int = 5
+    encoder: Encoder,
+    seconds: np.ndarray,
+    library: VideoIndex | None = None,
+    top: int = 5,
+    others: Callable[[], Sequence[str]] = list,
 ) -> Callable[[str], Asked]:
-    """What answers a sentence: its score at every second (T, D) of one video, and the library's best moments."""
+    """What answers a sentence: its score at every second (T, D) of one video, and the library's best moments.
+
+    others: what is said in other videos; where it often scores as high in this one, the answer says so.
+    """
+
+    @lru_cache(maxsize=1)
+    def usual() -> np.ndarray:
+        texts = list(others())
+        return (encode_text(encoder, texts) @ seconds.T).max(1) if texts else np.zeros(0)  # (N,)
 
     def ask(sentence: str) -> Asked:
         text, note = understood(encoder, sentence)  # (D,)
-        return Asked(seconds @ text, _elsewhere(library, text, top) if library is not None else (), note)
+        scores = seconds @ text
+        told = " ".join(filter(None, (note, fits_nowhere(float(scores.max()), usual()))))
+        return Asked(scores, _elsewhere(library, text, top) if library is not None else (), told)
 
     return ask
+
+
+def fits_nowhere(score: float, usual: np.ndarray) -> str:
+    """What to say of a best score that sentences of other videos reach as well, by their best scores here (N,).
+
+    "" where at most one in twenty does, or too few are known.
+    """
+    share = float(np.mean(usual >= score)) if len(usual) >= FEW else 0.0
+    told = f"{share:.0%} of {len(usual)} sentences said in other videos score as high somewhere in this one."
+    return f"It may fit nowhere here: {told}" if share > RARE else ""
+
+
+def _said_elsewhere(corpus: Corpus, video: Video, ids: Sequence[str]) -> list[str]:
+    """Sentences of other videos that this one does not say, evenly over all of them."""
+    own = {c.text for _, c in said_of(corpus, video)[0]}
+    texts = dict.fromkeys(c.text for id in ids if id != video.id for _, c in said_of(corpus, corpus[id])[0])
+    texts = [text for text in texts if text not in own]
+    return texts[:: max(1, len(texts) // MOST_OTHERS)][:MOST_OTHERS]
 
 
 def steps_of(corpus: Corpus, video: Video) -> list[str]:

@@ -1,6 +1,7 @@
 """From a corpus, its features and a model to the panel in which gamma, window and stride can be moved.
 
-Truth is laid beside the prediction and scored; the gamma shown first is the paper's, which needs none.
+Truth is laid beside the prediction and scored; the gamma shown first is the paper's, which needs none,
+unless it calls everything background.
 Known gap: labels are the split's own, as segmentation has them everywhere here, so they tell which recipes are there.
 """
 

@@ -115,12 +115,16 @@ class SegmentationStudio(Panel):
     def gamma(self) -> float:
         """What is shown first: the paper's, or else a mark, if it calls any second of the first video a step.
 
-        Else the middle of the grid.
+        Else about where half of its seconds are called one.
         """
-        named = [*([self.paper["removed"]] if self.paper else []), *self.marks.values()]
-        highest = self.best[self.readings[0]][0].max() if self.scores else -np.inf
-        middle = float(self.gammas[len(self.gammas) // 2]) if len(self.gammas) else 0.0
-        return next((gamma for gamma in named if gamma < highest), middle)
+        if not self.scores:
+            return 0.0
+        named, first = (
+            [*([self.paper["removed"]] if self.paper else []), *self.marks.values()],
+            self.best[self.readings[0]][0],
+        )
+        half = float(self.gammas[np.abs(self.gammas - np.median(first)).argmin()])
+        return next((gamma for gamma in named if gamma < first.max()), half)
 
     def labels(self, i: int, gamma: float, reading: Reading, duplicates: str) -> np.ndarray:
         """Predicted labels (T,) of video i: the best step + 1 where it scores above gamma, else 0."""
