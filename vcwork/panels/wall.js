@@ -225,7 +225,7 @@ function render({ model, el }) {
         waiting = setTimeout(some);
         return;
       }
-      words.begunWith("");
+      words.find(said[0]?.[0] || "", () => true, 1); // words sorted and this compiled: the first query need not wait
       filters();
       search();
       root.dataset.ready = "yes";
