@@ -61,6 +61,7 @@ FIELD = re.compile(r"Alias for field number \d+")
 SPECIAL = re.compile(r"([\\*`|_\[\]<>])")
 MARKED = re.compile(r"(`[^`]+`|(?<![\w*])\*\w[\w’' -]*\*(?![\w*]))")  # `code` and *emphasis* in a docstring
 PICTURE = re.compile(r'<img [^>]*?src="(?:\.\./)*_images/(?P<name>[\w.-]+)\.png"[^>]*>')
+PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # a long signature's, which are no list of definitions
 GROUND, INK = 0.08, 0.92  # in the dark
 WHITE, TINT, LINE = 0.9, 0.25, 3  # ground is lighter, a colour's channels differ by more, lines have fewer pixels
 EXCERPT = 60_000  # characters of a page that a search may quote
@@ -117,7 +118,10 @@ def finish_page(app, pagename, templatename, context, doctree):
         app.add_js_file("excerpts.js", priority=400)  # before site.js, which reads it
     if doctree is not None:
         told_of = alternatives(Path(app.srcdir) / f"{pagename}.ipynb")
-        context["body"] = PICTURE.sub(lambda picture: _twins(picture, told_of), context["body"])
+        body = PICTURE.sub(lambda picture: _twins(picture, told_of), context["body"])
+        context["body"] = PARAMETERS.sub(
+            lambda found: f'<span class="parameters">{found[1].replace("dd>", "span>")}</span>', body
+        )
         told[pagename] = page_text(doctree)[:EXCERPT]
         step(app)
 

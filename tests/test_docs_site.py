@@ -176,6 +176,17 @@ def test_panels_and_outputs_arrive_whole(site):
     assert "vcwork-ledger" in ledger and "not testable here" in ledger
 
 
+def test_nobody_is_kept_out(site, browser):
+    from browser.browsing import barriers, watched
+
+    for name in ("teaching", "notebooks/33_action_segmentation", "reference/vcwork.core.loss", "search"):
+        for scheme in ("light", "dark"):
+            with watched(browser, offline=True, color_scheme=scheme, viewport={"width": 1280, "height": 900}) as one:
+                one.page.goto(f"{(site / name).as_uri()}.html?q=background")
+                assert barriers(one.page) == [], f"{name} in the {scheme}"
+                assert not one.outside and not one.errors
+
+
 # ------------------------------------------------------------------------------------------------- by hand
 
 

@@ -14,6 +14,15 @@
   });
 })();
 
+// What can be scrolled sideways can be reached by keyboard.
+(() => {
+  const reach = () => document.querySelectorAll("pre").forEach((text) => {
+    if (text.scrollWidth > text.clientWidth) text.tabIndex = 0;
+    else text.removeAttribute("tabindex");
+  });
+  for (const when of ["load", "resize"]) window.addEventListener(when, reach);
+})();
+
 // Under what a search finds: the words around it, where most of those asked for stand together.
 (() => {
   const AROUND = 110, LEAST = 4; // characters on each side; letters of a word's beginning that still count as the word
