@@ -22,9 +22,10 @@ import numpy as np
 from docutils import nodes
 from PIL import Image
 from scipy import ndimage
-from tqdm import tqdm
 
+from vcwork.base.console import say
 from vcwork.base.files import policy
+from vcwork.base.progress import bar
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which build of itself it opened
 
@@ -172,9 +173,11 @@ def darkened(picture: Image.Image) -> Image.Image:
 
 
 def begin(app, env, docnames):
-    """Count what is read and then written, where somebody looks on."""
-    total = len(docnames) + len(env.found_docs)
-    app.progress = tqdm(total=total, desc="pages read and written", unit="page", disable=not sys.stderr.isatty())
+    """Count what is read and then written; a log gets one line."""
+    total, watched = len(docnames) + len(env.found_docs), sys.stderr.isatty()
+    app.progress = bar(total=total, wanted=watched, desc="pages read and written", unit="page")
+    if not watched:
+        say(f"{len(docnames)} pages to read and {len(env.found_docs)} to write, a minute or two", file=sys.stderr)
 
 
 def step(app, *_):
