@@ -59,7 +59,7 @@ def folder(ws, tmp_path) -> Path:
 def run(folder, tmp_path, checkpoint, monkeypatch):
     """`run()` makes everything and says how many videos were extracted and embedded for it."""
     counts = {"extracted": 0, "embedded": 0}
-    one, seconds = features._one, own_videos.encode_seconds
+    one, seconds = features._one, own_videos.add_video
 
     def extracting(*args):
         counts["extracted"] += 1
@@ -70,7 +70,7 @@ def run(folder, tmp_path, checkpoint, monkeypatch):
         return seconds(*args)
 
     monkeypatch.setattr(features, "_one", extracting)
-    monkeypatch.setattr(own_videos, "encode_seconds", embedding)
+    monkeypatch.setattr(own_videos, "add_video", embedding)
 
     def made(with_checkpoint=True, **more):
         counts.update(extracted=0, embedded=0)
@@ -127,7 +127,7 @@ def pressed(function, calls: int):
 
 
 def test_an_interruption_costs_only_what_was_under_way(run, monkeypatch):
-    for module, name in ((features, "_one"), (own_videos, "encode_seconds")):
+    for module, name in ((features, "_one"), (own_videos, "add_video")):
         with monkeypatch.context() as patch:
             patch.setattr(own_videos, "SAVE_EVERY_S", -1)
             patch.setattr(module, name, pressed(getattr(module, name), 2 if module is features else 1))
