@@ -515,14 +515,16 @@ def dose_curves(found: Sequence[Mapping[str, Any]], metric: str) -> Figure:
         some = sorted((c for c in found if (c["factor"], c["metric"]) == (factor, metric)), key=lambda c: c["at"])
         for i, name in enumerate(names):
             line = [c for c in some if c["objective"] == name]
-            mean, low, high = 100 * np.array([[c["change"][key] for c in line] for key in ("mean", "low", "high")])
-            style = {"color": colour(i), "ls": STROKES[i % 4], "marker": MARKERS[i], "ms": 3, "lw": 1.2}
-            top.plot([c["at"] for c in line], [100 * c["mean"] for c in line], label=name, **style)
-            below.errorbar([c["at"] for c in line], mean, (mean - low, high - mean), elinewidth=0.7, **style)
+            at, mean = [c["at"] for c in line], [100 * c["mean"] for c in line]
+            change, low, high = 100 * np.array([[c["change"][key] for c in line] for key in ("mean", "low", "high")])
+            style = {"color": colour(i), "ls": STROKES[i % 4], "marker": MARKERS[i], "ms": 3, "lw": 1.2, "label": name}
+            top.plot(at, mean, **style)
+            below.plot(at, change, **style)
+            below.vlines(at, low, high, color=colour(i), lw=0.7)
         top.axhline(100 * np.mean([c["chance"] for c in some]), color=GREY, lw=0.8, ls=":")
         below.axhline(0, color=GREY, lw=0.8)
         finish(top, factor, ylabel=f"{metric} (percent)" * (top is axes[0, 0])).set_ylim(0)
         finish(below, "", DOSED.get(factor, "share"), "change (points)" * (top is axes[0, 0]))
-        if top is not axes[0, -1]:
-            top.get_legend().remove()
+        for ax in (below, *([top] if top is not axes[0, -1] else [])):
+            ax.get_legend().remove()
     return fig
