@@ -30,6 +30,7 @@ from vcwork.base.files import read_json, read_yaml, sha256_json
 from vcwork.base.sealed import SEALED, read_sealed, read_tensors, with_seal, write_sealed
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.backbones.weights import read_pth
+from vcwork.data.benchmarks import hirest
 from vcwork.data.benchmarks.corpora import read_benchmark
 from vcwork.data.benchmarks.features import contract_beside
 from vcwork.data.benchmarks.spans import read_charades, read_own_spans, read_predicted, read_qvhighlights
@@ -44,7 +45,7 @@ from vcwork.encoders.released import read_released
 from vcwork.measure.result import METRICS
 from vcwork.panels.training import read_log
 from vcwork.review import doctor
-from vcwork.review.gallery import read_gallery
+from vcwork.review.gallery import read_gallery, read_qrels
 from vcwork.review.scores import open_scores
 from vcwork.search.index import VideoIndex
 from vcwork.training.recipe import read_recipe
@@ -211,7 +212,8 @@ TENSORS = as_safetensors({"w": MATRIX, "b": np.zeros(3, np.float32)}, {"made": "
 SCORES = {
     "npy": _npy(MATRIX), "npz": _npz(scores=MATRIX, query_ids=np.array(["a", "b"])),
     "safetensors": as_safetensors({"scores": MATRIX}, {"query_ids": '["a", "b"]'}),
-    "csv": b"id,x,y\nq0,0.5,1.5\nq1,2.5,3.25\n", "run": b"q0 Q0 d1 1 0.5 t\nq0 Q0 d2 2 0.25 t\nq1 Q0 d1 1 0.75 t\n",
+    "csv": b"id,x,y\nq0,0.5,1.5\nq1,2.5,3.25\n", "json": b'{"q0": {"videos": ["d1", "d2"], "scores": [0.5, 1]}}',
+    "run": b"q0 Q0 d1 1 0.5 t\nq0 Q0 d2 2 0.25 t\nq1 Q0 d1 1 0.75 t\n",
 }  # fmt: skip
 STATE = _saved(torch.save, {"w": torch.zeros(2, 3), "b": torch.ones(2)})
 ARRAYS = [
@@ -388,7 +390,24 @@ SPANS = {
     "predicted": (read_predicted, "a.jsonl", b'{"qid": 1, "pred_relevant_windows": [[0, 2, 0.5], [1, 3, 0.25]]}\n'),
     "predicted-csv": (read_predicted, "a.csv", b"query_id,start_s,end_s,score\nq,0,2,0.5\n"),
 }  # fmt: skip
+HIREST = (
+    ("videos", hirest.read_videos, "all_data_val.json"), ("moments", hirest.read_moments, "all_data_val.json"),
+    ("steps", hirest.read_steps, "all_data_val.json"), ("evaluation", hirest.read_steps, "evaluation.json"),
+    ("predicted", hirest.read_predicted, "evaluation.json"),
+)  # fmt: skip
+
+
+def _qrels(folder: Path) -> None:
+    (folder / "a.run").write_bytes(SCORES["run"])
+    read_qrels(folder / "a.qrels", open_scores(folder / "a.run"))
+
+
 BENCHMARKS = [
+    *(
+        Reader(f"hirest-{name}", file, lambda folder, read=read, file=file: read(folder / file), lay=made.hirest)
+        for name, read, file in HIREST
+    ),
+    Reader("qrels", "a.qrels", _qrels, (b"q0 0 d1 2\nq0 0 d2 0\nq1 0 d1 1\n",)),
     *(
         Reader(name, file, lambda folder, read=read, file=file: read(folder / file), (good,))
         for name, (read, file, good) in SPANS.items()
@@ -397,7 +416,7 @@ BENCHMARKS = [
     _benchmark("youcook2", "youcookii_annotations_trainval.json"),
     _benchmark("msrvtt", "MSRVTT_JSFUSION_test.csv"),
     _benchmark("msrvtt", "MSRVTT_data.json"),
-    _benchmark("msrvtt_qa", "MSR_MC_test.tsv"),
+    _benchmark("msrvtt_qa", "MSR_MC_test.csv"),
     _benchmark("didemo", "test_data.json"),
     _benchmark("coin", "COIN.json"),
     _benchmark("crosstask", "tasks_primary.txt"),

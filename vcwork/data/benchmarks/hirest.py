@@ -58,7 +58,8 @@ def read_steps(path: str | Path) -> SpanBenchmark:
     for at, told, spans in _stepped(path):
         if at.video in found:
             at.fail("has steps under another query, too")
-        length = float(told.get("v_duration") or max(end for _, end in spans))
+        told_s = told.get("v_duration")
+        length = at.seconds(told_s, "v_duration") if told_s else max(end for _, end in spans)
         found[at.video] = Sought(at.video, "", at.video, inside_of(at, spans, length), length)
     return closed(NAME, path, list(found.values()), (), "moments")
 
@@ -70,7 +71,8 @@ def _stepped(path: str | Path) -> Iterator[tuple[At, dict[str, Any], list[tuple[
     if all(isinstance(told, dict) and "bounds" in told for told in raw.values()):
         for video, told in raw.items():
             at = top.id(video)
-            yield at, told, [at.span(span) for span in at.entry(told, bounds=list)["bounds"]]
+            if bounds := at.entry(told, bounds=list)["bounds"]:
+                yield at, told, [at.span(span) for span in bounds]
         return
     for _, at, told in _listed(path):
         if steps := at.entry(told, steps=list)["steps"]:
