@@ -11,6 +11,7 @@
     new MutationObserver(tell).observe(document.body, { attributes: true, attributeFilter: ["data-theme"] });
     system.addEventListener("change", tell);
     tell();
+    for (const wide of document.querySelectorAll("pre")) if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0; // for keys
   });
 })();
 
