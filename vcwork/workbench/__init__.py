@@ -6,6 +6,7 @@ _WHERE = {
     "answers": "own_asking",
     "ask": "own_asking",
     "ask_like": "own_asking",
+    "audit": "auditing",
     "opened": "own_videos",
     "record": "recording",
 }
