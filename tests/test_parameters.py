@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import papermill
 import pytest
@@ -10,6 +11,10 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
+from vcwork.core.config import OverlapConfig, TrainConfig
+from vcwork.data.benchmarks.sources import SOURCES
+from vcwork.measure.metrics import TIES
+from vcwork.training.few_shot import TASKS
 from vcwork.workbench.parameters import Parameter, annotated_type, fill, from_text, parse_parameters, read_parameters
 from vcwork.workbench.profiles import find_notebook, plan_notebook, plan_profile
 from vcwork.workbench.stored_notebooks import KERNEL
@@ -228,3 +233,47 @@ def test_a_notebook_anywhere_is_that_one(project: Path) -> None:
 def test_broken_notebook_is_one_message(project: Path) -> None:
     (project / "notebooks" / "10_first.ipynb").write_text("{}")
     refused(r"10_first\.ipynb: not a notebook", plan_profile, project, "lab")
+
+
+CHOICES = {
+    "kind": {"lab", "folder", "keyframes", *SOURCES},
+    "size": {"tiny", "lab", "large"},
+    "pair_rule": {*get_args(OverlapConfig.model_fields["rule"].annotation), "empty"},
+    "ties": set(TIES),
+    "tasks": set(TASKS),
+    "keep": set(get_args(TrainConfig.model_fields["keep"].annotation)),
+    "baseline": {"ridge", "empty"},
+    "checkpoint_contract": {"strict", "accept"},
+}
+
+
+def test_a_value_of_a_fixed_set_is_refused_before_anything_runs(root: Path, capsys, monkeypatch) -> None:
+    """And the sets that notebooks name are those that the library knows."""
+    found = {}
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        for parameter in read_parameters(path).values():
+            if parameter.choices:
+                parameter.check(parameter.default)
+                found.setdefault(parameter.name, set()).update(parameter.choices)
+    assert found == CHOICES
+    monkeypatch.setenv("VCWORK_ROOT", str(root))
+    assert cli.main(["papermill", "30", "-p", "ties", "maybe"]) == 2
+    assert "30_text_video_retrieval.ties: expected one of expected, optimistic, pessimistic, got 'maybe'" in (
+        capsys.readouterr().err)  # fmt: skip
+    assert cli.main(["check", "lab", "--set", "20.pair_rule=strikt"]) == 2
+    assert "got 'strikt' (did you mean 'strict'?)" in capsys.readouterr().err
+    assert cli.main(["check", "lab", "--set", "36.tasks=[retrieval, qa]"]) == 2 and "'qa'" in capsys.readouterr().err
+
+
+def test_paths_in_messages_are_as_they_were_typed(project: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    (project / "outputs" / "x").mkdir(parents=True)
+    write(project, "")
+    for arguments, message in (
+        (["papermill", "10", "-p", "corpus", "./no where"], "10_first.corpus: no such folder: ./no where"),
+        (["run", "lab", "--set", "10.corpus=no/where"], "10_first.corpus: no such folder: no/where"),
+        (["run", "lab", "--out", "outputs/x"], "outputs/x: exists already; runs never overwrite each other"),
+        (["run", "lab", f"--out={project}/outputs/x"], f"{project}/outputs/x: exists already"),
+    ):
+        assert cli.main(arguments) == 2
+        assert capsys.readouterr().err.startswith(f"vcwork: {message}")

@@ -149,9 +149,15 @@ def test_help_needs_no_set_up_and_an_unknown_command_is_one_sentence(copy: Copy)
 
 def test_every_command_of_the_library_is_one_of_the_script(copy: Copy) -> None:
     told = subprocess.run([sys.executable, "-m", "vcwork", "--help"], cwd=copy.root, capture_output=True, text=True)
-    commands = re.findall(r"^    (\w+) ", told.stdout, re.MULTILINE)
+    commands = re.findall(r"^  (\w+) ", told.stdout, re.MULTILINE)
     assert {"list", "check", "explore", "convert", "pretrain", "run"} <= set(commands)
     listed = copy.run("help").stdout
+    groups = re.findall(r"^([a-z][a-z ]+)$", told.stdout, re.MULTILINE)
+    assert groups == list(cli.GROUPS) == re.findall(r"^([a-z][a-z ]+)$", listed, re.MULTILINE)[: len(groups)]
+    for wanted, names in cli.GROUPS.items():
+        part = listed.split(f"\n{wanted}\n")[1].split("\n\n")[0]
+        assert all(re.search(rf"^  (.*, )?{name if name != 'run' else 'workbench'}\b", part, re.MULTILINE)
+                   for name in names.split()), wanted  # fmt: skip
     for command in commands:
         if command != "run":  # `workbench` and `profile` are
             assert copy.run(command, "a b").returncode == 0

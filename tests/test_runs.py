@@ -419,7 +419,9 @@ def test_check_and_list_show_what_would_run(
     assert "first: str = ''  # folder: made by 10" in capsys.readouterr().out
 
 
-def start_waiting(project: Path, name: str, *notebooks: str, patience_s: int = runs.PATIENCE_S) -> subprocess.Popen:
+def start_waiting(
+    project: Path, name: str, *notebooks: str, patience_s: int = runs.PATIENCE_S, after: str = "20_fails: failed"
+) -> subprocess.Popen:
     """A run in a process of its own, once its last notebook waits."""
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
@@ -433,7 +435,7 @@ def start_waiting(project: Path, name: str, *notebooks: str, patience_s: int = r
     last = {"50": "50_waits", "55": "55_stays"}[notebooks[-1]]
     executed = project / "outputs" / name / "notebooks" / f"{last}.ipynb"
     for line in process.stdout if len(notebooks) > 1 else ():
-        if "20_fails: failed" in line:
+        if after in line:
             break
     while process.poll() is None and '"running"' not in (executed.read_text() if executed.exists() else ""):
         time.sleep(0.2)
@@ -453,7 +455,8 @@ def test_a_killed_run_leaves_no_kernel_behind(project: Path) -> None:
 def test_interruption_leaves_a_page_of_what_was_done(project: Path) -> None:
     process = start_waiting(project, "stopped", "20", "50")
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=60)
+    assert "to go on: ./run profile tiny --resume outputs/stopped\n" in told
     state, _ = read_run(project / "outputs" / "stopped")
     assert process.returncode == runs.INTERRUPTED and state["status"] == "interrupted"
     assert [entry["status"] for entry in state["notebooks"]] == ["failed", "interrupted"]
@@ -478,6 +481,37 @@ def test_a_second_ctrl_c_waits_for_no_cell_and_the_record_is_whole(project: Path
     process.communicate(timeout=120)
     record, _ = read_run(project / "outputs" / "hurried")
     assert process.returncode == runs.INTERRUPTED and record["status"] == "interrupted"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    project = write_project(tmp_path)
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    wait = "import os, time\nif not os.path.exists('go'):\n    time.sleep(120)"
+    write_notebook(project, "50_waits", "", RECORD.replace("0.652", "0.1"), wait, RECORD)
+    process = start_waiting(project, "cut", "10--again", "50", after="10_works--again: done")
+    process.kill()
+    process.communicate(timeout=60)
+    (project / "notebooks" / "go").touch()
+    resume = ["run", "tiny", "--resume", "outputs/cut"]
+    assert cli.main([*resume, "--seed", "3"]) == 2 and "leave --seed" in capsys.readouterr().err
+    assert cli.main(["run", "other", *resume[2:]]) == 2
+    assert "expected a run of other, got one of tiny: ./run profile tiny" in capsys.readouterr().err
+    before = (project / "outputs" / "cut" / "run.json").read_bytes()
+    with monkeypatch.context() as changed:
+        changed.setattr(machine, "package_versions", lambda: {"numpy": "0"})
+        assert cli.main(resume) == 2 and "was begun otherwise" in capsys.readouterr().err
+    assert (project / "outputs" / "cut" / "run.json").read_bytes() == before
+    assert cli.main(resume) == runs.OK
+    assert cli.main(["run", "tiny", "--only", "10--again,50", "--out", "outputs/whole"]) == runs.OK
+    cut, whole = (project / "outputs" / name for name in ("cut", "whole"))
+    assert (cut / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+    assert verify([cut], told=str)
+    was, now = json.loads(before)["notebooks"][0], read_run(cut)[0]["notebooks"][0]
+    assert was["status"] == "done" and was == now, "what was done is kept"
+    assert cli.main(resume) == runs.OK and "outputs/cut: is done already" in capsys.readouterr().out
 
 
 def test_a_headless_notebook_tells_its_cell_and_how_far_its_step_is(

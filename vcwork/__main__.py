@@ -15,10 +15,19 @@ import argparse
 import contextlib
 import errno
 import signal
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from vcwork.base.console import say
 
+GROUPS = {  # as in ./run help
+    "see": "lab app list",
+    "run": "run check papermill rerun seeds table notebooks",
+    "own videos": "explore extract",
+    "train": "pretrain finetune import export",
+    "audit": "audit doctor verify",
+    "data and weights": "fetch convert",
+}
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ENOSPC)  # a folder, not a fault of the program
 
 
@@ -55,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         options = _parser(sys.argv[1:] if arguments is None else arguments).parse_args(arguments)
         return options.do(options)
     except VcworkError as error:
-        say(f"vcwork: {error}", file=sys.stderr)
+        say(f"vcwork: {as_typed(str(error), sys.argv[1:] if arguments is None else arguments)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:  # what only one command needs
         say(outside(error), file=sys.stderr)
@@ -71,14 +80,26 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+def as_typed(message: str, arguments: Sequence[str]) -> str:
+    """A message with each path below the project's folder as it stands in the arguments, `--set NAME=PATH` included."""
+    for text in {part for argument in arguments for part in (argument, argument.partition("=")[2]) if part}:
+        with contextlib.suppress(VcworkError):  # of no home folder
+            message = message.replace(str(resolve(text)), text)
+    return message
+
+
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m vcwork", description="VideoCLIP Workbench")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    how = {"formatter_class": argparse.RawDescriptionHelpFormatter, "add_help": False}
+    usage = "python -m vcwork COMMAND [arguments]      (COMMAND --help tells a command's arguments)"
+    parser = argparse.ArgumentParser(prog="python -m vcwork", usage=usage, **how)
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(prog=parser.prog, required=True, metavar="COMMAND", help=argparse.SUPPRESS)
 
     run = _command(commands, "run", run_profile, "execute a profile's notebooks and write a page of results")
     _profile_options(run)
     run.add_argument("--out", metavar="FOLDER", help="the run's folder, which must not exist (default: a new one)")
     run.add_argument("--at-once", type=int, default=0, metavar="N", help="notebooks side by side (default: as suits)")
+    run.add_argument("--resume", default="", metavar="RUN", help="go on with a run that was stopped; done is kept")
     _profile_options(_command(commands, "check", check_profile, "find a profile's mistakes without running anything"))
 
     one = _command(commands, "papermill", run_notebook, "execute one notebook with parameters checked first")
@@ -99,7 +120,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     many.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs of one profile")
 
     about = "what stands beside somebody's number: chance, intervals, ties, pool, hubs, from a file of scores"
-    seen = commands.add_parser("audit", help=about, description=about)
+    seen = commands.add_parser("audit", description=about)
     if arguments[:1] == ["audit"]:  # importing it takes a moment
         from vcwork.workbench import auditing
 
@@ -134,7 +155,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     tune.add_argument("--out", required=True, metavar="FOLDER", help="where to write; must not hold a checkpoint")
     tune.add_argument("--seed", type=int, help="instead of the recipe's")
     fetch.add_arguments(_command(commands, "fetch", fetch.main, "download weights and vocabularies, or list them"))
-    convert = commands.add_parser("convert", help="HowTo100M-shaped data to ours: convert howto100m --help")
+    convert = commands.add_parser("convert", description="HowTo100M-shaped data to ours: convert howto100m --help")
     if arguments[:1] == ["convert"]:  # importing it takes seconds
         from vcwork.data.howto100m import convert as howto100m
 
@@ -172,17 +193,25 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         ("lab", open_lab, "JupyterLab at the first notebook; what follows goes to `jupyter lab`"),
         ("app", open_app, "a notebook as an app without its code: NOTEBOOK, and what follows goes to `voila`"),
     ):
-        server = commands.add_parser(name, help=help, prefix_chars="+", add_help=False)  # so any option is passed on
+        server = commands.add_parser(
+            name, description=help, prefix_chars="+", add_help=False
+        )  # so any option is passed on
         server.add_argument("arguments", nargs="*")
         server.set_defaults(do=do)
 
     again = _command(commands, "notebooks", refresh_notebooks, "execute the stored notebooks in place, with defaults")
     again.add_argument("names", nargs="*", help="number, name or path (default: all)")
+    parser.description = "\n\n".join(_group(wanted, names, commands.choices) for wanted, names in GROUPS.items())
     return parser
 
 
+def _group(wanted: str, names: str, commands: Mapping[str, argparse.ArgumentParser]) -> str:
+    """What somebody may want, and the commands for it, a line each."""
+    return "\n".join([wanted, *(f"  {name:<10} {commands[name].description}" for name in names.split())])
+
+
 def _command(commands: argparse._SubParsersAction, name: str, do: object, help: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=help, description=help)
+    parser = commands.add_parser(name, description=help)
     parser.set_defaults(do=do)
     return parser
 
@@ -252,7 +281,16 @@ def _plan(options: argparse.Namespace) -> profiles.Plan:
 
 def run_profile(options: argparse.Namespace) -> int:
     """`run`: 0 when every notebook is done, 1 when one is not, 2 for a mistake found before, 130 when interrupted."""
-    return _execute(_plan(options), **_how(options))
+    if not options.resume:
+        return _execute(_plan(options), **_how(options))
+    if options.only or options.settings or options.out or options.seed is not None:
+        raise VcworkError(
+            "--resume: goes on with what the run was begun with; leave --seed, --only, --set and --out out"
+        )
+    from vcwork.workbench.rerun import resume
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return resume(resolve(options.resume), options.profile, _how(options)["at_once"])
 
 
 def rerun_run(options: argparse.Namespace) -> int:

@@ -1,7 +1,8 @@
 """A notebook's parameters: reading them from its cell, and checking a value against one.
 
 A parameter is an annotated literal in the cell tagged `parameters`: `lr: float = 1.0e-3  # peak learning rate`.
-A comment that begins with `folder:` or `file:` marks an input path, `out:` an output path. papermill itself only warns
+A comment that begins with `folder:` or `file:` marks an input path, `out:` an output path; `last | best: …` names all
+values that a text may have, `empty` for none. papermill itself only warns
 about an unknown parameter and takes any type. The cell is read with `ast`, because papermill's own reading drops a
 line that holds a second `=`, even in its comment.
 
@@ -46,10 +47,20 @@ class Parameter:
         """The value in the annotated type: an int is a fine float, 1 is no bool. VcworkError says what came instead."""
         adapter = TypeAdapter(annotated_type(self.annotation), config=ConfigDict(strict=True, allow_inf_nan=False))
         try:
-            return adapter.validate_python(value)
+            value = adapter.validate_python(value)
         except ValidationError:
             came = f"{value!r} ({type(value).__name__})"
             raise VcworkError(f"expected {self.annotation}, got {came}{_hint(value, self.annotation)}") from None
+        if self.choices and (wrong := [text for text in strings(value) if (text or "empty") not in self.choices]):
+            accepted = f"expected one of {', '.join(self.choices)}"
+            raise VcworkError(f"{accepted}, got {wrong[0]!r}{nearest(wrong[0], self.choices)}")
+        return value
+
+    @property
+    def choices(self) -> list[str]:
+        """The values that a text may have; [] where it is free."""
+        names = self.help.partition(":")[0]
+        return names.split(" | ") if " | " in names else []
 
     def check_path(self, value: Any, root: Path) -> None:
         """Refuse an input path that is not there (inside `{run}` it may still come), and unknown placeholders."""

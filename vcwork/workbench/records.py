@@ -36,4 +36,4 @@ def read_run(folder: Path) -> tuple[dict[str, Any], list[tuple[str, Result]]]:
 def check_ended(folder: Path, record: dict[str, Any]) -> None:
     """VcworkError for a run that has not ended, or not in the way that runs do."""
     if record["status"] == "running":
-        raise VcworkError(f"{folder}: still running, or its process was killed; what is there has digests of its own")
+        raise VcworkError(f"{folder}: still running, or its process was killed; `--resume` goes on with it")

@@ -1,4 +1,4 @@
-"""A run once more, from its record: the same notebooks, values and threads, and every difference by name.
+"""A run once more, from its record, with every difference by name; or one that was stopped, to its end.
 
 What is compared: what the notebooks are and ran on, what they were measured on (digests), and every number with its
 company. Numbers are the same where code, packages, threads and kind of processor are; `docs/promises.md` says how far
@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from vcwork.base.console import say
-from vcwork.base.files import project_root
-from vcwork.base.sealed import write_sealed
+from vcwork.base.errors import VcworkError
+from vcwork.base.files import alone, project_root
+from vcwork.base.sealed import check, write_sealed
 from vcwork.measure.result import Result, plain
 from vcwork.workbench.profiles import plan_again, relative
-from vcwork.workbench.records import read_run
+from vcwork.workbench.records import RUN, read_run
 
 CIRCUMSTANCES = ("git", "python", "packages", "hardware")  # of the whole run
 OF_NOTEBOOKS = ("code", "parameters", "threads", "hashes", "status")
@@ -42,6 +43,30 @@ def rerun(folder: Path, out: Path | None = None, at_once: int = 0) -> int:
     say(f"\n{told(relative(folder, plan.root), len(numbers), about, differing)}")
     code = runs.exit_code(log)
     return runs.FAILED if code == runs.OK and differing else code
+
+
+def resume(folder: Path, profile: str, at_once: int = 0) -> int:
+    """Go on with a run of `profile` that was stopped or killed; 0 when all is done, 1 when not, 130 when interrupted.
+
+    What was done is kept as it is; another process that is still at work on it is waited for. VcworkError for a run of
+    another profile, and where a file of it is not what it was.
+    """
+    from vcwork.workbench import runs  # Jupyter's packages: seconds
+
+    with alone(folder):
+        record, _ = read_run(folder)
+        if record["profile"] != profile:
+            how = runs.how_to_resume(record["profile"], str(folder))
+            raise VcworkError(f"{folder}: expected a run of {profile}, got one of {record['profile']}: {how}")
+        if record["status"] == "done":
+            say(f"{relative(folder, project_root())}: is done already")
+            return runs.OK
+        for name, sealed in record.get("files", {}).items():
+            check(folder / name, sealed, RUN.manifest)
+        threads = {entry["name"]: entry.get("threads", 0) for entry in record["notebooks"]}
+        plan = plan_again(project_root(), record)
+        log = runs.execute_plan(plan, folder, at_once=at_once, threads=threads, stopped=record)
+    return runs.exit_code(log)
 
 
 def told(name: str, count: int, about: list[str], differing: list[str]) -> str:

@@ -4,7 +4,8 @@
 alone, so that two runs can be compared byte by byte), `notebooks/` (executed copies), `pages/`, `figures/`, `results/`
 (what notebooks recorded) and whatever the notebooks write under `{run}`. A notebook that fails leaves its copy up to
 the error, and the others still run; one whose `{run}` input was never written is skipped and says what it needed.
-Where the records can no longer be written (full disk, a folder that was moved) the run ends.
+Where the records can no longer be written (full disk, a folder that was moved) the run ends. A run that was stopped or
+killed goes on with what it had not done (`rerun.resume`).
 A notebook starts once those that it waits for have ended, in a thread that talks to its kernel.
 """
 
@@ -13,6 +14,8 @@ import datetime
 import os
 import platform
 import re
+import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -31,13 +34,13 @@ from tqdm import tqdm
 
 from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, sha256_json
+from vcwork.base.files import alone, atomic_write, sha256_json
 from vcwork.base.progress import WIRE, Place
 from vcwork.base.sealed import seal, write_manifest, write_sealed
 from vcwork.data.engines import cores
 from vcwork.measure.result import METRICS, plain
 from vcwork.workbench import kernels, machine, notebook_html, page
-from vcwork.workbench.profiles import Plan, Step, relative
+from vcwork.workbench.profiles import Plan, Step, profile_names, relative
 from vcwork.workbench.recording import recorded
 from vcwork.workbench.records import RUN
 
@@ -62,17 +65,19 @@ def execute_plan(
     copy_to: Path | None = None,
     at_once: int = 0,
     threads: Mapping[str, int] = MappingProxyType({}),
+    stopped: Mapping[str, Any] = MappingProxyType({}),
 ) -> "RunLog":
     """Execute `plan` into `out` (must not exist; by default a new folder in `outputs/`).
 
     `copy_to` also receives the last executed notebook. at_once: notebooks side by side, which share the machine's
-    cores, 0: as many as suit it. threads: of notebooks by name, instead of their share of the cores. Raises VcworkError
-    only for what stops the whole run."""
-    for path in (out, copy_to):
+    cores, 0: as many as suit it. threads: of notebooks by name, instead of their share of the cores. stopped: the
+    record of the run in `out`, which goes on with what it has not done. Raises VcworkError only for what stops the
+    whole run."""
+    for path in (None if stopped else out, copy_to):
         if path and path.exists():
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     say(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}")
-    began = time.monotonic()
+    began = time.monotonic() - stopped.get("wall_s", 0)
     at_once = min(at_once or machine.at_once(), len(plan.steps))
     threads = {step.name: threads.get(step.name) or _threads(plan, step, at_once) for step in plan.steps}
     if note := kernels.get_ready(min(threads.values())):
@@ -81,13 +86,16 @@ def execute_plan(
     import papermill  # noqa: F401
 
     hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
-    log = RunLog(plan, make_folder(plan, out), hardware, began)
+    log = RunLog(plan, out if stopped else make_folder(plan, out), hardware, began)
     for entry in log.entries:
         entry["threads"] = threads[entry["name"]]
-    try:
-        _run_steps(plan, log, at_once)
-    finally:
-        log.finish()
+    with alone(log.folder):
+        if stopped:
+            log.take_up(stopped)
+        try:
+            _run_steps(plan, log, at_once)
+        finally:
+            log.finish()
     executed = [log.folder / entry["executed"] for entry in log.entries if entry["executed"]]
     if copy_to and executed:
         with atomic_write(copy_to, "wb") as file:
@@ -96,7 +104,14 @@ def execute_plan(
         f"\n{page.metrics_text(log.entries)}\n\n{log.state['status']} after {page.duration(log.state['wall_s'])}: "
         f"{relative(log.folder / 'index.html', plan.root)}",
     )
+    if log.state["status"] != "done" and plan.profile in profile_names(plan.root):
+        say(f"to go on: {how_to_resume(plan.profile, relative(log.folder, plan.root))}")
     return log
+
+
+def how_to_resume(profile: str, folder: str) -> str:
+    """The command that goes on with the run in `folder`."""
+    return f"./run {'workbench' if profile == 'lab' else f'profile {profile}'} --resume {shlex.quote(folder)}"
 
 
 def _threads(plan: Plan, step: Step, at_once: int) -> int:
@@ -157,6 +172,27 @@ class RunLog:
             "peak_memory_how": "",
             "notebooks": self.entries,
         }
+
+    def take_up(self, stopped: Mapping[str, Any]) -> None:
+        """Keep what a run that was stopped has done, whole; what the others of its notebooks recorded goes.
+
+        VcworkError where it was begun with other code or on another machine: numbers of two would not belong together.
+        """
+        before = {entry["name"]: entry for entry in stopped["notebooks"]}
+        same = [(stopped.get(name), self.state[name]) for name in ("git", "python", "packages")]
+        same += [(stopped["hardware"].get(name), self.state["hardware"].get(name)) for name in ("processor", "gpu")]
+        same += [(before[entry["name"]]["code"], entry["code"]) for entry in self.entries]
+        if other := [f"{was} then, {now} now" for was, now in same if was != now]:
+            raise VcworkError(f"{self.folder}: was begun otherwise ({other[0]}); ./run rerun repeats it whole")
+        for entry in self.entries:
+            folder = self.folder / "results" / entry["name"]
+            if before[entry["name"]]["status"] == "done":
+                entry |= before[entry["name"]] | recorded(folder)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
+        self.state |= {name: stopped[name] for name in ("started", "peak_memory_mb", "peak_memory_how")}
+        self.state["resumed"] = [*stopped.get("resumed", []), _now()]
+        self.saved = True
 
     def note_memory(self, peak: machine.PeakMemory) -> None:
         """Keep the highest of all notebooks."""
@@ -227,9 +263,16 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
 
     Of several the plan's first one, or side by side its last: those that train anew stand there, and end last of all.
     """
-    waiting, running = list(plan.steps), {}  # steps, and steps by the future of their thread
     entries = {entry["name"]: entry for entry in log.entries}
-    bar = tqdm(total=len(waiting), bar_format=BAR, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+    waiting = [step for step in plan.steps if entries[step.name]["status"] != "done"]
+    running: dict[Future, Step] = {}  # by the future of their thread
+    bar = tqdm(
+        total=len(plan.steps),
+        initial=len(plan.steps) - len(waiting),
+        bar_format=BAR,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
     with ThreadPoolExecutor(at_once) as pool, bar, tempfile.TemporaryDirectory() as wires:
         places = {step.name: Place(Path(wires) / f"{step.name}.txt") for step in plan.steps}
         try:
