@@ -155,8 +155,9 @@ def test_nobodys_paths_are_tracked(root: Path) -> None:
 
 def test_tracked_files_are_small_and_no_output(root: Path) -> None:
     for path in tracked(root):
-        recorded = path.is_relative_to(root / "tests/data/reference")  # floats of the original system: 3.3 MB in all
-        assert path.stat().st_size < (1_700_000 if recorded else 1_500_000), f"{path.relative_to(root)} is large"
+        # floats of the original system, 3.3 MB in all; the tiny world's model, 516,000 of them
+        floats = path.suffix == ".safetensors" or path.is_relative_to(root / "tests/data/reference")
+        assert path.stat().st_size < (2_200_000 if floats else 1_500_000), f"{path.relative_to(root)} is large"
         assert path.relative_to(root).parts[0] not in ("outputs", ".venv") or path == root / "outputs/README.md"
 
 
