@@ -98,6 +98,7 @@ def test_the_closed_form_of_a_pool_is_the_mean_over_pools():
     drawn = retrieval_audit.pool_curve(scores, np.arange(24), [5], np.eye(24, dtype=bool), draws=4000)[0]
     assert hit_in_pool(places, 5).mean() == pytest.approx(drawn.value, abs=0.01)
     np.testing.assert_allclose(hit_in_pool(places, 24), places.hit(1))
+    assert all(hit_in_pool(metrics.place(np.eye(12)), n).max() <= 1 for n in range(1, 13)), "a chance"
 
 
 def test_dual_softmax_is_that_of_the_retrieval_audit():

@@ -278,4 +278,4 @@ def hit_in_pool(places: Places, n: int) -> np.ndarray:
     total = np.zeros(len(places.above))
     for j in range(int(places.tied.max())):  # the right item behind j of the tied ones
         total += np.where(j < places.tied, none_of(places.above + j), 0.0)
-    return total / places.tied
+    return np.minimum(total / places.tied, 1.0)  # a logarithm away from 1
