@@ -1,5 +1,9 @@
 """A folder that belongs together: begun, finished, opened; what is somebody else's stays as it is."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from checks import edited, refused
 
@@ -44,3 +48,25 @@ def test_an_edit_is_seen_at_a_cheap_open(tmp_path):
     write_manifest(tmp_path, BOX, {"files": {}, "fps": 1.0})
     edited(tmp_path, BOX, {"fps": 2.0}, seal=False)
     refused("its own digest .* differs", read_manifest, tmp_path, BOX)
+
+
+UNGUARDED = """
+import multiprocessing
+from pathlib import Path
+from vcwork.base.files import alone
+with alone(Path("box")):
+    worker = multiprocessing.get_context("spawn").Process(target=print)
+    worker.start()
+    worker.join()
+    print("ended with", worker.exitcode)
+"""
+
+
+def test_a_script_without_a_guard_says_so_instead_of_waiting_for_itself(tmp_path, root):
+    (tmp_path / "mine.py").write_text(UNGUARDED)
+    env = os.environ | {"PYTHONPATH": str(root)}
+    run = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert run.stdout == "ended with 1\n" and "Traceback" not in run.stderr
+    assert 'put what it does under `if __name__ == "__main__":`' in run.stderr

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import platform
 import sys
@@ -98,14 +99,18 @@ def alone(folder: Path) -> Iterator[None]:
 
     The lock is a file beside the folder, free again when its process ends, however it ends. Ranks of one run share
     their folder and are not kept apart; where no lock can be written (a read-only place) nothing can be made either.
+    A worker that still imports its parent's script never waits here: the parent, who has the lock, waits for it.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks
+        sys.exit(
+            "this script starts processes, and each of them runs the script anew: "
+            'put what it does under `if __name__ == "__main__":`'
+        )
     with contextlib.ExitStack() as stack:
         if os.environ.get("WORLD_SIZE", "1") == "1":
             with contextlib.suppress(OSError):
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(
-                    folder.with_name(f".{folder.name}.lock"), is_singleton=True
-                )  # held twice by who holds it
+                lock = FileLock(folder.with_name(f".{folder.name}.lock"), is_singleton=True)  # held twice by one
                 try:
                     stack.enter_context(lock.acquire(timeout=1))
                 except Timeout:
