@@ -56,6 +56,11 @@ def test_stored_outputs_exist_and_stay_modest(path: Path, code: list) -> None:
     assert path.stat().st_size < 1_500_000
 
 
+def test_every_picture_is_told_in_words(code: list) -> None:
+    shown = [output.data for cell in code for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert not [data["text/plain"] for data in shown if data.get("text/plain", "<").startswith("<")]
+
+
 def test_something_is_compared(code: list) -> None:
     compared = tagged(code, "nbval-check-output")
     assert compared, "no cell is tagged nbval-check-output, so nbval would compare nothing"

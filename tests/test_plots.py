@@ -13,7 +13,7 @@ from vcwork.core.sampling import Pair
 from vcwork.measure.card import Card
 from vcwork.measure.result import Result
 from vcwork.panels import plots
-from vcwork.panels.alternative import describe, told_in_notebooks
+from vcwork.panels.alternative import describe
 from vcwork.tasks.moments import best_moments
 from vcwork.tasks.segmentation import gamma_curve
 
@@ -132,7 +132,6 @@ def test_a_notebook_keeps_the_words_beside_the_picture():
 
     shell = InteractiveShell.instance()
     try:
-        told_in_notebooks()
         fig, ax = plots.figure()
         DRAW["stacked_bars"](ax)
         assert shell.display_formatter.formatters["text/plain"](fig) == describe(fig)

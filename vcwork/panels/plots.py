@@ -29,14 +29,15 @@ GREY, LIGHT, SMALL = "#7f7f7f", "#d9d9d9", 8
 MAP = "cividis"
 DOSED = {"lag": "seconds late", "noise": "share of words", "background": "share of seconds"}
 SIDES = ("left", "right", "top", "bottom")
-told_in_notebooks()
 plt.rcParams["text.usetex"] = False  # LaTeX is a program, and a matplotlibrc beside somebody's films may ask for it
 plt.rcParams["text.parse_math"] = False  # names of files and words that are said may hold a dollar sign, or two
 
 
 def figure(width: float = 6.5, height: float = 3.0, rows: int = 1, columns: int = 1, **more: Any) -> tuple[Figure, Any]:
     """A figure and its Axes (an array of them for several rows or columns); the layout keeps labels inside."""
-    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=100, **more)
+    made = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", dpi=100, **more)
+    told_in_notebooks()  # after the first figure, at which matplotlib's own way to show one is set up
+    return made
 
 
 def colour(i: int) -> str:
