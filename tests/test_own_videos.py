@@ -19,6 +19,7 @@ from PIL import Image
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import alone
 from vcwork.data import extract as features
 from vcwork.data.corpus import gather
 from vcwork.data.video import probe
@@ -241,10 +242,12 @@ write_pages(own, progress=False)
 
 def test_two_runs_on_one_cache_wait_for_each_other(run, folder, tmp_path, checkpoint):
     command = [sys.executable, "-c", AT_ONCE, folder, checkpoint, tmp_path / "out"]
-    at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    with alone(tmp_path / "out"):
+        at_once = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        for process in at_once:
+            assert any("another process is at work in it" in line for line in process.stderr), "it waits, and says so"
     said = [process.communicate(timeout=240)[1] for process in at_once]
     assert [process.returncode for process in at_once] == [0, 0], said
-    assert any("another process is at work in it" in text for text in said)
     pages = _bytes(tmp_path / "out" / "videos")
     own, extracted, embedded = run()
     assert (extracted, embedded) == (0, 0)

@@ -522,5 +522,5 @@ def test_a_headless_notebook_tells_its_cell_and_how_far_its_step_is(
     monkeypatch.setattr(runs, "QUIET_S", 0.2)
     assert runs.run(plan_notebook(project, "60"), project / "outputs" / "long") == runs.OK
     told = capsys.readouterr().out
-    words = r"    60_long: 2 of 3 cells, training ([123]) of 4, \d\d:\d\d left; part 1 of 2, \d\d:\d\d left$"
+    words = r"    60_long: 3 of 4 cells, training ([123]) of 4, \d\d:\d\d left; part 1 of 2, \d\d:\d\d left$"
     assert set(re.findall(words, told, re.MULTILINE)) == {"1", "2", "3"}, told
