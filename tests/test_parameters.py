@@ -145,6 +145,7 @@ def test_seed_only_and_set_reach_the_steps(project: Path) -> None:
 def test_a_plan_tells_what_was_changed_against_its_profile(project: Path) -> None:
     write(project, "lr: 2.0\n")
     assert plan_profile(project, "lab").changed == [], "what the profile says is no change"
+    assert plan_profile(project, "lab", seed=0).changed == [], "nor is the seed that it has anyhow"
     asked = plan_profile(project, "lab", seed=7, settings=["10.lr=2.0", "10.limit=3", "20.lr=2.0"])
     told = ["seed 7", "10_first: limit is 3 instead of None", "20_second: lr is 2.0 instead of 0.001"]
     assert asked.changed == told, "--set to the same value is none, and the seed is told once"

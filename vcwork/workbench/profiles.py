@@ -159,7 +159,8 @@ def plan_profile(
     problems.raise_any()
     steps = _in_order(steps)
     changed = [f"{len(chosen)} of its {len(files)} notebooks"] * (len(chosen) < len(files))
-    changed += [f"seed {seed}"] * (seed is not None) + [text for step in steps for text in step.changed(seed)]
+    changed += [f"seed {seed}"] * any(step.changed() != step.changed(seed) for step in steps)
+    changed += [text for step in steps for text in step.changed(seed)]
     return Plan(root, profile, steps, seed, [relative(files[step.name], root) for step in steps], changed)
 
 
