@@ -25,12 +25,12 @@ from typing import NamedTuple
 import nbformat
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, sha256_json
+from vcwork.base.files import atomic_write
 from vcwork.base.sealed import check
 from vcwork.training import ingredients
 from vcwork.workbench.notebook_html import STATE, draw_formulas, settle
 from vcwork.workbench.recording import MIME
-from vcwork.workbench.records import RUN, check_ended, read_run
+from vcwork.workbench.records import RUN, cells_digest, check_ended, read_run
 from vcwork.workbench.stored_notebooks import personal_paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,19 +105,13 @@ def executed(root: Path, folder: Path) -> dict[str, Ran]:
         source = root / "notebooks" / f"{entry['name']}.ipynb"
         if entry["status"] != "done" or not source.is_file():
             continue
-        if entry["code"] != code_digest(source):
+        if entry["code"] != cells_digest(nbformat.read(source, as_version=4)):
             raise VcworkError(
                 f"{folder}: ran another {entry['name']} than notebooks/ holds now; expected the same code: run it again"
             )
         check(folder / entry["executed"], record["files"][entry["executed"]], RUN.manifest)
         found[entry["name"]] = Ran(folder / entry["executed"], _note(record, entry))
     return found
-
-
-def code_digest(notebook: Path) -> str:
-    """As a run's record has it for what it executed."""
-    cells = nbformat.read(notebook, as_version=4).cells
-    return sha256_json([cell.source for cell in cells if cell.cell_type == "code"])
 
 
 def _note(record: dict, entry: dict) -> str:

@@ -202,7 +202,7 @@ def run(tmp_path: Path) -> Path:
         .replace("## Results", f"## Results {ROOT / 'outputs/run'}")
     )
     executed.write_text(text)
-    code = build.code_digest(executed)
+    code = build.cells_digest(build.nbformat.read(executed, as_version=4))
     entry = {"name": name, "status": "done", "code": code, "executed": f"notebooks/{name}.ipynb", "wall_s": 7.2,
              "given": {"corpus": "{run}/corpus"}, "parameters": {"seed": 3}, "hashes": {},
              "started": "2026-11-27T01:02"}  # fmt: skip

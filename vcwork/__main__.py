@@ -193,9 +193,8 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
         ("lab", open_lab, "JupyterLab at the first notebook; what follows goes to `jupyter lab`"),
         ("app", open_app, "a notebook as an app without its code: NOTEBOOK, and what follows goes to `voila`"),
     ):
-        server = commands.add_parser(
-            name, description=help, prefix_chars="+", add_help=False
-        )  # so any option is passed on
+        passing_on = {"prefix_chars": "+", "add_help": False}  # any option
+        server = commands.add_parser(name, description=help, **passing_on)
         server.add_argument("arguments", nargs="*")
         server.set_defaults(do=do)
 

@@ -29,11 +29,8 @@ from vcwork.tasks.cases import videos_of
 from vcwork.tasks.moments import Moment
 
 OPENED = 8  # panels of other videos that are kept, with their clips
-FEW, MOST_OTHERS, RARE = (
-    20,
-    200,
-    0.05,
-)  # sentences of other videos to compare an answer with; the share that may reach it
+FEW, MOST_OTHERS = 20, 200  # sentences of other videos to compare an answer with: at least, at most
+RARE = 0.05  # the share of them that may score as high as an answer that fits
 MOST_STEPS = 60  # rows of steps where no recipe says which belong to the video
 
 

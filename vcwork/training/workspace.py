@@ -97,8 +97,10 @@ class Workspace:
         """
         folder = self.tiny / "checkpoint"
         with alone(folder), contextlib.suppress(VcworkError):  # another training, or damaged
+            if folder.exists():
+                return
             run = run_of(self.corpus, self.store, SHIPPED, tiny_recipe(self.seed))
-            if not folder.exists() and run.finished and run.load(SHIPPED):
+            if run.finished and run.load(SHIPPED):
                 with tempfile.TemporaryDirectory(dir=self.tiny) as copy:
                     os.rename(shutil.copytree(SHIPPED, Path(copy) / "checkpoint"), folder)
 

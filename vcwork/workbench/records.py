@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import sha256_json
 from vcwork.base.sealed import Kind, check, manifest_alone, well_formed
 from vcwork.measure.result import METRICS, Result, read_metrics
 
@@ -16,6 +17,11 @@ RUN = Kind(
     "run", "vcwork-run-2", "run.json", "make one with `./run workbench`",
     fields={"profile": str, "status": str, "notebooks": list},
 )  # fmt: skip
+
+
+def cells_digest(notebook: Any) -> str:
+    """What a record knows a notebook's code by; outputs and texts are not part of it."""
+    return sha256_json([cell.source for cell in notebook.cells if cell.cell_type == "code"])
 
 
 def read_run(folder: Path) -> tuple[dict[str, Any], list[tuple[str, Result]]]:

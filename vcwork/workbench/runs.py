@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import alone, atomic_write, sha256_json
+from vcwork.base.files import alone, atomic_write
 from vcwork.base.progress import WIRE, Place
 from vcwork.base.sealed import seal, write_manifest, write_sealed
 from vcwork.data.engines import cores
@@ -42,7 +42,7 @@ from vcwork.measure.result import METRICS, plain
 from vcwork.workbench import kernels, machine, notebook_html, page
 from vcwork.workbench.profiles import Plan, Step, profile_names, relative
 from vcwork.workbench.recording import recorded
-from vcwork.workbench.records import RUN
+from vcwork.workbench.records import RUN, cells_digest
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
 PATIENCE_S = 10  # for a notebook to stop, when the run is interrupted
@@ -250,9 +250,8 @@ class RunLog:
 def _new_entry(step: Step) -> dict[str, Any]:
     """Parameters are told with `{run}` and `{root}` in them: where the run lies may change."""
     notebook = nbformat.read(step.path, as_version=4)
-    code = sha256_json([cell.source for cell in notebook.cells if cell.cell_type == "code"])
     state = {"status": "waiting", "started": None, "wall_s": 0.0, "peak_memory_mb": None}
-    given = {"given": step.given, "parameters": step.raw(), "code": code, "hashes": {}}
+    given = {"given": step.given, "parameters": step.raw(), "code": cells_digest(notebook), "hashes": {}}
     files = {"executed": None, "page": None, "log": None, "figures": {}}
     title = notebook_html.title(notebook)
     return {"name": step.name, "title": title, **state, **given, "error": None, **files, "results": []}

@@ -205,9 +205,10 @@ def load_model(folder: Path, kind: Kind) -> Any:
 def _processor(folder: Path, side: int | None) -> Any:
     """The folder's own; for VideoPrism what its processor does whatever a file says: to side x side, from 0 to 1."""
     from transformers import AutoImageProcessor
-    from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
     if side is not None:
+        from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
+
         return SiglipImageProcessorPil(size={"height": side, "width": side}, do_normalize=False)
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         raise VcworkError(f"{folder}: expected an image processor (preprocessor_config.json), found none")
