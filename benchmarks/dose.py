@@ -45,7 +45,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.measure import trivial
 from vcwork.measure.intervals import t_half_width
 from vcwork.measure.metrics import place
-from vcwork.measure.result import text_table
+from vcwork.measure.result import points, text_table
 from vcwork.panels import plots
 from vcwork.review.baselines import RidgeForm, TextRidge
 from vcwork.tasks.cases import Clips, annotated_clips, clip_scores
@@ -332,15 +332,12 @@ def table(found: Sequence[dict], metric: str) -> str:
             c["dose"]: c for c in found if (c["factor"], c["objective"], c["metric"]) == (factor, objective, metric)
         }
         if len(line) > 1:
-            change, (low, high) = _points(line[max(line, key=DOSES[factor].index)]["change"])
+            change = line[max(line, key=DOSES[factor].index)]["change"]
+            clear = change["low"] > 0 or change["high"] < 0
             shown = (f"{100 * line[dose]['mean']:.1f}" if dose in line else "" for dose in DOSES[factor])
-            rows.append((factor, objective, *shown, change + (" *" if low > 0 or high < 0 else "")))
+            told = points(change["mean"], change["low"], change["high"])
+            rows.append((factor, objective, *shown, told + " *" * clear))
     return text_table(("factor", "objective", *(f"dose {i}" for i in range(1, 6)), "highest less first"), rows)
-
-
-def _points(change: dict[str, float]) -> tuple[str, tuple[float, float]]:
-    mean, *ends = (100 * change[key] for key in ("mean", "low", "high"))
-    return f"{mean:+.1f} ({ends[0]:+.1f} .. {ends[1]:+.1f})", (ends[0], ends[1])
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from vcwork.encoders.encoder import Encoder, encode_text
 from vcwork.encoders.load import load_encoder
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place
+from vcwork.measure.result import points
 from vcwork.tasks.cases import Clips, annotated_clips, clip_scores
 from vcwork.training.pairs import pair_data
 
@@ -121,8 +122,8 @@ def main() -> int:
         half = t_half_width(gains)
         record |= {"low": record["mean_gain"] - half, "high": record["mean_gain"] + half}
     for row in rows:
-        print(f"{row['run']}: R@1 {row['R@1_dot']:.1%} -> {row['R@1_reranked']:.1%}, gain {100 * row['gain']:+.1f} "
-              f"({100 * row['low']:+.1f} to {100 * row['high']:+.1f}), {row['chosen']}")  # fmt: skip
+        print(f"{row['run']}: R@1 {row['R@1_dot']:.1%} -> {row['R@1_reranked']:.1%}, gain "
+              f"{points(row['gain'], row['low'], row['high'])}, {row['chosen']}")  # fmt: skip
     print(json.dumps(record))
     if options.json:
         write_json(options.json, record)

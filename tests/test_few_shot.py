@@ -293,7 +293,7 @@ def test_a_curve_is_read_and_drawn():
     assert few_shot.reading(shown(0.1, 5, (-0.2, -0.1), 0.1)) == "clear loss, not above uniform", "as good is not above"
     lines = few_shot.curve_table(points).splitlines()
     assert lines[3].split("  ")[0] == "1 a recipe" and "40.0 % .. 60.0 %" in lines[3]
-    assert "+20.0 points, +10.0 .. +30.0" in lines[3] and "40.0 % uniform" in lines[4]
+    assert "+20.0 points (+10.0 .. +30.0)" in lines[3] and "40.0 % uniform" in lines[4]
     fig, ax = plots.figure()
     draw_curve(ax, points, "toy")
     by_name = {line.get_label(): line.get_ydata() for line in ax.lines}

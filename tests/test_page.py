@@ -64,8 +64,8 @@ def _measured(
 
 
 def test_a_headline_stands_beside_its_strongest_opponent_with_a_verdict_in_words():
-    verdicts = {0.7: "▲ above bag of words: +45.0 points (35.0 .. 55.0)",
-                0.3: "= level with bag of words: +5.0 points (-5.0 .. 15.0)",
+    verdicts = {0.7: "▲ above bag of words: +45.0 points (+35.0 .. +55.0)",
+                0.3: "= level with bag of words: +5.0 points (-5.0 .. +15.0)",
                 0.1: "▼ below bag of words: -15.0 points (-25.0 .. -5.0)"}  # fmt: skip
     for value, told in verdicts.items():
         tags = Tags(page_html(_run(_notebook("30_a", results=[_measured("R@1", value), _result("R@5", 0.75)]))))

@@ -105,7 +105,10 @@ def test_a_row_shows_every_column_and_the_table_shows_the_row():
     over = {"opponent": "constant score", "difference": 0.113, "low": 0.09, "high": 0.14, "p": 0.01}
     result = _result(value=0.123, paper=0.2, paper_protocol=CARD, extra={"over": over})
     cells = result_tables.row(result)
-    assert cells["over it"] == "11.3 % (9.0 % .. 14.0 %)" and "over it" not in result_tables.results_table([_result()])
+    assert cells["over it"] == "+11.3 points (+9.0 .. +14.0)", "shares differ by points, not by per cent"
+    assert "over it" not in result_tables.results_table([_result()])
+    assert result_tables.points(0.0004, -0.0001, 0.0009) == "+0.04 points (-0.01 .. +0.1)"
+    assert result_tables.points(-3, unit="rank") == "-3.0", "places need no word"
     assert result.verdict == "above" and replace(result, extra={"over": over | {"low": -0.01}}).verdict == "level with"
     assert replace(result, extra={"over": over | {"low": -0.2, "high": -0.1}}).verdict == "below"
     for column in ("value", "95 % interval", "over it", "paper", "n"):

@@ -18,7 +18,7 @@ printf '%s\\n' "python $*" >>"$CALLS"
 case "$1 $2" in
     "-c import sys"*) exit "${OLD:-0}" ;;
     "--version "*) echo "Python ${VERSION:-3.11.7}" ;;
-    "-m venv") mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
+    "-m venv") sleep "${SLOW:-0}"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     "-m pip") exit "${PIP_FAILS:-0}" ;;
 esac
 """
@@ -42,7 +42,7 @@ class Copy:
         for name, text in {"python3": PYTHON, **({"uv": UV} if uv else {})}.items():
             (self.programs / name).write_text(text)
             (self.programs / name).chmod(0o755)
-        for name in ("sh", "dirname", "cat", "cksum", "rm", "mkdir", "cp"):
+        for name in ("sh", "dirname", "cat", "cksum", "rm", "mkdir", "cp", "sleep"):
             (self.programs / name).symlink_to(shutil.which(name))
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -111,6 +111,19 @@ def test_local_wheels_of_pip_are_shown_to_uv(copy: Copy) -> None:
     (copy.stamp).unlink()
     copy.run("setup", PIP_FIND_LINKS="/wheels", UV_FIND_LINKS="/mine")
     assert all(line.endswith("links=/mine") for line in copy.called("uv pip"))
+
+
+def test_a_terminal_is_told_how_long_a_silent_step_goes_on_and_a_log_is_not(copy: Copy) -> None:
+    pty = pytest.importorskip("pty")
+    terminal, end = pty.openpty()
+    variables = {"PATH": str(copy.programs), "CALLS": str(copy.calls), "SLOW": "2.5"}
+    done = subprocess.run([copy.folder / "run", "setup"], env=variables, stderr=end, stdout=end)
+    os.close(end)
+    told = os.read(terminal, 65536).decode()
+    assert done.returncode == 0 and "making .venv, 2 s" in told and "4 s" not in told, told
+    assert told.endswith("run: ready: .venv\r\n")
+    shutil.rmtree(copy.folder / ".venv")
+    assert "2 s" not in copy.run("setup", SLOW="2.5").stderr
 
 
 def test_an_old_python_is_named(copy: Copy) -> None:

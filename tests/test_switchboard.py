@@ -120,7 +120,7 @@ def test_effects_are_differences_of_equal_seeds():
     half = 3.182 * np.std(gain, ddof=1) / 2
     assert effect.difference == pytest.approx(0.03) and effect.high - effect.difference == pytest.approx(half, rel=1e-3)
     assert effect.over == "seeds" and effect.seeds == 4 and effect.clear and effect.seconds == pytest.approx(2.0)
-    assert name_of(change) in effects_table([effect]) and "+3.0 *" in effects_table([effect])
+    assert name_of(change) in effects_table([effect]) and "+3.0 points (+1.7 .. +4.3) *" in effects_table([effect])
     noisy = [made(change, seed, value) for seed, value in enumerate((0.7, 0.4, 0.9, 0.3))]
     assert not effects([*runs[:4], *noisy], "t2v_R@1")[0].clear
 

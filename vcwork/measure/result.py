@@ -261,6 +261,17 @@ def show(value: float, unit: str = "share") -> str:
     return f"{value:.1f}"
 
 
+def points(difference: float, low: float | None = None, high: float | None = None, unit: str = "share") -> str:
+    """A difference, with its 95 % interval where there is one: `+38.6 points (+31.3 .. +45.5)`.
+
+    Shares differ by percentage points, never by per cent; ranks by places, which need no word.
+    """
+    scale, word = (100, " points") if unit == "share" else (1, "")
+    numbers = [scale * x for x in (difference, low, high) if x is not None]
+    first, *ends = (f"{x:+.{2 if 0 < abs(x) < 0.05 else 1}f}" for x in numbers)
+    return first + word + (f" ({' .. '.join(ends)})" if ends else "")
+
+
 def check_company(results: Iterable[Result], recorded: bool = False) -> None:
     """VcworkError naming result and what is missing: fields of the card (`measure.card.NEEDS`), trivial scores."""
     for result in results:
@@ -309,9 +320,7 @@ def _said(name: str, value: Any) -> str:
 def _over(result: Result) -> str:
     """Value minus best trivial, and the 95 % interval of that, where both are known item by item."""
     over = result.extra.get("over")
-    if over is None:
-        return ""
-    return f"{show(over['difference'], result.unit)} ({_range(over['low'], over['high'], result.unit)})"
+    return points(over["difference"], over["low"], over["high"], result.unit) if over else ""
 
 
 def _named(best: tuple[str, float] | None, unit: str) -> str:

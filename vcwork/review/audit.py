@@ -18,7 +18,7 @@ from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import Comparison, bootstrap_by_video, paired_bootstrap, paired_randomisation
 from vcwork.measure.metrics import Places
-from vcwork.measure.result import Result, mean_result, show
+from vcwork.measure.result import Result, mean_result, points, show
 from vcwork.measure.streamed import (
     Pairs,
     Streamed,
@@ -311,8 +311,8 @@ def last_words(made: Audit, trained_on: str) -> list[str]:
     for metric, other, found, p in made.against:
         way = "above" if found.low > 0 else "below" if found.high < 0 else "level with"
         lines.append(
-            f"{metric}: {way} {made.other} ({show(other)}) by {show(found.difference)} "
-            f"({show(found.low)} to {show(found.high)}), p {small(found.p)}, by permutation {small(p)}."
+            f"{metric}: {way} {made.other} ({show(other)}) by "
+            f"{points(found.difference, found.low, found.high)}, p {small(found.p)}, by permutation {small(p)}."
         )
     return lines
 

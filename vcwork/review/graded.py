@@ -23,7 +23,7 @@ from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.intervals import Comparison, bootstrap_median, paired_bootstrap, wilson
 from vcwork.measure.metrics import Places
-from vcwork.measure.result import Result, mean_result, show, text_table
+from vcwork.measure.result import Result, mean_result, points, show, text_table
 from vcwork.search.fused import DEPTH, SAID, FusedHit, Kind, Piece, fused
 
 WINDOW_S = 10
@@ -74,7 +74,8 @@ class Grade:
         rows.append(["chance", *(result.show("chance") for result in first)])
         rows.append(["best rule", *(f"{show(r.best_trivial[1], r.unit)} {r.best_trivial[0]}" for r in first)])
         for kind, gains in self.gains.items():
-            rows.append([f"{TOGETHER} - {kind}", *(_difference(gains.get(result.name)) for result in first)])
+            found = (gains.get(result.name) for result in first)
+            rows.append([f"{TOGETHER} - {kind}", *(points(g.difference, g.low, g.high) if g else "" for g in found)])
         return head, rows
 
     def text(self) -> str:
@@ -85,12 +86,6 @@ class Grade:
 
 def _with_interval(result: Result) -> str:
     return f"{result.show()} ({show(result.low, result.unit)} .. {show(result.high, result.unit)})"
-
-
-def _difference(gain: Comparison | None) -> str:
-    if gain is None:
-        return ""
-    return f"{100 * gain.difference:+.1f} ({100 * gain.low:+.1f} .. {100 * gain.high:+.1f})"
 
 
 def grade(

@@ -19,7 +19,7 @@ from vcwork.encoders.sentences import load_sentences
 from vcwork.measure import metrics
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_bootstrap, paired_randomisation
-from vcwork.measure.result import Result, show, text_table
+from vcwork.measure.result import Result, points, show, text_table
 from vcwork.review.baselines import Encode, OrderFromWords, RidgeForm, TextRidge, order_columns
 from vcwork.tasks import retrieval
 from vcwork.tasks.cases import Clips, annotated_clips, places, whole_video_vectors
@@ -142,10 +142,10 @@ def gains_table(results: Sequence[Result]) -> str:
         for key, gain in r.extra.items():
             if key.startswith("minus_"):
                 clear = "clear" if gain["low"] > 0 or gain["high"] < 0 else "not clear"
-                points = [f"{100 * gain[end]:+.1f}" for end in ("difference", "low", "high")]
-                rows.append((r.name, show(r.value), key.removeprefix("minus_").replace("_", " "), points[0],
-                             f"{points[1]} .. {points[2]}", clear, f"{gain['randomisation_p']:.3f}"))  # fmt: skip
-    return text_table(("metric", "model", "beside", "points ahead", "95 % interval", "", "p by randomisation"), rows)
+                ahead = points(gain["difference"], gain["low"], gain["high"])
+                rows.append((r.name, show(r.value), key.removeprefix("minus_").replace("_", " "), ahead, clear,
+                             f"{gain['randomisation_p']:.3f}"))  # fmt: skip
+    return text_table(("metric", "model", "beside", "ahead (95 % interval)", "", "p by randomisation"), rows)
 
 
 def within_video_hits(scores: np.ndarray, clips: Clips, ties: str = "expected") -> np.ndarray:

@@ -26,7 +26,7 @@ from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_ratios
-from vcwork.measure.result import Result, as_result, plain, show, text_table
+from vcwork.measure.result import Result, as_result, plain, points, show, text_table
 from vcwork.tasks.cases import setting_of
 from vcwork.training.few_shot_tasks import MEASURE, Counts, Subject, annotated
 from vcwork.training.finetune import FinetuneRecipe, n_updates
@@ -354,10 +354,10 @@ def curve_table(results: Sequence[Result]) -> str:
     rows = []
     for r in results:
         name, score = r.best_trivial
-        ends = [f"{100 * r.extra[key]:+.1f}" for key in ("gain", "gain_low", "gain_high")] if "gain" in r.extra else []
-        values = f"{show(min(r.extra['values']))} .. {show(max(r.extra['values']))}" if ends else ""
-        gained = f"{ends[0]} points, {ends[1]} .. {ends[2]}" if ends else ""
-        asked = f"{r.extra['n']} a recipe" if ends else "none"
+        known = "gain" in r.extra
+        values = f"{show(min(r.extra['values']))} .. {show(max(r.extra['values']))}" if known else ""
+        gained = points(*(r.extra[key] for key in ("gain", "gain_low", "gain_high"))) if known else ""
+        asked = f"{r.extra['n']} a recipe" if known else "none"
         trivials = f"{show(score)} {name}"
         rows.append((asked, f"{r.extra['labelled']:.0f}", r.show(), values, gained, trivials, reading(r)))
     head = ("labels", "videos", "mean", "range over seeds", "gain over zero-shot", "best trivial", "reading")

@@ -27,7 +27,7 @@ from vcwork.encoders.encoder import Encoder
 from vcwork.measure.card import Card
 from vcwork.measure.intervals import paired_bootstrap, t_half_width
 from vcwork.measure.metrics import place
-from vcwork.measure.result import Result, mean_result, text_table
+from vcwork.measure.result import Result, mean_result, points, text_table
 from vcwork.tasks import localization, retrieval
 from vcwork.tasks.cases import Clips, annotated_clips, clip_scores, localization_cases, seconds_of_split
 from vcwork.training import window_choice
@@ -242,13 +242,12 @@ def effects_table(found: Sequence[Effect]) -> str:
             name_of(e.setting),
             f"{e.baseline:.1%}",
             f"{e.value:.1%}",
-            f"{100 * e.difference:+.1f}{' *' if e.clear else ''}",
-            f"{100 * e.low:+.1f} .. {100 * e.high:+.1f}",
+            points(e.difference, e.low, e.high) + " *" * e.clear,
             f"{e.seeds} seeds" if e.over == "seeds" else e.over,
             f"{e.seconds:.2f}",
             f"{e.weights:.2f}",
         )
         for e in found
     ]
-    head = ("changed", "baseline", "so", "points", "95 % interval", "over", "time", "weights")
+    head = ("changed", "baseline", "so", "difference (95 % interval)", "over", "time", "weights")
     return text_table(head, rows)

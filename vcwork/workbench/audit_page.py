@@ -19,7 +19,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, parse_json, sha256_json, template
 from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, well_formed, with_seal, write_manifest
-from vcwork.measure.result import row, show
+from vcwork.measure.result import points, row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small
 from vcwork.workbench.page import SIGNS, lines_of, used_columns
 
@@ -55,7 +55,7 @@ def line(made: Audit) -> str:
         f"ceiling {show(ceiling[min(ceiling)])}" if ceiling else "",
         f"ties {best.protocol.tied}" if best.protocol.tied is not None else "",
         *(
-            f"{metric}: {show(found.difference)} over {made.other}, p {small(p)}"
+            f"{metric}: {points(found.difference)} over {made.other}, p {small(p)}"
             for metric, _, found, p in made.against[:1]
         ),
     ]

@@ -17,7 +17,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, project_root, read_yaml, resolve
 from vcwork.base.sealed import read_sealed, well_formed, write_sealed
-from vcwork.measure.result import Result, as_result, seeds_table, show
+from vcwork.measure.result import Result, as_result, points, seeds_table, show
 from vcwork.workbench.records import read_run
 
 NUMBERS = "docs/numbers"
@@ -143,7 +143,7 @@ def _gain(same: list[Result], opponent: str) -> str:
     if any(each.get("opponent") != opponent for each in over):
         return ""
     low, high = min(each["low"] for each in over), max(each["high"] for each in over)
-    return f"{100 * np.mean([each['difference'] for each in over]):+.1f} ({100 * low:+.1f} … {100 * high:+.1f})"
+    return points(float(np.mean([each["difference"] for each in over])), low, high, same[0].unit)
 
 
 def filled(text: str, where: str = "text") -> str:
