@@ -70,6 +70,7 @@ def main(arguments: list[str]) -> int:
     except VcworkError as error:
         print(f"docs: {error}", file=sys.stderr)
         return 2
+    shutil.rmtree(made, ignore_errors=True)  # Sphinx stamps links to styles and scripts that it finds there
     # -a: every page again, because each has the list of pages in its margin
     code = sphinx(["-a", "-q", "-W", "--keep-going", "-b", "html", "-d", str(trees), str(sources), str(made)])
     if code:

@@ -3,6 +3,9 @@
 import csv
 import json
 import re
+import shutil
+import threading
+import time
 import zipfile
 
 import made_benchmarks as made
@@ -24,6 +27,7 @@ from vcwork.review.gallery import aligned, benchmark_gallery, read_gallery, unkn
 from vcwork.review.scores import Scores, open_scores
 from vcwork.tasks import localization, opponents, retrieval, segmentation, spans, videoqa
 from vcwork.tasks.cases import clip_scores, localization_cases, seconds_of_split
+from vcwork.workbench import audit_page
 from vcwork.workbench.auditing import audit
 
 N = 60
@@ -392,10 +396,14 @@ def test_the_command_writes_page_json_and_table_and_compares(files, tmp_path, ca
     assert "nothing &lt;b&gt;&amp;" in page and "http://" not in page and "https://" not in page
     assert r"t2v\_R@1 & " in (out / "table.tex").read_text()
     assert capsys.readouterr().out.count("t2v_R@1 ") >= 1
+    assert main(["verify", str(out)]) == 0 and "audit: whole (3 files" in capsys.readouterr().out
     assert main(["audit", "--check", str(bundle)]) == 0
     assert "the same numbers and verdicts" in capsys.readouterr().out
     assert main([*asked, "--out", str(tmp_path / "x"), "--bundle", str(bundle)]) == 2  # never overwritten
     assert not (tmp_path / "x").exists()
+    again = tmp_path / "again.zip"
+    assert main([*asked, "--out", str(out), "--bundle", str(again)]) == 0
+    assert again.read_bytes() == bundle.read_bytes(), "the same audit is the same bytes, whenever it is made"
 
 
 def test_a_changed_bundle_is_noticed(files, tmp_path):
@@ -435,6 +443,28 @@ def test_an_audits_folder_is_not_somebody_elses(files, tmp_path):
     (tmp_path / "mine" / "index.html").write_text("mine")
     assert main(["audit", str(path), "--out", str(tmp_path / "mine")]) == 2
     assert (tmp_path / "mine" / "index.html").read_text() == "mine"
+
+
+def test_of_two_audits_at_once_in_one_folder_one_waits(files, tmp_path, monkeypatch, capsys):
+    """Else the manifest of one seals the page of the other."""
+    _, _, path, items = files
+    made = [audit(each, items=items) for each in (path, shutil.copy(path, tmp_path / "other.npy"))]
+    for name in ("page_html", "tex_table"):
+        monkeypatch.setattr(audit_page, name, lambda made: made.path.name)
+    seal = audit_page.seal
+    slow = lambda file: time.sleep(1.2 * (threading.current_thread().name == "scores.npy")) or seal(file)  # noqa: E731
+    monkeypatch.setattr(audit_page, "seal", slow)
+    out = tmp_path / "out"
+    write = lambda each: audit_page.write_audit(each, out, {"scores": each.path.name})  # noqa: E731
+    both = [threading.Thread(target=write, args=(each,), name=each.path.name) for each in made]
+    for thread in both:
+        thread.start()
+        time.sleep(0.2)
+    for thread in both:
+        thread.join()
+    told = json.loads((out / "audit.json").read_text())["asked"]["scores"]
+    assert told == "other.npy" == (out / "index.html").read_text() == (out / "table.tex").read_text()
+    assert "another process is at work" in capsys.readouterr().err
 
 
 # --------------------------------------------------------------------------------------------------- other tasks

@@ -346,6 +346,16 @@ def test_every_choice_and_disagreement_is_in_the_tables():
     assert build.disagreements().count("\n") == len(ingredients.disagreements()) + 1
 
 
+def test_sphinx_finds_nothing_of_an_earlier_build(tmp_path, monkeypatch):
+    """It would stamp links to the scripts that lie there: other bytes than those of a first build."""
+    found, made = [], tmp_path / "site-build" / "made"
+    made.mkdir(parents=True)
+    (made / "old.js").touch()
+    monkeypatch.setattr(build, "stage", lambda *_: None)
+    monkeypatch.setattr("sphinx.cmd.build.main", lambda asked: found.append(list(Path(asked[-1]).glob("*"))) or 1)
+    assert build.main([str(tmp_path / "site")]) == 1 and found == [[]]
+
+
 def test_files_of_an_earlier_build_go(tmp_path):
     (tmp_path / "old.md").write_text("x")
     build._write(tmp_path / "new.md", b"y")

@@ -19,7 +19,9 @@ def commands(tmp_path_factory, root):
         yield world.commands(world.make(folder))
 
 
-@pytest.mark.parametrize("name", ["extract", "pretrain", "finetune segmentation", "convert", "explore", "index", "lab"])
+@pytest.mark.parametrize(
+    "name", ["extract", "pretrain", "finetune segmentation", "convert", "explore", "index", "lab", "audit"]
+)
 def test_killed_interrupted_and_out_of_disk_it_ends_with_the_same_bytes(name, commands, tmp_path):
     """At three places between the first and the last file: each time another one of the three faults."""
     command = commands[name]

@@ -499,6 +499,9 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(
     assert cli.main([*resume, "--seed", "3"]) == 2 and "leave --seed" in capsys.readouterr().err
     assert cli.main(["run", "other", *resume[2:]]) == 2
     assert "expected a run of other, got one of tiny: ./run profile tiny" in capsys.readouterr().err
+    assert (
+        cli.main(["run", "tiny", "--resume", "outputs/none/there"]) == 2 and not (project / "outputs" / "none").exists()
+    )
     before = (project / "outputs" / "cut" / "run.json").read_bytes()
     with monkeypatch.context() as changed:
         changed.setattr(machine, "package_versions", lambda: {"numpy": "0"})

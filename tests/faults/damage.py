@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import read_manifest
 from vcwork.data.corpus import open_corpus
 from vcwork.data.howto100m.convert import open_converted
 from vcwork.data.store import open_store
 from vcwork.encoders.load import load_encoder
 from vcwork.search.index import VideoIndex
 from vcwork.training.segmentation_head import load_classifier
+from vcwork.workbench.audit_page import AUDIT
 from vcwork.workbench.seeds import read_runs
 from vcwork.workbench.verify import look
 
@@ -35,6 +37,7 @@ OPEN: dict[str, Callable[[Path], Any]] = {  # a command's folder, opened as who 
     "convert": lambda folder: open_converted(folder).pairs("train").tracks[0],
     "index": VideoIndex.open,
     "lab": lambda folder: [open_corpus(folder).captions(id) for id in open_corpus(folder).videos],
+    "audit": lambda folder: read_manifest(folder, AUDIT),
     "run": lambda folder: read_runs([folder]),
 }
 

@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import re
 import shutil
 import sys
 from pathlib import Path
@@ -72,7 +71,7 @@ PROFILE = {"10_makes": "made: '{run}/made'", "20_reads": "made: '{run}/made'"}
 
 
 def make(folder: Path) -> Path:
-    """Films, a corpus and its features, a checkpoint, HowTo100M-shaped files, a project of two notebooks; once."""
+    """Films, a corpus, its features, a checkpoint, HowTo100M-shaped files, scores, a project of two notebooks; once."""
     os.environ.update(environment(folder))
     if not (folder / "made").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,6 +85,7 @@ def make(folder: Path) -> Path:
         export_released(folder / "checkpoint", folder / "released.pt")
         _write_project(folder / "project")
         _write_site(folder / "site", folder / "project")
+        np.save(folder / "scores.npy", np.random.default_rng(0).normal(size=(20, 20)).astype(np.float32))
         (folder / "made").touch()
     return folder
 
@@ -110,6 +110,7 @@ def commands(world: Path) -> dict[str, Command]:
         "--width",
         str(open_store(here["features"]).contract.width),
     )
+    audit = ("audit", str(world / "scores.npy"))
     made = [
         Command("extract", ("extract", films, "--out", "{out}", "--workers", "1")),
         Command("pretrain", ("pretrain", str(world / "pretrain.yaml"), *data, "--checkpoint", "{out}")),
@@ -137,7 +138,9 @@ def commands(world: Path) -> dict[str, Command]:
         ),
         Command("index", ("{out}",), f"{__name__}:grow_index", content=indexed),
         Command("lab", ("{out}",), f"{__name__}:film_lab"),
-        Command("docs", (str(world / "site"), "{out}"), f"{__name__}:build_docs", content=built),
+        Command("audit", (*audit, "--out", "{out}")),
+        Command("audit bundle", (*audit, "--out", "{out}/audit", "--bundle", "{out}/bundle.zip")),
+        Command("docs", (str(world / "site"), "{out}"), f"{__name__}:build_docs"),
         Command("extract in two processes", ("extract", films, "--out", "{out}", "--workers", "2")),
         Command("lab in two processes", ("{out}",), f"{__name__}:film_lab_in_two"),
         Command("run", ("run", "tiny", "--out", "{out}"), content=numbers, again=False),
@@ -219,13 +222,6 @@ def explored(folder: Path) -> dict[str, str]:
     return out
 
 
-def built(folder: Path) -> dict[str, str]:
-    """Of a site: all files, without the stamps of style sheets, which Sphinx gives where one lay there before."""
-    stamped = {path: path.read_bytes() for path in folder.rglob("*.html")}
-    plain = {str(path.relative_to(folder)): re.sub(rb"\.css\?v=\w+", b".css", page) for path, page in stamped.items()}
-    return files_of(folder) | {name: hashlib.sha256(page).hexdigest() for name, page in plain.items()}
-
-
 def numbers(folder: Path) -> dict[str, str]:
     """Of a run: its status and its metrics."""
     status = json.loads((folder / "run.json").read_text())["status"]
@@ -297,9 +293,11 @@ def _write_site(folder: Path, project: Path) -> None:
     for name in quoted:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"# What is in {name}\n\nSome words.\n")
-    tree = ["reference", *(name.removesuffix(".md") for name in quoted if "/" in name), "notebooks/*", "reference/*"]
+    pages = ["reference", "reproduction"]
+    tree = [*pages, *(name.removesuffix(".md") for name in quoted if "/" in name), "notebooks/*", "reference/*"]
     (folder / "docs" / "index.md").write_text("\n".join(["# Start", "", "```{toctree}", ":glob:", "", *tree, "```"]))
-    (folder / "docs" / "reference.md").write_text("# A page\n\nIts [notebook](../notebooks/10_makes.ipynb).\n")
+    for page in pages:
+        (folder / "docs" / f"{page}.md").write_text("# A page\n\nIts [notebook](../notebooks/10_makes.ipynb).\n")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,16 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import pickle
+import shutil
 import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,12 +25,14 @@ from unittest.mock import patch
 import made_benchmarks as made
 import numpy as np
 import torch
+from films import film
 from safetensors.numpy import save as as_safetensors
 from toys import toy_encoder
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, read_yaml, sha256_json
-from vcwork.base.sealed import SEALED, read_sealed, read_tensors, with_seal, write_sealed
+from vcwork.base.progress import Place
+from vcwork.base.sealed import SEALED, read_manifest, read_sealed, read_tensors, with_seal, write_sealed
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.backbones.weights import read_pth
 from vcwork.data.benchmarks import hirest
@@ -41,14 +46,19 @@ from vcwork.data.howto100m.packed import PackedSplit, read_meta
 from vcwork.data.howto100m.sources import HowTo100M, Sources, read_id_list
 from vcwork.data.store import Contract, load_npy, open_store, write_store
 from vcwork.encoders.checkpoint import load_checkpoint, save_encoder
+from vcwork.encoders.load import load_encoder
 from vcwork.encoders.released import read_released
 from vcwork.measure.result import METRICS
 from vcwork.panels.training import read_log
-from vcwork.review import doctor
-from vcwork.review.gallery import read_gallery, read_qrels
+from vcwork.review import audit_tasks, doctor
+from vcwork.review.gallery import benchmark_gallery, read_gallery, read_qrels
 from vcwork.review.scores import open_scores
 from vcwork.search.index import VideoIndex
+from vcwork.training.kept import TRAINING
 from vcwork.training.recipe import read_recipe
+from vcwork.training.run import Run
+from vcwork.training.workspace import SHIPPED
+from vcwork.workbench import rerun, runs
 from vcwork.workbench.audit_page import AUDIT, BUNDLE, read_bundle
 from vcwork.workbench.parameters import Parameter, from_text, read_parameters
 from vcwork.workbench.records import RUN, read_run
@@ -173,6 +183,9 @@ VALUES = [
         "log", "log.jsonl", lambda folder: read_log(folder / "log.jsonl"), (b'{"step": 1, "loss": 2.5}\n{"step": 2}\n',)
     ),
     Reader("items", "a.csv", lambda folder: read_gallery(folder / "a.csv"), (ITEMS.encode(),)),
+    Reader(
+        "progress", "wire.txt", lambda folder: str(Place(folder / "wire.txt")), (b"training 148 of 200, 00:04 left",)
+    ),
     Reader("contract", "contract.json", contract_beside, (json.dumps(made.CONTRACT).encode(),)),
 ]
 
@@ -201,6 +214,13 @@ def _scores(folder: Path, name: str) -> None:
         block.sum()
 
 
+def _clip(folder: Path) -> None:
+    """What the doctor looks at of a film, up to the model."""
+    how = {"resize": "short", "side": 16, "filter": "bicubic", "crop": "centre", "size": 16, "scale": 1 / 255,
+           "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}  # fmt: skip
+    doctor.Run(folder / "a.mp4", [], doctor.Pipeline(model="none", count=3, **how)).normalisation.sum()
+
+
 def _npz(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -215,6 +235,13 @@ SCORES = {
     "csv": b"id,x,y\nq0,0.5,1.5\nq1,2.5,3.25\n", "json": b'{"q0": {"videos": ["d1", "d2"], "scores": [0.5, 1]}}',
     "run": b"q0 Q0 d1 1 0.5 t\nq0 Q0 d2 2 0.25 t\nq1 Q0 d1 1 0.75 t\n",
 }  # fmt: skip
+if find_spec("pyarrow"):  # no package that the workbench needs
+    import pyarrow
+    from pyarrow import parquet
+
+    TABLE = pyarrow.table({"id": ["q0", "q1"], "x": [0.5, 2.5], "y": [1.5, 3.25]})
+    SCORES["parquet"] = _saved(lambda table, file: parquet.write_table(table, file), TABLE)
+LABELS, STEPS = np.array([0, 1, 1]), {"a": {"task": "t", "intervals": [[[0, 2]], [[3, 4.5], [6, 7]]]}}
 STATE = _saved(torch.save, {"w": torch.zeros(2, 3), "b": torch.ones(2)})
 ARRAYS = [
     Reader("npy", "a.npy", _arrays, (_npy(MATRIX), _npy(np.zeros((2, 4), np.float16)))),
@@ -223,6 +250,11 @@ ARRAYS = [
     Reader("released", "a.pt", lambda folder: read_released(folder / "a.pt"), (STATE,)),
     Reader("meta", "train_meta.pkl", lambda folder: read_meta(folder / "train_meta.pkl"),
            tuple(pickle.dumps({0: ["a", "b"], 1: ["c"]}, protocol) for protocol in (0, 2, 5))),
+    Reader("videos-npz", "a.npz", lambda folder: audit_tasks.by_video(folder / "a.npz"), (_npz(a=LABELS, b=MATRIX),)),
+    Reader("videos-json", "a.json", lambda folder: audit_tasks.by_video(folder / "a.json"), (b'{"a": [0, 1]}',)),
+    Reader("steps-json", "a.json", lambda folder: audit_tasks._steps_of(folder / "a.json", ""),
+           (json.dumps(STEPS).encode(),)),
+    Reader("clip", "a.mp4", _clip, lay=lambda folder: film(folder / "a.mp4", seconds=1.0)),
     *(Reader(f"scores-{kind}", f"a.{kind}", partial(_scores, name=f"a.{kind}"), (a,)) for kind, a in SCORES.items()),
 ]  # fmt: skip
 
@@ -325,6 +357,43 @@ def _run(folder: Path) -> None:
     write_sealed(folder / METRICS, {"format": "vcwork-metrics-2", "results": [row]})
 
 
+def _tiny(folder: Path) -> None:
+    shutil.copytree(SHIPPED, folder, dirs_exist_ok=True)
+
+
+def _read_tiny(folder: Path) -> None:
+    """The tiny world's model that comes along, as it is looked at before it is taken."""
+    identity = json.loads((SHIPPED / TRAINING.manifest).read_bytes())["identity"]
+    Run(folder, identity, load_encoder).finished, read_manifest(folder, TRAINING)
+
+
+def _stopped(folder: Path) -> None:
+    """A project of one notebook, and a run of it that was stopped; told with everything that a record has."""
+    (folder / "notebooks").mkdir()
+    (folder / "notebooks" / "10_x.ipynb").write_bytes(_notebook("seed: int = 0  # random"))
+    _run(folder)
+    told = json.loads((folder / RUN.manifest).read_bytes())
+    entry = told["notebooks"][0] | {"status": "interrupted", "threads": 1, "code": "x", "executed": None}
+    told |= {"status": "interrupted", "notebooks": [entry], "started": "2026-11-27", "wall_s": 1.5, "seed": 0}
+    told |= {"git": {}, "python": "3", "packages": {}, "hardware": {"processor": "x", "gpu": []}, "files": {}}
+    told |= {"parameter_files": [], "changed": [], "peak_memory_mb": None, "peak_memory_how": ""}
+    write_sealed(folder / RUN.manifest, {key: value for key, value in told.items() if key != SEALED})
+
+
+def _resume(folder: Path) -> None:
+    """`--resume` as far as its record is read: up to the first notebook."""
+
+    def begun(plan: Any, out: Path, stopped: dict, **more: Any) -> None:
+        log = runs.RunLog(plan, out, {"processor": "x", "gpu": []}, 0.0)
+        log.state |= {"git": {}, "python": "3", "packages": {}}
+        log.entries[0]["code"] = "x"
+        log.take_up(stopped)
+
+    quiet, here = contextlib.redirect_stdout(io.StringIO()), patch.dict(os.environ, VCWORK_ROOT=str(folder))
+    with quiet, here, patch.multiple(runs, execute_plan=begun, exit_code=lambda log: 0):
+        rerun.resume(folder, "lab")
+
+
 ASKED = b"id,x\nq0,0.5\n"
 INPUTS = {"scores": {"bytes": len(ASKED), "sha256": hashlib.sha256(ASKED).hexdigest(), "file": "a.csv"}}
 
@@ -358,6 +427,8 @@ FOLDERS = [
     Reader("index", "index.sqlite", _read_index, lay=_index),
     Reader("run", RUN.manifest, read_run, lay=_run, seal=True),
     Reader("metrics", METRICS, read_run, lay=_run, seal=True),
+    Reader("resume", RUN.manifest, _resume, lay=_stopped, seal=True),
+    Reader("tiny", TRAINING.manifest, _read_tiny, lay=_tiny, seal=True),
     Reader("bundle", "a.zip", _read_bundle, (_bundle(),)),
     Reader("bundle-told", "told.json", _told_bundle, (json.dumps({"inputs": INPUTS}).encode(),)),
     Reader("store", "manifest.json", _read_store, lay=_store, seal=True),
@@ -382,6 +453,7 @@ def _benchmark(name: str, file: str) -> Reader:
     return Reader(f"{name}-{Path(file).suffix[1:]}", file, partial(read_benchmark, name), lay=lay)
 
 
+OFFICIAL = "youcookii_annotations_trainval.json"
 WINDOWS = {"qid": 1, "query": "q", "vid": "v", "duration": 9, "relevant_windows": [[0, 2], [4, 6.5]]}
 SPANS = {
     "qvhighlights": (read_qvhighlights, "a.jsonl", json.dumps(WINDOWS).encode()),
@@ -413,9 +485,27 @@ BENCHMARKS = [
         for name, (read, file, good) in SPANS.items()
     ),
     _benchmark("youcook2", "validation_youcook.csv"),
-    _benchmark("youcook2", "youcookii_annotations_trainval.json"),
+    _benchmark("youcook2", OFFICIAL),
     _benchmark("msrvtt", "MSRVTT_JSFUSION_test.csv"),
     _benchmark("msrvtt", "MSRVTT_data.json"),
+    Reader(
+        "msrvtt-full",
+        "MSRVTT_data.json",
+        lambda folder: benchmark_gallery("msrvtt", folder / "MSRVTT_data.json"),
+        lay=made.msrvtt,
+    ),
+    Reader(
+        "youcook2-official",
+        OFFICIAL,
+        lambda folder: benchmark_gallery("youcook2", folder / OFFICIAL),
+        lay=made.youcook2,
+    ),
+    Reader(
+        "questions",
+        "a.csv",
+        lambda folder: audit_tasks._questions(folder / "a.csv", ""),
+        (b"answer,video,choice_0,choice_1\n0,a,x,y\n1,b,x,z\n", b"answer,video\n0,a\n"),
+    ),
     _benchmark("msrvtt_qa", "MSR_MC_test.csv"),
     _benchmark("didemo", "test_data.json"),
     _benchmark("coin", "COIN.json"),

@@ -9,7 +9,10 @@ Nothing is unpickled. Gap: a .npy in Fortran order is held in memory, as its row
 """
 
 import csv
+import lzma
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,6 +30,7 @@ from vcwork.review.geometry import unit
 BLOCK = 1 << 24  # numbers read at a time, 64 MB of float32
 TREC = (".run", ".trec", ".txt")
 SPARSE = (*TREC, ".json")  # which need not list every pair
+BROKEN = (zipfile.BadZipFile, RuntimeError, EOFError, struct.error, zlib.error, lzma.LZMAError)  # zips of any bytes
 IN_MEMORY = 1 << 32  # bytes: what formats that are held in memory may take
 
 
@@ -230,7 +234,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             _fits(path, (size,), "an archive", 1)
         with np.load(path, allow_pickle=False) as found:
             return {name: found[name] for name in found.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError) as error:
+    except (*BROKEN, ValueError, OSError, KeyError) as error:
         if isinstance(error, VcworkError):
             raise
         raise VcworkError(f"{path}: not readable as an .npz of plain arrays ({error})") from error

@@ -7,20 +7,18 @@ The folder is sealed like any other of ours; a reviewer's bundle is the same in 
 import base64
 import io
 import json
-import lzma
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, parse_json, sha256_json, template
+from vcwork.base.files import alone, atomic_write, parse_json, sha256_json, template
 from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, well_formed, with_seal, write_manifest
 from vcwork.measure.result import points, row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small
+from vcwork.review.scores import BROKEN
 from vcwork.workbench.page import SIGNS, lines_of, used_columns
 
 AUDIT = Kind("audit", "vcwork-audit-1", "audit.json", owns=("index.html", "table.tex"))
@@ -34,14 +32,16 @@ TEX = str.maketrans(
 def write_audit(made: Audit, out: Path, asked: dict[str, Any]) -> str:
     """Write page, JSON and table into `out`, new or of an earlier audit; the line that says it all.
 
-    VcworkError: a folder that holds other things, a disk that is full.
+    Of two at once one waits. VcworkError: a folder that holds other things, a disk that is full.
     """
-    begin(out, AUDIT)
     texts = {"index.html": page_html(made), "table.tex": tex_table(made)}
-    for name, text in texts.items():
-        with atomic_write(out / name) as file:
-            file.write(text)
-    write_manifest(out, AUDIT, as_dict(made) | {"asked": asked, "files": {name: seal(out / name) for name in texts}})
+    with alone(out):
+        begin(out, AUDIT)
+        for name, text in texts.items():
+            with atomic_write(out / name) as file:
+                file.write(text)
+        files = {name: seal(out / name) for name in texts}
+        write_manifest(out, AUDIT, as_dict(made) | {"asked": asked, "files": files})
     return line(made)
 
 
@@ -134,8 +134,8 @@ def write_bundle(made: Audit, out: Path, asked: dict[str, Any], inputs: dict[str
     texts = {"index.html": page_html(made), "table.tex": tex_table(made),
              AUDIT.manifest: json.dumps(with_seal(told), indent=1)}  # fmt: skip
     with atomic_write(out, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in texts.items():
-            archive.writestr(name, text)
+        for name, text in texts.items():  # with no time of day: the same audit is the same bytes
+            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
         for option, about in digests.items():
             if about["bytes"] <= WITHIN:
                 archive.write(inputs[option], _place(option, about))
@@ -168,7 +168,7 @@ def read_bundle(path: Path, into: Path) -> tuple[dict[str, Any], dict[str, Path]
                     inputs[option].parent.mkdir(exist_ok=True)
                     inputs[option].write_bytes(_read(path, archive, name, about["bytes"]))
                     check(inputs[option], about, AUDIT.manifest)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, struct.error, zlib.error, lzma.LZMAError) as error:
+    except BROKEN as error:
         raise VcworkError(f"{path}: not readable as a bundle of an audit ({error})") from error
     return told, inputs
 

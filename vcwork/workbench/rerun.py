@@ -14,9 +14,9 @@ from typing import Any
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, project_root
-from vcwork.base.sealed import check, write_sealed
+from vcwork.base.sealed import read_manifest, well_formed, write_sealed
 from vcwork.measure.result import Result, plain
-from vcwork.workbench.profiles import plan_again, relative
+from vcwork.workbench.profiles import Plan, plan_again, relative
 from vcwork.workbench.records import RUN, read_run
 
 CIRCUMSTANCES = ("git", "python", "packages", "hardware")  # of the whole run
@@ -31,10 +31,9 @@ def rerun(folder: Path, out: Path | None = None, at_once: int = 0) -> int:
     VcworkError for a folder whose record is damaged, and where the run cannot be repeated as it was.
     """
     record, numbers = read_run(folder)
-    plan = plan_again(project_root(), record)
+    plan, threads = _again(folder, record)
     from vcwork.workbench import runs  # Jupyter's packages: seconds
 
-    threads = {entry["name"]: entry["threads"] for entry in record["notebooks"] if entry.get("threads")}
     log = runs.execute_plan(plan, out, at_once=at_once, threads=threads)
     again, new_numbers = read_run(log.folder)
     about, differing = circumstances(record, again), differences(numbers, new_numbers)
@@ -53,6 +52,7 @@ def resume(folder: Path, profile: str, at_once: int = 0) -> int:
     """
     from vcwork.workbench import runs  # Jupyter's packages: seconds
 
+    read_run(folder)  # before there is a lock beside it
     with alone(folder):
         record, _ = read_run(folder)
         if record["profile"] != profile:
@@ -61,12 +61,17 @@ def resume(folder: Path, profile: str, at_once: int = 0) -> int:
         if record["status"] == "done":
             say(f"{relative(folder, project_root())}: is done already")
             return runs.OK
-        for name, sealed in record.get("files", {}).items():
-            check(folder / name, sealed, RUN.manifest)
-        threads = {entry["name"]: entry.get("threads", 0) for entry in record["notebooks"]}
-        plan = plan_again(project_root(), record)
+        read_manifest(folder, RUN, verify=True)
+        plan, threads = _again(folder, record)
         log = runs.execute_plan(plan, folder, at_once=at_once, threads=threads, stopped=record)
     return runs.exit_code(log)
+
+
+def _again(folder: Path, record: Mapping[str, Any]) -> tuple[Plan, dict[str, int]]:
+    """What the record says to run, and with how many threads each; 0 where it does not say."""
+    with well_formed(folder / RUN.manifest):
+        threads = {entry["name"]: int(entry.get("threads", 0)) for entry in record["notebooks"]}
+        return plan_again(project_root(), record), threads
 
 
 def told(name: str, count: int, about: list[str], differing: list[str]) -> str:

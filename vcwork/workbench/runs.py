@@ -36,7 +36,7 @@ from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write
 from vcwork.base.progress import WIRE, Place
-from vcwork.base.sealed import seal, write_manifest, write_sealed
+from vcwork.base.sealed import seal, well_formed, write_manifest, write_sealed
 from vcwork.data.engines import cores
 from vcwork.measure.result import METRICS, plain
 from vcwork.workbench import kernels, machine, notebook_html, page
@@ -77,7 +77,7 @@ def execute_plan(
         if path and path.exists():
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     say(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}")
-    began = time.monotonic() - stopped.get("wall_s", 0)
+    began = time.monotonic()
     at_once = min(at_once or machine.at_once(), len(plan.steps))
     threads = {step.name: threads.get(step.name) or _threads(plan, step, at_once) for step in plan.steps}
     if note := kernels.get_ready(min(threads.values())):
@@ -178,21 +178,23 @@ class RunLog:
 
         VcworkError where it was begun with other code or on another machine: numbers of two would not belong together.
         """
-        before = {entry["name"]: entry for entry in stopped["notebooks"]}
-        same = [(stopped.get(name), self.state[name]) for name in ("git", "python", "packages")]
-        same += [(stopped["hardware"].get(name), self.state["hardware"].get(name)) for name in ("processor", "gpu")]
-        same += [(before[entry["name"]]["code"], entry["code"]) for entry in self.entries]
-        if other := [f"{was} then, {now} now" for was, now in same if was != now]:
-            raise VcworkError(f"{self.folder}: was begun otherwise ({other[0]}); ./run rerun repeats it whole")
-        for entry in self.entries:
-            folder = self.folder / "results" / entry["name"]
-            if before[entry["name"]]["status"] == "done":
-                entry |= before[entry["name"]] | recorded(folder)
-            else:
-                shutil.rmtree(folder, ignore_errors=True)
-        self.state |= {name: stopped[name] for name in ("started", "peak_memory_mb", "peak_memory_how")}
-        self.state["resumed"] = [*stopped.get("resumed", []), _now()]
-        self.saved = True
+        with well_formed(self.folder / RUN.manifest):
+            before = {entry["name"]: entry for entry in stopped["notebooks"]}
+            same = [(stopped.get(name), self.state[name]) for name in ("git", "python", "packages")]
+            same += [(stopped["hardware"].get(name), self.state["hardware"].get(name)) for name in ("processor", "gpu")]
+            same += [(before[entry["name"]]["code"], entry["code"]) for entry in self.entries]
+            if other := [f"{was} then, {now} now" for was, now in same if was != now]:
+                raise VcworkError(f"{self.folder}: was begun otherwise ({other[0]}); ./run rerun repeats it whole")
+            self.state |= {name: stopped[name] for name in ("started", "peak_memory_mb", "peak_memory_how")}
+            self.state["resumed"] = [*stopped.get("resumed", []), _now()]
+            self.began -= stopped["wall_s"]
+            for entry in self.entries:
+                folder = self.folder / "results" / entry["name"]
+                if before[entry["name"]]["status"] == "done":
+                    entry |= before[entry["name"]] | recorded(folder)
+                else:
+                    shutil.rmtree(folder, ignore_errors=True)
+            self.saved = True
 
     def note_memory(self, peak: machine.PeakMemory) -> None:
         """Keep the highest of all notebooks."""

@@ -24,6 +24,7 @@ KINDS = {  # manifest -> where the kinds of folders that have one of that name a
     "manifest.json": ("data.store:STORE", "data.howto100m.captions:CAPTIONS"),
     "corpus.json": ("data.corpus:CORPUS",),
     "conversion.json": ("data.howto100m.convert:CONVERSION",),
+    "audit.json": ("workbench.audit_page:AUDIT",),
     "explore.json": ("workbench.own_folder:EXPLORE",),
     "checkpoint.json": ("encoders.checkpoint:CHECKPOINT",),
     "frames.json": ("encoders.frames:FRAMES",),
