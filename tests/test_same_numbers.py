@@ -26,9 +26,8 @@ OLDER = {
 }
 SETTINGS = {"again": ("1", 1, {}), "two": ("2", 2, {}), "older": ("1", 2, OLDER)}  # threads, workers, environment
 DECIDED = ("found", "clusters")
-BYTES = ("films", "drawn", *DECIDED, *(f"trained_{name}" for name in DECIDED))  # the same everywhere
+BYTES = ("films", "features", "drawn", *DECIDED, *(f"trained_{name}" for name in DECIDED))  # the same everywhere
 ROUNDED = {  # how far apart, of the largest value
-    "features": 1e-3,  # the last bit of float16
     **dict.fromkeys(("results", "trained_results"), 1e-12),  # the last bit of an interval's float64
     **dict.fromkeys(("video", "text", "seconds", "scores"), 1e-5),
     **dict.fromkeys(("log", "trained_video", "trained_text", "trained_seconds", "trained_scores"), 1e-4),
@@ -74,8 +73,6 @@ def test_another_number_of_threads_or_another_processor_decides_nothing_otherwis
     assert [name for name in BYTES if not np.array_equal(here[name], other[name])] == []
     far = {name: apart(here[name], other[name], 0 if name == "log" else None) for name in ROUNDED}
     assert {name: by for name, by in far.items() if by > ROUNDED[name]} == {}
-    changed = np.mean(here["features"] != other["features"])
-    assert changed < 1e-3, "of the features at most a few have another last bit"
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="is an older processor")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import platform
 import shutil
 import subprocess
 import sys
@@ -241,9 +242,9 @@ def test_it_is_copied_where_training_would_give_it_and_nowhere_else(ws, tmp_path
     try:
         assert run.run_of(ws.corpus, ws.store, SHIPPED, tiny_recipe()).finished
     except VcworkError:
-        if torch.backends.cpu.get_cpu_capability() == "AVX512":  # as where it was made
+        if platform.machine() == "x86_64":
             raise
-        pytest.skip("this processor rounds the features otherwise than the one it was made on: it is trained here")
+        pytest.skip("this kind of processor was never tried: where its features differ, the model is trained here")
     monkeypatch.setattr(run, "updates", lambda *_: pytest.fail("it is trained"))
     assert prepare().encoder.digest == load_encoder(SHIPPED).digest
     shutil.rmtree(made[0].with_name("checkpoint"))

@@ -93,7 +93,7 @@ class Workspace:
     def _take_shipped(self) -> None:
         """Copy the trained model that comes with the project to where it would be trained, if it is that very one.
 
-        It is of one seed, and of the features that most processors give; for others it is trained here.
+        It is of one seed, and of the features that all processors tried so far give; for others it is trained here.
         """
         folder = self.tiny / "checkpoint"
         with alone(folder), contextlib.suppress(VcworkError):  # another training, or damaged

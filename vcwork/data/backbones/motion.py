@@ -6,6 +6,9 @@ so that the whole road runs on a laptop without a download; S3D is the backbone 
 
 Blocks: salient colour (2 x 64), gradient orientation of the centred region (128), its mask (64), thumbnail (108),
 space-time slices (72), path of change (42). Each block is scaled to unit length, with its energy kept beside it.
+
+What processors round each in their own way (dot products, arc tangents, exponentials, spectra) is computed in float64,
+so that the stored float16 have the same bytes on all that were tried.
 """
 
 import numpy as np
@@ -15,8 +18,8 @@ from vcwork.data.kept import code_digest
 
 _EPS = 1e-6
 _SIDE = 64
-_AT = np.linspace(-1, 1, _SIDE, dtype=np.float32)
-_NEAR = np.exp(-(_AT**2) / 0.6)[:, None] * np.exp(-(_AT**2) / 0.6)  # (H, W); weight of a pixel, most in the middle
+_AT = np.exp(-(np.linspace(-1, 1, _SIDE) ** 2) / 0.6)
+_NEAR = np.outer(_AT, _AT).astype(np.float32)  # (H, W); weight of a pixel, most in the middle
 _ROW, _COLUMN = np.mgrid[:_SIDE, :_SIDE]
 _CELL = 8 * ((np.arange(32) // 8)[:, None] * 4 + np.arange(32) // 8)  # (32, 32); first bin of each pixel's cell
 
@@ -73,9 +76,10 @@ def _channel_sum(colours: np.ndarray) -> np.ndarray:
 
 def _unit(block: np.ndarray) -> np.ndarray:
     """Signed square root, unit length, and the log energy appended."""
-    energy = np.log1p(np.linalg.norm(block))
+    block = block.astype(np.float64)
+    energy = np.log1p(np.sqrt((block**2).sum()))
     block = np.sign(block) * np.sqrt(np.abs(block))
-    return np.append(block / (np.linalg.norm(block) + _EPS), energy)
+    return np.append(block / (np.sqrt((block**2).sum()) + _EPS), energy)
 
 
 def _saliency(colours: np.ndarray) -> np.ndarray:
@@ -110,7 +114,7 @@ def _shape(grey: np.ndarray, salient: np.ndarray) -> tuple[np.ndarray, np.ndarra
         int(np.clip(round(float((c * mask).sum() / total)), 16, n - 16))
         for c, n in zip((_ROW, _COLUMN), mask.shape, strict=True)
     )
-    patch = grey[:, cy - 16 : cy + 16, cx - 16 : cx + 16]  # (n, 32, 32)
+    patch = grey[:, cy - 16 : cy + 16, cx - 16 : cx + 16].astype(np.float64)  # (n, 32, 32)
     gy, gx = np.gradient(patch, axis=(1, 2))
     strength = np.hypot(gx, gy)
     angle = (np.arctan2(gy, gx) % np.pi) / np.pi * 8
@@ -126,7 +130,7 @@ def _slices(change: np.ndarray) -> np.ndarray:
     """Energies of the x-t and y-t slices over 4 spatial and 9 signed temporal frequencies. (72,)."""
     out = []
     for axis in (1, 2):
-        profile = change.sum(axis)  # (F, 64)
+        profile = change.sum(axis).astype(np.float64)  # (F, 64)
         spectrum = np.abs(np.fft.fft2(profile))[:, 1:5]  # (F, 4)
         out.append(np.log1p(np.roll(spectrum, 4, axis=0)[:9]).ravel())
     return np.concatenate(out)
@@ -137,7 +141,7 @@ def _path(change: np.ndarray) -> np.ndarray:
     at = np.arange(change.shape[1])
     rows, columns = change.sum(2), change.sum(1)  # (F, H), (F, W)
     energy = rows.sum(1) + _EPS  # (F,)
-    c = np.stack([columns @ at, rows @ at]) / energy / 8  # (2, F), in cells of 8 pixels
+    c = np.stack([(columns * at).sum(1), (rows * at).sum(1)]) / energy / 8  # (2, F), in cells of 8 pixels
     if energy.mean() < 1:
         c = c * 0
     c = c - c.mean(1, keepdims=True)
