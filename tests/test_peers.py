@@ -1,9 +1,15 @@
 """Peers: Hugging Face dual encoders give through our interface what they give by themselves; small random ones here."""
 
+import contextlib
 import dataclasses
+import importlib
+import importlib.util
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -13,6 +19,7 @@ import torch
 import transformers as hf
 from checks import refused
 from PIL import Image
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from toys import letters_clip
 
@@ -31,8 +38,31 @@ from vcwork.tasks.cases import annotated_clips, clip_scores, overview, seconds_o
 from vcwork.training.workspace import Workspace
 from vcwork.workbench.own_videos import own_videos
 
-KINDS = ("clip", "siglip", "xclip", "videoprism")
-TOGETHER = ("xclip", "videoprism")  # read several frames together
+
+def _no_timm() -> str:
+    """Why PE-AV cannot be tried here, or "".
+
+    Beside a PyTorch for CPUs alone PyPI's torchvision does not load, for two operators that PE-AV never calls.
+    """
+    if not importlib.util.find_spec("timm"):
+        return "timm is not here: pip install -c constraints.txt 'vcwork[pe]'"
+    with contextlib.suppress(RuntimeError):
+        importlib.import_module("timm")
+        return ""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("timm", "torchvision")]:
+        del sys.modules[name]
+    operators = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    importlib.import_module("timm")
+    KEPT.append(operators)  # they go with it
+    return ""
+
+
+KEPT: list = []
+NO_TIMM = _no_timm()
+KINDS = ("clip", "siglip", "xclip", "videoprism", *(() if NO_TIMM else ("pe_video",)))
+TOGETHER = ("xclip", "videoprism", "pe_video")  # read several frames together
 SIDE, FRAMES = 32, 4
 SENTENCES = ["chop the onion", "Stir, slowly!", "a", "", "peel the beet and then toss the salad " * 4]
 TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -43,24 +73,24 @@ PROCESSORS = {
     "clip": {"image_processor_type": "CLIPImageProcessor", **CROP},
     "siglip": {"image_processor_type": "SiglipImageProcessor", "size": {"height": SIDE, "width": SIDE}},
     "xclip": {"image_processor_type": "VideoMAEImageProcessor", **CROP},
+    "pe_video": {"size": {"height": SIDE, "width": SIDE}, "num_frames": FRAMES},
 }
 
 
-def _siglip_words(folder: Path, declared: str = "SiglipTokenizer", ends: bool = True) -> None:
+def _siglip_words(folder: Path, declared: str = "SiglipTokenizer", frame: str = "$A </s>") -> None:
     """Whole words of SENTENCES, letters for the rest; the padding is the end, as in the real one."""
     letters = [*"abcdefghijklmnopqrstuvwxyz,!."]
     words = " ".join(SENTENCES).lower().replace(",", "").replace("!", "").split()
-    pieces = dict.fromkeys(["</s>", "<unk>", *letters, *(f"##{letter}" for letter in letters), *words])
+    pieces = dict.fromkeys(["</s>", "<unk>", "<s>", *letters, *(f"##{letter}" for letter in letters), *words])
     inner = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Whitespace()
-    if ends:
-        inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 0)])
+    inner.post_processor = processors.TemplateProcessing(single=frame, special_tokens=[("</s>", 0), ("<s>", 2)])
     inner.save(str(folder / "tokenizer.json"))
     told = {"tokenizer_class": declared, "pad_token": "</s>", "eos_token": "</s>", "unk_token": "<unk>"}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
 
 
-def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0) -> Path:
+def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0, model: torch.nn.Module | None = None) -> Path:
     """A small random model with its tokenizer and image processor, as `save_pretrained` leaves them."""
     torch.manual_seed(seed)
     folder.mkdir(parents=True)
@@ -69,13 +99,16 @@ def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0) -> Path:
         text = {**TOWER, "vocab_size": 80, "max_position_embeddings": 64}
         model = hf.SiglipModel(hf.SiglipConfig(text_config=text, vision_config=SEES))
     elif kind == "videoprism":
-        _siglip_words(folder, "VideoPrismTokenizer", ends=False)
+        _siglip_words(folder, "VideoPrismTokenizer", "$A")
         text = {**TOWER, "vocab_size": 80, "max_position_embeddings": 64}
         vision = {**TOWER, "image_size": SIDE, "num_frames": FRAMES, "tubelet_size": [1, 16, 16],
                   "num_spatial_layers": 2, "num_temporal_layers": 1, "num_auxiliary_layers": 1}  # fmt: skip
         vision.pop("num_hidden_layers")
         model = hf.VideoPrismClipModel(hf.VideoPrismConfig(text_config=text, vision_config=vision))
         torch.nn.init.normal_(model.video_model.head.pooling_attention_query)  # new ones are 0: nothing would be read
+    elif kind.startswith("pe_"):
+        _siglip_words(folder, "PreTrainedTokenizerFast", "<s> $A </s>")
+        model = model or _made_pe(kind)
     else:
         tokenizer = letters_clip(folder, ",!", model_max_length=77)
         end = 2 if legacy else tokenizer.eos_token_id
@@ -91,12 +124,37 @@ def _made(folder: Path, kind: str, legacy: bool = False, seed: int = 0) -> Path:
         for name, weight in model.named_parameters():
             if "embedding" in name or "projection" in name:
                 weight.mul_(10)
-            elif "attn" in name or "attention" in name or ("mlp" in name and kind == "videoprism"):
+            elif kind == "pe_video" and name.startswith("text_model.layers") and weight.ndim == 2:
+                weight.mul_(12)
+            elif "attn" in name or "attention" in name or ("mlp" in name and kind in ("videoprism", "pe_video")):
                 weight.mul_(4)
     model.save_pretrained(folder)
-    told = {**PROCESSORS.get(kind, {}), "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    told = {
+        **PROCESSORS.get(kind.replace("audio_", ""), {}),
+        "image_mean": [0.5, 0.4, 0.3],
+        "image_std": [0.2, 0.3, 0.4],
+    }
+    name = "video_preprocessor_config.json" if kind.startswith("pe_") else "preprocessor_config.json"
+    (folder / name).write_text(json.dumps(told))
     return folder
+
+
+def _made_pe(kind: str):
+    """PE-AV with or without its ears."""
+    inner = {**TOWER, "head_dim": 16}
+    sizes = {"img_size": SIDE, "embed_dim": 32, "depth": 2, "num_heads": 2}
+    vision = {"model_type": "timm_wrapper", "architecture": "vit_pe_core_tiny_patch16_384", "do_pooling": True,
+              "num_classes": 24, "global_pool": "map", "model_args": sizes}  # fmt: skip
+    video = {"model_type": "pe_video_encoder", "vision_config": vision, **inner}
+    ids = {"pad_token_id": 0, "eos_token_id": 0, "sep_token_id": 0, "bos_token_id": 2, "cls_token_id": 2}
+    text = {"model_type": "modernbert", **TOWER, "vocab_size": 80, "max_position_embeddings": 64, **ids}
+    if kind == "pe_video":
+        return hf.PeVideoModel(hf.PeVideoConfig(text_config=text, video_config=video))
+    codec = {"model_type": "dac", "encoder_hidden_size": 8, "downsampling_ratios": [2, 2], "hidden_size": 32,
+             "codebook_dim": 8, "n_codebooks": 1, "codebook_size": 16}  # fmt: skip
+    audio = {"model_type": "pe_audio_encoder", "dac_config": codec, **inner}
+    both = {"audio_config": audio, "video_config": video, **inner}
+    return hf.PeAudioVideoModel(hf.PeAudioVideoConfig(text_config=text, audio_video_config=both))
 
 
 @pytest.fixture(scope="module")
@@ -146,13 +204,20 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _hugging_face(folder: Path, kind: str):
-    classes = {"clip": hf.CLIPModel, "siglip": hf.SiglipModel, "xclip": hf.XCLIPModel}
+    classes = {"clip": hf.CLIPModel, "siglip": hf.SiglipModel, "xclip": hf.XCLIPModel, "pe_video": hf.PeVideoModel}
     return classes.get(kind, hf.VideoPrismClipModel).from_pretrained(folder).eval()
 
 
 def _text_by_hand(folder: Path, kind: str, sentences: list[str]) -> np.ndarray:
     """(N, D) as the model's page says: CLIP padded to the longest with a mask, SigLIP to 64 without one."""
     model = _hugging_face(folder, kind)
+    if kind == "pe_video":  # only both together
+        told = hf.PreTrainedTokenizerFast.from_pretrained(folder)(
+            sentences, padding=True, truncation=True, max_length=64, return_tensors="pt"
+        )
+        told = {name: told[name] for name in ("input_ids", "attention_mask")}
+        with torch.inference_mode():
+            return model(**told, pixel_values_videos=torch.zeros(1, 1, 3, SIDE, SIDE)).text_video_embeds.numpy()
     if kind in ("siglip", "videoprism"):
         stop, mark = ("", "") if kind == "siglip" else (".", " ")
         bare = [" ".join(s.lower().replace(",", mark).replace("!", mark).split()) + stop for s in sentences]
@@ -173,6 +238,11 @@ def _frames_by_hand(path: Path) -> list[np.ndarray]:
 def _features_by_hand(folder: Path, kind: str, frames: list[np.ndarray]) -> np.ndarray:
     """(D,) of one picture, or of FRAMES pictures together, by the folder's own processor and model."""
     model = _hugging_face(folder, kind)
+    if kind == "pe_video":
+        small = [np.array(Image.fromarray(f).resize((SIDE, SIDE), Image.BILINEAR)) / 255 for f in frames]
+        pixels = torch.tensor((np.stack(small) - [0.5, 0.4, 0.3]) / [0.2, 0.3, 0.4]).permute(0, 3, 1, 2).float()
+        with torch.inference_mode():
+            return model(input_ids=torch.tensor([[2, 0]]), pixel_values_videos=pixels[None]).video_embeds[0].numpy()
     if kind == "videoprism":  # as large as the model's, from 0 to 1
         small = [Image.fromarray(f).resize((SIDE, SIDE), Image.BICUBIC) for f in frames]
         pixels = torch.tensor(np.stack(small) / 255).permute(0, 3, 1, 2).float()
@@ -402,12 +472,10 @@ def test_what_cannot_be_used_is_named(folders, tmp_path, monkeypatch):
     refused("fps: expected a whole number of frames a second, got 0", get_backbone, f"peer:{folders['clip']}", fps=0)
 
 
-@pytest.mark.parametrize(
-    "model, why", [("pe_audio_video", r" \(its picture tower"), ("bert", r" \(compares sentences"), ("vit", "$")]
-)
+@pytest.mark.parametrize("model, why", [("bert", r" \(compares sentences"), ("vit", "$")])
 def test_other_models_are_refused_with_the_reason(tmp_path, model, why):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model}))
-    refused(rf"expected model_type clip, siglip, xclip, videoprism, got '{model}'{why}", load_encoder, tmp_path)
+    refused(rf"expected model_type clip, siglip, xclip, videoprism, pe_.* got '{model}'{why}", load_encoder, tmp_path)
 
 
 def test_a_hub_name_is_taken_wherever_a_folder_is(folders, videos, tmp_path, monkeypatch):
@@ -449,7 +517,7 @@ def _pickled(folder: Path) -> None:
 
 
 def _weights_without(prefix: str):
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import save_file
 
     def spoil(folder: Path) -> None:
         path = folder / "model.safetensors"
@@ -459,7 +527,7 @@ def _weights_without(prefix: str):
 
 
 @pytest.mark.parametrize("kind, spoil, message", [
-    ("clip", _changed("config.json", model_type="bert"), r"expected model_type .*, videoprism, got 'bert'"),
+    ("clip", _changed("config.json", model_type="bert"), r"expected model_type .*, videoprism, .*got 'bert'"),
     ("clip", _changed("config.json", model_type="clip_vision_model"), "got 'clip_vision_model'"),
     ("clip", lambda f: (f / "config.json").write_text("{"), r"config\.json: not readable as JSON"),
     ("clip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer.json or vocab.json with merges.txt\)"),
@@ -518,6 +586,60 @@ def test_a_peer_is_neither_saved_nor_trained(peers, tmp_path):
     refused("a peer is not trained here", peers["clip"].model.train)
     assert not any(module.training for module in peers["clip"].model.eval().modules())
     refused(r"clip 0: expected features \(T, 24\)", encode_video, peers["clip"], [np.ones((3, 7))])
+
+
+# ------------------------------------------------------------------------------------------------------------- PE-AV
+
+
+@pytest.mark.skipif(bool(NO_TIMM), reason=NO_TIMM)
+def test_pe_av_sees_and_reads_what_it_does_when_it_also_hears(tmp_path):
+    """transformers cannot load what it saved here, so the model that was saved is asked."""
+    whole = _made_pe("pe_audio_video").eval()
+    peer = load_peer(_made(tmp_path / "pe", "pe_audio_video", model=whole))
+    pixels = np.random.default_rng(0).integers(0, 255, (FRAMES, SIDE, SIDE, 3), np.uint8)
+    ids = peer.tokenizer.encode(["chop the onion"], 60)[0]
+    with torch.inference_mode():
+        told = whole.video_model(input_ids=ids, pixel_values_videos=peer.backbone.prepared(pixels)[None])
+    np.testing.assert_allclose(encode_text(peer, ["chop the onion"]), _unit(told.text_video_embeds.numpy()), atol=1e-5)
+    np.testing.assert_allclose(peer.backbone(pixels), told.video_embeds[0].numpy(), atol=1e-5)
+
+
+@pytest.mark.skipif(bool(NO_TIMM), reason=NO_TIMM)
+@pytest.mark.parametrize(("change", "message"), [
+    ({"architecture": "hf_hub:owner/model"}, "a picture tower of timm's, vit_pe_core.*got 'hf_hub:owner/model'"),
+    ({"model_args": {"checkpoint_path": "evil.pth"}}, "and no file, got .*checkpoint_path"),
+])  # fmt: skip
+def test_pe_av_begins_with_no_file_that_it_names(folders, tmp_path, change, message):
+    folder = _copy(folders["pe_video"], tmp_path / "evil")
+    config = json.loads((folder / "config.json").read_text())
+    config["video_config"]["vision_config"] |= change
+    _edit(folder / "config.json", **config)
+    refused(message, load_peer, folder)
+    _edit(folder / "config.json", **json.loads((folders["pe_video"] / "config.json").read_text()))
+    _edit(folder / "video_preprocessor_config.json", size={"shortest_edge": SIDE})
+    refused("expected a size of height and width, and no crop, got", load_peer, folder)
+
+
+@pytest.mark.skipif(not NO_TIMM, reason="timm is here: the tests above try PE-AV themselves")
+def test_pe_av_without_timm_says_what_to_install_and_with_it_passes_these_tests(root, tmp_path):
+    """timm is not installed by default: beside a PyTorch for CPUs alone its torchvision breaks. Here it lies apart."""
+    (tmp_path / "config.json").write_text('{"model_type": "pe_audio_video"}')
+    refused(r"PE-AV's picture tower needs timm, .* pip install 'vcwork\[pe\]' \(No module", load_encoder, tmp_path)
+    apart = root / "outputs" / "timm"
+    if not (apart / "timm").is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-c", root / "constraints.txt"]
+        done = subprocess.run(
+            [*pip, "--target", tmp_path / "new", "timm", "torchvision"], capture_output=True, text=True
+        )
+        if done.returncode:
+            pytest.skip(f"timm is not here, and pip did not fetch it ({(done.stderr.splitlines() or [''])[-1]})")
+        apart.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):  # another process was first
+            (tmp_path / "new").rename(apart)
+    told = dict(os.environ, PYTHONPATH=os.pathsep.join([str(root), str(apart)]))
+    tests = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", "pe_"]
+    done = subprocess.run(tests, capture_output=True, text=True, env=told, cwd=root)
+    assert not done.returncode and " passed" in done.stdout, done.stdout[-3000:] + done.stderr[-1000:]
 
 
 # ----------------------------------------------------------------------------------------------- notebook 30's path

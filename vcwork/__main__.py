@@ -225,7 +225,7 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="videos, with subtitles of the same name where there are any; or a corpus")
-    models = "ours, or a CLIP, SigLIP, X-CLIP or VideoPrism model's; or its hub name (openai/clip-vit-base-patch32)"
+    models = "ours, a CLIP, SigLIP, X-CLIP, VideoPrism or PE-AV model's, or its hub name (openai/clip-vit-base-patch32)"
     parser.add_argument("--checkpoint", default="", metavar="FOLDER", help=models)
     parser.add_argument(
         "--backbone",

@@ -1,12 +1,12 @@
-"""Peers: Hugging Face dual encoders (CLIP, SigLIP, X-CLIP, VideoPrism) behind the interface of our own `Encoder`.
+"""Peers: Hugging Face dual encoders (CLIP, SigLIP, X-CLIP, VideoPrism, PE-AV) behind the interface of our `Encoder`.
 
 A peer's features (`vcwork.data.backbones.dual`) are already in the joint space, one row a second, so one store serves
 everything. Its video tower only averages seconds; its text tower is the model's own, with its own padding and end
 rules. `load_peer`, and `load_encoder` with such a folder or with `peer:<hub name>`, give an Encoder,
 which goes wherever one goes: encoding, search, segment, localize, classify, the task notebooks, the vector database.
 Known gaps: X-CLIP's own score changes each sentence for the video it meets, which no index can hold: its sentences
-here are those of `get_text_features`. SigLIP and VideoPrism need tokenizer.json (a spiece.model alone is not read).
-PE-AV is not read: its picture tower is timm's, which is no part of this. Peers are not trained here.
+here are those of `get_text_features`. All but CLIP and X-CLIP need tokenizer.json (a spiece.model alone is not read).
+PE-AV hears nothing here, and needs timm. Peers are not trained here.
 """
 
 import string
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
 from vcwork.core.model import Encoded
-from vcwork.data.backbones.dual import KINDS, PREFIX, PeerBackbone, load_model, peer_name
+from vcwork.data.backbones import pe_av
+from vcwork.data.backbones.dual import KINDS, PREFIX, Kind, PeerBackbone, load_model, peer_name
 from vcwork.data.backbones.hugging_face import as_error, is_hub_name, quiet
 from vcwork.data.extract import contract_of
 from vcwork.data.store import Contract
@@ -75,8 +76,9 @@ def load_peer(source: str | Path, contract: Contract | None = None) -> Encoder:
 
 def _words(folder: Path) -> list[Path]:
     """Files beside the weights on which vectors depend."""
-    names = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
-             "merges.txt", "special_tokens_map.json", "added_tokens.json")  # fmt: skip
+    names = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json", "processor_config.json",
+             "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json",
+             "added_tokens.json")  # fmt: skip
     return [folder / name for name in names if (folder / name).is_file()]
 
 
@@ -85,19 +87,19 @@ def _peer_model(backbone: PeerBackbone) -> tuple["PeerModel", "PeerTokenizer"]:
     kind, config = KINDS[backbone.kind], backbone.config
     tokenizer = PeerTokenizer(backbone.folder, backbone.kind, config.text_config)
     backbone.model = load_model(backbone.folder, kind)
-    vision, text = config.vision_config, config.text_config
+    vision, text = config.video_config if kind.pe else config.vision_config, config.text_config
     depth = sum(n for name, n in vision.to_dict().items() if "num_" in name and name.endswith("_layers"))
     width, words = backbone.width, tokenizer.max_tokens
     sizes = PeerConfig(width, width, width, depth, text.num_hidden_layers, words)
-    return PeerModel(backbone.model, sizes, kind.fixed).eval(), tokenizer
+    return PeerModel(backbone.model, sizes, kind).eval(), tokenizer
 
 
 class PeerModel(nn.Module):
     """The surface of `vcwork.core.model.VideoCLIP` that encoding needs; `towers` is the Hugging Face model."""
 
-    def __init__(self, towers: nn.Module, config: PeerConfig, fixed_text: bool) -> None:
+    def __init__(self, towers: nn.Module, config: PeerConfig, kind: Kind) -> None:
         super().__init__()
-        self.towers, self.config, self.fixed_text = towers, config, fixed_text
+        self.towers, self.config, self.kind = towers, config, kind
 
     def encode_video(self, features: Tensor, mask: Tensor, hide_cls: bool = False) -> Encoded:
         """features (B, T, W), mask (B, T) True where real -> Encoded: states are the seconds, pooled their mean.
@@ -111,8 +113,11 @@ class PeerModel(nn.Module):
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Encoded:
         """ids and mask (B, L) of PeerTokenizer -> Encoded; the one state is the sentence (no word is in this space)."""
-        seen = None if self.fixed_text else mask.long()
-        pooled = self.towers.get_text_features(input_ids=ids, attention_mask=seen).pooler_output  # (B, D)
+        seen = None if self.kind.fixed else mask.long()
+        if self.kind.pe:
+            pooled = pe_av.read(self.towers, ids, seen)  # (B, D)
+        else:
+            pooled = self.towers.get_text_features(input_ids=ids, attention_mask=seen).pooler_output  # (B, D)
         pooled = nn.functional.normalize(pooled, dim=-1)
         return Encoded(pooled, pooled.unsqueeze(1), mask.new_ones(len(ids), 1, dtype=torch.bool))
 
@@ -216,7 +221,7 @@ _BLANKS = str.maketrans(string.punctuation, " " * len(string.punctuation))
 def _tokenizer(folder: Path, kind: str) -> Any:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
-    whole = KINDS[kind].fixed or KINDS[kind].prism  # tokenizer.json says it all
+    whole = KINDS[kind].fixed or KINDS[kind].prism or KINDS[kind].pe  # tokenizer.json says it all
     choices = [("tokenizer.json",)] if whole else [("tokenizer.json",), ("vocab.json", "merges.txt")]
     if not any(all((folder / name).is_file() for name in names) for names in choices):
         # CLIP's class would make up a vocabulary of two, and say nothing

@@ -1,4 +1,4 @@
-"""The image side of Hugging Face dual encoders (CLIP, SigLIP, X-CLIP, VideoPrism) as a backbone, and their folders.
+"""The image side of Hugging Face dual encoders (CLIP, SigLIP, X-CLIP, VideoPrism, PE-AV) as a backbone; their folders.
 
 `get_backbone("peer:<folder or hub name>")`: one row a second, the projected embedding of that second's frames, so that
 what a store holds is already in the space of the model's sentences (`vcwork.encoders.peers`).
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_json, resolve
+from vcwork.data.backbones import pe_av
 from vcwork.data.backbones.hugging_face import (
     as_error,
     hub_folder,
@@ -45,6 +46,7 @@ class Kind:
     fixed: bool = False  # sentences are padded to full length and the padding is read like words
     last_id: bool = False  # a sentence's vector stands at its highest id, whatever the configuration says
     prism: bool = False  # VideoPrism: pixels from 0 to 1, sentences in its own spelling, which end with no id
+    pe: bool = False  # PE-AV: any number of frames together, by `pe_av.py`
 
 
 KINDS = {
@@ -52,14 +54,11 @@ KINDS = {
     "siglip": Kind("SiglipModel", fixed=True),
     "xclip": Kind("XCLIPModel", video=True, last_id=True),
     "videoprism": Kind("VideoPrismClipModel", video=True, prism=True),
+    "pe_video": Kind("PeVideoModel", video=True, pe=True),
+    "pe_audio_video": Kind("PeVideoModel", video=True, pe=True),
 }
-
-
-_TIMM = "its picture tower comes from timm, which does not run here"
 UNREAD = {
     "siglip2": "reads patches of any shape; take a model of fixed size, such as google/siglip2-base-patch16-256",
-    "pe_video": _TIMM,
-    "pe_audio_video": _TIMM,
     "bert": "compares sentences and sees nothing",
     "mpnet": "compares sentences and sees nothing",
 }
@@ -69,8 +68,8 @@ class PeerBackbone:
     """A peer's image tower as a backbone: the raw projected embedding of a second, so a store serves every `scale`.
 
     CLIP, SigLIP: the mean over `fps` frames a second, 1 by default, the frame on display in its middle.
-    X-CLIP, VideoPrism read N frames together: `fps` (N by default) must divide N, and a row sees N / fps seconds, its
-    own in their middle, the first and last second repeated beyond the ends. With N frames a second nothing is seen that
+    X-CLIP, VideoPrism, PE-AV read N frames together: `fps`, by default N, must divide N; a row sees N / fps seconds,
+    its own in their middle, the first and last second repeated beyond the ends. With N a second nothing is seen that
     lies outside of the second; fewer look further, as the model was trained, and blur where things begin.
     Runs in one thread and in float32 like HFImageBackbone. VcworkError as for `load_peer`.
     """
@@ -78,12 +77,16 @@ class PeerBackbone:
     def __init__(self, source: str | Path, fps: float | None = None) -> None:
         self.folder = peer_folder(source)
         self.kind, self.config = _configuration(self.folder)
-        self.frames = self.config.vision_config.num_frames if KINDS[self.kind].video else 1
-        self.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
         self.name, self.weights = f"{PREFIX}{self.kind}", weights_digest(self.folder, model_files(self.folder))
-        self.size = int(np.max(self.config.vision_config.image_size))
-        self.width = getattr(self.config, "projection_dim", None) or self.config.vision_config.hidden_size  # SigLIP
-        self._processor = _processor(self.folder, self.size if KINDS[self.kind].prism else None)
+        if KINDS[self.kind].pe:
+            self.size, self.width = self.config.side, self.config.text_config.hidden_size
+            self._processor, self.frames = pe_av.processor(self.folder)
+        else:
+            sees = self.config.vision_config
+            self.frames, self.size = sees.num_frames if KINDS[self.kind].video else 1, int(np.max(sees.image_size))
+            self.width = getattr(self.config, "projection_dim", None) or sees.hidden_size  # SigLIP: the latter alone
+            self._processor = _processor(self.folder, self.size if KINDS[self.kind].prism else None)
+        self.fps = _frame_rate(fps, self.frames, KINDS[self.kind].video)
         shape = tuple(self.prepared([np.zeros((self.size + 8, 2 * self.size, 3), np.uint8)]).shape)
         if shape != (1, 3, self.size, self.size):
             expected = f"expected an image processor that gives {self.size} by {self.size} pixels"
@@ -128,6 +131,9 @@ class PeerBackbone:
         with one_thread():
             if KINDS[self.kind].video:
                 pixels = torch.cat([pixels, pixels[-1:].expand(self.frames - len(pixels), -1, -1, -1)])  # (N, 3, S, S)
+            if KINDS[self.kind].pe:
+                rows = pe_av.see(self.model, pixels)  # (1, W)
+            elif KINDS[self.kind].video:
                 name = "pixel_values_videos" if KINDS[self.kind].prism else "pixel_values"
                 rows = self.model.get_video_features(**{name: pixels[None]}).pooler_output.reshape(1, -1)  # (1, W)
             else:
@@ -191,6 +197,8 @@ def _configuration(folder: Path) -> tuple[str, Any]:
     if kind not in KINDS:
         why = f" ({UNREAD[kind]})" if kind in UNREAD else ""
         raise VcworkError(f"{folder / 'config.json'}: expected model_type {', '.join(KINDS)}, got {kind!r}{why}")
+    if KINDS[kind].pe:
+        return kind, pe_av.configuration(folder)
     with quiet(), as_error(f"{folder / 'config.json'}: not usable"):
         return kind, getattr(transformers, KINDS[kind].model).config_class.from_pretrained(folder)
 
@@ -199,7 +207,7 @@ def load_model(folder: Path, kind: Kind) -> Any:
     """Both towers in evaluation mode, float32. Absent weights, which transformers draws at random, are an error."""
     import transformers
 
-    return read_model(getattr(transformers, kind.model), folder)
+    return pe_av.load_model(folder) if kind.pe else read_model(getattr(transformers, kind.model), folder)
 
 
 def _processor(folder: Path, side: int | None) -> Any:
