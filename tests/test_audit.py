@@ -1,6 +1,7 @@
 """Somebody's scores from a file: the numbers are the notebooks', bad files are refused in a sentence, bundles agree."""
 
 import csv
+import importlib.util
 import json
 import re
 import shutil
@@ -113,8 +114,8 @@ def test_dual_softmax_is_that_of_the_retrieval_audit():
     assert (found.above == wanted.above).all()
 
 
-def test_the_reference_codes_numbers_through_files(reference, tmp_path):
-    """Its retrieval metric on its own scores, without and with ties; its dynamic program: `test_tasks`."""
+def test_the_reference_codes_retrieval_through_files(reference, tmp_path):
+    """Its metric on its own scores, without and with ties."""
     vectors = np.load(reference / "metric_vectors.npz")
     for case in ("retr", "retr_ties"):
         np.save(tmp_path / "s.npy", vectors[f"{case}_x"])
@@ -124,6 +125,84 @@ def test_the_reference_codes_numbers_through_files(reference, tmp_path):
         assert made.doubts.tie_rules["reference"] == made.headline.value
         with pytest.raises(VcworkError, match="pairs with no second system"):
             audit(tmp_path / "s.npy", ties="reference", against=tmp_path / "s.npy")
+
+
+def test_the_reference_codes_dynamic_program_through_files(reference, tmp_path):
+    """Its own costs and the seconds it chose; half of the steps are told to be there, the others a second beside.
+
+    From scores it takes minus the log softmax over the steps, so those say the same as scores.
+    """
+    vectors, marked, costs, hits = np.load(reference / "metric_vectors.npz"), {}, {}, {"even": [], "odd": []}
+    for n, name in enumerate(name for name in vectors if name.startswith("dp_cost_")):
+        seconds, task = vectors[name.replace("cost", "out")].argmax(0), "odd" if n % 2 else "even"
+        right = (np.arange(len(seconds)) + n) % 2 == 0
+        costs[name] = vectors[name]
+        hits[task].extend(right)
+        there = np.where(right, seconds, np.abs(seconds - 1)).tolist()
+        spans = [[[t, t + 1]] for t in there]
+        marked[name] = {"task": task, "intervals": spans}
+    made.write_json(tmp_path / "t.json", marked)
+
+    def audited(arrays, **asked):
+        np.savez(tmp_path / "s.npz", **arrays)
+        found = audit(tmp_path / "s.npz", task="localization", items=tmp_path / "t.json", **asked).results
+        return {r.name: r.value for r in found}
+
+    found = audited(costs, costs=True, against=tmp_path / "s.npz")
+    assert found["recall"] == pytest.approx(np.mean([np.mean(each) for each in hits.values()]), abs=1e-6)
+    assert found["recall_micro"] == pytest.approx(np.mean(hits["even"] + hits["odd"]), abs=1e-6)
+    assert audited({name: -each for name, each in costs.items()})["recall_micro"] != found["recall_micro"]
+    scores = {name: np.random.default_rng(1).standard_normal(each.shape) for name, each in costs.items()}
+    logs = {name: np.log(np.exp(each).sum(1, keepdims=True)) - each for name, each in scores.items()}
+    assert audited(scores) == pytest.approx(audited(logs, costs=True), abs=1e-9)
+
+
+def test_the_reference_codes_segmentation_and_choices_through_files(tmp_path):
+    """COIN without training, and questions, by the rules in words: 1 - errors / seconds, and hits of the best choice.
+
+    gamma is the largest similarity of two labels, of which two are the same; a second is background unless above.
+    """
+    rng = np.random.default_rng(3)
+    labels = rng.standard_normal((6, 8))
+    labels[4] = labels[1] = 0.5 * labels[1]
+    gamma = max(labels[i] @ labels[j] for i in range(6) for j in range(6) if i != j)
+    truth = {f"v{i}": rng.integers(0, 7, 30 + i) for i in range(5)}
+    states = {id: labels[np.maximum(t - 1, 0)] * (0.2 + (t > 0))[:, None] + rng.normal(0, 0.7, (len(t), 8))
+              for id, t in truth.items()}  # fmt: skip
+    scores, errors, background = {id: each @ labels.T for id, each in states.items()}, 0, 0
+    for id, right in truth.items():
+        for row, label in zip(scores[id], right, strict=True):
+            said = row.argmax() + 1 if row.max() > gamma else 0
+            errors, background = errors + (said != label), background + (said == 0)
+    seconds = sum(map(len, truth.values()))
+    assert 0.1 * seconds < background < 0.9 * seconds
+    np.savez(tmp_path / "s.npz", **scores)
+    np.savez(tmp_path / "t.npz", **truth)
+    asked = {"task": "segmentation", "items": tmp_path / "t.npz", "gamma": gamma}
+    found = audit(tmp_path / "s.npz", against=tmp_path / "s.npz", **asked)
+    assert found.headline.value == pytest.approx(1 - errors / seconds, abs=1e-6)
+    assert found.against[0][1] == found.headline.value and found.against[0][2].difference == 0
+    same(found.results, segmentation.evaluate([*scores.values()], [*truth.values()], [*truth], gamma))
+    for wrong in ({"v0": scores["v0"][:, :5]}, {id: each[:, :5] for id, each in scores.items()}):
+        np.savez(tmp_path / "w.npz", **(scores | wrong))
+        with pytest.raises(VcworkError, match=r"w\.npz: expected scores of the same steps in all videos, 6 or more"):
+            audit(tmp_path / "w.npz", **asked)
+
+    chosen, answers = rng.random((50, 5)), rng.integers(0, 5, 50)
+    np.save(tmp_path / "s.npy", chosen)
+    (tmp_path / "q.csv").write_text("answer,video\n" + "".join(f"{a},v{i}\n" for i, a in enumerate(answers)))
+    found = audit(tmp_path / "s.npy", task="qa", items=tmp_path / "q.csv")
+    assert found.headline.value == pytest.approx((chosen.argmax(1) == answers).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize(("asked", "message"), [
+    (["--gamma", "1"], "--gamma: expected a number, and --task segmentation, got 1.0 for retrieval"),
+    (["--gamma", "nan", "--task", "segmentation"], "--gamma: expected a number"),
+    (["--costs", "--task", "qa"], "--costs: expected --task localization, got qa"),
+])  # fmt: skip
+def test_rules_of_another_task_are_refused(asked, message, tmp_path, capsys):
+    assert main(["audit", str(tmp_path / "s.npz"), *asked]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_labs_scores_through_files_give_what_the_notebooks_print(ws, clips, tmp_path):
@@ -214,7 +293,8 @@ def _as_file(kind, folder, scores, queries, items):
         arrow = pytest.importorskip("pyarrow", reason="parquet is read with pyarrow")
         from pyarrow import parquet
 
-        parquet.write_table(arrow.table({"id": queries, **dict(zip(items, scores.T.astype(float), strict=True))}), path)
+        columns = [arrow.array(queries), *map(arrow.array, scores.T.astype(float))]
+        parquet.write_table(arrow.table(columns, names=["id", *items]), path)
     return path
 
 
@@ -242,6 +322,12 @@ def test_embeddings_are_multiplied(tmp_path):
         np.testing.assert_allclose(np.concatenate(list(found.rows())), text @ video.T, rtol=1e-5)
     cosines = np.concatenate(list(open_scores(tmp_path / "both.npz", cosine=True).rows()))
     np.testing.assert_allclose(cosines, geometry.unit(text) @ geometry.unit(video).T, atol=1e-6)
+    for change, cosine, message in ((0.0, True, "texts that have a direction, got only zeros in row 7"),
+                                    (np.nan, False, "finite embeddings of texts, got nan at row 7"),
+                                    (np.float32(3e38), False, "finite products, got")):  # fmt: skip
+        np.savez(tmp_path / "bad.npz", text=np.where(np.arange(30)[:, None] == 7, change, text), video=video)
+        with pytest.raises(VcworkError, match=rf"bad\.npz: expected .*{message}"):
+            list(open_scores(tmp_path / "bad.npz", cosine=cosine).rows())
 
 
 def test_what_a_run_does_not_list_stands_behind(tmp_path):
@@ -300,6 +386,10 @@ def _write(tmp_path, name, array):
 
 BAD = {
     "a NaN": (lambda s: np.where(np.eye(N) * s == s[3, 3], np.nan, s), "expected finite scores, got nan at row"),
+    "minus infinity": (
+        lambda s: np.where(s == s[3, 3], -np.inf, s),
+        r"bad\.npy: expected finite scores, got -inf at row",
+    ),
     "an infinity of float16": (lambda s: (s * 1e5).astype(np.float16), "float16 ends at 65,504"),
     "whole numbers": (lambda s: s.astype(int), "higher is better, got int64"),
     "truth values": (lambda s: s > 0, "got bool"),
@@ -330,6 +420,9 @@ def test_swapped_missing_doubled_and_unknown_ids_are_named(files, tmp_path):
 
     refused("rows and columns are swapped", scores=scores, query_ids=clips, item_ids=queries)
     refused("query id 'q0' is there twice", scores=scores, query_ids=["q0", *queries[:-1]], item_ids=clips)
+    if importlib.util.find_spec("pyarrow"):
+        with pytest.raises(VcworkError, match="item id 'c0' is there twice"):
+            open_scores(_as_file("parquet", tmp_path, scores, queries, ["c0", *clips[:-1]]))
     refused("expected 60 item ids, got 59", scores=scores, query_ids=queries, item_ids=clips[:-1])
     refused("1 missing .'c59'.*1 unknown .'other'", scores=scores, query_ids=queries, item_ids=[*clips[:-1], "other"])
     wide = read_gallery(write_items(tmp_path / "w.csv", {"video": list("abc")}))
@@ -366,7 +459,12 @@ def test_files_that_are_not_what_they_say(tmp_path):
     (tmp_path / "s.safetensors").write_bytes(b"\xff" * 40)
     (tmp_path / "c.csv").write_text("id,a,b\nq,1.5\n")
     (tmp_path / "r.run").write_text("q Q0 c 1 high x\n")
-    for name in ("o.npy", "t.npy", "cut.npy", "z.npz", "s.safetensors", "c.csv", "r.run", "none.npy", "x.pkl"):
+    (tmp_path / "n.run").write_text("q Q0 c 1 nan x\n")
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        for _ in range(2):
+            archive.write(tmp_path / "cut.npy", "scores.npy")
+    for name in ("o.npy", "t.npy", "cut.npy", "z.npz", "d.npz", "s.safetensors", "c.csv", "r.run", "n.run", "none.npy",
+                 "x.pkl"):  # fmt: skip
         with pytest.raises(VcworkError, match=name.replace(".", r"\.")):
             open_scores(tmp_path / name)
 
@@ -404,6 +502,18 @@ def test_the_command_writes_page_json_and_table_and_compares(files, tmp_path, ca
     again = tmp_path / "again.zip"
     assert main([*asked, "--out", str(out), "--bundle", str(again)]) == 0
     assert again.read_bytes() == bundle.read_bytes(), "the same audit is the same bytes, whenever it is made"
+
+
+def test_what_the_page_tells_of_cost_and_coverage_is_the_stored_run(root):
+    stored = json.loads((root / "benchmarks" / "results" / "audit.json").read_text())
+    page = " ".join((root / "docs" / "audit.md").read_text().split())
+    held, cost = stored["coverage"], stored["cost"]
+    assert held["benchmarks"] == 1000 and 0.93 <= held["coverage"] <= 0.97 and cost["items"] == 50_000
+    assert f"Of 1,000 made benchmarks {held['coverage']:.1%} of".replace("%", " %") in page
+    seconds = [cost[kind]["seconds"] for kind in ("scores", "embeddings")]
+    peak = max(cost[kind]["peak_gb"] for kind in ("scores", "embeddings"))
+    assert "{:.0f} s from scores, {:.0f} s from embeddings, {:.2f} GB".format(*seconds, peak) in page
+    assert max(seconds) < 180 and peak < 4
 
 
 def test_a_changed_bundle_is_noticed(files, tmp_path):
@@ -490,6 +600,9 @@ def test_choices_are_scored_as_the_task_does(tmp_path):
     lengths = np.array([[len(text) for text in each] for each in texts], float)
     same(made.results, videoqa.evaluate(scores, answers, videos, {"longest caption": lengths}))
     assert made.against[0][2].difference == 0 and made.against[0][3] == 1
+    mixed = rng.permutation(40)
+    np.savez(tmp_path / "mixed.npz", scores=scores[mixed][:, ::-1], query_ids=mixed, item_ids=[3, 2, 1, 0])
+    same(audit(tmp_path / "mixed.npz", task="qa", items=tmp_path / "q.csv").results, made.results)
     np.save(tmp_path / "few.npy", scores[:39])
     with pytest.raises(VcworkError, match=r"few\.npy: expected scores of 40 questions"):
         audit(tmp_path / "few.npy", task="qa", items=tmp_path / "q.csv")

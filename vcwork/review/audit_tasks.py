@@ -5,9 +5,10 @@ audit gets predictions and truth from files, and a second system's where there i
 asked for, is an error that names it, since a number over fewer videos is another number.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file
 from vcwork.data.benchmarks import hirest
 from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
-from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json, unlike
+from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json, same_ids
 from vcwork.data.benchmarks.spans import SpanBenchmark, read_charades, read_own_spans, read_predicted, read_qvhighlights
 from vcwork.measure import metrics
 from vcwork.measure.card import BLANK, Card
@@ -24,135 +25,150 @@ from vcwork.measure.result import Result
 from vcwork.review.annotated import read_annotations
 from vcwork.review.audit import Audit, compared, last_words, said_of
 from vcwork.review.blind import by_time, truths
-from vcwork.review.scores import Scores, read_arrays
+from vcwork.review.scores import Scores, counted, open_scores, read_arrays
 from vcwork.tasks import localization, segmentation, spans, videoqa
 
 ORDER = "label k is taken for the k-th of the benchmark's step ids in sorted order, 0 for background"
 
 
-def audit_qa(
-    scores: Scores, answers: Path, *, benchmark: str = "", against: Scores | None = None, ties: str, trained_on: str,
-    seed: int = 0,
-) -> Audit:  # fmt: skip
+class Asked(NamedTuple):
+    """What is asked of all of them: a benchmark's name, a second system's file, what the model was trained on."""
+
+    benchmark: str
+    against: Path | None
+    trained_on: str
+    seed: int
+
+
+def audit_qa(scores: Path, answers: Path, asked: Asked, ties: str) -> Audit:
     """Choices, scores (Q, C): `answers` is MSR-VTT-QA's TSV, or a csv `answer, video`, and choice_0 … if known."""
-    right, videos, choices, split = _questions(answers, benchmark)
-    found, draws = _whole(scores, len(right)), {"seed": seed}
-    card = _card(split, trained_on, scores.sha256, "MSR-VTT-QA" if benchmark else "")
-    beside = {}
-    if choices:
-        lengths = [[len(text) for text in texts] for texts in choices]
-        beside = {"longest caption": np.array(lengths, dtype=float)}
-    results = videoqa.evaluate(found, right, videos, beside, ties=ties, setting=card, **draws)
+    right, videos, choices, split = _questions(answers, asked.benchmark)
+    opened = open_scores(scores)
+    both = [_whole(each, len(right)) for each in (opened, asked.against and open_scores(asked.against)) if each]
+    card = _card(split, asked, opened.sha256, "MSR-VTT-QA" if asked.benchmark else "")
+    lengths = [[len(text) for text in texts] for texts in choices]
+    beside = {"longest caption": np.array(lengths, dtype=float)} if choices else {}
+    results = videoqa.evaluate(both[0], right, videos, beside, ties=ties, setting=card, seed=asked.seed)
+    pairs = {"qa_accuracy": [metrics.choice_hits(each, right, ties) for each in both]}
     many = f"{len(right):,} questions of {len(set(videos)):,} videos"
-    made = _made("qa", scores.path, scores.sha256, split, many, results, card, against, scores.told)
-    if against is not None:
-        pairs = [metrics.choice_hits(each, right, ties) for each in (found, _whole(against, len(right)))]
-        made.against.extend(compared({"qa_accuracy": pairs}, videos, {"n_boot": 1000, **draws}))
-    return _worded(made, "Accuracy", trained_on)
+    made = Audit("qa", opened.path, card.model, split, many, results, card.benchmark, notes=[*opened.told])
+    return _made(made, "Accuracy", asked, pairs, videos)
 
 
-def audit_segmentation(
-    predicted: Path, truth: Path, *, benchmark: str = "", against: Path | None = None, trained_on: str, seed: int = 0
-) -> Audit:
-    """Labels a second, 0 for background: `truth` holds the same of each video, or is COIN's annotation file."""
-    wanted, split, beside = _labels_of(truth, benchmark)
-    here = _matched(predicted, {id: len(labels) for id, labels in wanted.items()}, "iu", 1)
-    true, ids, card = [*wanted.values()], list(wanted), _card(split, trained_on, sha256_file(predicted), benchmark)
-    results = segmentation.evaluate_labels([here[id] for id in ids], true, ids, beside, setting=card, seed=seed)
+def audit_segmentation(predicted: Path, truth: Path, asked: Asked, gamma: float | None = None) -> Audit:
+    """Labels a second, 0 for background: `truth` holds the same of each video, or is COIN's annotation file.
+
+    gamma: `predicted` holds scores (T, K) instead, of which a second's best step counts where it is above.
+    """
+    wanted, split, beside = _labels_of(truth, asked.benchmark)
+    ids, true = list(wanted), [*wanted.values()]
+    said, found = _said(predicted, wanted, gamma)
+    card, draws = _card(split, asked, sha256_file(predicted)), {"seed": asked.seed}
+    if found is None:
+        results = segmentation.evaluate_labels(said, true, ids, beside, setting=card, **draws)
+    else:
+        results = segmentation.evaluate(found, true, ids, gamma, beside, setting=card, **draws)
+    both = [said, *(_said(path, wanted, gamma)[0] for path in [asked.against] if path)]
+    hits = [np.concatenate([a == b for a, b in zip(each, true, strict=True)]).astype(float) for each in both]
     many = f"{sum(map(len, true)):,} seconds of {len(ids):,} videos"
-    notes = [ORDER] if benchmark else []
-    made = _made("segmentation", predicted, card.model, split, many, results, card, against, notes)
-    if against is not None:
-        other = _matched(against, {id: len(labels) for id, labels in wanted.items()}, "iu", 1)
-        pairs = [np.concatenate([each[id] == wanted[id] for id in ids]).astype(float) for each in (here, other)]
-        videos = np.repeat(np.arange(len(ids)), list(map(len, true)))
-        made.against.extend(compared({"frame_accuracy": pairs}, videos, {"n_boot": 1000, "seed": seed}))
-    return _worded(made, "Frame accuracy", trained_on)
+    notes = [ORDER] if asked.benchmark else []
+    made = Audit("segmentation", predicted, card.model, split, many, results, card.benchmark, notes=notes)
+    videos = np.repeat(np.arange(len(ids)), list(map(len, true)))
+    return _made(made, "Frame accuracy", asked, {"frame_accuracy": hits}, videos)
 
 
-def audit_localization(
-    scores: Path, truth: Path, *, benchmark: str = "", against: Path | None = None, trained_on: str, seed: int = 0
-) -> Audit:
+def _said(
+    path: Path, wanted: Mapping[str, np.ndarray], gamma: float | None
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Labels (T,) of each video as the file has them; or from its scores (T, K) and gamma, and these as well."""
+    lengths = {id: len(labels) for id, labels in wanted.items()}
+    if gamma is None:
+        found = _matched(path, lengths, "iu", 1)
+        return [found[id] for id in wanted], None
+    found = _matched(path, lengths, "f", 2)
+    steps, most = sorted({each.shape[1] for each in found.values()}), max(each.max() for each in wanted.values())
+    if len(steps) > 1 or steps[0] < most:
+        raise VcworkError(f"{path}: expected scores of the same steps in all videos, {most} or more, got {steps}")
+    return [segmentation.segment(found[id], gamma) for id in wanted], [found[id] for id in wanted]
+
+
+def audit_localization(scores: Path, truth: Path, asked: Asked, costs: bool = False) -> Audit:
     """Scores (T, K) of each video's K steps in order: `truth` is CrossTask's folder, or a JSON
-    {video: {task, intervals: [[[start, end], …] for each step]}}."""
-    wanted, split = _steps_of(truth, benchmark)
+    {video: {task, intervals: [[[start, end], …] for each step]}}.
+
+    costs: the file holds what CrossTask's dynamic program sums up, lower is better, and no softmax is made of it.
+    """
+    wanted, split = _steps_of(truth, asked.benchmark)
 
     def cases(path: Path) -> list[localization.Case]:
         found = _matched(path, dict.fromkeys(wanted), "f", 2)
         for id, (_, intervals) in wanted.items():
             if found[id].shape[1] != len(intervals):
                 raise VcworkError(f"{path}: {id}: expected scores (T, {len(intervals)} steps), got {found[id].shape}")
-        return [localization.Case(found[id], steps, id, task) for id, (task, steps) in wanted.items()]
+        logs = {id: -each if costs else localization.log_softmax(each) for id, each in found.items()}
+        return [localization.Case(logs[id], steps, id, task) for id, (task, steps) in wanted.items()]
 
-    mine, card = cases(scores), _card(split, trained_on, sha256_file(scores), benchmark)
-    results = localization.evaluate(mine, setting=card, seed=seed)
-    made = _made("localization", scores, card.model, split, f"{len(mine):,} videos", results, card, against)
-    if against is not None:
-        pairs, videos = zip(*(_step_hits(each) for each in (mine, cases(against))), strict=True)
-        made.against.extend(compared({"recall_micro": pairs}, videos[0], {"n_boot": 1000, "seed": seed}))
-    return _worded(made, "Recall, mean over tasks,", trained_on)
+    both = [cases(path) for path in (scores, asked.against) if path]
+    card = _card(split, asked, sha256_file(scores))
+    results = localization.evaluate(both[0], raw=True, setting=card, seed=asked.seed)
+    hits, videos = zip(*map(_step_hits, both), strict=True)
+    made = Audit("localization", scores, card.model, split, f"{len(wanted):,} videos", results, card.benchmark)
+    return _made(made, "Recall, mean over tasks,", asked, {"recall_micro": hits}, videos[0])
 
 
-def audit_moments(predicted: Path, truth: Path, **told: Any) -> Audit:
-    """Spans: `truth` is QVHighlights' jsonl, Charades-STA's text, HiREST's JSON, or a csv of one's own; `_of_spans`."""
+def audit_moments(predicted: Path, truth: Path, asked: Asked) -> Audit:
+    """Spans: `truth` is QVHighlights' jsonl, Charades-STA's text, HiREST's JSON, or a csv of one's own."""
     readers = {"qvhighlights": read_qvhighlights, "charades": read_charades, "hirest": hirest.read_moments,
                "": read_own_spans}  # fmt: skip
-    return _of_spans("moments", predicted, readers[told["benchmark"]](truth), spans.evaluate, spans.scored, **told)
+    return _of_spans("moments", predicted, readers[asked.benchmark](truth), spans.evaluate, spans.scored, asked)
 
 
-def audit_boundaries(predicted: Path, truth: Path, **told: Any) -> Audit:
-    """Steps of each moment, in time alone: `truth` is HiREST's JSON, or a csv of one's own; see `_of_spans`."""
-    found = (hirest.read_steps if told["benchmark"] else read_own_spans)(truth)
-    return _of_spans("boundaries", predicted, found, spans.evaluate_boundaries, spans.scored_boundaries, **told)
+def audit_boundaries(predicted: Path, truth: Path, asked: Asked) -> Audit:
+    """Steps of each moment, in time alone: `truth` is HiREST's JSON, or a csv of one's own."""
+    found = (hirest.read_steps if asked.benchmark else read_own_spans)(truth)
+    return _of_spans("boundaries", predicted, found, spans.evaluate_boundaries, spans.scored_boundaries, asked)
 
 
 def _of_spans(
     task: str, predicted: Path, told: SpanBenchmark, evaluate: Callable[..., list[Result]],
-    scored: Callable[[Sequence[spans.Case]], np.ndarray], *, benchmark: str, against: Path | None, trained_on: str,
-    seed: int,
+    scored: Callable[[Sequence[spans.Case]], np.ndarray], asked: Asked,
 ) -> Audit:  # fmt: skip
     """Predicted spans against those told: `evaluate` gives the results, `scored` (N, results) what each case earns."""
-    mine, card = _span_cases(predicted, told), _card(told.split, trained_on, sha256_file(predicted), benchmark)
-    results = evaluate(mine, setting=card, seed=seed)
-    videos = [case.video for case in mine]
-    many = f"{len(mine):,} {'sentences' if task == 'moments' else 'moments'} of {len(set(videos)):,} videos"
-    made = _made(task, predicted, card.model, told.split, many, results, card, against, told.notes)
-    if against is not None:
-        both = [scored(each) for each in (mine, _span_cases(against, told))]
-        pairs = {r.name: [each[:, i] for each in both] for i, r in enumerate(results)}
-        made.against.extend(compared(pairs, videos, {"n_boot": 1000, "seed": seed}))
-    return _worded(made, results[0].name, trained_on)
+    both = [_span_cases(path, told) for path in (predicted, asked.against) if path]
+    card = _card(told.split, asked, sha256_file(predicted))
+    results = evaluate(both[0], setting=card, seed=asked.seed)
+    videos, earned = [case.video for case in both[0]], [scored(each) for each in both]
+    many = f"{len(videos):,} {'sentences' if task == 'moments' else 'moments'} of {len(set(videos)):,} videos"
+    pairs = {result.name: [each[:, i] for each in earned] for i, result in enumerate(results)}
+    made = Audit(task, predicted, card.model, told.split, many, results, card.benchmark, notes=[*told.notes])
+    return _made(made, results[0].name, asked, pairs, videos)
 
 
 # ------------------------------------------------------------------------------------------------- what is shared
 
 
-def _card(split: str, trained_on: str, model: str, benchmark: str) -> Card:
-    told = BLANK.but(f"trained on: {trained_on}", split=split, benchmark=benchmark)
-    return told.but(model=model, features="not told")
+def _card(split: str, asked: Asked, model: str, benchmark: str | None = None) -> Card:
+    benchmark = asked.benchmark if benchmark is None else benchmark
+    return BLANK.but(f"trained on: {asked.trained_on}", split=split, benchmark=benchmark, model=model,
+                     features="not told")  # fmt: skip
 
 
-def _made(
-    task: str, path: Path, sha256: str, split: str, sizes: str, results: list, card: Card, against: Any,
-    notes: Sequence[str] = (),
-) -> Audit:  # fmt: skip
-    other = getattr(against, "path", against)
-    return Audit(task, path, sha256, split, sizes, results, card.benchmark, other=other.name if other else "",
-                 notes=list(notes))  # fmt: skip
-
-
-def _worded(made: Audit, name: str, trained_on: str) -> Audit:
-    made.verdicts.extend([*said_of(made, name), *last_words(made, trained_on)])
+def _made(made: Audit, name: str, asked: Asked, pairs: Mapping[str, Sequence], videos: Sequence) -> Audit:
+    """The audit in words, its first number called `name`; pairs: of each metric what the systems earn item by item."""
+    if asked.against:
+        made = replace(made, other=asked.against.name)
+        made.against.extend(compared(pairs, videos, {"n_boot": 1000, "seed": asked.seed}))
+    made.verdicts.extend([*said_of(made, name), *last_words(made, asked.trained_on)])
     return made
 
 
 def _whole(scores: Scores, n: int) -> np.ndarray:
+    """Scores (Q, C) of all questions; ids that count from 0 say which, others are passed over."""
     if scores.shape[0] != n:
         raise VcworkError(f"{scores.path}: expected scores of {n:,} questions, got {scores.shape}")
-    found = np.concatenate(list(scores.rows()))
+    found = np.concatenate(list(scores.ordered(*map(counted, (scores.query_ids, scores.item_ids))).rows()))
     if not np.isfinite(found).all():
-        row, column = np.argwhere(~np.isfinite(found))[0]
-        raise VcworkError(f"{scores.path}: expected finite scores, got {found[row, column]} at {row}, {column}")
+        raise VcworkError(f"{scores.path}: expected a score of every choice, some are not listed")
     return found
 
 
@@ -160,21 +176,15 @@ def _questions(path: Path, benchmark: str) -> tuple[np.ndarray, list[str], list[
     """Answers (Q,), videos, the choices' texts where they are known, and the split's name."""
     if benchmark:
         part = read_msrvtt_qa(path)
-        asked = part.clips
-        return (
-            np.array([q.answer for q in asked]),
-            [q.video for q in asked],
-            [list(q.choices) for q in asked],
-            part.split,
-        )
-    right, videos, choices = [], [], []
-    for at, row in read_rows(path, ("answer", "video")):
-        right.append(at.whole(row["answer"], "answer"))
-        videos.append(row["video"])
-        choices.append([text for name, text in row.items() if name.startswith("choice_")])
-    if not right:
+        rows, split = [(q.answer, q.video, list(q.choices)) for q in part.clips], part.split
+    else:
+        rows = [(at.whole(row["answer"], "answer"), row["video"], [row[k] for k in row if k.startswith("choice_")])
+                for at, row in read_rows(path, ("answer", "video"))]  # fmt: skip
+        split = f"{path.stem} {len(rows):,} questions"
+    if not rows:
         raise VcworkError(f"{path}: holds no question")
-    return np.array(right), videos, choices if all(choices) else [], f"{path.stem} {len(right):,} questions"
+    right, videos, choices = map(list, zip(*rows, strict=True))
+    return np.array(right), videos, choices if all(choices) else [], split
 
 
 def by_video(path: Path) -> dict[str, np.ndarray]:
@@ -192,7 +202,7 @@ def by_video(path: Path) -> dict[str, np.ndarray]:
 def _matched(path: Path, lengths: Mapping[str, int | None], kinds: str, ndim: int) -> dict[str, np.ndarray]:
     """Arrays of exactly these videos, of these lengths and of numbers of such kinds."""
     found = by_video(path)
-    _the_same(path, found, lengths, "videos")
+    same_ids(path, found, lengths, "videos")
     for id, length in lengths.items():
         array = found[id]
         if array.ndim != ndim or array.dtype.kind not in kinds or not len(array) or length not in (None, len(array)):
@@ -220,10 +230,8 @@ def _steps_of(path: Path, benchmark: str) -> tuple[dict[str, tuple[str, list]], 
     """{video: (task, intervals of each step)}, and the split's name."""
     if benchmark:
         told = read_annotations(path, ("crosstask",))
-        found = told.crosstask
-        return dict(zip(found.ids, zip(found.tasks, found.intervals, strict=True), strict=True)), told.splits[
-            "crosstask"
-        ]
+        found, split = told.crosstask, told.splits["crosstask"]
+        return dict(zip(found.ids, zip(found.tasks, found.intervals, strict=True), strict=True)), split
     out: dict[str, tuple[str, list]] = {}
     for id, raw in At(resolve(path)).entry(read_strict_json(path)).items():
         at = At(resolve(path), video=id)
@@ -239,7 +247,7 @@ def _steps_of(path: Path, benchmark: str) -> tuple[dict[str, tuple[str, list]], 
 def _step_hits(cases: Sequence[localization.Case]) -> tuple[np.ndarray, list[str]]:
     """Of every step that is present, was its second right? And its video."""
     hits, videos = [], []
-    for case, seconds in zip(cases, localization.localize_all([case.scores for case in cases]), strict=True):
+    for case, seconds in zip(cases, localization.ordered_seconds([-case.scores for case in cases]), strict=True):
         for step, second in zip(case.intervals, seconds, strict=True):
             if step:
                 hits.append(float(inside(step, len(case.scores))[second]))
@@ -249,12 +257,5 @@ def _step_hits(cases: Sequence[localization.Case]) -> tuple[np.ndarray, list[str
 
 def _span_cases(path: Path, told: SpanBenchmark) -> list[spans.Case]:
     found = (hirest.read_predicted if path.suffix == ".json" else read_predicted)(path)
-    _the_same(path, found, [each.id for each in told.sentences], "sentences")
+    same_ids(path, found, [each.id for each in told.sentences], "sentences")
     return [spans.Case(found[each.id], each.truth, each.video, each.duration_s) for each in told.sentences]
-
-
-def _the_same(path: Path, found: Iterable[str], wanted: Iterable[str], what: str) -> None:
-    """VcworkError unless both hold the same ids."""
-    wanted = list(wanted)
-    if told := unlike(found, wanted):
-        raise VcworkError(f"{path}: expected the {len(wanted):,} {what} of the annotations, got {told}")

@@ -17,7 +17,7 @@ from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, plain
 from vcwork.data.benchmarks.hirest import read_videos
 from vcwork.data.benchmarks.msrvtt import read_msrvtt_json
-from vcwork.data.benchmarks.reading import At, read_rows, read_text, unlike
+from vcwork.data.benchmarks.reading import At, read_rows, read_text, same_ids
 from vcwork.data.benchmarks.sources import SOURCES, read_splits
 from vcwork.data.benchmarks.youcook2 import read_youcook2_json
 from vcwork.measure.streamed import Pairs
@@ -266,8 +266,8 @@ def _order(
         return None
     if set(ids) == set(numbers):
         wanted = numbers
-    if told := "" if sparse and set(ids) <= set(wanted) else unlike(ids, wanted):
-        raise VcworkError(f"{scores.path}: expected the {what} ids of the annotations, got {told}")
+    if not sparse or not set(ids) <= set(wanted):
+        same_ids(scores.path, ids, wanted, f"{what} ids")
     return np.array([place.get(id, -1) for id in wanted])
 
 

@@ -10,11 +10,12 @@ Nothing is unpickled. Gap: a .npy in Fortran order is held in memory, as its row
 
 import csv
 import lzma
+import math
 import struct
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from vcwork.review.geometry import unit
 
 BLOCK = 1 << 24  # numbers read at a time, 64 MB of float32
 TREC = (".run", ".trec", ".txt")
+DENSE = (".npy", ".npz", ".safetensors")
 SPARSE = (*TREC, ".json")  # which need not list every pair
 BROKEN = (zipfile.BadZipFile, RuntimeError, EOFError, struct.error, zlib.error, lzma.LZMAError)  # zips of any bytes
 IN_MEMORY = 1 << 32  # bytes: what formats that are held in memory may take
@@ -82,6 +84,14 @@ class Scores:
         return replace(self, rows=rows, query_ids=ids[0], item_ids=ids[1], shape=shape)
 
 
+def counted(ids: Sequence[str] | None) -> np.ndarray | None:
+    """Where 0, 1, … stand among ids that are these in another order; None for any others."""
+    numbers = [str(i) for i in range(len(ids or ()))]
+    if ids is None or list(ids) == numbers or set(ids) != set(numbers):
+        return None
+    return np.argsort(np.array(ids, dtype=int))
+
+
 def open_scores(path: str | Path, video: str | Path | None = None, cosine: bool = False) -> Scores:
     """A score matrix; with `video`, `path` holds the texts' embeddings and `video` the items'.
 
@@ -90,13 +100,9 @@ def open_scores(path: str | Path, video: str | Path | None = None, cosine: bool 
     """
     path = resolve(path)
     if video is not None:
-        text, videos = _matrices(path), _matrices(resolve(video))
+        text, videos = (_opened(each, DENSE, "embeddings") for each in (path, resolve(video)))
         return _products(path, _only(path, text), _only(resolve(video), videos), cosine, resolve(video))
-    if not path.is_file():
-        raise VcworkError(f"{path}: no such file")
-    if path.suffix not in READERS:
-        raise VcworkError(f"{path}: expected scores as {', '.join(READERS)}, got {path.suffix or 'no suffix'}")
-    found = READERS[path.suffix](path)
+    found = _opened(path, READERS, "scores")
     if isinstance(found, Scores):
         return _checked(found)
     if {"text", "video"} <= set(found):
@@ -118,13 +124,11 @@ class _Matrix:
     ids: tuple[Sequence[str] | None, Sequence[str] | None] = (None, None)
 
 
-def _matrices(path: Path) -> dict[str, _Matrix]:
+def _opened(path: Path, kinds: Collection[str], what: str) -> Any:
     if not path.is_file():
         raise VcworkError(f"{path}: no such file")
-    if path.suffix not in (".npy", ".npz", ".safetensors"):
-        raise VcworkError(
-            f"{path}: expected embeddings as .npy, .npz or .safetensors, got {path.suffix or 'no suffix'}"
-        )
+    if path.suffix not in kinds:
+        raise VcworkError(f"{path}: expected {what} as {', '.join(kinds)}, got {path.suffix or 'no suffix'}")
     return READERS[path.suffix](path)
 
 
@@ -134,12 +138,14 @@ def _only(path: Path, found: dict[str, _Matrix]) -> _Matrix:
     return next(iter(found.values()))
 
 
-def _of(path: Path, matrix: _Matrix) -> Scores:
+def _of(path: Path, matrix: _Matrix, sparse: bool = False) -> Scores:
     n, width = matrix.shape
     step = max(1, BLOCK // width)
 
     def rows() -> Iterator[np.ndarray]:
-        yield from (_floats(matrix.read(at, min(n, at + step))) for at in range(0, n, step))
+        for at in range(0, n, step):
+            block = _floats(matrix.read(at, min(n, at + step)))
+            yield block if sparse else _finite(path, "scores", block, at)
 
     return Scores(path, matrix.shape, rows, sha256_file(path), *matrix.ids)
 
@@ -152,26 +158,34 @@ def _products(path: Path, text: _Matrix, video: _Matrix, cosine: bool, other: Pa
     """Dot products, or cosines, of two sets of embeddings (Q, D) and (N, D), made anew at each pass."""
     if text.shape[1] != video.shape[1]:
         raise VcworkError(f"{path}: expected embeddings of one width, got texts {text.shape} and items {video.shape}")
-    items = _finite(other or path, "items", _floats(video.read(0, video.shape[0])))
-    items = unit(items) if cosine else items
+
+    def ready(file: Path, what: str, rows: np.ndarray, first: int = 0) -> np.ndarray:
+        rows = _finite(file, f"embeddings of {what}", _floats(rows), first)
+        if cosine and not (some := rows.any(1)).all():
+            nothing = f"got only zeros in row {first + int(some.argmin())}"
+            raise VcworkError(f"{file}: expected embeddings of {what} that have a direction, {nothing}")
+        return unit(rows) if cosine else rows
+
+    items = ready(other or path, "items", video.read(0, video.shape[0]))
     step = max(1, BLOCK // max(video.shape))
 
     def rows() -> Iterator[np.ndarray]:
         for at in range(0, text.shape[0], step):
-            queries = _finite(path, "texts", _floats(text.read(at, min(text.shape[0], at + step))), at)
-            yield (unit(queries) if cosine else queries) @ items.T  # (q, N)
+            queries = ready(path, "texts", text.read(at, min(text.shape[0], at + step)), at)
+            with np.errstate(over="ignore", invalid="ignore"):
+                yield _finite(path, "products", queries @ items.T, at)  # (q, N)
 
     digest = sha256_file(path) + (f"+{sha256_file(other)}" if other else "")
     told = ["cosines of the embeddings" if cosine else "dot products of the embeddings"]
     return Scores(path, (text.shape[0], video.shape[0]), rows, digest, text.ids[0], video.ids[0], told)
 
 
-def _finite(path: Path, what: str, vectors: np.ndarray, first: int = 0) -> np.ndarray:
-    if not np.isfinite(vectors).all():
-        row, column = np.argwhere(~np.isfinite(vectors))[0]
-        came = f"{vectors[row, column]} in row {first + row}, column {column}"
-        raise VcworkError(f"{path}: expected finite embeddings of {what}, got {came}")
-    return vectors
+def _finite(path: Path, what: str, rows: np.ndarray, first: int = 0) -> np.ndarray:
+    if not (np.isfinite(rows.min()) and np.isfinite(rows.max())):
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        came = f"{rows[row, column]} at row {first + row}, column {column}"
+        raise VcworkError(f"{path}: expected finite {what}, got {came} (float16 ends at 65,504)")
+    return rows
 
 
 def _matrix(
@@ -226,8 +240,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Plain arrays of an .npz, by name; VcworkError for anything else, and for more than is held in memory."""
     try:
         with zipfile.ZipFile(path) as archive:
-            size = 0
-            for entry in archive.infolist():
+            size, entries = 0, archive.infolist()
+            if len({entry.filename for entry in entries}) < len(entries):
+                raise ValueError("two arrays of one name")
+            for entry in entries:
                 with archive.open(entry) as file:
                     shape, _, dtype = _header(Path(f"{path}/{entry.filename}"), file)
                 size += int(np.prod(np.array(shape, dtype=object))) * dtype.itemsize
@@ -328,8 +344,8 @@ def _parquet(path: Path) -> Scores:
         names = about.schema_arrow.names
         _fits(path, (about.metadata.num_rows, len(names)), "a parquet table", 8)
         table = about.read()
-        ids = [str(each) for each in table.column(names[0]).to_pylist()]
-        columns = [table.column(name).to_numpy() for name in names[1:]]
+        ids = [str(each) for each in table.column(0).to_pylist()]
+        columns = [column.to_numpy() for column in table.columns[1:]]
         whole = np.stack([np.asarray(column, dtype=float) for column in columns], 1) if columns else np.zeros((0, 0))
     except (ArrowException, OSError, ValueError, TypeError) as error:
         raise VcworkError(f"{path}: not readable as a table of ids and numbers ({error})") from error
@@ -372,12 +388,15 @@ def _sparse(path: Path, found: dict[tuple[str, str], float], what: str) -> Score
     """A matrix of what is scored, {(query, item): score}; everything else is -infinity."""
     if not found:
         raise VcworkError(f"{path}: holds no score")
+    if wrong := [pair for pair, score in found.items() if not math.isfinite(score)]:
+        query, item = wrong[0]
+        raise VcworkError(f"{path}: query {query!r}, item {item!r}: expected a finite score, got {found[wrong[0]]}")
     queries, items = ({id: i for i, id in enumerate(dict.fromkeys(ids))} for ids in zip(*found, strict=True))
     _fits(path, (len(queries), len(items)), what)
     whole = np.full((len(queries), len(items)), -np.inf)
     for (query, item), score in found.items():
         whole[queries[query], items[item]] = score
-    scores = _of(path, _Matrix(whole.shape, lambda a, b: whole[a:b], (list(queries), list(items))))
+    scores = _of(path, _Matrix(whole.shape, lambda a, b: whole[a:b], (list(queries), list(items))), sparse=True)
     listed = f"{what} of {len(found):,} of {whole.size:,} pairs; what it does not list stands behind"
     return replace(scores, told=[listed])
 

@@ -41,12 +41,12 @@ def localize(scores: np.ndarray) -> np.ndarray:
 
 def localize_all(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
     """`localize` of many videos at once, (T, K) each, which is far quicker than one by one and gives the same."""
-    return ordered_seconds([-_log_softmax(check_scores(each)) for each in scores])
+    return ordered_seconds([-log_softmax(check_scores(each)) for each in scores])
 
 
 def localize_unordered(scores: np.ndarray) -> np.ndarray:
     """The best second of each step on its own, (T, K) -> (K,): log softmax over steps, then the first maximum."""
-    return _log_softmax(check_scores(scores)).argmax(0)
+    return log_softmax(check_scores(scores)).argmax(0)
 
 
 def extents(scores: np.ndarray, seconds: np.ndarray) -> np.ndarray:
@@ -121,7 +121,8 @@ def _next(best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return least, back
 
 
-def _log_softmax(scores: np.ndarray) -> np.ndarray:
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Of each second over the K steps, (T, K) -> (T, K)."""
     shifted = scores - scores.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
@@ -132,6 +133,7 @@ def evaluate(
     heard: Sequence[np.ndarray] | None = None,
     silent: Sequence[np.ndarray] | None = None,
     *,
+    raw: bool = False,
     setting: Card = BLANK,
     **draws: int,
 ) -> list[Result]:
@@ -141,15 +143,17 @@ def evaluate(
     Chance deals K random seconds out in order (for the unordered recall: any second). Trivial: uniform in order; with
     `prior`, from `trivial.fit_linear_in_time`, linear in time; with `heard`, each case's scores (T, K) by what is said,
     those through the same decoding. silent, per case (K,) bool: steps never spoken of, which get recalls of their own.
+    raw: scores are taken as they are, for minus CrossTask's costs, and no softmax over a video's steps is made of them.
     `vcwork.tasks.opponents.of_localization` makes the three. Raises VcworkError naming a video that is wrong.
     """
     cases = [Case(*case) for case in cases]
     if not cases:
         raise VcworkError("localization: no videos to score")
     masks = [_mask(case) for case in cases]
+    cases = cases if raw else _normalised(cases)
     said = [trivial.spoken_in_order(np.asarray(each)) for each in heard] if heard is not None else None
     picks, present = _picks(cases, prior, said), [m.any(1) for m in masks]
-    each = [_log_softmax(case.scores) for case in cases]
+    each = (case.scores for case in cases)
     tied = sum(int(((s == s.max(0)).sum(0) > 1).sum()) for s in each)  # steps whose best second is not the only one
     card = setting.but("of equal seconds the first", tied=tied, task="localization", interval="videos")
     hits = _hits(masks, picks)
@@ -159,6 +163,10 @@ def evaluate(
         quiet = [there & np.asarray(never) for there, never in zip(present, silent, strict=True)]
         results += _recalls(cases, quiet, hits, card, draws, silent=True) if any(map(np.any, quiet)) else []
     return results
+
+
+def _normalised(cases: Sequence[Case]) -> list[Case]:
+    return [case._replace(scores=log_softmax(case.scores)) for case in cases]
 
 
 def _mask(case: Case) -> np.ndarray:
@@ -178,11 +186,13 @@ Picks = dict[str, list[np.ndarray]]  # by predictor: of each case the seconds of
 
 
 def _picks(cases: list[Case], prior: tuple[float, float] | None = None, said: list[np.ndarray] | None = None) -> Picks:
-    """The seconds of each case's steps, in order, each alone, and as those say who know the order or the words."""
+    """The seconds of each case's steps, in order, each alone, and as those say who know the order or the words.
+
+    cases: their scores are what is summed up, so logs of a softmax."""
     shapes = [case.scores.shape[::-1] for case in cases]
     picks = {
-        "ordered": localize_all([case.scores for case in cases]),
-        "free": [localize_unordered(case.scores) for case in cases],
+        "ordered": ordered_seconds([-case.scores for case in cases]),
+        "free": [case.scores.argmax(0) for case in cases],
         "uniform in order": [trivial.uniform_in_order(*shape) for shape in shapes],
     }
     if prior is not None:
@@ -310,7 +320,7 @@ def ladder(
     occur = [m.any(1) for m in masks]
     known = [case._replace(scores=case.scores[:, there]) for case, there in zip(cases, occur, strict=True)]
     left = [m[there] for m, there in zip(masks, occur, strict=True)]
-    hits, free, ordered = _hits(masks, _picks(cases)), ("free", "random"), ("ordered", "random in order")
+    hits, free, ordered = _hits(masks, _picks(_normalised(cases))), ("free", "random"), ("ordered", "random in order")
     rungs = (
         ("seconds_named", "every second of a step is named among all steps of the split; chance: any of them",
          *_named(wide, columns, masks), ordered),
@@ -321,7 +331,7 @@ def ladder(
          occur, hits, ordered),
         ("recall_steps_known",
          "task, order and which steps occur known, one second a step; chance: random in order",
-         [m.any(1) for m in left], _hits(left, _picks(known)), ordered),
+         [m.any(1) for m in left], _hits(left, _picks(_normalised(known))), ordered),
     )  # fmt: skip
     card = setting.but(f"{len({c.video for c in cases})} videos", task="localization ladder", interval="videos")
     return [_share(name, cases, *rung, card.but(rule), draws, opponents=False) for name, rule, *rung in rungs]

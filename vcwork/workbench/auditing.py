@@ -5,6 +5,7 @@ verdicts on another machine or names the first difference.
 """
 
 import argparse
+import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from vcwork.review.scores import Scores, open_scores
 from vcwork.workbench.audit_page import first_difference, line, read_bundle, write_audit, write_bundle
 
 ASKED = ("scores", "video", "cosine", "task", "benchmark", "annotations", "items", "against", "against_video", "pool",
-         "ties", "trained_on", "seed")  # fmt: skip
+         "ties", "gamma", "costs", "trained_on", "seed")  # fmt: skip
 BENCHMARKS_OF = {
     "retrieval": BENCHMARKS, "qa": ("msrvtt_qa",), "segmentation": ("coin",), "localization": ("crosstask",),
     "moments": ("qvhighlights", "charades", "hirest"), "boundaries": ("hirest",),
@@ -56,6 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pool", default="", metavar="FILE", help=kept)
     rules = "what equal scores count (default: expected; reference: as the paper's code counts)"
     parser.add_argument("--ties", choices=(*TIES, REFERENCE), default="expected", help=rules)
+    above = "segmentation: SCORES are (seconds, steps) of each video, and the best step counts where it is above this"
+    parser.add_argument("--gamma", type=float, metavar="NUMBER", help=above)
+    summed = "localization: SCORES are the costs that CrossTask's dynamic program sums up; no softmax is made of them"
+    parser.add_argument("--costs", action="store_true", help=summed)
     seen = "what the model was trained on, in words; it stands beside the numbers"
     parser.add_argument("--trained-on", default=NOT_TOLD, metavar="TEXT", help=seen)
     parser.add_argument("--seed", type=int, default=0, help="of the intervals' draws (default: 0)")
@@ -90,7 +95,8 @@ def main(options: argparse.Namespace) -> int:
 def audit(
     scores: str | Path, video: str | Path = "", cosine: bool = False, task: str = "retrieval", benchmark: str = "",
     annotations: str | Path = "", items: str | Path = "", against: str | Path = "", against_video: str | Path = "",
-    pool: str | Path = "", ties: str = "expected", trained_on: str = NOT_TOLD, seed: int = 0,
+    pool: str | Path = "", ties: str = "expected", gamma: float | None = None, costs: bool = False,
+    trained_on: str = NOT_TOLD, seed: int = 0,
 ) -> Audit:  # fmt: skip
     """The audit of a file of scores, arguments as on the command line; VcworkError for what does not fit together."""
     if bool(benchmark) != bool(annotations) or (benchmark and items):
@@ -99,12 +105,21 @@ def audit(
         raise VcworkError("audit: --against-video goes with --against")
     if benchmark not in ("", *BENCHMARKS_OF[task]):
         raise VcworkError(f"--benchmark: expected {' or '.join(BENCHMARKS_OF[task])} for {task}, got {benchmark!r}")
+    if gamma is not None and not (task == "segmentation" and math.isfinite(gamma)):
+        raise VcworkError(f"--gamma: expected a number, and --task segmentation, got {gamma} for {task}")
+    if costs and task != "localization":
+        raise VcworkError(f"--costs: expected --task localization, got {task}")
     if task != "retrieval":
         if video or cosine or pool or not (benchmark or items):
             expected = "expected SCORES and --items or --benchmark, no embeddings and no --pool"
             raise VcworkError(f"audit --task {task}: {expected}")
         truth = resolve(annotations or items)
-        return _of_task(task, scores, truth, against, ties, benchmark=benchmark, trained_on=trained_on, seed=seed)
+        asked = audit_tasks.Asked(benchmark, resolve(against) if against else None, trained_on, seed)
+        more = {"segmentation": {"gamma": gamma}, "localization": {"costs": costs}, "qa": {"ties": ties}}.get(task, {})
+        path = resolve(scores)
+        if not path.is_file():
+            raise VcworkError(f"{path}: no such file")
+        return getattr(audit_tasks, f"audit_{task}")(path, truth, asked, **more)
     found = open_scores(scores, video or None, cosine)
     gallery = _gallery(found, benchmark, annotations, items)
     other = open_scores(against, against_video or None, cosine) if against else None
@@ -120,18 +135,6 @@ def _gallery(found: Scores, benchmark: str, annotations: str | Path, items: str 
     if Path(items).suffix == ".qrels":
         return read_qrels(items, found)
     return read_gallery(items) if items else unknown_gallery(found)
-
-
-def _of_task(task: str, scores: str | Path, truth: Path, against: str | Path, ties: str, **more: Any) -> Audit:
-    if task == "qa":
-        other = open_scores(against) if against else None
-        return audit_tasks.audit_qa(open_scores(scores), truth, against=other, ties=ties, **more)
-    run = {"segmentation": audit_tasks.audit_segmentation, "localization": audit_tasks.audit_localization,
-           "moments": audit_tasks.audit_moments, "boundaries": audit_tasks.audit_boundaries}[task]  # fmt: skip
-    path = resolve(scores)
-    if not path.is_file():
-        raise VcworkError(f"{path}: no such file")
-    return run(path, truth, against=resolve(against) if against else None, **more)
 
 
 def check_bundle(path: Path) -> int:

@@ -96,11 +96,12 @@ class At:
             yield at, at.entry(found, **kinds)
 
 
-def unlike(found: Iterable[str], wanted: Iterable[str]) -> str:
-    """What of the wanted ids is missing among those found, and what is not known, in words; "" for neither."""
+def same_ids(path: Path, found: Iterable[str], wanted: Iterable[str], what: str) -> None:
+    """VcworkError unless both hold the same ids: how many are missing or unknown, and the first of them."""
     found, wanted = dict.fromkeys(found), dict.fromkeys(wanted)
     apart = {"missing": [id for id in wanted if id not in found], "unknown": [id for id in found if id not in wanted]}
-    return ", ".join(f"{len(ids):,} {how} ({ids[0]!r} …)" for how, ids in apart.items() if ids)
+    if told := ", ".join(f"{len(ids):,} {how} ({ids[0]!r} …)" for how, ids in apart.items() if ids):
+        raise VcworkError(f"{path}: expected the {len(wanted):,} {what} of the annotations, got {told}")
 
 
 def read_strict_json(path: str | Path) -> Any:
