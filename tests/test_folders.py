@@ -43,6 +43,15 @@ def test_what_cannot_be_a_folder_is_one_sentence(tmp_path):
     refused("could not be made, written or read .Not a directory", begin, tmp_path / "file" / "below", BOX)
 
 
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_mark_that_is_no_file_is_not_ours(tmp_path, finished):
+    if finished:
+        begin(tmp_path, BOX)
+        write_manifest(tmp_path, BOX, {"files": {}})
+    (tmp_path / MARK).mkdir()
+    refused(f"or one of a box; it holds {MARK}", begin, tmp_path, BOX)
+
+
 def test_an_edit_is_seen_at_a_cheap_open(tmp_path):
     begin(tmp_path, BOX)
     write_manifest(tmp_path, BOX, {"files": {}, "fps": 1.0})

@@ -507,6 +507,12 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(
         changed.setattr(machine, "package_versions", lambda: {"numpy": "0"})
         assert cli.main(resume) == 2 and "was begun otherwise" in capsys.readouterr().err
     assert (project / "outputs" / "cut" / "run.json").read_bytes() == before
+    for name in ("notebooks/10_works--again.ipynb", "results/10_works--again/metrics.json"):
+        path = project / "outputs" / "cut" / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1])
+        assert cli.main(resume) == 2 and f"{path.name}: missing, or not the file of run.json" in capsys.readouterr().err
+        path.write_bytes(whole)
     assert cli.main(resume) == runs.OK
     assert cli.main(["run", "tiny", "--only", "10--again,50", "--out", "outputs/whole"]) == runs.OK
     cut, whole = (project / "outputs" / name for name in ("cut", "whole"))

@@ -57,9 +57,10 @@ def begin(folder: Path, kind: Kind) -> None:
         there = sorted(path.name for path in folder.iterdir())
         began = any(fnmatch(name, pattern) for name in there for pattern in (kind.manifest, MARK, *kind.begun))
         ours = (".*.part", ".*.lock", *((MARK, kind.manifest, *kind.begun, *kind.owns) if began else ()))
-        if foreign := [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]:
+        foreign = [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]
+        if foreign := foreign + [MARK] * (folder / MARK).is_dir():
             held = f"{', '.join(foreign[:3])}{' …' * (len(foreign) > 3)}"
-            wanted = f"expected a new folder, or one of a {kind.what}"
+            wanted = f"expected a new folder, or one of {'an' if kind.what[0] in 'aeiou' else 'a'} {kind.what}"
             raise VcworkError(f"{folder}: {wanted}; it holds {held}. Choose another folder")
         if kind.manifest not in there:
             (folder / MARK).touch()

@@ -19,7 +19,7 @@ import torch
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, resolve, sha256_json
 from vcwork.base.progress import bar
-from vcwork.base.sealed import manifest_alone
+from vcwork.base.sealed import manifest_alone, well_formed
 from vcwork.core.batches import PairData
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.engine import Engine
@@ -139,7 +139,8 @@ class Run:
                 raise VcworkError(f"{self.folder}: holds a checkpoint, no {TRAINING.manifest}; choose another folder")
             return False
         came, wanted = manifest_alone(self.folder, TRAINING)["identity"], json.loads(json.dumps(self.identity))
-        came |= {"config": TrainConfig.checked(**came.get("config", {})).model_dump(mode="json")}  # newer settings
+        with well_formed(self.folder / TRAINING.manifest):  # newer settings
+            came |= {"config": TrainConfig.checked(**came.get("config", {})).model_dump(mode="json")}
         if other := sorted(key for key in {*came, *wanted} if came.get(key) != wanted.get(key)):
             why = f"holds a run of another configuration or other data ({', '.join(other)} differ)"
             raise VcworkError(f"{self.folder}: {why}; delete it or choose another folder")

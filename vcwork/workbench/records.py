@@ -1,8 +1,9 @@
 """What a run keeps of itself, read again: `run.json`, its record, and `metrics.json`, its numbers.
 
-Both carry their own digest from the first moment, and are written whole or not at all; when a run ends, its record
-tells the digest of every file that the runner wrote. So a run whose record says "running" is one that still goes on, or
-whose process was killed. What notebooks write under `{run}` has digests of its own.
+Both carry their own digest from the first moment, and are written whole or not at all; the record tells the digest of
+every file that the runner wrote, of a notebook's once it is done, of all when the run has ended. So a run whose record
+says "running" is one that still goes on, or whose process was killed. What notebooks write under `{run}` has digests of
+its own.
 """
 
 from pathlib import Path

@@ -154,7 +154,7 @@ class RunLog:
     def __init__(self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float) -> None:
         self.folder, self.began, self.lock = folder, began, threading.RLock()
         self.entries = [_new_entry(step) for step in plan.steps]
-        self.saved = False
+        self.saved, self.seals = False, dict[str, dict[str, Any]]()
         self.state: dict[str, Any] = {
             "profile": plan.profile,
             "seed": plan.seed,
@@ -230,8 +230,8 @@ class RunLog:
             with atomic_write(self.folder / "index.html") as file:
                 file.write(page.page_html(self.state, self._panels()))
             notebooks = [{key: entry[key] for key in entry if key != "results"} for entry in self.entries]
-            files = {"files": self._files()} if sealed else {}
-            write_manifest(self.folder, RUN, plain(self.state | {"notebooks": notebooks} | files, RUN.manifest))
+            told = self.state | {"notebooks": notebooks, "files": self._files(sealed)}
+            write_manifest(self.folder, RUN, plain(told, RUN.manifest))
             self.saved = True
 
     def _panels(self) -> dict[str, str]:
@@ -240,13 +240,18 @@ class RunLog:
         found = {name: notebook_html.panel_of(path) for name, path in executed.items()}
         return {name: panel for name, panel in found.items() if panel}
 
-    def _files(self) -> dict[str, dict[str, Any]]:
-        """What the runner wrote, with size and digest: pages, figures, executed notebooks, numbers."""
-        names = ["index.html", METRICS]
-        for entry in self.entries:
+    def _files(self, ended: bool) -> dict[str, dict[str, Any]]:
+        """What the runner wrote, with size and digest: pages, figures, executed notebooks, numbers.
+
+        Before the run has ended, those of notebooks that are done, as they were then: another process may go on.
+        """
+        names = ["index.html", METRICS] if ended else []
+        for entry in self.entries if ended else [entry for entry in self.entries if entry["status"] == "done"]:
             names += [name for key in ("executed", "page", "log") if (name := entry[key])]
             names += [f"figures/{name}" for name in entry["figures"]] + [f"results/{entry['name']}/{METRICS}"]
-        return {name: seal(self.folder / name) for name in names if (self.folder / name).is_file()}
+        known, there = {} if ended else self.seals, [name for name in names if (self.folder / name).is_file()]
+        self.seals = {name: known.get(name) or seal(self.folder / name) for name in there}
+        return self.seals
 
 
 def _new_entry(step: Step) -> dict[str, Any]:
