@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -208,6 +209,20 @@ def test_every_promise_names_a_test_that_is_there(root):
         for file, test in named:
             source = (root / f"tests/{file}.py").read_text("utf-8")
             assert re.search(rf"^def {test}\(", source, re.M), f"{file}.py has no {test}, which is to hold: {promise}"
+
+
+def test_what_was_tried_is_told_as_it_was_counted(root):
+    """Numbers of docs/promises.md against the counts that faults and fuzzing keep; nothing went unnoticed by verify."""
+    page = (root / "docs/promises.md").read_text("utf-8")
+    counts, fuzzed = (json.loads((root / f"tests/{name}/counts.json").read_text()) for name in ("faults", "fuzz"))
+    tried, runs = counts["in all"], {name: sum(each.values()) for name, each in fuzzed.items()}
+    ended = f"{tried['ended equal']:,} equal, {tried['refused in one sentence']:,} refused"
+    assert tried["ended equal"] + tried["refused in one sentence"] == tried["faults injected"]
+    assert f"{tried['faults injected']:,} faults, all survived ({ended})" in page
+    assert f"Of {tried['bits flipped']:,} flipped bits" in page and tried["unnoticed when verified"] == 0
+    assert f"missed {tried['unnoticed at a cheap open']:,}: in" in page
+    led = sum(each.get("atheris", 0) for each in fuzzed.values())
+    assert f"{sum(runs.values()):,} executions over {len(runs)} readers, {led:,} of them led by atheris" in page
 
 
 def test_walks_of_the_architecture_name_what_is_there():
