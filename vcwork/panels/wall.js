@@ -28,7 +28,7 @@ const STYLE = `
 `;
 
 const LENGTHS = { "under a minute": [0, 60], "1 to 10 minutes": [60, 600], "over 10 minutes": [600, Infinity] };
-const CARDS = 24; // drawn at once; more when the last comes near
+const DRAWN = 12; // hits and cards drawn in one frame; more when the last comes near
 const AT_ONCE = 4000; // sentences that are taken in before the page is let alone again
 const PAUSE_MS = 350; // of typing, before the server is asked
 
@@ -37,7 +37,7 @@ function render({ model, el }) {
   const base = served(""), cards = panel.cards, place = new Map(cards.map((card, i) => [card.id, i]));
   const words = new Words(), names = new Words(), stored = new Map(), // a sentence -> its place
     filter = { how: "", words: "", length: "" };
-  let said = [], ready = false, hits = [], asked = 0, waiting = 0, drawn = 0, visible = [], below = null;
+  let said = [], ready = false, hits = [], asked = 0, waiting = 0, undrawn = [], visible = [], below = null;
   cards.forEach((card) => names.add(card.id));
 
   // ------------------------------------------------------------------------------------------- what a thing looks like
@@ -163,11 +163,11 @@ function render({ model, el }) {
     if (query && called.length) parts.push(`${called.length} ${called.length === 1 ? "video is" : "videos are"} named so.`);
     if (!query) parts.push(panel.stored ? `${panel.stored} stored sentences.` : "There are no words in these videos.");
     told.replaceChildren(parts.filter(Boolean).join(" "));
-    list.replaceChildren(...hits.slice(0, panel.most).map(hitOf));
+    for (const old of [list, grid]) old.replaceChildren();
     keep.replaceChildren(...(hits.length ? [takeAway(taken, query)] : []));
     visible = query ? videos : called;
-    drawn = 0;
-    grid.replaceChildren();
+    undrawn = [...hits.slice(0, panel.most).map((hit) => () => list.append(hitOf(hit))),
+      ...visible.map((i) => () => grid.append(cardOf(cards[i], i)))];
     drawMore();
     root.dataset.found = JSON.stringify(hits.slice(0, panel.most).map((hit) => [hit.video, hit.start_s, hit.hows])); // for tests
   }
@@ -177,11 +177,9 @@ function render({ model, el }) {
     evidence: evidenceOf(hit.hows), text: hit.text, file: cards[hit.video].file, fps: cards[hit.video].fps }));
 
   function drawMore() {
-    const next = visible.slice(drawn, drawn + CARDS);
-    grid.append(...next.map((i) => cardOf(cards[i], i)));
-    drawn += next.length;
-    rest.hidden = drawn >= visible.length;
-    rest.textContent = `show more of ${visible.length} videos`;
+    for (const draw of undrawn.splice(0, DRAWN)) draw();
+    rest.hidden = !undrawn.length;
+    rest.textContent = `show more (${undrawn.length} left)`;
     below?.unobserve(rest); // seen anew, it tells again that it is near
     below?.observe(rest);
   }
@@ -225,7 +223,7 @@ function render({ model, el }) {
         waiting = setTimeout(some);
         return;
       }
-      words.find(said[0]?.[0] || "", () => true, 1); // words sorted and this compiled: the first query need not wait
+      own((said[0]?.[0] || "").slice(0, 2)); // words sorted and all this compiled: the first query need not wait
       filters();
       search();
       root.dataset.ready = "yes";

@@ -19,7 +19,7 @@ class Words {
     this.postings = new Map(); // word -> [place, times it stands there, place, ...]
     this.lengths = [];
     this.all = 0;
-    this.sorted = null;
+    this.sorted = this.norms = null;
   }
 
   add(text) {
@@ -32,7 +32,7 @@ class Words {
     }
     this.lengths.push(words.length);
     this.all += words.length;
-    this.sorted = null;
+    this.sorted = this.norms = null;
   }
 
   // words that begin with this one, itself first
@@ -52,20 +52,20 @@ class Words {
   // {places: the `most` best first, count: of all, whole: do they hold every word of the query?}; keep: which places count
   find(query, keep = () => true, most = Infinity) {
     const asked = [...new Set(tokensOf(query))], n = this.lengths.length, mean = this.all / Math.max(1, n) || 1;
+    const norms = this.norms ??= Float32Array.from(this.lengths, (length) => K1 * (1 - B + (B * length) / mean));
     const total = new Float32Array(n), met = new Uint8Array(n), best = new Float32Array(n);
     for (const word of asked) {
-      const touched = [];
       for (const one of this.begunWith(word)) {
         const list = this.postings.get(one), df = list.length / 2, share = one === word ? 1 : PREFIX;
         const idf = share * Math.log(1 + (n - df + 0.5) / (df + 0.5));
         for (let i = 0; i < list.length; i += 2) {
           const place = list[i], tf = list[i + 1];
-          const score = (idf * tf * (K1 + 1)) / (tf + K1 * (1 - B + (B * this.lengths[place]) / mean));
-          if (!best[place]) touched.push(place);
+          const score = (idf * tf * (K1 + 1)) / (tf + norms[place]);
           if (score > best[place]) best[place] = score;
         }
       }
-      for (const place of touched) {
+      for (let place = 0; place < n; place++) {
+        if (!best[place]) continue;
         total[place] += best[place];
         met[place] += 1;
         best[place] = 0;
@@ -80,8 +80,10 @@ class Words {
     let places = whole.length ? whole : some;
     const count = places.length;
     if (count > most) { // numbers alone sort ten times as fast as places by their numbers
-      const least = Float32Array.from(places, (place) => total[place]).sort()[count - most];
-      places = places.filter((place) => total[place] >= least);
+      const scores = new Float32Array(count);
+      for (let i = 0; i < count; i++) scores[i] = total[places[i]];
+      const least = scores.sort()[count - most], above = places.filter((place) => total[place] > least);
+      places = [...above, ...places.filter((place) => total[place] === least).slice(0, most - above.length)];
     }
     places.sort((a, b) => total[b] - total[a] || a - b);
     return { places: places.slice(0, most), count, whole: whole.length > 0 };
