@@ -14,7 +14,7 @@ from vcwork.data import speech
 from vcwork.data.captions import Caption, read_captions, write_vtt
 from vcwork.data.corpus import Corpus, Video, scan_folder, subtitles_of
 from vcwork.data.speech import RATE, Transcript, Word, pieces, transcribe
-from vcwork.review.drift import Drift, drift_by_voice, drift_of, write_fixed
+from vcwork.review.drift import Drift, drift_of, write_fixed
 from vcwork.workbench import own_words
 from vcwork.workbench.own_words import add_drift, add_words, words_line
 
@@ -256,17 +256,6 @@ def test_what_no_line_puts_right():
     assert "too few" in drift_of(captions, []).wrong and "too few" in drift_of([], said(captions)).wrong
     parts = [Caption(c.start_s + 30 * (i // 20), c.end_s + 30 * (i // 20), c.text) for i, c in enumerate(captions)]
     assert "no one line fits" in drift_of(captions, said(parts)).wrong
-
-
-def test_voices_alone():
-    captions = story(60)
-    for shift_s, stretch in ((0, 1), (-7, 1), (8, 1), (3, 25 / 24)):
-        spans = [(shift_s + stretch * c.start_s, shift_s + stretch * c.end_s) for c in captions]
-        drift = drift_by_voice(captions, spans)
-        assert drift.by == "voices" and drift.shift_s == pytest.approx(shift_s, abs=0.3)
-        assert drift.stretch == pytest.approx(stretch, abs=0.002)
-    assert "voices alone do not tell" in drift_by_voice(captions, [(0, 200), (201, 600)]).wrong
-    assert "too few" in drift_by_voice(captions[:2], [(0, 1), (2, 3)]).wrong
 
 
 def test_a_fixed_copy_keeps_the_text_and_never_writes_over(tmp_path):

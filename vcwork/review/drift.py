@@ -3,10 +3,9 @@
 Words of the subtitles are matched with words of a transcript by runs of words that occur once in both, so a word heard
 wrong or left out costs itself alone. The line is the one with most matches near it, then least squares of those; its
 interval comes from drawing captions again. A stretch is claimed only where its interval leaves out 1.
-Without a transcript a detector of voices has to do: the shift at which most of the subtitles' time lies over voices.
-Known gaps: a film cut otherwise (advertisements) needs several lines: told, not mended. A caption's words are spread
-over its time by their letters, and people write captions a little early or late: some tenths of a second stay, which
-the interval does not know.
+Known gaps: without words that are heard nothing can be told. A film cut otherwise (advertisements) needs several lines:
+told, not mended. A caption's words are spread over its time by their letters, and people write captions a little early
+or late: some tenths of a second stay, which the interval does not know.
 """
 
 import re
@@ -24,12 +23,9 @@ from vcwork.data.captions import Caption, clock, write_vtt
 from vcwork.data.speech import Word
 
 STRETCHES = sorted(np.round(np.arange(0.94, 1.0601, 0.0005), 4), key=lambda b: abs(b - 1))
-RATES = (1.0, 24 / 23.976, 23.976 / 24, 25 / 24, 24 / 25, 25 / 23.976, 23.976 / 25)  # taken for one another
 NEAR_S = 1.0  # of the line: a match
 OTHER = 0.1  # of the words matched: fewer is another film (50 pairs of HowTo100M's: 0.04 at most; 60 % wrong: 0.22)
 FEWEST = 5  # matches
-MOST_S, STEP_S = 60.0, 0.05  # that voices alone are moved
-UNSURE_S = 2.0  # wide interval of voices: they tell nothing
 DRAWS = 1000
 
 
@@ -37,8 +33,8 @@ DRAWS = 1000
 class Drift:
     """A subtitle's time t belongs at `shift_s` + `stretch` t; in mid-film `mid_s` later, 95 % `low_s` … `high_s`.
 
-    off_s: how far the worst caption is off. share: of the words that were matched. by: words or voices told it. wrong:
-    why there is no such line, "" where there is one.
+    off_s: how far the worst caption is off. share: of the words that were matched. wrong: why there is no such line, ""
+    where there is one.
     """
 
     shift_s: float = 0.0
@@ -48,7 +44,6 @@ class Drift:
     high_s: float = 0.0
     off_s: float = 0.0
     share: float = 0.0
-    by: str = "words"
     wrong: str = ""
 
     def at(self, time_s: float) -> float:
@@ -60,7 +55,7 @@ class Drift:
             return self.wrong
         drifts = f", drifting by {600 * abs(self.stretch - 1):.1f} s in ten minutes" if self.stretch != 1 else ""
         between = f"{self.low_s:+.1f} … {self.high_s:+.1f}"
-        return f"belongs {self.mid_s:+.1f} s ({between}) from where it is in mid-film{drifts}, by {self.by}"
+        return f"belongs {self.mid_s:+.1f} s ({between}) from where it is in mid-film{drifts}"
 
 
 # ------------------------------------------------------------------------------------------------------------ words
@@ -156,37 +151,6 @@ def _slope(sums: np.ndarray) -> np.ndarray:
     n, x, z, xx, xz = np.moveaxis(sums, -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (n * xz - x * z) / (n * xx - x * x)
-
-
-# ----------------------------------------------------------------------------------------------------------- voices
-
-
-def drift_by_voice(captions: Sequence[Caption], spans: Sequence[tuple[float, float]]) -> Drift:
-    """The same by voices alone, [start, end) in seconds: among the RATES, the line with most subtitle time over voices.
-
-    Its interval is of the best shift when captions are drawn again; whose film it is, voices do not tell.
-    """
-    if len(captions) < FEWEST or len(spans) < 2:
-        return Drift(by="voices", wrong="too few captions or voices to tell")
-    shifts = np.arange(-MOST_S, MOST_S + STEP_S, STEP_S)  # (O,)
-    times = np.array([(c.start_s, c.end_s) for c in captions])  # (K, 2)
-    over = {rate: _over_voices(rate * times, shifts, np.array(spans)) for rate in RATES}  # (K, O) each
-    stretch = max(RATES, key=lambda rate: over[rate].sum(0).max())
-    draws = np.random.default_rng(0).multinomial(len(times), np.full(len(times), 1 / len(times)), DRAWS // 5)
-    best = shifts[over[stretch].sum(0).argmax()]
-    low_s, high_s = np.percentile(shifts[(draws @ over[stretch]).argmax(1)], [2.5, 97.5])
-    if high_s - low_s > UNSURE_S:
-        return Drift(by="voices", wrong="voices alone do not tell where it belongs")
-    mid_s = float(best + (stretch - 1) * times.mean())
-    return _told(best, stretch, mid_s, max(best - low_s, high_s - best, STEP_S), captions, by="voices")
-
-
-def _over_voices(times: np.ndarray, shifts: np.ndarray, spans: np.ndarray) -> np.ndarray:
-    """Seconds of each caption (K, 2) that lie over voices (S, 2) when moved by each shift (O,): (K, O)."""
-    edges = spans.reshape(-1)
-    spoken = np.concatenate([[0.0], np.cumsum(np.diff(edges) * (np.arange(len(edges) - 1) % 2 == 0))])
-    start, end = (np.interp(times[:, [i]] + shifts, edges, spoken) for i in (0, 1))
-    return end - start
 
 
 # ------------------------------------------------------------------------------------------------------ a fixed copy

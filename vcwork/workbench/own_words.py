@@ -26,17 +26,15 @@ from vcwork.data.backbones.weights import ASSETS, have
 from vcwork.data.captions import Caption
 from vcwork.data.speech import (
     MODEL,
-    RATE,
     Gate,
     Transcript,
     Word,
     has_sound,
     load_listener,
     model_folder,
-    pieces,
     transcribe,
 )
-from vcwork.review.drift import Drift, drift_by_voice, drift_of, write_fixed
+from vcwork.review.drift import Drift, drift_of, write_fixed
 from vcwork.workbench.own_folder import listed
 
 NO_FILE = "there is no subtitle file"
@@ -100,17 +98,15 @@ def words_line(own: Any) -> str:
 def add_drift(own: Any, model: str = MODEL, offline: bool = False, fix: bool = False, progress: bool = True) -> None:
     """How far each subtitle file lies from what is said, into `own.drift`, and the worst into `told`.
 
-    Where the model cannot be had or hears no words, voices have to do. fix: also write a corrected copy beside each
-    file that is off by more than NOTED_S; what is there is never written over. VcworkError as `add_words`.
+    fix: also write a corrected copy beside each file that is off by more than NOTED_S; what is there is never written
+    over. VcworkError as `add_words`.
     """
     ids = [id for id, source in own.words_from.items() if source.startswith("subtitles ") and id in own.sources]
     heard = Listening(own, model or MODEL, offline).heard(ids, progress)
     for id in ids:
-        captions = [c for c in own.corpus.captions(id) if _has_times(c)]
-        drift = (
-            drift_of(captions, heard[id][0].words) if heard[id][0].words else _by_voices(own.corpus[id].video, captions)
-        )
-        own.drift[id] = drift
+        captions, said = [c for c in own.corpus.captions(id) if _has_times(c)], heard[id][0]
+        unheard = Drift(wrong=f"cannot be compared: {said.note or 'no words were heard'}")
+        own.drift[id] = drift_of(captions, said.words) if said.words else unheard
     off = [id for id in ids if own.drift[id].wrong or own.drift[id].off_s > NOTED_S]
     off.sort(key=lambda id: (not own.drift[id].wrong, -own.drift[id].off_s))
     own.told += [f"{own.corpus[id].captions.name} {own.drift[id]}." for id in off[:WORST]]
@@ -123,14 +119,6 @@ def add_drift(own: Any, model: str = MODEL, offline: bool = False, fix: bool = F
             own.told.append(f"{fixed.name} written: {source.name} with its times put right.")
         except (VcworkError, OSError) as error:
             own.told.append(f"{source.name} is left as it is: {own.corpus.relative(error)}.")
-
-
-def _by_voices(path: Path, captions: list[Caption]) -> Drift:
-    try:
-        spans = [(start_s + a / RATE, start_s + b / RATE) for start_s, _, found in pieces(path) for a, b in found]
-    except VcworkError as error:
-        return Drift(wrong=f"cannot be compared: {error}")
-    return drift_by_voice(captions, spans)
 
 
 # -------------------------------------------------------------------------------------------------------- listening
