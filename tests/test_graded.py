@@ -1,5 +1,7 @@
 """Grading a folder by its own captions: by hand, at chance, perfect, and with too few videos to say anything."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from checks import refused
@@ -53,6 +55,15 @@ def test_a_model_that_knows_is_perfect_and_one_that_does_not_is_at_chance():
     gain = made.gains["words"]["R@1"]
     assert gain.low > 0 and gain.difference == pytest.approx(1 - 1 / 60) and made.gains["pictures"]["R@1"].high == 0
     assert "R@1" in made.text() and "together - words" in made.text() and "6 videos tell little" in made.text()
+
+
+def test_what_is_shown_beside_a_caption_opens_where_it_is_shown():
+    """The held-out caption's neighbour is said right after what is shown, so both are one hit; it is not worse."""
+    lines = [_line("v1", 2, "asked"), _line("v1", 11, "after it", 19)]
+    shown = _kind("pictures", SHOWN, lambda query: [Piece("v1", 1.0, 10.0, 1.0, peak_s=3.0)])
+    said = _kind("words", SAID, lambda query: [replace(lines[1], strength=1.0)])
+    results = grade([said, shown], lines, LENGTHS, only={"v1"}, most=1).results
+    assert results["pictures"][0].value == results[TOGETHER][0].value == 1 and results["words"][0].value == 0
 
 
 def test_a_captions_own_words_are_held_out():

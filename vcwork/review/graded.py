@@ -3,8 +3,8 @@
 A caption is a question with a known answer, the moment at which it is said. It is asked of everything but itself: its
 own entry, and whatever is said in its video at the same time, does not count as found by words or by meaning, so these
 have only what is said before and after to go by. The folder is cut into windows of ten seconds; a hit stands for the
-window of its middle (a picture's: of its peak), a window that no hit names stands behind all others, tied. Right are
-the windows in which the caption is said.
+window in which it opens (where something is shown: that of its peak, else that of its middle), a window that no hit
+names stands behind all others, tied. Right are the windows in which the caption is said.
 Pointing is the same within the caption's own video: is the first hit there right? Intervals draw whole videos again.
 Known gaps: captions are not what people ask: they are told in the folder's own words, and what is said just before
 helps. The right windows have a caption less than others, so that words and meaning can stand below chance. Only the
@@ -179,8 +179,8 @@ def _named(hits: Iterable[Piece | FusedHit], windows: Windows) -> list[int]:
     found = []
     for hit in hits:
         if hit.start_s is not None:
-            middle = (hit.start_s + hit.end_s) / 2
-            found.append(windows.at(hit.video, middle if hit.text or hit.peak_s is None else hit.peak_s))
+            opens = (hit.start_s + hit.end_s) / 2 if hit.peak_s is None else hit.peak_s
+            found.append(windows.at(hit.video, opens))
     return list(dict.fromkeys(found))
 
 
