@@ -1,16 +1,20 @@
 """What does exploring a folder cost, and does "nothing found" keep its promise?
 
     python benchmarks/own_videos.py times FOLDER ... --json record.json
+    python benchmarks/own_videos.py grade LAB_RUN ... --json record.json
     python benchmarks/own_videos.py alarms --clips FOLDER --lab RUN --others msrvtt_test.csv --json record.json
 
 `times`: each folder is explored from nothing, in a process of its own: seconds to the first page and to everything, of
-which decoding, features and speech alone once more, peak memory. `alarms`: for five seeds half of the topics of
+which decoding, features and speech alone once more, peak memory. `grade`: search in worlds of several seeds, by their
+own captions. `alarms`: for five seeds half of the topics of
 `elsewhere.txt` set the floor and the other half ask; so do sentences that others wrote about other videos.
+What is in the json already stays beside what is new.
 Known gaps: weights must be fetched before; one machine, one run each.
 """
 
 import argparse
 import csv
+import datetime
 import itertools
 import json
 import resource
@@ -23,9 +27,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vcwork.measure.intervals import bootstrap_by_video, t_half_width
 from vcwork.search.fused import Kind, elsewhere, learned, strongest, sureness
+from vcwork.workbench.machine import hardware
 
 SEEDS = 5
+SHORT = 3  # words of a short question, at most
 SNIPPET = "import sys; from benchmarks.own_videos import explored; explored(*sys.argv[1:])"
 
 
@@ -95,21 +102,38 @@ def times(folders: list[str]) -> list[dict]:
 
 def alarms(kinds: list[Kind], others: list[str], known: list[str], close: list[str] = (), rate: float = 0.05) -> dict:
     """Share of questions without an answer that get one, of half of the topics and of `others`, seed by seed; the same
-    of `close`, a word away from what has an answer; and the share of `known`, which have one, that get it."""
-    groups = {"others' sentences": others, "close": close, "known": known}
-    best = {name: strongest(kinds, asked) for name, asked in groups.items() if asked}
-    topics, rows = elsewhere(), []
+    of `close`, a word away from what has an answer; and the share of `known`, which have one, that get it.
+
+    of_topics: of short and of long questions of the other halves, with an interval over topics.
+    """
+    topics, rows, halves = elsewhere(), [], []
+    lines = [line for topic in topics for line in topic]
+    place = np.repeat(np.arange(len(topics)), [len(topic) for topic in topics])
+    asked = {"other topics": lines, "others' sentences": others, "close": close, "known": known}
+    best = {name: strongest(kinds, some) for name, some in asked.items() if some}
     for seed in range(SEEDS):
-        order = np.random.default_rng(seed).permutation(len(topics))
-        asked, half = ([line for i in part for line in topics[i]] for part in np.split(order, 2))
-        floor = learned(kinds, rate, asked)
-        short = [line for line in half if len(line.split()) <= 3]
-        told = {"other topics": strongest(kinds, half), "of up to three words": strongest(kinds, short), **best}
-        found = {name: float((sureness(floor.scale, one, 0) > floor.level).mean()) for name, one in told.items()}
-        rows.append({"seed": seed, "asked": rate, "interval": [floor.low, floor.high]} | found)
-    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0] if key not in ("seed", "interval")}
-    sizes = {name: len(asked) for name, asked in groups.items()}
-    return {"kinds": [kind.name for kind in kinds], "mean": mean, "seeds": rows, "questions": sizes}
+        half = np.isin(place, np.random.default_rng(seed).permutation(len(topics))[: len(topics) // 2])
+        floor = learned(kinds, rate, [lines[i] for i in np.flatnonzero(half)])
+        hits = {name: sureness(floor.scale, of, len(asked[name])) > floor.level for name, of in best.items()}
+        hits["other topics"] = hits["other topics"][~half]
+        halves.append(
+            (hits["other topics"], np.array([len(line.split()) <= SHORT for line in lines])[~half], place[~half])
+        )
+        row = {"seed": seed, "asked": rate, "interval": [floor.low, floor.high]}
+        rows.append(row | {name: float(hit.mean()) for name, hit in hits.items()})
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in ("asked", *best)}
+    hit, short, topic = (np.concatenate(part) for part in zip(*halves, strict=True))
+    of_topics = {
+        name: {
+            "got": float(hit[which].mean()),
+            "interval": bootstrap_by_video(hit[which], topic[which]),
+            "seeds": [float(some[brief == (name == "short")].mean()) for some, brief, _ in halves],
+        }
+        for name, which in {"short": short, "long": ~short}.items()
+    }
+    sizes = {name: len(asked[name]) for name in best}
+    about = {"kinds": [kind.name for kind in kinds], "questions": sizes}
+    return about | {"mean": mean, "of_topics": of_topics, "seeds": rows}
 
 
 def of_clips(folder: str, others: list[str]) -> dict:
@@ -123,16 +147,44 @@ def of_clips(folder: str, others: list[str]) -> dict:
         return {"videos": len(own.ids), "told": here.told} | alarms(here.kinds, others, known)
 
 
+def lab_folder(run: str, splits: tuple[str, ...]) -> object:
+    """The videos of some splits of a run of profile lab, as a folder of one's own, with the run's checkpoint."""
+    from vcwork.search import build_library
+    from vcwork.workbench import own_videos
+
+    own = own_videos.opened(*(str(Path(run) / part) for part in ("corpus", "features", "checkpoint")))
+    videos = {video.id: video for split in splits for video in own.corpus.split(split)}
+    library = build_library(own.encoder, {id: own.store[id] for id in videos}, "second")
+    return replace(own, corpus=replace(own.corpus, videos=videos), library=library)
+
+
+def graded(runs: list[str]) -> dict:
+    """Grades of runs of profile lab with different seeds, on the videos that their checkpoints were not trained on:
+    each kind of evidence, and what all together have more, seed by seed and as a mean with its interval over seeds."""
+    from vcwork.workbench.own_grade import grade_own
+
+    found, gains = [], {}
+    for run in runs:
+        own = lab_folder(run, ("val", "test"))
+        made = grade_own(own, progress=False)
+        head, rows = made.rows()
+        found.append({"videos": len(own.ids), "table": [head, *rows], "notes": made.notes})
+        for kind, by_metric in made.gains.items():
+            for metric, gain in by_metric.items():
+                gains.setdefault(f"together - {kind}", {}).setdefault(metric, []).append(gain.difference)
+    mean = {
+        kind: {m: [float(np.mean(each)), t_half_width(each), each] for m, each in by_metric.items()}
+        for kind, by_metric in gains.items()
+    }
+    return {"runs": found, "mean, half of the interval over seeds, seeds": mean}
+
+
 def of_lab(run: str, others: list[str]) -> dict:
     """The test videos of a run of profile lab, by words, meaning and its checkpoint."""
-    from vcwork.search import build_library
-    from vcwork.workbench import own_asking, own_videos
+    from vcwork.workbench import own_asking
 
-    folder = Path(run)
-    own = own_videos.opened(*(str(folder / part) for part in ("corpus", "features", "checkpoint")))
-    videos = {video.id: video for video in own.corpus.split("test")}
-    library = build_library(own.encoder, {id: own.store[id] for id in videos}, "second")
-    own = replace(own, corpus=replace(own.corpus, videos=videos), library=library)
+    own = lab_folder(run, ("test",))
+    videos = own.corpus.videos
     shown = sorted({segment.step for video in videos.values() for segment in video.segments})
     here = own_asking.asking(own)
     known = [own.corpus.steps[step] for step in shown]
@@ -144,16 +196,19 @@ def main() -> int:
     """The program: 0, or 1 where the rate asked for lies outside of what was got."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="what", required=True)
-    timed, asked = kinds.add_parser("times"), kinds.add_parser("alarms")
+    timed, asked, grading = (kinds.add_parser(name) for name in ("times", "alarms", "grade"))
+    grading.add_argument("runs", nargs="+")
     timed.add_argument("folders", nargs="+")
     asked.add_argument("--clips", default="")
     asked.add_argument("--lab", default="")
     asked.add_argument("--others", default="", help="a table with a column `sentence`")
-    for one in (timed, asked):
+    for one in (timed, asked, grading):
         one.add_argument("--json", default="")
     options = parser.parse_args()
     if options.what == "times":
         record = {"times": times(options.folders)}
+    elif options.what == "grade":
+        record = {"grade": graded(options.runs)}
     else:
         others = []
         if options.others:
@@ -161,10 +216,12 @@ def main() -> int:
                 others = [row["sentence"] for row in itertools.islice(csv.DictReader(file), 500)]
         ways = {"clips": (of_clips, options.clips), "lab": (of_lab, options.lab)}
         record = {"alarms": {name: do(given, others) for name, (do, given) in ways.items() if given}}
-    text = json.dumps(record, indent=1)
-    print(text)
+    print(json.dumps(record, indent=1))
     if options.json:
-        Path(options.json).write_text(text + "\n", encoding="utf-8")
+        path = Path(options.json)
+        known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        about = {"date": str(datetime.date.today()), "machine": hardware()}
+        path.write_text(json.dumps(known | about | record, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

@@ -335,7 +335,7 @@ def test_a_sentence_is_found_where_it_is_said_and_where_the_checkpoint_sees_it(r
     assert any("no words" in line for line in lines) and any("Not known to the model" in line for line in lines)
     assert any("do not believe" in line for line in lines), "this checkpoint knows the drawn world alone"
     assert any("5% are to get one" in line for line in lines)
-    refused("rate from 0.003", ask, own, sentence, false_alarms=0.001)
+    refused("rate from 0.002", ask, own, sentence, false_alarms=0.001)
     told = own_asking.served(own)(sentence, "", False)
     assert json.loads(json.dumps(told))["hits"][0]["evidence"] and told["found"]
 

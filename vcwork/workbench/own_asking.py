@@ -63,7 +63,7 @@ class Asking:
     films: evidence.Films
     told: list[str]
     key: str
-    floors: dict[float, Floor]
+    floors: dict[tuple[str, float], Floor]  # of questions, and of pictures
 
 
 def asking(own: Own, progress: bool = False) -> Asking:
@@ -113,16 +113,16 @@ def ask(
 
 def floor_of(own: Own, rate: float = FALSE_ALARMS) -> Floor:
     """The floor of the folder's kinds of evidence, learned once for what they are made of."""
-    here = asking(own)
+    here, which = asking(own), ("questions", rate)
     path = own.out / "cache" / f"floor-{here.key}-{rate:g}.json"
-    if rate not in here.floors and own.keeps:
+    if which not in here.floors and own.keeps:
         for old in path.parent.glob("floor-*.json"):
             if not old.name.startswith(f"floor-{here.key}"):
                 old.unlink(missing_ok=True)
-        here.floors[rate] = Floor(**kept(path, here.key, lambda: vars(learned(here.kinds, rate))))
-    elif rate not in here.floors:
-        here.floors[rate] = learned(here.kinds, rate)
-    return here.floors[rate]
+        here.floors[which] = Floor(**kept(path, here.key, lambda: vars(learned(here.kinds, rate))))
+    elif which not in here.floors:
+        here.floors[which] = learned(here.kinds, rate)
+    return here.floors[which]
 
 
 def _twins(own: Own, better: FusedHit, hit: FusedHit) -> bool:
@@ -273,7 +273,14 @@ def _eye(own: Own) -> Any:
 
 def like_floor(own: Own, rate: float) -> Floor:
     """How like it is what is most like a second that is not there: seconds of the folder among the other videos."""
-    here, features = asking(own), {id: own.store[id] for id in own.ids}
+    here = asking(own)
+    if ("pictures", rate) not in here.floors:
+        here.floors["pictures", rate] = _like_floor(own, here, rate)
+    return here.floors["pictures", rate]
+
+
+def _like_floor(own: Own, here: Asking, rate: float) -> Floor:
+    features = {id: own.store[id] for id in own.ids}
     place = np.repeat(np.arange(len(features)), [len(rows) for rows in features.values()])  # (S,)
     chosen = np.flatnonzero(~here.films.still)
     chosen = (
@@ -312,8 +319,8 @@ def answers(
         lines += [f"  {i}. {in_words(hit)}" for i, hit in enumerate(found.hits, 1)] + [f"  {line}" for line in told]
         lines += [f"  {line}" for line in (cut_out(own, found.hits, resolve(clips)) if clips else [])]
         all_answered &= bool(found.hits)
-    floor = next(iter(asking(own).floors.values()), None)
-    return [*lines, *asking(own).told, *([of_floor(floor)] if floor is not None else [])], all_answered
+    told = [of_floor(floor, what) for (what, _), floor in asking(own).floors.items() if floor.queries]
+    return [*lines, *asking(own).told, *told], all_answered
 
 
 def cut_out(own: Own, hits: Sequence[FusedHit], folder: Path) -> list[str]:
@@ -360,11 +367,11 @@ def said_of(own: Own, found: Answer, query: str, sentence: bool = True) -> list[
     return told
 
 
-def of_floor(floor: Floor) -> str:
+def of_floor(floor: Floor, asked: str = "questions") -> str:
     """What "nothing found" means here."""
     return (
-        f"Of questions that have no answer here, {floor.rate:.0%} are to get one all the same ({floor.low:.1%} to "
-        f"{floor.high:.1%}, as {floor.queries} such questions tell)."
+        f"Of {asked} that have no answer here, {floor.rate:.0%} are to get one all the same ({floor.low:.1%} to "
+        f"{floor.high:.1%}, as {floor.queries} of them tell)."
     )
 
 
