@@ -261,6 +261,8 @@ def main() -> int:
                         command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | paths
                     )
                     record["runs"].append(json.loads(done.stdout.splitlines()[-1]))
+                    if options.json:  # what is measured stays, should a later one not end
+                        Path(options.json).write_text(json.dumps(record, indent=1) + "\n")
                 finally:
                     shutil.rmtree(folder / f"{engine}-{kind}", ignore_errors=True)
     finally:
