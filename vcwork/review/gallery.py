@@ -21,7 +21,7 @@ from vcwork.data.benchmarks.reading import At, read_rows, read_text, same_ids
 from vcwork.data.benchmarks.sources import SOURCES, read_splits
 from vcwork.data.benchmarks.youcook2 import read_youcook2_json
 from vcwork.measure.streamed import Pairs
-from vcwork.review.scores import SPARSE, Scores
+from vcwork.review.scores import SPARSE, Scores, trec_pairs
 
 BENCHMARKS = ("youcook2", "msrvtt", "hirest")
 COLUMNS = ("text", "item_id", "query_id", "video", "group", "recipe", "seconds")
@@ -165,14 +165,8 @@ def read_qrels(path: str | Path, scores: Scores) -> Gallery:
     VcworkError names the line: not four cells, a grade that is no number from 0, a pair twice; scores without ids.
     """
     path, found = resolve(path), dict[str, dict[str, float]]()
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        at, cells = At(path, f"line {number}"), line.split()
-        if cells and len(cells) != 4:
-            at.fail(f"expected `query 0 item grade`, got {len(cells)} cells")
-        if cells and found.setdefault(cells[0], {}).setdefault(cells[2], -1.0) >= 0:
-            at.fail(f"item {cells[2]!r} of query {cells[0]!r} comes twice")
-        if cells:
-            found[cells[0]][cells[2]] = at.number(cells[3], "grade", 0.0)
+    for (query, item), grade in trec_pairs(path, "query 0 item grade", 0.0).items():
+        found.setdefault(query, {})[item] = grade
     return judged_gallery(path.stem, {query: (query, grades) for query, grades in found.items()}, scores)
 
 

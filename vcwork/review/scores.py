@@ -10,8 +10,8 @@ Nothing is unpickled. Gap: a .npy in Fortran order is held in memory, as its row
 
 import csv
 import lzma
-import math
 import struct
+import sys
 import zipfile
 import zlib
 from collections import Counter
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import parse_json, resolve, sha256_file
+from vcwork.base.files import parse_json, read_text, resolve, sha256_file
 from vcwork.data.benchmarks.reading import At, read_strict_json
 from vcwork.measure.streamed import Rows
 from vcwork.review.geometry import unit
@@ -352,24 +352,24 @@ def _parquet(path: Path) -> Scores:
     return _table(path, ids, names[1:], list(whole))
 
 
+def trec_pairs(path: Path, form: str, low: float = -sys.float_info.max) -> dict[tuple[str, str], float]:
+    """{(query, item): score or grade} of a TREC file with lines of this form; VcworkError names a line that is not."""
+    names, found = form.split(), dict[tuple[str, str], float]()
+    wanted = next(name for name in ("score", "grade") if name in names)
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        at, cells = At(path, f"line {number}"), line.split()
+        if cells and len(cells) != len(names):
+            at.fail(f"expected `{form}`, got {len(cells)} cells")
+        if cells and (cells[0], cells[2]) in found:
+            at.fail(f"item {cells[2]!r} of query {cells[0]!r} comes twice")
+        if cells:
+            found[cells[0], cells[2]] = at.number(cells[names.index(wanted)], wanted, low)
+    return found
+
+
 def _trec(path: Path) -> Scores:
-    """Lines `query Q0 item rank score tag`; the score counts, the rank does not."""
-    found: dict[tuple[str, str], float] = {}
-    try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            cells = line.split()
-            if not cells:
-                continue
-            if len(cells) != 6:
-                raise VcworkError(
-                    f"{path}: line {number}: expected `query Q0 item rank score tag`, got {len(cells)} cells"
-                )
-            if (cells[0], cells[2]) in found:
-                raise VcworkError(f"{path}: line {number}: item {cells[2]!r} of query {cells[0]!r} comes twice")
-            found[cells[0], cells[2]] = float(_numbers(path, number, [cells[4]])[0])
-    except (UnicodeDecodeError, OSError) as error:
-        raise VcworkError(f"{path}: not readable as a TREC run ({error})") from error
-    return _sparse(path, found, "a TREC run")
+    """The score of a line counts, its rank does not."""
+    return _sparse(path, trec_pairs(path, "query Q0 item rank score tag"), "a TREC run")
 
 
 def _ranked(path: Path) -> Scores:
@@ -388,9 +388,6 @@ def _sparse(path: Path, found: dict[tuple[str, str], float], what: str) -> Score
     """A matrix of what is scored, {(query, item): score}; everything else is -infinity."""
     if not found:
         raise VcworkError(f"{path}: holds no score")
-    if wrong := [pair for pair, score in found.items() if not math.isfinite(score)]:
-        query, item = wrong[0]
-        raise VcworkError(f"{path}: query {query!r}, item {item!r}: expected a finite score, got {found[wrong[0]]}")
     queries, items = ({id: i for i, id in enumerate(dict.fromkeys(ids))} for ids in zip(*found, strict=True))
     _fits(path, (len(queries), len(items)), what)
     whole = np.full((len(queries), len(items)), -np.inf)

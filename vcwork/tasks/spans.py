@@ -8,7 +8,7 @@ precision at IoU 0.5 to 0.95, mean over the ten and over sentences. Annotators c
 Gap: without a video's length the end of its last annotated moment stands for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,17 +43,25 @@ def evaluate(cases: Sequence[Case], *, setting: Card = BLANK, **draws: int) -> l
             raise VcworkError(
                 f"spans: video {case.video}: expected a predicted and a true span and a length in seconds"
             )
-    videos = [case.video for case in cases]
-    others = [_of_another(cases, shift) for shift in range(1, min(6, len(cases)))]
     known = {"whole video": [_at(case, 0, 1) for case in cases], "frequent place": _frequent(cases)}
-    mine, chance = scored(cases), np.mean([scored(each).mean(0) for each in others], axis=0)  # (N, 4), (4,)
-    beside = {name: scored(each) for name, each in known.items()}
     rule = f"{len(cases)} sentences, each in its own video; chance: the spans of another sentence, stretched"
     card = setting.but(rule, task="spans", interval="videos")
+    return _results(("R1@0.5", "R1@0.7", "mIoU", "mAP"), scored, cases, _of_another, known, card, draws)
+
+
+def _results(
+    names: Sequence[str], scored: Callable[[Sequence[Case]], np.ndarray], cases: Sequence[Case],
+    of_another: Callable[[Sequence[Case], int], list[Case]], known: dict[str, list[Case]], card: Card,
+    draws: dict[str, int],
+) -> list[Result]:  # fmt: skip
+    """Means of what `scored` gives (N, names); chance: what is said of up to five others; known: opponents' answers."""
+    others = [of_another(cases, shift) for shift in range(1, min(6, len(cases)))]
+    mine, chance = scored(cases), np.mean([scored(each).mean(0) for each in others], axis=0)
+    beside, videos = {name: scored(each) for name, each in known.items()}, [case.video for case in cases]
     return [
         mean_result(name, mine[:, i], videos, float(chance[i]), card, beside={k: v[:, i] for k, v in beside.items()},
                     **draws)
-        for i, name in enumerate(("R1@0.5", "R1@0.7", "mIoU", "mAP"))
+        for i, name in enumerate(names)
     ]  # fmt: skip
 
 
@@ -92,16 +100,10 @@ def evaluate_boundaries(cases: Sequence[Case], *, setting: Card = BLANK, **draws
     """
     if len(cases) < 2 or any(not len(case.spans) or not len(case.truth) for case in cases):
         raise VcworkError("boundaries: expected two videos or more, with predicted and true steps each")
-    others = [_of_another_moment(cases, shift) for shift in range(1, min(6, len(cases)))]
-    mine, chance = scored_boundaries(cases), np.mean([scored_boundaries(each).mean(0) for each in others], axis=0)
-    parts = scored_boundaries(_equal_parts(cases))
     rule = f"steps of {len(cases)} moments, IoU above the level; chance: the steps of another moment, stretched"
-    card = setting.but(rule, task="boundaries", interval="videos")
-    return [
-        mean_result(name, mine[:, i], [case.video for case in cases], float(chance[i]), card,
-                    beside={"equal parts": parts[:, i]}, **draws)
-        for i, name in enumerate(("recall@0.5", "precision@0.5", "recall@0.7", "precision@0.7"))
-    ]  # fmt: skip
+    card, parts = setting.but(rule, task="boundaries", interval="videos"), {"equal parts": _equal_parts(cases)}
+    names = ("recall@0.5", "precision@0.5", "recall@0.7", "precision@0.7")
+    return _results(names, scored_boundaries, cases, _of_another_moment, parts, card, draws)
 
 
 def scored_boundaries(cases: Sequence[Case]) -> np.ndarray:
