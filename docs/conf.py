@@ -18,14 +18,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import nbformat
-import numpy as np
 from docutils import nodes
-from PIL import Image
-from scipy import ndimage
 
 from vcwork.base.console import say
 from vcwork.base.files import policy
 from vcwork.base.progress import bar
+from vcwork.panels.dark import darkened
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells which build of itself it opened
 
@@ -63,8 +61,6 @@ SPECIAL = re.compile(r"([\\*`|_\[\]<>])")
 MARKED = re.compile(r"(`[^`]+`|(?<![\w*])\*\w[\w’' -]*\*(?![\w*]))")  # `code` and *emphasis* in a docstring
 PICTURE = re.compile(r'<img [^>]*?src="(?:\.\./)*_images/(?P<name>[\w.-]+)\.png"[^>]*>')
 PARAMETERS = re.compile(r"<dl>\n((?:<dd>.*</dd>\n)+)</dl>")  # a long signature's, which are no list of definitions
-GROUND, INK = 0.08, 0.92  # in the dark
-WHITE, TINT, LINE = 0.9, 0.25, 3  # ground is lighter, a colour's channels differ by more, lines have fewer pixels
 EXCERPT = 60_000  # characters of a page that a search may quote
 told: dict[str, str] = {}  # page -> its text
 drawn: set[str] = set()  # names of the pictures that have a twin
@@ -152,26 +148,6 @@ def _twins(match: re.Match, told_of: Mapping[str, str]) -> str:
     return "".join(t.replace("<img ", f'<img class="only-{k}" ') for k, t in (("light", tag), ("dark", dark)))
 
 
-def darkened(picture: Image.Image) -> Image.Image:
-    """A figure for a dark page: its ground and what is written on it change places; colours, maps and films stay.
-
-    Ground is what is white and hangs together with the figure's rim, or lies no further from such than a line is wide,
-    as the inside of axes and letters. So the scale of a map stays whole, with its greys and the numbers in its cells.
-    """
-    rgb = np.asarray(picture.convert("RGB"), np.float32) / 255  # (H, W, 3)
-    groups, count = ndimage.label(rgb.min(-1) > WHITE)
-    reached = np.zeros(count + 1, bool)  # by group; group 0 is all that is not white
-    reached[np.concatenate([groups[0], groups[-1], groups[:, 0], groups[:, -1]])] = True
-    for _ in range(3):  # from the rim into axes, and from there into letters
-        reached[0] = False
-        ground = ndimage.maximum_filter(reached[groups], 2 * LINE + 1)
-        reached[groups[ground]] = True
-    tint = rgb.max(-1) - rgb.min(-1)
-    share = (ground * np.clip(1 - tint / TINT, 0, 1))[..., None]
-    turned = INK - (INK - GROUND) * rgb
-    return Image.fromarray(np.round(255 * (rgb * (1 - share) + turned * share)).astype(np.uint8))
-
-
 def begin(app, env, docnames):
     """Count what is read and then written; a log gets one line."""
     total, watched = len(docnames) + len(env.found_docs), sys.stderr.isatty()
@@ -192,8 +168,8 @@ def finish(app, error):
         quoted = json.dumps(told, ensure_ascii=False, sort_keys=True)
         (out / "_static" / "excerpts.js").write_text(f"window.excerpts = {quoted};\n", encoding="utf-8")
         for name in sorted(drawn):
-            with Image.open(out / "_images" / f"{name}.png") as picture:
-                darkened(picture).save(out / "_images" / f"{name}.dark.png")
+            light = out / "_images" / f"{name}.png"
+            light.with_suffix(".dark.png").write_bytes(darkened(light.read_bytes()))
 
 
 def setup(app):

@@ -1,6 +1,7 @@
 """The documentation site: it builds without a warning, needs no network, its links live, every module is in it."""
 
 import importlib.util
+import io
 import itertools
 import json
 import os
@@ -21,6 +22,7 @@ from PIL import Image
 from vcwork.base.errors import VcworkError
 from vcwork.base.sealed import seal, write_manifest, write_sealed
 from vcwork.measure.result import METRICS
+from vcwork.panels.dark import darkened
 from vcwork.workbench.records import RUN
 
 pytest.importorskip("sphinx", reason="needs the extra `docs`")
@@ -239,7 +241,8 @@ def test_a_figure_for_the_dark_keeps_its_colours_and_its_scale():
     drawn[20:50, 20:60] = np.linspace(60, 200, 40, dtype=np.uint8)[None, :, None]  # a grey map inside
     drawn[5:8, 10:30] = 0  # a word on the ground
     drawn[52:56, 10:30] = (0, 114, 178)  # a line
-    dark = np.asarray(conf.darkened(Image.fromarray(drawn)))
+    Image.fromarray(drawn).save(png := io.BytesIO(), "PNG")
+    dark = np.asarray(Image.open(io.BytesIO(darkened(png.getvalue()))))
     assert dark[0, 0].max() < 40 and dark[6, 20].min() > 200, "the ground is dark, and what stands on it light"
     assert (dark[25:45, 25:55] == drawn[25:45, 25:55]).all() and (dark[54, 20] == (0, 114, 178)).all()
 

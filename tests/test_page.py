@@ -64,9 +64,9 @@ def _measured(
 
 
 def test_a_headline_stands_beside_its_strongest_opponent_with_a_verdict_in_words():
-    verdicts = {0.7: "▲ above bag of words: +45.0 points (+35.0 .. +55.0)",
-                0.3: "= level with bag of words: +5.0 points (-5.0 .. +15.0)",
-                0.1: "▼ below bag of words: -15.0 points (-25.0 .. -5.0)"}  # fmt: skip
+    verdicts = {0.7: "▲ above it: +45.0 points (+35.0 .. +55.0)",
+                0.3: "= level with it: +5.0 points (-5.0 .. +15.0)",
+                0.1: "▼ below it: -15.0 points (-25.0 .. -5.0)"}  # fmt: skip
     for value, told in verdicts.items():
         tags = Tags(page_html(_run(_notebook("30_a", results=[_measured("R@1", value), _result("R@5", 0.75)]))))
         short, rest = " ".join(tags.text.split()).split("Notebooks", 1)
@@ -139,6 +139,7 @@ def test_links_lead_to_what_the_run_wrote():
     assert set(tags.values("a", "href")) <= there and "#33_c" in tags.values("a", "href")
     assert tags.values("img", "src") == ["figures/30_a-1.png", "figures/30_a-2.png"]
     assert tags.values("img", "alt") == ["a curve", "bars"]
+    assert tags.values("source", "srcset") == ["figures/30_a-1.dark.png", "figures/30_a-2.dark.png"]
     assert "cell In [4]: boom()" in tags.text and "1 done, 1 failed" in tags.text
 
 

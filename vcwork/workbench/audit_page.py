@@ -99,7 +99,7 @@ def _pool_figure(made: Doubts) -> dict[str, str]:
     ax.minorticks_off()
     plots.finish(ax, "", "items in the gallery", "R@1 (percent)")
     told = f"R@1 of the own pair falls from {show(values[0])} among {sizes[0]:,} items to {show(values[-1])}"
-    return {"src": _png(fig), "alt": f"{told} among {sizes[-1]:,}."}
+    return _png(fig) | {"alt": f"{told} among {sizes[-1]:,}."}
 
 
 def _hub_figure(made: Doubts) -> dict[str, str]:
@@ -109,16 +109,20 @@ def _hub_figure(made: Doubts) -> dict[str, str]:
     bins, alike = min(40, int(made.found.max()) + 1), {"if all were found alike": float(made.found.mean())}
     plots.histogram(ax, {"items": made.found}, bins, alike, f"texts that have an item among their first {made.k}")
     told = f"{show(float((made.found == 0).mean()))} of the items are never found, one is found {made.found.max():.0f}"
-    return {"src": _png(fig), "alt": f"{told} times; {made.found.mean():.1f} if all were found alike."}
+    return _png(fig) | {"alt": f"{told} times; {made.found.mean():.1f} if all were found alike."}
 
 
-def _png(fig: Any) -> str:
+def _png(fig: Any) -> dict[str, str]:
+    """The figure as the addresses of a picture, for light and for dark."""
     import matplotlib.pyplot as plt
+
+    from vcwork.panels.dark import darkened
 
     data = io.BytesIO()
     fig.savefig(data, format="png", dpi=110)
     plt.close(fig)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    twins = {"src": data.getvalue(), "dark": darkened(data.getvalue())}
+    return {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in twins.items()}
 
 
 # -------------------------------------------------------------------------------------------------- bundles

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote
 import nbformat
 
 from vcwork.base.files import atomic_write, policy, template
+from vcwork.panels.dark import darkened
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PANEL = 'class="vcwork-panel"'
@@ -53,12 +54,19 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
             cell.outputs = [settle(output, state) for output in cell.outputs]
     resources = {"metadata": {"name": notebook.stem}, "names": list(names), "policy": policy("'unsafe-inline'")}
     frame = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
-    page, _ = HTMLExporter(raw_template=frame).from_notebook_node(node, resources=resources)
+    page, _ = HTMLExporter(raw_template=frame, filters={"darkened": _darkened}).from_notebook_node(
+        node, resources=resources
+    )
     head, found, body = page.partition("<main>")
     body = LINK.sub(lambda match: _link(unquote(match[1]), match[2] or "", notebook.stem, names), body)
     body = HEADING.sub(_heading, body)
     with atomic_write(target) as file:
         file.write(head.replace("<!-- contents -->", _contents(body)) + found + body)
+
+
+def _darkened(png: str) -> str:
+    """A picture in base64 as its twin for the dark."""
+    return base64.b64encode(darkened(base64.b64decode(png))).decode()
 
 
 def _heading(match: re.Match) -> str:
@@ -99,7 +107,10 @@ def panel_of(notebook: Path) -> str:
 
 
 def write_figures(notebook: Path, folder: Path) -> dict[str, str]:
-    """Save every PNG output of the executed `notebook` into `folder`; file name -> what it shows, in order."""
+    """Save every PNG output of the executed `notebook` into `folder`; file name -> what it shows, in order.
+
+    Beside each lies its twin for the dark, `dark(name)`.
+    """
     names: dict[str, str] = {}
     for cell in nbformat.read(notebook, as_version=4).cells:
         for output in cell.get("outputs", []):
@@ -107,9 +118,16 @@ def write_figures(notebook: Path, folder: Path) -> dict[str, str]:
             if png:
                 name = f"{notebook.stem}-{len(names) + 1}.png"
                 names[name] = "".join(output.data.get("text/plain", ""))
-                with atomic_write(folder / name, "wb") as file:
-                    file.write(base64.b64decode("".join(png)))
+                light = base64.b64decode("".join(png))
+                for file_name, picture in ((name, light), (dark(name), darkened(light))):
+                    with atomic_write(folder / file_name, "wb") as file:
+                        file.write(picture)
     return names
+
+
+def dark(figure: str) -> str:
+    """The file name of a figure's twin for the dark."""
+    return f"{figure.removesuffix('.png')}.dark.png"
 
 
 def title(notebook: nbformat.NotebookNode) -> str:

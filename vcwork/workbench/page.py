@@ -4,8 +4,7 @@ It shows what `run.json` and `metrics.json` hold and computes nothing. First a p
 six headlines, each beside its strongest opponent (`headlines_of` says which); then a card per notebook with its
 figures, and all metrics with chance, interval and protocol; what ran on what is folded away.
 How it looks stands in `page.html.j2` and `page.css`; here is what it says.
-Known gaps: figures are pictures on a light ground, in dark as well; which number a notebook records first is its own
-choice and no judgement.
+Known gap: which number a notebook records first is its own choice and no judgement.
 """
 
 import re
@@ -20,6 +19,7 @@ from markupsafe import Markup
 from vcwork.base.files import script_hash, template
 from vcwork.measure.card import MODELLED, NEEDS
 from vcwork.measure.result import Result, as_result, row, show, text_table
+from vcwork.workbench.notebook_html import dark
 
 SCRIPT = re.compile(r'<script type="module">(.*?)</script>', re.DOTALL)
 STATUS_WORDS = {
@@ -67,6 +67,7 @@ def page_html(run: dict[str, Any], panels: Mapping[str, str] = MappingProxyType(
         scripts=" ".join(map(script_hash, SCRIPT.findall(panels.get(name, "")))) or "'none'",
         notebooks=[found for found in by_notebook if found],
         columns=used_columns(lines),
+        dark=dark,
         duration=duration,
         error_text=error_text,
         show=show,
