@@ -1,5 +1,7 @@
 """Every figure draws, names its axes, and cuts no label off; the map is the same from run to run."""
 
+import html
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -127,7 +129,7 @@ def test_a_figure_is_told_in_words():
     assert describe(plt.figure()) == "An empty figure."
 
 
-def test_a_notebook_keeps_the_words_beside_the_picture():
+def test_a_notebook_keeps_the_words_beside_the_picture(monkeypatch):
     from IPython.core.interactiveshell import InteractiveShell
 
     shell = InteractiveShell.instance()
@@ -135,6 +137,11 @@ def test_a_notebook_keeps_the_words_beside_the_picture():
         fig, ax = plots.figure()
         DRAW["stacked_bars"](ax)
         assert shell.display_formatter.formatters["text/plain"](fig) == describe(fig)
+        assert shell.display_formatter.formatters["text/html"](fig) is None, "a stored picture is stored once"
+        monkeypatch.setattr("vcwork.panels.base.someone_watches", lambda: True)
+        ax.set_title('a "title"')
+        shown = shell.display_formatter.formatters["text/html"](fig)
+        assert f'alt="{html.escape(describe(fig))}"' in shown and "&quot;title&quot;" in shown
     finally:
         InteractiveShell.clear_instance()
 

@@ -9,9 +9,11 @@ const STYLE = `
 @container (min-width: 1200px) {
   .vcwork-alignment .body:not(.wide) { grid-template-columns: 30rem minmax(0, 1fr); }
   .vcwork-alignment .body:not(.wide) .top { grid-template-columns: minmax(0, 1fr); align-content: start; } }
-@container (max-width: 640px) { .vcwork-alignment .top, .vcwork-alignment .top.large {
-  grid-template-columns: minmax(0, 1fr); } }
 .vcwork-alignment video { display: block; width: 100%; max-height: min(26rem, 62vh); background: #000; object-fit: contain; }
+@container (max-width: 640px) { .vcwork-alignment .top { grid-template-columns: minmax(8rem, 2fr) minmax(0, 3fr); }
+  .vcwork-alignment .top.large { grid-template-columns: minmax(0, 1fr); } }
+@container (max-width: 420px) { .vcwork-alignment .top { grid-template-columns: minmax(0, 1fr); }
+  .vcwork-alignment video { max-height: 14rem; } }
 .vcwork-alignment .nofilm { padding: 1.5rem .8rem; background: var(--card); color: var(--soft); }
 .vcwork-alignment .transcript { display: block; max-height: 18rem; overflow-y: auto; border: 1px solid var(--line);
   border-radius: 4px; }
@@ -152,7 +154,7 @@ function view({ model, el }, start, way) {
     if (live) return "The kernel answers with the sentence's curve and its best moments.";
     if (base !== null) return "The models answer any sentence: what is said, what it means, and what is shown.";
     const known = stored.length ? "; a stored sentence also shows where it is seen" : "";
-    return `Words find what is said in this video${known}. Any sentence is answered by explore --serve.`;
+    return `Words find what is said in this video${known}. Models answer any other: in the notebook, or by explore --serve.`;
   }
 
   // the way back, and the videos that the kernel can open

@@ -2,9 +2,11 @@
 
 It is read off what is drawn (names, bars, curves, maps, points), so that no figure needs a text of its own and none can
 say something else than its picture. A notebook stores it beside the picture, and pages give it as the picture's `alt`.
-Known gaps: what an axes draws without a name is left out; JupyterLab itself gives its pictures no alternative text.
+JupyterLab shows a stored picture without any `alt`; so who runs a notebook there gets the picture as HTML that has one.
+Known gaps: what an axes draws without a name is left out; a stored notebook in JupyterLab has none until it is run.
 """
 
+import html
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -126,6 +128,20 @@ def _texts(ax: Axes) -> Told:
 
 
 def told_in_notebooks() -> None:
-    """From now on a notebook stores `describe` as the text of each figure that it shows."""
+    """From now on a notebook stores `describe` as the text of each figure, and shows the figure with it."""
     if (shell := sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None) is not None:
-        shell.display_formatter.formatters["text/plain"].for_type(Figure, lambda fig, p, cycle: p.text(describe(fig)))
+        formatters = shell.display_formatter.formatters
+        formatters["text/plain"].for_type(Figure, lambda fig, p, cycle: p.text(describe(fig)))
+        formatters["text/html"].for_type(Figure, _with_words)
+
+
+def _with_words(fig: Figure) -> str | None:
+    """The picture with its words, where somebody sits at the notebook."""
+    from IPython.core.pylabtools import print_figure
+
+    from vcwork.panels.base import someone_watches  # which stands on this file
+
+    if not someone_watches():
+        return None
+    words = html.escape(describe(fig))
+    return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{print_figure(fig, base64=True)}">'

@@ -21,11 +21,10 @@ const STYLE = `
 .vcwork-clusters .frames { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(0, 1fr); gap: 2px; min-height: 3rem; }
 .vcwork-clusters .frames .thumbnail { width: auto !important; aspect-ratio: 1; height: auto !important; max-width: 6rem; }
 .vcwork-clusters .frames .none { color: var(--soft); align-self: center; }
-.vcwork-clusters .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; font-weight: 600; }
+.vcwork-clusters .name { font-weight: 600; line-height: 1.25; overflow-wrap: anywhere; }
 .vcwork-clusters .badges { display: flex; flex-wrap: wrap; gap: .15rem .25rem; min-height: 1.5em; }
 .vcwork-clusters .badge { border: 1px solid var(--soft); border-radius: 3px; padding: 0 .3em; white-space: nowrap; }
 .vcwork-clusters .badge.strong { border-color: #D55E00; box-shadow: inset 3px 0 0 #D55E00; padding-left: .5em; }
-.vcwork-clusters td.number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .vcwork-clusters .meter { position: relative; height: 12px; background: var(--card); border: 1px solid var(--line); margin: .2rem 0; }
 .vcwork-clusters .meter i { position: absolute; top: 0; bottom: 0; background: var(--soft); opacity: .55; }
 .vcwork-clusters .meter b { position: absolute; top: -3px; bottom: -3px; width: 4px; margin-left: -2px; background: #D55E00; }
@@ -211,9 +210,9 @@ function render({ model, el }) {
     rows.push(["steps in common, of two videos", show(mine.steps_in_common, percent), show(random.steps_in_common, percent)]);
     rows.push(["false negatives, of pairs of clips of different videos",
       show(mine.false_negatives, (share) => `${(100 * share).toFixed(2)} % (${mine.false_pairs})`), show(random.false_negatives, (share) => `${(100 * share).toFixed(2)} %`)]);
-    const made = node("table", {}, node("tr", {}, ...["", "this batch", "random ones"].map((text) => node("th", { textContent: text }))));
+    const made = node("table", { className: "numeric" }, node("tr", {}, ...["", "this batch", "random ones"].map((text) => node("th", { textContent: text }))));
     for (const [name, ...values] of rows) {
-      made.append(node("tr", {}, node("td", { textContent: name }), ...values.map((text) => node("td", { className: "number", textContent: text }))));
+      made.append(node("tr", {}, node("td", { textContent: name }), ...values.map((text) => node("td", { textContent: text }))));
     }
     table.replaceChildren(node("h4", { textContent: "how hard, and how false" }), made, meter(mine.hardness, random));
     table.append(node("p", { className: "soft", textContent: `Hardness: mark, this batch; band, 95 % of random batches (${random.low.toFixed(2)} to ${random.high.toFixed(2)}).` }));

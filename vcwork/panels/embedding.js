@@ -263,7 +263,7 @@ function render({ model, el }) {
     }
     p.globalAlpha = 1;
     if (state.hubs) drawHubs(p, ink, r);
-    if (state.gap && state.sides === "both" && layout().gap) drawGap(p, ink);
+    if (gapShown()) drawGap(p, ink);
     mark();
   }
 
@@ -280,8 +280,10 @@ function render({ model, el }) {
     }
   }
 
-  // text with a border of the ground's colour, readable above points
+  // text with a border of the ground's colour, readable above points, and moved so far that all of it is on the map
   function written(p, text, x, y, ink) {
+    const wide = p.measureText(text).width + 4, from = x - wide * { left: 0, center: 0.5, right: 1 }[p.textAlign];
+    x += clamp(from, 2, Math.max(2, width() - wide)) - from;
     p.strokeStyle = colour("ground");
     p.lineWidth = 4;
     p.lineJoin = "round";
@@ -289,6 +291,8 @@ function render({ model, el }) {
     p.fillStyle = ink;
     p.fillText(text, x, y);
   }
+
+  const gapShown = () => state.gap && state.sides === "both" && layout().gap;
 
   function drawGap(p, ink) {
     const [a, b] = layout().gap.map(placed);
@@ -306,6 +310,11 @@ function render({ model, el }) {
       }
       p.stroke();
     }
+  }
+
+  // above all points
+  function nameGap(p, ink) {
+    const [a, b] = layout().gap.map(placed);
     const flat = Math.abs(a[0] - b[0]) > Math.abs(a[1] - b[1]); // names stand outside the line
     for (const [text, at, other] of [["centre of clips", a, b], ["centre of sentences", b, a]]) {
       const way = flat ? Math.sign(at[0] - other[0]) : Math.sign(at[1] - other[1]) || 1;
@@ -339,6 +348,7 @@ function render({ model, el }) {
       }
       number(p, code(at), px(at), py(at));
     }
+    if (gapShown()) nameGap(p, ink);
     root.dataset.shown = JSON.stringify({ point: i, neighbours: near.map((one) => one.point), x: px(i), y: py(i), found: state.found ? [...state.found] : null });
   }
 

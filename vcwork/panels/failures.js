@@ -11,8 +11,8 @@ const STYLE = `
 .vcwork-failures h4 { margin-top: 0; }
 .vcwork-failures .kinds { display: grid; gap: 2px .6rem; align-items: center;
   grid-template-columns: auto minmax(3rem, 1fr) auto auto; font-size: .92em; }
-.vcwork-failures .kinds button { text-align: left; padding: .1rem .4rem; white-space: nowrap; }
-.vcwork-failures .number { text-align: right; font-variant-numeric: tabular-nums; }
+.vcwork-failures .kinds button { text-align: left; padding: .1rem .4rem; }
+.vcwork-failures .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .vcwork-failures .dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .4em;
   border: 1px solid var(--ink); flex: none; }
 .vcwork-failures .share { position: relative; height: .8rem; background: var(--card); }
@@ -101,7 +101,7 @@ function render({ model, el }) {
   const kinds = node("div", { className: "kinds", role: "group", "aria-label": "kinds of answers" });
   const bars = node("div", { className: "bars", role: "group", "aria-label": "ranks of the best right answer" });
   const barsTitle = node("h4"), kindsTitle = node("h4");
-  const find = node("input", { type: "search", className: "find", placeholder: "words of a sentence, a video …",
+  const find = node("input", { type: "search", className: "find", placeholder: "a sentence, a video …",
     "aria-label": "find among the cases" });
   const count = node("span", { className: "soft", role: "status" });
   const list = node("div", { className: "list", role: "listbox", tabIndex: 0,

@@ -173,8 +173,9 @@ function render({ model, el }) {
     p.fillStyle = look.soft;
     p.font = "11px system-ui, sans-serif";
     p.textAlign = "right";
-    p.fillText(brief(high - room), LEFT - 5, 11);
-    p.fillText(brief(low + room), LEFT - 5, bottom - 4);
+    const [top, foot] = [brief(high - room), brief(low + room)];
+    p.fillText(top, LEFT - 5, top === foot ? (6 + bottom) / 2 : 11); // a curve that stays has one value
+    if (top !== foot) p.fillText(foot, LEFT - 5, bottom - 4);
     p.fillText(String(panel.done), width() - 4, TALL - 6);
     p.textAlign = "left";
     p.fillText("update 1", LEFT, TALL - 6);
