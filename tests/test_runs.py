@@ -502,6 +502,7 @@ def test_a_killed_run_goes_on_to_the_numbers_of_an_undisturbed_one(
     assert (
         cli.main(["run", "tiny", "--resume", "outputs/none/there"]) == 2 and not (project / "outputs" / "none").exists()
     )
+    assert cli.main([*resume[:2], "--at-once", "0"]) == 2 and "expected 1 or more, got 0" in capsys.readouterr().err
     before = (project / "outputs" / "cut" / "run.json").read_bytes()
     with monkeypatch.context() as changed:
         changed.setattr(machine, "package_versions", lambda: {"numpy": "0"})

@@ -98,7 +98,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     run = _command(commands, "run", run_profile, "execute a profile's notebooks and write a page of results")
     _profile_options(run)
     run.add_argument("--out", metavar="FOLDER", help="the run's folder, which must not exist (default: a new one)")
-    run.add_argument("--at-once", type=int, default=0, metavar="N", help="notebooks side by side (default: as suits)")
+    run.add_argument("--at-once", type=int, metavar="N", help="notebooks side by side (default: as suits)")
     run.add_argument("--resume", default="", metavar="RUN", help="go on with a run that was stopped; done is kept")
     _profile_options(_command(commands, "check", check_profile, "find a profile's mistakes without running anything"))
 
@@ -114,7 +114,7 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     back = _command(commands, "rerun", rerun_run, "repeat a run from its record, and name every difference")
     back.add_argument("run", metavar="RUN", help="the folder of a run")
     back.add_argument("--out", metavar="FOLDER", help="the new run's folder, which must not exist")
-    back.add_argument("--at-once", type=int, default=0, metavar="N", help="notebooks side by side (default: as suits)")
+    back.add_argument("--at-once", type=int, metavar="N", help="notebooks side by side (default: as suits)")
 
     many = _command(commands, "seeds", compare_seeds, "mean and range of every metric over runs of different seeds")
     many.add_argument("runs", nargs="+", metavar="RUN", help="folders of finished runs of one profile")
@@ -301,9 +301,9 @@ def rerun_run(options: argparse.Namespace) -> int:
 
 
 def _how(options: argparse.Namespace) -> dict[str, Any]:
-    if options.at_once < 0:
+    if options.at_once is not None and options.at_once < 1:
         raise VcworkError(f"--at-once: expected 1 or more, got {options.at_once}")
-    return {"out": resolve(options.out) if options.out else None, "at_once": options.at_once}
+    return {"out": resolve(options.out) if options.out else None, "at_once": options.at_once or 0}
 
 
 def check_profile(options: argparse.Namespace) -> int:

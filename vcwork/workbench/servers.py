@@ -27,9 +27,10 @@ POLICY = (  # of Voilà's page: what panels and widgets need, all of it from thi
 
 def lab(root: Path, arguments: Sequence[str]) -> NoReturn:
     """Become JupyterLab at the first notebook, the whole project beside it: results, docs, parameters."""
+    start = "notebooks/00_start_here.ipynb"  # also in the address that is printed where no browser is opened
+    say(f"JupyterLab starts at {start}; Ctrl-C ends it")
     trust_own(root)
-    start = root / "notebooks" / "00_start_here.ipynb"
-    first = [str(start)] if start.is_file() else []
+    first = [f"--LabApp.default_url=/lab/tree/{start}"] if (root / start).is_file() else []
     become(root, "jupyter", "lab", *first, f"--ServerApp.root_dir={root}", *arguments)
 
 
@@ -38,7 +39,9 @@ def app(root: Path, notebook: str, arguments: Sequence[str]) -> NoReturn:
     headers = {"headers": {"Content-Security-Policy": POLICY}}
     why = "--VoilaExecutor.cell_error_instruction=The terminal in which the app was started tells why."
     own = ("--token", "--template=vcwork", "--Voila.ip=127.0.0.1", f"--Voila.tornado_settings={headers}", why)
-    become(root, "voila", str(notebook_path(root, notebook)), *own, *arguments)
+    path = notebook_path(root, notebook)
+    say(f"Voilà starts with {path.stem}; Ctrl-C ends it")
+    become(root, "voila", str(path), *own, *arguments)
 
 
 def become(root: Path, *command: str) -> NoReturn:
