@@ -138,7 +138,7 @@ def test_a_notebook_keeps_the_words_beside_the_picture(monkeypatch):
         DRAW["stacked_bars"](ax)
         assert shell.display_formatter.formatters["text/plain"](fig) == describe(fig)
         assert shell.display_formatter.formatters["text/html"](fig) is None, "a stored picture is stored once"
-        monkeypatch.setattr("vcwork.panels.base.someone_watches", lambda: True)
+        monkeypatch.setattr("vcwork.panels.alternative.someone_watches", lambda: True)
         ax.set_title('a "title"')
         shown = shell.display_formatter.formatters["text/html"](fig)
         assert f'alt="{html.escape(describe(fig))}"' in shown and "&quot;title&quot;" in shown

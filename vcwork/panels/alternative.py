@@ -7,6 +7,7 @@ Known gaps: what an axes draws without a name is left out; a stored notebook in 
 """
 
 import html
+import os
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -139,9 +140,23 @@ def _with_words(fig: Figure) -> str | None:
     """The picture with its words, where somebody sits at the notebook."""
     from IPython.core.pylabtools import print_figure
 
-    from vcwork.panels.base import someone_watches  # which stands on this file
-
     if not someone_watches():
         return None
     words = html.escape(describe(fig))
     return f'<img alt="{words}" style="max-width: 100%" src="data:image/png;base64,{print_figure(fig, base64=True)}">'
+
+
+def someone_watches() -> bool:
+    """Does a person sit at this kernel's front end? False outside a notebook and in headless runs.
+
+    Voilà runs a notebook as headless runs do, and then shows it to somebody.
+    """
+    from IPython import get_ipython
+
+    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila/"):
+        return True
+    kernel = getattr(get_ipython(), "kernel", None)
+    try:
+        return bool(kernel.get_parent("shell")["content"].get("allow_stdin", False))
+    except (AttributeError, KeyError, TypeError):
+        return False

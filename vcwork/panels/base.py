@@ -11,7 +11,6 @@ import base64
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from PIL import Image
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import script_hash, template
 from vcwork.panels import plots
-from vcwork.panels.alternative import describe
+from vcwork.panels.alternative import describe, someone_watches
 
 COMMON = "common.js"
 Span = tuple[float, float, str]  # start_s, end_s, label
@@ -279,19 +278,3 @@ def as_script(value: Any) -> str:
     """A value as a JavaScript literal that cannot end the script element around it, whatever its texts hold."""
     text = json.dumps(value, allow_nan=False)  # ASCII only, so U+2028 and U+2029 are escaped as well
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def someone_watches() -> bool:
-    """Does a person sit at this kernel's front end? False outside a notebook and in headless runs.
-
-    Voilà runs a notebook as headless runs do, and then shows it to somebody.
-    """
-    from IPython import get_ipython
-
-    if os.environ.get("SERVER_SOFTWARE", "").startswith("voila/"):
-        return True
-    kernel = getattr(get_ipython(), "kernel", None)
-    try:
-        return bool(kernel.get_parent("shell")["content"].get("allow_stdin", False))
-    except (AttributeError, KeyError, TypeError):
-        return False
