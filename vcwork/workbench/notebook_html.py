@@ -20,6 +20,7 @@ import nbformat
 
 from vcwork.base.files import atomic_write, policy, template
 from vcwork.panels.dark import darkened
+from vcwork.workbench.page import dark
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PANEL = 'class="vcwork-panel"'
@@ -123,11 +124,6 @@ def write_figures(notebook: Path, folder: Path) -> dict[str, str]:
                     with atomic_write(folder / file_name, "wb") as file:
                         file.write(picture)
     return names
-
-
-def dark(figure: str) -> str:
-    """The file name of a figure's twin for the dark."""
-    return f"{figure.removesuffix('.png')}.dark.png"
 
 
 def title(notebook: nbformat.NotebookNode) -> str:

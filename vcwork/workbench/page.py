@@ -19,7 +19,6 @@ from markupsafe import Markup
 from vcwork.base.files import script_hash, template
 from vcwork.measure.card import MODELLED, NEEDS
 from vcwork.measure.result import Result, as_result, row, show, text_table
-from vcwork.workbench.notebook_html import dark
 
 SCRIPT = re.compile(r'<script type="module">(.*?)</script>', re.DOTALL)
 STATUS_WORDS = {
@@ -139,6 +138,11 @@ def _facts(run: dict[str, Any]) -> dict[str, str]:
         "hardware": f"{machine['processor']}, {machine['cores']} cores{threads}, {gpu}, {machine['platform']}",
         "software": ", ".join([f"Python {run['python']}", *(f"{name} {run['packages'][name]}" for name in packages)]),
     }
+
+
+def dark(figure: str) -> str:
+    """The file name of a figure's twin for a dark page, which lies beside it."""
+    return f"{figure.removesuffix('.png')}.dark.png"
 
 
 def error_text(error: dict[str, Any]) -> str:

@@ -248,7 +248,7 @@ class RunLog:
         names = ["index.html", METRICS] if ended else []
         for entry in self.entries if ended else [entry for entry in self.entries if entry["status"] == "done"]:
             names += [name for key in ("executed", "page", "log") if (name := entry[key])]
-            names += [f"figures/{one}" for name in entry["figures"] for one in (name, notebook_html.dark(name))]
+            names += [f"figures/{one}" for name in entry["figures"] for one in (name, page.dark(name))]
             names += [f"results/{entry['name']}/{METRICS}"]
         known, there = {} if ended else self.seals, [name for name in names if (self.folder / name).is_file()]
         self.seals = {name: known.get(name) or seal(self.folder / name) for name in there}
