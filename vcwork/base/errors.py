@@ -3,6 +3,9 @@
 `NoData` is the one that a caller may take for an answer, "there is none"; any other tells of a fault.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 LONGEST = 4000  # characters of a message
 
 
@@ -18,6 +21,15 @@ class VcworkError(ValueError):
     def __str__(self) -> str:
         text = "\n".join(self.args)
         return text if len(text) <= LONGEST else f"{text[: LONGEST - 500]} … {text[-490:]}"
+
+
+@contextlib.contextmanager
+def could_not(what: str, kinds: type[Exception] = OSError) -> Iterator[None]:
+    """`what` could not be done, and why: the system's errors, or those of a library (`kinds`), as a VcworkError."""
+    try:
+        yield
+    except kinds as error:
+        raise VcworkError(f"{what} ({getattr(error, 'strerror', None) or error})") from error
 
 
 class NoData(VcworkError):

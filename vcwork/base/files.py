@@ -23,7 +23,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from vcwork.base.console import say
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 
 
 def project_root() -> Path:
@@ -62,15 +62,14 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
     path = Path(path)
     part = path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path.parent)
-        with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
+        with could_not(f"{path}: could not be written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path.parent)
+            with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         with contextlib.suppress(OSError):  # which a read-only place raises of a file that is not there, too
             part.unlink()
@@ -121,11 +120,8 @@ def alone(folder: Path) -> Iterator[None]:
 
 def append(path: Path, text: str) -> None:
     """`text` at the end of a file; VcworkError where it cannot be written."""
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
+    with could_not(f"{path}: could not be written"), path.open("a", encoding="utf-8") as file:
+        file.write(text)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from vcwork.base.console import say
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import atomic_write, read_json, sha256_file, sha256_json, write_json
 
 SEALED = "sealed"  # the manifest's key for its own digest
@@ -41,7 +41,6 @@ class Kind:
     owns: tuple[str, ...] = ()  # patterns of all that may lie in one beside the manifest; () where it is not asked
     fields: Mapping[str, type] = field(default_factory=dict)  # that the manifest must have
     by_hand: bool = False  # a person may write the manifest, who has no seal
-    as_now: Callable[[dict[str, Any]], Any] = id  # changes an older version's manifest into one of today
 
 
 # ------------------------------------------------------------------------------------------------------- manifests
@@ -52,7 +51,7 @@ def begin(folder: Path, kind: Kind) -> None:
 
     A file of somebody else may have a name of ours: without manifest, mark or what `kind.begun` tells, none is ours.
     """
-    with _told(folder):
+    with could_not(f"{folder}: could not be made, written or read"):
         folder.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in folder.iterdir())
         began = any(fnmatch(name, pattern) for name in there for pattern in (kind.manifest, MARK, *kind.begun))
@@ -64,14 +63,6 @@ def begin(folder: Path, kind: Kind) -> None:
             raise VcworkError(f"{folder}: {wanted}; it holds {held}. Choose another folder")
         if kind.manifest not in there:
             (folder / MARK).touch()
-
-
-@contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise VcworkError(f"{path}: could not be made, written or read ({error.strerror or error})") from error
 
 
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
@@ -119,19 +110,19 @@ def manifest_alone(folder: Path, kind: Kind) -> dict[str, Any]:
         _unsealed(path, stored, f"to keep it as it is, `python -m vcwork verify --seal {folder}`")
     for key, wanted in kind.fields.items():
         if type(stored.get(key)) is not wanted:
-            raise VcworkError(f"{path}: {key} should be {wanted.__name__}, got {stored.get(key)!r}")
+            came = f"got {stored.get(key)!r}; if it is of an older version, make it again"
+            raise VcworkError(f"{path}: {key} should be {wanted.__name__}, {came}")
     return stored
 
 
 def reseal(folder: Path, kind: Kind) -> None:
-    """Take the manifest as it is, edited by hand or by an older version, and seal it anew.
+    """Take the manifest as it is, edited by hand, and seal it anew.
 
     VcworkError: a file that it names is another than it says.
     """
     stored = read_json(folder / kind.manifest, dict)
     stored.pop(SEALED, None)
     with well_formed(folder / kind.manifest):
-        kind.as_now(stored)
         for name, sealed in stored.get("files", {}).items():
             check(member(folder, name), sealed, kind.manifest)
     write_manifest(folder, kind, stored)
@@ -222,7 +213,7 @@ def member(folder: Path, name: Any) -> Path:
 
 def seal(path: Path) -> dict[str, Any]:
     """What a manifest says of a file: {bytes, sha256}; VcworkError where it cannot be read (any more)."""
-    with _told(path):
+    with could_not(f"{path}: could not be read"):
         return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 

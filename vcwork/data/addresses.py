@@ -27,17 +27,14 @@ class Address:
 
     @property
     def name(self) -> str:
-        """File name."""
         return PurePosixPath(self.url).name
 
     @property
     def stem(self) -> str:
-        """File name without its suffix."""
         return PurePosixPath(self.url).stem
 
     @property
     def suffix(self) -> str:
-        """Suffix with its point."""
         return PurePosixPath(self.url).suffix
 
 

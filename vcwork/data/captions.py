@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vcwork.base.console import shown
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import atomic_write
 from vcwork.data.subtitle_forms import READERS, Cue, seconds, unescaped
 
@@ -149,12 +149,10 @@ def _fresh_words(captions: Iterable[Caption]) -> Iterator[tuple[int, Caption, li
 
 def _read_text(path: Path) -> str:
     """UTF-8, or UTF-16 or -32 with a mark or with the zeros of its digits; lines end in \\n."""
-    try:
+    with could_not(f"{path}: could not be read"):
         if path.stat().st_size > LARGEST:
             raise VcworkError(f"{path}: expected captions of at most {LARGEST:,} bytes, got {path.stat().st_size:,}")
         data = path.read_bytes()
-    except OSError as error:
-        raise VcworkError(f"{path}: could not be read ({error.strerror or error})") from error
     encoding, mark = next(((e, m) for e, m in _MARKS if data.startswith(m)), (_unmarked(data), b""))
     try:
         text = data[len(mark) :].decode(encoding).lstrip("\ufeff")

@@ -18,7 +18,7 @@ import av
 from av.filter import Graph
 from av.stream import Disposition
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import atomic_write
 from vcwork.data.film import MATROSKA, MP4, STILL_S, Clock, jumps, open_video, orientation, origin_s, picture_end
 
@@ -133,15 +133,13 @@ def _write(
     kind = "webm" if target.suffix == ".webm" else "mp4"
     options = {"movflags": "+faststart"} if kind == "mp4" else {}
     for sought in [True, False] if start_s else [False]:
-        with contextlib.suppress(_NoEntryError):
-            try:
-                with (
-                    atomic_write(target, "wb") as file,  # libav opens it again, by its name
-                    av.open(file.name, "w", format=kind, options=options) as output,
-                ):
-                    return _fill(output, path, look, (start_s, end_s, sought), sound_copied)
-            except av.FFmpegError as error:
-                raise VcworkError(f"{target}: could not be written ({error.strerror or error})") from error
+        with (
+            contextlib.suppress(_NoEntryError),
+            could_not(f"{target}: could not be written", av.FFmpegError),
+            atomic_write(target, "wb") as file,  # libav opens it again, by its name
+            av.open(file.name, "w", format=kind, options=options) as output,
+        ):
+            return _fill(output, path, look, (start_s, end_s, sought), sound_copied)
 
 
 def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool], sound_copied: bool) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import alone, atomic_write, read_json, resolve, sha256_file, sha256_json
 from vcwork.base.sealed import Kind, begin, differs, manifest_alone, seal, well_formed, write_manifest
 from vcwork.data.addresses import Address, at_hand, is_address, listed
@@ -414,7 +414,7 @@ def _below_home(path: Path, home: Path) -> Path | str:
 def _link(source: Path | None, target: Path | None) -> None:
     if source is None or target is None or target.exists():
         return
-    try:
+    with could_not(f"{target}: could not be written"):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)  # a link that leads nowhere
         try:
@@ -422,8 +422,6 @@ def _link(source: Path | None, target: Path | None) -> None:
         except OSError:  # Windows asks for a privilege
             with open(source, "rb") as film, atomic_write(target, "wb") as copy:
                 shutil.copyfileobj(film, copy)
-    except OSError as error:
-        raise VcworkError(f"{target}: could not be written ({error.strerror or error})") from error
 
 
 _PATHS = {"video": "videos", "captions": "captions", "truth": "truth"}  # of a video: its folder in a gathered corpus

@@ -23,7 +23,6 @@ class Count:
 
     @property
     def present(self) -> int:
-        """How many there are."""
         return self.expected - len(self.missing)
 
 
@@ -54,7 +53,6 @@ class Coverage:
         return "\n".join(lines + self.notes)
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
         return asdict(self)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.console import say
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import alone, resolve, sha256_file
 from vcwork.base.progress import bar
 from vcwork.base.sealed import begin
@@ -160,10 +160,8 @@ def _source_hash(corpus: Corpus, film: Path | Address) -> str:
     """What changes with the film: sha256 of a file, what its store tells of one at an address."""
     if isinstance(film, Address):
         return film.stamp
-    try:
+    with could_not(f"{film}: could not be read"):
         digest = sha256_file(film)
-    except OSError as error:
-        raise VcworkError(f"{film}: could not be read ({error.strerror or error})") from error
     corpus.check(film, digest)
     return digest
 

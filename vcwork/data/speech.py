@@ -19,7 +19,7 @@ from typing import Any
 import av
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.data.backbones.hugging_face import hub_folder
 from vcwork.data.backbones.weights import ASSETS, weights_folder
 from vcwork.data.captions import Caption
@@ -254,13 +254,10 @@ def sound(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
     """
     if not Path(path).is_file():
         raise VcworkError(f"{path}: no such file")
-    try:
-        with container_of(path) as container:
-            stream = sound_of(container)
-            if stream is not None:
-                yield from _resampled(container, stream)
-    except av.FFmpegError as error:
-        raise VcworkError(f"{path}: its sound could not be decoded ({error.strerror or error})") from error
+    with could_not(f"{path}: its sound could not be decoded", av.FFmpegError), container_of(path) as container:
+        stream = sound_of(container)
+        if stream is not None:
+            yield from _resampled(container, stream)
 
 
 def _resampled(container: Any, stream: Any) -> Iterator[tuple[float, np.ndarray]]:

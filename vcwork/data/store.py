@@ -23,18 +23,10 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, resolve, sha256_json
 from vcwork.base.sealed import Kind, begin, member, read_manifest, seal, well_formed, write_manifest
 
-
-def _as_now(manifest: dict[str, Any]) -> None:
-    """Older manifests keep a shard's size and digest with the shard."""
-    files = {shard["file"]: {"bytes": shard.pop("bytes"), "sha256": shard.pop("sha256")}
-             for shard in manifest["shards"] if "bytes" in shard}  # fmt: skip
-    manifest["files"] = manifest.get("files", {}) | files
-
-
 SHARDS = f"shard-{'[0-9]' * 5}.npy"
 STORE = Kind(
     "feature store", "vcwork-features-1", resume="run the extraction again to resume", begun=(".parts",),
-    owns=(SHARDS,), fields={"digest": str}, as_now=_as_now,
+    owns=(SHARDS,), fields={"digest": str, "files": dict},
 )  # fmt: skip
 SHARD_ROWS = 1 << 17  # 134 MB at width 512
 MAPS = 4096  # kept of a store's files; a process may have 65,530 on Linux
@@ -52,7 +44,6 @@ class Contract:
     width: int
 
     def digest(self) -> str:
-        """sha256 over all fields."""
         return sha256_json(asdict(self))
 
 
@@ -190,7 +181,6 @@ def save_npy(file: Any, *arrays: np.ndarray) -> None:
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
-    """An array as a .npy file has it."""
     file = io.BytesIO()
     save_npy(file, array)
     return file.getvalue()

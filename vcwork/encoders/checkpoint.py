@@ -37,7 +37,7 @@ WEIGHTS = "model.safetensors"
 SEALS = (WEIGHTS, "vocab.txt", "tokenizer", "released.safetensors", "head.safetensors", "log.jsonl")
 CHECKPOINT = Kind(
     "checkpoint", "vcwork-checkpoint-1", "checkpoint.json", "train one with notebook 20", begun=("train.json",),
-    owns=(*SEALS, "state-*.pt", "best-*.safetensors"),
+    owns=(*SEALS, "state-*.pt", "best-*.safetensors"), fields={"files": dict},
 )  # fmt: skip
 
 
@@ -73,13 +73,8 @@ def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mappin
 
 def digest_of(card: Mapping[str, Any]) -> str:
     """Who the encoder of a manifest is: all that its vectors depend on, and not how it was trained."""
-    made_of = {name: value for name, value in card.items() if name not in ("format", "files", "card", "digest")}
-    return sha256_json(made_of | {"weights": weights_of(card)["sha256"]})
-
-
-def weights_of(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The seal of a manifest's weights; older ones have but their `digest`."""
-    return card["files"][WEIGHTS] if "files" in card else {"sha256": card["digest"]}
+    made_of = {name: value for name, value in card.items() if name not in ("format", "files", "card")}
+    return sha256_json(made_of | {"weights": card["files"][WEIGHTS]["sha256"]})
 
 
 def write_torch(path: Path, value: Any) -> None:
@@ -93,7 +88,7 @@ def write_torch(path: Path, value: Any) -> None:
 
 def check_words(folder: Path, card: Mapping[str, Any], manifest: str) -> None:
     """VcworkError unless the tokenizer's files are those that the manifest seals; they are small."""
-    for name, sealed in card.get("files", {}).items():
+    for name, sealed in card["files"].items():
         if name == "vocab.txt" or name.startswith("tokenizer/"):
             check(folder / name, sealed, manifest)
 
@@ -126,16 +121,12 @@ def load_model(folder: str | Path) -> VideoCLIP:
     if weights.is_file() and size > 2 * weights.stat().st_size:
         raise VcworkError(f"{weights}: the weights do not fit the configuration in {CHECKPOINT.manifest}")
     model = VideoCLIP(config)
-    load_weights(model, folder / WEIGHTS, weights_of(card), CHECKPOINT.manifest)
+    load_weights(model, folder / WEIGHTS, card["files"][WEIGHTS], CHECKPOINT.manifest)
     return model.eval()
 
 
 def load_checkpoint(folder: str | Path, contract: Contract | None = None) -> Encoder:
-    """The encoder of a checkpoint, in evaluation mode.
-
-    VcworkError when it is absent, incomplete, damaged, put together from several, or trained on features of another
-    contract than `contract`.
-    """
+    """The encoder of a checkpoint, in evaluation mode; VcworkError as `load_encoder`."""
     folder = resolve(folder)
     card = load_card(folder)
     trained_on = Contract(**card["contract"])

@@ -78,29 +78,24 @@ class Encoder(AnyEncoder):
 
     @property
     def width(self) -> int:
-        """Of its vectors."""
         return self.model.config.embedding
 
     @property
     def described(self) -> tuple[str, str]:
-        """Width, weights, layers, window."""
         config, size = self.model.config, sum(p.numel() for p in self.model.parameters())
         depth = f"{config.video_layers} video and {config.text_layers} text layers, window {self.window} s"
         return f"model of width {config.hidden}", f"{size / 1e6:.2f} million weights, {depth}"
 
     @property
     def window(self) -> int:
-        """Seconds the video tower takes at once."""
         return self.model.config.max_video_tokens
 
     def encode_clips(self, clips: Iterable[Clip], batch_size: int = 64) -> np.ndarray:
-        """As `encode_video`."""
         clips = (self._features(clip, i) for i, clip in enumerate(clips))
         means = [np.mean(rows, axis=0) for _, _, rows in by_windows(clips, self.window, None, self.pooled, batch_size)]
         return finite(np.stack(_some(means)), "clip")  # (N, D)
 
     def encode_texts(self, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        """As `encode_text`."""
         if isinstance(sentences, str):
             raise VcworkError(f"expected a list of sentences, got one string {sentences!r}")
         longest, place = self.model.config.max_text_tokens, {}
@@ -113,7 +108,6 @@ class Encoder(AnyEncoder):
         self, clips: Iterable[Clip], stride: int | None = None, batch_size: int = 32, hide_cls: bool = False,
         window: int = 0,
     ) -> Iterator[np.ndarray]:  # fmt: skip
-        """As `encode_all_seconds`."""
         clips = (self._features(clip, i) for i, clip in enumerate(clips))
         run = lambda *clips: self.model.encode_video(*self._here(clips), hide_cls=hide_cls).states  # noqa: E731
         return window_means(clips, window or self.window, stride, run, batch_size)

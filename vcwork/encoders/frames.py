@@ -34,22 +34,15 @@ from vcwork.data.backbones.hugging_face import as_error, folder_digest, quiet, r
 from vcwork.data.backbones.image import model_folder, preprocessing
 from vcwork.data.corpus import Corpus
 from vcwork.data.store import Contract
-from vcwork.encoders.checkpoint import (
-    CHECKPOINT,
-    WEIGHTS,
-    check_vocabulary,
-    check_words,
-    digest_of,
-    weights_of,
-    write_encoder,
-)
+from vcwork.encoders.checkpoint import CHECKPOINT, WEIGHTS, check_vocabulary, check_words, digest_of, write_encoder
 from vcwork.encoders.encoder import Encoder, batched, finite
 from vcwork.encoders.frame_config import FrameConfig
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.peers import PeerTokenizer
 from vcwork.encoders.pixels import Span, View, load_spans
 
-FRAMES = Kind("encoder from frames", "vcwork-frames-1", "frames.json", begun=CHECKPOINT.begun, owns=CHECKPOINT.owns)
+FRAMES = Kind("encoder from frames", "vcwork-frames-1", "frames.json", begun=CHECKPOINT.begun, owns=CHECKPOINT.owns,
+              fields=CHECKPOINT.fields)  # fmt: skip
 AT_ONCE = 256  # frames that go through the backbone together where no gradient is taken
 KINDS = {  # model, configuration, options of the model
     "vit": (ViTModel, ViTConfig, {"add_pooling_layer": False}),
@@ -261,7 +254,6 @@ class FrameEncoder(Encoder):
         return finite(batched(self._frames(list(clips)), batch_size, self.pooled), "clip")  # (N, D)
 
     def encode_seconds(self, clip: Span | str | Path | np.ndarray, *options: Any) -> np.ndarray:
-        """Refused."""
         raise VcworkError("an encoder from frames gives one vector a clip, none a second; give spans to encode_video")
 
     def _frames(self, clips: list) -> Iterator[np.ndarray]:
@@ -322,8 +314,7 @@ def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:
     folder = resolve(folder)
     card = read_manifest(folder, FRAMES)
     with as_error(f"{folder / FRAMES.manifest}: expected another structure"), quiet():
-        known = {name: value for name, value in card["config"].items() if name in FrameConfig.model_fields}
-        config, view = FrameConfig.checked(**known), View(**card["view"])  # older ones had a switch more
+        config, view = FrameConfig.checked(**card["config"]), View(**card["view"])
         model_kind, config_kind, options = KINDS[config.backbone]
         backbone = model_kind(config_kind.from_dict(card["backbone"]), **options)
         text = CLIPTextModel(CLIPTextConfig.from_dict(card["text"])) if card["text"] else None
@@ -331,6 +322,6 @@ def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:
         own = not (folder / "tokenizer").is_dir()
         tokenizer = Tokenizer.load(folder) if own else PeerTokenizer(folder / "tokenizer", "clip", text.config)
         model = FrameCLIP(config, backbone, len(tokenizer), text)
-    load_weights(model, folder / WEIGHTS, weights_of(card), FRAMES.manifest)
+    load_weights(model, folder / WEIGHTS, card["files"][WEIGHTS], FRAMES.manifest)
     check_vocabulary(folder, tokenizer, card["vocabulary"], len(tokenizer))
     return _encoder(model.eval(), tokenizer, view, workers, digest_of(card), card.get("card", {}))

@@ -299,7 +299,6 @@ def our_name(name: str) -> str:
 
 
 def released_name(name: str) -> str:
-    """The other way round."""
     return _renamed(name, [(ours, theirs) for theirs, ours in _RENAMED])
 
 

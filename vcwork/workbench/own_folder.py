@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from vcwork.base.console import say
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import project_root, resolve, sha256_file
 from vcwork.base.sealed import Kind, manifest_alone, read_sealed, write_manifest, write_sealed
 from vcwork.data.corpus import Corpus, open_corpus, scan_folder
@@ -36,10 +36,8 @@ def look_at(folder: str | Path, links: bool = False, language: str = "") -> Corp
         raise VcworkError(f"{str(folder)!r}: the folder's name is not UTF-8; rename it")
     if folder.is_file():
         raise VcworkError(f"{folder}: expected a folder of videos, got a file; give the folder it lies in")
-    try:
+    with could_not(f"{folder}: could not be read"):
         corpus = open_corpus(folder) if (folder / "corpus.json").is_file() else scan_folder(folder, language=language)
-    except OSError as error:
-        raise VcworkError(f"{folder}: could not be read ({error.strerror or error})") from error
     if not links and not (folder / "corpus.json").is_file():
         _without_links(corpus)
     _say_empty_captions(corpus)

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from vcwork.base.console import say
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import (
     alone,
     atomic_write,
@@ -69,11 +69,8 @@ def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = 
     portable: films travel inside their pages. Pages of videos that are no longer there are removed. VcworkError where
     something cannot be written.
     """
-    try:
-        with alone(own.out):
-            return _pages(own, top, progress, portable)
-    except OSError as error:  # moved away meanwhile, or closed
-        raise VcworkError(f"{own.out}: could not be read or written ({error.strerror or error})") from error
+    with could_not(f"{own.out}: could not be read or written"), alone(own.out):  # moved away meanwhile, or closed
+        return _pages(own, top, progress, portable)
 
 
 def _pages(own: Own, top: int, progress: bool, portable: bool) -> Path:

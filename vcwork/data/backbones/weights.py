@@ -17,8 +17,7 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -28,7 +27,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
 from vcwork.base.console import say
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import alone, atomic_write, read_yaml, resolve, sha256_file
 from vcwork.base.sealed import refuse_packed
 from vcwork.data.backbones.hugging_face import as_error
@@ -93,7 +92,8 @@ def fetch(name: str, folder: str | Path, locations: Sequence[str] = (), progress
         wheels = Wheels(Path(kept))
         for file in wanted:
             ways = [*(_place(file, location, len(wanted) > 1) for location in locations), *file.locations]
-            with _disk(folder / file.name):
+            # of the disk: what goes wrong with the network is a Failed by then
+            with could_not(f"{folder / file.name}: could not be written or read"):
                 done.append(_fetch_file(file, folder / file.name, ways, wheels, progress))
     return done
 
@@ -143,15 +143,6 @@ def _known(name: str) -> Asset:
     if name not in ASSETS:
         raise VcworkError(f"asset {name!r}: expected one of {', '.join(ASSETS)}")
     return ASSETS[name]
-
-
-@contextmanager
-def _disk(target: Path) -> Iterator[None]:
-    """What goes wrong with the disk names the file; what goes wrong with the network is a Failed by then."""
-    try:
-        yield
-    except OSError as error:
-        raise VcworkError(f"{target}: could not be written or read ({error.strerror or error})") from error
 
 
 def _scheme(location: str) -> str:
@@ -322,7 +313,6 @@ def _announced(url: str) -> int | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `python -m vcwork fetch`."""
     parser.add_argument("name", nargs="?", choices=list(ASSETS), help="what to fetch (default: show what there is)")
     parser.add_argument("--to", metavar="FOLDER", help=f"where to put it (default: {FOLDER}/NAME)")
     first = "a URL, folder, file or wheel to try first; may be given more than once"

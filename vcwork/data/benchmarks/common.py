@@ -83,7 +83,6 @@ class Benchmark:
 
     @property
     def texts(self) -> list[str]:
-        """The clips' texts as compared: lower-cased, white space normalised."""
         return [plain(clip.text) for clip in self.clips]
 
     @property

@@ -126,7 +126,6 @@ def _add_video(
     corpus: Corpus, role: str, part: Benchmark, id: str, clips: list[Clip], found: FeatureFolder,
     members: dict[str, list[str]],
 ) -> None:  # fmt: skip
-    """One video with its truth file."""
     listed, seconds = part.videos[id], found.lengths.get(id, 0)
     if not seconds and any(math.isinf(clip.end_s) for clip in clips):
         corpus.missing_videos[id] = f"{found.lost.get(id, 'no features')}, and nobody says how long the video is"

@@ -56,7 +56,6 @@ class At:
         return self.seconds(raw[0], "start"), self.seconds(raw[1], "end")
 
     def choice(self, value: Any, name: str, options: Iterable[str]) -> str:
-        """One of the options."""
         if value not in (options := list(options)):
             self.fail(f"{name}: expected one of {', '.join(options)}, got {value!r}")
         return value

@@ -29,17 +29,9 @@ from vcwork.data.store import MAPS, check_same, load_npy, save_npy, split_files
 
 VOCABULARY = "vocab.txt"
 
-
-def _as_now(manifest: dict[str, Any]) -> None:
-    """Older manifests keep the files with their parts."""
-    for part in manifest["parts"]:
-        files = {f"{part['name']}/{file}": sealed for file, sealed in part.pop("files", {}).items()}
-        manifest["files"] = manifest.get("files", {}) | files
-
-
 CAPTIONS = Kind(
     "caption store", "vcwork-captions-1", resume="run the conversion again to resume", begun=(".parts",),
-    owns=(f"part-{'[0-9]' * 5}", VOCABULARY), fields={"digest": str, "parts": list}, as_now=_as_now,
+    owns=(f"part-{'[0-9]' * 5}", VOCABULARY), fields={"digest": str, "parts": list, "files": dict},
 )  # fmt: skip
 VIDEOS_PER_PART = 4096
 DEDUPS, CUTS = ("words", "characters", "none"), ("none", "reference")

@@ -209,7 +209,6 @@ def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Co
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the command line's `convert howto100m`."""
     add = parser.add_argument
     ids = "video ids of train, val or test, one a line; once per split (packed data brings its own)"
     add("--ids", action="append", default=[], metavar="SPLIT=FILE", help=ids)

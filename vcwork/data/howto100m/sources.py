@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import DIGITS, read_text, resolve
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.corpus import SPLITS
@@ -170,10 +170,8 @@ def stream_object(path: str | Path, block: int = BLOCK, limit: int = MAX_ENTRY) 
     `limit` characters.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
+        with could_not(f"{path}: could not be read"), open(path, encoding="utf-8-sig") as file:
             yield from _entries(path, file, block, limit)
-    except OSError as error:
-        raise VcworkError(f"{path}: could not be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise VcworkError(f"{path}: expected UTF-8 ({error.reason})") from None
 
