@@ -20,9 +20,11 @@ from vcwork.core.batches import pairs_of, video_vectors
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
 from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
+from vcwork.data import video
 from vcwork.data.captions import Caption, write_vtt
 from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.corpus import Recipe as Dish
+from vcwork.data.film import TimedFrames
 from vcwork.data.video import write_mp4
 from vcwork.encoders import frames, pixels
 from vcwork.encoders.encoder import encode_seconds, encode_text, encode_video
@@ -102,7 +104,7 @@ def test_jumping_gives_the_same_frames_as_reading_on(tmp_path, monkeypatch):
     spans = [(0, 40, 5), (11, 13, 4), (30, 40, 3), (39, 40, 8)]
     read = lambda: [read_span(Span(path, a, b), View(n, SIDE, SIDE)) for a, b, n in spans]  # noqa: E731
     jumped = read()
-    monkeypatch.setattr(pixels, "SEEK_S", 1e9)
+    monkeypatch.setattr(video, "SEEK_S", 1e9)
     for there, here in zip(jumped, read(), strict=True):
         np.testing.assert_array_equal(there, here)
 
@@ -117,7 +119,7 @@ def test_a_file_that_cannot_be_entered_or_says_no_length_is_read_from_its_beginn
         container.mux(stream.encode())
     assert levels_of(read_span(Span(path), View(2, SIDE, SIDE))) == pytest.approx([50, 150], abs=4)
     assert levels_of(read_span(Span(path, 6, 8), View(2, SIDE, SIDE))) == pytest.approx([162, 187], abs=4)
-    monkeypatch.setattr(pixels, "_entered", None)  # would raise TypeError if it were asked
+    monkeypatch.setattr(TimedFrames, "entered", None)  # would raise TypeError if it were asked
     with pytest.raises(TypeError):
         read_span(Span(path, 6, 8), View(2, SIDE, SIDE))
 

@@ -11,6 +11,7 @@ part's times of a file that was put together, so nobody should (`jumps`).
 """
 
 import contextlib
+import itertools
 import math
 import os
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import numpy as np
 from av.format import Flags
 from av.stream import Disposition
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 
 STEP_BACK_S = 1.0  # a frame further back than this begins a new part; nearer ones are left out, as an unsteady clock's
 GAP_S = 60.0  # between frames where times may jump: more is a jump (ffmpeg: 10 s, which slides on a screen exceed)
@@ -45,14 +46,11 @@ def open_video(path: str | Path) -> Iterator[tuple]:
     """Container and film stream, closed on the way out; every PyAV error becomes one that names the file."""
     if not Path(path).is_file():
         raise VcworkError(f"{path}: no such video file")
-    try:
-        with container_of(path) as container:
-            stream = _film_of(container, path)
-            stream.thread_type = "NONE"
-            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
-            yield container, stream
-    except av.FFmpegError as error:
-        raise VcworkError(f"{path}: could not be decoded as video ({error.strerror or error})") from error
+    with could_not(f"{path}: could not be decoded as video", av.FFmpegError), container_of(path) as container:
+        stream = _film_of(container, path)
+        stream.thread_type = "NONE"
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        yield container, stream
 
 
 def _film_of(container, path: str | Path):
@@ -128,6 +126,19 @@ class TimedFrames:
             raise VcworkError(f"{self.path}: holds no video frame")
         if reach_s > self.end_s:  # mp4 counts in the order of decoding: the last hold may be told of a frame before
             self.end_s = max(self.end_s, min(reach_s, picture_end(self.container, self.stream, self.path)))
+
+    def entered(self, t: float) -> Iterator[tuple[float, av.VideoFrame]] | None:
+        """As iteration, from a key frame at or before `t` on; None where the file cannot be entered in its middle."""
+        if jumps(self.container, self.stream, self.path):
+            return None
+        with contextlib.suppress(av.FFmpegError, VcworkError):
+            origin = origin_s(self.container)
+            self.container.seek(int((t + origin) / self.stream.time_base), stream=self.stream)
+            frames = iter(self)
+            first = next(frames)
+            if first[1].time is not None and first[0] <= t:
+                return itertools.chain([first], frames)
+        return None
 
 
 def check_still(path: str | Path, since_s: float, until_s: float) -> None:

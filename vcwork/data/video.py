@@ -8,8 +8,8 @@ Which stream, on which clock and which way up: `vcwork.data.film`.
 Known gaps: non-square pixels are not stretched, interlaced lines not woven (as ffmpeg decodes); sound is ignored.
 """
 
-import contextlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,11 +19,19 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import atomic_write
-from vcwork.data.film import TimedFrames, check_length, check_still, jumps, open_video, picture_end, shown_size, upright
+from vcwork.data.film import (  # fmt: skip
+    TimedFrames,
+    check_length,
+    check_still,
+    open_video,
+    picture_end,
+    shown_size,
+    upright,
+)
 
-SPARSE = 8  # seconds that decoding from the start to a thumbnail costs at least, where a key frame is sought instead
+SEEK_S = 5.0  # x264 puts a key frame about so often or more
 VIDEO_SUFFIXES = (
     *(".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".m2ts", ".mts", ".mpg", ".mpeg", ".vob", ".wmv", ".asf"),
     *(".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".gif"),
@@ -93,44 +101,46 @@ def _shown(path: str | Path, fps: int, convert: "Converter", frames: int, by_sec
 
 
 def frames_at(path: str | Path, at_s: Sequence[float], size: int = 96) -> list[np.ndarray]:
-    """Thumbnails (size, size, 3) uint8 of the seconds asked for, in that order; times beyond the end give the last one.
+    """Thumbnails (size, size, 3) uint8 of the seconds asked for, in that order: what is shown three quarters into each.
 
-    A few far apart are decoded from the key frame before each, others from the start to the latest of them. VcworkError
-    as for `iter_seconds`.
+    Times beyond the end give the last one. VcworkError as for `iter_seconds`.
     """
-    wanted = [max(0, int(t)) for t in at_s]
-    if found := _sought(path, sorted({*wanted}), size):
-        return [found[second] for second in wanted]
-    for second, frames in enumerate(iter_seconds(path, 2, size)):
-        last = frames[len(frames) // 2]
-        if second in wanted:
-            found[second] = last
-        if second >= max(wanted, default=0):
-            break
-    return [found.get(second, last) for second in wanted]
+    wanted = [max(0, int(t)) + 0.75 for t in at_s]
+    times = sorted({*wanted})
+    found = dict(zip(times, pictures_at(path, times, size), strict=True))
+    return [found[time] for time in wanted]
 
 
-def _sought(path: str | Path, seconds: list[int], size: int) -> dict[int, np.ndarray]:
-    """What is on display three quarters into these seconds, by seeking; empty where not sure, or not worth it."""
-    found: dict[int, np.ndarray] = {}
-    if not seconds or SPARSE * len(seconds) > seconds[-1]:
-        return {}
-    with contextlib.suppress(VcworkError), open_video(path) as (container, stream):
-        if seconds[-1] + 2 > picture_end(container, stream, path) or jumps(container, stream, path):
-            return {}  # where a file ends is known by reading it
-        convert, origin = Converter(size), container.start_time or 0
-        for second in seconds:
-            container.seek(origin + max(0, second * av.time_base - av.time_base // 4))
-            shown = None
-            for start_s, frame in TimedFrames(container, stream, path):
-                if start_s > second + 0.75:
-                    break
-                shown = frame
-            if shown is None:
-                return {}
-            found[second] = np.array(convert(shown))
-        return found
-    return {}
+def pictures_at(path: str | Path, times: Sequence[float], size: int) -> list[np.ndarray]:
+    """Squares (size, size, 3) uint8 of what is on display at rising `times`; one that is held is the same array again.
+
+    Before the first picture that one, after the end the last. A gap longer than SEEK_S is jumped over where the file
+    can be entered in its middle. VcworkError names a file that is missing, does not decode or ends early.
+    """
+    found = _pictures_at(path, times, Converter(size), SEEK_S)
+    return _pictures_at(path, times, Converter(size), math.inf) if found is None else found
+
+
+def _pictures_at(
+    path: str | Path, times: Sequence[float], convert: "Converter", seek_s: float
+) -> list[np.ndarray] | None:
+    """None where a gap of more than `seek_s` cannot be jumped over."""
+    found = []
+    with open_video(path) as (container, stream):
+        timed = TimedFrames(container, stream, path)
+        frames, held, coming = iter(timed), None, None
+        for t in times:
+            now_s = 0.0 if held is None else math.inf if coming is None else coming[0]  # at the end nothing is far
+            if t - now_s > seek_s:
+                frames, held, coming = timed.entered(t), None, None
+            if frames is None:
+                return None
+            while held is None or (coming is not None and coming[0] <= t):
+                held, coming = coming, next(frames, None)
+                if coming is None:
+                    check_length(path, timed.end_s, picture_end(container, stream, path))
+            found.append(convert(held[1]))
+    return found
 
 
 def write_mp4(
@@ -147,15 +157,13 @@ def write_mp4(
     its place and moved there only when whole. On 112-pixel frames `superfast` is as quick as `ultrafast` and its files
     are a sixth of the size. Without `cabac` the same pictures take a seventh more bytes, and are read in half the time.
     """
-    try:
-        with (
-            atomic_write(path, "wb") as file,  # libav opens it again, by its name
-            av.open(file.name, "w", format="mp4", options={"movflags": "+faststart"}) as container,
-        ):
-            options = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": f"cabac={int(cabac)}"}
-            return _encode(container, frames, Fraction(fps).limit_denominator(1001), options, Path(path))
-    except av.FFmpegError as error:
-        raise VcworkError(f"{path}: could not be written ({error.strerror or error})") from error
+    with (
+        could_not(f"{path}: could not be written", av.FFmpegError),
+        atomic_write(path, "wb") as file,  # libav opens it again, by its name
+        av.open(file.name, "w", format="mp4", options={"movflags": "+faststart"}) as container,
+    ):
+        options = {"crf": str(crf), "preset": preset, "threads": "1", "x264-params": f"cabac={int(cabac)}"}
+        return _encode(container, frames, Fraction(fps).limit_denominator(1001), options, Path(path))
 
 
 def _encode(container, frames: Iterable[np.ndarray], rate: Fraction, options: dict[str, str], path: Path) -> int:

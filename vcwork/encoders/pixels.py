@@ -7,13 +7,10 @@ Known gaps: no crops, flips or colour changes are drawn. Workers are processes o
 asks for some needs `if __name__ == "__main__":` where the system does not fork.
 """
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -21,10 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from vcwork.base.errors import VcworkError
 from vcwork.data.copies import end_of
 from vcwork.data.corpus import Video
-from vcwork.data.film import TimedFrames, check_length, jumps, open_video, origin_s, picture_end
-from vcwork.data.video import Converter, probe
-
-SEEK_S = 5.0  # a gap longer than this is jumped over; x264 puts a key frame about so often or more
+from vcwork.data.video import pictures_at, probe
 
 
 @dataclass(frozen=True)
@@ -56,56 +50,13 @@ def read_span(span: Span, view: View) -> np.ndarray:
     So a span that holds fewer frames gives what it has, and an empty span none. A span beyond the file's end gives the
     last frame. VcworkError names a file that is missing, does not decode or ends early.
     """
-    try:
-        return _read(span, view, SEEK_S)
-    except _NoEntryError:
-        return _read(span, view, np.inf)
-
-
-class _NoEntryError(Exception):
-    """This file cannot be entered in its middle."""
-
-
-def _read(span: Span, view: View, seek_s: float) -> np.ndarray:
     end_s = end_of(span.path) if span.end_s is None else span.end_s
     if end_s <= span.start_s:
         return np.zeros((0, 3, view.crop, view.crop), np.uint8)
-    convert, at, frames = Converter(view.size), (view.size - view.crop) // 2, []
-    with open_video(span.path) as opened:
-        for frame in _shown(*opened, span.path, sample_times(span.start_s, end_s, view.frames), seek_s):
-            if frame is not convert.frame:
-                frames.append(convert(frame)[at : at + view.crop, at : at + view.crop])
-    return np.ascontiguousarray(np.stack(frames).transpose(0, 3, 1, 2))  # (n, 3, crop, crop)
-
-
-def _shown(container: Any, stream: Any, path: Path, times: np.ndarray, seek_s: float) -> Iterator[av.VideoFrame]:
-    """The frame on display at each of the rising `times`; before the first that one, after the end the last."""
-    timed = TimedFrames(container, stream, path)
-    frames, held, coming = iter(timed), None, None
-    for t in times:
-        now_s = 0.0 if held is None else np.inf if coming is None else coming[0]  # at the end nothing is far
-        if t - now_s > seek_s:
-            frames, held, coming = _entered(container, stream, timed, t), None, None
-        while held is None or (coming is not None and coming[0] <= t):
-            held, coming = coming, next(frames, None)
-            if coming is None:
-                check_length(path, timed.end_s, picture_end(container, stream, path))
-        yield held[1]
-
-
-def _entered(container: Any, stream: Any, timed: TimedFrames, t: float) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Timed frames from a key frame at or before `t` on."""
-    if jumps(container, stream, timed.path):
-        raise _NoEntryError
-    try:
-        container.seek(int((t + origin_s(container)) / stream.time_base), stream=stream)
-        frames = iter(timed)
-        first = next(frames)
-    except (av.FFmpegError, VcworkError) as error:
-        raise _NoEntryError from error
-    if first[1].time is None or first[0] > t:
-        raise _NoEntryError
-    return itertools.chain([first], frames)
+    pictures = pictures_at(span.path, sample_times(span.start_s, end_s, view.frames), view.size)
+    once = [new for last, new in zip([None, *pictures], pictures, strict=False) if new is not last]
+    at = slice((view.size - view.crop) // 2, (view.size + view.crop) // 2)
+    return np.ascontiguousarray(np.stack(once)[:, at, at].transpose(0, 3, 1, 2))  # (n, 3, crop, crop)
 
 
 # -------------------------------------------------------------------------------------------------------- workers
