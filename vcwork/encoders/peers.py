@@ -198,12 +198,9 @@ class PeerTokenizer:
     def batch(self, tokens: Sequence[Sequence[int]], max_tokens: int) -> tuple[Tensor, Tensor]:
         """As `encode`, for sentences that are ids already."""
         rows = [[*self._before, *row[: min(max_tokens, self.max_tokens)], *self._after] for row in tokens]
-        length = self.length if self.fixed else max(map(len, rows))
-        ids, mask = (torch.full((len(rows), length), value) for value in (self.pad, 0))  # (B, L)
-        for i, row in enumerate(rows):
-            at = slice(length - len(row), length) if self._inner.padding_side == "left" else slice(len(row))
-            ids[i, at], mask[i, at] = torch.tensor(row), 1
-        return ids, mask.bool()
+        how = {"padding": "max_length", "max_length": self.length} if self.fixed else {"padding": True}
+        told = self._inner.pad({"input_ids": rows}, return_tensors="pt", verbose=False, **how)  # (B, L) each
+        return told["input_ids"], told["attention_mask"].bool()
 
     def _clean(self, sentence: str) -> str:
         if self._prism:
