@@ -4,6 +4,7 @@ The fixture `browser` is in conftest.py; what drives whole pages and servers is 
 """
 
 import contextlib
+import errno
 import json
 import re
 import shutil
@@ -38,6 +39,28 @@ def edited(folder: Path, kind: Kind, change: dict | Callable[[dict], None], seal
         write_manifest(folder, kind, stored)
     else:
         (folder / kind.manifest).write_text(json.dumps(stored | {SEALED: old}), encoding="utf-8")
+
+
+def flip(path: Path, share: float = 0.5) -> None:
+    """One bit at this share of the file's bytes; twice is once undone."""
+    data = bytearray(path.read_bytes())
+    data[min(int(share * len(data)), len(data) - 1)] ^= 1
+    path.write_bytes(data)
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below `folder`, by its name."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def full(*_: object) -> None:
+    """What the system says where the disk is full."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def with_keys(path: Path, **changes: object) -> None:
+    """These keys of a JSON file otherwise."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 class Runs:

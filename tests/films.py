@@ -6,6 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from vcwork.data.video import iter_seconds
+
 _FORMS = {"libopus": "flt", "pcm_s16le": "s16", "mp2": "s16"}  # what an encoder takes; others fltp
 
 
@@ -60,6 +62,11 @@ def _sounds(stream, start, seconds):
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = round(start * rate) + k * rate // 10
         yield start + k / 10, stream.encode(frame)
+
+
+def levels(path: Path) -> list[int]:
+    """The mean grey of each second."""
+    return [round(float(second.mean())) for second in iter_seconds(path, 1, 16)]
 
 
 def heard(path: Path) -> list[int]:

@@ -135,6 +135,7 @@ SRT, WEB = "1\n00:00:01,000 --> 00:00:03,000\n{}\n", "WEBVTT\n\n00:01.000 --> 00
     ("salt<br/>pepper", "salt pepper"),
     ("salt &amp; pepper", "salt & pepper"),
     ("AT&T, stop&notify", "AT&T, stop&notify"),
+    ("<i>salt</i>\npepper", "salt pepper"),
     ("2", "2"),
     ("salt\n3", "salt 3"),
     ("open from 10:30 --> later", "open from 10:30 --> later"),
@@ -182,6 +183,8 @@ def test_times_that_cannot_be_are_counted_with_their_line(tmp_path, timing):
     ("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:8589934591,LOCAL:00:00.000\n\n00:01.000 --> 00:03.000\nfirst\n\nWEBVTT\n"
      "X-TIMESTAMP-MAP=MPEGTS:269999,LOCAL:00:00.000\n\n00:01.000 --> 00:03.000\nsecond", BOTH),
     ("WEBVTT\n\n00:01.000 --> 00:03.000\nfirst\n\nWEBVTT\nKind: captions\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+    ("WEBVTT\n\nNOTE a remark\nover two lines\n\n00:01.000 --> 00:03.000 align:start position:0%\n<v Ann><00:02.000>"
+     "<c>first</c>\n\n00:04.000 --> 00:06.000\nsecond&nbsp;", BOTH),
 ])  # fmt: skip
 def test_webvtt_as_it_comes(tmp_path, text, said):
     for newline in ("\n", "\r\n", "\r"):
@@ -239,6 +242,7 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
     ("a.csv", "\ufeffText;Start;End\nfirst;1,0;3,0\nsecond;0:04;0:06\n", BOTH),
     ("a.csv", "sep=;\nstart;end;text\n1;3;first\n4;6;second\n", BOTH),
     ("a.csv", 'id,end,start,text\n7,3,1,first\n8,6,4,"second"\n', BOTH),
+    ("a.csv", 'start,end,text\n1,3,"first, then"\n2,3,\n4,6,second\n', [(*ONE, "first, then"), BOTH[1]]),
 ])  # fmt: skip
 def test_other_forms_of_words_with_times(tmp_path, name, text, said):
     assert made(tmp_path, name, text)[0] == said
@@ -269,9 +273,15 @@ def test_encodings_that_cannot_be_told_are_not_guessed(tmp_path, encoding):
     ("a.ttml", '<!DOCTYPE tt [<!ENTITY a "aaaa">]><tt/>', "document type"),
     ("a.tsv", "a\tb\n", "expected columns start,end,text"),
     ("a.json", 9999 * "[", "not readable as JSON|expected a transcript"),
+    ("a.vtt", "hello\n", r"a\.vtt, line 1: expected WEBVTT, got 'hello'"),
+    ("a.vtt", "WEBVTT\n\n00:01.x --> 00:02.000\nbad\n", r"no readable cue among 1; .*a\.vtt, line 3: malformed times"),
+    ("a.srt", "hello\n", r"a\.srt: no readable cue"),
+    ("a.csv", "begin,end,text\n1,2,x\n", "line 1: expected columns start,end,text, got 'begin,end,text'"),
+    ("a.sub", "x", r"a\.sub: expected captions as .vtt, .srt, .*, .txt, got '.sub'"),
 ])  # fmt: skip
 def test_files_that_are_not_what_they_are_called(tmp_path, name, text, why):
     refused(why, made, tmp_path, name, text)
+    refused(r"none\.vtt: could not be read", read_captions, tmp_path / "none.vtt")
 
 
 def test_half_a_letter_becomes_a_mark_that_files_can_hold(tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from checks import refused
-from films import film
+from films import film, levels
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones.motion import MotionBackbone
@@ -17,12 +17,6 @@ from vcwork.data.extract import extract
 from vcwork.data.media import media_of
 from vcwork.data.speech import has_sound
 from vcwork.data.video import frames_at, iter_seconds, probe
-
-
-def levels(path) -> list[int]:
-    """The mean grey of each second."""
-    return [round(float(second.mean())) for second in iter_seconds(path, 1, 16)]
-
 
 FILMS = {
     "20-vfr-last-frame-long/slides.mp4": [20] + 19 * [110],

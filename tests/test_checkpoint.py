@@ -2,19 +2,16 @@
 
 import argparse
 import dataclasses
-import pickle
 from collections import OrderedDict
 
 import made_benchmarks as made
 import numpy as np
 import pytest
 import torch
-from checks import Runs, edited, refused
+from checks import edited, full, refused
 from safetensors.torch import load_file
 from toys import toy_contract, toy_encoder
 
-from vcwork.base.errors import VcworkError
-from vcwork.base.files import sha256_file
 from vcwork.core.config import ModelConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
@@ -71,27 +68,6 @@ def test_another_contract_is_refused_naming_both(folder):
     assert load_encoder(folder).contract == CONTRACT, "without a contract to compare, the reader takes the risk"
 
 
-def test_absent_or_unfinished_is_refused(folder, tmp_path):
-    with pytest.raises(VcworkError, match=r"expected a finished checkpoint \(checkpoint.json\), found none; train one"):
-        load_encoder(tmp_path / "nowhere")
-    (folder / "checkpoint.json").unlink()
-    refused("found none", load_encoder, folder)
-
-
-def test_damaged_or_swapped_weights_are_refused(folder, tmp_path):
-    weights = folder / "model.safetensors"
-    whole = weights.read_bytes()
-    flipped = bytearray(whole)
-    flipped[-5] ^= 1
-    other = save_encoder(tmp_path / "other", _encoder(1))
-    assert other.digest
-    for bad in (bytes(flipped), whole[: len(whole) // 2], (tmp_path / "other" / "model.safetensors").read_bytes(), b""):
-        weights.write_bytes(bad)
-        refused(r"model.safetensors: .*damaged or swapped", load_encoder, folder)
-    weights.unlink()
-    refused(r"model.safetensors", load_encoder, folder)
-
-
 def test_another_vocabulary_is_refused(folder):
     vocabulary = folder / "vocab.txt"
     pieces = vocabulary.read_text().splitlines()
@@ -104,34 +80,9 @@ def test_another_vocabulary_is_refused(folder):
     refused(r"vocab.txt: no such vocabulary file", load_encoder, folder)
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"format": "other"}, "expected format 'vcwork-checkpoint-1', got 'other'"),
-    ({"model": {"hidden": "wide"}}, "ModelConfig: .*hidden"),
-    ({"contract": {"backbone": "toy"}}, "checkpoint.json: expected another structure"),
-    ({"files": None}, "expected another structure"),
-    ({"files": {"../model.safetensors": {}}}, "expected a plain file name"),
-    ({"files": {}}, "expected another structure"),
-    ({"model": [1]}, "expected another structure"),
-])  # fmt: skip
-def test_a_card_that_does_not_fit_is_refused(folder, change, message):
-    whole = (folder / "checkpoint.json").read_text()
-    edited(folder, CHECKPOINT, change, seal=False)
-    refused("expected format|its own digest", load_encoder, folder)
-    (folder / "checkpoint.json").write_text(whole)
-    edited(folder, CHECKPOINT, change)
-    refused(message, load_encoder, folder)
-
-
-@pytest.mark.parametrize("old, new", [('"max_video_tokens": 8', '"max_video_tokens": 9'), ('"heads": 2', '"heads": 4'),
-                                      ('"pooling": "mean"', '"pooling": "cls"'), ('"epochs": 3', '"epochs": 7'),
-                                      ('"fps": 1.0', '"fps": 3.0')])  # fmt: skip
-def test_not_one_letter_of_a_card_changes_unnoticed(folder, old, new):
-    """Each would load: the weights fit, and their hash is right."""
-    path = folder / "checkpoint.json"
-    text = path.read_text()
-    path.write_text(text.replace(old, new))
-    assert path.read_text() != text
-    refused(r"checkpoint.json: its own digest .* verify --seal", load_encoder, folder)
+def test_a_card_of_no_model_is_refused(folder):
+    edited(folder, CHECKPOINT, {"model": {"hidden": "wide"}})
+    refused("ModelConfig: .*hidden", load_encoder, folder)
 
 
 def test_who_an_encoder_is_follows_from_all_that_its_vectors_depend_on(folder):
@@ -145,23 +96,6 @@ def test_who_an_encoder_is_follows_from_all_that_its_vectors_depend_on(folder):
     assert load_encoder(folder).digest == first, "how it was trained is no part of who it is"
 
 
-def test_a_checkpoint_of_an_older_version_opens_once_it_is_sealed(folder):
-    first = load_encoder(folder).digest
-    weights = sha256_file(folder / "model.safetensors")
-    edited(folder, CHECKPOINT, lambda card: (card.pop("files"), card.update(digest=weights)))
-    assert load_encoder(folder).digest == first
-    edited(folder, CHECKPOINT, {"digest": "0" * 64})
-    refused("damaged or swapped", load_encoder, folder)
-
-
-def test_a_folder_that_holds_what_is_not_ours_is_left_alone(tmp_path):
-    """Names are those of a checkpoint; without its manifest they are somebody else's."""
-    for name in ("model.safetensors", "vocab.txt"):
-        (tmp_path / name).write_text("theirs")
-    refused("it holds model.safetensors, vocab.txt", save_encoder, tmp_path, _encoder())
-    assert all((tmp_path / name).read_text() == "theirs" for name in ("model.safetensors", "vocab.txt"))
-
-
 def test_weights_of_another_shape_are_refused(folder):
     edited(folder, CHECKPOINT, lambda card: card["model"].update(video_layers=2))
     refused(r"model.safetensors: the weights do not fit the configuration", load_encoder, folder)
@@ -169,10 +103,6 @@ def test_weights_of_another_shape_are_refused(folder):
 
 def test_a_full_disk_leaves_a_folder_that_can_be_written_again(tmp_path, monkeypatch):
     folder = tmp_path / "new"
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("os.fsync", full)
     refused(r"could not be written \(No space left on device\)", save_encoder, folder, _encoder(1))
     monkeypatch.undo()
@@ -242,12 +172,12 @@ def test_an_import_that_broke_off_can_be_repeated(ours, tmp_path, monkeypatch):
     for fails in range(4):  # at each of the files in turn
         left = iter(range(fails))
 
-        def full(handle, left=left):
+        def full_by_then(handle, left=left):
             if next(left, None) is None:
-                raise OSError(28, "No space left on device")
+                full()
 
         with monkeypatch.context() as patch:
-            patch.setattr("os.fsync", full)
+            patch.setattr("os.fsync", full_by_then)
             refused("could not be written", released.import_released, ours, tmp_path / "in", heads=2)
         refused("incomplete checkpoint", load_model, tmp_path / "in")
     assert released.import_released(ours, tmp_path / "in", heads=2).clean and load_model(tmp_path / "in")
@@ -258,9 +188,6 @@ def test_an_import_that_broke_off_can_be_repeated(ours, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_is_told_in_our_words_and_leaves_nothing(ours, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr("os.fsync", full)
     told = r"out.pt: could not be written \(No space"
     refused(told, released.export_released, tmp_path / "trained", tmp_path / "out.pt")
@@ -347,15 +274,6 @@ def test_a_head_fine_tuned_on_coin_scores_coin(tmp_path):
     assert found[0].value == pytest.approx(np.mean(np.concatenate(said) == np.concatenate(true)))
     assert found[0].protocol.cls == "hidden" and "COIN" in found[0].protocol.split
     refused("has no segmentation head", head_results, corpus, store, tmp_path / "trained")
-
-
-def test_code_in_a_checkpoint_never_runs(tmp_path):
-    harmful = {"model": {"mmmodel.x": torch.zeros(1)}, "cfg": Runs(tmp_path / "proof")}
-    torch.save(harmful, tmp_path / "bad.pt")
-    refused("more than weights and plain settings", released.read_released, tmp_path / "bad.pt")
-    (tmp_path / "plain.pt").write_bytes(pickle.dumps(harmful["cfg"]))
-    refused(r"plain\.pt", released.read_released, tmp_path / "plain.pt")
-    assert not (tmp_path / "proof").exists()
 
 
 def test_bad_files_are_named(tmp_path, ours):

@@ -10,7 +10,7 @@ import threading
 
 import numpy as np
 import pytest
-from checks import refused
+from checks import refused, tree
 
 from vcwork.base.errors import VcworkError
 from vcwork.core.text import Tokenizer
@@ -65,10 +65,6 @@ def ray(monkeypatch):
     return ray
 
 
-def whole(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 @pytest.fixture(scope="module")
 def one(films, tmp_path_factory):
     """What one process makes of the films, and its bytes."""
@@ -86,7 +82,7 @@ def test_an_address_gives_the_features_of_the_folder(films, memory, one, tmp_pat
         corpus = scan_folder(address)
         there = extract(corpus, Toy(), tmp_path / "there", workers=1, progress=False)
         assert there.digest() == here.digest() == open_store(one).digest()
-        assert whole(tmp_path / "there")["shard-00000.npy"] == whole(one)["shard-00000.npy"]
+        assert tree(tmp_path / "there")["shard-00000.npy"] == tree(one)["shard-00000.npy"]
     assert there.failed["w"].startswith("w.mp4: could not be decoded") and list(there.lengths.values())[-1] == 6
     assert [c.text for c in corpus.captions("v2")] == ["stir it"]
     report = coverage_of(corpus, there)
@@ -189,7 +185,7 @@ def test_ray_gives_the_bytes_of_one_process_whatever_fails(ray, films, one, tmp_
     toy = Toy()
     toy.dies_at, toy.note = 82, str(tmp_path / "died")  # inside the fourth film
     extract(scan_folder(f"file://{films}"), toy, tmp_path / "f", workers=2, progress=False, engine="ray")
-    assert os.path.exists(toy.note) and whole(tmp_path / "f") == whole(one)
+    assert os.path.exists(toy.note) and tree(tmp_path / "f") == tree(one)
     assert tokenised(films, "ray") == [("v2.vtt", [[5, 6]]), ("v3.vtt", [])]
     assert not ray.is_initialized()
 
@@ -201,4 +197,4 @@ def test_a_film_that_kills_every_worker_ends_the_run_and_the_rest_is_kept(ray, f
         extract(scan_folder(f"file://{films}"), toy, tmp_path / "f", workers=1, progress=False, engine="ray")
     assert "\n" not in str(caught.value)
     extract(scan_folder(f"file://{films}"), Toy(), tmp_path / "f", workers=1, progress=False)
-    assert whole(tmp_path / "f") == whole(one)
+    assert tree(tmp_path / "f") == tree(one)

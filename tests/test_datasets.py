@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import made_benchmarks as made
 import numpy as np
 import pytest
 from checks import refused
@@ -41,12 +42,6 @@ def read(folder: Path):
     return read_keyframes(folder, backbone="toy", width=WIDTH)
 
 
-def edit(path: Path, change) -> None:
-    raw = json.loads(path.read_text())
-    change(raw)
-    path.write_text(json.dumps(raw))
-
-
 def test_reads_rows_in_order(folder):
     data = read(folder)
     assert data.ids == {"train": ["a", "b", "c"], "val": ["d"]} and data.recipe["a"] == "7"
@@ -60,7 +55,7 @@ def as_corpus(folder: Path, out: Path):
 
 def test_keyframes_become_a_corpus_whose_seconds_are_steps(folder, tmp_path):
     repeat = ["cut the onion", "onion goes in"]  # an annotator's sentences do not roll: nothing is removed
-    edit(folder / "captions_val.json", lambda raw: raw["d"].update(text=repeat))
+    made.edit(folder / "captions_val.json", lambda raw: raw["d"].update(text=repeat))
     corpus, store = as_corpus(folder, tmp_path / "out")
     assert [v.id for v in corpus.split("train")] == ["a", "b", "c"] and corpus.split("test") == []
     assert [c.text for c in corpus.captions("d")] == repeat and corpus["d"].duration_s == 2
@@ -79,7 +74,7 @@ def test_keyframes_corpus_is_opened_again_and_never_mixed(folder, tmp_path):
     assert same.digest() == store.digest()
     save(folder, "a", np.ones((2, WIDTH), np.float16))
     refused("holds other features", as_corpus, folder, tmp_path / "out")
-    edit(folder / "captions_val.json", lambda raw: raw["d"].update(text=["x", "y"]))
+    made.edit(folder / "captions_val.json", lambda raw: raw["d"].update(text=["x", "y"]))
     refused("holds another corpus", as_corpus, folder, tmp_path / "out")
 
 
@@ -112,8 +107,8 @@ def test_what_does_not_fit_is_counted(folder):
     (folder / "features/toy/a.npy").unlink()
     save(folder, "b", np.zeros((3, WIDTH), np.float16))
     save(folder, "stray", np.zeros((2, WIDTH), np.float16))
-    edit(folder / "captions_train.json", lambda raw: raw.update(elsewhere=raw["a"]))
-    edit(folder / "captions_val.json", lambda raw: raw.pop("d"))
+    made.edit(folder / "captions_train.json", lambda raw: raw.update(elsewhere=raw["a"]))
+    made.edit(folder / "captions_val.json", lambda raw: raw.pop("d"))
     data = read(folder)
     assert data.ids == {"train": ["c"], "val": []}
     assert data.missing == {

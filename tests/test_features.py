@@ -14,11 +14,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from checks import edited, refused
+from checks import edited, flip, refused, tree
 
 from vcwork.base import files
 from vcwork.base.errors import VcworkError
-from vcwork.base.sealed import MARK, reseal
+from vcwork.base.sealed import MARK
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.corpus import scan_folder
 from vcwork.data.coverage import coverage_of
@@ -74,10 +74,6 @@ def corpus(clips):
     return scan_folder(clips)
 
 
-def _bytes(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-
-
 def _arrays(**lengths):
     rng = np.random.default_rng(0)
     return {id: rng.normal(size=(length, 3)).astype(np.float32) for id, length in lengths.items()}
@@ -89,14 +85,14 @@ def test_one_feature_a_second(corpus, tmp_path):
     assert store["v3"].shape == (3, 3) and store["v3"].dtype == np.float16 and "v6" not in store
     assert np.allclose(store["v3"][:, 1] * 255, [60, 61, 62], atol=2)
     assert store.contract == contract_of(Toy()) == CONTRACT and isinstance(Toy(), Backbone)
-    assert sorted(_bytes(tmp_path / "f")) == ["manifest.json", "shard-00000.npy"]
+    assert sorted(tree(tmp_path / "f")) == ["manifest.json", "shard-00000.npy"]
     assert not store["v3"].flags.writeable
 
 
 def test_workers_do_not_change_a_byte(corpus, tmp_path):
     for workers in (1, 2):
         extract(corpus, Toy(), tmp_path / str(workers), workers=workers, progress=False)
-    assert _bytes(tmp_path / "1") == _bytes(tmp_path / "2")
+    assert tree(tmp_path / "1") == tree(tmp_path / "2")
 
 
 def test_workers_are_light(corpus, tmp_path):
@@ -120,7 +116,7 @@ def test_interrupted_extraction_resumes_to_the_same_bytes(corpus, tmp_path):
     refused("incomplete feature store: run the extraction again", open_store, broken)
     Toy.calls = 0
     extract(corpus, Toy(), broken, workers=1, progress=False)
-    assert Toy.calls == 3 + 4 + 5 and _bytes(broken) == _bytes(whole)
+    assert Toy.calls == 3 + 4 + 5 and tree(broken) == tree(whole)
 
 
 def test_finished_store_is_reused_but_not_for_other_or_edited_videos(clips, tmp_path):
@@ -254,90 +250,17 @@ def test_shards_do_not_change_features_or_digest(tmp_path):
     refused("expected a finished feature store", open_store, tmp_path)
 
 
-def _damage_truncate(path):
-    path.write_bytes(path.read_bytes()[:-2])
-
-
-def _damage_flip(path):
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (_damage_truncate, r"shard-00000\.npy: .*\d+ bytes, expected \d+"),
-        (_damage_flip, "its sha256 differs"),
-        (os.unlink, "missing, or not the file"),
-    ],
-)
-def test_damaged_shards_are_refused(tmp_path, damage, message):
-    write_store(tmp_path, CONTRACT, _arrays(a=7))
-    damage(tmp_path / "shard-00000.npy")
-    refused(message, open_store, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("format", "other", "expected format"),
-        ("ids", None, "expected another structure"),
         ("lengths", [6], "holds 7 rows, its videos 6"),
-        ("contract", {"backbone": "toy"}, "expected another structure"),
-        ("files", {"../x.npy": {"bytes": 1, "sha256": ""}}, "plain file name"),
         ("files", {}, r"expected its shards \['shard-00000.npy'\] as its files, got \[\]"),
     ],
 )
-def test_damaged_manifests_are_refused(tmp_path, key, value, message):
+def test_a_manifest_that_contradicts_its_shards_is_refused(tmp_path, key, value, message):
     write_store(tmp_path, CONTRACT, _arrays(a=7))
     edited(tmp_path, STORE, {key: value})
     refused(message, open_store, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda m: m.update(lengths=[3, 4]),  # a second of b is a's
-        lambda m: m.update(ids=["b", "a"]),
-        lambda m: m["contract"].update(fps=5.0),
-        lambda m: m["failed"].update(a="gone"),
-    ],
-)
-def test_what_a_manifest_tells_cannot_change_unnoticed(tmp_path, change):
-    write_store(tmp_path, CONTRACT, _arrays(a=4, b=3))
-    edited(tmp_path, STORE, change, seal=False)
-    for verify in (False, True):
-        refused(r"manifest\.json: its own digest .*differs", open_store, tmp_path, verify=verify)
-
-
-def test_an_older_manifest_is_sealed_and_opens(tmp_path):
-    """There the shards had their sizes and digests themselves, and the manifest none of its own."""
-
-    def older(manifest):
-        manifest["shards"][0] |= manifest.pop("files")["shard-00000.npy"]
-
-    store = write_store(tmp_path, CONTRACT, _arrays(a=4, b=3))
-    edited(tmp_path, STORE, older, seal=False)
-    refused("verify --seal", open_store, tmp_path)
-    reseal(tmp_path, STORE)
-    assert open_store(tmp_path).manifest == store.manifest
-
-
-@pytest.mark.parametrize("name", ["shard-00000.npy", "diary.txt", ".parts", "manifest.json"])
-def test_files_of_somebody_else_are_never_written_over(corpus, tmp_path, name):
-    theirs = tmp_path / name
-    theirs.mkdir() if name == ".parts" else theirs.write_text("dear")
-    if name == ".parts":
-        theirs = tmp_path / "shard-2024.npy"
-        theirs.write_text("dear")
-    for attempt in (
-        lambda: write_store(tmp_path, CONTRACT, _arrays(a=7)),
-        lambda: extract(corpus, Toy(), tmp_path, workers=1, progress=False),
-    ):
-        with pytest.raises(VcworkError):
-            attempt()
-    assert theirs.read_text() == "dear"
 
 
 def test_a_damaged_part_of_an_interrupted_extraction_is_made_again(corpus, tmp_path):
@@ -351,10 +274,10 @@ def test_a_damaged_part_of_an_interrupted_extraction_is_made_again(corpus, tmp_p
     parts = sorted((broken / ".parts").iterdir())
     assert len(parts) == 5
     for part in parts:
-        _damage_flip(part)
+        flip(part, 1)
     Toy.calls = 0
     extract(corpus, Toy(), broken, workers=1, progress=False)
-    assert Toy.calls == 15 and _bytes(broken) == _bytes(whole)
+    assert Toy.calls == 15 and tree(broken) == tree(whole)
 
 
 def test_of_two_extractions_at_once_the_second_opens_what_the_first_has_made(corpus, tmp_path, capsys):
@@ -385,6 +308,7 @@ def _npy(tmp_path, header: str | bytes, data: bytes = b"\0" * 24, version: int =
     [
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 3)}\n",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3)}\n",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4)}\n",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 4)}\n",
         "{'descr': '|O', 'fortran_order': False, 'shape': (3,)}\n",
         "{'descr': [('a', '<f4'), ('a', '<f4')], 'fortran_order': False, 'shape': (3,)}\n",

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import errno
 import hashlib
 import io
 import shutil
@@ -14,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from checks import refused
+from checks import full, refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.data.backbones import packages
@@ -193,9 +192,6 @@ def test_only_http_and_paths(asset, tmp_path, location):
 
 
 def test_a_full_disk(url, asset, tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     monkeypatch.setattr(module.os, "replace", full)
     refused(r"could not be written.*\(No space left on device\)", _get, asset(url("ok")), tmp_path)
     assert NAME not in _names(tmp_path)

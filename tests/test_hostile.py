@@ -29,7 +29,6 @@ from vcwork.data.backbones.weights import read_pth
 from vcwork.data.captions import CaptionReport, captions_of_entry, read_captions
 from vcwork.data.howto100m.packed import read_meta
 from vcwork.data.howto100m.sources import HowTo100M, Sources, stream_object
-from vcwork.data.store import load_npy
 from vcwork.encoders.peers import _declared_class
 from vcwork.encoders.released import read_released
 from vcwork.encoders.sentences import _by_cls, _longest
@@ -259,29 +258,7 @@ def test_a_message_is_never_longer_than_a_page():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-# --------------------------------------------------------------------------------------------------- heads and zips
-
-
-def _npy(shape, data=b"", descr="<f4"):
-    head = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': {shape}, }}".encode()
-    head += b" " * (117 - len(head)) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + data
-
-
-@pytest.mark.filterwarnings("ignore:overflow")
-@pytest.mark.parametrize("data", [
-    _npy((10**12,)), _npy((2**40, 2**20)), _npy((2**62, 4)), _npy((-1, 4)), _npy("(" * 90), _npy((2, 2), descr="|O"),
-    _npy((4,), b"0000"), b"\x93NUMPY\x02\x00\xff\xff\xff\x7f", b"PK\x03\x04", b"", b"\x80\x04K\x01.",
-])  # fmt: skip
-def test_a_head_that_tells_of_more_than_there_is(data, tmp_path):
-    (tmp_path / "a.npy").write_bytes(data)
-    for mapped in (True, False):
-        refused(
-            r"a\.npy: (not readable as a whole, plain|expected one plain) \.npy",
-            load_npy,
-            tmp_path / "a.npy",
-            mmap=mapped,
-        )
+# ------------------------------------------------------------------------------------------------------------- zips
 
 
 @pytest.mark.parametrize("data", [

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from checks import refused
+from checks import flip, refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
@@ -155,13 +155,6 @@ def test_captions_truth_and_films_cannot_change_unnoticed(copied, tmp_path):
     assert "is not the film that was made" in open_corpus(folder).missing_videos[id], "seen at a cheap open"
 
 
-def flip(path):
-    """One bit in the middle; twice is once undone."""
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
 @pytest.mark.parametrize("name", ["videos/{}.mp4", "captions/{}.vtt", "truth/{}.json", ".parts/{}.json"])
 def test_an_interrupted_corpus_believes_nothing_that_was_damaged(corpus, tmp_path, monkeypatch, name):
     folder = tmp_path / "cut"
@@ -222,12 +215,6 @@ def test_a_second_run_takes_the_films_of_the_first_and_notices_a_damaged_one(cor
     other = SMALL.model_copy(update={"size": 96})
     make_corpus(tmp_path / "third", other, workers=1, progress=False, kept=Kept(tmp_path / "kept"))
     assert len(shot) == 2 * total + 1
-
-
-def test_foreign_folder_is_left_alone(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    refused("it holds thesis", make_corpus, tmp_path, SMALL)
-    assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 def test_unknown_size_is_named():

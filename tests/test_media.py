@@ -9,17 +9,12 @@ import av
 import numpy as np
 import pytest
 from checks import refused
-from films import film, heard
+from films import film, heard, levels
 
 from vcwork.data import copies, media
 from vcwork.data.copies import CUT, Look, cut, shrunk, write_copy
 from vcwork.data.media import address, media_of
-from vcwork.data.video import iter_seconds, probe
-
-
-def levels(path) -> list[int]:
-    return [round(float(second.mean())) for second in iter_seconds(path, 1, 16)]
-
+from vcwork.data.video import probe
 
 KINDS = {  # a file name: how it is made, what a page shows of it, the reason that is told
     "plain.mp4": ({"sound": "aac"}, "original", ""),

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as hf
-from checks import refused
+from checks import refused, with_keys
 from PIL import Image
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -25,7 +25,7 @@ from toys import letters_clip
 
 from vcwork.data.backbones.dual import PeerBackbone
 from vcwork.data.backbones.image import Backbone, get_backbone
-from vcwork.data.corpus import Recipe, Segment, scan_folder
+from vcwork.data.corpus import scan_folder
 from vcwork.data.extract import contract_of, extract
 from vcwork.data.video import iter_seconds, write_mp4
 from vcwork.encoders.checkpoint import save_encoder
@@ -34,7 +34,6 @@ from vcwork.encoders.load import load_encoder
 from vcwork.encoders.peers import is_peer, load_peer
 from vcwork.search import verbs
 from vcwork.search.index import VideoIndex
-from vcwork.tasks.cases import annotated_clips, clip_scores, overview, seconds_of_split, setting_of
 from vcwork.training.workspace import Workspace
 from vcwork.workbench.own_videos import own_videos
 
@@ -195,10 +194,6 @@ def _copy(source: Path, to: Path) -> Path:
     return Path(shutil.copytree(source, to))
 
 
-def _edit(path: Path, **changes) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
@@ -288,7 +283,7 @@ def test_siglip_text_is_always_64_long_and_its_padding_is_read(folders, peers):
 
 def test_siglip_text_is_lower_case_and_the_first_ones_without_punctuation(folders, tmp_path):
     second = _copy(folders["siglip"], tmp_path / "siglip2")
-    _edit(second / "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
+    with_keys(second / "tokenizer_config.json", tokenizer_class="GemmaTokenizer")
     for folder, same in ((folders["siglip"], True), (second, False)):
         loud, plain, marked = encode_text(load_peer(folder), ["CHOP the Onion", "chop the onion", "chop, the onion!"])
         assert np.allclose(loud, plain) and np.allclose(marked, plain, atol=1e-4) == same
@@ -472,12 +467,6 @@ def test_what_cannot_be_used_is_named(folders, tmp_path, monkeypatch):
     refused("fps: expected a whole number of frames a second, got 0", get_backbone, f"peer:{folders['clip']}", fps=0)
 
 
-@pytest.mark.parametrize("model, why", [("bert", r" \(compares sentences"), ("vit", "$")])
-def test_other_models_are_refused_with_the_reason(tmp_path, model, why):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": model}))
-    refused(rf"expected model_type clip, siglip, xclip, videoprism, pe_.* got '{model}'{why}", load_encoder, tmp_path)
-
-
 def test_a_hub_name_is_taken_wherever_a_folder_is(folders, videos, tmp_path, monkeypatch):
     asked = []
 
@@ -504,12 +493,12 @@ def _without(name: str):
 
 
 def _changed(name: str, **changes):
-    return lambda folder: _edit(folder / name, **changes)
+    return lambda folder: with_keys(folder / name, **changes)
 
 
 def _text_config(folder: Path, **changes) -> None:
     config = json.loads((folder / "config.json").read_text())
-    _edit(folder / "config.json", text_config=config["text_config"] | changes)
+    with_keys(folder / "config.json", text_config=config["text_config"] | changes)
 
 
 def _pickled(folder: Path) -> None:
@@ -527,8 +516,9 @@ def _weights_without(prefix: str):
 
 
 @pytest.mark.parametrize("kind, spoil, message", [
-    ("clip", _changed("config.json", model_type="bert"), r"expected model_type .*, videoprism, .*got 'bert'"),
-    ("clip", _changed("config.json", model_type="clip_vision_model"), "got 'clip_vision_model'"),
+    ("clip", _changed("config.json", model_type="bert"),
+     r"expected model_type clip, siglip, xclip, videoprism, .*got 'bert' \(compares sentences"),
+    ("clip", _changed("config.json", model_type="clip_vision_model"), "got 'clip_vision_model'$"),
     ("clip", lambda f: (f / "config.json").write_text("{"), r"config\.json: not readable as JSON"),
     ("clip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer.json or vocab.json with merges.txt\)"),
     ("siglip", _without("tokenizer.json"), r"expected a tokenizer \(tokenizer\.json\), found none"),
@@ -572,7 +562,7 @@ def test_no_code_of_a_folder_is_run(folders, tmp_path, kind):
     for name, evil in asks.items():
         plain = (folder / name).read_text() if (folder / name).is_file() else "{}"
         (folder / name).write_text(plain)
-        _edit(folder / name, **evil)
+        with_keys(folder / name, **evil)
         refused(f"{name}: refused, it asks for code", load_peer, folder)
         (folder / name).write_text(plain)
         (folder / name).unlink() if plain == "{}" else None
@@ -613,10 +603,10 @@ def test_pe_av_begins_with_no_file_that_it_names(folders, tmp_path, change, mess
     folder = _copy(folders["pe_video"], tmp_path / "evil")
     config = json.loads((folder / "config.json").read_text())
     config["video_config"]["vision_config"] |= change
-    _edit(folder / "config.json", **config)
+    with_keys(folder / "config.json", **config)
     refused(message, load_peer, folder)
-    _edit(folder / "config.json", **json.loads((folders["pe_video"] / "config.json").read_text()))
-    _edit(folder / "video_preprocessor_config.json", size={"shortest_edge": SIDE})
+    with_keys(folder / "config.json", **json.loads((folders["pe_video"] / "config.json").read_text()))
+    with_keys(folder / "video_preprocessor_config.json", size={"shortest_edge": SIDE})
     refused("expected a size of height and width, and no crop, got", load_peer, folder)
 
 
@@ -643,19 +633,3 @@ def test_pe_av_without_timm_says_what_to_install_and_with_it_passes_these_tests(
 
 
 # ----------------------------------------------------------------------------------------------- notebook 30's path
-
-
-def test_a_task_notebook_reads_a_peer_as_any_encoder(peers, stores, videos):
-    corpus, store, peer = scan_folder(videos), stores["xclip"], peers["xclip"]
-    corpus.steps["s"], corpus.recipes["r"] = "chop the onion", Recipe("r", "stew", ("s",))
-    for id, video in corpus.videos.items():
-        parts = (Segment(0, 1, "s", "chop the onion"), Segment(1, 2, "s", "stir"))
-        corpus.videos[id] = dataclasses.replace(video, segments=parts, recipe="r")
-    clips = annotated_clips(corpus, store, "test")
-    assert setting_of(corpus, "test", store, peer, clips).model == peer.digest
-    assert "window 7200 s" in overview(corpus, store, peer, "test")
-    by_hand = [_unit(_unit(np.array(rows, np.float32)).mean(0)) for rows in clips.features]
-    by_hand = encode_text(peer, clips.sentences) @ np.stack(by_hand).T
-    np.testing.assert_allclose(clip_scores(peer, clips), by_hand, atol=1e-5)
-    seconds = seconds_of_split(peer, corpus, store, "test")
-    assert [len(scores) for scores in seconds.scores] == [store.lengths[v] for v in seconds.ids]

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from checks import refused
+from checks import Runs, refused
 from torch.nn import functional as F
 
 from vcwork.base.errors import VcworkError
@@ -138,24 +138,18 @@ def test_other_names_and_shapes_are_listed(state, tmp_path):
     assert "1 of another shape: fc.bias (400,) for (512,)" in str(caught.value)
 
 
-class Evil:
-    def __reduce__(self):
-        return open, ("evil.txt", "w")
-
-
-def test_files_that_are_no_weights(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_files_that_are_no_weights(tmp_path):
     (tmp_path / "page.pth").write_text("<html>quota exceeded</html>")
     (tmp_path / "empty.pth").write_bytes(b"")
-    torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
-    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
+    torch.save({"fc.weight": Runs(tmp_path / "ran")}, tmp_path / "evil.pth")
+    (tmp_path / "raw.pth").write_bytes(pickle.dumps(Runs(tmp_path / "ran"), protocol=2))
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
     torch.save({"state_dict": {}, "epoch": 3}, tmp_path / "nested.pth")
     for name in ("page", "empty", "evil", "raw"):
         refused(rf"{name}\.pth: not readable as plain weights", load_s3d, tmp_path / f"{name}.pth")
     for name in ("list", "nested"):
         refused(rf"{name}\.pth: expected a dictionary of tensors", load_s3d, tmp_path / f"{name}.pth")
-    assert not (tmp_path / "evil.txt").exists()
+    assert not (tmp_path / "ran").exists()
 
 
 def test_without_weights_it_says_where_to_get_them(tmp_path, monkeypatch):

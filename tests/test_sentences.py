@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from checks import refused
+from checks import refused, with_keys
 from tokenizers import BertWordPieceTokenizer
 
 from vcwork.core.text import SPECIAL
@@ -80,15 +80,11 @@ BAD = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "expected weights in model.safetensors, found none"),
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "expected a tokenizer"),
     "no tokenizer at all": (lambda f: (f / "tokenizer.json").write_text("{}"), "not usable as a tokenizer"),
-    "other sizes": (lambda f: _edit(f / "config.json", num_hidden_layers=3), "not usable as a BERT"),
+    "other sizes": (lambda f: with_keys(f / "config.json", num_hidden_layers=3), "not usable as a BERT"),
     "maximum": (lambda f: _pooling(f, pooling_mode_max_tokens=True), r"mean of the tokens or by CLS, got \['pooling"),
     "a layer behind": (lambda f: _modules(f, "models.Dense", "2_Dense"), "Transformer alone, got models.Dense"),
     "out of the folder": (lambda f: _modules(f, "models.Pooling", "../.."), "expected a path inside the folder"),
 }
-
-
-def _edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 def _modules(folder, kind, path):
