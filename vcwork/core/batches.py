@@ -73,8 +73,8 @@ class Batch:
     clips: tuple[Tensor, ...] = ()
 
     def with_clips(self, clips: list[np.ndarray], longest: int) -> "Batch":
-        """Features and mask padded; float16 is sent to the model's device as it is, half as much to move."""
-        padded = pad_clips(clips, longest, keep_half=True)
+        """Features and mask padded."""
+        padded = pad_clips(clips, longest)
         return replace(self, clips=tuple(x.pin_memory() for x in padded) if torch.cuda.is_available() else padded)
 
     def __call__(self, model: VideoCLIP, tokenizer: Tokenizer) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -88,7 +88,7 @@ class Batch:
             texts = np.split(np.where(dropped, tokenizer.unk, words), ends[:-1])
         read = (*self.clips, *tokenizer.batch(texts, model.config.max_text_tokens))
         features, mask, ids, text_mask = (x.to(device, non_blocking=True) for x in read)
-        return _widened(features), mask, ids, text_mask
+        return features, mask, ids, text_mask
 
     def groups(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """`of` as tensors."""
@@ -238,10 +238,11 @@ def collate(
     return _batch(pairs, data, videos, config)(model, tokenizer)
 
 
-def pad_clips(clips: list[np.ndarray], max_tokens: int, keep_half: bool = False) -> tuple[Tensor, Tensor]:
-    """Clips (T_i, W) -> features (B, T, W) float32 and mask (B, T); only the first `max_tokens` seconds are kept.
+def pad_clips(clips: list[np.ndarray], max_tokens: int) -> tuple[Tensor, Tensor]:
+    """Clips (T_i, W) -> features (B, T, W) and mask (B, T); only the first `max_tokens` seconds are kept.
 
-    Frames, uint8 (N_i, 3, H, W), stay so: (B, N, 3, H, W); float16 with `keep_half`.
+    float16 stays so, half as much to move: a model widens the seconds that are there. Frames, uint8 (N_i, 3, H, W), do,
+    too: (B, N, 3, H, W). All else becomes float32.
     """
     kind = np.result_type(*{clip.dtype for clip in clips})
     lengths = np.array([min(len(clip), max_tokens) for clip in clips])
@@ -250,15 +251,7 @@ def pad_clips(clips: list[np.ndarray], max_tokens: int, keep_half: bool = False)
     features = np.zeros((*mask.shape, *clips[0].shape[1:]), kind)
     for row, clip, n in zip(features, clips, lengths, strict=True):
         row[:n] = clip[:n]
-    found = torch.from_numpy(features)
-    return found if keep_half else _widened(found), torch.from_numpy(mask)
-
-
-def _widened(x: Tensor) -> Tensor:
-    """float16 as float32; on a CPU in memory of NumPy's, of huge pages: torch's own takes ten times as long."""
-    if x.dtype != torch.float16 or x.is_cuda:
-        return x if x.dtype == torch.uint8 else x.float()
-    return torch.from_numpy(np.empty(x.shape, np.float32)).copy_(x)
+    return torch.from_numpy(features), torch.from_numpy(mask)
 
 
 def false_negatives(pairs: list[Pair], data: PairData) -> float | None:

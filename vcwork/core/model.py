@@ -93,7 +93,7 @@ class VideoCLIP(nn.Module):
         return (features.clamp(min=0).sqrt() - self.input_mean) / self.input_scale
 
     def encode_video(self, features: Tensor, mask: Tensor, hide_cls: bool = False) -> Encoded:
-        """features (B, T, W) float, mask (B, T) bool with T <= max_video_tokens -> Encoded.
+        """features (B, T, W) float or half, mask (B, T) bool with T <= max_video_tokens -> Encoded.
 
         An all-False row is an empty clip: its pooled vector is the SEP state. `hide_cls`: nothing attends to CLS, as in
         the reference code's segmentation and localization (paper and its pre-training: attended).
@@ -110,7 +110,8 @@ class VideoCLIP(nn.Module):
         position[-1] = self.config.max_video_tokens + 1  # the SEP's place does not depend on the padding
         bert, frame = self._video_tower()
         real = torch.ones_like(mask) if self.layout is Padded else mask
-        features = dropout(self.transform(features[real]), self.config.feature_dropout, self.training)  # (M, W)
+        found = features[real].float() if features.dtype == torch.float16 else features[real]
+        features = dropout(self.transform(found), self.config.feature_dropout, self.training)  # (M, W)
         table = torch.cat([frame, self.video_mlp(features)])  # (2 + M, D)
         row = real.flatten().cumsum(0).view(b, t) + 1  # (B, T), a second's in the table
         row = nn.functional.pad(nn.functional.pad(row, (1, 0), value=0), (0, 1), value=1)  # (B, T+2)
