@@ -27,9 +27,15 @@ def machine() -> dict[str, Any]:
     found, flags = hardware(), processor_flags()
     told = [flag for flag in FLAGS if flag in flags]
     best = told[-1].replace("_", "-") if told else "plain"
-    name = re.sub(r"[^a-z0-9]+", "-", f"{found['processor']} {found['cores']} cores {best}".lower()).strip("-")
+    name = re.sub(r"(\((r|tm)\)|[^a-z0-9])+", "-", f"{found['processor']} {found['cores']} cores {best}".lower())
     kept = {key: found[key] for key in ("platform", "processor", "cores", "memory_mb", "gpu")}
-    return {"name": name, **kept, "flags": told, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    return {
+        "name": name.strip("-"),
+        **kept,
+        "flags": told,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
 
 
 def processor_flags() -> set[str]:

@@ -182,23 +182,31 @@ def ordered_seconds(cost: np.ndarray) -> np.ndarray:
 
 
 class Pairs:
-    """16 pairs of each of 32 videos, item by item: one file of features a video, opened when wanted.
+    """16 pairs of each of 32 videos, item by item, from files of many videos as the reference code packs them.
 
-    `tracks` {video id: start_s, end_s, tokens of each caption}; drawn by Python's `random`, as the paper's Section 3.1
-    and the reference code's order of draws have it. Gives features (B, 32, W), ids (B, 64) and their masks.
+    `folder` has three of rows, `seconds`, `times` and `pieces` (C, 32), behind whose words is -1, and beside each where
+    a video's rows begin: all six are mapped whenever a video is wanted, and its pieces become lists, row by row.
+    Drawn by Python's `random`, as the paper's Section 3.1 and the reference code's order of draws have it. Gives
+    features (B, 32, W), ids (B, 64) and their masks.
     """
 
-    def __init__(self, folder: Path, tracks: dict[str, tuple], tokenizer: Tokenizer, width: int) -> None:
-        self.folder, self.tracks, self.tokenizer, self.width = folder, tracks, tokenizer, width
+    def __init__(self, folder: Path, tokenizer: Tokenizer, width: int) -> None:
+        self.folder, self.tokenizer, self.width = folder, tokenizer, width
 
-    def batch(self, videos: Iterable[str], clips: int, random) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def batch(self, videos: Iterable[int], clips: int, random) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         items = []
         for video in videos:
-            features = np.load(self.folder / f"{video}.npy")  # (T, W) float16
+            features, times = self.rows("seconds", video), self.rows("times", video)  # (T, W) float16, (C, 2)
+            said = [row[row >= 0].tolist() for row in self.rows("pieces", video)]
             for _ in range(clips):
-                tokens, start, end = draw(self.tracks[video], len(features), random)
+                tokens, start, end = draw((*times.T.tolist(), said), len(features), random)
                 items.append(self.item(features[start:end], tokens))
         return tuple(torch.stack(column) for column in zip(*items, strict=True))
+
+    def rows(self, part: str, video: int) -> np.ndarray:
+        """Those of a video, from files opened for it."""
+        data, starts = (np.load(self.folder / f"{part}_{of}.npy", mmap_mode="r") for of in ("data", "starts"))
+        return data[starts[video] : starts[video + 1]]
 
     def item(self, clip: np.ndarray, tokens: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One pair as the reference lays it out: 32 seconds, and CLS SEP text SEP padded to 64."""
