@@ -60,7 +60,11 @@ def test_peak_memory_counts_child_processes() -> None:
         while peak.peak_mb < 190 and time.monotonic() < deadline:
             time.sleep(0.1)
         child.terminate()
+        child.wait()
+        gone = time.monotonic()
+        time.sleep(0.5)
     assert peak.peak_mb > 190 and "every 0.1 s" in peak.how
+    assert 0 < peak.since(gone) < peak.peak_mb - 150
 
 
 def test_hardware_is_told_without_asking_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,6 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
     Links to other notebooks lead to their pages among `names` (those of the run, in order); what is not in the run is
     no link. With `names` the page has links to the run's own page and to the notebooks before and after.
     """
-    from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
-
     node = nbformat.read(notebook, as_version=4)
     state = node.metadata.pop("widgets", {}).get(STATE, {}).get("state", {})
     node.metadata["title"] = title(node) or notebook.stem
@@ -54,10 +52,7 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
         elif cell.cell_type == "code":
             cell.outputs = [settle(output, state) for output in cell.outputs]
     resources = {"metadata": {"name": notebook.stem}, "names": list(names), "policy": policy("'unsafe-inline'")}
-    frame = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
-    page, _ = HTMLExporter(raw_template=frame, filters={"darkened": _darkened}).from_notebook_node(
-        node, resources=resources
-    )
+    page, _ = _exporter().from_notebook_node(node, resources=resources)
     head, found, body = page.partition("<main>")
     body = LINK.sub(lambda match: _link(unquote(match[1]), match[2] or "", notebook.stem, names), body)
     body = HEADING.sub(_heading, body)
@@ -68,6 +63,14 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
 def _darkened(png: str) -> str:
     """A picture in base64 as its twin for the dark."""
     return base64.b64encode(darkened(base64.b64decode(png))).decode()
+
+
+@cache  # compiling its templates takes a quarter of a second
+def _exporter() -> Any:
+    from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
+
+    frame = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
+    return HTMLExporter(raw_template=frame, filters={"darkened": _darkened})
 
 
 def _heading(match: re.Match) -> str:

@@ -154,7 +154,7 @@ class RunLog:
     def __init__(self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float) -> None:
         self.folder, self.began, self.lock = folder, began, threading.RLock()
         self.entries = [_new_entry(step) for step in plan.steps]
-        self.saved, self.seals = False, dict[str, dict[str, Any]]()
+        self.saved, self.seals, self.memory = False, dict[str, dict[str, Any]](), machine.PeakMemory()
         self.state: dict[str, Any] = {
             "profile": plan.profile,
             "seed": plan.seed,
@@ -196,10 +196,10 @@ class RunLog:
                     shutil.rmtree(folder, ignore_errors=True)
             self.saved = True
 
-    def note_memory(self, peak: machine.PeakMemory) -> None:
-        """Keep the highest of all notebooks."""
-        self.state["peak_memory_mb"] = max(self.state["peak_memory_mb"] or 0, round(peak.peak_mb)) or None
-        self.state["peak_memory_how"] = peak.how
+    def note_memory(self) -> None:
+        """Keep the highest so far."""
+        self.state["peak_memory_mb"] = max(self.state["peak_memory_mb"] or 0, round(self.memory.peak_mb)) or None
+        self.state["peak_memory_how"] = self.memory.how
 
     @property
     def interrupted(self) -> bool:
@@ -280,7 +280,7 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
         disable=not sys.stderr.isatty(),
         dynamic_ncols=True,
     )
-    with ThreadPoolExecutor(at_once) as pool, bar, tempfile.TemporaryDirectory() as wires:
+    with ThreadPoolExecutor(at_once) as pool, bar, tempfile.TemporaryDirectory() as wires, log.memory:
         places = {step.name: Place(Path(wires) / f"{step.name}.txt") for step in plan.steps}
         try:
             while waiting or running:
@@ -338,13 +338,13 @@ def _run_step(plan: Plan, step: Step, entry: dict[str, Any], log: RunLog, place:
         began = time.monotonic()
         entry |= {"status": "running", "started": _now()}
         log.save()
-        with machine.PeakMemory() as peak:
-            result = execute(step, log.folder, plan.root, entry["threads"], place)
+        result = execute(step, log.folder, plan.root, entry["threads"], place)
         entry |= {"status": "interrupted"} if log.interrupted else result
-        entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": round(peak.peak_mb) or None}
+        peak = round(log.memory.since(began)) or None
+        entry |= {"wall_s": round(time.monotonic() - began, 1), "peak_memory_mb": peak}
     with log.lock:  # matplotlib, which draws a page's formulas, works for one thread at a time
         if not missing:
-            log.note_memory(peak)
+            log.note_memory()
             try:
                 entry |= recorded(log.folder / "results" / step.name)
             except VcworkError as error:
