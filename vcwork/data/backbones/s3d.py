@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file
-from vcwork.data.backbones.hugging_face import one_thread
+from vcwork.data.backbones.hugging_face import give_freed_memory_back, one_thread
 from vcwork.data.backbones.weights import read_pth
 from vcwork.data.video import iter_chunks
 
@@ -348,12 +348,14 @@ def preprocessing_effects(
     """
     plain = _features(S3DBackbone(weights, l2=False), path, seconds)  # (T, 512)
     unit = _unit(plain)
-    return {
+    effects = {
         "right": _effect(unit, unit),
         "frames=32": _effect(_features(S3DBackbone(weights, frames=32), path, seconds), unit, 32 / FPS),
         "l2=False": _effect(plain, unit),
         "scale=False": _effect(_features(S3DBackbone(weights, scale=False), path, seconds), unit),
     }
+    give_freed_memory_back()
+    return effects
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
