@@ -58,6 +58,23 @@ def memory(films):
 
 
 @pytest.fixture
+def s3(films, monkeypatch):
+    """The same films behind S3's protocol, which moto speaks on this machine."""
+    s3fs = pytest.importorskip("s3fs", reason="fsspec reads s3 through s3fs")
+    server = pytest.importorskip("moto.server", reason="moto, which stands in for S3, is not installed")
+    server = server.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    system = s3fs.S3FileSystem()
+    system.mkdir("bucket")
+    system.put(str(films), "bucket/films", recursive=True)
+    yield "s3://bucket/films"
+    server.stop()
+
+
+@pytest.fixture
 def ray(monkeypatch):
     """Ray, where it is installed; its workers find this file."""
     ray = pytest.importorskip("ray", reason="extra cluster (ray) is not installed")
@@ -76,9 +93,11 @@ def one(films, tmp_path_factory):
 # -------------------------------------------------------------------------------------------------------- addresses
 
 
-def test_an_address_gives_the_features_of_the_folder(films, memory, one, tmp_path):
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_an_address_gives_the_features_of_the_folder(kind, films, one, tmp_path, request):
+    place = request.getfixturevalue(kind)
     here = extract(scan_folder(films), Toy(), tmp_path / "here", workers=1, progress=False)
-    for address in (memory, f"{memory}/"):
+    for address in (place, f"{place}/"):
         corpus = scan_folder(address)
         there = extract(corpus, Toy(), tmp_path / "there", workers=1, progress=False)
         assert there.digest() == here.digest() == open_store(one).digest()
