@@ -172,16 +172,11 @@ def test_a_point_that_was_changed_is_not_believed(world, tmp_path, capsys):
     refused("expected another structure", points)
 
 
-def test_no_model_is_measured_twice_for_want_of_videos(world, tmp_path):
+def test_every_n_that_has_videos_gets_the_updates_asked_for_once(world, tmp_path):
     corpus, store, encoder = world
-    points = few_shot_points(corpus, store, encoder, [recipe("retrieval")], [8, 30], [0], tmp_path, updates=1)
-    assert [p.n for p in points] == [0, 8] and points[1].short == {"cake": 3}
-    assert "at most 8 of each recipe" in points[1].result("t2v_R@1").protocol.rule
-
-
-def test_every_n_gets_the_updates_asked_for(world, tmp_path):
-    corpus, store, encoder = world
-    points = few_shot_points(corpus, store, encoder, [recipe("segmentation")], [1, 8], [0], tmp_path, updates=9)
+    points = few_shot_points(corpus, store, encoder, [recipe("segmentation")], [1, 8, 30], [0], tmp_path, updates=9)
+    assert [p.n for p in points] == [0, 1, 8] and points[2].short == {"cake": 3}
+    assert "at most 8 of each recipe" in points[2].result("frame_accuracy").protocol.rule
     did = {p.n: (p.training["epochs"], p.training["updates"]) for p in points if p.n}
     assert did == {1: (9, 9), 8: (3, 9)}, "2 videos are one batch of 4, 11 are three"
 

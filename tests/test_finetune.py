@@ -196,14 +196,6 @@ def test_segmentation_loss_is_cross_entropy_over_all_windows_with_cls_hidden():
     assert record.loss == pytest.approx(expected, abs=1e-5)
 
 
-def test_logits_are_averaged_where_windows_overlap():
-    classifier, features = new_classifier().eval(), seconds(np.zeros(11, int), np.random.default_rng(0))
-    *alone, both = label_logits(classifier, [features[:WINDOW], features[4:], features], SEGMENT)
-    np.testing.assert_allclose(both[:4], alone[0][:4], atol=1e-5)
-    np.testing.assert_allclose(both[4:8], (alone[0][4:] + alone[1][:4]) / 2, atol=1e-5)
-    np.testing.assert_allclose(both[8:], alone[1][4:], atol=1e-5)
-
-
 def test_the_ways_of_the_50salads_benchmark():
     rows = np.arange(7, dtype=np.float32)[:, None]
     np.testing.assert_allclose(salads50.as_tokens(rows, 3)[:, 0], [1, 4, 6])

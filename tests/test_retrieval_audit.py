@@ -84,7 +84,7 @@ def test_query_bank_takes_train_texts_only_and_pushes_hubs_down():
     bias = 1.5 * rng.standard_normal(200)
     scores = rng.standard_normal((200, 200)) + 4 * np.eye(200) + bias
     bank = rng.standard_normal((400, 200)) + bias  # train texts see the same hubs
-    tricked = retrieval_audit.query_bank(scores, bank, "toy", top=3)
+    tricked = retrieval_audit.query_bank(scores, bank, "toy")
     assert metrics.recall_at_k(tricked.scores, 1) > metrics.recall_at_k(scores, 1) + 0.1
     assert tricked.card(SETTING).tricks == ("query bank of 400 texts of toy train",)
     quiet = np.full((1, 200), -1.0)
@@ -174,7 +174,6 @@ def test_modality_gap_of_a_known_shift():
     text = rng.standard_normal((400, 8))
     shift = np.arange(8.0)
     gap = geometry.modality_gap(text + shift, text)
-    np.testing.assert_allclose(gap.vector, shift, atol=1e-9)
     assert gap.length == pytest.approx(np.linalg.norm(shift)) and gap.spread == pytest.approx(np.sqrt(8), rel=0.05)
     assert gap.within_video > 0.9 > abs(gap.within_text) + 0.8, "all videos point the same way now"
     u, v = geometry.unit(text + shift), geometry.unit(text)

@@ -199,17 +199,6 @@ def test_ladder_last_rung_knows_which_steps_occur():
     assert got["recall_in_order"].value == 0.5 and got["recall_steps_known"].value == 1
 
 
-def test_uniform_in_order_recall_equals_its_closed_form():
-    cases = _cases()
-    hits = [
-        any(int(s) <= t < np.ceil(e) for s, e in spans)
-        for case in cases
-        for t, spans in zip(trivial.uniform_in_order(4, 60), case.intervals, strict=True)
-        if spans
-    ]
-    assert _named(localization.evaluate(cases))["recall_micro"].trivial["uniform in order"] == np.mean(hits)
-
-
 # ---------------------------------------------------------------------------------------------- segmentation
 
 
@@ -267,8 +256,6 @@ def test_gamma_curve_equals_segmenting_for_each_gamma():
         assert curve.background_recall[i] == pytest.approx((~claimed)[truth == 0].mean())
         if claimed.any():
             assert curve.foreground_precision[i] == pytest.approx((labels == truth)[claimed].mean())
-        if not claimed.all():
-            assert curve.background_precision[i] == pytest.approx((truth == 0)[~claimed].mean())
     assert curve.predicted_background[0] == 0 and curve.predicted_background[-1] == 1
 
 
@@ -496,12 +483,10 @@ def test_moment_evaluate():
 def test_library_search():
     scores = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 1, 1, 1.0], [9, 8, 7, 6]])
     relevant = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]], bool)
-    first, second = moments.evaluate_search(scores, relevant, ks=(1, 2, 4), setting=Card(split="s"))
-    assert first.name == "library_R@1" and first.n == 3 and "1 queries without a right window" in first.protocol.rule
-    assert first.value == pytest.approx((1 + 0 + 1 / 2) / 3) and first.chance == pytest.approx(
-        (1 / 4 + 2 / 4 + 2 / 4) / 3
-    )
-    assert second.name == "library_R@2" and second.value == pytest.approx((1 + 0 + 5 / 6) / 3)
+    [found] = moments.evaluate_search(scores, relevant, setting=Card(split="s"))  # of five there are not enough
+    assert found.name == "library_R@1" and found.n == 3 and "1 queries without a right window" in found.protocol.rule
+    assert found.value == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert found.chance == pytest.approx((1 / 4 + 2 / 4 + 2 / 4) / 3) == found.trivial["constant score"]
 
 
 def test_centring_removes_what_a_second_adds_to_all_its_scores():
@@ -567,7 +552,6 @@ LABELLED = _labelled(n=2)
     (lambda: moments.best_moments(np.zeros(9), top=0), "expected top of at least 1"),
     (lambda: moments.evaluate([(np.zeros(5), [], "v")]), "a true interval in each"),
     (lambda: moments.evaluate_search(NOTHING, NOTHING), "none of 4 queries has a right window"),
-    (lambda: moments.evaluate_search(NOTHING, NOTHING + 1, ties="reference"), "R@k and the median rank of text-to-vid"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(ask, message):
     refused(message, ask)

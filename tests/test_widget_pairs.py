@@ -200,23 +200,18 @@ def test_acceptance_is_the_share_of_tries_kept():
 def test_what_is_missing_is_said(ws):
     one, two = ws.corpus.split("train")[:2]
     mute = replace(ws.corpus, videos={one.id: replace(one, captions=None), two.id: two}, _raw={})
-    panel = pair_explorer(mute, ws.store, ws.encoder.tokenizer, videos=[one.id, two.id])
-    assert [v.id for v in panel.videos] == [two.id] and any(one.id in note for note in panel.notes)
+    assert [v.id for v in pair_explorer(mute, ws.store, ws.encoder.tokenizer).videos] == [two.id]
     blind = replace(ws.corpus, videos={two.id: replace(two, truth=None, segments=())}, _raw={})
     panel = pair_explorer(blind, ws.store, ws.encoder.tokenizer)
     assert any("Nobody knows" in note for note in panel.notes) and panel.drawings["strict"].shows == [[None] * 40]
     silent = replace(ws.corpus, videos={one.id: replace(one, captions=None)}, _raw={})
     refused("no train video has both", pair_explorer, silent, ws.store, ws.encoder.tokenizer)
-    refused("no video 'nobody'", pair_explorer, ws.corpus, ws.store, ws.encoder.tokenizer, videos=["nobody"])
 
 
 def test_only_so_many_videos_make_the_distribution(ws, monkeypatch):
     monkeypatch.setattr("vcwork.panels.make_pairs.MOST_TRACKS", 4)
     asked, drawing = [], judged_pairs.draw
     monkeypatch.setattr(judged_pairs, "draw", lambda tracks, *more: asked.append(tracks) or drawing(tracks, *more))
-    first = [v.id for v in ws.corpus.split("train")[:10]]
-    for videos, wanted in ((2, first[:4]), ([first[9]], [*first[:4], first[9]])):
-        made = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=videos)
-        assert [v.id for v in made.videos] == (first[:2] if videos == 2 else videos)
-        assert [t.video_id for t in max(asked, key=len)] == wanted
-        asked.clear()
+    first = [v.id for v in ws.corpus.split("train")[:4]]
+    made = pair_explorer(ws.corpus, ws.store, ws.encoder.tokenizer, videos=2)
+    assert [v.id for v in made.videos] == first[:2] and [t.video_id for t in max(asked, key=len)] == first

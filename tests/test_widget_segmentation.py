@@ -8,7 +8,7 @@ import pytest
 from checks import opened, refused, seen
 
 from vcwork.encoders.encoder import encode_text
-from vcwork.panels.make_segmentation import segmentation_studio
+from vcwork.panels.make_segmentation import readings_of, segmentation_studio
 from vcwork.panels.segmentation import METRICS, REPEATS, SegmentationStudio, Watched
 from vcwork.tasks import segmentation
 from vcwork.tasks.cases import seconds_of_split
@@ -131,13 +131,26 @@ def test_sliders_keys_and_switch_move_the_page(browser, panel, tmp_path):
 # ------------------------------------------------------------------------------------------------ from a corpus
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """Fewer readings than a panel has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vcwork.panels.make_segmentation.readings_of", lambda tower: [(tower, 16), (tower, 8), (8, 8)])
+        yield
+
+
 @pytest.fixture(scope="module")
-def studio(ws):
-    return segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", videos=100, windows=(32, 8), strides=(16, 8))
+def studio(ws, few):
+    return segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", videos=100)
+
+
+def test_windows_and_strides_leave_no_gap():
+    assert readings_of(32) == [(32, 16), (32, 32), (32, 8), (32, 4), (16, 16), (16, 8), (16, 4), (8, 8), (8, 4)]
+    assert readings_of(1) == [(1, 1)]
 
 
 def test_the_towers_own_window_gives_the_tasks_numbers(ws, studio):
-    assert studio.readings == [(32, 16), (32, 8), (8, 8)] and studio.repeated == 0
+    assert studio.repeated == 0
     seconds = seconds_of_split(ws.encoder, ws.corpus, ws.store, "test")
     gamma = float(studio.gammas[20])
     every = told(studio, -1, gamma, (32, 16), "removed")
@@ -155,9 +168,8 @@ def test_the_towers_own_window_gives_the_tasks_numbers(ws, studio):
 
 
 def test_cls_is_hidden_or_seen_as_the_task_is_asked_to(ws):
-    asked = {"windows": (32,), "strides": (16,)}
     for hidden in (True, False):
-        panel = segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", 1, **asked, as_reference=hidden)
+        panel = segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", 1, as_reference=hidden)
         task = seconds_of_split(ws.encoder, ws.corpus, ws.store, "test", hidden).scores[0].max(1)
         other = seconds_of_split(ws.encoder, ws.corpus, ws.store, "test", not hidden).scores[0].max(1)
         shown = panel.best[32, 16][0]
@@ -173,7 +185,7 @@ def test_a_step_listed_twice_raises_the_naive_gamma_only(ws, studio):
     texts = encode_text(ws.encoder, studio.steps)
     longest = int(np.linalg.norm(texts, axis=1).argmax())
     step = next(id for id, text in ws.corpus.steps.items() if text == studio.steps[longest])
-    again = segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", 1, windows=(32,), strides=(16,), again=[step])
+    again = segmentation_studio(ws.corpus, ws.store, ws.encoder, "test", 1, again=[step])
     assert again.repeated == 1 and any("listed twice" in note for note in again.notes)
     assert again.paper["removed"] == studio.paper["removed"]
     assert again.paper["kept"] == pytest.approx(float(texts[longest] @ texts[longest]), abs=1e-2)
@@ -188,10 +200,4 @@ def test_what_is_missing_is_said_in_the_panel(ws):
     video = replace(ws.corpus.split("test")[0], segments=())
     bare = segmentation_studio(replace(ws.corpus, videos={video.id: video}), ws.store, ws.encoder, "test")
     assert bare.videos[0].truth is None and any(f"No annotated segment in {video.id}" in note for note in bare.notes)
-    for more, told in (
-        ({"videos": ["nobody"]}, "no video 'nobody'"),
-        ({"windows": (64,)}, "1 to 32 seconds"),
-        ({"windows": (8,), "strides": (16,)}, "leave gaps"),
-        ({"again": ["fly"]}, "'fly'"),
-    ):
-        refused(told, segmentation_studio, ws.corpus, ws.store, ws.encoder, "test", **more)
+    refused("'fly'", segmentation_studio, ws.corpus, ws.store, ws.encoder, "test", again=["fly"])

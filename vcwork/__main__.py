@@ -307,14 +307,12 @@ def _how(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_profile(options: argparse.Namespace) -> int:
-    """`check`: print what would run with which values."""
     for step in _plan(options).steps:
         say(step.name, *(f"    {name} = {value!r}" for name, value in step.given.items()), sep="\n")
     return 0
 
 
 def run_notebook(options: argparse.Namespace) -> int:
-    """`papermill`: one notebook in a run folder of its own."""
     files = [resolve(file) for file in options.files]
     plan = profiles.plan_notebook(project_root(), options.notebook, files, dict(options.pairs))
     paths = {"out": options.run, "copy_to": options.out}
@@ -329,7 +327,6 @@ def _execute(plan: profiles.Plan, **options: Any) -> int:
 
 
 def compare_seeds(options: argparse.Namespace) -> int:
-    """`seeds`: one table over several runs."""
     from vcwork.workbench import seeds
 
     say(seeds.summarise(options.runs))
@@ -362,7 +359,6 @@ def write_tables(options: argparse.Namespace) -> int:
 
 
 def pretrain(options: argparse.Namespace) -> int:
-    """`pretrain`: train, or go on with an interrupted training; the checkpoint's digest at the end."""
     from vcwork.core.engine import Engine
     from vcwork.training.recipe import read_recipe
 
@@ -399,7 +395,6 @@ def _pretrained(recipe, options: argparse.Namespace):
 
 
 def finetune_checkpoint(options: argparse.Namespace) -> int:
-    """`finetune`: from a checkpoint to another one, or to a token classifier."""
     from tqdm.auto import tqdm
 
     from vcwork.core.engine import Engine
@@ -488,14 +483,12 @@ def explore_videos(options: argparse.Namespace) -> int:
 
 
 def open_lab(options: argparse.Namespace) -> NoReturn:
-    """`lab`: JupyterLab in this process's place."""
     from vcwork.workbench import servers
 
     servers.lab(project_root(), options.arguments)
 
 
 def open_app(options: argparse.Namespace) -> NoReturn:
-    """`app`: Voilà in this process's place."""
     from vcwork.workbench import servers
 
     if not options.arguments or options.arguments[0].startswith("-"):
@@ -552,7 +545,6 @@ def export_checkpoint(options: argparse.Namespace) -> int:
 
 
 def list_notebooks(options: argparse.Namespace) -> int:
-    """`list`: names only, or the parameters of the notebooks given."""
     root = project_root()
     if not options.names:
         say("notebooks:", *profiles.notebook_names(root), sep="\n    ")

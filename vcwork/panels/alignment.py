@@ -184,7 +184,6 @@ class AlignmentExplorer(Panel):
         return {"video": self.video.clip} if self.video.clip else {}
 
     def words(self) -> str:
-        """What the picture shows."""
         sentences = f"{len(self.rows)} sentences with {self.video.seconds} {self.unit}s"
         return f"similarity of {sentences}, and lanes of {self.title}"
 

@@ -223,7 +223,6 @@ class ClusterInspector(Panel):
         }
 
     def words(self) -> str:
-        """What the picture shows."""
         pool = self.spaces[0].pool.shape[1]
         return f"batches of {self.k} of the {pool} videos nearest to a query video, {len(self.epochs)} epochs"
 

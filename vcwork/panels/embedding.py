@@ -165,7 +165,6 @@ class EmbeddingMap(Panel):
         return out
 
     def words(self) -> str:
-        """What the picture shows."""
         return f"map of {self.n} clips and their sentences"
 
     def figure(self) -> Figure:

@@ -197,7 +197,6 @@ class FailureBrowser(Panel):
         return state | {"entries": entries, "directions": directions, "most": self.most}
 
     def words(self) -> str:
-        """What the picture shows."""
         some = [f"{name}: " + ", ".join(f"{k['count']:.0f} {k['name']}" for k in way.counts)
                 for name, way in self.directions.items()]  # fmt: skip
         return "; ".join(some)

@@ -33,32 +33,24 @@ def pair_explorer(
     store: FeatureStore,
     tokenizer: Tokenizer,
     split: str = "train",
-    videos: int | Sequence[str] = 3,
+    videos: int = 3,
     *,
     seed: int = 0,
     **limits: Any,
 ) -> PairExplorer:
-    """The panel of some videos of a split: the first so many with captions and features, or those named.
+    """The panel of a split's first `videos` with captions and features.
 
     limits: of `OverlapConfig`, for all rules; the stride of windows is cut to their length. tokenizer: counts the
-    text's length. A video without captions is said in the panel. VcworkError for an unknown video, or none with
-    captions.
+    text's length. VcworkError where there is no such video.
     """
     every = ((v.id, track) for v in corpus.split(split) if (track := _track(corpus, store, tokenizer, v)) is not None)
     tracks = dict(islice(every, MOST_TRACKS))
-    notes: list[str] = []
-    if isinstance(videos, int):
-        shown = list(tracks)[: max(1, videos)]
-    else:
-        named = {id: _track(corpus, store, tokenizer, corpus[id]) for id in videos}
-        notes = [_absent(corpus, store, corpus[id]) for id, track in named.items() if track is None]
-        tracks |= {id: track for id, track in named.items() if track is not None}
-        shown = [id for id in named if id in tracks]
+    shown = list(tracks)[: max(1, videos)]
     if not shown:
         raise VcworkError(f"{corpus.folder}: no {split} video has both timed captions and features in {store.folder}")
     told = [_narrated(corpus, corpus[id], tracks[id]) for id in shown]
-    if not all(video.names for video in told):
-        notes.append("Nobody knows which step a caption speaks of, so no pair can be judged.")
+    judged = all(video.names for video in told)
+    notes = [] if judged else ["Nobody knows which step a caption speaks of, so no pair can be judged."]
     again = again_from(corpus, store, [tracks[id] for id in shown], list(tracks.values()), limits)
     drawings = {rule: again(rule, {}, seed) for rule in RULES}
     unit = corpus.meta.get("second_is", "second")
@@ -126,13 +118,6 @@ def _track(corpus: Corpus, store: FeatureStore, tokenizer: Tokenizer, video: Vid
     if not captions or not all(np.isfinite(c.end_s) for c in captions):
         return None
     return caption_track(video.id, captions, tokenizer, store.lengths[video.id])
-
-
-def _absent(corpus: Corpus, store: FeatureStore, video: Video) -> str:
-    if video.id not in store:
-        return f"{video.id}: no features, so its length is not known."
-    why = corpus.missing_captions.get(video.id, "it has no captions with times")
-    return f"{video.id}: no pairs, for {why}."
 
 
 def _narrated(corpus: Corpus, video: Video, track: Track) -> Narrated:

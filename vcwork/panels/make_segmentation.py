@@ -25,23 +25,18 @@ def segmentation_studio(
     store: FeatureStore,
     encoder: Encoder | None,
     split: str = "test",
-    videos: int | Sequence[str] = 6,
+    videos: int = 6,
     *,
-    windows: Sequence[int] = (),
-    strides: Sequence[int] = (),
     again: Sequence[str] = (),
     marks: Mapping[str, float] | None = None,
     as_reference: bool = True,
 ) -> SegmentationStudio:
-    """The panel of some videos of a split: the first so many that have features, or those named.
+    """The panel of a split's first `videos` that have features, read in all ways of `readings_of`.
 
-    windows, strides: seconds, each stride with every window it leaves no gap in; empty: the tower's window, a half and
-    a quarter of it, as many strides, and an eighth. The tower's own window with half of it as stride (the paper's 32
-    and 16) comes first. again: ids of steps to list a second time, under another id, as COIN's labels have it; the
-    panel says so. marks: gammas with a name. as_reference: CLS is hidden, as `seconds_of_split` has it.
-    VcworkError for an unknown video or step.
+    again: ids of steps to list a second time, under another id, as COIN's labels have it; the panel says so. marks:
+    gammas with a name. as_reference: CLS is hidden, as `seconds_of_split` has it. VcworkError for an unknown step.
     """
-    chosen = _videos(corpus, store, split, videos)
+    chosen = videos_of(corpus, store, split)[: max(1, videos)]
     steps = _steps(corpus, split, chosen)
     if unknown := [s for s in again if s not in steps]:
         raise VcworkError(f"again: {unknown[0]!r} is none of the {len(steps)} steps of {corpus.name} {split}")
@@ -63,18 +58,9 @@ def segmentation_studio(
                 encoder, (store[v.id] for v in chosen), stride, hide_cls=as_reference, window=window
             )
         ]
-        for window, stride in _readings(encoder.window, windows, strides)
+        for window, stride in readings_of(encoder.window)
     }
     return SegmentationStudio(watched, names, scores, paper=_paper(texts, names), marks=marks or {}, **about)
-
-
-def _videos(corpus: Corpus, store: FeatureStore, split: str, videos: int | Sequence[str]) -> list[Video]:
-    if isinstance(videos, int):
-        return videos_of(corpus, store, split)[: max(1, videos)]
-    chosen = [corpus[id] for id in videos]
-    if absent := [v.id for v in chosen if v.id not in store]:
-        raise VcworkError(f"{absent[0]}: no features in {store.folder}; {store.failed.get(absent[0], 'extract them')}")
-    return chosen
 
 
 def _steps(corpus: Corpus, split: str, videos: Sequence[Video]) -> list[str]:
@@ -97,15 +83,13 @@ def _notes(encoder: Any, steps: Sequence[str], videos: Sequence[Watched], again:
     return notes
 
 
-def _readings(tower: int, windows: Sequence[int], strides: Sequence[int]) -> list[Reading]:
-    """(window, stride) pairs without gaps, the tower's window with half of it first where it is among them."""
+def readings_of(tower: int) -> list[Reading]:
+    """(window, stride): the tower's window, its half and its quarter, with strides down to an eighth that leave no gap.
+
+    The tower's own window with half of it as stride (the paper's 32 and 16) comes first.
+    """
     halves = [max(1, tower // n) for n in (1, 2, 4, 8)]
-    windows, strides = windows or halves[:3], strides or halves
-    if too_long := [w for w in windows if not 1 <= w <= tower]:
-        raise VcworkError(f"expected windows of 1 to {tower} seconds, which the tower reads at once, got {too_long[0]}")
-    pairs = sorted({(int(w), int(s)) for w, s in product(windows, strides) if 1 <= s <= w}, reverse=True)
-    if not pairs:
-        raise VcworkError(f"strides {list(strides)} leave gaps between windows of {list(windows)} seconds")
+    pairs = sorted({(w, s) for w, s in product(halves[:3], halves) if s <= w}, reverse=True)
     return sorted(pairs, key=lambda pair: pair != (tower, max(1, tower // 2)))
 
 

@@ -61,7 +61,6 @@ class PairExplorer(Panel):
             raise VcworkError("expected at least one video, got none")
 
     def panel(self) -> dict[str, Any]:
-        """All that `pairs.js` draws."""
         return self.common() | {
             "videos": [
                 {"id": v.id, "seconds": v.seconds, "captions": _timed(v.captions), "truth": _timed(v.truth),
@@ -104,7 +103,6 @@ class PairExplorer(Panel):
         return fig
 
     def words(self) -> str:
-        """What the picture shows."""
         return f"positive pairs of {self.videos[0].id} by {', '.join(self.drawings) or 'no rule'}, and their IoU"
 
 

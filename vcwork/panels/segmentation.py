@@ -243,7 +243,6 @@ class SegmentationStudio(Panel):
                 for k, a, b in zip(*metrics.runs(labels), strict=True)]  # fmt: skip
 
     def words(self) -> str:
-        """What the picture shows."""
         return f"prediction and truth of {self.videos[0].id}, one label a {self.unit}, and what each gamma gives"
 
 

@@ -147,7 +147,6 @@ class TrainingPanel(Panel, Watcher):
         } | {key: [_mean(r.get(key) for r in g) for g in groups] for key in CURVES}
 
     def panel(self) -> dict[str, Any]:
-        """All that `training.js` draws, as JSON values."""
         lines = self._lines()
         names = list(dict.fromkeys(key for check in self.checks for key in check if key not in ("epoch", "step")))
         checks = [{key: _mean([value]) for key, value in check.items()} for check in self.checks]
@@ -171,14 +170,12 @@ class TrainingPanel(Panel, Watcher):
         return lines | ({"gradient norm": {"clipped at": float(self.clip_norm)}} if self.clip_norm else {})
 
     def words(self) -> str:
-        """What the picture shows."""
         if not self.records:
             return "no update yet"
         last = self.records[-1]
         return f"{last['step'] + 1} updates, the last loss {last['loss']:.2f} beside log B {last['log_batch']:.2f}"
 
     def figure(self) -> Figure:
-        """The same without a browser."""
         if len(self.records) < 2:
             return plots.empty(self.status or "no curve yet: fewer than two updates")
         fig, axes = plots.figure(9.5, 6.4, rows=3, columns=3)

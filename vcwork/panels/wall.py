@@ -74,7 +74,6 @@ class VideoWall(Panel):
     beside: str = ""
 
     def panel(self) -> dict[str, Any]:
-        """All that `wall.js` draws and searches."""
         said = [] if self.beside else self._rows()
         about = {"said": said, "beside": self.beside, "stored": len(self.said), "most": MOST_SHOWN}
         return self.common() | {"cards": [asdict(card) for card in self.cards]} | about
@@ -106,5 +105,4 @@ class VideoWall(Panel):
         return fig
 
     def words(self) -> str:
-        """What the picture shows."""
         return f"thumbnails of {len(self.cards)} videos"

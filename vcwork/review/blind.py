@@ -24,6 +24,7 @@ from vcwork.tasks import didemo
 from vcwork.tasks.segmentation import frame_results, text_gamma
 
 TASK = "annotations"
+KS, WINDOW_S = (1, 5), 32
 
 # -------------------------------------------------------------------------------------------------- retrieval
 
@@ -40,21 +41,12 @@ def known_hits(labels: Sequence, k: int) -> np.ndarray:
     return np.array([min(1.0, k / size[label]) for label in labels])
 
 
-def retrieval(
-    clips: Clips,
-    name: str,
-    *,
-    ks: Sequence[int] = (1, 5),
-    window_s: float = 32,
-    setting: str = "",
-    n_boot: int = 1000,
-    seed: int = 0,
-) -> list[Result]:
+def retrieval(clips: Clips, name: str, *, setting: str = "", n_boot: int = 1000, seed: int = 0) -> list[Result]:
     """What knowing the text, the video or the recipe alone scores among all clips.
 
     Named `<name>_ceiling_R@k` (the text: no model can do better), `<name>_video_known_R@k`, `<name>_recipe_known_R@k`.
-    The first result's extra: distinct_texts, queries_sharing_a_text, clips_a_video, and longer_than_<window_s>_s where
-    the clips have times. Labels that are missing, or different for every clip, are left out.
+    The first result's extra: distinct_texts, queries_sharing_a_text, clips_a_video, and longer_than_32_s where the
+    clips have times. Labels that are missing, or different for every clip, are left out.
     """
     n = check_lengths(texts=clips.texts, videos=clips.videos)
     labels = {"text": clips.texts, "video": clips.videos, "recipe": clips.recipes}
@@ -64,10 +56,10 @@ def retrieval(
     for what, each in used.items():
         rule = card.but(f"only the {what} is known" + ("; no model can do better" if what == "text" else ""))
         label = f"{name}_ceiling" if what == "text" else f"{name}_{what}_known"
-        for k in ks:
+        for k in KS:
             hits, chance = known_hits(each, k), metrics.chance_recall_at_k(n, k)
             results.append(mean_result(f"{label}_R@{k}", hits, clips.videos, chance, rule, n_boot=n_boot, seed=seed))
-    results[0].extra.update(_described(clips, window_s))
+    results[0].extra.update(_described(clips))
     return results
 
 
@@ -81,7 +73,7 @@ def tie_rules(scores: np.ndarray) -> dict[str, float]:
     return found | {"denominator": int(metrics.place(scores).tied.sum()), "queries": len(scores)}
 
 
-def _described(clips: Clips, window_s: float) -> dict[str, float]:
+def _described(clips: Clips) -> dict[str, float]:
     copies = Counter(clips.texts)
     out = {
         "distinct_texts": len(copies),
@@ -89,7 +81,7 @@ def _described(clips: Clips, window_s: float) -> dict[str, float]:
         "clips_a_video": len(clips.texts) / len(set(clips.videos)),
     }
     if len(clips.durations_s):
-        out[f"longer_than_{window_s:g}_s"] = float(np.mean(np.asarray(clips.durations_s) > window_s))
+        out[f"longer_than_{WINDOW_S}_s"] = float(np.mean(np.asarray(clips.durations_s) > WINDOW_S))
     return out
 
 
@@ -194,14 +186,14 @@ def _silence(truth: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [trivial.all_background(len(t)) for t in truth]
 
 
-def gamma_with_repeats(labels: dict[str, str], width: int = 64, seed: int = 0) -> tuple[float, float, float]:
+def gamma_with_repeats(labels: dict[str, str]) -> tuple[float, float, float]:
     """The paper's gamma for label texts as made-up vectors, a random one of length about 1 for each *text*.
 
     Returns (gamma with the repeats kept, as the reference code does; gamma without; the largest score any of 1000
     seconds gets, each a text's vector plus noise as long as itself). Where a text repeats, the first is a text's
     similarity with itself.
     """
-    rng, texts = np.random.default_rng(seed), list(labels.values())
+    rng, texts, width = np.random.default_rng(0), list(labels.values()), 64
     vector = {text: rng.normal(size=width) / math.sqrt(width) for text in dict.fromkeys(texts)}
     rows = np.stack([vector[text] for text in texts])  # (K, D)
     seconds = 0.5 * rows[rng.integers(len(rows), size=1000)] + 0.5 * rng.normal(size=(1000, width)) / math.sqrt(width)

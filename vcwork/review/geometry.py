@@ -52,13 +52,12 @@ def skewness(values: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Gap:
-    """Where the two modalities lie: vector (D,) from the texts' centre to the videos', its length, and cosines.
+    """Where the two modalities lie: the length from the texts' centre to the videos', and cosines.
 
     spread: root mean square distance of the videos from their centre, what the length is to be read against.
     Mean cosines of two different videos, two different texts, the pairs, and a video with a text not its own.
     """
 
-    vector: np.ndarray
     length: float
     spread: float
     within_video: float
@@ -79,7 +78,7 @@ def modality_gap(video: np.ndarray, text: np.ndarray) -> Gap:
     vector, n, (u, v) = video.mean(0) - text.mean(0), len(video), map(unit, (video, text))
     pairs, all_of_it = (u * v).sum(1).mean(), u.sum(0) @ v.sum(0)
     return Gap(
-        vector, float(np.linalg.norm(vector)), float(np.sqrt(((video - video.mean(0)) ** 2).sum(1).mean())),
+        float(np.linalg.norm(vector)), float(np.sqrt(((video - video.mean(0)) ** 2).sum(1).mean())),
         _off_diagonal(u), _off_diagonal(v), float(pairs), float((all_of_it - n * pairs) / (n * (n - 1))),
     )  # fmt: skip
 

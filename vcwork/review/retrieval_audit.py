@@ -25,6 +25,7 @@ from vcwork.measure.result import Result, mean_result, ratio_result
 
 INTERVAL = "videos, gallery fixed"
 N_BOOT = 1000
+EDGES = (8, 16, 32)  # seconds; the last is the model's window
 
 
 # --------------------------------------------------------------------------------------------------- gallery
@@ -120,10 +121,10 @@ def dual_softmax(scores: np.ndarray, batch: int | None = None, seed: int = 0) ->
     return Tricked(out, f"dual softmax over {len(scores)} test queries, {told} (transductive)", transductive=True)
 
 
-def query_bank(scores: np.ndarray, bank: np.ndarray, corpus: str, split: str = "train", top: int = 1) -> Tricked:
+def query_bank(scores: np.ndarray, bank: np.ndarray, corpus: str, split: str = "train") -> Tricked:
     """Scores (Q, N) less each item's likeness to a bank of *training* texts (B, N): hubs are pushed down.
 
-    Only queries whose best item is among the `top` items of some bank text are changed. It needs no other test query,
+    Only queries whose best item is that of some bank text are changed. It needs no other test query,
     so it is not transductive, but it is a test-time trick. VcworkError for texts of another split than train.
     Source: Bogolin et al., Cross Modal Retrieval with Querybank Normalisation (CVPR 2022), dynamic inverted softmax.
     """
@@ -132,8 +133,7 @@ def query_bank(scores: np.ndarray, bank: np.ndarray, corpus: str, split: str = "
         raise VcworkError(f"query bank: expected scores with the same {scores.shape[1]} items, got {bank.shape}")
     if split != "train":
         raise VcworkError(f"query bank: expected texts of the train split, got {split!r}; others see the test")
-    active = np.unique(np.argsort(-bank, axis=1, kind="stable")[:, :top])
-    change = np.isin(scores.argmax(1), active)
+    change = np.isin(scores.argmax(1), bank.argmax(1))
     out = np.where(change[:, None], scores - _log_sum_exp(bank), scores)
     return Tricked(out, f"query bank of {len(bank)} texts of {corpus} {split}")
 
@@ -174,17 +174,17 @@ def _log_sum_exp(rows: np.ndarray) -> np.ndarray:
 
 
 def by_length(
-    scores: np.ndarray, relevant: np.ndarray, seconds: Sequence[float], videos: Sequence,
-    edges: Sequence[float] = (8, 16, 32), *, ties: str = "expected", setting: Card | str = "", seed: int = 0,
+    scores: np.ndarray, relevant: np.ndarray, seconds: Sequence[float], videos: Sequence, *,
+    ties: str = "expected", setting: Card | str = "", seed: int = 0,
 ) -> list[Result]:  # fmt: skip
-    """t2v_R@1 of the texts whose own clip has so many seconds, `edges` (last: the model's window) between the bins.
+    """t2v_R@1 of the texts whose own clip has so many seconds, `EDGES` between the bins.
 
     The gallery stays whole. Bins with clips of fewer than two videos are left out.
     """
     check_lengths(scores=scores, seconds=seconds, videos=videos)
     places, results = metrics.place(scores, relevant), []
     hits, seconds, videos = places.hit(1, ties), np.asarray(seconds, dtype=float), np.asarray(videos)
-    for low, high in itertools.pairwise([0.0, *edges, math.inf]):
+    for low, high in itertools.pairwise([0.0, *EDGES, math.inf]):
         there = (seconds > low) & (seconds <= high)
         if len(np.unique(videos[there])) < 2:
             continue

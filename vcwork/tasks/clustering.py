@@ -71,7 +71,6 @@ def kin_share(
     name: str,
     *,
     setting: Card | str = "",
-    n_boot: int = 1000,
     seed: int = 0,
 ) -> Result:
     """Share of pairs inside a batch that are kin; kin (V, V) bool, diagonal ignored; interval over batches.
@@ -87,7 +86,7 @@ def kin_share(
     chance = float(kin.sum() / (len(kin) * (len(kin) - 1)))
     rule = f"{len(batches)} batches of {len(batches[0])} videos"
     protocol = as_card(setting).but(rule, task="neighbours", pool=len(kin), interval="batches")
-    return mean_result(name, np.array(shares), batch, chance, protocol, n_boot=n_boot, seed=seed)
+    return mean_result(name, np.array(shares), batch, chance, protocol, n_boot=1000, seed=seed)
 
 
 def recall_of_exact(candidates: Sequence[np.ndarray], vectors: np.ndarray, n: int) -> np.ndarray:

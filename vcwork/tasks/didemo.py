@@ -227,7 +227,6 @@ def evaluate_paragraphs(
     scores: np.ndarray,
     videos: Sequence[str],
     *,
-    ties: str = "expected",
     setting: Card = BLANK,
     **draws: int,
 ) -> list[Result]:
@@ -238,5 +237,5 @@ def evaluate_paragraphs(
     if len(set(videos)) != len(videos):
         raise VcworkError(f"paragraph retrieval: expected one row a video, got {len(videos)} for {len(set(videos))}")
     card = setting.but("paragraph retrieval: all sentences of a video as one text")
-    results = retrieval.evaluate(scores, videos, videos, videos, ties=ties, setting=card, **draws)  # one text a video
+    results = retrieval.evaluate(scores, videos, videos, videos, setting=card, **draws)  # one text a video
     return [dataclasses.replace(r, name=f"paragraph_{r.name}") for r in results]

@@ -15,8 +15,10 @@ from vcwork.measure import metrics, trivial
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import Intervals, check_scores, inside
 from vcwork.measure.result import Result, mean_result
+from vcwork.tasks.retrieval import Ranked
 
 MIN_GAP_S = 2  # between two moments of a video
+KS = (1, 5)  # of a search in a library
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,6 @@ def evaluate_search(
     scores: np.ndarray,
     relevant: np.ndarray,
     *,
-    ks: tuple[int, ...] = (1, 5),
-    ties: str = "expected",
     beside: Mapping[str, np.ndarray] | None = None,
     setting: Card = BLANK,
     **draws: int,
@@ -139,16 +139,7 @@ def evaluate_search(
     places = metrics.place(scores[keep], relevant[keep])
     lost = f"; {(~keep).sum()} queries without a right window left out" if not keep.all() else ""
     many = f"{keep.sum()} queries among {places.n_items} windows, {places.n_relevant.mean():.1f} right on average{lost}"
-    card = {"task": "library search", "pool": places.n_items, "ties": ties, "tied": places.n_ties}
-    card["interval"] = "queries"
-    protocol = setting.but(many, **card)
-    blind = {"constant score": np.zeros(scores.shape), **(beside or {})}
-    others = {name: metrics.place(each[keep], relevant[keep]) for name, each in blind.items()}
-    return [
-        mean_result(
-            f"library_R@{k}", places.hit(k, ties), np.arange(keep.sum()),
-            metrics.chance_recall_at_k(places.n_items, k, places.n_relevant), protocol,
-            beside={name: each.hit(k, ties) for name, each in others.items()}, **draws,
-        )
-        for k in ks if k < places.n_items
-    ]  # fmt: skip
+    card = setting.but(many, task="library search", pool=places.n_items, ties="expected", interval="queries")
+    others = {name: metrics.place(each[keep], relevant[keep]) for name, each in (beside or {}).items()}
+    ranked = Ranked("library_", card, places, others, np.arange(keep.sum()), draws)
+    return [ranked.recall(k) for k in KS if k < places.n_items]

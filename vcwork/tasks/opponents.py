@@ -176,14 +176,12 @@ def of_classification(
 # ------------------------------------------------------------------------------------ what annotations tell of time
 
 
-def fitted_truths(
-    corpus: Corpus, store: FeatureStore, steps: Sequence[str], split: str = "train"
-) -> tuple[list[np.ndarray], list[str]]:
-    """Labels (T,) of another split's annotated videos in the numbering of `steps`, and each video's recipe.
+def fitted_truths(corpus: Corpus, store: FeatureStore, steps: Sequence[str]) -> tuple[list[np.ndarray], list[str]]:
+    """Labels (T,) of train's annotated videos in the numbering of `steps`, and each video's recipe.
 
     Steps that are not among `steps` get numbers beyond them: nobody can be right with those. For `trivial.fit_…`.
     """
-    videos = [v for v in corpus.split(split) if v.id in store and v.segments]
+    videos = [v for v in corpus.split("train") if v.id in store and v.segments]
     others = sorted({s.step for v in videos for s in v.segments} - set(steps))
     return truths_of(videos, [*steps, *others], store), [v.recipe or "" for v in videos]
 

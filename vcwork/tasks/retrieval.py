@@ -76,7 +76,7 @@ class _Side:
 class Ranked:
     """Where the right items of one direction stand for the model, and for each predictor that does not look (`others`).
 
-    prefix: t2v_ or v2t_; groups (Q,): what the interval draws again; draws: n_boot and seed of it.
+    prefix: of the names, t2v_ or v2t_; groups (Q,): what the interval draws again; draws: n_boot and seed of it.
     """
 
     prefix: str

@@ -93,7 +93,6 @@ class GammaCurve:
     foreground_recall: np.ndarray
     foreground_precision: np.ndarray
     background_recall: np.ndarray
-    background_precision: np.ndarray
     predicted_background: np.ndarray
 
 
@@ -123,7 +122,6 @@ def gamma_curve(scores: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> G
         divide(hits, n - n_background),
         divide(hits, n - below),
         divide(quiet, n_background),
-        divide(quiet, below),
         below / n,
     )
 
