@@ -266,6 +266,23 @@ def fit_task_and_time(
     return priors
 
 
+def by_time(
+    truths: Sequence[np.ndarray], tasks: Sequence[str], lengths: Sequence[int], own_tasks: Sequence[str]
+) -> dict[str, list[np.ndarray]]:
+    """What annotated videos, labels (T,) and tasks, say of others of these lengths by their time, by name.
+
+    Nothing without annotated videos; "task and time" where the others' tasks are known.
+    """
+    if not truths:
+        return {}
+    priors = fit_task_and_time(truths, tasks)
+    known = {"relative time": [relative_time(priors[None], n) for n in lengths]}
+    if own_tasks:
+        own = zip([priors.get(task, priors[None]) for task in own_tasks], lengths, strict=True)
+        known["task and time"] = [relative_time(prior, n) for prior, n in own]
+    return known
+
+
 def steps_in_order(labels: Sequence[int], n_seconds: int) -> np.ndarray:
     """A task's labels in K equal parts of the video, in order, without background -> (T,)."""
     labels = np.asarray(labels)

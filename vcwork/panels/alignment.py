@@ -180,7 +180,6 @@ class AlignmentExplorer(Panel):
         }
 
     def media(self) -> dict[str, bytes]:
-        """The clip."""
         return {"video": self.video.clip} if self.video.clip else {}
 
     def words(self) -> str:

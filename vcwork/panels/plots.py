@@ -336,7 +336,6 @@ def over_gamma(ax: Axes, gammas: np.ndarray, lines: Mapping[str, np.ndarray], ma
 
 
 def upright(ax: Axes, marks: Mapping[str, float]) -> None:
-    """Named vertical lines."""
     for i, (name, x) in enumerate(marks.items()):
         ax.axvline(x, color="black", lw=1.2, ls=("-", "--", ":")[i % 3], label=f"{name} = {x:.3g}")
 

@@ -94,7 +94,6 @@ class TrainingPanel(Panel, Watcher):
             self._push()
 
     def validated(self, epoch: int, step: int, numbers: dict[str, float]) -> None:
-        """The numbers after an epoch."""
         self.checks.append({"epoch": epoch, "step": step, **numbers})
         self._push()
 

@@ -76,7 +76,6 @@ class Annotations:
     made_up: bool = False
 
     def found(self) -> list[str]:
-        """Names of the benchmarks that are there."""
         return [name for name in _KINDS if getattr(self, name) is not None]
 
 

@@ -167,19 +167,9 @@ def segmentation(
 def by_time(
     videos: Segmented, labels: Sequence[np.ndarray], fit: Sequence[int], test: Sequence[int]
 ) -> dict[str, list[np.ndarray]]:
-    """What training videos `fit` say of each second of the `test` ones by its time, with and without the task's name.
-
-    labels (T,) of all videos; nothing where none is for training.
-    """
-    if not fit:
-        return {}
-    priors = trivial.fit_task_and_time([labels[i] for i in fit], [videos.tasks[i] for i in fit])
-    own = {"relative time": [priors[None]] * len(test),
-           "task and time": [priors.get(videos.tasks[i], priors[None]) for i in test]}  # fmt: skip
-    return {
-        name: [trivial.relative_time(prior, len(labels[i])) for prior, i in zip(each, test, strict=True)]
-        for name, each in own.items()
-    }
+    """What training videos `fit` say of the `test` ones, as `trivial.by_time` has it; labels (T,) of all videos."""
+    known, asked = ([videos.tasks[i] for i in some] for some in (fit, test))
+    return trivial.by_time([labels[i] for i in fit], known, [len(labels[i]) for i in test], asked)
 
 
 def _silence(truth: Sequence[np.ndarray]) -> list[np.ndarray]:

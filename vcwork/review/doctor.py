@@ -71,7 +71,6 @@ class Pipeline(Strict):
     lower: bool = False
 
     def with_stage(self, other: "Pipeline", stage: str) -> "Pipeline":
-        """This one with a stage of the other."""
         return self.model_copy(update={name: getattr(other, name) for name in STAGES[stage]})
 
 
@@ -274,7 +273,6 @@ class Diagnosis:
         return next((found for found in self.findings if found.parts), None)
 
     def told(self) -> str:
-        """In a sentence."""
         if self.where is None:
             return "The two ways give the same numbers at every stage."
         found, change = self.where, np.abs(self.first - self.second).max()

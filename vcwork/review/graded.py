@@ -79,7 +79,6 @@ class Grade:
         return head, rows
 
     def text(self) -> str:
-        """The table and the notes, for the command line."""
         head, rows = self.rows()
         return "\n".join([text_table(head, rows), *self.notes])
 
@@ -132,7 +131,6 @@ class Questions:
 
     @cached_property
     def videos(self) -> list[str]:
-        """Of each caption its video."""
         return [line.video for line in self.asked]
 
     def galleries(self, inside: bool) -> list[range]:

@@ -34,7 +34,6 @@ class OneFrame:
 
     @property
     def code(self) -> str:
-        """The backbone's, where it has one, and what happens here."""
         inner = getattr(self.backbone, "code", "")
         return inner and f"{inner} {code_digest(__file__)}"
 

@@ -137,14 +137,7 @@ def _by_time(corpus: Corpus, store: FeatureStore, seconds: Seconds) -> dict[str,
     """Labels (T,) of each video by those who know the annotations of train videos, or each video's task, or both."""
     fitted_on, fitted_tasks = fitted_truths(corpus, store, seconds.steps)
     (tasks, task_steps), lengths = task_labels(seconds, corpus), [len(truth) for truth in seconds.truths]
-    known = {}
-    if fitted_on:
-        prior = trivial.fit_relative_time(fitted_on)
-        known["relative time"] = [trivial.relative_time(prior, n) for n in lengths]
-    if fitted_on and tasks:
-        priors = trivial.fit_task_and_time(fitted_on, fitted_tasks)
-        own = [priors.get(task, priors[None]) for task in tasks]
-        known["task and time"] = [trivial.relative_time(prior, n) for prior, n in zip(own, lengths, strict=True)]
+    known = trivial.by_time(fitted_on, fitted_tasks, lengths, tasks)
     if tasks:
         pairs = zip(tasks, lengths, strict=True)
         known["oracle task"] = [trivial.steps_in_order(task_steps[task], n) for task, n in pairs]

@@ -90,7 +90,6 @@ def distinct_shots(corpus: Corpus, store: FeatureStore, shots: Sequence[int]) ->
 
 
 def draws_table(corpus: Corpus, draws: Sequence[Draw]) -> str:
-    """How much each draw labels, as text."""
     rows = []
     for d in draws:
         segments, first = sum(len(corpus[v].segments) for v in d.videos), ", ".join(d.videos[:3]) + ", ..."

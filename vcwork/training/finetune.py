@@ -140,7 +140,6 @@ def chunks_of(n_items: int, recipe: FinetuneRecipe, world: int, epoch: int) -> l
 
 
 def n_updates(n_items: int, recipe: FinetuneRecipe, world: int = 1) -> int:
-    """Updates of the whole run."""
     return recipe.train.epochs * len(chunks_of(n_items, recipe, world, 0))
 
 

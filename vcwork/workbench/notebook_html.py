@@ -80,7 +80,6 @@ def _heading(match: re.Match) -> str:
 
 
 def _contents(body: str) -> str:
-    """Links to a page's sections."""
     sections = [(place, re.sub("<[^>]*>", "", text)) for _, level, place, text in HEADING.findall(body) if level == "2"]
     return "".join(f'<a href="#{quote(html.unescape(place))}">{text}</a>' for place, text in sections)
 

@@ -108,7 +108,6 @@ class _Problems(list[str]):
 
 
 def notebook_names(root: Path) -> list[str]:
-    """Names of the notebooks, in order."""
     return sorted(path.stem for path in (root / "notebooks").glob("*.ipynb"))
 
 
