@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from checks import refused
+from toys import toy_encoder
 
 from vcwork.core.batches import PairData, cluster_batches, collate, draw_pairs, epoch_batches, nearest, video_vectors
-from vcwork.core.config import ClusterConfig, ModelConfig, TrainConfig
+from vcwork.core.config import ClusterConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.sampling import Track
 from vcwork.core.text import SPECIAL, Tokenizer
@@ -166,10 +167,10 @@ def toy(seconds: int = 60) -> tuple[VideoCLIP, Tokenizer, PairData]:
         starts = np.arange(0, seconds, 2.0)
         tracks.append(Track(f"v{v}", starts, starts + 2, tuple((5 + themes[int(s)],) * 3 for s in starts), seconds))
         features.append((np.eye(9)[themes] * 3 + rng.normal(size=(seconds, 9)) * 0.1).astype(np.float32))
-    torch.manual_seed(0)
-    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1}
-    model = VideoCLIP(ModelConfig(feature_dim=9, vocab_size=14, **sizes))
-    return model, Tokenizer([*SPECIAL, *(f"w{i}" for i in range(9))]), PairData(tracks, features)
+    encoder = toy_encoder(
+        Tokenizer([*SPECIAL, *(f"w{i}" for i in range(9))]), 9, hidden=16, ffn=32, max_video_tokens=32
+    )
+    return encoder.model, encoder.tokenizer, PairData(tracks, features)
 
 
 def settings(**changes: object) -> TrainConfig:

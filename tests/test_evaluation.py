@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import torch
 from checks import refused
+from toys import toy_contract, toy_encoder
 
 from vcwork.base.errors import VcworkError
-from vcwork.core.config import ModelConfig
-from vcwork.core.model import VideoCLIP
 from vcwork.core.text import Tokenizer
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.captions import Caption, write_vtt
@@ -37,16 +36,14 @@ STEPS = {"s1": "chop the onion", "s2": "stir the soup", "s3": "peel the beet", "
 
 
 def _encoder(contract: Contract) -> Encoder:
-    torch.manual_seed(0)
     tokenizer = Tokenizer.train([*STEPS.values(), *STEPS.values(), "today we are making stew", "stew stew pie pie"])
-    sizes = {"hidden": 16, "heads": 2, "ffn": 32, "video_layers": 1, "text_layers": 1, "max_video_tokens": WINDOW}
-    model = VideoCLIP(ModelConfig(feature_dim=contract.width, vocab_size=len(tokenizer), max_text_tokens=12, **sizes))
-    return Encoder(model.eval(), tokenizer, contract, digest="random")
+    made = toy_encoder(tokenizer, contract.width, digest="random", hidden=16, ffn=32, max_text_tokens=12)
+    return replace(made, contract=contract)
 
 
 @pytest.fixture(scope="module")
 def encoder() -> Encoder:
-    return _encoder(Contract("toy", "none", 1.0, 8, "none", WIDTH))
+    return _encoder(toy_contract(WIDTH))
 
 
 def _clips(lengths, seed=0) -> list[np.ndarray]:
@@ -73,7 +70,7 @@ def world(tmp_path_factory):
     recipes = {"stew": Recipe("stew", "stew", ("s1", "s2"), "pie"), "pie": Recipe("pie", "pie", ("s3", "s4"), "stew")}
     corpus = Corpus(folder, "toy", videos, STEPS, recipes)
     arrays = dict(zip("abct", _clips([10, 12, 9, 10]), strict=True))
-    return corpus, write_store(folder / "features", Contract("toy", "none", 1.0, 8, "none", WIDTH), arrays)
+    return corpus, write_store(folder / "features", toy_contract(WIDTH), arrays)
 
 
 # ----------------------------------------------------------------------------------------------------- encode
