@@ -141,7 +141,7 @@ def test_false_negatives_equal_counting_every_pair():
 
 
 def _sphere(n, width, rng):
-    return geometry.unit(rng.standard_normal((n, width)))
+    return metrics.unit(rng.standard_normal((n, width)))
 
 
 def test_hubs_grow_with_dimension_and_with_a_bias_of_items():
@@ -176,7 +176,7 @@ def test_modality_gap_of_a_known_shift():
     gap = geometry.modality_gap(text + shift, text)
     assert gap.length == pytest.approx(np.linalg.norm(shift)) and gap.spread == pytest.approx(np.sqrt(8), rel=0.05)
     assert gap.within_video > 0.9 > abs(gap.within_text) + 0.8, "all videos point the same way now"
-    u, v = geometry.unit(text + shift), geometry.unit(text)
+    u, v = metrics.unit(text + shift), metrics.unit(text)
     cosines, others = u @ v.T, ~np.eye(400, dtype=bool)
     assert gap.pairs == pytest.approx(np.diag(cosines).mean()) and gap.across == pytest.approx(cosines[others].mean())
     assert gap.within_video == pytest.approx((u @ u.T)[others].mean())

@@ -26,6 +26,11 @@ Intervals = Iterable[tuple[float, float]]
 BLOCK = 1 << 18  # scores looked at together: about what a cache holds
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., D) scaled to length 1, zero ones left."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
 def check_scores(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.ndarray:
     """The array as float, with `ndim` axes, none of them empty; raises VcworkError on NaN or another shape."""
     scores = np.asarray(scores)

@@ -19,7 +19,6 @@ from importlib.resources import files
 from typing import Any, ClassVar
 
 import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -169,10 +168,8 @@ class Panel:
 
     def picture(self) -> tuple[str, str]:
         """`figure` as a PNG in base64, and what it shows in words."""
-        figure, out = self.figure(), io.BytesIO()
-        figure.savefig(out, format="png", dpi=80)
-        plt.close(figure)
-        return base64.b64encode(out.getvalue()).decode(), f"{self.words()}. {describe(figure)}"
+        figure = self.figure()
+        return plots.png(figure, 80), f"{self.words()}. {describe(figure)}"
 
     def html(self, picture: tuple[str, str] | None = None) -> str:
         """The panel as an HTML text that runs by itself; where scripts do not run, the picture is seen instead.

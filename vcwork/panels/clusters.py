@@ -21,7 +21,7 @@ from vcwork.core.batches import nearest
 from vcwork.measure import metrics
 from vcwork.panels import plots
 from vcwork.panels.base import Panel
-from vcwork.review.geometry import unit
+from vcwork.review.geometry import centred_units
 
 RANDOM = 200  # batches of random videos that a batch is compared with
 SHARES = ("purity", "steps_in_common", "false_negatives")  # what truth is needed for
@@ -261,7 +261,7 @@ class ClusterInspector(Panel):
 def _space(vectors: np.ndarray, pool: int) -> _Space:
     ids, squared = nearest(vectors, pool)
     vectors = np.asarray(vectors, float)
-    return _Space(ids, np.sqrt(np.maximum(squared, 0)), unit(vectors - vectors.mean(0)))
+    return _Space(ids, np.sqrt(np.maximum(squared, 0)), centred_units(vectors))
 
 
 def _summary(found: Sequence[dict[str, Any]]) -> dict[str, Any]:

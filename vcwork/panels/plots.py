@@ -5,6 +5,8 @@ yellow, too pale on white, gave way to a wine red); maps of numbers use cividis.
 A picture convinces nobody alone: print the number it should show beside it.
 """
 
+import base64
+import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -90,6 +92,14 @@ def empty(text: str) -> Figure:
     fig, ax = figure(6, 1)
     blank(ax, text, wrap=True)
     return fig
+
+
+def png(fig: Figure, dpi: int) -> str:
+    """The figure as a PNG in base64; it is closed."""
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=dpi)
+    plt.close(fig)
+    return base64.b64encode(out.getvalue()).decode()
 
 
 def short(text: str, width: int = 36) -> str:

@@ -20,7 +20,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml, resolve
 from vcwork.base.settings import Strict
 from vcwork.data.video import iter_seconds
-from vcwork.review.geometry import unit
+from vcwork.measure.metrics import unit
 
 FINE = 8  # parts of a frame's interval, the first of which is its start
 EXAMPLES = ("somebody is cooking", "a person is outdoors", "an animal", "text on a screen")  # where none is given

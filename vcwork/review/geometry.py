@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.measure.metrics import check_scores
+from vcwork.measure.metrics import check_scores, unit
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,6 @@ def _off_diagonal(u: np.ndarray) -> float:
     """Mean dot product of two different rows."""
     total = u.sum(0)
     return float((total @ total - (u * u).sum()) / (len(u) * (len(u) - 1)))
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, zero rows left."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:

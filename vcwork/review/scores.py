@@ -25,8 +25,8 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import parse_json, read_text, resolve, sha256_file
 from vcwork.data.benchmarks.reading import At, read_strict_json
+from vcwork.measure.metrics import unit
 from vcwork.measure.streamed import Rows
-from vcwork.review.geometry import unit
 
 BLOCK = 1 << 24  # numbers read at a time, 64 MB of float32
 TREC = (".run", ".trec", ".txt")

@@ -18,7 +18,7 @@ from vcwork.data.corpus import Corpus, Segment, Video
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import AnyEncoder, encode_all_seconds, encode_text, encode_video
 from vcwork.measure.card import Card
-from vcwork.measure.metrics import seconds_of
+from vcwork.measure.metrics import seconds_of, unit
 from vcwork.measure.result import text_table
 from vcwork.tasks import classification, didemo, localization, moments
 
@@ -372,5 +372,4 @@ def prompt_vectors(encoder: AnyEncoder, names: Sequence[str], templates: Sequenc
 
 def mean_vectors(clips: Sequence[np.ndarray]) -> np.ndarray:
     """Without an encoder: each clip's mean feature scaled to length 1, (N, W), so that dot products are cosines."""
-    means = np.stack([np.asarray(clip, dtype=np.float32).mean(0) for clip in clips])
-    return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+    return unit(np.stack([np.asarray(clip, dtype=np.float32).mean(0) for clip in clips]))

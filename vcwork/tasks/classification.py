@@ -13,6 +13,7 @@ from vcwork.measure import metrics, trivial
 from vcwork.measure.card import BLANK, Card
 from vcwork.measure.metrics import check_lengths
 from vcwork.measure.result import Result, mean_result
+from vcwork.tasks.retrieval import first_places
 
 
 def fill(templates: Sequence[str], names: Sequence[str]) -> list[list[str]]:
@@ -31,7 +32,7 @@ def ensemble(prompts: np.ndarray, normalise: bool = False) -> np.ndarray:
     """
     prompts = metrics.check_scores(prompts, "prompt embeddings", ndim=3)
     if normalise:
-        prompts = prompts / np.maximum(np.linalg.norm(prompts, axis=2, keepdims=True), 1e-12)
+        prompts = metrics.unit(prompts)
     return prompts.mean(1)
 
 
@@ -89,8 +90,7 @@ def lookalike_errors(
     scores, labels = metrics.check_scores(scores), np.asarray(labels)
     check_lengths(scores=scores, labels=labels, video_ids=video_ids)
     twin, rows = np.asarray(lookalike)[labels], np.arange(len(labels))
-    top = scores == scores.max(1, keepdims=True)
-    share = top / top.sum(1, keepdims=True)  # (N, C)
+    share = first_places(scores)  # (N, C)
     wrong = (1 - share[rows, labels]) * (twin >= 0)
     keep = wrong > 0
     if len(np.unique(np.asarray(video_ids)[keep])) < 2:

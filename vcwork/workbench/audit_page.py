@@ -5,7 +5,6 @@ The folder is sealed like any other of ours; a reviewer's bundle is the same in 
 """
 
 import base64
-import io
 import json
 import zipfile
 from pathlib import Path
@@ -22,6 +21,7 @@ from vcwork.review.scores import BROKEN
 from vcwork.workbench.page import SIGNS, lines_of, used_columns
 
 AUDIT = Kind("audit", "vcwork-audit-1", "audit.json", owns=("index.html", "table.tex"))
+SRC = "data:image/png;base64,"
 BUNDLE, WITHIN = "vcwork-audit-bundle-1", 1 << 28  # bytes of an input that travels inside
 TEX = str.maketrans(
     {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -114,15 +114,12 @@ def _hub_figure(made: Doubts) -> dict[str, str]:
 
 def _png(fig: Any) -> dict[str, str]:
     """The figure as the addresses of a picture, for light and for dark."""
-    import matplotlib.pyplot as plt
-
+    from vcwork.panels import plots
     from vcwork.panels.dark import darkened
 
-    data = io.BytesIO()
-    fig.savefig(data, format="png", dpi=110)
-    plt.close(fig)
-    twins = {"src": data.getvalue(), "dark": darkened(data.getvalue())}
-    return {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in twins.items()}
+    light = plots.png(fig, 110)
+    dark = base64.b64encode(darkened(base64.b64decode(light))).decode()
+    return {"src": SRC + light, "dark": SRC + dark}
 
 
 # -------------------------------------------------------------------------------------------------- bundles

@@ -31,8 +31,9 @@ from vcwork.data.speech import MODEL
 from vcwork.data.store import Contract, FeatureStore, check_same, open_store
 from vcwork.encoders.encoder import Encoder
 from vcwork.encoders.load import load_encoder
+from vcwork.measure.metrics import unit
 from vcwork.review.drift import Drift
-from vcwork.review.geometry import centred_units, unit
+from vcwork.review.geometry import centred_units
 from vcwork.search.index import VideoIndex
 from vcwork.search.library import add_video
 from vcwork.training.workspace import prepare

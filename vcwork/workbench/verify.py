@@ -9,8 +9,8 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from tqdm import tqdm
@@ -21,22 +21,22 @@ from vcwork.base.files import read_json, sha256_file
 from vcwork.base.sealed import MARK, SEALED, Kind, differs, manifest_alone, member, reseal, well_formed, write_sealed
 
 KINDS = {  # manifest -> where the kinds of folders that have one of that name are
-    "manifest.json": ("data.store:STORE", "data.howto100m.captions:CAPTIONS"),
-    "corpus.json": ("data.corpus:CORPUS",),
-    "conversion.json": ("data.howto100m.convert:CONVERSION",),
+    "manifest.json": ("vcwork.data.store:STORE", "vcwork.data.howto100m.captions:CAPTIONS"),
+    "corpus.json": ("vcwork.data.corpus:CORPUS",),
+    "conversion.json": ("vcwork.data.howto100m.convert:CONVERSION",),
     "audit.json": ("workbench.audit_page:AUDIT",),
-    "explore.json": ("workbench.own_folder:EXPLORE",),
-    "checkpoint.json": ("encoders.checkpoint:CHECKPOINT",),
-    "frames.json": ("encoders.frames:FRAMES",),
-    "train.json": ("training.kept:TRAINING",),
-    "run.json": ("workbench.records:RUN",),
+    "explore.json": ("vcwork.workbench.own_folder:EXPLORE",),
+    "checkpoint.json": ("vcwork.encoders.checkpoint:CHECKPOINT",),
+    "frames.json": ("vcwork.encoders.frames:FRAMES",),
+    "train.json": ("vcwork.training.kept:TRAINING",),
+    "run.json": ("vcwork.workbench.records:RUN",),
 }
 MORE = {  # format -> what raises VcworkError, given folder and manifest, for what the digests cannot say
-    "vcwork-run-2": "workbench.records:check_ended",
-    "vcwork-own-videos-1": "workbench.own_words:check_cache",
+    "vcwork-run-2": "vcwork.workbench.records:check_ended",
+    "vcwork-own-videos-1": "vcwork.workbench.own_words:check_cache",
 }
 OTHERS = {  # file -> what it is, and what raises VcworkError where the file or its folder is not whole
-    "index.sqlite": ("search index", "workbench.verify:check_index"),
+    "index.sqlite": ("search index", "vcwork.workbench.verify:check_index"),
 }
 _END = f'"{SEALED}": "'.encode()  # then 64 digits, a quotation mark, a brace, and line ends
 HOW = "to keep it as it is, `python -m vcwork verify --seal`"
@@ -115,7 +115,7 @@ def _folder(manifest: Path, kind: Kind) -> tuple[Found, list[Path]]:
                 there.append(member(folder, name))
                 faults += [f"{name}: {why}" for why in [differs(there[-1], sealed)] if why]
             if kind.format in MORE:
-                _named(MORE[kind.format])(folder, stored)
+                resolve_name(MORE[kind.format])(folder, stored)
     except VcworkError as error:
         faults.append(str(error))
     size = sum(file.stat().st_size for file in there if file.is_file())
@@ -128,18 +128,20 @@ def kind_of(file: Path) -> Kind | None:
     try:
         stored = read_json(file) if places else None
     except VcworkError:
-        return _named(places[0])  # whose reader says what is wrong with it
+        return resolve_name(places[0])  # whose reader says what is wrong with it
     came = str(stored.get("format")) if isinstance(stored, dict) else ""
-    for kind in map(_named, places if came.startswith("vcwork-") else ()):  # imported one by one: some take seconds
+    for kind in map(
+        resolve_name, places if came.startswith("vcwork-") else ()
+    ):  # imported one by one: some take seconds
         if kind.format == came:
             return kind
-    return _named(places[0]) if came.startswith("vcwork-") else None
+    return resolve_name(places[0]) if came.startswith("vcwork-") else None
 
 
 def _other(file: Path) -> Found:
-    what, where = OTHERS.get(file.name, ("file with a digest", "base.sealed:check_kept"))
+    what, where = OTHERS.get(file.name, ("file with a digest", "vcwork.base.sealed:check_kept"))
     try:
-        _named(where)(file)
+        resolve_name(where)(file)
         check_written(file)
     except VcworkError as error:
         return Found(file, what, (str(error),))
@@ -212,8 +214,3 @@ def check_index(file: Path) -> None:
     from vcwork.search.index import VideoIndex
 
     VideoIndex.open(file.parent).check()
-
-
-def _named(where: str) -> Any:
-    module, _, name = where.partition(":")
-    return getattr(import_module(f"vcwork.{module}"), name)
