@@ -24,7 +24,7 @@ KINDS = {  # manifest -> where the kinds of folders that have one of that name a
     "manifest.json": ("vcwork.data.store:STORE", "vcwork.data.howto100m.captions:CAPTIONS"),
     "corpus.json": ("vcwork.data.corpus:CORPUS",),
     "conversion.json": ("vcwork.data.howto100m.convert:CONVERSION",),
-    "audit.json": ("workbench.audit_page:AUDIT",),
+    "audit.json": ("vcwork.workbench.audit_page:AUDIT",),
     "explore.json": ("vcwork.workbench.own_folder:EXPLORE",),
     "checkpoint.json": ("vcwork.encoders.checkpoint:CHECKPOINT",),
     "frames.json": ("vcwork.encoders.frames:FRAMES",),
@@ -130,12 +130,11 @@ def kind_of(file: Path) -> Kind | None:
     except VcworkError:
         return resolve_name(places[0])  # whose reader says what is wrong with it
     came = str(stored.get("format")) if isinstance(stored, dict) else ""
-    for kind in map(
-        resolve_name, places if came.startswith("vcwork-") else ()
-    ):  # imported one by one: some take seconds
+    known = places if came.startswith("vcwork-") else ()
+    for kind in map(resolve_name, known):  # imported one by one: some take seconds
         if kind.format == came:
             return kind
-    return resolve_name(places[0]) if came.startswith("vcwork-") else None
+    return resolve_name(known[0]) if known else None
 
 
 def _other(file: Path) -> Found:
