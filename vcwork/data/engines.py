@@ -71,8 +71,8 @@ def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
         except BrokenProcessPool as error:
             hint = 'out of memory, or a script without `if __name__ == "__main__":`'
             raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        finally:  # all done: one that still starts is waited for, or finds that what it shares with us is gone
+            pool.shutdown(wait=not running, cancel_futures=True)
 
 
 def _submitted(pool: ProcessPoolExecutor, job: Any) -> Future:
