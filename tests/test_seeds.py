@@ -77,7 +77,7 @@ def test_a_documents_table_is_what_three_runs_say(tmp_path, monkeypatch):
     text = page.read_text()
     assert "old" not in text and text.startswith("before") and text.endswith("after\n")
     assert "| retrieval, 27 clips, any clip of the step counts | text→video R@1 | 30.0 % (20.0 – 40.0) | 10.0 |" in text
-    assert "| 10.0 % | 15.0 % bag of words | +20.0 (+10.0 … +30.0) |" in text
+    assert "| 10.0 % | 15.0 % bag of words | +20.0 points (+10.0 .. +30.0) |" in text
     assert seeds.filled(text) == text
     number = tmp_path / seeds.NUMBERS / "lab-seed0.json"
     number.write_text(number.read_text().replace("0.2", "0.9", 1))

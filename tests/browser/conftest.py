@@ -21,4 +21,4 @@ def panel(ws: Workspace) -> AlignmentExplorer:
 @pytest.fixture(scope="session")
 def studio(ws: Workspace) -> SegmentationStudio:
     """Gamma, window and stride over the test videos."""
-    return segmentation_studio(ws.corpus, ws.store, ws.encoder, windows=(8, 4), strides=(4,))
+    return segmentation_studio(ws.corpus, ws.store, ws.encoder)

@@ -7,7 +7,7 @@ import pytest
 from browsing import NOTEBOOK, Explorer, Studio, contrast, luminance, percents, project, refused, server, watched
 
 STUDIO = """from vcwork.panels.make_segmentation import segmentation_studio
-segmentation_studio(ws.corpus, ws.store, encoder, windows=(8, 4), strides=(4,)).show()"""
+segmentation_studio(ws.corpus, ws.store, encoder).show()"""
 LIVE = '.vcwork-alignment input[placeholder="type any sentence"]'
 
 

@@ -159,7 +159,8 @@ def cluster_batches(
 ) -> list[np.ndarray]:
     """`batches` arrays of k video indexes, each a random k of the pool_factor * k nearest of a random centre.
 
-    Centres are drawn without replacement as long as there are enough; the centre itself may drop out (paper).
+    Centres are drawn without replacement as long as there are enough; the centre itself may drop out (paper). Which of
+    two neighbours is nearer changes nothing, only who is among them: the last bits of a distance differ by processor.
     VcworkError unless `config.search` is exact.
     """
     if config.search != "exact":
@@ -169,7 +170,7 @@ def cluster_batches(
     centres = np.concatenate([rng.permutation(len(vectors)) for _ in range(rounds)])[:batches]
     few = len(vectors) <= ALL_ASKED
     ids, _ = nearest(vectors, config.pool_factor * k, None if few else centres)
-    return [rng.permutation(ids[c])[:k] for c in (centres if few else range(batches))]
+    return [rng.permutation(np.sort(ids[c]))[:k] for c in (centres if few else range(batches))]
 
 
 def random_batches(videos: int, config: ClusterConfig, batches: int, rng: np.random.Generator) -> list[np.ndarray]:
