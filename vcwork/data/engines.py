@@ -59,7 +59,7 @@ def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
         one_thread_each(),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,)) as pool,
     ):
-        rest, running = iter(jobs), set()
+        rest, running, others = iter(jobs), set(), multiprocessing.active_children()
         try:
             while True:
                 more = itertools.islice(rest, AHEAD * workers - len(running))
@@ -69,6 +69,8 @@ def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
+            for worker in {*multiprocessing.active_children()} - {*others}:
+                worker.kill()  # the pool forgets one that started meanwhile, and would wait for it without end
             hint = 'out of memory, or a script without `if __name__ == "__main__":`'
             raise VcworkError(f"a worker process ended ({hint}); run again to resume, or with workers=1") from error
         finally:  # all done: one that still starts is waited for, or finds that what it shares with us is gone
