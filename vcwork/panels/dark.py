@@ -3,6 +3,7 @@
 Known gap: it goes by looks; a picture with a white rim that is no figure is turned like one.
 """
 
+import base64
 import io
 from functools import lru_cache
 
@@ -40,3 +41,8 @@ def darkened(png: bytes) -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.round(255 * (rgb * (1 - share) + turned * share)).astype(np.uint8)).save(out, "PNG")
     return out.getvalue()
+
+
+def darkened_base64(png: str) -> str:
+    """The same of a picture in base64, as notebooks and pages hold one."""
+    return base64.b64encode(darkened(base64.b64decode(png))).decode()

@@ -4,7 +4,6 @@ The folder is sealed like any other of ours; a reviewer's bundle is the same in 
 `check_bundle` can give the same verdicts on another machine or name the first difference.
 """
 
-import base64
 import json
 import zipfile
 from pathlib import Path
@@ -115,11 +114,10 @@ def _hub_figure(made: Doubts) -> dict[str, str]:
 def _png(fig: Any) -> dict[str, str]:
     """The figure as the addresses of a picture, for light and for dark."""
     from vcwork.panels import plots
-    from vcwork.panels.dark import darkened
+    from vcwork.panels.dark import darkened_base64
 
     light = plots.png(fig, 110)
-    dark = base64.b64encode(darkened(base64.b64decode(light))).decode()
-    return {"src": SRC + light, "dark": SRC + dark}
+    return {"src": SRC + light, "dark": SRC + darkened_base64(light)}
 
 
 # -------------------------------------------------------------------------------------------------- bundles

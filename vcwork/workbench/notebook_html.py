@@ -19,7 +19,7 @@ from urllib.parse import quote, unquote
 import nbformat
 
 from vcwork.base.files import atomic_write, policy, template
-from vcwork.panels.dark import darkened
+from vcwork.panels.dark import darkened, darkened_base64
 from vcwork.workbench.page import dark
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -60,17 +60,12 @@ def write_html(notebook: Path, target: Path, names: Collection[str] = ()) -> Non
         file.write(head.replace("<!-- contents -->", _contents(body)) + found + body)
 
 
-def _darkened(png: str) -> str:
-    """A picture in base64 as its twin for the dark."""
-    return base64.b64encode(darkened(base64.b64decode(png))).decode()
-
-
 @cache  # compiling its templates takes a quarter of a second
 def _exporter() -> Any:
     from nbconvert import HTMLExporter  # slow to import, and only the runner needs it
 
     frame = (files(__package__) / "notebook.html.j2").read_text(encoding="utf-8")
-    return HTMLExporter(raw_template=frame, filters={"darkened": _darkened})
+    return HTMLExporter(raw_template=frame, filters={"darkened": darkened_base64})
 
 
 def _heading(match: re.Match) -> str:

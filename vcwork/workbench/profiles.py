@@ -185,7 +185,8 @@ def plan_again(root: Path, record: Mapping[str, Any]) -> Plan:
             notebook, _, label = entry["name"].partition(LABEL)
             name = find_notebook(root, notebook) + (LABEL + label if label else "")
             steps.append(_ours(root, name, problems, recorded=entry["parameters"] | entry["given"]))
-    problems.extend([] if steps else ["the record tells of no notebook"])
+    if not steps:
+        problems.append("the record tells of no notebook")
     problems.raise_any()
     told = record.get("seed"), record.get("parameter_files", []), record.get("changed", [])
     return Plan(root, record["profile"], _in_order(steps), *told)
