@@ -334,6 +334,11 @@ def test_another_conversion_in_the_folder_is_refused(world, tmp_path):
     out = tmp_path / "out"
     convert_howto100m(world.source(), out, **SMALL)
     refused("holds another conversion", convert_howto100m, world.source("csv"), out, **SMALL)
+    strange = tmp_path / "strange"
+    strange.mkdir()
+    (strange / "conversion.json").write_text('{"from": "inches"}')
+    refused("conversion.json", convert_howto100m, world.source(), strange, **SMALL)
+    assert [path.name for path in strange.iterdir()] == ["conversion.json"]
     (tmp_path / "half").mkdir()
     write_sealed(tmp_path / "half" / ".conversion.json", {"ids": 1})
     with pytest.raises(VcworkError, match=r"holds another conversion \(contract, ids, "):

@@ -19,9 +19,11 @@ import psutil
 import pytest
 from checks import dead_links, edited
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from tqdm import tqdm
 
 from vcwork import __main__ as cli
 from vcwork.base.errors import VcworkError
+from vcwork.base.progress import Place
 from vcwork.measure.result import show
 from vcwork.workbench import kernels, machine, runs
 from vcwork.workbench.parameters import Parameter
@@ -534,3 +536,10 @@ def test_a_headless_notebook_tells_its_cell_and_how_far_its_step_is(
     told = capsys.readouterr().out
     words = r"    60_long: 3 of 4 cells, training ([123]) of 4, \d\d:\d\d left; part 1 of 2, \d\d:\d\d left$"
     assert set(re.findall(words, told, re.MULTILINE)) == {"1", "2", "3"}, told
+
+
+def test_of_two_notebooks_at_once_neither_tells_how_their_bars_move_the_cursor(tmp_path: Path) -> None:
+    words = {"file": Place(tmp_path / "none"), "bar_format": "{n_fmt} of {total_fmt} cells", "mininterval": 0}
+    with tqdm(total=3, **words), tqdm(total=3, **words | {"file": (place := Place(tmp_path / "none"))}) as second:
+        second.update(2)
+        assert str(place) == "2 of 3 cells"

@@ -1,6 +1,9 @@
 """What is said: the sound's clock, the gate, words kept in the cache, and subtitles that drift."""
 
+import os
 import re
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import av
@@ -200,6 +203,15 @@ def _nasa_words(real, model, kept={}):  # noqa: B006
     if not kept:
         kept["words"] = transcribe(real / "clips" / "nasa_13013.mp4", model).words
     return kept["words"]
+
+
+def test_listening_leaves_torch_its_threads(real, weights):
+    listen = "from vcwork.data.speech import transcribe; transcribe(*sys.argv[1:3])"
+    code = f"import sys, torch; n = torch.get_num_threads(); {listen}; sys.exit(torch.get_num_threads() - n)"
+    given = [str(real / "clips" / "nasa_13013.mp4"), str(weights("whisper-tiny.en"))]
+    for n in "13":
+        done = subprocess.run([sys.executable, "-c", code, *given], env=os.environ | {"OMP_NUM_THREADS": n})
+        assert done.returncode == 0
 
 
 def test_clips_without_speech_give_no_words(real, weights):

@@ -7,6 +7,7 @@ are a line in the file that $VCWORK_PROGRESS names, and the runner, which knows 
 import contextlib
 import io
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from vcwork.base.console import shown
 
 WIRE = "VCWORK_PROGRESS"
 EVERY_S = 0.5  # between two words
+_STEERING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # tqdm moves up from a bar below another one
 
 
 def bar(items: Iterable | None = None, wanted: bool = True, **known: Any) -> tqdm:
@@ -61,7 +63,7 @@ class Place:
         self.wire, self.cells = wire, ""
 
     def write(self, text: str) -> None:
-        self.cells = text.strip() or self.cells
+        self.cells = _STEERING.sub("", text).strip() or self.cells
 
     def flush(self) -> None:
         """Nothing waits to be written."""

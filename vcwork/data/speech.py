@@ -11,6 +11,7 @@ the model is sure of is speech.
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -171,7 +172,8 @@ def load_listener(model: str = MODEL) -> Callable[[np.ndarray, Spans, str], tupl
 
     folder = model_folder(model)
     try:
-        whisper = WhisperModel(str(folder), "cpu", compute_type="int8", cpu_threads=cores())
+        with ThreadPoolExecutor(1) as aside:  # it sets the number of threads of whoever loads it, for torch as well
+            whisper = aside.submit(WhisperModel, str(folder), "cpu", compute_type="int8", cpu_threads=cores()).result()
     except (RuntimeError, ValueError) as error:
         raise VcworkError(f"{folder}: not a Whisper model that CTranslate2 reads ({error})") from error
     pipeline = BatchedInferencePipeline(whisper)

@@ -161,6 +161,8 @@ def _claim(out: Path, identity: dict) -> None:
     """`out` becomes this conversion's folder, if it is new, empty, or this conversion's already."""
     begin(out, CONVERSION)
     if not (out / STATE).exists():
+        if (out / CONVERSION.manifest).exists():  # another program's: refused, and nothing is put beside it
+            read_manifest(out, CONVERSION)
         write_sealed(out / STATE, identity)
     found = read_sealed(out / STATE, f"delete {out} to convert anew")
     if found != identity:
