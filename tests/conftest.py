@@ -8,6 +8,7 @@ large for that. `VCWORK_REAL` and `VCWORK_REFERENCE` point elsewhere than the ne
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,27 @@ from vcwork.data.video import write_mp4
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub, and no command fetches by itself
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """nbval's kernels are forked as those of `./run workbench` are: twenty of them load their packages once."""
+    from vcwork.workbench import kernels
+
+    if not (kernels.FORKS and (config.getoption("nbval", False) or config.getoption("nbval_lax", False))):
+        return
+    import nbval.kernel
+    from jupyter_client.manager import KernelManager
+
+    forked = kernels.manager(ROOT / "notebooks", Path(os.devnull), {})
+
+    class Manager(KernelManager):  # which waits; ours does not
+        kernel_spec = forked.kernel_spec
+
+        async def _async_launch_kernel(self, *given: Any, **options: Any) -> None:
+            kernels.get_ready(1)
+            await forked._async_launch_kernel(self, *given, **options)
+
+    nbval.kernel.KernelManager = Manager
 
 
 def _folder_or_skip(variable: str, default: str) -> Path:

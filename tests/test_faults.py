@@ -16,7 +16,9 @@ def commands(tmp_path_factory, root):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in world.environment(folder).items():
             patch.setenv(name, value)
+        harness.end_server()
         yield world.commands(world.make(folder))
+        harness.end_server()
 
 
 @pytest.mark.parametrize(

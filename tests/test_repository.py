@@ -301,6 +301,11 @@ def loaded_by(code: str, names: set[str]) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
+def test_a_model_is_opened_without_torchs_compiler(root):
+    code = "from vcwork.encoders.checkpoint import load_model; load_model('vcwork/training/tiny')"
+    assert loaded_by(code, {"torch._dynamo", "sympy", "torch"}) == {"torch"}
+
+
 def test_notebooks_import_nothing_heavy_before_they_use_it(root):
     """Beside torch and matplotlib, which they need at once: a second or more each, where a kernel starts."""
     imports = set()

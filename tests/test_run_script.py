@@ -20,6 +20,7 @@ case "$1 $2" in
     "--version "*) echo "Python ${VERSION:-3.11.7}" ;;
     "-m venv") sleep "${SLOW:-0}"; mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     "-m pip") exit "${PIP_FAILS:-0}" ;;
+    "-m vcwork") echo "kept in ${PYTHONPYCACHEPREFIX:-} ${PYTHONDONTWRITEBYTECODE:-}" >>"$CALLS" ;;
 esac
 """
 UV = """#!/bin/sh
@@ -70,6 +71,15 @@ def test_first_command_installs_and_the_second_does_not(copy: Copy) -> None:
     assert copy.called("uv pip install") and copy.called("python -m vcwork run lab --seed 3")
     assert copy.run("papermill", "20", "-p", "lr", "1").returncode == 0
     assert not copy.called("uv pip") and copy.called("python -m vcwork papermill 20 -p lr 1")
+
+
+def test_where_no_bytecode_may_lie_beside_sources_it_lies_in_venv(copy: Copy) -> None:
+    copy.run("list", PYTHONDONTWRITEBYTECODE="1")
+    assert copy.called("kept in") == [f"kept in {copy.folder}/.venv/bytecode "]
+    copy.run("list", PYTHONDONTWRITEBYTECODE="1", PYTHONPYCACHEPREFIX="/elsewhere")
+    assert copy.called("kept in") == ["kept in /elsewhere "]
+    copy.run("list")
+    assert copy.called("kept in") == ["kept in  "], "a plain Python keeps it where it always does"
 
 
 def test_changed_constraints_or_a_moved_folder_install_again(copy: Copy) -> None:

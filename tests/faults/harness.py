@@ -23,6 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ LOADED = (
     "vcwork.__main__", "vcwork.data.howto100m.convert", "vcwork.data.lab.make", "vcwork.encoders.released",
     "vcwork.training.run", "vcwork.training.finetune_corpus", "vcwork.training.frames", "vcwork.workbench.own_pages",
     "vcwork.workbench.own_asking", "vcwork.workbench.auditing", "vcwork.workbench.runs", "papermill", "torch._dynamo",
-    "faiss", "safetensors.torch", "nbconvert", "ipykernel.kernelapp", "sphinx.cmd.build", "myst_nb",
+    "faiss", "safetensors.torch", "nbconvert", "ipykernel.kernelapp", "sphinx.cmd.build", "myst_nb", "scipy.stats",
+    "scipy.interpolate", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
 )  # fmt: skip
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile", "shutil.move", "sqlite3.connect")
 SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}
@@ -157,6 +159,15 @@ def _watched(folder: str, fault: Fault | None) -> list[int]:
 
 
 # --------------------------------------------------------------------------------------------------- from outside
+
+
+def end_server() -> None:
+    """The fork server goes: what another one has loaded is not what the next one's processes need."""
+    if pid := forkserver._forkserver._forkserver_pid:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its owner sees that it is gone, and begins another
 
 
 def start(command: Command, out: Path, told: Path, fault: Fault | None = None) -> Any:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, resolve, sha256_json
@@ -111,12 +113,20 @@ def load_card(folder: str | Path) -> dict[str, Any]:
     return card
 
 
+class _Undrawn(TorchFunctionMode):
+    """No first weights are drawn; on the meta device torch loads its compiler to do so: seconds of every start."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        begun = func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
+        return (*args, *(kwargs or {}).values())[0] if begun else func(*args, **(kwargs or {}))
+
+
 def load_model(folder: str | Path) -> VideoCLIP:
     """The model alone, in evaluation mode; VcworkError as `load_checkpoint`, which also wants the vocabulary."""
     folder = resolve(folder)
     card = load_card(folder)
     config, weights = ModelConfig.checked(**card["model"]), folder / WEIGHTS
-    with as_error(f"{folder / CHECKPOINT.manifest}: no such model can be made"), torch.device("meta"):
+    with as_error(f"{folder / CHECKPOINT.manifest}: no such model can be made"), torch.device("meta"), _Undrawn():
         size = sum(tensor.nbytes for tensor in VideoCLIP(config).state_dict().values())  # before it takes memory
     if weights.is_file() and size > 2 * weights.stat().st_size:
         raise VcworkError(f"{weights}: the weights do not fit the configuration in {CHECKPOINT.manifest}")
