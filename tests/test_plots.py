@@ -155,3 +155,12 @@ def test_boxes_of_a_matrix_stand_around_their_cells():
     ax = plots.matrix(plt.figure().add_subplot(), np.eye(2), "ab", "cd", boxes=[(0, 1)], title="which")
     [box] = ax.patches
     assert box.get_xy() == (0.5, -0.5) and ax.get_title() == "which"
+
+
+@pytest.mark.parametrize("said", ["costs $5, then $6", "$$", r"$\frac{$ and $\nosuch$"])
+def test_dollar_signs_in_what_is_said_are_no_formula(said, tmp_path):
+    fig, ax = plots.figure()
+    plots.frame_strip(ax, FRAMES, [said] * 5, said)
+    fig.savefig(tmp_path / "a.png")  # a formula that is none ends here
+    drawn = [text for text in fig.findobj(plt.Text) if "$" in text.get_text()]
+    assert len(drawn) >= 6 and not any(text.get_parse_math() for text in drawn)

@@ -199,6 +199,7 @@ def served(world: World, units: int, tick: Tick) -> None:
         answer = connection.getresponse()
         answer.read(100 if unit % 3 else None)
         connection.close()
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.002), loops[0]).result()  # the server sees who hung up
         tick()
     loops[0].call_soon_threadsafe(loops[1].set)
     thread.join(10)
