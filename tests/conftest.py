@@ -22,13 +22,15 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test waits for a hub, and no 
 
 def pytest_configure(config: pytest.Config) -> None:
     """nbval's kernels are forked as those of `./run workbench` are: twenty of them load their packages once."""
-    from vcwork.workbench import kernels
-
-    if not (kernels.FORKS and (config.getoption("nbval", False) or config.getoption("nbval_lax", False))):
+    if not (config.getoption("nbval", False) or config.getoption("nbval_lax", False)):
         return
     import nbval.kernel
     from jupyter_client.manager import KernelManager
 
+    from vcwork.workbench import kernels
+
+    if not kernels.FORKS:
+        return
     forked = kernels.manager(ROOT / "notebooks", Path(os.devnull), {})
 
     class Manager(KernelManager):  # which waits; ours does not

@@ -617,19 +617,9 @@ def test_pe_av_without_timm_says_what_to_install_and_with_it_passes_these_tests(
     refused(r"PE-AV's picture tower needs timm, .* pip install 'vcwork\[pe\]' \(No module", load_encoder, tmp_path)
     apart = root / "outputs" / "timm"
     if not (apart / "timm").is_dir():
-        pip = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-compile",
-            "--no-deps",
-            "-c",
-            root / "constraints.txt",
-        ]
+        pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "-c", root / "constraints.txt"]
         done = subprocess.run(
-            [*pip, "--target", tmp_path / "new", "timm", "torchvision"], capture_output=True, text=True
+            [*pip, "--no-compile", "--target", tmp_path / "new", "timm", "torchvision"], capture_output=True, text=True
         )
         if done.returncode:
             pytest.skip(f"timm is not here, and pip did not fetch it ({(done.stderr.splitlines() or [''])[-1]})")
