@@ -538,6 +538,27 @@ def test_a_headless_notebook_tells_its_cell_and_how_far_its_step_is(
     assert set(re.findall(words, told, re.MULTILINE)) == {"1", "2", "3"}, told
 
 
+def test_ctrl_c_while_a_bar_is_drawn_stops_the_run(project: Path) -> None:
+    """In a terminal that tells no size, as in some containers. tqdm keeps its lock for ever when one comes then."""
+    terminal, end = pytest.importorskip("pty").openpty()
+    code = (
+        "import os, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from vcwork import __main__ as m; from tqdm import tqdm; draw, drawn = tqdm.display, []\n"
+        "def display(bar, *given, **known):\n"
+        "    if 'of 4 cells' in str(bar) and 'notebooks' in str(bar) and not drawn:\n"
+        "        drawn.append(os.kill(os.getpid(), signal.SIGINT))\n"
+        "    return draw(bar, *given, **known)\n"
+        "tqdm.display = display; raise SystemExit(m.main())"
+    )
+    command = [sys.executable, "-c", code, "run", "tiny", "--only", "50", "--out", "outputs/drawn"]
+    variables = os.environ | {"VCWORK_ROOT": str(project)}
+    done = subprocess.run(command, env=variables, stdout=end, stderr=end, timeout=120)
+    os.close(end)
+    told = os.read(terminal, 65536).decode()
+    assert "0 of 1 notebooks |" in told and "stopping, once what runs is kept" in told, told
+    assert done.returncode == runs.INTERRUPTED and "to go on: ./run profile tiny --resume" in told, told
+
+
 def test_of_two_notebooks_at_once_neither_tells_how_their_bars_move_the_cursor(tmp_path: Path) -> None:
     words = {"file": Place(tmp_path / "none"), "bar_format": "{n_fmt} of {total_fmt} cells", "mininterval": 0}
     with tqdm(total=3, **words), tqdm(total=3, **words | {"file": (place := Place(tmp_path / "none"))}) as second:

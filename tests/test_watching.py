@@ -14,6 +14,7 @@ from checks import node, refused
 from test_train import CONFIG, digest, new_model, run, toy
 from toys import short_recipe
 
+from vcwork.base.progress import interrupts
 from vcwork.core.batches import PairData, false_negatives
 from vcwork.core.loop import StepRecord, pretrain
 from vcwork.core.sampling import Pair
@@ -22,7 +23,7 @@ from vcwork.panels.base import script
 from vcwork.panels.training import TrainingPanel
 from vcwork.training.kept import KeptRun
 from vcwork.training.run import train
-from vcwork.training.watch import Stopped, as_watcher, interrupts
+from vcwork.training.watch import Stopped, as_watcher
 
 
 @pytest.fixture(autouse=True)

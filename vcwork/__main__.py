@@ -4,6 +4,7 @@ Relative paths start at the project's folder, wherever the command is typed. Whe
 no module is imported from there, neither here nor in a process that is started.
 """
 
+import contextlib
 import os
 import sys
 
@@ -11,8 +12,11 @@ if (here := os.getcwd() if os.path.isdir(".") else "") != os.path.dirname(os.pat
     os.environ.setdefault("PYTHONSAFEPATH", "1")
     sys.path[:] = [folder for folder in sys.path if folder not in ("", here)]
 
+with contextlib.suppress(OSError, ValueError, AttributeError):  # no terminal: no bars
+    if not os.get_terminal_size(sys.__stderr__.fileno()).columns:  # some containers tell no size, and tqdm shows none
+        os.environ |= {"TQDM_NCOLS": "80", "TQDM_NROWS": "24"} | os.environ
+
 import argparse
-import contextlib
 import errno
 import signal
 from collections.abc import Mapping, Sequence

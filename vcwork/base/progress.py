@@ -1,4 +1,5 @@
-"""How far a long piece of work is, in words for whoever waits: one bar for the library, and both ends of its wire.
+"""How far a long piece of work is, in words for whoever waits: one bar for the library, both ends of its wire, and
+interrupts that come when it suits the work.
 
 In a notebook or a terminal a bar is tqdm's own. While a notebook runs headless nobody sees its output; there the bars
 are a line in the file that $VCWORK_PROGRESS names, and the runner, which knows the cell, reads it (`Place`).
@@ -8,7 +9,9 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -73,3 +76,29 @@ class Place:
         with contextlib.suppress(OSError, UnicodeDecodeError):  # no bar so far, or half a line
             step = self.wire.read_text(encoding="utf-8")
         return shown(", ".join(filter(None, (self.cells, step))))
+
+
+@contextlib.contextmanager
+def interrupts(taken: bool = True) -> Iterator[Callable[[], bool]]:
+    """Inside, the first SIGINT or SIGTERM is remembered: the function given says whether it came; a second one raises.
+
+    Nothing is taken over unless `taken`, in another thread, or where a signal has a handler other than Python's own.
+    """
+    came: list[int] = []
+
+    def remember(number: int, frame: Any) -> None:
+        if came:
+            raise KeyboardInterrupt
+        came.append(number)
+
+    own = (signal.default_int_handler, signal.SIG_DFL)  # SIGTERM has the first where a command line asked for it
+    taken &= threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in before.items() if taken and handler in own}
+    for number in ours:
+        signal.signal(number, remember)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)

@@ -18,7 +18,7 @@ import torch
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, resolve, sha256_json
-from vcwork.base.progress import bar
+from vcwork.base.progress import bar, interrupts
 from vcwork.base.sealed import manifest_alone, well_formed
 from vcwork.core.batches import PairData
 from vcwork.core.config import ModelConfig, TrainConfig
@@ -39,7 +39,7 @@ from vcwork.training.pairs import control, pair_data
 from vcwork.training.recipe import Recipe
 from vcwork.training.reference_cells import search
 from vcwork.training.validation import VALIDATION, VALIDATION_NCE, Check, corpus_check, validation_nce
-from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher, interrupts
+from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher
 
 if TYPE_CHECKING:
     from vcwork.data.howto100m.convert import Converted

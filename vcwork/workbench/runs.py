@@ -22,7 +22,7 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import MappingProxyType
@@ -35,7 +35,7 @@ from tqdm import tqdm
 from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write
-from vcwork.base.progress import WIRE, Place
+from vcwork.base.progress import WIRE, Place, interrupts
 from vcwork.base.sealed import seal, well_formed, write_manifest, write_sealed
 from vcwork.data.engines import cores
 from vcwork.measure.result import METRICS, plain
@@ -278,30 +278,43 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
         initial=len(plan.steps) - len(waiting),
         bar_format=BAR,
         disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
+        dynamic_ncols="TQDM_NCOLS" not in os.environ,  # as wide as the terminal, which may change
     )
     with ThreadPoolExecutor(at_once) as pool, bar, tempfile.TemporaryDirectory() as wires, log.memory:
         places = {step.name: Place(Path(wires) / f"{step.name}.txt") for step in plan.steps}
         try:
-            while waiting or running:
-                free = _free(waiting, list(running.values()), _alone(plan.steps))
-                for step in (free if at_once == 1 else free[::-1])[: at_once - len(running)]:
-                    waiting.remove(step)
-                    if bar.disable:
-                        tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")
-                    place = places[step.name]
-                    running[pool.submit(_run_step, plan, step, entries[step.name], log, place)] = step
-                while not (done := wait(running, QUIET_S if bar.disable else 1, FIRST_COMPLETED).done):
-                    _tell_where(bar, {step.name: places[step.name] for step in running.values()})
-                for ended in done:
-                    running.pop(ended)
-                    ended.result()
-                    bar.update()
+            with interrupts() as interrupted:  # else tqdm may keep its lock for ever, on which the notebooks wait
+                while waiting or running:
+                    free = _free(waiting, list(running.values()), _alone(plan.steps))
+                    for step in (free if at_once == 1 else free[::-1])[: at_once - len(running)]:
+                        waiting.remove(step)
+                        if bar.disable:
+                            tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")
+                        place = places[step.name]
+                        running[pool.submit(_run_step, plan, step, entries[step.name], log, place)] = step
+                    while not (done := _ended(running, QUIET_S if bar.disable else 1, interrupted)):
+                        _tell_where(bar, {step.name: places[step.name] for step in running.values()})
+                    for ended in done:
+                        running.pop(ended)
+                        ended.result()
+                        bar.update()
         except BaseException as error:
             log.state["status"] = "interrupted"
+            if isinstance(error, KeyboardInterrupt):
+                tell("stopping, once what runs is kept; another Ctrl-C does not wait for it")
             _stop(running)
             if not isinstance(error, KeyboardInterrupt):  # the records cannot be written
                 raise
+
+
+def _ended(running: Iterable[Future], seconds: float, interrupted: Callable[[], bool]) -> set[Future]:
+    """Those of `running` that end within `seconds`; KeyboardInterrupt soon after the signal came."""
+    until, done = time.monotonic() + seconds, set()
+    while not done and time.monotonic() < until:
+        done = wait(running, min(seconds, 0.25), FIRST_COMPLETED).done
+        if interrupted():
+            raise KeyboardInterrupt
+    return done
 
 
 def _tell_where(bar: tqdm, places: Mapping[str, Place]) -> None:
