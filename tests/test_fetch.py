@@ -230,6 +230,20 @@ def test_the_command_line(url, asset, tmp_path, capsys):
     refused("expected one of s3d, s3d-dict, videoclip, bert", fetch, "nothing", tmp_path)
 
 
+def test_several_names_are_looked_at_before_any_is_fetched(asset, url, tmp_path, monkeypatch):
+    asset(url("ok"))
+    monkeypatch.setitem(ASSETS, "other", ASSETS["toy"])
+    monkeypatch.setenv("VCWORK_ROOT", str(tmp_path))
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    refused("expected one of s3d", lambda: module.main(parser.parse_args(["toy", "nothing"])))
+    refused("one name, got 2", lambda: module.main(parser.parse_args(["toy", "other", "--to", str(tmp_path)])))
+    assert not (tmp_path / "outputs").exists()
+    assert module.main(parser.parse_args(["toy", "other"])) == 0
+    for name in ("toy", "other"):
+        assert (tmp_path / "outputs" / "weights" / name / NAME).read_bytes() == DATA
+
+
 def test_several_files_from_one_folder(server, url, tmp_path, monkeypatch):
     contents = {"vocab.txt": b"a\nb\n", "config.json": b"{}"}
     files = tuple(AssetFile(n, (url("dead", n),), hashlib.sha256(d).hexdigest()) for n, d in contents.items())

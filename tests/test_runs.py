@@ -555,6 +555,7 @@ def test_ctrl_c_while_a_bar_is_drawn_stops_the_run(project: Path) -> None:
     done = subprocess.run(command, env=variables, stdout=end, stderr=end, timeout=120)
     os.close(end)
     told = os.read(terminal, 65536).decode()
+    assert "loading packages, 00:0" in told
     assert "0 of 1 notebooks |" in told and "stopping, once what runs is kept" in told, told
     assert done.returncode == runs.INTERRUPTED and "to go on: ./run profile tiny --resume" in told, told
 

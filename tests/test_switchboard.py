@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from vcwork.base.sealed import read_sealed, write_sealed
 from vcwork.data.backbones.image import get_backbone
 from vcwork.data.extract import extract
 from vcwork.data.lab.make import LabConfig
+from vcwork.measure.card import Card
 from vcwork.training import switchboard
 from vcwork.training.ingredients import INGREDIENTS, SOURCES, configure, disagreements, ingredient
 from vcwork.training.switchboard import Run, effects, effects_table, name_of, one_at_a_time, run_all
@@ -131,6 +133,19 @@ def test_one_seed_has_an_interval_over_videos_or_none():
     assert effect.over == "videos" and effect.low <= 0 <= effect.high
     assert effects(runs, "choice_IoU") == [], "nothing is known of its noise"
     refused("metric: expected one of", effects, runs, "loss")
+
+
+def test_what_is_recorded_is_the_same_however_long_the_trainings_took():
+    """A run that was stopped and went on has the numbers of an undisturbed one, byte by byte."""
+    steps, videos = np.array(list("abcabc")), np.array(list("aabbcc"))
+    clips = SimpleNamespace(labels=[steps, None, videos, None, np.array(["r"] * 6)])
+    change, card = {"pooling": "[CLS]"}, Card(split="toy test", model="none", features="none")
+    some = [
+        [made({}, 0, 0.5, [1, 0, 1, 0, 1, 0]), made(change, 0, 0.5, [0, 1, 1, 0, 1, 0], seconds=took)]
+        for took in (1.0, 3.0)
+    ]
+    first, second = (switchboard.results(runs, clips, {"beside": {}}, card) for runs in some)
+    assert first == second and first[1].extra["minus_baseline"]["setting"] == change
 
 
 def test_settings_are_every_choice_alone():

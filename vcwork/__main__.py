@@ -48,6 +48,7 @@ def outside(error: ModuleNotFoundError) -> str:
 try:
     from vcwork.base.errors import VcworkError
     from vcwork.base.files import project_root, resolve
+    from vcwork.base.progress import waiting
     from vcwork.data.backbones import weights as fetch
     from vcwork.workbench import profiles
     from vcwork.workbench.parameters import read_parameters
@@ -324,7 +325,8 @@ def run_notebook(options: argparse.Namespace) -> int:
 
 
 def _execute(plan: profiles.Plan, **options: Any) -> int:
-    from vcwork.workbench import runs  # Jupyter's packages; checking does not need them
+    with waiting("loading packages"):
+        from vcwork.workbench import runs  # Jupyter's packages; checking does not need them
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite stop also leaves a page of what was done
     return runs.run(plan, **options)
@@ -441,8 +443,9 @@ def explore_videos(options: argparse.Namespace) -> int:
         raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
     corpus = look_at(options.folder, options.links, options.language)
     say(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read")
-    from vcwork.data.backbones.image import given_backbone
-    from vcwork.workbench import own_videos  # torch: seconds
+    with waiting("loading packages"):
+        from vcwork.data.backbones.image import given_backbone
+        from vcwork.workbench import own_videos  # torch: seconds
 
     names = ("checkpoint", "out", "limit", "workers", "speech", "drift", "fix", "offline", "shots")
     given = {name: getattr(options, name) for name in names} | {"backbone": given_backbone(options.backbone)}

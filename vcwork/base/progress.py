@@ -10,6 +10,7 @@ import io
 import os
 import re
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -35,6 +36,26 @@ def bar(items: Iterable | None = None, wanted: bool = True, **known: Any) -> tqd
     from tqdm.auto import tqdm as here  # asks where it is
 
     return here(items, disable=not wanted, **known)
+
+
+@contextlib.contextmanager
+def waiting(words: str) -> Iterator[None]:
+    """On a terminal, `words` and the seconds so far, until the block has ended; a log gets nothing."""
+    ended = threading.Event()
+    line = tqdm(desc=words, bar_format="{desc}, {elapsed}", leave=False, disable=not sys.stderr.isatty())
+
+    def tick() -> None:
+        while not ended.wait(1):
+            line.refresh()
+
+    with line:
+        clock = threading.Thread(target=tick, daemon=True)
+        clock.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            clock.join()
 
 
 class _Told(tqdm):

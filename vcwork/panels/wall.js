@@ -30,6 +30,7 @@ const STYLE = `
 const LENGTHS = { "under a minute": [0, 60], "1 to 10 minutes": [60, 600], "over 10 minutes": [600, Infinity] };
 const DRAWN = 12; // hits and cards drawn in one frame; more when the last comes near
 const AT_ONCE = 4000; // sentences that are taken in before the page is let alone again
+const WARM = 2; // searches that are tried first: after so many a browser has compiled them
 const PAUSE_MS = 350; // of typing, before the server is asked
 
 function render({ model, el }) {
@@ -212,7 +213,7 @@ function render({ model, el }) {
   // the sentences, some at a time, so that the page can be used meanwhile
   function takeIn(rows) {
     said = rows;
-    let at = 0;
+    let at = 0, warm = 0;
     const some = () => {
       for (const stop = Math.min(said.length, at + AT_ONCE); at < stop; at++) {
         words.add(said[at][0]);
@@ -223,7 +224,12 @@ function render({ model, el }) {
         waiting = setTimeout(some);
         return;
       }
-      own((said[0]?.[0] || "").slice(0, 2)); // words sorted and all this compiled: the first query need not wait
+      if (warm < WARM) { // words sorted and all this compiled: the first query need not wait
+        warm += 1;
+        own((said[0]?.[0] || "").slice(0, 2));
+        waiting = setTimeout(some);
+        return;
+      }
       filters();
       search();
       root.dataset.ready = "yes";

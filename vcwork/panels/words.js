@@ -19,7 +19,7 @@ class Words {
     this.postings = new Map(); // word -> [place, times it stands there, place, ...]
     this.lengths = [];
     this.all = 0;
-    this.sorted = this.norms = null;
+    this.sorted = this.room = null;
   }
 
   add(text) {
@@ -32,7 +32,15 @@ class Words {
     }
     this.lengths.push(words.length);
     this.all += words.length;
-    this.sorted = this.norms = null;
+    this.sorted = this.room = null;
+  }
+
+  // what a search works in, kept from one to the next: new arrays each time would be swept up in the middle of typing
+  makeRoom() {
+    const n = this.lengths.length, mean = this.all / Math.max(1, n) || 1;
+    const norms = Float32Array.from(this.lengths, (length) => K1 * (1 - B + (B * length) / mean));
+    const [total, best, scores] = [0, 1, 2].map(() => new Float32Array(n));
+    return { norms, total, best, scores, met: new Uint8Array(n), places: new Int32Array(n) };
   }
 
   // words that begin with this one, itself first
@@ -51,9 +59,10 @@ class Words {
 
   // {places: the `most` best first, count: of all, whole: do they hold every word of the query?}; keep: which places count
   find(query, keep = () => true, most = Infinity) {
-    const asked = [...new Set(tokensOf(query))], n = this.lengths.length, mean = this.all / Math.max(1, n) || 1;
-    const norms = this.norms ??= Float32Array.from(this.lengths, (length) => K1 * (1 - B + (B * length) / mean));
-    const total = new Float32Array(n), met = new Uint8Array(n), best = new Float32Array(n);
+    const asked = [...new Set(tokensOf(query))], n = this.lengths.length;
+    const { norms, total, met, best, places, scores } = this.room ??= this.makeRoom();
+    total.fill(0);
+    met.fill(0);
     for (const word of asked) {
       for (const one of this.begunWith(word)) {
         const list = this.postings.get(one), df = list.length / 2, share = one === word ? 1 : PREFIX;
@@ -71,22 +80,26 @@ class Words {
         best[place] = 0;
       }
     }
-    let whole = [], some = [];
+    let found = 0, whole = false; // once one place has every word, only such places
     for (let place = 0; place < n; place++) {
-      if (!met[place] || !keep(place)) continue;
-      if (met[place] === asked.length) whole.push(place);
-      else if (!whole.length) some.push(place);
+      if (!met[place] || (whole && met[place] < asked.length) || !keep(place)) continue;
+      if (!whole && met[place] === asked.length) [whole, found] = [true, 0];
+      places[found++] = place;
     }
-    let places = whole.length ? whole : some;
-    const count = places.length;
+    const count = found;
     if (count > most) { // numbers alone sort ten times as fast as places by their numbers
-      const scores = new Float32Array(count);
       for (let i = 0; i < count; i++) scores[i] = total[places[i]];
-      const least = scores.sort()[count - most], above = places.filter((place) => total[place] > least);
-      places = [...above, ...places.filter((place) => total[place] === least).slice(0, most - above.length)];
+      const least = scores.subarray(0, count).sort()[count - most];
+      let equal = most; // how many of those at the least score still fit
+      for (let i = 0; i < count; i++) if (total[places[i]] > least) equal -= 1;
+      found = 0;
+      for (let i = 0; i < count; i++) {
+        const score = total[places[i]];
+        if (score > least || (score === least && equal-- > 0)) places[found++] = places[i];
+      }
     }
-    places.sort((a, b) => total[b] - total[a] || a - b);
-    return { places: places.slice(0, most), count, whole: whole.length > 0 };
+    const ordered = [...places.subarray(0, found)].sort((a, b) => total[b] - total[a] || a - b);
+    return { places: ordered, count, whole };
   }
 }
 

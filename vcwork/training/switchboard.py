@@ -228,7 +228,9 @@ def results(runs: Sequence[Run], clips: Clips, others: Mapping[str, Any], settin
             pool=len(hits), captions=1, ties="expected", model=sha256_json([run.setting for run in same]),
             interval="videos",
         )  # fmt: skip
-        extra = {"minus_baseline": asdict(gains[name])} if name in gains else {}
+        gain = asdict(gains[name]) if name in gains else {}
+        gain.pop("seconds", None)  # the same run would write another number
+        extra = {"minus_baseline": gain} if gain else {}
         out.append(mean_result(
             f"t2v_R@1 {name}", hits, same[0].videos, chance, card, beside=beside, extra=extra, n_boot=1000, seed=seed
         ))  # fmt: skip

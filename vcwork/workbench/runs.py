@@ -35,7 +35,7 @@ from tqdm import tqdm
 from vcwork.base.console import say, shown
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write
-from vcwork.base.progress import WIRE, Place, interrupts
+from vcwork.base.progress import WIRE, Place, interrupts, waiting
 from vcwork.base.sealed import seal, well_formed, write_manifest, write_sealed
 from vcwork.data.engines import cores
 from vcwork.measure.result import METRICS, plain
@@ -82,10 +82,11 @@ def execute_plan(
     threads = {step.name: threads.get(step.name) or _threads(plan, step, at_once) for step in plan.steps}
     if note := kernels.get_ready(min(threads.values())):
         say(note)
-    import nbconvert  # noqa: F401  both take seconds, and the packages are loading meanwhile
-    import papermill  # noqa: F401
+    with waiting("loading packages"):  # beside the kernels', which are loading meanwhile
+        import nbconvert  # noqa: F401
+        import papermill  # noqa: F401
 
-    hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
+        hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
     log = RunLog(plan, out if stopped else make_folder(plan, out), hardware, began)
     for entry in log.entries:
         entry["threads"] = threads[entry["name"]]

@@ -313,7 +313,7 @@ def _announced(url: str) -> int | None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", choices=list(ASSETS), help="what to fetch (default: show what there is)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch (default: show what there is)")
     parser.add_argument("--to", metavar="FOLDER", help=f"where to put it (default: {FOLDER}/NAME)")
     first = "a URL, folder, file or wheel to try first; may be given more than once"
     parser.add_argument("--from", dest="locations", action="append", default=[], metavar="LOCATION", help=first)
@@ -321,8 +321,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """`fetch`: 0 when the files are there and right; VcworkError (exit code 2) when not."""
-    if not options.name:
+    for name in options.names:
+        _known(name)  # before anything is fetched
+    if len(options.names) > 1 and (options.to or options.locations):
+        raise VcworkError(f"fetch: --to and --from are for one name, got {len(options.names)}")
+    if not options.names:
         say(describe_assets())
-        return 0
-    fetch(options.name, options.to or resolve(FOLDER) / options.name, options.locations)
+    for name in options.names:
+        fetch(name, options.to or resolve(FOLDER) / name, options.locations)
     return 0
