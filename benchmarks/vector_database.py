@@ -177,7 +177,7 @@ def one(engine: str, kind: str, options: argparse.Namespace, folder: Path) -> di
             ask(query[None], effort)
         alone, found = clock(), []
         for first in range(0, some, TOGETHER):
-            found += ask(queries[first : first + TOGETHER], effort)
+            found += ask(queries[first : min(first + TOGETHER, some)], effort)
         seconds = clock()
         whole = ask(queries[:some], effort)
         shares = [

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_json
+from vcwork.base.progress import waiting
 from vcwork.base.sealed import kept
 from vcwork.data.copies import cut
 from vcwork.data.extract import chunks_of
@@ -72,14 +73,16 @@ def asking(own: Own, progress: bool = False) -> Asking:
         features = {id: own.store[id] for id in own.ids}
         films, lines = evidence.films(features, black_of(own)), lines_of(own)
         kinds, told = [evidence.words(lines)] if lines else [], []
-        encode = sentences(own) if lines or pictured(own) else None
+        with waiting("reading the sentence model"):
+            encode = sentences(own) if lines or pictured(own) else None
         if lines and encode is not None:
             kinds.append(evidence.meaning(lines, encode([line.text for line in lines], progress), encode.once))
         if own.library is not None:
             kinds.append(evidence.seconds(own.library, own.encoder, films))
             told += drawn(own)
         elif encode is not None and pictured(own):
-            kinds.append(_classes(own, films, encode))
+            with waiting("comparing the names of what is shown"):
+                kinds.append(_classes(own, films, encode))
             told.append("What is shown is known by the names of 1,000 classes of things and animals, which is weak.")
         kinds = [evidence.in_shots(kind, own.shots) if kind.evidence == SHOWN else kind for kind in kinds]
         if films.still.any():
@@ -115,13 +118,15 @@ def floor_of(own: Own, rate: float = FALSE_ALARMS) -> Floor:
     """The floor of the folder's kinds of evidence, learned once for what they are made of."""
     here, which = asking(own), ("questions", rate)
     path = own.out / "cache" / f"floor-{here.key}-{rate:g}.json"
-    if which not in here.floors and own.keeps:
-        for old in path.parent.glob("floor-*.json"):
+    if which not in here.floors:
+        for old in path.parent.glob("floor-*.json") if own.keeps else ():
             if not old.name.startswith(f"floor-{here.key}"):
                 old.unlink(missing_ok=True)
-        here.floors[which] = Floor(**kept(path, here.key, lambda: vars(learned(here.kinds, rate))))
-    elif which not in here.floors:
-        here.floors[which] = learned(here.kinds, rate)
+        with waiting("asking what cannot be here, to know when nothing is found"):
+            if own.keeps:
+                here.floors[which] = Floor(**kept(path, here.key, lambda: vars(learned(here.kinds, rate))))
+            else:
+                here.floors[which] = learned(here.kinds, rate)
     return here.floors[which]
 
 
