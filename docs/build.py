@@ -26,6 +26,7 @@ import nbformat
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
+from vcwork.base.progress import waiting
 from vcwork.base.sealed import check
 from vcwork.training import ingredients
 from vcwork.workbench.notebook_html import STATE, draw_formulas, settle
@@ -59,14 +60,15 @@ class Ran(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     """Stage and build; the exit code."""
-    from sphinx.cmd.build import main as sphinx
-
     asked = parser().parse_args(arguments)
     target = asked.folder.resolve()
     work = target.with_name(f"{target.name}-build")  # beside the site: sphinx wants no sources inside its output
     sources, trees, made = work / "sources", work / "trees", work / "made"
     try:
-        stage(ROOT, sources, executed(ROOT, asked.run) if asked.run else {})
+        with waiting("gathering pages and notebooks"):
+            from sphinx.cmd.build import main as sphinx
+
+            stage(ROOT, sources, executed(ROOT, asked.run) if asked.run else {})
     except VcworkError as error:
         print(f"docs: {error}", file=sys.stderr)
         return 2
@@ -77,7 +79,8 @@ def main(arguments: list[str]) -> int:
         shutil.rmtree(trees, ignore_errors=True)  # a page that it missed may come: all is read anew next time
         return code
     try:
-        shutil.copytree(made, target, dirs_exist_ok=True)
+        with waiting("putting the site in its place"):
+            shutil.copytree(made, target, dirs_exist_ok=True)
     except OSError as error:  # shutil's own tells of every file
         reason = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror
         print(f"docs: {target}: could not be written ({reason})", file=sys.stderr)
