@@ -95,6 +95,18 @@ def test_answers_do_not_depend_on_the_batch_to_the_last_bit(many):
     assert index.query(queries[250:], 5) == together[250:]
 
 
+@pytest.mark.parametrize("opened", [False, True])
+def test_threads_that_share_a_query_find_what_one_finds(many, tmp_path, opened):
+    index = VideoIndex.build(many, ids_of(MANY))
+    index = VideoIndex.open(index.save(tmp_path)) if opened else index
+    kind, queries = approximate.inner(index._main), np.random.default_rng(2).standard_normal((20, WIDTH), np.float32)
+    for query in queries:
+        scores, places = approximate.search(index._main, query[None], 10)
+        for threads in (1, 2, 3):
+            shared = approximate._shared(index._main, kind, query[None], 10, threads)
+            assert np.array_equal(shared[1], places) and np.allclose(shared[0], scores, rtol=1e-5)
+
+
 def test_equal_scores_come_in_the_order_of_adding():
     later = VideoIndex.build(np.array([[1.0], [1], [2], [1], [2]]), list("abcde"))
     assert [hit.id for hit in later.query(np.ones(1), 3)[0]] == ["c", "e", "a"], "the tie at the end of the list"

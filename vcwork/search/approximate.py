@@ -11,6 +11,7 @@ when faiss builds it with several threads.
 
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ PER_CENTRE = 39  # vectors a centre wants in training; below it faiss warns
 LEAST = {"ivf": PER_CENTRE * 2, "pq": PER_CENTRE << 4}  # two cells; codes of 4 bits
 LINKS, EF_BUILD, EF_SEARCH = 32, 120, 256  # hnsw: neighbours of a node, nodes in view while building and searching
 _CODED = 20  # pq: candidates compared whole for each answer asked for, because codes alone are rough
+_MANY = 10_000  # vectors from which threads share a query
 _TOGETHER = 8  # queries from which matrix products are faster than one dot product after the other
 
 Blocks = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]  # ids (n,) int64 and vectors (n, D), some at a time
@@ -139,8 +141,8 @@ def usual_effort(index: "faiss.Index") -> int:
 def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The k best that the index finds of queries (Q, D): scores and ids (Q, k), -1 where it finds no more.
 
-    Of many queries with every vector the dot products are made by BLAS, six times as fast as faiss's own choice; one
-    alone is left to one thread, as two that share it take more than twice as long.
+    Of many queries with every vector the dot products are made by BLAS, six times as fast as faiss's own choice; for
+    one alone each core compares its share of many vectors, where faiss leaves them to one.
     """
     import faiss
 
@@ -152,8 +154,8 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
         options = faiss.SearchParametersIVF(nprobe=effort)
     if isinstance(kind, faiss.IndexRefineFlat):
         options = faiss.IndexRefineSearchParameters(k_factor=_CODED, base_index_params=options)
-    if len(queries) == 1 and isinstance(kind, faiss.IndexFlat):
-        faiss.omp_set_num_threads(1)
+    if len(queries) == 1 and isinstance(kind, faiss.IndexFlat) and kind.ntotal >= max(_MANY, k * threads):
+        return _shared(index, kind, queries, k, threads)
     if len(queries) >= _TOGETHER:
         faiss.cvar.distance_compute_blas_threshold = 1
         faiss.cvar.distance_compute_blas_database_bs = 1 << 14  # rows a product: threads wait for one another seldom
@@ -161,4 +163,24 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
         return index.search(queries, k, params=options)
     finally:
         faiss.cvar.distance_compute_blas_threshold = usual
-        faiss.omp_set_num_threads(threads)
+
+
+def _shared(
+    index: "faiss.Index", kind: "faiss.IndexFlat", query: np.ndarray, k: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`search` of one query (1, D) in a flat index of at least k vectors a thread, which so many threads share."""
+    import faiss
+
+    rows = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(-1, kind.d)  # (N, D)
+    bounds = np.linspace(0, len(rows), threads + 1).astype(int)
+
+    def part(start: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        faiss.omp_set_num_threads(1)  # of this thread alone
+        scores, places = faiss.knn(query, rows[start:end], k, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores[0], places[0] + start
+
+    with ThreadPoolExecutor(threads) as pool:
+        parts = [*pool.map(part, bounds[:-1], bounds[1:])]
+    scores, places = (np.concatenate(some) for some in zip(*parts, strict=True))  # (threads k,)
+    best = np.argsort(-scores, kind="stable")[:k]
+    return scores[None, best], faiss.rev_swig_ptr(index.id_map.data(), index.ntotal)[places[best]][None]
