@@ -99,11 +99,11 @@ def test_answers_do_not_depend_on_the_batch_to_the_last_bit(many):
 def test_threads_that_share_a_query_find_what_one_finds(many, tmp_path, opened):
     index = VideoIndex.build(many, ids_of(MANY))
     index = VideoIndex.open(index.save(tmp_path)) if opened else index
-    kind, queries = approximate.inner(index._main), np.random.default_rng(2).standard_normal((20, WIDTH), np.float32)
+    queries = np.random.default_rng(2).standard_normal((20, WIDTH), np.float32)
     for query in queries:
         scores, places = approximate.search(index._main, query[None], 10)
         for threads in (1, 2, 3):
-            shared = approximate._shared(index._main, kind, query[None], 10, threads)
+            shared = approximate._shared(index._main, query[None], 10, threads)
             assert np.array_equal(shared[1], places) and np.allclose(shared[0], scores, rtol=1e-5)
 
 

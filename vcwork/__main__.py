@@ -291,7 +291,8 @@ def run_profile(options: argparse.Namespace) -> int:
         raise VcworkError(
             "--resume: goes on with what the run was begun with; leave --seed, --only, --set and --out out"
         )
-    from vcwork.workbench.rerun import resume
+    with waiting("loading packages"):
+        from vcwork.workbench.rerun import resume
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return resume(resolve(options.resume), options.profile, _how(options)["at_once"])
@@ -299,7 +300,8 @@ def run_profile(options: argparse.Namespace) -> int:
 
 def rerun_run(options: argparse.Namespace) -> int:
     """`rerun`: 0 when every number is the same, 1 when one is not, 130 when interrupted."""
-    from vcwork.workbench.rerun import rerun
+    with waiting("loading packages"):
+        from vcwork.workbench.rerun import rerun
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return rerun(resolve(options.run), **_how(options))

@@ -155,7 +155,7 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
     if isinstance(kind, faiss.IndexRefineFlat):
         options = faiss.IndexRefineSearchParameters(k_factor=_CODED, base_index_params=options)
     if len(queries) == 1 and isinstance(kind, faiss.IndexFlat) and kind.ntotal >= max(_MANY, k * threads):
-        return _shared(index, kind, queries, k, threads)
+        return _shared(index, queries, k, threads)
     if len(queries) >= _TOGETHER:
         faiss.cvar.distance_compute_blas_threshold = 1
         faiss.cvar.distance_compute_blas_database_bs = 1 << 14  # rows a product: threads wait for one another seldom
@@ -165,12 +165,11 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
         faiss.cvar.distance_compute_blas_threshold = usual
 
 
-def _shared(
-    index: "faiss.Index", kind: "faiss.IndexFlat", query: np.ndarray, k: int, threads: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _shared(index: "faiss.Index", query: np.ndarray, k: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """`search` of one query (1, D) in a flat index of at least k vectors a thread, which so many threads share."""
     import faiss
 
+    kind = inner(index)
     rows = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(-1, kind.d)  # (N, D)
     bounds = np.linspace(0, len(rows), threads + 1).astype(int)
 

@@ -123,10 +123,9 @@ def floor_of(own: Own, rate: float = FALSE_ALARMS) -> Floor:
             if not old.name.startswith(f"floor-{here.key}"):
                 old.unlink(missing_ok=True)
         with waiting("asking what cannot be here, to know when nothing is found"):
-            if own.keeps:
-                here.floors[which] = Floor(**kept(path, here.key, lambda: vars(learned(here.kinds, rate))))
-            else:
-                here.floors[which] = learned(here.kinds, rate)
+            learn = functools.partial(learned, here.kinds, rate)
+            found = Floor(**kept(path, here.key, lambda: vars(learn()))) if own.keeps else learn()
+        here.floors[which] = found
     return here.floors[which]
 
 

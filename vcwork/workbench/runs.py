@@ -272,11 +272,11 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
     Of several the plan's first one, or side by side its last: those that train anew stand there, and end last of all.
     """
     entries = {entry["name"]: entry for entry in log.entries}
-    waiting = [step for step in plan.steps if entries[step.name]["status"] != "done"]
+    todo = [step for step in plan.steps if entries[step.name]["status"] != "done"]
     running: dict[Future, Step] = {}  # by the future of their thread
     bar = tqdm(
         total=len(plan.steps),
-        initial=len(plan.steps) - len(waiting),
+        initial=len(plan.steps) - len(todo),
         bar_format=BAR,
         disable=not sys.stderr.isatty(),
         dynamic_ncols="TQDM_NCOLS" not in os.environ,  # as wide as the terminal, which may change
@@ -285,12 +285,12 @@ def _run_steps(plan: Plan, log: RunLog, at_once: int) -> None:
         places = {step.name: Place(Path(wires) / f"{step.name}.txt") for step in plan.steps}
         try:
             with interrupts() as interrupted:  # else tqdm may keep its lock for ever, on which the notebooks wait
-                while waiting or running:
-                    free = _free(waiting, list(running.values()), _alone(plan.steps))
+                while todo or running:
+                    free = _free(todo, list(running.values()), _alone(plan.steps))
                     for step in (free if at_once == 1 else free[::-1])[: at_once - len(running)]:
-                        waiting.remove(step)
+                        todo.remove(step)
                         if bar.disable:
-                            tell(f"[{len(plan.steps) - len(waiting)}/{len(plan.steps)}] {step.name}")
+                            tell(f"[{len(plan.steps) - len(todo)}/{len(plan.steps)}] {step.name}")
                         place = places[step.name]
                         running[pool.submit(_run_step, plan, step, entries[step.name], log, place)] = step
                     while not (done := _ended(running, QUIET_S if bar.disable else 1, interrupted)):
@@ -335,11 +335,11 @@ def _stop(running: Iterable[Future]) -> None:
                 return
 
 
-def _free(waiting: list[Step], running: list[Step], alone: Sequence[Step] = ()) -> list[Step]:
+def _free(todo: list[Step], running: list[Step], alone: Sequence[Step] = ()) -> list[Step]:
     """Those that wait for nothing that has not ended; first one of `alone`, and beside such a one nothing."""
     if any(step in alone for step in running):
         return []
-    free = [step for step in waiting if not any(step.waits_for(other) for other in (*waiting, *running))]
+    free = [step for step in todo if not any(step.waits_for(other) for other in (*todo, *running))]
     return [step for step in free if step in alone][:1] or free
 
 
