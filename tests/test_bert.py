@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from vcwork.core import bert as layers
-from vcwork.core.bert import Bert, Packed, Padded, _attention, dropout
+from vcwork.core.bert import Bert, Packed, Padded, dropout
 from vcwork.core.config import ModelConfig, TrainConfig
 from vcwork.core.model import VideoCLIP
 from vcwork.core.step import Learner
@@ -194,12 +194,22 @@ def test_dropout_keeps_its_share_and_the_mean():
     assert abs(float(neighbours[0] - neighbours[1])) < 0.002
 
 
-def test_attention_with_dropout_is_torchs_but_for_the_draws(monkeypatch):
-    q, k, v = torch.randn(3, 5, 2, 7, 8).unbind()
+@pytest.mark.parametrize("hide_cls", [False, True])
+def test_attention_with_dropout_is_torchs_but_for_the_draws(monkeypatch, hide_cls):
+    """In both layouts, with lengths of several buckets."""
+    torch.manual_seed(0)
+    real = torch.arange(40) < torch.tensor([2, 40, 16, 33, 17, 16])[:, None]
+    query, key, value = (torch.randn(6, 40, 2, 8) for _ in range(3))
+    keys = torch.cat([real[:, :1] & (not hide_cls), real[:, 1:]], 1)[:, None, None]
+    heads = (x.transpose(1, 2) for x in (query, key, value))
+    expected = torch.nn.functional.scaled_dot_product_attention(*heads, keys).transpose(1, 2)[real]
     monkeypatch.setattr("vcwork.core.bert.dropout", lambda x, drop: x)
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    torch.testing.assert_close(_attention(q, k, v, 0.1), expected)
-    assert not _attention(q, k[..., :0, :], v[..., :0, :], 0.1).any(), "a sentence of one hidden token"
+    packed, padded = Packed(real, hide_cls), Padded(real, hide_cls)
+    assert len(packed.buckets) > 2
+    for drop in (0.0, 0.1):
+        found = packed.padded(packed.attend(*map(packed.rows, (query, key, value)), drop))
+        torch.testing.assert_close(found[real], expected)
+        torch.testing.assert_close(padded.attend(query, key, value, drop)[real], expected)
 
 
 # ------------------------------------------------------------------------------------------------- linear layers

@@ -9,7 +9,7 @@ Not carried: the pooler, and the second kind of token.
 """
 
 import os
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -20,6 +20,8 @@ from vcwork.core.config import ModelConfig
 
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")  # each batch has a new shape: 1,024 take half a GB
 os.environ.setdefault("LRU_CACHE_CAPACITY", "16")  # torch's own cache of the same
+
+BUCKET = 16  # places of length; a block for each length takes two threads a quarter longer at the lab's sizes
 
 
 class Padded:
@@ -36,7 +38,10 @@ class Padded:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, drop: float) -> Tensor:
         """Attention inside each sentence; rows (..., H, D / H) each, and so the result."""
         q, k, v = (x.transpose(1, 2) for x in (query, key, value))  # (B, H, L, D / H)
-        return scaled_dot_product_attention(q, k, v, self.keys, drop).transpose(1, 2)
+        if q.is_cuda or not drop:
+            return scaled_dot_product_attention(q, k, v, self.keys, drop).transpose(1, 2)
+        hidden = torch.zeros_like(self.keys, dtype=q.dtype).masked_fill(~self.keys, float("-inf"))  # no kernel for it
+        return (dropout((q / q.shape[-1] ** 0.5 @ k.mT + hidden).softmax(-1), drop) @ v).transpose(1, 2)
 
     def pooled(self, states: Tensor, cls: bool) -> Tensor:
         """(B, D): the state of CLS, or the mean of all others."""
@@ -64,16 +69,22 @@ class Packed:
         return x.flatten(0, 1).index_select(0, self.place)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, drop: float) -> Tensor:
-        """By torch's kernel for sentences of any length where the machine has it, or one block after the other."""
+        """By torch's kernel for sentences of any length where the machine has it, or padded, bucket by bucket."""
         half = query.dtype in (torch.float16, torch.bfloat16)
         if half and not drop and query.is_cuda and torch.cuda.get_device_capability(query.device) >= (8, 0):
             return self._attend_at_once(query, key, value)
-        found = []
-        for parts in zip(self._split(query), self._split(key), self._split(value), strict=True):
-            q, k, v = (part.transpose(1, 2) for part in parts)  # (n, H, length, D / H)
-            seen = _attention(q, k[:, :, self.hidden :], v[:, :, self.hidden :], drop)
-            found.append(seen.transpose(1, 2).flatten(0, 1))  # (n * length, H, D / H)
-        return torch.cat(found)
+        sizes = [len(packed.place) for _, packed in self.buckets]
+        parts = zip(self.buckets, *(x.split(sizes) for x in (query, key, value)), strict=True)
+        return torch.cat([packed.rows(padded.attend(*map(packed.padded, rows), drop))
+                          for (padded, packed), *rows in parts])  # fmt: skip
+
+    @cached_property
+    def buckets(self) -> list[tuple[Padded, "Packed"]]:
+        """Both layouts of sentences whose lengths are alike to `BUCKET` places, for each such length."""
+        real = torch.arange(self.shape[1], device=self.place.device) < self.length[:, None]  # (B, L), sorted
+        sizes = (-(-self.length // BUCKET)).unique_consecutive(return_counts=True)[1].tolist()
+        parts = (part[:, part.any(0)] for part in real.split(sizes))  # (n, longest) each
+        return [(Padded(part, bool(self.hidden)), Packed(part)) for part in parts]
 
     def _attend_at_once(self, query: Tensor, key: Tensor, value: Tensor) -> Any:
         from torch.nn.attention.varlen import varlen_attn  # of no use without CUDA
@@ -110,13 +121,6 @@ def dropout(x: Tensor, drop: float, training: bool = True) -> Tensor:
     least = round(drop * 65536)
     drawn = torch.randint(-(1 << 63), (1 << 63) - 1, (-(-x.numel() // 4),)).view(torch.int16)[: x.numel()]
     return x * (drawn.view(x.shape) >= least - 32768).to(x.dtype).div_(1 - least / 65536)
-
-
-def _attention(q: Tensor, k: Tensor, v: Tensor, drop: float) -> Tensor:
-    """(..., L, D) each -> (..., L, D); with dropout on a CPU torch has no kernel either."""
-    if q.is_cuda or not drop:
-        return scaled_dot_product_attention(q, k, v, dropout_p=drop)
-    return dropout((q @ k.mT / q.shape[-1] ** 0.5).softmax(-1), drop) @ v
 
 
 class Linear(nn.Linear):

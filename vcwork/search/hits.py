@@ -11,6 +11,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 
 BLOCK = 1 << 15  # vectors handled together: 64 MB at width 512
+_AS_JSON = json.JSONEncoder(allow_nan=False).encode  # made once: for small metadata that is a third of the time
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,6 @@ def _video(hit: Hit) -> Any:
 
 def _json(id: str, metadata: dict[str, Any]) -> str:
     try:
-        return json.dumps(dict(metadata), allow_nan=False)
+        return _AS_JSON(dict(metadata))
     except (TypeError, ValueError) as error:
         raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None

@@ -133,13 +133,14 @@ class VideoIndex(Asked):
         blocks, items = self._valid(vectors, ids, metadata)
         with self._store.changing() as db:
             about = self._store.about
-            for place, (id, stored, text) in enumerate(items, about["next"]):
-                try:
-                    db.execute("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", (place, _utf8(id), stored))
-                except sqlite3.IntegrityError:
-                    raise VcworkError(f"id {id!r} is in the index already; delete it first") from None
-                if text:
-                    db.execute("INSERT INTO said (rowid, text) VALUES (?, CAST(? AS TEXT))", (place, _utf8(text)))
+            rows = ((place, _utf8(id), stored) for place, (id, stored, _) in enumerate(items, about["next"]))
+            try:
+                db.executemany("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", rows)
+            except sqlite3.IntegrityError:
+                done = db.execute("SELECT count(*) FROM item WHERE place >= ?", (about["next"],)).fetchone()[0]
+                raise VcworkError(f"id {items[done][0]!r} is in the index already; delete it first") from None
+            said = ((place, _utf8(text)) for place, (_, _, text) in enumerate(items, about["next"]) if text)
+            db.executemany("INSERT INTO said (rowid, text) VALUES (?, CAST(? AS TEXT))", said)
         for block in blocks:
             self._tail.add_with_ids(block, np.arange(about["next"], about["next"] + len(block)))
             about["next"] += len(block)
