@@ -36,13 +36,18 @@ def tables(records: Sequence[dict[str, Any]]) -> str:
 def _table(record: dict[str, Any]) -> Iterable[str]:
     machine, rows = record["machine"], [*rows_of(record)]
     able = ", ".join(machine["flags"]) or "no wide units"
-    yield f"### {machine['processor']}, {machine['cores']} cores\n"
+    yield f"### {_titled(machine)}\n"
     yield f"`{machine['name']}`: {able}; torch {machine['torch']}, {machine['threads']} threads.\n"
     for run in record["runs"]:
         yield f"- {_told(run, [row.name for row, of in rows if of is run])}"
     yield "\n" + "\n".join(HEADER)
     yield from (_line(row, run["floors"]) for row, run in rows)
     yield from ("\n" + "\n".join(f"- *{row.name}*: {row.note}" for row, _ in rows if row.note), "")
+
+
+def _titled(machine: dict[str, Any]) -> str:
+    """A processor by its widest units, since one maker's name stands for several."""
+    return ", ".join([machine["processor"], f"{machine['cores']} cores", *machine["flags"][-1:]])
 
 
 def _told(run: dict[str, Any], names: Sequence[str]) -> str:
@@ -105,7 +110,7 @@ def draw(records: Sequence[dict[str, Any]], path: Path) -> None:
         figure, axes = plt.subplots(len(records), 1, figsize=(8, 0.8 + 0.36 * sum(map(len, kept))), squeeze=False)
         for axis, record, rows in zip(axes[:, 0], records, kept, strict=True):
             _bars(axis, rows)
-            axis.set_title(f"{record['machine']['processor']}, {record['machine']['cores']} cores", fontsize=9)
+            axis.set_title(_titled(record["machine"]), fontsize=9)
         figure.tight_layout()
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
