@@ -212,6 +212,17 @@ def test_attention_with_dropout_is_torchs_but_for_the_draws(monkeypatch, hide_cl
         torch.testing.assert_close(padded.attend(query, key, value, drop)[real], expected)
 
 
+@pytest.mark.parametrize("layout", [Packed, Padded])
+def test_a_sentence_of_one_hidden_token_sees_nothing(layout):
+    one = layout(torch.arange(3) < torch.tensor([1, 3])[:, None], hide_cls=True)
+    for drop in (0.0, 0.1):
+        query, key, value = (torch.randn(2, 3, 2, 8, requires_grad=True) for _ in range(3))
+        seen = one.padded(one.attend(*map(one.rows, (query, key, value)), drop))
+        seen.sum().backward()
+        assert not seen[0, 0].any() and seen[1].any()
+        assert all(x.grad.isfinite().all() for x in (query, key, value))
+
+
 # ------------------------------------------------------------------------------------------------- linear layers
 
 

@@ -3,7 +3,7 @@
 Linear layers, norms and GELU look at each place alone, so padding is work for nothing: `Packed` keeps the real places
 of a batch as rows (N, ...), sentences of one length side by side, and only attention sees sentences again. `Padded` is
 the plain way, every place of (B, L) through every layer. Both give the same numbers; in training with dropout both
-draw from the same generator, but not the same, since `Packed` draws nothing for padding.
+draw from the same generator, but not the same, since `Packed` draws for less padding.
 Source: Devlin et al., 2019; names of weights, their start and the places of dropout as in transformers' BertModel.
 Not carried: the pooler, and the second kind of token.
 """
@@ -36,12 +36,13 @@ class Padded:
         return x
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, drop: float) -> Tensor:
-        """Attention inside each sentence; rows (..., H, D / H) each, and so the result."""
+        """Attention inside each sentence, zeros where it sees nothing; rows (..., H, D / H) each, and so the result."""
         q, k, v = (x.transpose(1, 2) for x in (query, key, value))  # (B, H, L, D / H)
         if q.is_cuda or not drop:
             return scaled_dot_product_attention(q, k, v, self.keys, drop).transpose(1, 2)
-        hidden = torch.zeros_like(self.keys, dtype=q.dtype).masked_fill(~self.keys, float("-inf"))  # no kernel for it
-        return (dropout((q / q.shape[-1] ** 0.5 @ k.mT + hidden).softmax(-1), drop) @ v).transpose(1, 2)
+        hidden = torch.zeros_like(self.keys, dtype=q.dtype).masked_fill(~self.keys, torch.finfo(q.dtype).min)
+        share = dropout((q / q.shape[-1] ** 0.5 @ k.mT + hidden).softmax(-1), drop)  # (B, H, L, L); torch has no kernel
+        return (share @ (v * self.keys.mT)).transpose(1, 2)
 
     def pooled(self, states: Tensor, cls: bool) -> Tensor:
         """(B, D): the state of CLS, or the mean of all others."""

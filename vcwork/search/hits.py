@@ -11,7 +11,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 
 BLOCK = 1 << 15  # vectors handled together: 64 MB at width 512
-_AS_JSON = json.JSONEncoder(allow_nan=False).encode  # made once: for small metadata that is a third of the time
+_AS_JSON = json.JSONEncoder(allow_nan=False).encode  # made once: for small metadata that is a quarter of the time
 
 
 @dataclass(frozen=True)
