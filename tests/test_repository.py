@@ -306,6 +306,11 @@ def test_a_model_is_opened_without_torchs_compiler(root):
     assert loaded_by(code, {"torch._dynamo", "sympy", "torch"}) == {"torch"}
 
 
+def test_a_command_reads_notebooks_without_a_grammar_of_iris():
+    names = {"nbformat", "jsonschema", "lark", "rfc3987_syntax.syntax_helpers"}
+    assert loaded_by("import vcwork.__main__, nbformat", names) == {"nbformat", "jsonschema"}
+
+
 def test_notebooks_import_nothing_heavy_before_they_use_it(root):
     """Beside torch and matplotlib, which they need at once: a second or more each, where a kernel starts."""
     imports = set()

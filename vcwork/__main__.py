@@ -45,6 +45,9 @@ def outside(error: ModuleNotFoundError) -> str:
     )
 
 
+# nbformat loads jsonschema, and that a grammar of IRIs, against which nothing here is checked: 2 s of many a start
+sys.modules.setdefault("rfc3987_syntax", None)  # as where it is not installed
+
 try:
     from vcwork.base.errors import VcworkError
     from vcwork.base.files import project_root, resolve
@@ -574,7 +577,7 @@ def verify_folders(options: argparse.Namespace) -> int:
 
 def refresh_notebooks(options: argparse.Namespace) -> int:
     """`notebooks`: 1 when one of them failed."""
-    from vcwork.workbench import stored_notebooks as stored  # nbformat takes three seconds to import
+    from vcwork.workbench import stored_notebooks as stored  # nbformat takes a moment to import
 
     return 1 if stored.refresh(project_root(), options.names) else 0
 

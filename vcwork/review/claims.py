@@ -6,12 +6,10 @@ Published numbers are shares; `n` is how many queries, sentences or videos they 
 """
 
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_yaml
+from vcwork.base.files import own_yaml
 from vcwork.measure.card import Card, as_card
 
 _OPEN = Card()
@@ -52,17 +50,16 @@ SOURCES = {"tables": "paper", "ablations": "paper", "findings": "found", "today"
            **{f"document {i}": f"document {i}" for i in (1, 2, 3)}}  # fmt: skip
 
 
-def read_claims(path: Path) -> dict[str, tuple[Claim, ...]]:
+def as_claims(told: dict[str, Any]) -> dict[str, tuple[Claim, ...]]:
     """{part of the file: its claims}; VcworkError naming the claim with an unknown key, or without one it needs.
 
     A list is a tuple here, `trivial: [k, n]` the share k / n, `card` one of the file's own cards by name.
     """
-    told = read_yaml(path)
     cards = {name: as_card(card) for name, card in told["cards"].items()}
-    return {part: tuple(_claim(given, SOURCES[part], cards, path) for given in told[part]) for part in SOURCES}
+    return {part: tuple(_claim(given, SOURCES[part], cards) for given in told[part]) for part in SOURCES}
 
 
-def _claim(given: dict[str, Any], source: str, cards: dict[str, Card], path: Path) -> Claim:
+def _claim(given: dict[str, Any], source: str, cards: dict[str, Card]) -> Claim:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
     try:
         if isinstance(values.get("trivial"), tuple):
@@ -72,9 +69,9 @@ def _claim(given: dict[str, Any], source: str, cards: dict[str, Card], path: Pat
             values["card"] = cards[values["card"]]
         return Claim(source=source, **values)
     except (KeyError, TypeError, ValueError) as error:
-        raise VcworkError(f"{path}: claim {given.get('id')}: {error}") from None
+        raise VcworkError(f"claims.yaml: claim {given.get('id')}: {error}") from None
 
 
-PARTS = read_claims(Path(str(files(__package__) / "claims.yaml")))
+PARTS = as_claims(own_yaml(__package__, "claims.yaml"))
 ABLATIONS = PARTS["ablations"]
 CLAIMS = tuple(claim for part in PARTS.values() for claim in part)

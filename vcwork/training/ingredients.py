@@ -5,11 +5,10 @@ first choice of an ingredient is the paper's, and all first choices together are
 """
 
 from dataclasses import dataclass, field
-from importlib.resources import files
 from typing import Any
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import read_yaml
+from vcwork.base.files import own_yaml
 from vcwork.core.config import TrainConfig
 from vcwork.training.recipe import Recipe
 
@@ -45,7 +44,7 @@ class Ingredient:
 
 def _read() -> tuple[dict[str, dict], tuple[Ingredient, ...]]:
     """Model and training of the baseline by size, and the ingredients, as the file beside this one declares them."""
-    told = read_yaml(files("vcwork.training") / "ingredients.yaml")
+    told = own_yaml("vcwork.training", "ingredients.yaml")
     made = (Ingredient(i["name"], i["question"], tuple(Choice(**c) for c in i["choices"])) for i in told["ingredients"])
     return told["sizes"], tuple(made)
 

@@ -81,7 +81,7 @@ class Parameter:
 
 def read_parameters(path: Path) -> dict[str, Parameter]:
     """The parameters of a notebook, in order; VcworkError when its parameters cell is absent or holds anything else."""
-    try:  # as JSON, because importing nbformat takes three seconds
+    try:  # as JSON, because importing nbformat takes a moment
         sources = [
             "".join(cell["source"])
             for cell in read_json(path)["cells"]

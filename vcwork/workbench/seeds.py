@@ -8,14 +8,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import atomic_write, project_root, read_yaml, resolve
+from vcwork.base.files import atomic_write, own_yaml, project_root, resolve
 from vcwork.base.sealed import read_sealed, well_formed, write_sealed
 from vcwork.measure.result import Result, as_result, points, seeds_table, show
 from vcwork.workbench.records import read_run
@@ -106,7 +105,7 @@ def table(runs: Sequence[dict[str, Result]], profile: str, notebooks: Sequence[s
 
 def _rows(profile: str) -> list[tuple[str, str, str]]:
     """Task, notebook and metric, and the metric in words, of each line of a profile's table (`tables.yaml`)."""
-    tables = read_yaml(Path(str(files(__package__) / "tables.yaml")))
+    tables = own_yaml(__package__, "tables.yaml")
     if profile not in tables:
         raise VcworkError(f"expected a profile with a table, {', '.join(tables)}, got {profile!r}")
     return [(task, name, words) for task, name, words in tables[profile]]

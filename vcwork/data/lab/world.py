@@ -8,12 +8,10 @@ share half of their steps, which makes hard negatives by construction. The words
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 
 import numpy as np
 
-from vcwork.base.files import read_yaml
+from vcwork.base.files import own_yaml
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Tool:
     colour: Sequence[int]
 
 
-WORDS = read_yaml(Path(str(files(__package__) / "world.yaml")))
+WORDS = own_yaml(__package__, "world.yaml")
 ACTION = {name: Action(name, **told) for name, told in WORDS["actions"].items()}
 THING = {name: Thing(name, **told) for name, told in WORDS["things"].items()}
 TOOL = {name: Tool(name, **told) for name, told in WORDS["tools"].items()}
