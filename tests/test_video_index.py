@@ -151,6 +151,8 @@ def test_more_answers_than_items_and_an_empty_index(index):
     (lambda index, v: index.add(np.full((1, 16), [np.nan] + 15 * [0]), ["new"]), "vectors holds 1 NaN"),
     (lambda index, v: index.add(v[:2], ["new"]), "2 vectors, 1 ids"),
     (lambda index, v: index.add(v[:1], ["new"], [{"when": {1, 2}}]), r"metadata of 'new'.*JSON can hold"),
+    (lambda index, v: index.add(v[:3], ["n", "new", "m"], [{}, {"a": float("nan")}, {}]), r"metadata of 'new'.*JSON"),
+    (lambda index, v: index.add(v[:2], ["n", "new"], [{}, 5]), r"metadata of 'new'.*JSON can hold"),
     (lambda index, v: index.delete(["v1", "nobody"]), "not in the index of 200"),
     (lambda index, v: index.query(v[0], 0), "k of at least 1"),
     (lambda index, v: index.query(v[0], "5"), "k of at least 1.*got '5'"),
@@ -159,6 +161,17 @@ def test_more_answers_than_items_and_an_empty_index(index):
 def test_bad_input_is_named_and_changes_nothing(index, vectors, ask, message):
     refused(message, ask, index, vectors)
     assert len(index) == 200 and "new" not in index and np.array_equal(index.vectors, vectors)
+
+
+def test_any_id_and_any_metadata_come_back(tmp_path):
+    odd = ["plain", 'it\'s "so", ', "caf\udce9", "naïve 🍲", "a\0b", "", "a\nb", "\\", "[1, 2]", "}, {", "0" * 32]
+    said = [{"text": text, text: [text, {text: None}], "n": n / 3} for n, text in enumerate(odd)]
+    index = VideoIndex.build(np.eye(len(odd)), odd, said)
+    index.save(tmp_path / "index")
+    for one in (index, VideoIndex.open(tmp_path / "index")):
+        assert one.ids == odd and one.metadata == said
+        assert [one.entry(id) for id in odd] == said and one.beginning("caf\udce9") == {"caf\udce9": said[2]}
+        assert [hits[0].id for hits in one.query(np.eye(len(odd)), 1)] == odd
 
 
 # ------------------------------------------------------------------------------------------------- approximate kinds

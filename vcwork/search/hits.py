@@ -1,6 +1,7 @@
 """What any index of vectors shares, wherever it lies: hits, checks of what is given, and search by video."""
 
 import json
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +12,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 
 BLOCK = 1 << 15  # vectors handled together: 64 MB at width 512
-_AS_JSON = json.JSONEncoder(allow_nan=False).encode  # made once: for small metadata that is a quarter of the time
+_AS_JSON = json.JSONEncoder(allow_nan=False).encode
 
 
 @dataclass(frozen=True)
@@ -85,9 +86,11 @@ class Asked:
         metadata = [{}] * len(ids) if metadata is None else metadata
         if not len(vectors) == len(ids) == len(metadata):
             raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
+        ids = [str(id) for id in ids]
+        stored = _as_json(ids, metadata)
         texts = [text if isinstance(text := entry.get("text"), str) else "" for entry in metadata]
-        items = [(str(id), _json(str(id), entry), text) for id, entry, text in zip(ids, metadata, texts, strict=True)]
-        return [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)], items
+        blocks = [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)]
+        return blocks, list(zip(ids, stored, texts, strict=True))
 
     def _asked(self, vectors: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, int, int]:
         if not all(isinstance(n, int | np.integer) for n in (k, effort)) or k < 1 or effort < 0:
@@ -111,8 +114,16 @@ def _video(hit: Hit) -> Any:
     return hit.metadata["video"]
 
 
-def _json(id: str, metadata: dict[str, Any]) -> str:
+def _as_json(ids: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[str]:
+    """Each dictionary as JSON: all in one call, a quarter of the time, cut at a word that stands in none of them."""
+    word = uuid.uuid4().hex
     try:
-        return _AS_JSON(dict(metadata))
-    except (TypeError, ValueError) as error:
-        raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None
+        whole = _AS_JSON([part for entry in metadata for part in (dict(entry), word)][:-1])
+        return whole[1:-1].split(f', "{word}", ') if ids else []
+    except (TypeError, ValueError):
+        for id, entry in zip(ids, metadata, strict=True):
+            try:
+                _AS_JSON(dict(entry))
+            except (TypeError, ValueError) as error:
+                raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None
+        raise

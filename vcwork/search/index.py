@@ -133,13 +133,13 @@ class VideoIndex(Asked):
         blocks, items = self._valid(vectors, ids, metadata)
         with self._store.changing() as db:
             about = self._store.about
-            rows = ((place, _utf8(id), stored) for place, (id, stored, _) in enumerate(items, about["next"]))
+            rows = ((place, _plain(id), stored) for place, (id, stored, _) in enumerate(items, about["next"]))
             try:
                 db.executemany("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", rows)
             except sqlite3.IntegrityError:
                 done = db.execute("SELECT count(*) FROM item WHERE place >= ?", (about["next"],)).fetchone()[0]
                 raise VcworkError(f"id {items[done][0]!r} is in the index already; delete it first") from None
-            said = ((place, _utf8(text)) for place, (_, _, text) in enumerate(items, about["next"]) if text)
+            said = ((place, _plain(text)) for place, (_, _, text) in enumerate(items, about["next"]) if text)
             db.executemany("INSERT INTO said (rowid, text) VALUES (?, CAST(? AS TEXT))", said)
         for block in blocks:
             self._tail.add_with_ids(block, np.arange(about["next"], about["next"] + len(block)))
@@ -314,6 +314,11 @@ class VideoIndex(Asked):
         if encoder is not None and index.encoder != encoder:
             raise VcworkError(f"{folder}: made by encoder {index.encoder!r}, asked for {encoder!r}; build it again")
         return index
+
+
+def _plain(text: str) -> str | bytes:
+    """Text for a CAST AS TEXT, which takes a while where it has to do something."""
+    return text if text.isascii() else _utf8(text)
 
 
 def _utf8(text: str) -> bytes:
