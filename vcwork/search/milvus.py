@@ -101,8 +101,9 @@ class MilvusIndex(Asked):
     def _of(self, ids: Sequence[str], *fields: str) -> dict[str, dict[str, Any]]:
         """{id: fields} of those of these items that are there."""
         found: dict[str, dict[str, Any]] = {}
-        for first in range(0, len(ids), BATCH):
-            wanted = f"id in {json.dumps([str(id) for id in ids[first : first + BATCH]], ensure_ascii=False)}"
+        batch = BATCH if fields else MOST  # Milvus Lite looks through all items each time
+        for first in range(0, len(ids), batch):
+            wanted = f"id in {json.dumps([str(id) for id in ids[first : first + batch]], ensure_ascii=False)}"
             with self._named():
                 rows = self._client.query(NAME, filter=wanted, output_fields=["place", "id", *fields])
             found |= {row["id"]: row for row in rows}
