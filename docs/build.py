@@ -13,6 +13,7 @@ Known gaps: a formula in a notebook that matplotlib cannot draw stays as TeX; a 
 
 import argparse
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -230,19 +231,19 @@ def modules(root: Path) -> dict[str, Module]:
         if file.stem != "__main__":
             tree = ast.parse(file.read_text(encoding="utf-8"))
             job = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
-            defines = [name for node, after in zip(tree.body, [*tree.body[1:], None], strict=True)
-                       if (name := _defined(node, after)) and not name.startswith("_")]  # fmt: skip
+            names = itertools.starmap(_defined, itertools.pairwise([*tree.body, None]))
+            defines = [name for name in names if name and not name.startswith("_")]
             found[module_name(file.relative_to(root).as_posix())] = Module(job, defines)
     return found
 
 
 def _defined(node: ast.stmt, after: ast.stmt | None) -> str:
     """The name of a class, a function, or a value with a text of its own behind it; of all else, none."""
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+    if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         return node.name
-    if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
-        return ast.unparse(node.target if isinstance(node, ast.AnnAssign) else node.targets[0])
-    return ""
+    target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+    told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+    return target.id if told and isinstance(target, ast.Name) else ""
 
 
 def files_of(room: str, found: Iterable[str]) -> list[str]:

@@ -115,15 +115,17 @@ def _video(hit: Hit) -> Any:
 
 
 def _as_json(ids: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[str]:
-    """Each dictionary as JSON: all in one call, a quarter of the time, cut at a word that stands in none of them."""
+    """Each dictionary as JSON: all in one call, a third of the time, cut at a word that stands in none of them."""
     word = uuid.uuid4().hex
     try:
         whole = _AS_JSON([part for entry in metadata for part in (dict(entry), word)][:-1])
         return whole[1:-1].split(f', "{word}", ') if ids else []
     except (TypeError, ValueError):
-        for id, entry in zip(ids, metadata, strict=True):
-            try:
-                _AS_JSON(dict(entry))
-            except (TypeError, ValueError) as error:
-                raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None
-        raise
+        return [_json(id, entry) for id, entry in zip(ids, metadata, strict=True)]  # which tells whose it is
+
+
+def _json(id: str, metadata: dict[str, Any]) -> str:
+    try:
+        return _AS_JSON(dict(metadata))
+    except (TypeError, ValueError) as error:
+        raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None

@@ -98,7 +98,7 @@ class VideoIndex(Asked):
 
     def beginning(self, prefix: str) -> dict[str, dict[str, Any]]:
         """What is stored with each item whose id begins so, {id: metadata}; costs no more than there are."""
-        first, rows = _utf8(prefix), "id >= CAST(? AS TEXT) AND id < CAST(? AS TEXT)"
+        first, rows = prefix.encode("utf-8", "surrogatepass"), "id >= CAST(? AS TEXT) AND id < CAST(? AS TEXT)"
         with self._store.reading() as db:
             found = db.execute(f"SELECT id, metadata FROM item WHERE {rows}", (first, first + b"\xff")).fetchall()
         return {id: json.loads(stored) for id, stored in found}
@@ -133,13 +133,13 @@ class VideoIndex(Asked):
         blocks, items = self._valid(vectors, ids, metadata)
         with self._store.changing() as db:
             about = self._store.about
-            rows = ((place, _plain(id), stored) for place, (id, stored, _) in enumerate(items, about["next"]))
+            rows = ((place, _text(id), stored) for place, (id, stored, _) in enumerate(items, about["next"]))
             try:
                 db.executemany("INSERT INTO item VALUES (?, CAST(? AS TEXT), ?)", rows)
             except sqlite3.IntegrityError:
                 done = db.execute("SELECT count(*) FROM item WHERE place >= ?", (about["next"],)).fetchone()[0]
                 raise VcworkError(f"id {items[done][0]!r} is in the index already; delete it first") from None
-            said = ((place, _plain(text)) for place, (_, _, text) in enumerate(items, about["next"]) if text)
+            said = ((place, _text(text)) for place, (_, _, text) in enumerate(items, about["next"]) if text)
             db.executemany("INSERT INTO said (rowid, text) VALUES (?, CAST(? AS TEXT))", said)
         for block in blocks:
             self._tail.add_with_ids(block, np.arange(about["next"], about["next"] + len(block)))
@@ -197,7 +197,7 @@ class VideoIndex(Asked):
         return vectors
 
     def _place(self, id: str) -> int | None:
-        found = self._store.db.execute("SELECT place FROM item WHERE id = CAST(? AS TEXT)", (_utf8(id),)).fetchone()
+        found = self._store.db.execute("SELECT place FROM item WHERE id = CAST(? AS TEXT)", (_text(id),)).fetchone()
         return found[0] if found else None
 
     def _places(self, ids: Sequence[str]) -> list[int]:
@@ -316,11 +316,6 @@ class VideoIndex(Asked):
         return index
 
 
-def _plain(text: str) -> str | bytes:
-    """Text for a CAST AS TEXT, which takes a while where it has to do something."""
-    return text if text.isascii() else _utf8(text)
-
-
-def _utf8(text: str) -> bytes:
-    """Text for SQLite, also a file name that is no UTF-8."""
-    return text.encode("utf-8", "surrogatepass")
+def _text(text: str) -> str | bytes:
+    """What a CAST AS TEXT takes, also of a file name that is no UTF-8; plain text as it is, which is quicker."""
+    return text if text.isascii() else text.encode("utf-8", "surrogatepass")

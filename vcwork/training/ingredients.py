@@ -44,7 +44,7 @@ class Ingredient:
 
 def _read() -> tuple[dict[str, dict], tuple[Ingredient, ...]]:
     """Model and training of the baseline by size, and the ingredients, as the file beside this one declares them."""
-    told = own_yaml("vcwork.training", "ingredients.yaml")
+    told = own_yaml(__package__, "ingredients.yaml")
     made = (Ingredient(i["name"], i["question"], tuple(Choice(**c) for c in i["choices"])) for i in told["ingredients"])
     return told["sizes"], tuple(made)
 

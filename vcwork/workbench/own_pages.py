@@ -111,7 +111,7 @@ def open_lab(own: Own, checkpoint: str = "", accept_contract: bool = False) -> N
 
     The stored notebook is left as it is; so is a copy that was made before with the same parameters, and maybe changed.
     """
-    import nbformat  # takes seconds
+    import nbformat  # takes a moment
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
