@@ -24,9 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
+from vcwork.base.blas import faiss
 from vcwork.search.approximate import usual_effort
 from vcwork.search.index import VideoIndex
 

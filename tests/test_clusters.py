@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-import faiss
 import numpy as np
 import pytest
 import torch
 from checks import refused
 from toys import toy_encoder
 
+from vcwork.base.blas import faiss
 from vcwork.core.batches import PairData, cluster_batches, collate, draw_pairs, epoch_batches, nearest, video_vectors
 from vcwork.core.config import ClusterConfig, TrainConfig
 from vcwork.core.model import VideoCLIP

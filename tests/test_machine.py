@@ -1,5 +1,7 @@
 """What a run says about the machine, without failing where the machine cannot say it."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from vcwork.base import blas
 from vcwork.workbench import kernels, machine
 
 
@@ -79,3 +82,51 @@ def test_hardware_is_told_without_asking_torch(monkeypatch: pytest.MonkeyPatch) 
 def test_package_versions_are_the_direct_dependencies() -> None:
     versions = machine.package_versions()
     assert versions["torch"].startswith("2.") and "pytest" not in versions
+
+
+ARCHITECTURES = """
+import os, json, threadpoolctl
+from vcwork.base.blas import faiss, kernels
+found = {os.path.basename(each["filepath"]): each["architecture"] for each in threadpoolctl.threadpool_info()
+         if each["internal_api"] == "openblas"}
+print(json.dumps([found, os.environ.get("OPENBLAS_CORETYPE"), kernels()]))
+"""
+
+
+def architectures(**environment: str) -> tuple[dict[str, str], str | None, str | None]:
+    """What each OpenBLAS of a process with faiss computes as, {file: name}; what is left in its environment; ours."""
+    whole = {key: value for key, value in os.environ.items() if key != blas.ASKED} | environment
+    done = subprocess.run(
+        [sys.executable, "-c", ARCHITECTURES], env=whole, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return tuple(json.loads(done.stdout))
+
+
+def test_faiss_computes_as_the_processor_can_and_nobody_else_is_told() -> None:
+    """Its OpenBLAS of 2021 took younger processors for ones with SSE3 alone: five times slower."""
+    found, left, chosen = architectures()
+    if chosen is None or len(found) < 2:
+        pytest.skip(f"faiss or NumPy has no OpenBLAS here: {found}")
+    assert set(found.values()) - set(blas.KNOWN) == set() and left is None
+    assert chosen in found.values()
+    told, left, _ = architectures(OPENBLAS_CORETYPE="Nehalem")  # the user's own word, known to both
+    assert set(told.values()) == {"Nehalem"} and left == "Nehalem"
+
+
+@pytest.mark.parametrize(
+    ("found", "chosen"),
+    [
+        (["SapphireRapids"], "SkylakeX"),
+        (["Cooperlake"], "SkylakeX"),
+        (["Prescott", "Haswell"], "Haswell"),  # the first is faiss's own, loaded by somebody else
+        (["neoversen1"], None),  # of no name that the old one knows
+        ([None], None),
+        ([], None),
+    ],
+)
+def test_faiss_is_told_only_names_that_it_knows(
+    found: list[str], chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [{"internal_api": "openblas", "architecture": name} for name in found] + [{"internal_api": "openmp"}]
+    monkeypatch.setattr(blas, "threadpool_info", lambda: there)
+    assert blas.kernels() == chosen

@@ -5,12 +5,12 @@ import sqlite3
 import subprocess
 import sys
 
-import faiss
 import numpy as np
 import pytest
 from checks import refused
 from toys import toy_encoder
 
+from vcwork.base.blas import faiss
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
 from vcwork.core.text import Tokenizer

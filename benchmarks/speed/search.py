@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-import faiss
 import numpy as np
 
 from benchmarks.speed.made import WIDTH, Size
 from benchmarks.speed.timing import OURS, Row, expect_equal, in_turns
+from vcwork.base.blas import faiss
 from vcwork.core.batches import cluster_batches
 from vcwork.core.config import ClusterConfig
 from vcwork.search.approximate import usual_effort

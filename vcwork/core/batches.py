@@ -147,7 +147,7 @@ def nearest(vectors: np.ndarray, k: int, of: np.ndarray | None = None) -> tuple[
 
     of (Q,): of these vectors alone, (Q, k). The last bits of a distance depend on what else is asked.
     """
-    import faiss  # an epoch without neighbours does not need it
+    from vcwork.base.blas import faiss  # an epoch without neighbours does not need it
 
     vectors = finite(vectors)
     distance, ids = faiss.knn(vectors if of is None else vectors[of], vectors, min(k, len(vectors)))  # no copy of all

@@ -20,7 +20,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 
 if TYPE_CHECKING:
-    import faiss  # elsewhere where it is used: importing it takes a while
+    from vcwork.base.blas import faiss  # elsewhere where it is used: importing it takes a while
 
 KINDS = ("flat", "ivf", "pq", "hnsw")
 PER_CENTRE = 39  # vectors a centre wants in training; below it faiss warns
@@ -47,7 +47,7 @@ def check_trainable(kind: str, n: int) -> None:
 
 def build(kind: str, dimension: int, n: int = 0, blocks: Blocks = lambda: iter(())) -> "faiss.Index":
     """A faiss index of that kind over all `n` vectors of the blocks, which are gone through twice."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     try:
         index = faiss.index_factory(dimension, _factory(kind, n, dimension), faiss.METRIC_INNER_PRODUCT)
@@ -96,14 +96,14 @@ def _sample(n: int, most: int, blocks: Blocks) -> np.ndarray:
 
 def inner(index: "faiss.Index") -> "faiss.Index":
     """What does the work: the index itself, or the one behind its table of ids."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap2) else index
 
 
 def read(path: Path) -> "faiss.Index":
     """An index that faiss wrote, memory-mapped. Only for a file whose digest was compared: faiss trusts it."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     try:
         index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
@@ -117,21 +117,21 @@ def read(path: Path) -> "faiss.Index":
 
 
 def writer(index: "faiss.Index") -> Callable[[Path], None]:
-    import faiss
+    from vcwork.base.blas import faiss
 
     return lambda path: faiss.write_index(index, str(path))
 
 
 def ids(index: "faiss.Index") -> np.ndarray:
     """The ids (n,) of an index with a table of them."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     return faiss.vector_to_array(index.id_map)
 
 
 def usual_effort(index: "faiss.Index") -> int:
     """Cells looked into (ivf, pq), or nodes kept in view (hnsw), unless a query says."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     index = inner(index)
     cells = getattr(faiss.downcast_index(index.base_index) if hasattr(index, "base_index") else index, "nlist", 0)
@@ -144,7 +144,7 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
     Of many queries with every vector the dot products are made by BLAS, six times as fast as faiss's own choice; for
     one alone each core compares its share of many vectors, where faiss leaves them to one.
     """
-    import faiss
+    from vcwork.base.blas import faiss
 
     kind, effort = inner(index), effort or usual_effort(index)
     options, usual, threads = None, faiss.cvar.distance_compute_blas_threshold, faiss.omp_get_max_threads()
@@ -167,7 +167,7 @@ def search(index: "faiss.Index", queries: np.ndarray, k: int, effort: int = 0) -
 
 def _shared(index: "faiss.Index", query: np.ndarray, k: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """`search` of one query (1, D) in a flat index of at least k vectors a thread, which so many threads share."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     kind = inner(index)
     rows = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(-1, kind.d)  # (N, D)

@@ -128,7 +128,7 @@ def summarize(batches: Sequence[np.ndarray], videos: int, k: int) -> BatchSummar
 
 def kmeans(vectors: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
     """Cluster of each vector (N, D) -> (N,) int: Lloyd's algorithm by faiss, best of five starts from `seed`."""
-    import faiss  # nothing else here needs it
+    from vcwork.base.blas import faiss  # nothing else here needs it
 
     vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     if not 1 <= k <= len(vectors):

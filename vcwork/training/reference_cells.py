@@ -73,7 +73,7 @@ def cell_candidates(vectors: np.ndarray, config: ClusterConfig) -> list[np.ndarr
 
 def _search_cells(vectors: np.ndarray, config: ClusterConfig) -> np.ndarray:
     """Nearest within the cell of each of a rank's vectors (n, D) -> (n, pool_factor * k) places, -1 where none."""
-    import faiss
+    from vcwork.base.blas import faiss
 
     quantizer = faiss.IndexFlatL2(vectors.shape[1])
     index = faiss.IndexIVFFlat(quantizer, vectors.shape[1], config.nlist, faiss.METRIC_L2)
