@@ -37,8 +37,8 @@ LOADED = (
     "vcwork.__main__", "vcwork.data.howto100m.convert", "vcwork.data.lab.make", "vcwork.encoders.released",
     "vcwork.training.run", "vcwork.training.finetune_corpus", "vcwork.training.frames", "vcwork.workbench.own_pages",
     "vcwork.workbench.own_asking", "vcwork.workbench.auditing", "vcwork.workbench.runs", "papermill", "torch._dynamo",
-    "faiss", "safetensors.torch", "nbconvert", "ipykernel.kernelapp", "sphinx.cmd.build", "myst_nb", "scipy.stats",
-    "scipy.interpolate", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
+    "vcwork.base.blas", "safetensors.torch", "nbconvert", "ipykernel.kernelapp", "sphinx.cmd.build", "myst_nb",
+    "scipy.stats", "scipy.interpolate", "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg",
 )  # fmt: skip
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.copyfile", "shutil.move", "sqlite3.connect")
 SIGNALS = {"kill -9": signal.SIGKILL, "Ctrl-C": signal.SIGINT, "SIGTERM": signal.SIGTERM}

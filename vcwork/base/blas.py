@@ -12,6 +12,8 @@ from types import ModuleType
 import numpy  # noqa: F401  (brings the OpenBLAS that is asked)
 from threadpoolctl import threadpool_info
 
+from vcwork.base.settings import environment
+
 ASKED = "OPENBLAS_CORETYPE"
 KNOWN = {"Haswell": "Haswell", "Zen": "Zen"}  # NumPy's word -> the old one's, which falls to SSE3 at one it lacks
 KNOWN |= dict.fromkeys(("SkylakeX", "Cooperlake", "SapphireRapids"), "SkylakeX")  # all with AVX-512
@@ -25,13 +27,8 @@ def kernels() -> str | None:
 
 def _load() -> ModuleType:
     chosen = None if ASKED in os.environ else kernels()
-    if chosen:
-        os.environ[ASKED] = chosen
-    try:
+    with environment({ASKED: chosen} if chosen else {}):
         import faiss
-    finally:
-        if chosen:
-            del os.environ[ASKED]
     return faiss
 
 

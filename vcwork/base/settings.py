@@ -1,4 +1,10 @@
-"""What can be set: strict and frozen models, whose mistakes come back to a person in one sentence."""
+"""What can be set: strict and frozen models, whose mistakes come back to a person in one sentence; for libraries that
+ask it when they are loaded, the environment.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,3 +27,16 @@ class Strict(BaseModel):
                 for e in error.errors()
             ]
             raise VcworkError(f"{cls.__name__}: " + "; ".join(lines)) from None
+
+
+@contextmanager
+def environment(told: Mapping[str, str]) -> Iterator[None]:
+    """What is loaded or started inside finds these names as told; afterwards all is as before."""
+    before = {name: os.environ[name] for name in told if name in os.environ}
+    os.environ.update(told)
+    try:
+        yield
+    finally:
+        for name in told:
+            os.environ.pop(name, None)
+        os.environ.update(before)

@@ -22,8 +22,9 @@ from typing import Any
 import psutil
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.settings import environment
 
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")  # each process
 ENGINES = ("processes", "ray")
 BLOCKS = 10_000  # Ray's units of work: one job each up to here, then several
 AHEAD = 4  # jobs of processes handed out for each: the next is there when one ends, a million are not
@@ -56,7 +57,7 @@ def cores() -> int:
 def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
     context = multiprocessing.get_context("spawn")
     with (
-        one_thread_each(),
+        environment(ONE_THREAD),
         ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,)) as pool,
     ):
         rest, running, others = iter(jobs), set(), multiprocessing.active_children()
@@ -83,19 +84,6 @@ def _submitted(pool: ProcessPoolExecutor, job: Any) -> Future:
         return pool.submit(_work_here, job)
     except OSError as error:
         raise BrokenProcessPool(str(error)) from error
-
-
-@contextlib.contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Processes that start inside compute with one thread each: their libraries ask the environment when loaded."""
-    before = {name: os.environ[name] for name in THREADS if name in os.environ}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name in THREADS:
-            os.environ.pop(name, None)
-        os.environ.update(before)
 
 
 _work: Work | None = None
@@ -174,7 +162,7 @@ def _cluster(ray: Any, workers: int) -> Iterator[None]:
         warnings.simplefilter("ignore")  # of Ray's own next versions
         if started:
             try:
-                with one_thread_each():
+                with environment(ONE_THREAD):
                     ray.init(log_to_driver=False, logging_level="ERROR", **here, **quiet)
             except Exception as error:  # Ray raises plain ones, too, where a node does not come up in time
                 why = str(error).strip().splitlines()[0]

@@ -18,6 +18,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from vcwork.base.settings import environment
 from vcwork.data.engines import end_with_parent
 
 FORKS = sys.platform == "linux"
@@ -39,15 +40,13 @@ def get_ready(threads: int) -> str:
         return f"each notebook loads its packages anew: kernels are forked on Linux alone, not on {sys.platform}"
     told = {"OMP_NUM_THREADS": str(max(1, threads)), "MALLOC_MMAP_THRESHOLD_": LARGE}
     told = {name: value for name, value in told.items() if name not in os.environ}
-    os.environ.update(told)
     CONTEXT.set_forkserver_preload(list(LOADED))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the runner; kernels set theirs
     try:
-        forkserver.ensure_running()
+        with environment(told):  # for the server alone: the next run of this process asks anew
+            forkserver.ensure_running()
     finally:
         signal.signal(signal.SIGINT, before)
-    for name in told:  # for the server alone: the next run of this process asks anew
-        del os.environ[name]
     return ""
 
 
