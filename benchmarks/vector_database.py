@@ -26,7 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.blas import faiss
+try:
+    from vcwork.base.blas import faiss
+except ModuleNotFoundError:  # an older checkout, whose faiss is as it comes
+    import faiss
 from vcwork.search.approximate import usual_effort
 from vcwork.search.index import VideoIndex
 

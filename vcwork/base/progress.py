@@ -12,7 +12,7 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,6 +36,41 @@ def bar(items: Iterable | None = None, wanted: bool = True, **known: Any) -> tqd
     from tqdm.auto import tqdm as here  # asks where it is
 
     return here(items, disable=not wanted, **known)
+
+
+class SecondsBar:
+    """How far work on films is, in seconds of them; in films, where one has no known length (0), as at an address.
+
+    `seconds`: {film: length}; of these those in `todo` are not done yet. One counts as it is gone through, where whoever
+    does so tells, and whole when it has ended, however that was.
+    """
+
+    def __init__(self, desc: str, seconds: Mapping[str, float], todo: Collection[str], wanted: bool) -> None:
+        self._known = all(seconds.values())
+        self._each = dict(seconds) if self._known else dict.fromkeys(seconds, 1.0)
+        total, rest = sum(self._each.values()), sum(self._each[film] for film in todo)
+        self._n = self._ended = total - rest
+        about = {"total": round(total), "initial": round(self._n), "unit": "s" if self._known else "video"}
+        self._bar = bar(None, wanted, desc=desc, **about)
+
+    def __enter__(self) -> "SecondsBar":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def more(self, seconds: float) -> None:
+        """So many more have been gone through."""
+        if self._known:
+            self._show(self._n + seconds)
+
+    def ended(self, film: str) -> None:
+        self._ended += self._each[film]
+        self._show(max(self._n, self._ended))
+
+    def _show(self, n: float) -> None:
+        self._n = n
+        self._bar.update(max(0, min(round(n), self._bar.total) - self._bar.n))
 
 
 @contextlib.contextmanager

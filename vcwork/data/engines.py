@@ -2,7 +2,7 @@
 
 A job is small (where a file lies); what all jobs share (a backbone) is part of the function and reaches each worker
 once. Workers compute in one thread each. Results come as they are done, and whoever asks for them writes them, so
-that workers on other machines need no folder in common.
+that workers on other machines need no folder in common. A long job says how far it is: `report`.
 On Ray a worker that dies, or leaves with its machine, is replaced and its jobs are done again; in processes the run
 stops with an error. Known gap: Ray is told of all jobs at once, some kilobytes each.
 """
@@ -28,15 +28,20 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 ENGINES = ("processes", "ray")
 BLOCKS = 10_000  # Ray's units of work: one job each up to here, then several
 AHEAD = 4  # jobs of processes handed out for each: the next is there when one ends, a million are not
+TOLD_S = 0.5  # between two looks at how far the jobs are
 AGAIN = 3  # times that Ray does a job again whose worker died; a file that kills each of them ends the run
 Work = Callable[[Any], Any]
+Told = Callable[[float], Any]
 Results = Generator[Any, None, None]
 
 
-def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes") -> Results:
+def each(
+    work: Work, jobs: Sequence, workers: int | None = None, engine: str = "processes", more: Told = lambda amount: None
+) -> Results:
     """`work(job)` of every job, as they are done; `engine`: processes (1 worker: this process) or ray.
 
     `workers` None: one a core. Whoever may stop before the end closes it, or the workers go on until it is forgotten.
+    `more` is told while they work what they `report`; Ray's workers report nothing.
     `ray` joins the cluster that $RAY_ADDRESS names, or starts one of `workers` on this machine for as long as it lasts.
     VcworkError: what `work` raises as one, another engine, no package ray, no cluster, a worker that died for good.
     """
@@ -45,7 +50,27 @@ def each(work: Work, jobs: Sequence, workers: int | None = None, engine: str = "
     workers = max(1, min(cores() if workers is None else workers, len(jobs)))
     if engine == "ray" and len(jobs):
         return _on_ray(work, jobs, workers)
-    return _in_pool(work, jobs, workers) if workers > 1 else (work(job) for job in jobs)
+    return _in_pool(work, jobs, workers, more) if workers > 1 else _here(work, jobs, more)
+
+
+_told: Told = lambda amount: None  # what this process tells, while it works
+
+
+def report(amount: float) -> None:
+    """Within a job: so much more of it is done, in whatever its asker counts."""
+    _told(amount)
+
+
+def _here(work: Work, jobs: Sequence, more: Told) -> Results:
+    global _told
+    before = _told
+    for job in jobs:
+        _told = more
+        try:
+            result = work(job)
+        finally:
+            _told = before
+        yield result
 
 
 def cores() -> int:
@@ -54,20 +79,23 @@ def cores() -> int:
     return len(me.cpu_affinity()) if hasattr(me, "cpu_affinity") else psutil.cpu_count() or 1
 
 
-def _in_pool(work: Work, jobs: Sequence, workers: int) -> Results:
+def _in_pool(work: Work, jobs: Sequence, workers: int, more: Told) -> Results:
     context = multiprocessing.get_context("spawn")
+    reported, known = context.Value("d"), 0.0
     with (
         environment(ONE_THREAD),
-        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work,)) as pool,
+        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work, reported)) as pool,
     ):
         rest, running, others = iter(jobs), set(), multiprocessing.active_children()
         try:
             while True:
-                more = itertools.islice(rest, AHEAD * workers - len(running))
-                running |= {_submitted(pool, job) for job in more}
+                coming = itertools.islice(rest, AHEAD * workers - len(running))
+                running |= {_submitted(pool, job) for job in coming}
                 if not running:
                     return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, running = wait(running, TOLD_S, FIRST_COMPLETED)
+                known, before = reported.get_obj().value, known  # without its lock, which a killed worker may have
+                more(known - before)
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             for worker in {*multiprocessing.active_children()} - {*others}:
@@ -89,9 +117,14 @@ def _submitted(pool: ProcessPoolExecutor, job: Any) -> Future:
 _work: Work | None = None
 
 
-def _start_worker(work: Work) -> None:
-    global _work
-    _work = work
+def _start_worker(work: Work, reported: Any) -> None:
+    global _work, _told
+
+    def add(amount: float) -> None:
+        with reported.get_lock():
+            reported.value += amount
+
+    _work, _told = work, add
     end_with_parent()
 
 

@@ -18,12 +18,12 @@ import numpy as np
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import alone, resolve, sha256_file
-from vcwork.base.progress import bar
+from vcwork.base.progress import SecondsBar
 from vcwork.base.sealed import begin
 from vcwork.data.addresses import Address, at_hand
 from vcwork.data.backbones.image import Backbone
 from vcwork.data.corpus import Corpus
-from vcwork.data.engines import each
+from vcwork.data.engines import each, report
 from vcwork.data.kept import Kept
 from vcwork.data.store import STORE, Contract, FeatureStore, as_float16, load_npy, npy_bytes, open_store, write_store
 from vcwork.data.video import iter_seconds
@@ -69,9 +69,13 @@ def extract(
         parts = _Parts(folder, contract, sources, code)
         jobs = [(id, corpus.videos[id].video) for id in sources if id not in parts]
         parts.tell(progress)
-        known = {"total": len(sources), "initial": len(sources) - len(jobs), "desc": "features", "unit": "video"}
-        with contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine)) as results:
-            for id, array, why in bar(results, progress, **known):
+        seconds = {id: corpus.videos[id].duration_s for id in sources}
+        with (
+            SecondsBar("features", seconds, [id for id, _ in jobs], progress) as told,
+            contextlib.closing(each(functools.partial(_one, backbone), jobs, workers, engine, told.more)) as results,
+        ):
+            for id, array, why in results:
+                told.ended(id)
                 if why:
                     failed[id] = why
                 else:
@@ -167,7 +171,11 @@ def _source_hash(corpus: Corpus, film: Path | Address) -> str:
 
 
 def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.ndarray | None, str]:
-    """(id, features, why none). Not decoding is a result, as (id, None, why); everything else wrong is raised."""
+    """(id, features, why none). Not decoding is a result, as (id, None, why); everything else wrong is raised.
+
+    Each row is copied: kept in torch's memory, it leaves a hole among what the network takes and frees, and a film of
+    three hours took 11 GB.
+    """
     (id, film), features, before, still = job, [], None, 0
     try:
         with at_hand(film) as path:
@@ -180,8 +188,9 @@ def _one(backbone: Backbone, job: tuple[str, Path | Address]) -> tuple[str, np.n
                 if frames is None:
                     break
                 still = still + 1 if np.array_equal(frames, before) else 0
-                features.append(features[-1] if still > STILL else backbone(frames))
+                features.append(features[-1] if still > STILL else np.array(backbone(frames)))
                 before = frames
+                report(1)
     except FileNotFoundError:  # of an address; a path that leads nowhere is told by the decoder
         return id, None, f"{film}: no such video file"
     return id, as_float16(np.stack(features), backbone.width, f"{film}: features of {backbone.name}"), ""

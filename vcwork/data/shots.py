@@ -9,9 +9,10 @@ Source: Souček and Lokoč, TransNet V2 (2020); names of weights as in their PyT
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,13 +32,14 @@ _DILATIONS, _NEAR = (1, 2, 4, 8), 50  # pictures between the taps of a block; ne
 _EPSILON = 1e-3  # of its batch norms
 
 
-def shots(path: str | Path) -> list[tuple[float, float]]:
+def shots(path: str | Path, seen: Callable[[float], Any] = lambda seconds: None) -> list[tuple[float, float]]:
     """(start_s, end_s) of the shots of a film, without gaps from its beginning to its end.
 
+    `seen` is told after each window how many more seconds that were.
     VcworkError: `transnetv2` is not fetched, and as for `vcwork.data.video.iter_seconds`.
     """
     ends: dict[str, float] = {}  # filled when the film has been read
-    probable = cuts_of(_pictures(path, ends))
+    probable = cuts_of(_pictures(path, ends), lambda pictures: seen(pictures / FPS))
     marks = [0.0, *(cut / FPS for cut in boundaries(probable) if cut / FPS < ends["s"]), ends["s"]]
     return [*itertools.pairwise(marks)]
 
@@ -52,13 +54,15 @@ def boundaries(probable: np.ndarray, threshold: float = THRESHOLD) -> list[int]:
     return [int(run[0] + run[-1]) // 2 + 1 for run in runs if len(run) and run[0] > 0 and run[-1] < len(probable) - 1]
 
 
-def cuts_of(pictures: Iterable[np.ndarray]) -> np.ndarray:
+def cuts_of(pictures: Iterable[np.ndarray], seen: Callable[[int], Any] = lambda pictures: None) -> np.ndarray:
     """Probabilities (N,) that a shot ends with each of N pictures, uint8 RGB (27, 48, 3)."""
     network, found, count = _network(), [], 0
     with torch.inference_mode():
         for window, real in _windows(pictures):
-            found.append(network(torch.from_numpy(window))[WINDOW // 4 : WINDOW // 4 + KEPT].numpy())
+            told = network(torch.from_numpy(window))[WINDOW // 4 : WINDOW // 4 + KEPT]
+            found.append(told.numpy().copy())  # torch's own would leave holes in its memory
             count += real
+            seen(real)
     return np.concatenate(found)[:count] if found else np.empty(0, np.float32)
 
 

@@ -10,7 +10,7 @@ when faiss builds it with several threads.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vcwork.base.errors import VcworkError
+from vcwork.search.hits import BLOCK
 
 if TYPE_CHECKING:
     from vcwork.base.blas import faiss  # elsewhere where it is used: importing it takes a while
@@ -30,7 +31,9 @@ _CODED = 20  # pq: candidates compared whole for each answer asked for, because 
 _MANY = 10_000  # vectors from which threads share a query
 _TOGETHER = 8  # queries from which matrix products are faster than one dot product after the other
 
-Blocks = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]  # ids (n,) int64 and vectors (n, D), some at a time
+_NONE = np.empty(0, np.int64)
+
+Take = Callable[[np.ndarray], np.ndarray]  # ids (n,) int64 -> their vectors (n, D)
 
 
 def check_kind(kind: str) -> str:
@@ -45,20 +48,21 @@ def check_trainable(kind: str, n: int) -> None:
         raise VcworkError(f"kind {kind!r}: expected at least {LEAST[kind]} vectors to train on, got {n}; use 'flat'")
 
 
-def build(kind: str, dimension: int, n: int = 0, blocks: Blocks = lambda: iter(())) -> "faiss.Index":
-    """A faiss index of that kind over all `n` vectors of the blocks, which are gone through twice."""
+def build(kind: str, dimension: int, ids: np.ndarray = _NONE, take: Take | None = None) -> "faiss.Index":
+    """A faiss index of that kind over the vectors of these ids (N,) int64, which are taken some at a time."""
     from vcwork.base.blas import faiss
 
+    n = len(ids)
     try:
         index = faiss.index_factory(dimension, _factory(kind, n, dimension), faiss.METRIC_INNER_PRODUCT)
         if kind == "hnsw":
             inner(index).hnsw.efConstruction = EF_BUILD
         elif kind != "flat":
-            index.train(_sample(n, max(96 * round(math.sqrt(n)), 64 << 8), blocks))
+            index.train(take(_sample(ids, max(96 * round(math.sqrt(n)), 64 << 8))))
         if kind == "ivf":
             index.set_direct_map_type(faiss.DirectMap.Hashtable)  # so that it gives its vectors back
-        for ids, vectors in blocks():
-            index.add_with_ids(vectors, ids)
+        for first in range(0, n, BLOCK):
+            index.add_with_ids(take(ids[first : first + BLOCK]), ids[first : first + BLOCK])
     except RuntimeError as error:
         raise VcworkError(f"faiss could not build an index of kind {kind!r}: {error}") from error
     return index
@@ -84,14 +88,9 @@ def usual_cells(cells: int) -> int:
     return min(cells, max(8, cells // 32))
 
 
-def _sample(n: int, most: int, blocks: Blocks) -> np.ndarray:
-    """At most so many of the vectors, drawn from all of them."""
-    drawn, first, found = np.zeros(n, bool), 0, []
-    drawn[np.random.default_rng(0).choice(n, min(n, most), replace=False)] = True
-    for _, vectors in blocks():
-        found.append(vectors[drawn[first : first + len(vectors)]])
-        first += len(vectors)
-    return np.concatenate(found)
+def _sample(ids: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the ids (N,), drawn from all of them, in their order."""
+    return ids[np.sort(np.random.default_rng(0).choice(len(ids), min(len(ids), most), replace=False))]
 
 
 def inner(index: "faiss.Index") -> "faiss.Index":

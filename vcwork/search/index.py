@@ -10,7 +10,7 @@ vector stays on disk until faiss's index is built again.
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.search import approximate
-from vcwork.search.hits import BLOCK, Asked, Hit
+from vcwork.search.hits import Asked, Hit
 from vcwork.search.store import Store
 
 REBUILD_SHARE = 0.1  # changed items, as a share of those in faiss's index
@@ -89,7 +89,7 @@ class VideoIndex(Asked):
     def vectors(self) -> np.ndarray:
         """A copy of the vectors, (N, D) float32, in the order of `ids`."""
         with self._store.reading():
-            return np.concatenate([np.empty((0, self.dimension), np.float32), *(v for _, v in self._blocks())])
+            return self._take(self._all())
 
     def entry(self, id: str) -> dict[str, Any]:
         """What is stored with an item. Raises VcworkError on an unknown id."""
@@ -171,7 +171,7 @@ class VideoIndex(Asked):
         elif kind == "flat" and not self._dead and not self._tail.ntotal:
             return
         else:
-            main = approximate.build(kind, self.dimension, len(self), self._blocks)
+            main = approximate.build(kind, self.dimension, self._all(), self._take)
         self._main, self._tail, self._dead, self._moved = main, approximate.build("flat", self.dimension), set(), True
         self._store.about |= {"tail": self._store.about["next"], "approximate": kind != "flat"}
 
@@ -181,12 +181,9 @@ class VideoIndex(Asked):
         if len(self._dead) + self._tail.ntotal > REBUILD_SHARE * known:
             self._rebuild(self.kind if len(self) >= approximate.LEAST.get(self.kind, 1) else "flat")
 
-    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Places (n,) and vectors (n, D) of all items, some at a time."""
-        places = [place for (place,) in self._store.db.execute("SELECT place FROM item ORDER BY place")]
-        for first in range(0, len(places), BLOCK):
-            block = np.array(places[first : first + BLOCK])
-            yield block, self._take(block)
+    def _all(self) -> np.ndarray:
+        """The places (N,) of all items."""
+        return np.array([place for (place,) in self._store.db.execute("SELECT place FROM item ORDER BY place")], np.int64)
 
     def _take(self, places: np.ndarray) -> np.ndarray:
         """The vectors (n, D) at these places (n,)."""

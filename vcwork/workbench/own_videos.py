@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, resolve, sha256_file, sha256_json
+from vcwork.base.progress import SecondsBar
 from vcwork.base.sealed import kept
 from vcwork.data.backbones.image import Backbone, get_backbone
 from vcwork.data.backbones.weights import fetched, have
@@ -322,12 +323,14 @@ def _shots(own: Own, progress: bool) -> dict[str, list]:
     from vcwork.data.shots import shots  # torch
 
     found = {}
-    for id in tqdm(own.ids, desc="shots", unit="video", disable=not progress):
-        path = own.out / "cache" / "shots" / f"{own.sources[id][:24]}.json"
-        try:
-            found[id] = kept(path, own.sources[id], lambda id=id: shots(own.corpus[id].video))
-        except VcworkError as error:
-            own.told.append(f"No shots of {id}: {own.corpus.relative(error)}")
+    with SecondsBar("shots", {id: own.corpus[id].duration_s for id in own.ids}, own.ids, progress) as bar:
+        for id in own.ids:
+            path = own.out / "cache" / "shots" / f"{own.sources[id][:24]}.json"
+            try:
+                found[id] = kept(path, own.sources[id], lambda id=id: shots(own.corpus[id].video, bar.more))
+            except VcworkError as error:
+                own.told.append(f"No shots of {id}: {own.corpus.relative(error)}")
+            bar.ended(id)
     return found
 
 

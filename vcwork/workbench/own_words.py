@@ -11,16 +11,16 @@ import io
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, sha256_file, sha256_json
+from vcwork.base.progress import SecondsBar
 from vcwork.base.sealed import check_kept, read_sealed, well_formed, write_sealed
 from vcwork.data.backbones.weights import ASSETS, have
 from vcwork.data.captions import Caption
@@ -145,9 +145,8 @@ class Listening:
         ready = bool(sounding) and (self.model not in ASSETS or bool(have([self.model], self.offline, own.told)))
         if ready:
             load_listener(self.model)  # what is wrong with it is not the videos' fault
-        seconds = sum(own.corpus[id].duration_s for id in sounding)
-        about = {"total": round(seconds), "desc": "listening", "unit": "s", "disable": not (progress and ready)}
-        with tqdm(**about) as bar:
+        seconds = {id: own.corpus[id].duration_s for id in sounding}
+        with SecondsBar("listening", seconds, sounding, progress and ready) as bar:
             for id in todo:
                 path = paths[id].with_suffix(".json")
                 if (again := _kept(path)) is not None:  # another copy of this film was heard just now
@@ -155,14 +154,16 @@ class Listening:
                 elif id not in sounding:
                     found[id] = _keep(path, Transcript(note="no sound"))
                 elif ready:
-                    found[id] = self._listen(id, path, bar)
+                    found[id] = self._listen(id, path, bar.more)
                 else:
                     found[id] = Transcript(note=f"not listened to, without {self.model}")
+                if id in sounding:
+                    bar.ended(id)
         return {id: (one, paths[id].with_suffix(".csv")) for id, one in found.items()}
 
-    def _listen(self, id: str, path: Path, bar: tqdm) -> Transcript:
+    def _listen(self, id: str, path: Path, more: Callable[[float], None]) -> Transcript:
         try:
-            one = transcribe(self.own.corpus[id].video, self.model, heard=lambda seconds: bar.update(round(seconds)))
+            one = transcribe(self.own.corpus[id].video, self.model, heard=more)
         except VcworkError as error:
             return Transcript(note=self.own.corpus.relative(error))
         return _keep(path, one)
