@@ -1,11 +1,12 @@
 """What does exploring a folder cost, and does "nothing found" keep its promise?
 
     python benchmarks/own_videos.py times FOLDER ... --json record.json
+    python benchmarks/own_videos.py long --hours 3 --json record.json
     python benchmarks/own_videos.py grade LAB_RUN ... --json record.json
     python benchmarks/own_videos.py alarms --clips FOLDER --lab RUN --others msrvtt_test.csv --json record.json
 
 `times`: each folder is explored from nothing, in a process of its own: seconds to the first page and to everything, of
-which decoding, features and speech alone once more, peak memory. `grade`: search in worlds of several seeds, by their
+which decoding, features and speech alone once more, peak memory. `long`: the same of one long film, made here. `grade`: search in worlds of several seeds, by their
 own captions. `alarms`: for five seeds half of the topics of
 `elsewhere.txt` set the floor and the other half ask; so do sentences that others wrote about other videos.
 What is in the json already stays beside what is new.
@@ -23,8 +24,10 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from vcwork.measure.intervals import bootstrap_by_video, t_half_width
@@ -73,7 +76,7 @@ def _alone(own: object) -> dict[str, float]:
     length, found = sum(own.store.lengths.values()), {}
     work = {
         "decode": lambda path: sum(1 for _ in chunks_of(own.eye, path)),
-        "features": lambda path: [own.eye(frames) for frames in chunks_of(own.eye, path)],
+        "features": lambda path: sum(own.eye(frames).size for frames in chunks_of(own.eye, path)),
         "speech": transcribe,
     }
     for name, do in work.items():
@@ -95,6 +98,37 @@ def times(folders: list[str]) -> list[dict]:
             record = json.loads(done.stdout.splitlines()[-1])
             records.append({"folder": Path(folder).name, "with_imports_s": time.monotonic() - start} | record)
     return records
+
+
+def long_film(path: Path, hours: float, fps: int = 5, rate: int = 16_000) -> None:
+    """Moving checks, others every twenty seconds, 320 x 180, and a tone that changes every second."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:180, 0:320]
+    t = np.arange(rate) / rate
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=fps, options={"preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = 320, 180, "yuv420p"
+        audio = container.add_stream("aac", rate=rate, layout="mono")
+        for second in range(round(3600 * hours)):
+            if second % 20 == 0:
+                side = rng.integers(5, 40)
+                checks = (((x // side + y // side) % 2)[..., None] * rng.integers(0, 255, 3)).astype(np.uint8)
+            for count in range(second * fps, (second + 1) * fps):
+                frame = av.VideoFrame.from_ndarray(np.roll(checks, 3 * count, axis=1), "rgb24")
+                frame.pts, frame.time_base = count, Fraction(1, fps)
+                container.mux(video.encode(frame))
+            tone = 0.2 * np.sin(2 * np.pi * (220 + second % 50) * t, dtype=np.float32)[None]
+            heard = av.AudioFrame.from_ndarray(tone, "fltp", "mono")
+            heard.sample_rate, heard.pts, heard.time_base = rate, second * rate, Fraction(1, rate)
+            container.mux(audio.encode(heard))
+        container.mux(video.encode())
+        container.mux(audio.encode())
+
+
+def long(hours: float) -> list[dict]:
+    with tempfile.TemporaryDirectory() as folder:
+        long_film(Path(folder) / "long.mp4", hours)
+        return times([folder])
 
 
 # ---------------------------------------------------------------------------------------------------- false alarms
@@ -196,17 +230,20 @@ def main() -> int:
     """The program: 0, or 1 where the rate asked for lies outside of what was got."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     kinds = parser.add_subparsers(dest="what", required=True)
-    timed, asked, grading = (kinds.add_parser(name) for name in ("times", "alarms", "grade"))
+    timed, asked, grading, lasting = (kinds.add_parser(name) for name in ("times", "alarms", "grade", "long"))
+    lasting.add_argument("--hours", type=float, default=3)
     grading.add_argument("runs", nargs="+")
     timed.add_argument("folders", nargs="+")
     asked.add_argument("--clips", default="")
     asked.add_argument("--lab", default="")
     asked.add_argument("--others", default="", help="a table with a column `sentence`")
-    for one in (timed, asked, grading):
+    for one in (timed, asked, grading, lasting):
         one.add_argument("--json", default="")
     options = parser.parse_args()
     if options.what == "times":
         record = {"times": times(options.folders)}
+    elif options.what == "long":
+        record = {"long": long(options.hours)}
     elif options.what == "grade":
         record = {"grade": graded(options.runs)}
     else:

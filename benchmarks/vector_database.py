@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 try:
     from vcwork.base.blas import faiss
@@ -71,6 +72,12 @@ def memory_mb(name: str) -> int:
     """Of this process: VmHWM the most so far, VmRSS now with mapped files that were touched, RssAnon without them."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name + ":"))
     return int(line.split()[1]) // 1024
+
+
+def blas() -> str:
+    """The kernels that faiss's OpenBLAS computes with."""
+    found = (one for one in threadpool_info() if "faiss" in one["filepath"] and one["user_api"] == "blas")
+    return ", ".join(str(one.get("architecture")) for one in found)
 
 
 class Clock:
@@ -167,7 +174,7 @@ def one(engine: str, kind: str, options: argparse.Namespace, folder: Path) -> di
     """Everything about one engine and kind."""
     made = np.load(folder / "vectors.npy", mmap_mode="r")
     queries, rows, best = (np.load(folder / f"{name}.npy") for name in ("queries", "rows", "best"))
-    record: dict[str, Any] = {"engine": engine, "kind": kind}
+    record: dict[str, Any] = {"engine": engine, "kind": kind, "blas": blas()}
     place = folder / f"{engine}-{kind}"
     index, ask, efforts = {"faiss": raw, "milvus": milvus}.get(engine, ours)(kind, made, place, record)
     record["bytes"] = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
