@@ -6,8 +6,8 @@
     python benchmarks/own_videos.py alarms --clips FOLDER --lab RUN --others msrvtt_test.csv --json record.json
 
 `times`: each folder is explored from nothing, in a process of its own: seconds to the first page and to everything, of
-which decoding, features and speech alone once more, peak memory. `long`: the same of one long film, made here. `grade`: search in worlds of several seeds, by their
-own captions. `alarms`: for five seeds half of the topics of
+which decoding, features and speech alone once more, peak memory. `long`: the same of one long film, made here.
+`grade`: search in worlds of several seeds, by their own captions. `alarms`: for five seeds half of the topics of
 `elsewhere.txt` set the floor and the other half ask; so do sentences that others wrote about other videos.
 What is in the json already stays beside what is new.
 Known gaps: weights must be fetched before; one machine, one run each.

@@ -41,8 +41,8 @@ def bar(items: Iterable | None = None, wanted: bool = True, **known: Any) -> tqd
 class SecondsBar:
     """How far work on films is, in seconds of them; in films, where one has no known length (0), as at an address.
 
-    `seconds`: {film: length}; of these those in `todo` are not done yet. One counts as it is gone through, where whoever
-    does so tells, and whole when it has ended, however that was.
+    `seconds`: {film: length}; of these those in `todo` are not done yet. One counts as it is gone through, where
+    whoever does so tells, and whole when it has ended, however that was.
     """
 
     def __init__(self, desc: str, seconds: Mapping[str, float], todo: Collection[str], wanted: bool) -> None:

@@ -53,12 +53,13 @@ def each(
     return _in_pool(work, jobs, workers, more) if workers > 1 else _here(work, jobs, more)
 
 
-_told: Told = lambda amount: None  # what this process tells, while it works
+_told: Told | None = None  # whom this process tells, while it works
 
 
 def report(amount: float) -> None:
     """Within a job: so much more of it is done, in whatever its asker counts."""
-    _told(amount)
+    if _told:
+        _told(amount)
 
 
 def _here(work: Work, jobs: Sequence, more: Told) -> Results:

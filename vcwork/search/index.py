@@ -183,7 +183,8 @@ class VideoIndex(Asked):
 
     def _all(self) -> np.ndarray:
         """The places (N,) of all items."""
-        return np.array([place for (place,) in self._store.db.execute("SELECT place FROM item ORDER BY place")], np.int64)
+        found = self._store.db.execute("SELECT place FROM item ORDER BY place")
+        return np.array([place for (place,) in found], np.int64)
 
     def _take(self, places: np.ndarray) -> np.ndarray:
         """The vectors (n, D) at these places (n,)."""

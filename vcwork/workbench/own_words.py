@@ -16,7 +16,6 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
-
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write, sha256_file, sha256_json
