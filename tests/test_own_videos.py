@@ -600,7 +600,7 @@ def test_command_line(folder, tmp_path, checkpoint, capsys):
 
 
 def test_workers_end_with_a_parent_that_was_killed():
-    worker = "import time; from vcwork.data import engines; engines._start_worker(None); print('ready', flush=True)"
+    worker = "import time; from vcwork.data import engines; engines.end_with_parent(); print('ready', flush=True)"
     worker += "; time.sleep(60)"
     parent = f"""
 import multiprocessing, sys, time
