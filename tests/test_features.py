@@ -78,6 +78,20 @@ class Killer(Toy):
         os._exit(1)
 
 
+class DiesEarly(Toy):
+    """Its first worker is killed while the second one is started, which is when it is pickled again."""
+
+    starts = 0
+
+    def __getstate__(self):
+        DiesEarly.starts += 1
+        if DiesEarly.starts == 2:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            time.sleep(0.5)  # the pool's own thread finds the dead one and closes its pipes
+        return {}
+
+
 class Answers(Toy):
     def __init__(self, answer):
         self.answer = answer
@@ -254,6 +268,12 @@ def test_bad_features_name_the_video(corpus, tmp_path, workers, answer, message)
 def test_a_killed_worker_is_explained(corpus, tmp_path):
     with pytest.raises(VcworkError, match=r"a worker process ended .* run again to resume"):
         extract(corpus, Killer(), tmp_path, workers=2, progress=False)
+
+
+def test_a_worker_killed_while_the_next_one_starts_is_explained(corpus, tmp_path):
+    with pytest.raises(VcworkError, match=r"a worker process ended .* run again to resume"):
+        extract(corpus, DiesEarly(), tmp_path, workers=2, progress=False)
+    assert DiesEarly.starts == 2
 
 
 @pytest.mark.parametrize("writes_before", [0, 3, 5, 6])

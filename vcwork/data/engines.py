@@ -108,10 +108,13 @@ def _in_pool(work: Work, jobs: Sequence, workers: int, more: Told) -> Results:
 
 
 def _submitted(pool: ProcessPoolExecutor, job: Any) -> Future:
-    """A job of the pool. A worker that dies while the next one is started closes what that one would be given."""
+    """A job of the pool. A worker that dies while the next one is started closes what that one would be given.
+
+    OSError where that is noticed; ValueError where a pipe of the next one already has a closed one's number.
+    """
     try:
         return pool.submit(_work_here, job)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise BrokenProcessPool(str(error)) from error
 
 
