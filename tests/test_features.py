@@ -81,11 +81,12 @@ class Killer(Toy):
 class DiesEarly(Toy):
     """Its first worker is killed while the second one is started, which is when it is pickled again."""
 
-    starts = 0
+    starts, taken = 0, ()
 
     def __getstate__(self):
         DiesEarly.starts += 1
         if DiesEarly.starts == 2:
+            DiesEarly.taken = [os.dup(0) for _ in range(100)]  # the pipes opened next get the closed ones' numbers
             for worker in multiprocessing.active_children():
                 worker.kill()
             time.sleep(0.5)  # the pool's own thread finds the dead one and closes its pipes
@@ -274,6 +275,8 @@ def test_a_worker_killed_while_the_next_one_starts_is_explained(corpus, tmp_path
     with pytest.raises(VcworkError, match=r"a worker process ended .* run again to resume"):
         extract(corpus, DiesEarly(), tmp_path, workers=2, progress=False)
     assert DiesEarly.starts == 2
+    for number in DiesEarly.taken:
+        os.close(number)
 
 
 @pytest.mark.parametrize("writes_before", [0, 3, 5, 6])
