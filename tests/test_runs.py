@@ -18,6 +18,7 @@ import nbformat
 import psutil
 import pytest
 from checks import dead_links, edited
+from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from tqdm import tqdm
 
@@ -369,6 +370,45 @@ def test_a_run_is_repeated_from_its_record_and_every_difference_is_named(
     assert "10_works.made: unknown parameter 'made'" in capsys.readouterr().err
     edited(project / "elsewhere", RUN, lambda record: record["notebooks"][0].update(name="../../x"))
     assert cli.main(["rerun", "elsewhere"]) == 2 and "unknown notebook" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not kernels.FORKS, reason="nothing is forked here")
+@pytest.mark.parametrize("silent", [1, 2])
+def test_a_kernel_that_never_answers_is_started_once_more(
+    silent: int, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The first `silent` kernels are stopped before they can say anything."""
+    started, start = [], kernels.ForkedKernel.start
+
+    def stopped(kernel: kernels.ForkedKernel) -> None:
+        start(kernel)
+        started.append(kernel)
+        if len(started) <= silent:
+            os.kill(kernel.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(kernels.ForkedKernel, "start", stopped)
+    monkeypatch.setattr(runs, "START_S", (1, 60) if silent == 1 else (1, 2))
+    out = project / "outputs" / f"silent-{silent}"
+    code = runs.run(plan_profile(project, "tiny", only=["10--again"]), out)
+    entry = read_run(out)[0]["notebooks"][0]
+    assert len(started) == 2 and not started[0].is_alive()
+    assert capsys.readouterr().out.count("10_works--again: Kernel didn't respond in 1 seconds; once more") == 1
+    if silent == 1:
+        assert code == runs.OK and entry["status"] == "done"
+    else:
+        assert code == runs.FAILED and "didn't respond" in entry["error"]["message"]
+
+
+@pytest.mark.skipif(not kernels.FORKS, reason="nothing is forked here")
+def test_kernels_end_by_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight, as one of four used to wait for a thread that had ended, until it was killed."""
+    ended, start = [], kernels.ForkedKernel.start
+    monkeypatch.setattr(kernels.ForkedKernel, "start", lambda kernel: (start(kernel), ended.append(kernel)))
+    for _ in range(8):
+        notebook = new_notebook(cells=[new_code_cell("1")])
+        kind = kernels.manager(tmp_path, tmp_path / "log", {})
+        NotebookClient(notebook, kernel_name="python3", kernel_manager_class=kind).execute()
+    assert [kernel.exitcode for kernel in ended] == [0] * 8
 
 
 def test_where_nothing_can_be_forked_kernels_begin_as_usual(

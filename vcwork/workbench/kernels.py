@@ -82,6 +82,10 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
         try:
             IPKernelApp.launch_instance(self.arguments, parent_handle=1)  # 1: the thread above looks for the parent
         finally:
+            control = IPKernelApp.instance().control_thread
+            if control and control.is_alive():  # first: it would wait for the thread that shows output, ended below
+                control.stop()
+                control.join()
             atexit._run_exitfuncs()  # a forked process ends without them: temporary folders, history
 
     def poll(self) -> int | None:
