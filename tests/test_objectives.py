@@ -15,9 +15,9 @@ from vcwork.core.loop import pretrain
 from vcwork.core.loss import (
     LOSSES,
     best_fit,
-    chosen,
     mil_nce,
     nearest_negatives,
+    objective_of,
     other_videos,
     reference_nce,
     sigmoid_loss,
@@ -117,8 +117,16 @@ def test_best_fit_by_hand(own_negatives):
         total = e[t].sum() if own_negatives else best + rest
         slow -= math.log(best / total) / 3
     assert best_fit(video, text, OWN, 0.5, own_negatives).item() == pytest.approx(slow)
-    picked = chosen(video, text, OWN)
-    assert [int(e[t, p] == max(e[t][OWN[t]])) for t, p in enumerate(picked)] == [1, 1, 1]
+
+
+def test_the_partner_of_a_text_is_the_candidate_it_scores_highest():
+    video, text = embeddings()
+    clips, texts = torch.tensor([0, 0, 1, 1, 1]), torch.tensor([0, 1, 1])
+    objective = objective_of(TrainConfig(loss="best fit", pairs=OverlapConfig(rule="windows")))
+    scores = text @ video.T
+    for t, partner in enumerate(objective(video, text, (clips, texts), 1.0).video):
+        own = [n for n in range(5) if clips[n] == texts[t]]
+        assert torch.equal(partner, video[max(own, key=lambda n: scores[t, n])])
 
 
 def test_the_two_denominators_differ_by_the_other_candidates():

@@ -301,8 +301,18 @@ def loaded_by(code: str, names: set[str]) -> set[str]:
     return set(done.stdout.rpartition("LOADED")[2].split())
 
 
-def test_a_model_is_opened_without_torchs_compiler(root):
-    code = "from vcwork.encoders.checkpoint import load_model; load_model('vcwork/training/tiny')"
+def test_a_model_is_opened_and_trained_without_torchs_compiler(root):
+    code = """
+import torch
+from vcwork.core.config import TrainConfig
+from vcwork.core.step import Learner
+from vcwork.encoders.checkpoint import load_model
+model = load_model('vcwork/training/tiny')
+learner = Learner(model, TrainConfig(warmup=0, first_update='warm'), 10)
+before = model.video_mlp.linear1.bias.clone()
+learner.learn(model.video_mlp.linear1.bias.square().sum())
+learner.optimizer.load_state_dict(learner.optimizer.state_dict())
+assert not torch.equal(before, model.video_mlp.linear1.bias)"""
     assert loaded_by(code, {"torch._dynamo", "sympy", "torch"}) == {"torch"}
 
 

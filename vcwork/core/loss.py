@@ -149,11 +149,6 @@ def best_fit(video: Tensor, text: Tensor, own: Tensor, temperature: Number = 1.0
     return (total - best)[has].mean()
 
 
-def chosen(video: Tensor, text: Tensor, own: Tensor) -> Tensor:
-    """Which candidate clip each text scores highest, (B,) int; video (N, D), text (B, D), own (B, N) bool."""
-    return (text @ video.T).masked_fill(~own, float("-inf")).argmax(1)  # (B,)
-
-
 def _checked_own(own: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     if own.shape != (len(rows), len(columns)) or own.dtype != torch.bool or not own.any():
         raise VcworkError(f"own: expected bool ({len(rows)}, {len(columns)}) with a candidate, got {tuple(own.shape)}")
@@ -205,7 +200,8 @@ def _of_pairs(
 def _of_candidates(loss: Callable[..., Tensor], video: Tensor, text: Tensor, groups: Groups, t: Number) -> Contrast:
     """The pairs are each text and the clip it scores highest."""
     own = groups[1][:, None] == groups[0]  # (B, N)
-    return _contrasted(lambda clips, texts: loss(clips, texts, own, t), video, text, video[chosen(video, text, own)])
+    best = (text @ video.T).masked_fill(~own, float("-inf")).argmax(1)  # (B,)
+    return _contrasted(lambda clips, texts: loss(clips, texts, own, t), video, text, video[best])
 
 
 def _contrasted(loss: Callable[..., Tensor], video: Tensor, text: Tensor, partners: Tensor) -> Contrast:

@@ -6,6 +6,7 @@ that users of contrastive training ask for when a loss stands still.
 """
 
 import math
+from inspect import unwrap
 from typing import Any
 
 import torch
@@ -38,24 +39,20 @@ class Learner:
         config, total = self.config, None if self.config.negatives == "local" else total
         if self.engine.world > 1 and total and config.candidates:
             raise VcworkError(f"loss {config.loss} contrasts each rank's own batch: set negatives to local")
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)  # before the forward pass, which needs the memory
         video, text = self._encode(batch)
         found = self._contrast(video, text, groups, None if config.candidates else total)
-        found.loss.backward()
         told = diagnose(found.video, found.text) | {"log_batch": found.flat}
         told["temperature"] = torch.as_tensor(self.model.temperature(config.temperature)).detach().clone()  # of now
-        return self._move(found.loss.detach(), told)
+        return self.learn(found.loss, told)
 
-    def learn(self, loss: Tensor) -> dict[str, float]:
-        """One update from this rank's mean loss, whatever it is of: its value, the rate, the gradient's norm."""
-        self.optimizer.zero_grad(set_to_none=True)
+    def learn(self, loss: Tensor, told: dict[str, Tensor] | None = None) -> dict[str, float]:
+        """One update from this rank's mean loss of whatever: its value, the rate, the gradient's norm, and `told`."""
+        self.model.zero_grad(set_to_none=True)
         loss.backward()
-        return self._move(loss.detach(), {})
-
-    def _move(self, loss: Tensor, told: dict[str, Tensor]) -> dict[str, float]:
-        """Change the weights; `told` and what happened as numbers, read from the device at once."""
         self.engine.average_gradients(self.model.parameters())
-        told |= {"loss": loss, "grad_norm": nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)}
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        told = (told or {}) | {"loss": loss.detach(), "grad_norm": norm}
         numbers = dict(zip(told, torch.stack([x.to(loss) for x in told.values()]).tolist(), strict=True))
         if not math.isfinite(numbers["loss"] + numbers["grad_norm"]):
             came = f"the loss became {numbers['loss']}, its gradient {numbers['grad_norm']}"
@@ -88,6 +85,15 @@ class Learner:
         return self.objective(video, text, groups, self.model.temperature(self.config.temperature))
 
 
+class AdamW(torch.optim.AdamW):
+    """torch's, without the compiler that its decorators load in order to be left alone by it: 2.6 s and 80 MB."""
+
+    add_param_group = unwrap(torch.optim.AdamW.add_param_group)
+    state_dict = unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = unwrap(torch.optim.AdamW.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+
 def make_optimizer(model: nn.Module, config: TrainConfig, steps: int):
     """Adam (0.9, 0.98, eps 1e-8), weight decay decoupled, and its rate: warm-up from 0, then, if asked, linear decay.
 
@@ -95,9 +101,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, steps: int):
     n - 1, so that the first changes nothing; `first_update="warm"` starts one later. `adam="fairseq"` adds epsilon
     before the bias correction, as that code does: gradients near epsilon move less at first.
     """
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True)
     if config.adam == "fairseq":
         optimizer.register_step_pre_hook(_fairseq_epsilon)
     steps = config.decay_updates or steps

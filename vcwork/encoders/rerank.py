@@ -21,6 +21,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.settings import Strict
 from vcwork.core.batches import PairData, collate, draw_pairs, pad_clips, random_batches
 from vcwork.core.config import ClusterConfig, OverlapConfig, TrainConfig
+from vcwork.core.step import AdamW
 from vcwork.encoders.encoder import Encoder
 
 
@@ -96,7 +97,7 @@ def train_scorer(encoder: Encoder, data: PairData, config: CrossConfig, scorer: 
     """Train `scorer` in place on pairs drawn as in pre-training, random videos in a batch; a record an update."""
     model = encoder.model.eval()
     draws = TrainConfig(seed=config.seed, pairs=config.pairs)
-    optimizer = torch.optim.Adam(scorer.parameters(), lr=config.lr)
+    optimizer = AdamW(scorer.parameters(), lr=config.lr, weight_decay=0.0)
     rng = np.random.default_rng([config.seed, 21])
     clusters = ClusterConfig(videos_per_batch=config.videos)
     for step, videos in enumerate(random_batches(len(data.tracks), clusters, config.updates, rng)):
@@ -110,7 +111,7 @@ def train_scorer(encoder: Encoder, data: PairData, config: CrossConfig, scorer: 
         own = torch.arange(len(pairs))
         logits = scores / config.temperature
         loss = (cross_entropy(logits, own) + cross_entropy(logits.T, own)) / 2
-        optimizer.zero_grad()
+        scorer.zero_grad()
         loss.backward()
         optimizer.step()
         right = float((scores.T.argmax(1) == own).float().mean())
