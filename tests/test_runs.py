@@ -387,7 +387,7 @@ def test_a_kernel_that_never_answers_is_started_once_more(
             os.kill(kernel.pid, signal.SIGSTOP)
 
     monkeypatch.setattr(kernels.ForkedKernel, "start", stopped)
-    monkeypatch.setattr(runs, "START_S", (1, 60) if silent == 1 else (1, 2))
+    monkeypatch.setattr(kernels, "START_S", (1, 60) if silent == 1 else (1, 1))
     out = project / "outputs" / f"silent-{silent}"
     code = runs.run(plan_profile(project, "tiny", only=["10--again"]), out)
     entry = read_run(out)[0]["notebooks"][0]

@@ -14,10 +14,12 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from vcwork.base.console import say
 from vcwork.base.settings import environment
 from vcwork.data.engines import end_with_parent
 
@@ -28,6 +30,7 @@ LOADED = (
     "tokenizers",
 )  # fmt: skip
 # nothing that asks at import where it runs, as tqdm.auto does, and all that imports it
+START_S = (30, 120)  # for a kernel to answer, and for the one that is started in its place
 LARGE = str(4 << 20)  # bytes: blocks as large go back to the system once freed; glibc would keep those up to 32 MB
 
 
@@ -99,18 +102,34 @@ class ForkedKernel(CONTEXT.Process):  # type: ignore[name-defined, misc]
         os.kill(self.pid, number)
 
 
-def manager(folder: Path, log: Path, told: dict[str, str]) -> type:
+def manager(folder: Path, log: Path, told: dict[str, str], tell: Callable[[str], None] = say) -> type:
     """A kernel manager whose kernel works in `folder`, has `told` in its environment, and writes what no cell shows
-    into `log`.
+    into `log`; `tell` hears of a kernel that was replaced.
 
     That is what crashes and native libraries say. The kernel is this Python's, whatever a kernelspec named python3 in
     the home folder or in $JUPYTER_PATH says: it may belong to another Python, or to one that is gone.
     """
     from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.asynchronous import AsyncKernelClient
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
+    class Client(AsyncKernelClient):
+        async def wait_for_ready(self, timeout: float | None = None) -> None:
+            """Until the kernel answers; one that lives and is silent (one in thousands, why is unknown) is replaced."""
+            for last, patience_s in enumerate(START_S):
+                try:
+                    return await super().wait_for_ready(patience_s)
+                except RuntimeError as error:
+                    alive = await self.parent.is_alive()
+                    await self.parent.shutdown_kernel(now=True, restart=not last)  # it would hear nothing else
+                    if last or not alive:
+                        raise
+                    tell(f"{error}; once more with another one")
+                await self.parent.restart_kernel(now=True)
+
     class Manager(AsyncKernelManager):
+        client_factory = Client
         kernel_spec = KernelSpec(**get_kernel_dict())
 
         async def _async_launch_kernel(self, kernel_cmd: list[str], env: dict[str, str], **options: Any) -> None:

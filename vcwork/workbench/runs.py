@@ -45,7 +45,6 @@ from vcwork.workbench.recording import recorded
 from vcwork.workbench.records import RUN, cells_digest
 
 OK, FAILED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is for a mistake found before the run
-START_S = (30, 120)  # for a kernel to answer, and for the one that is started in its place
 PATIENCE_S = 10  # for a notebook to stop, when the run is interrupted
 QUIET_S = 15  # without a word, where no bar can be drawn
 BAR = "{n} of {total} notebooks |{bar:12}| {elapsed}{postfix}"
@@ -384,27 +383,19 @@ def execute(step: Step, folder: Path, root: Path, threads: int, place: Place) ->
     values = {n: v for n, v in values.items() if n in step.given or v != step.parameters[n].default}
     told = {"VCWORK_RESULTS_DIR": str(folder / "results" / step.name), "VCWORK_ROOT": str(root)}
     told |= {"OMP_NUM_THREADS": str(threads), WIRE: str(place.wire)}
+    manager = kernels.manager(step.path.parent, log, told, lambda line: tell(f"{step.name}: {line}"))
     try:
         for made in (target, log):
             made.parent.mkdir(exist_ok=True)
-        for patience_s in START_S:
-            began = time.monotonic()
-            try:
-                papermill.execute_notebook(
-                    _no_braces(step.path),
-                    _no_braces(target),
-                    values,
-                    kernel_name="python3",
-                    progress_bar={"file": place, "bar_format": "{n} of {total} cells", "mininterval": 0, "miniters": 1},
-                    extra_arguments=["--log-level=ERROR"],
-                    kernel_manager_class=kernels.manager(step.path.parent, log, told),
-                    start_timeout=patience_s,
-                )
-                break
-            except RuntimeError as error:  # one kernel in thousands never answers, on no fault of the notebook
-                if patience_s == START_S[-1] or time.monotonic() - began < patience_s or _begun(target):
-                    raise  # a dead one is another matter
-                tell(f"{step.name}: {error}; once more with another one")
+        papermill.execute_notebook(
+            _no_braces(step.path),
+            _no_braces(target),
+            values,
+            kernel_name="python3",
+            progress_bar={"file": place, "bar_format": "{n} of {total} cells", "mininterval": 0, "miniters": 1},
+            extra_arguments=["--log-level=ERROR"],
+            kernel_manager_class=manager,
+        )
     except PapermillExecutionError as error:
         message = f"{error.ename}: {_without_colours(error.evalue)}".strip()
         return {"status": "failed", "error": _error(message, error.exec_count, _failing_line(error))}
@@ -446,17 +437,11 @@ def _outside_error(target: Path, error: Exception) -> dict[str, Any]:
     message = ": ".join([type(error).__name__, *lines[-1:]])
     if isinstance(error, DeadKernelError):
         message += " (most often: out of memory)"
-    if begun := _begun(target):
+    with contextlib.suppress(Exception):  # there may be no copy yet
+        cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
+        begun = [cell for cell in cells if cell.metadata.papermill.start_time]
         return _error(message, len(begun), (begun[-1].source.strip().splitlines() or [""])[0])
     return _error(message)
-
-
-def _begun(target: Path) -> list[Any]:
-    """Cells of code that an executed copy has begun with; none where there is no copy yet."""
-    with contextlib.suppress(Exception):
-        cells = [cell for cell in nbformat.read(target, as_version=4).cells if cell.cell_type == "code"]
-        return [cell for cell in cells if cell.metadata.papermill.start_time]
-    return []
 
 
 def _failing_line(error: Any) -> str:

@@ -51,7 +51,7 @@ def refresh(root: Path, names: Iterable[str] = ()) -> list[str]:
 def refresh_one(path: Path, timeout_s: int = 600) -> None:
     """Execute one notebook with its defaults and store it. VcworkError, and nothing changed, when a cell fails."""
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
     notebook = clean(nbformat.read(path, as_version=4))
     client = NotebookClient(
@@ -68,7 +68,7 @@ def refresh_one(path: Path, timeout_s: int = 600) -> None:
         client.execute()
     except CellExecutionError as error:
         raise VcworkError(f"{error.ename}: {error.evalue}") from None
-    except (CellTimeoutError, DeadKernelError) as error:
+    except (CellTimeoutError, RuntimeError) as error:  # the latter from a kernel that died or never answered
         raise VcworkError(str(error).splitlines()[0]) from None
     notebook.metadata["language_info"] = LANGUAGE
     personal = personal_paths(notebook)
