@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
@@ -282,13 +281,15 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     _forget(seconds, {e["video"] for e in seconds.metadata} - set(means.ids))
     saved = time.monotonic()
     todo = [id for id in own.ids if id not in means]
-    for id in tqdm(todo, desc="embedding", unit="video", disable=not progress or not todo):
-        vectors = add_video(seconds, own.encoder, id, own.store[id], "second")  # (T, D)
-        means.add(vectors.mean(0, keepdims=True), [id], [{"video": id, "source": own.sources.get(id, "")}])
-        if time.monotonic() - saved > SAVE_EVERY_S or id == todo[-1]:
-            seconds.save(at[1])
-            means.save(at[0])
-            saved = time.monotonic()
+    with SecondsBar("embedding", _lengths(own), todo, progress and bool(todo)) as bar:
+        for id in todo:
+            vectors = add_video(seconds, own.encoder, id, own.store[id], "second")  # (T, D)
+            means.add(vectors.mean(0, keepdims=True), [id], [{"video": id, "source": own.sources.get(id, "")}])
+            if time.monotonic() - saved > SAVE_EVERY_S or id == todo[-1]:
+                seconds.save(at[1])
+                means.save(at[0])
+                saved = time.monotonic()
+            bar.ended(id)
     if others := set(means.ids) - set(own.ids):
         means.detach()
         seconds.detach()
@@ -318,12 +319,16 @@ def _forget(seconds: VideoIndex, videos: set[str]) -> None:
         seconds.delete(ids)
 
 
+def _lengths(own: Own) -> dict[str, float]:
+    return {id: own.corpus[id].duration_s for id in own.ids}
+
+
 def _shots(own: Own, progress: bool) -> dict[str, list]:
     """Shots of each video, found once for its file's content."""
     from vcwork.data.shots import shots  # torch
 
     found = {}
-    with SecondsBar("shots", {id: own.corpus[id].duration_s for id in own.ids}, own.ids, progress) as bar:
+    with SecondsBar("shots", _lengths(own), own.ids, progress) as bar:
         for id in own.ids:
             path = own.out / "cache" / "shots" / f"{own.sources[id][:24]}.json"
             try:
