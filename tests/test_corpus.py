@@ -1,6 +1,7 @@
 """Corpora: the lab's layout, a person's folder, and a coverage report in which nothing missing is silent."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -153,6 +154,9 @@ def test_scan_folder_goes_on_and_counts(tmp_path):
     (["a.mp4"], "a.zh-Hans.vtt", "a.mp4"),
     (["a.mp4"], "a.English.txt", "a.mp4"),
     (["a.mp4"], "a.1080p.srt", None),
+    (["Rocky.mp4"], "Rocky.II.srt", None),
+    (["Rocky.mp4"], "Rocky.one.srt", None),
+    (["Rocky.mp4"], "Rocky.vi.srt", "Rocky.mp4"),
     (["a..b...mp4"], "a..b...en.vtt", "a..b...mp4"),
     (["caf\u00e9.mp4"], "cafe\u0301.vtt", "caf\u00e9.mp4"),
     (["one/a.mp4", "two/a.mp4"], "two/a.vtt", "two/a.mp4"),
@@ -214,6 +218,24 @@ def test_real_clips(real):
 def test_light_imports_stay_light():
     code = "import sys, vcwork.data.captions, vcwork.data.corpus, vcwork.data.extract; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(os.sep != "/", reason="no such names")
+def test_a_name_that_no_corpus_can_tell_costs_its_film_alone(tmp_path):
+    own, out = tmp_path / "own", tmp_path / "out"
+    for name in ("good.mp4", "back\\slash.mp4", "two\nlines.mp4"):
+        _film(own / name)
+    for _ in range(2):
+        corpus = gather(scan_folder(own), out)
+        assert list(corpus.videos) == ["good"] and len(corpus.missing_videos) == 2
+        assert all("rename the film" in why for why in corpus.missing_videos.values())
+
+
+def test_an_empty_subtitle_does_not_stand_before_one_with_words(tmp_path):
+    _film(tmp_path / "a.mp4")
+    for name, text in (("a.vtt", "WEBVTT\n"), ("a.srt", "1\n00:00:00,000 --> 00:00:01,000\nhello\n")):
+        (tmp_path / name).write_text(text)
+    assert [c.text for c in scan_folder(tmp_path).captions("a")] == ["hello"]
 
 
 def test_gathered_corpus_leaves_the_source_alone(tmp_path):

@@ -100,11 +100,11 @@ def _seconds(path, text):
 
 
 def _linear(path, around, unit, *lengths):
-    """Whether ten times the length takes at most twelve times as long, in one of five looks (a square: a hundred)."""
+    """Whether ten times the length takes at most twenty times as long, in one of five looks (a square: a hundred)."""
     texts = [around.replace("{}", unit * (n // len(unit))).replace("{{", "{") for n in lengths]
     for _ in range(5):  # a busy machine makes it longer, never shorter
         short, long = (_seconds(path, text) for text in texts)
-        if long < 0.05 or long <= 12 * short:  # what takes a moment is not measured
+        if long < 0.05 or long <= 20 * short:  # what takes a moment is not measured
             return True
     return False
 

@@ -181,9 +181,11 @@ def _finish(cues: Iterable[Cue], found: CaptionReport) -> tuple[list[Caption], i
     count = 0
     for cue in cues:
         count += 1
-        text = " ".join(_INVISIBLE.sub("", unescaped(cue.text)).split()) if isinstance(cue.text, str) else ""
+        said = "" if cue.text is None or cue.text != cue.text else cue.text  # nothing, as JSON and pandas write it
+        said = str(said) if isinstance(said, int | float) and not isinstance(said, bool) else said
+        text = " ".join(_INVISIBLE.sub("", unescaped(said)).split()) if isinstance(said, str) else ""
         text = _HALF.sub("\ufffd", text)
-        wrong = _what_is_wrong(cue)
+        wrong = _what_is_wrong(cue) or ("" if isinstance(said, str) else f"expected text, got {str(said)[:40]}")
         if wrong:
             found.dropped.append(f"{cue.where}: {wrong}")
         elif text:

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -382,8 +382,10 @@ def gather(corpus: Corpus, folder: str | Path) -> Corpus:
     `folder` holds another one.
     """
     folder = resolve(folder)
-    videos = {id: _moved(video, corpus.folder, folder) for id, video in corpus.videos.items()}
-    moved = replace(corpus, folder=folder, videos=videos)
+    videos = {id: _moved(video, corpus.folder, folder) for id, video in corpus.videos.items() if _is_safe(id)}
+    left = {id: f"{id}: a name with a backslash or a line break, by which no corpus can tell it; rename the film"
+            for id in corpus.videos if id not in videos}  # fmt: skip
+    moved = replace(corpus, folder=folder, videos=videos, missing_videos=corpus.missing_videos | left)
     with alone(folder):
         if (folder / CORPUS.manifest).exists():
             there = open_corpus(folder)
@@ -480,13 +482,13 @@ def _segments(path: Path, steps: dict[str, str]) -> Iterator[Segment]:
 
 def _safe_id(id: object, folder: Path) -> str:
     """Ids become file names; one that could lead elsewhere is refused."""
-    if (
-        not isinstance(id, str)
-        or any(part in ("", ".", "..") for part in id.split("/"))
-        or any(c in id for c in "\\\0")
-    ):
+    if not _is_safe(id):
         raise VcworkError(f"{folder / 'corpus.json'}: expected a video id as a path inside the folder, got {id!r}")
     return id
+
+
+def _is_safe(id: object) -> TypeGuard[str]:
+    return isinstance(id, str) and not {"", ".", ".."} & set(id.split("/")) and not set("\\\0") & set(id)
 
 
 def _inside(folder: Path, value: str | None, where: str) -> Path | None:
@@ -546,8 +548,20 @@ _CODES = {"english": "en", "german": "de", "deutsch": "de", "french": "fr", "fra
           "español": "es", "italian": "it", "italiano": "it", "portuguese": "pt", "português": "pt", "dutch": "nl",
           "russian": "ru", "chinese": "zh", "japanese": "ja", "korean": "ko", "arabic": "ar", "hindi": "hi",
           "turkish": "tr", "polish": "pl"}  # fmt: skip
-# en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it
-_LANGUAGE = re.compile("|".join([r"[a-z]{2,3}([-_][\w-]+)?", _KINDS.pattern, *_CODES]), re.IGNORECASE)
+# of ISO 639-1, and with three letters those that players and yt-dlp write: no other word makes a film's name longer
+_TONGUES = (
+    "aa|ab|ae|af|ak|am|an|ar|as|av|ay|az|ba|be|bg|bh|bi|bm|bn|bo|br|bs|ca|ce|ch|co|cr|cs|cu|cv|cy|da|de|dv|dz|ee|"
+    "el|en|eo|es|et|eu|fa|ff|fi|fj|fo|fr|fy|ga|gd|gl|gn|gu|gv|ha|he|hi|ho|hr|ht|hu|hy|hz|ia|id|ie|ig|ii|ik|in|io|"
+    "is|it|iu|iw|ja|jp|jv|jw|ka|kg|ki|kj|kk|kl|km|kn|ko|kr|ks|ku|kv|kw|ky|la|lb|lg|li|ln|lo|lt|lu|lv|mg|mh|mi|mk|"
+    "ml|mn|mo|mr|ms|mt|my|na|nb|nd|ne|ng|nl|nn|no|nr|nv|ny|oc|oj|om|or|os|pa|pi|pl|ps|pt|qu|rm|rn|ro|ru|rw|sa|sc|"
+    "sd|se|sg|sh|si|sk|sl|sm|sn|so|sq|sr|ss|st|su|sv|sw|ta|te|tg|th|ti|tk|tl|tn|to|tr|ts|tt|tw|ty|ug|uk|ur|uz|ve|"
+    "vi|vo|wa|wo|xh|yi|yo|yue|za|zh|zu|ara|ben|bos|bul|cat|ces|chi|cmn|cze|dan|deu|dut|ell|eng|est|eus|fas|fil|"
+    "fin|fra|fre|geo|ger|glg|gre|guj|heb|hin|hrv|hun|hye|ice|ind|isl|ita|jpn|kan|kat|kor|lav|lit|mac|mal|mar|may|"
+    "mkd|msa|nld|nob|nor|pan|per|pol|por|ron|rum|rus|slk|slo|slv|spa|sqi|srp|swa|swe|tam|tel|tgl|tha|tur|ukr|und|"
+    "urd|vie|zho|mul|bho|ceb|haw|hmn|kri|lus|nso"
+)
+# en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it. II is a number
+_LANGUAGE = re.compile(rf"(?i:({_TONGUES})[-_][\w-]+|{'|'.join([_KINDS.pattern, *_CODES])})|(?![IVX]+$)(?i:{_TONGUES})")
 
 
 def _spelt(path: Path, name: str) -> str:
@@ -570,9 +584,10 @@ def _add_video(corpus: Corpus, id: str, path: Path | Address, subtitles: list, s
     captions, why = None, []
     for subtitle in subtitles:
         try:
-            read_captions(subtitle, CaptionReport())
-            captions = subtitle
-            break
+            if read_captions(subtitle, CaptionReport()):
+                captions = subtitle
+                break
+            captions = captions or subtitle  # an empty one, where there is nothing better
         except VcworkError as error:
             why.append(corpus.relative(error))
     if why:

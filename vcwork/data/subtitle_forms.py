@@ -36,8 +36,10 @@ class Cue:
 # no form may look at a character once for each before it: files of strangers are long (`*+` never goes back)
 _TIME = r"(-?)(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,:](\d{3,}|(?<!:)\d+))?"
 _TIMING = re.compile(rf"\s*+(?:\[\s*+)?{_TIME}\s*-->\s*{_TIME}\s*\]?(?=\s|$)")
-_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)(?=\s|$)")
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)\s*$")
 _CLOCKS = re.compile(r"[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")  # without the arrow
+_ROUGH = r"\s*+\d{1,2}(?:\s?[:.,;]\s?\d{1,3}){2,3}\s*+"
+_ALIKE = re.compile(rf"{_ROUGH}(?:[-=–—]{{1,3}}\s?>+|[→–—-]){_ROUGH}$")  # two clocks however written, and an arrow
 _CLOCK = re.compile(r"\s*+\S*?\d:\d")
 _SETTINGS = re.compile(r"(\s*+\w++\s*+:\s*+\S++)*+\s*")
 _NUMBER = re.compile(r"\W*(\d{1,18})\W*")
@@ -57,13 +59,13 @@ _VOICE = re.compile(r"<(?:v|lang)(?:\.[\w.-]+)?\s[^<>]*>|<c\s[^<>]*>")  # of Web
 _ENTITY = re.compile(r"&(?:#\d{1,9}|#x[\da-f]{1,8}|\w{1,40});", re.IGNORECASE)  # "stop&notify" has no semicolon
 
 
-def plain(text: str, voices: bool = False) -> str:
-    """A cue's text without its markup."""
-    text = _BREAK.sub(" ", _undrawn(text))
+def plain(text: str, voices: bool = False, braces: bool = True) -> str:
+    """A cue's text without its markup; braces: those without a mark in them are words."""
+    text = _BREAK.sub(" ", _undrawn(text, braces))
     return _TAG.sub("", _VOICE.sub("", text) if voices else text)
 
 
-def _undrawn(text: str) -> str:
+def _undrawn(text: str, braces: bool) -> str:
     """Without marks in braces, and without the drawings that stand from {\\p1} to {\\p0} or the end."""
     last = text.rfind("}") + 1  # no brace behind it is closed
     kept, drawing = [], False
@@ -71,7 +73,7 @@ def _undrawn(text: str) -> str:
         pens = re.findall(r"\\p(\d)", part) if number % 2 else []  # every other one is a brace
         if pens:
             drawing = pens[-1] != "0"
-        elif not drawing and not (number % 2 and _MARKS.match(part)):
+        elif not drawing and (number % 2 == 0 or (braces and not _MARKS.match(part))):
             kept.append(part)
     return "".join(kept) + text[last:] * (not drawing)
 
@@ -115,17 +117,17 @@ def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
     web = bool(head) or path.suffix.lower() == ".vtt"
     lines, moves = (_without_asides(lines) if web else lines), _moves(lines)
     timings = [n for n, line in enumerate(lines) if _like_timing(line)]
-    if not timings and not head:
-        if path.suffix.lower() == ".vtt":
-            raise VcworkError(f"{path}, line {first + 1}: expected WEBVTT, got {lines[first][:40]!r}")
+    exact = bool(timings) and "." in lines[timings[0]].replace(",", ".")
+    timings = [n for n in timings if not (exact and _told(lines[n], lines[n - 1]))]
+    if not timings and not head and web:
+        raise VcworkError(f"{path}, line {first + 1}: expected WEBVTT, got {lines[first][:40]!r}")
+    if not timings and any(map(str.strip, lines)):
         raise VcworkError(f"{path}: no readable cue; expected lines like 00:00:01,000 --> 00:00:02,000")
     numbers = _Numbers(web)
-    if timings and not web:
-        before = " ".join(numbers.without(lines[: timings[0]])).strip()
-        if before:
-            yield Cue(f"{path}, line {first + 1}: {before[:40]!r} before any times", math.nan, math.nan, before)
-    elif timings:
-        numbers.without(lines[: timings[0]])
+    before = numbers.without(lines[: timings[0]], first=True) if timings else []
+    if at := next((n for n, line in enumerate(before, 1) if line.strip()), 0):
+        words = " ".join(before).strip()
+        yield Cue(f"{path}, line {at}: {words[:40]!r} before any times", math.nan, math.nan, words)
     for at, end in itertools.pairwise([*timings, len(lines)]):
         start_s, end_s, rest = _timing(lines[at])
         body = lines[at + 1 : end] if end == len(lines) else numbers.without(lines[at + 1 : end])
@@ -137,7 +139,14 @@ def _like_timing(line: str) -> bool:
     """True for a line of times, also where they are malformed."""
     before, *behind = line.split("-->")
     arrow = behind and ((len(before.split()) == 1 and _CLOCK.match(before)) or any(map(_CLOCK.match, behind)))
-    return bool(arrow or _CLOCKS.match(line) or _SECONDS.match(line))
+    return bool(arrow or _CLOCKS.match(line) or _ALIKE.match(line) or _SECONDS.match(line))
+
+
+def _told(line: str, before: str) -> bool:
+    """True for words of a cue that begin with a time of day, `12:30 --> 13:45 train`, in a file of exact times."""
+    times = _TIMING.match(line)
+    behind = before.strip() and not _NUMBER.fullmatch(before)
+    return bool(times and behind and not times[5] and not times[10] and _timing(line)[2])
 
 
 def _without_asides(lines: list[str]) -> list[str]:
@@ -149,7 +158,7 @@ def _without_asides(lines: list[str]) -> list[str]:
     kept, aside, blank = [], "", True
     for line in lines:
         word = line.strip()
-        if re.match(r"WEBVTT(\s|$)", word, re.IGNORECASE):
+        if (blank or word == "WEBVTT") and re.match(r"WEBVTT(\s|$)", word, re.IGNORECASE):
             aside = "head"
         elif blank and _ASIDE.match(word):
             aside = "note"
@@ -180,15 +189,20 @@ class _Numbers:
     def __init__(self, web: bool) -> None:
         self._web, self._last = web, None
 
-    def without(self, lines: list[str]) -> list[str]:
-        """Lines between two times without the next cue's number."""
+    def without(self, lines: list[str], first: bool = False) -> list[str]:
+        """Lines between two times (or before the first) without the next cue's number.
+
+        A file whose first cue has none is not numbered: there a number is words, unless it stands as a number would.
+        """
         filled = [n for n, line in enumerate(lines) if line.strip()]
         if not filled:
             return []
         at = filled[-1]
         number, apart = _NUMBER.fullmatch(lines[at]), at == 0 or not lines[at - 1].strip()
         close = at == len(lines) - 1
-        if number and ((apart and close and at > 0) or self._last is None or int(number[1]) == self._last + 1):
+        if number and (
+            (apart and at > 0 and (close or self._last is None)) or first or int(number[1]) - 1 == self._last
+        ):
             self._last = int(number[1])
             return lines[:at]
         named = self._web and close and apart and at > 0
@@ -221,31 +235,42 @@ def sbv_cues(path: Path, text: str) -> Iterator[Cue]:
 def ass_cues(path: Path, text: str) -> Iterator[Cue]:
     """SubStation Alpha's dialogue lines; comments are not shown, so not read."""
     columns = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
-    events = False
+    events, head = True, False
     for number, line in enumerate(text.split("\n"), 1):
         key, _, value = line.partition(":")
         key = key.strip().lower()
         if key.startswith("["):
-            events = key.startswith("[events]")
+            events, head = key.startswith("[events]"), True
         elif events and key == "format":
             columns = [name.strip().lower() for name in value.split(",")]
         elif events and key == "dialogue":
             row = dict(zip(columns, value.split(",", len(columns) - 1), strict=False))
             times = (clock_s(row.get(name, "")) for name in ("start", "end"))
-            yield Cue(f"{path}, line {number}", *times, plain(re.sub(r"\\n", " ", row.get("text", ""))))
+            words = plain(re.sub(r"\\n", " ", row.get("text", "")), braces=False)  # those without marks are comments
+            yield Cue(f"{path}, line {number}", *times, words)
+        elif not head and key and key[0] not in ";!" and key != "comment":
+            yield Cue(f"{path}, line {number}: {line[:40]!r} outside [Events]", math.nan, math.nan, line)
 
 
 def lrc_cues(path: Path, text: str) -> Iterator[Cue]:
-    """Lyrics: `[01:02.30]words`, shown until the next ones (the last for 5 s, our choice)."""
+    """Lyrics: `[01:02.30]words`, shown until the next ones (the last for 5 s, our choice).
+
+    `[offset:+500]` shows all of them half a second earlier.
+    """
+    shift = re.search(r"(?mi)^[^\S\n]*\[offset: *([+-]?\d{1,9}) *\]", text)
+    earlier_s = int(shift[1]) / 1000 if shift else 0.0
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         stamps = re.match(r"(\s*\[\d+:\d+(?:[.:]\d+)?\])+", line)
-        words = re.sub(r"<\d+:\d+(?:\.\d+)?>", "", line[stamps.end() :]) if stamps else ""
-        found += [(clock_s(t), number, words) for t in re.findall(r"\[([\d:.]+)\]", stamps[0])] if stamps else []
+        if stamps:
+            words = re.sub(r"<\d+:\d+(?:\.\d+)?>", "", line[stamps.end() :])
+            found += [(clock_s(t) - earlier_s, number, words) for t in re.findall(r"\[([\d:.]+)\]", stamps[0])]
+        elif line.strip() and not re.match(r"\s*\[[a-z#]+:", line, re.IGNORECASE):
+            yield Cue(f"{path}, line {number}: {line[:40]!r} without a time", math.nan, math.nan, line)
     found.sort(key=lambda entry: entry[0])
     ends = [start_s for start_s, _, _ in found[1:]] + [start_s + 5.0 for start_s, _, _ in found[-1:]]
     for (start_s, number, words), end_s in zip(found, ends, strict=True):
-        yield Cue(f"{path}, line {number}", start_s, end_s, words)
+        yield Cue(f"{path}, line {number}", max(start_s, 0.0), max(end_s, 0.0), words)
 
 
 def csv_cues(path: Path, text: str) -> Iterator[Cue]:
@@ -258,13 +283,21 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     body = text[sep.end() :] if sep else text
     skipped, head = bool(sep), next(iter(body.split("\n", 1)), "")
     mark = sep[1] if sep else max(",;\t|", key=head.count)
+    lines = io.StringIO(body).readlines()
+    unquoted = mark == "\t" and len({line.count(mark) for line in lines if line.strip()}) == 1  # a row is a line there
+    quoting = csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL
 
     def rows() -> Iterator[tuple[int, list[str]]]:
-        reader = csv.reader(io.StringIO(body), delimiter=mark, skipinitialspace=True)
+        reader, done = csv.reader(lines, delimiter=mark, skipinitialspace=True, quoting=quoting), 0
         try:
-            yield from ((reader.line_num + skipped, row) for row in reader if row)
+            for row in reader:
+                if reader.line_num == len(lines) > done + 1 and sum(line.count('"') for line in lines[done:]) % 2:
+                    raise csv.Error("a quote is opened and not closed")
+                if row:
+                    yield reader.line_num + skipped, row
+                done = reader.line_num
         except csv.Error as error:
-            raise VcworkError(f"{path}, line {reader.line_num + skipped}: not readable as csv ({error})") from error
+            raise VcworkError(f"{path}, line {done + 1 + skipped}: not readable as csv ({error})") from error
 
     names = [name.strip().lower() for name in next(rows(), (0, []))[1]]
     if text.strip() and not {"start", "end", "text"} <= set(names):
@@ -277,6 +310,8 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
         words, surplus = cells.get(said, ""), len(row) > len(names)
         if surplus and said == len(names) - 1:
             words = f"{mark} ".join(row[said:])
+        if unquoted and re.fullmatch(r'"(?:[^"]|"")*"', words):
+            words = words[1:-1].replace('""', '"')
         broken = surplus and said != len(names) - 1
         times = [math.nan if broken else clock_s(cells.get(n, "")) * unit for n in (start, end)]
         yield Cue(f"{path}, line {line}", *times, words)
@@ -288,10 +323,7 @@ def _milliseconds(times: Iterable[tuple[str, str]]) -> bool:
 
 
 def line_cues(path: Path, text: str) -> Iterator[Cue]:
-    """A caption a line, for the whole video; text with times in it is what it looks like, whatever its name."""
-    if any(_TIMING.match(line) for line in text.split("\n")):
-        yield from subtitle_cues(path, text)
-        return
+    """A caption a line, for the whole video."""
     for number, line in enumerate(text.split("\n"), 1):
         yield Cue(f"{path}, line {number}", 0.0, math.inf, line)
 
@@ -310,14 +342,14 @@ def json_cues(path: Path, text: str) -> Iterator[Cue]:
         lists = [
             raw[key] for key in ("segments", "events", "transcription", "chunks") if isinstance(raw.get(key), list)
         ]
-    if not lists or not all(isinstance(entry, dict) for entry in lists[0]):
+    entries = next((some for some in lists if some), [])
+    if not lists or not all(isinstance(entry, dict) for entry in entries):
         raise VcworkError(
             f"{path}: expected a transcript: segments (Whisper), events (YouTube), or start, end and text"
         )
-    for number, entry in enumerate(lists[0]):
-        if "text" in entry or "segs" in entry:
-            start_s, end_s, words = _entry(entry)
-            yield Cue(f"{path}, entry {number}", start_s, end_s, words)
+    for number, entry in enumerate(entries):
+        if not ("tStartMs" in entry and "segs" not in entry):  # an event that opens a window says nothing
+            yield Cue(f"{path}, entry {number}", *_entry({"text": entry} | entry))
 
 
 def _entry(entry: dict) -> tuple[float, float, object]:
@@ -355,19 +387,54 @@ def xml_cues(path: Path, text: str) -> Iterator[Cue]:
         root = ElementTree.parse(tree, ElementTree.XMLParser(target=_Shallow())).getroot()
     except (ElementTree.ParseError, RecursionError) as error:
         raise VcworkError(f"{path}: not readable as XML ({error})") from error
-    rates = {key.rpartition("}")[2]: seconds(value) or math.nan for key, value in root.attrib.items()}
-    for number, element in enumerate(e for e in root.iter() if e.tag.rpartition("}")[2] in ("p", "text")):
-        kind, given = element.tag.rpartition("}")[2], element.attrib
-        if "begin" in given:
-            start_s = _offset(given["begin"], rates)
-            end_s = _offset(given["end"], rates) if "end" in given else start_s + _offset(given.get("dur", ""), rates)
-        elif "t" in given or "start" in given:
-            keys, unit = (("t", "d"), 0.001) if "t" in given else (("start", "dur"), 1.0)
-            start_s = seconds(given[keys[0]]) * unit
-            end_s = start_s + seconds(given.get(keys[1], 0)) * unit
-        else:
-            continue
-        yield Cue(f"{path}, {kind} {number}", start_s, end_s, " ".join(_spoken(element)))
+    found = list(_timed(root, _Frames.of(root.attrib), 0.0, math.nan))
+    if not found and any(map(str.strip, _said_in(root))):
+        raise VcworkError(f"{path}: no readable cue; expected TTML's p, or YouTube's p or text")
+    for number, (element, start_s, end_s) in enumerate(found):
+        words = plain(" ".join(_spoken(element)))
+        if words.strip():
+            yield Cue(f"{path}, {_kind(element)} {number}", start_s, end_s, words)
+
+
+def _kind(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _said_in(element: ElementTree.Element) -> Iterator[str]:
+    """All text but a head's, which tells about the file."""
+    yield element.text or ""
+    for child in element:
+        yield from () if _kind(child) == "head" else _said_in(child)
+        yield child.tail or ""
+
+
+def _timed(
+    element: ElementTree.Element, frames: "_Frames", start_s: float, end_s: float
+) -> Iterator[tuple[ElementTree.Element, float, float]]:
+    """Paragraphs, or the spans of one that have times of their own, with start and end.
+
+    TTML's times count from the start of what an element stands in, in a sequence from the end of the one before it;
+    one without an end lasts as long as what it stands in. YouTube's t and d are milliseconds, start and dur seconds.
+    """
+    kind, given = _kind(element), element.attrib
+    if "t" in given or "start" in given:
+        (begin, length), unit = (("t", "d"), 0.001) if "t" in given else (("start", "dur"), 1.0)
+        start_s = seconds(given[begin]) * unit
+        end_s = start_s + seconds(given.get(length, 0)) * unit
+    elif kind in ("body", "div", "p", "span"):
+        zero, start_s = start_s, start_s + frames.seconds(given.get("begin", "0s"))
+        ends = [zero + frames.seconds(given["end"])] if "end" in given else []
+        ends += [start_s + frames.seconds(given["dur"])] if "dur" in given else []
+        end_s = min(ends, default=end_s)
+    spans = [child for child in element if _kind(child) == "span" and {"begin", "dur", "end"} & set(child.attrib)]
+    if kind in ("p", "text", "span") and not (kind == "p" and spans):
+        yield element, start_s, end_s
+        return
+    at = start_s
+    for child in spans if kind == "p" else element:
+        for found in _timed(child, frames, at, end_s):
+            yield found
+            at = found[2] if given.get("timeContainer") == "seq" else at
 
 
 class _Shallow(ElementTree.TreeBuilder):
@@ -398,19 +465,42 @@ def _spoken(element: ElementTree.Element) -> Iterator[str]:
     yield run
 
 
-def _offset(text: str, rates: dict[str, float]) -> float:
-    """TTML's times: clock, clock with frames, seconds, ticks and frames."""
-    frames = rates.get("frameRate", 30.0)
-    counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
-    if counted:
-        per_s = {"t": 1 / rates.get("tickRate", frames), "f": 1 / frames, "h": 3600.0, "m": 60.0}
-        return seconds(counted[1]) * per_s[counted[2]]
-    clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
-    return clock_s(clock[1]) + int(clock[2]) / frames if clock else clock_s(text)
+@dataclass(frozen=True)
+class _Frames:
+    """How many frames and ticks a second has, by the attributes of TTML's root."""
+
+    per_s: float
+    ticks: float
+
+    @classmethod
+    def of(cls, given: dict[str, str]) -> "_Frames":
+        told = {key.rpartition("}")[2]: value.split() for key, value in given.items()}
+        rate, tick = (seconds(*told.get(key, ["nan"])[:1]) for key in ("frameRate", "tickRate"))
+        above, below = map(seconds, (*told.get("frameRateMultiplier", []), "1", "1")[:2])
+        per_s = (30.0 if math.isnan(rate) else rate) * above / (below or math.nan)
+        return cls(per_s or math.nan, per_s if math.isnan(tick) else tick or math.nan)
+
+    def seconds(self, text: str) -> float:
+        """TTML's times: clock, clock with frames, seconds, ticks and frames."""
+        counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
+        if counted:
+            return seconds(counted[1]) * {"t": 1 / self.ticks, "f": 1 / self.per_s, "h": 3600.0, "m": 60.0}[counted[2]]
+        clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
+        return clock_s(clock[1]) + int(clock[2]) / self.per_s if clock else clock_s(text)
 
 
-READERS: dict[str, Callable[[Path, str], Iterable[Cue]]] = {  # by suffix, in order of preference
-    ".vtt": subtitle_cues, ".srt": subtitle_cues, ".ass": ass_cues, ".ssa": ass_cues, ".sbv": sbv_cues,
+Reader = Callable[[Path, str], Iterable[Cue]]
+
+
+def _unless_timed(reader: Reader) -> Reader:
+    """Text with WebVTT's or SubRip's times in it is what it looks like, whatever its name."""
+    return lambda path, text: (subtitle_cues if any(map(_TIMING.match, text.split("\n"))) else reader)(path, text)
+
+
+READERS: dict[str, Reader] = {  # by suffix, in order of preference
+    ".vtt": subtitle_cues, ".srt": subtitle_cues, ".ass": _unless_timed(ass_cues), ".ssa": _unless_timed(ass_cues),
+    ".sbv": sbv_cues,
     ".ttml": xml_cues, ".dfxp": xml_cues, ".json3": json_cues, ".srv1": xml_cues, ".srv2": xml_cues, ".srv3": xml_cues,
-    ".csv": csv_cues, ".tsv": csv_cues, ".lrc": lrc_cues, ".json": json_cues, ".txt": line_cues,
+    ".csv": csv_cues, ".tsv": csv_cues, ".lrc": _unless_timed(lrc_cues), ".json": json_cues,
+    ".txt": _unless_timed(line_cues),
 }  # fmt: skip
