@@ -23,6 +23,7 @@ KINDS = {  # a file name: how it is made, what a page shows of it, the reason th
     "phone.mov": ({"sound": "aac"}, "rewrapped", "(mov)"),
     "plain.mkv": ({"sound": "aac", "bframes": 3}, "rewrapped", "(matroska)"),
     "vp8.mkv": ({"codec": "libvpx", "sound": "libopus"}, "rewrapped", "(matroska)"),
+    "av1.mkv": ({"codec": "libsvtav1", "sound": "libopus"}, "rewrapped", "(matroska)"),
     "tv.ts": ({"sound": "aac"}, "rewrapped", "(mpegts)"),
     "named.mp4": ({"sound": "aac", "format": "mpegts"}, "rewrapped", "(mpegts)"),
     "stream.flv": ({"sound": "aac"}, "rewrapped", "(flv)"),
@@ -54,7 +55,7 @@ def test_what_a_browser_plays_is_linked_and_anything_else_copied_without_moving_
     assert heard(file) == heard(path) == ([1, 3] if "sound" in made else [])
     with av.open(str(file)) as container:
         video = container.streams.video[0].codec_context
-        assert (video.codec.canonical_name, video.pix_fmt) in {(c, "yuv420p") for c in ("h264", "vp8", "vp9")}
+        assert (video.codec.canonical_name, video.pix_fmt) in {(c, "yuv420p") for c in ("h264", "vp8", "vp9", "av1")}
         assert all(s.codec_context.name in ("aac", "opus", "libopus") for s in container.streams.audio)
 
 
@@ -174,6 +175,7 @@ CUTS = [  # film, from, to, how, frames, their first and last grey, seconds with
     ("gop.mp4", 5.0, 7.35, "encoded", 24, 70, 90, [0]),  # the last frames need one beyond the end
     ("gop.mp4", 11.0, 99.0, "encoded", 10, 130, 130, [0]),
     ("flat.mp4", 1.0, 3.0, "copied", 20, 30, 40, [0]),
+    ("av1.mkv", 0.0, 9.0, "copied", 50, 20, 60, [1, 3]),
     ("plain.ts", 1.0, 3.0, "encoded", 21, 20, 40, [0]),
     ("plain.avi", 1.0, 3.0, "encoded", 20, 20, 40, [0]),
     ("plain.wmv", 3.0, 5.0, "encoded", 21, 40, 60, [0]),
@@ -187,6 +189,7 @@ def made(tmp_path_factory):
     at = tmp_path_factory.mktemp("films")
     film(at / "gop.mp4", sound="aac", seconds=12, gop=50, bframes=2)
     film(at / "flat.mp4", sound="aac", gop=10)
+    film(at / "av1.mkv", "libsvtav1", "libopus")
     film(at / "plain.ts", sound="aac")
     film(at / "plain.avi", "mpeg4", "libmp3lame")
     film(at / "plain.wmv", "wmv2", "wmav2", format="asf")

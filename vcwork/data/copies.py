@@ -176,7 +176,8 @@ class _Copied:
 
     def __init__(self, output, container, stream, span) -> None:
         self.start_s, self.end_s, _ = span
-        self.out, self.tick = output.add_stream_from_template(stream), stream.time_base
+        # opaque: by the codec itself; else an encoder is looked up by the decoder's name, and libdav1d is none
+        self.out, self.tick = output.add_stream_from_template(stream, opaque=True), stream.time_base
         self.begin = round((self.start_s + origin_s(container)) / self.tick)
         self.done = False
 
