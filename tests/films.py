@@ -1,5 +1,6 @@
 """Films for tests: second s is grey 20 + 10 s (again after 20 s), a tone sounds in every odd second of its sound."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,6 +63,27 @@ def _sounds(stream, start, seconds):
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = round(start * rate) + k * rate // 10
         yield start + k / 10, stream.encode(frame)
+
+
+def remuxed(path: Path, target: Path, edit) -> Path:
+    """The packets in a new file; edit(kind of stream, number in it, packet) gives a packet or None."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as output:
+        streams = {s.index: output.add_stream_from_template(s) for s in source.streams}
+        counts = {index: itertools.count() for index in streams}
+        for packet in source.demux():
+            index = packet.stream_index
+            if packet.size and (changed := edit(packet.stream.type, next(counts[index]), packet)) is not None:
+                changed.stream = streams[index]
+                output.mux(changed)
+    return target
+
+
+def replaced(packet: av.Packet, data: bytes | int) -> av.Packet:
+    """A packet of other bytes, or so many zeros, at the same time."""
+    made = av.Packet(data)
+    made.pts, made.dts, made.duration, made.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    made.is_keyframe = packet.is_keyframe
+    return made
 
 
 def levels(path: Path) -> list[int]:

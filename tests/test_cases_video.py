@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 from checks import refused
-from films import film, levels
+from films import film, heard, levels, remuxed, replaced
 
 from vcwork.base.errors import VcworkError
+from vcwork.data import speech
 from vcwork.data.backbones.motion import MotionBackbone
-from vcwork.data.copies import Look, write_copy
+from vcwork.data.copies import Look, cut, write_copy
 from vcwork.data.corpus import scan_folder
 from vcwork.data.extract import extract
 from vcwork.data.media import media_of
-from vcwork.data.speech import has_sound
 from vcwork.data.video import frames_at, iter_seconds, probe
 
 FILMS = {
@@ -187,8 +187,29 @@ def test_tags_that_are_no_utf8_cost_nothing(tmp_path, name):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
         container.mux(stream.encode())
     path.write_bytes(path.read_bytes().replace(b"TITLE", b"caf\xe9\xff"))
-    assert levels(path) == [20, 30] and not has_sound(path)
+    assert levels(path) == [20, 30] and not speech.has_sound(path)
     assert media_of(path, tmp_path / "films", tmp_path).kind != "none"
+
+
+def test_an_empty_packet_leaves_the_picture_before(tmp_path):
+    path = film(tmp_path / "a.mp4", "mpeg4")
+    data = bytearray(path.read_bytes())
+    sizes = data.index(b"stsz") + 16  # of 50 frames, in four bytes each
+    data[sizes + 4 * 35 : sizes + 4 * 50] = bytes(4 * 15)
+    path.write_bytes(data)
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 50], abs=4) and round(probe(path).duration_s) == 5
+    assert cut(path, 1, 4.5, tmp_path / "cut.mp4")
+    assert levels(tmp_path / "cut.mp4") == pytest.approx([30, 40, 50, 50], abs=4)
+
+
+@pytest.mark.parametrize(("name", "sound"), [("a.mp4", "aac"), ("a.mkv", "ac3"), ("a.ts", "mp2")])
+def test_a_damaged_packet_of_sound_costs_no_film_and_no_word(tmp_path, name, sound):
+    path = film(tmp_path / f"whole_{name}", sound=sound)
+    remuxed(path, tmp_path / name, lambda kind, k, packet: (
+        replaced(packet, b"\xff" * packet.size) if (kind, k) == ("audio", 100) else packet))  # fmt: skip
+    lasts = [sum(len(samples) for _, samples in speech.sound(file)) / speech.RATE for file in (path, tmp_path / name)]
+    assert 0 < lasts[0] - lasts[1] < 0.1
+    assert cut(tmp_path / name, 0, 5, tmp_path / "cut.mp4") and heard(tmp_path / "cut.mp4") == [1, 3]
 
 
 HOUR = 3600.0

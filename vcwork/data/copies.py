@@ -20,7 +20,19 @@ from av.stream import Disposition
 
 from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import atomic_write
-from vcwork.data.film import MATROSKA, MP4, STILL_S, Clock, jumps, open_video, orientation, origin_s, picture_end
+from vcwork.data.film import (
+    MATROSKA,
+    MP4,
+    STILL_S,
+    Clock,
+    decoded,
+    first_frame,
+    jumps,
+    open_video,
+    orientation,
+    origin_s,
+    picture_end,
+)  # fmt: skip
 
 _CUT = {"h264", "hevc", "vp9", "av1"}  # codecs that are cut without encoding, out of formats that tell whole times
 _TICKS = 90_000  # a second of a copy
@@ -143,32 +155,27 @@ def _write(
 
 
 def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool], sound_copied: bool) -> None:
-    first = _first(path)
+    with open_video(path) as (container, stream):
+        first = first_frame(container, stream, path)
     with open_video(path) as (container, stream):
         heard = sound_of(container)
         if span[2]:
             container.seek(int((span[0] + origin_s(container)) / stream.time_base), stream=stream)
-        track = _Picture(output, container, stream, look, span, first) if look else _Copied(
+        last_s = picture_end(container, stream, path)
+        track = _Picture(output, container, stream, look, (*span, last_s), first) if look else _Copied(
             output, container, stream, span)  # fmt: skip
         tracks = {stream.index: track}
         if heard and sound_copied:
             tracks[heard.index] = _Copied(output, container, heard, span)
         elif heard:
-            last_s = picture_end(container, stream, path) + STILL_S  # silence in a gap is work, too
-            tracks[heard.index] = _Sound(output, container, heard, (span[0], min(span[1], last_s)), (look or CUT).sound)
+            until_s = min(span[1], last_s + STILL_S)  # silence in a gap is work, too
+            tracks[heard.index] = _Sound(output, container, heard, (span[0], until_s), (look or CUT).sound)
         for packet in container.demux([stream, *([heard] if heard else [])]):
             output.mux([*tracks[packet.stream.index].feed(packet)])
             if all(track.done for track in tracks.values()):
                 break
         for track in tracks.values():
             output.mux([*track.end()])
-
-
-def _first(path: Path) -> av.VideoFrame:
-    with open_video(path) as (container, stream):
-        for frame in container.decode(stream):
-            return frame
-    raise VcworkError(f"{path}: holds no video frame")
 
 
 class _Copied:
@@ -202,7 +209,7 @@ class _Picture:
 
     def __init__(self, output, container, stream, look: Look, span, first: av.VideoFrame) -> None:
         self.clock, self.look, self.tick_s = Clock(container, stream), look, float(stream.time_base)
-        self.start_s, self.end_s, self.sought = span
+        self.start_s, self.end_s, self.sought, self.last_s = span
         self.held: tuple[float, av.VideoFrame] | None = None
         self.done, self.graph, self.key = False, None, None
         self.aspect = float(stream.sample_aspect_ratio or 1)
@@ -214,7 +221,7 @@ class _Picture:
         self.out.pix_fmt, self.out.codec_context.time_base = "yuv420p", Fraction(1, _TICKS)
 
     def feed(self, packet) -> Iterator[av.Packet]:
-        for frame in packet.decode():
+        for frame in decoded(packet):
             at_s = self.clock.place(frame.time, (frame.duration or 0) * self.tick_s)
             if at_s is None or self.done:
                 continue
@@ -230,7 +237,7 @@ class _Picture:
 
     def end(self) -> Iterator[av.Packet]:
         if self.held is not None:
-            until_s = min(self.end_s, self.clock.end_s)
+            until_s = min(self.end_s, self.last_s)
             yield from self._encoded()
             if until_s - self.held[0] > 1:  # a slide show's last picture: once more, so that the file lasts as long
                 self.held = (until_s - self.clock.step_s, self.held[1])
@@ -299,11 +306,7 @@ class _Sound:
         self.out.bit_rate = 1000 * kilobits
 
     def feed(self, packet) -> Iterator[av.Packet]:
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:  # a click is no reason to lose a film
-            return
-        for frame in frames:
+        for frame in decoded(packet):
             time_s = frame.time
             if time_s is None and packet.pts is not None and self.clock.last_s is None:  # wma tells packets' times
                 time_s = float(packet.pts * packet.time_base)

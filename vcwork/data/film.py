@@ -67,6 +67,29 @@ def _film_of(container, path: str | Path):
     return film
 
 
+def is_empty(packet) -> bool:
+    """Whether the picture before stays; those that PyAV adds, to empty the decoder, lie nowhere in a file."""
+    return not packet.size and packet.pos is not None
+
+
+def decoded(packet) -> list:
+    """The frames that come of a packet; none of an empty one, nor of damaged sound."""
+    try:
+        return [] if is_empty(packet) else packet.decode()
+    except av.FFmpegError:
+        if packet.stream.type == "audio":  # a click is no reason to lose a film or its words
+            return []
+        raise
+
+
+def first_frame(container, stream, path: str | Path) -> av.VideoFrame:
+    """VcworkError where there is none."""
+    for packet in container.demux(stream):
+        for frame in decoded(packet):
+            return frame
+    raise VcworkError(f"{path}: holds no video frame")
+
+
 # ------------------------------------------------------------------------------------------------------------ clock
 
 
@@ -117,14 +140,18 @@ class TimedFrames:
     def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
         clock, tick_s, reach_s = Clock(self.container, self.stream), float(self.stream.time_base), 0.0
         self.clock = clock
-        for frame in self.container.decode(self.stream):
-            start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
-            if start_s is not None:
-                self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
-                yield start_s, frame
+        for packet in self.container.demux(self.stream):
+            if is_empty(packet) and packet.pts is not None:
+                reach_s = max(reach_s, (packet.pts + (packet.duration or 0)) * tick_s + clock.shift_s)
+            for frame in decoded(packet):
+                start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
+                if start_s is not None:
+                    self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
+                    yield start_s, frame
         if clock.last_s is None:
             raise VcworkError(f"{self.path}: holds no video frame")
-        if reach_s > self.end_s:  # mp4 counts in the order of decoding: the last hold may be told of a frame before
+        # empty packets, or mp4, which counts in the order of decoding: the last hold may be told of a frame before
+        if reach_s > self.end_s:
             self.end_s = max(self.end_s, min(reach_s, picture_end(self.container, self.stream, self.path)))
 
     def entered(self, t: float) -> Iterator[tuple[float, av.VideoFrame]] | None:
@@ -198,7 +225,7 @@ def _read_on(container, stream, path: str) -> tuple[Clock, float, int]:
         shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
         if packet.stream_index != stream.index:
             others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
-        elif packet.size and not packet.is_discard:
+        elif (packet.size or is_empty(packet)) and not packet.is_discard:
             if decoded is not None or shown is None:  # in the order of decoding times only grow
                 clock.place(decoded, lasts_s)
             ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
