@@ -123,6 +123,7 @@ MADE = {  # how a film is made, and how many seconds long it is; second s has gr
     **{f"last_slide.{kind}": ({"times": [0.0, 0.5, 1.0], "last": 9.0} | made, [20] + 9 * [30])
        for kind, made in {"mkv": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
     **{f"slides.{kind}": ({"times": [0.0, 0.5, 8.0, 8.5]}, 8 * [20] + [100]) for kind in ("mkv", "ts", "flv")},
+    "late_sound.avi": ({"codec": "mpeg4", "sound": "libmp3lame", "sound_start": 2.0}, 5),
     "reordered_slides.mp4": ({"times": [0.0, 0.1, 0.2, 8.0, 8.1], "bframes": 3}, 8 * [20]),
     **{f"one_frame.{kind}": ({"times": [0.0]} | made, 1)
        for kind, made in {"ts": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},

@@ -232,9 +232,9 @@ def _read_on(container, stream, path: str) -> tuple[Clock, float, int]:
             end_s = max(end_s, ends_s)
         read = max(read, (packet.pos or 0) + packet.size)
     if not clock.jumps and container.format.name not in _GUESSED:
-        counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0
+        counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0  # of the picture itself
         reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
-        check_length(path, reached_s, max((container.duration or 0) / av.time_base, counted_s))
+        check_length(path, reached_s, counted_s or (container.duration or 0) / av.time_base)
     return clock, end_s, read
 
 
