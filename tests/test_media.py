@@ -180,7 +180,10 @@ CUTS = [  # film, from, to, how, frames, their first and last grey, seconds with
     ("plain.avi", 1.0, 3.0, "encoded", 20, 20, 40, [0]),
     ("plain.wmv", 3.0, 5.0, "encoded", 21, 40, 60, [0]),
     ("late.webm", 1.0, 5.0, "encoded", 20, 20, 30, [0, 2]),
-    ("slides.mkv", 3.0, 6.0, "encoded", 2, 30, 30, []),
+    ("slides.mkv", 3.0, 6.0, "encoded", 1, 30, 30, []),
+    ("slides.mp4", 70.0, 73.0, "encoded", 1, 20, 20, [1]),
+    ("slides.mp4", 119.0, 121.0, "encoded", 2, 20, 20, [0]),
+    ("slides.mp4", 60.0, 120.0, "copied", 1, 20, 20, [*range(1, 60, 2)]),
 ]  # fmt: skip
 
 
@@ -195,6 +198,7 @@ def made(tmp_path_factory):
     film(at / "plain.wmv", "wmv2", "wmav2", format="asf")
     film(at / "late.webm", "libvpx", "libopus", start=3.0, sound_s=8)
     film(at / "slides.mkv", times=[0.0, 1.0], last=9.0)
+    film(at / "slides.mp4", sound="aac", times=[0, 60, 120, 180], last=60, sound_s=240, gop=1)
     return at
 
 

@@ -35,6 +35,7 @@ from vcwork.data.film import (
 )  # fmt: skip
 
 _CUT = {"h264", "hevc", "vp9", "av1"}  # codecs that are cut without encoding, out of formats that tell whole times
+_NEAR_S = 0.1  # before a stretch and behind it, that whole packets may bring along: a slide shows longer
 _TICKS = 90_000  # a second of a copy
 _RATE = 48_000  # samples a second of a copy's sound
 
@@ -96,8 +97,9 @@ def cut(path: str | Path, start_s: float, end_s: float, out: str | Path) -> str:
     """Write what is shown and heard in [start_s, end_s) as mp4; returns `copied` or `encoded`, of the picture.
 
     It begins with the frame on display at `start_s` and ends before the first that begins at `end_s` or later. Packets
-    are copied where the first frame is a key frame and no frame beyond the end is needed; sound is always encoded, cut
-    to the sample. VcworkError: nothing between, `out` exists, a film that does not decode.
+    are copied where the first frame is a key frame, no frame beyond the end is needed, and the first and the last begin
+    and end within a tenth of a second of the stretch; sound is always encoded, cut to the sample. VcworkError: nothing
+    between, `out` exists, a film that does not decode.
     """
     path, out = Path(path), Path(out)
     if out.exists():
@@ -119,19 +121,23 @@ def _copied_from(path: Path, start_s: float, end_s: float) -> float | None:
         if codec not in _CUT or container.format.name not in (MP4, MATROSKA) or jumps(container, stream, path):
             return None
         container.seek(int((start_s + origin_s(container)) / stream.time_base), stream=stream)
-        key, begins_s, beyond = False, None, False
+        key, begins_s, ends_s, beyond = False, None, 0.0, False
         for packet in container.demux(stream):
             if packet.pts is None:  # at the end; elsewhere a packet without a time
-                return None if packet.size else begins_s if key else None
+                if packet.size:
+                    return None
+                break
             at_s = float(packet.pts * stream.time_base) - origin_s(container)
             if at_s <= start_s + 1e-6 and (begins_s is None or at_s >= begins_s):
                 begins_s, key = at_s, packet.is_keyframe
             if at_s >= end_s and packet.is_keyframe:
                 break
             beyond = beyond or at_s >= end_s
+            if at_s < end_s:
+                ends_s = max(ends_s, at_s + float((packet.duration or 0) * stream.time_base))
             if beyond and start_s <= at_s < end_s:
                 return None  # needs a frame that lies beyond the end
-        return begins_s if key else None
+        return begins_s if key and start_s - begins_s < _NEAR_S and ends_s - end_s < _NEAR_S else None
 
 
 class _NoEntryError(Exception):
@@ -237,14 +243,12 @@ class _Picture:
 
     def end(self) -> Iterator[av.Packet]:
         if self.held is not None:
-            until_s = min(self.end_s, self.last_s)
-            yield from self._encoded()
-            if until_s - self.held[0] > 1:  # a slide show's last picture: once more, so that the file lasts as long
-                self.held = (until_s - self.clock.step_s, self.held[1])
-                yield from self._encoded()
+            *packets, last = [*self._encoded(), *self.out.encode()]
+            lasts_s = min(self.end_s, self.last_s) - self.held[0]  # a slide: long
+            last.duration = max(1, round(lasts_s / last.time_base))
+            yield from [*packets, last]
         elif self.sought:
             raise _NoEntryError
-        yield from self.out.encode()
 
     def _encoded(self) -> Iterator[av.Packet]:
         at_s, frame = self.held
