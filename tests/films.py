@@ -15,8 +15,9 @@ _FORMS = {"libopus": "flt", "pcm_s16le": "s16", "mp2": "s16"}  # what an encoder
 def film(
     path: Path, codec="libx264", sound="", *, seconds=5.0, fps=10, size=(64, 48), pixels="yuv420p", times=None,
     start=0.0, sound_start=0.0, sound_s=None, last=None, gop=None, bframes=0, aspect=None, matrix=None, format=None,
+    rate=48000,
 ) -> Path:  # fmt: skip
-    """times: of the frames instead of `seconds`; last: how long the last one is shown; matrix: a display matrix."""
+    """times: of frames instead of `seconds`; last: how long the last is shown; matrix: display's; rate: sound's."""
     times = [k / fps for k in range(round(seconds * fps))] if times is None else times
     with av.open(str(path), "w", format=format) as container:
         options = {"bf": str(bframes), "g": str(gop or 250)} if codec == "libx264" else {}
@@ -28,7 +29,7 @@ def film(
             video.codec_context.sample_aspect_ratio = Fraction(aspect)
         if matrix is not None:
             video.set_display_matrix(matrix)
-        audio = container.add_stream(sound, rate=44100 if sound == "wmav2" else 48000) if sound else None
+        audio = container.add_stream(sound, rate=44100 if sound == "wmav2" else rate) if sound else None
         pictures = _pictures(video, times, start, size, tick, last)
         sounds = _sounds(audio, sound_start, sound_s or seconds) if audio else iter(())
         for _, packets in sorted([*pictures, *sounds], key=lambda timed: timed[0]):

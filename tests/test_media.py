@@ -100,6 +100,16 @@ def test_joined_parts_and_a_last_slide_are_as_long_in_the_copy(tmp_path):
     assert round(probe(tmp_path / media_of(tmp_path / "slides.gif", tmp_path / "films", tmp_path).src).duration_s) == 7
 
 
+def test_sound_that_changes_its_rate_goes_on_where_it_was(tmp_path):
+    parts = [film(tmp_path / f"{rate}.ts", sound="mp2", seconds=4, rate=rate) for rate in (48000, 32000)]
+    path = tmp_path / "two.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    shown = media_of(path, tmp_path / "films", tmp_path)
+    assert heard(tmp_path / shown.src) == [1, 3, 5, 7] and len(levels(tmp_path / shown.src)) == 8
+    write_copy(path, tmp_path / "copy.mp4", Look(None, 20, None, 48))
+    assert heard(tmp_path / "copy.mp4") == [1, 3, 5, 7]
+
+
 @pytest.mark.parametrize(
     ("made", "size"),
     [

@@ -305,7 +305,7 @@ class _Sound:
     def __init__(self, output, container, stream, span, kilobits: int) -> None:
         self.clock, self.layout = Clock(container, stream), "mono" if kilobits < 64 else "stereo"
         self.start_s, self.end_s = span
-        self.done, self.graph = False, None
+        self.done, self.graph, self.samples = False, None, 0  # samples: that came out
         self.out = output.add_stream("aac", rate=_RATE, layout=self.layout)
         self.out.bit_rate = 1000 * kilobits
 
@@ -332,12 +332,13 @@ class _Sound:
         yield from self._pulled()
 
     def _made(self, frame: av.AudioFrame) -> Graph:
+        first = round(self.samples / _RATE * frame.sample_rate)  # where rate or layout change the sound goes on
         graph, ends = Graph(), "" if self.end_s == math.inf else f":end={self.end_s - self.start_s}"
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout.name, time_base=frame.time_base
         )
         steps = [
-            ("aresample", f"{_RATE}:async=1:first_pts=0"),
+            ("aresample", f"{_RATE}:async=1:first_pts={first}"),
             ("aformat", f"sample_fmts=fltp:sample_rates={_RATE}:channel_layouts={self.layout}"),
             ("atrim", f"start=0{ends}"),
         ]
@@ -351,6 +352,7 @@ class _Sound:
                 frame = self.graph[1].pull()
             except (BlockingIOError, EOFError):
                 return
+            self.samples += frame.samples
             yield from self.out.encode(frame)
 
     def _drained(self) -> Iterator[av.Packet]:
