@@ -154,9 +154,10 @@ def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
     assert levels(path) == pytest.approx(2 * [20, 30, 40, 50], abs=4) and round(probe(path).duration_s) == 8
     frames = frames_at(path, [6.5, 1.5], 16)
     assert [round(float(frame.mean())) for frame in frames] == pytest.approx([40, 30], abs=4)
-    part = film(tmp_path / "part.flv", seconds=4).read_bytes()
-    (tmp_path / "two.flv").write_bytes(part + part)
-    refused("is it joined of several files", probe, tmp_path / "two.flv")
+    for name, times in (("flv", 2), ("mkv", 4)):
+        part = film(tmp_path / f"part.{name}", seconds=4).read_bytes()
+        (tmp_path / f"all.{name}").write_bytes(times * part)
+        refused("is it joined of several files", probe, tmp_path / f"all.{name}")
 
 
 @pytest.mark.parametrize(("name", "made"), [("j.mkv", {}), ("j.mp4", {}), ("j.webm", {"codec": "libvpx"})])

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import struct
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -186,6 +187,10 @@ CUTS = [  # film, from, to, how, frames, their first and last grey, seconds with
     ("gop.mp4", 11.0, 99.0, "encoded", 10, 130, 130, [0]),
     ("flat.mp4", 1.0, 3.0, "copied", 20, 30, 40, [0]),
     ("av1.mkv", 0.0, 9.0, "copied", 50, 20, 60, [1, 3]),
+    ("joined.ts", 1.3, 4.2, "encoded", 30, 30, 20, [0, 2]),  # seeking knows the first part's times only
+    ("joined.mkv", 2.3, 4.0, "encoded", 17, 20, 30, [1]),
+    ("raw.mp4", 1.0, 3.0, "encoded", 51, 20, 40, []),  # cannot be sought in
+    ("edits.mp4", 0.0, 4.0, "encoded", 40, 20, 70, []),  # its times step back behind an edit
     ("plain.ts", 1.0, 3.0, "encoded", 21, 20, 40, [0]),
     ("plain.avi", 1.0, 3.0, "encoded", 20, 20, 40, [0]),
     ("plain.wmv", 3.0, 5.0, "encoded", 21, 40, 60, [0]),
@@ -197,12 +202,31 @@ CUTS = [  # film, from, to, how, frames, their first and last grey, seconds with
 ]  # fmt: skip
 
 
+def _edited(path: Path, edits: list[tuple[int, int]]) -> None:
+    """Another list of edits: (milliseconds, second of the film or -1 for nothing); the index lies behind the film."""
+    data = path.read_bytes()
+    at, ticks = data.index(b"edts") - 4, int.from_bytes(data[data.index(b"mdhd") + 16 :][:4])
+    told = b"".join(struct.pack(">IiI", ms, -1 if s < 0 else s * ticks, 1 << 16) for ms, s in edits)
+    boxes = struct.pack(">I4sI4sII", 24 + len(told), b"edts", 16 + len(told), b"elst", 0, len(edits)) + told
+    more = len(boxes) - int.from_bytes(data[at : at + 4])
+    data = bytearray(data[:at] + boxes + data[at + len(boxes) - more :])
+    for name in (b"moov", b"trak"):
+        place = data.index(name) - 4
+        struct.pack_into(">I", data, place, int.from_bytes(data[place : place + 4]) + more)
+    path.write_bytes(data)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     at = tmp_path_factory.mktemp("films")
     film(at / "gop.mp4", sound="aac", seconds=12, gop=50, bframes=2)
     film(at / "flat.mp4", sound="aac", gop=10)
     film(at / "av1.mkv", "libsvtav1", "libopus")
+    for kind in ("ts", "mkv"):
+        part = film(at / f"part.{kind}", sound="ac3", seconds=2).read_bytes()
+        (at / f"joined.{kind}").write_bytes(part * {"ts": 4, "mkv": 2}[kind])
+    film(at / "raw.mp4", format="h264", fps=25)
+    _edited(film(at / "edits.mp4", seconds=8, gop=10), [(1000, 0), (1500, -1), (1500, 4)])
     film(at / "plain.ts", sound="aac")
     film(at / "plain.avi", "mpeg4", "libmp3lame")
     film(at / "plain.wmv", "wmv2", "wmav2", format="asf")

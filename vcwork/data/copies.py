@@ -121,12 +121,15 @@ def _copied_from(path: Path, start_s: float, end_s: float) -> float | None:
         if codec not in _CUT or container.format.name not in (MP4, MATROSKA) or jumps(container, stream, path):
             return None
         container.seek(int((start_s + origin_s(container)) / stream.time_base), stream=stream)
-        key, begins_s, ends_s, beyond = False, None, 0.0, False
+        key, begins_s, ends_s, beyond, last = False, None, 0.0, False, -math.inf
         for packet in container.demux(stream):
             if packet.pts is None:  # at the end; elsewhere a packet without a time
                 if packet.size:
                     return None
                 break
+            if packet.is_discard or (packet.dts is not None and packet.dts <= last):
+                return None  # the film goes on behind an edit
+            last = last if packet.dts is None else packet.dts
             at_s = float(packet.pts * stream.time_base) - origin_s(container)
             if at_s <= start_s + 1e-6 and (begins_s is None or at_s >= begins_s):
                 begins_s, key = at_s, packet.is_keyframe
@@ -141,7 +144,7 @@ def _copied_from(path: Path, start_s: float, end_s: float) -> float | None:
 
 
 class _NoEntryError(Exception):
-    """Seeking did not lead before the time that was asked for."""
+    """Seeking is not possible, or did not lead before the time that was asked for."""
 
 
 def _write(
@@ -166,7 +169,7 @@ def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool]
     with open_video(path) as (container, stream):
         heard = sound_of(container)
         if span[2]:
-            container.seek(int((span[0] + origin_s(container)) / stream.time_base), stream=stream)
+            _enter(container, stream, path, span[0])
         last_s = picture_end(container, stream, path)
         track = _Picture(output, container, stream, look, (*span, last_s), first) if look else _Copied(
             output, container, stream, span)  # fmt: skip
@@ -182,6 +185,15 @@ def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool]
                 break
         for track in tracks.values():
             output.mux([*track.end()])
+
+
+def _enter(container, stream, path: Path, at_s: float) -> None:
+    if jumps(container, stream, path):
+        raise _NoEntryError
+    try:
+        container.seek(int((at_s + origin_s(container)) / stream.time_base), stream=stream)
+    except av.FFmpegError as error:
+        raise _NoEntryError from error
 
 
 class _Copied:

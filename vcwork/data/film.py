@@ -205,16 +205,26 @@ def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
 def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]:
     """(end of the picture, its jumps) by all packets; where there is an index, by the last ones if they fit."""
     with open_video(path) as (container, stream):
-        if container.format.name in (MP4, MATROSKA) and container.duration:
+        joined = container.format.name == "flv" or (container.format.name == MATROSKA and not _one_segment(path, size))
+        if container.format.name in (MP4, MATROSKA) and container.duration and not joined:
             container.seek(container.duration)
             clock, end_s, _ = _read_on(container, stream, path)
             if (clock.last_s and not clock.jumps) or container.format.name == MP4:
                 return end_s, []
     with open_video(path) as (container, stream):
         clock, end_s, read = _read_on(container, stream, path)
-        if container.format.name == "flv" and read < 0.9 * size:  # FFmpeg reads the first of several files in one
+        if joined and read < 0.9 * size:  # FFmpeg reads the first of several files in one, of Matroska the first two
             raise VcworkError(f"{path}: can be read up to byte {read} of {size}; is it joined of several files?")
         return end_s, clock.jumps
+
+
+def _one_segment(path: str, size: int) -> bool:
+    """Whether a Matroska file's first segment is all of it; where another follows, seeking may lead into that."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    at = head.find(b"\x18\x53\x80\x67") + 4  # the segment's mark; how many bytes tell its length the first one tells
+    more = 8 - head[at].bit_length() if 4 <= at < len(head) else 8
+    return at + 1 + more + (int.from_bytes(head[at : at + 1 + more]) & ~(1 << 7 * (more + 1))) >= size
 
 
 def _read_on(container, stream, path: str) -> tuple[Clock, float, int]:
