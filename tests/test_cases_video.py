@@ -1,6 +1,7 @@
 """Kinds of video files that public bug reports tell of: the shared cases, where they are, and siblings made here."""
 
 import itertools
+from collections import Counter
 
 import av
 import numpy as np
@@ -158,6 +159,34 @@ def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
         part = film(tmp_path / f"part.{name}", seconds=4).read_bytes()
         (tmp_path / f"all.{name}").write_bytes(times * part)
         refused("is it joined of several files", probe, tmp_path / f"all.{name}")
+
+
+def test_short_parts_are_joined_too_and_sound_and_picture_stay_together(tmp_path):
+    (tmp_path / "short.ts").write_bytes(8 * film(tmp_path / "a.ts", sound="aac", seconds=1, fps=25).read_bytes())
+    assert levels(tmp_path / "short.ts") == 8 * [20] and round(probe(tmp_path / "short.ts").duration_s) == 8
+    path = tmp_path / "long.ts"
+    path.write_bytes(3 * film(tmp_path / "b.ts", sound="mp2", seconds=3, sound_s=4, fps=25).read_bytes())
+    assert levels(path) == pytest.approx([20, 30, 40, 40, 20, 30, 40, 40, 20, 30, 40], abs=3)
+    write_copy(path, tmp_path / "copy.mp4", Look(None, 20, None))
+    assert levels(tmp_path / "copy.mp4") == pytest.approx(levels(path), abs=3)
+    assert heard(tmp_path / "copy.mp4") == [1, 3, 5, 7, 9, 11]
+    tones = Counter(int(at_s) for at_s, samples in speech.sound(path) if np.abs(samples).mean() > 0.1)
+    assert [second for second, blocks in sorted(tones.items()) if blocks > 20] == [1, 3, 5, 7, 9, 11]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
+def test_lost_packets_move_nothing(tmp_path, kind):
+    noise, whole = np.random.default_rng(0), tmp_path / "whole.mp4"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(200):
+            picture = np.clip(20 + 20 * (i // 25) + noise.integers(-20, 21, (64, 96, 3)), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    lost = remuxed(whole, tmp_path / f"lost.{kind}", lambda _, k, packet: None if 60 <= k < 85 else packet)
+    got = levels(lost)
+    assert len(got) == 8 and got[4:] == pytest.approx(levels(whole)[4:], abs=4)
 
 
 @pytest.mark.parametrize(("name", "made"), [("j.mkv", {}), ("j.mp4", {}), ("j.webm", {"codec": "libvpx"})])

@@ -188,7 +188,7 @@ CUTS = [  # film, from, to, how, frames, their first and last grey, seconds with
     ("flat.mp4", 1.0, 3.0, "copied", 20, 30, 40, [0]),
     ("av1.mkv", 0.0, 9.0, "copied", 50, 20, 60, [1, 3]),
     ("joined.ts", 1.3, 4.2, "encoded", 30, 30, 20, [0, 2]),  # seeking knows the first part's times only
-    ("joined.mkv", 2.3, 4.0, "encoded", 17, 20, 30, [1]),
+    ("joined.mkv", 2.3, 4.0, "encoded", 18, 20, 30, [1]),
     ("raw.mp4", 1.0, 3.0, "encoded", 51, 20, 40, []),  # cannot be sought in
     ("edits.mp4", 0.0, 4.0, "encoded", 40, 20, 70, []),  # its times step back behind an edit
     ("plain.ts", 1.0, 3.0, "encoded", 21, 20, 40, [0]),

@@ -25,6 +25,7 @@ from vcwork.data.film import (
     MP4,
     STILL_S,
     Clock,
+    Packets,
     decoded,
     first_frame,
     jumps,
@@ -179,7 +180,7 @@ def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool]
         elif heard:
             until_s = min(span[1], last_s + STILL_S)  # silence in a gap is work, too
             tracks[heard.index] = _Sound(output, container, heard, (span[0], until_s), (look or CUT).sound)
-        for packet in container.demux([stream, *([heard] if heard else [])]):
+        for packet in Packets(container, stream, *([heard] if heard else [])):
             output.mux([*tracks[packet.stream.index].feed(packet)])
             if all(track.done for track in tracks.values()):
                 break
