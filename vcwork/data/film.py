@@ -128,10 +128,10 @@ class Packets:
         shift_s, last_s, end_s = self.seen.get(packet.stream_index, (self.shift_s, -math.inf, self.front_s))
         if packet.dts is not None:
             told_s = packet.dts * tick_s
-            if abs(told_s + self.shift_s - self.front_s) < abs(told_s + shift_s - self.front_s):
-                shift_s = self.shift_s  # else it comes late, of the part before
+            if shift_s != self.shift_s:  # a late packet of the part before, or one of the newest
+                shift_s = min(self.shift_s, shift_s, key=lambda by_s: abs(told_s + by_s - self.front_s))
             at_s = told_s + shift_s
-            if at_s < last_s - self.back_s or at_s > max(end_s, self.front_s) + self.gap_s:
+            if at_s < last_s - self.back_s or end_s < at_s - self.gap_s > self.front_s:
                 at_s = max(ends for _, _, ends in self.seen.values())
                 self.jumps.append(at_s - origin_s(self.container))
                 self.shift_s = shift_s = at_s - told_s
