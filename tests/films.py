@@ -1,5 +1,6 @@
 """Films for tests: second s is grey 20 + 10 s (again after 20 s), a tone sounds in every odd second of its sound."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,8 +15,9 @@ _FORMS = {"libopus": "flt", "pcm_s16le": "s16", "mp2": "s16"}  # what an encoder
 def film(
     path: Path, codec="libx264", sound="", *, seconds=5.0, fps=10, size=(64, 48), pixels="yuv420p", times=None,
     start=0.0, sound_start=0.0, sound_s=None, last=None, gop=None, bframes=0, aspect=None, matrix=None, format=None,
+    rate=48000,
 ) -> Path:  # fmt: skip
-    """times: of the frames instead of `seconds`; last: how long the last one is shown; matrix: a display matrix."""
+    """times: of frames instead of `seconds`; last: how long the last is shown; matrix: display's; rate: sound's."""
     times = [k / fps for k in range(round(seconds * fps))] if times is None else times
     with av.open(str(path), "w", format=format) as container:
         options = {"bf": str(bframes), "g": str(gop or 250)} if codec == "libx264" else {}
@@ -27,7 +29,7 @@ def film(
             video.codec_context.sample_aspect_ratio = Fraction(aspect)
         if matrix is not None:
             video.set_display_matrix(matrix)
-        audio = container.add_stream(sound, rate=44100 if sound == "wmav2" else 48000) if sound else None
+        audio = container.add_stream(sound, rate=44100 if sound == "wmav2" else rate) if sound else None
         pictures = _pictures(video, times, start, size, tick, last)
         sounds = _sounds(audio, sound_start, sound_s or seconds) if audio else iter(())
         for _, packets in sorted([*pictures, *sounds], key=lambda timed: timed[0]):
@@ -62,6 +64,27 @@ def _sounds(stream, start, seconds):
         frame.sample_rate, frame.time_base = rate, Fraction(1, rate)
         frame.pts = round(start * rate) + k * rate // 10
         yield start + k / 10, stream.encode(frame)
+
+
+def remuxed(path: Path, target: Path, edit) -> Path:
+    """The packets in a new file; edit(kind of stream, number in it, packet) gives a packet or None."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as output:
+        streams = {s.index: output.add_stream_from_template(s) for s in source.streams}
+        counts = {index: itertools.count() for index in streams}
+        for packet in source.demux():
+            index = packet.stream_index
+            if packet.size and (changed := edit(packet.stream.type, next(counts[index]), packet)) is not None:
+                changed.stream = streams[index]
+                output.mux(changed)
+    return target
+
+
+def replaced(packet: av.Packet, data: bytes | int) -> av.Packet:
+    """A packet of other bytes, or so many zeros, at the same time."""
+    made = av.Packet(data)
+    made.pts, made.dts, made.duration, made.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    made.is_keyframe = packet.is_keyframe
+    return made
 
 
 def levels(path: Path) -> list[int]:

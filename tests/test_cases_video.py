@@ -1,21 +1,22 @@
 """Kinds of video files that public bug reports tell of: the shared cases, where they are, and siblings made here."""
 
 import itertools
+from collections import Counter
 
 import av
 import numpy as np
 import pytest
 from av.stream import Disposition
 from checks import refused
-from films import film, levels
+from films import film, heard, levels, remuxed, replaced
 
 from vcwork.base.errors import VcworkError
+from vcwork.data import speech
 from vcwork.data.backbones.motion import MotionBackbone
-from vcwork.data.copies import Look, write_copy
+from vcwork.data.copies import Look, cut, write_copy
 from vcwork.data.corpus import scan_folder
 from vcwork.data.extract import extract
 from vcwork.data.media import media_of
-from vcwork.data.speech import has_sound
 from vcwork.data.video import frames_at, iter_seconds, probe
 
 FILMS = {
@@ -123,6 +124,7 @@ MADE = {  # how a film is made, and how many seconds long it is; second s has gr
     **{f"last_slide.{kind}": ({"times": [0.0, 0.5, 1.0], "last": 9.0} | made, [20] + 9 * [30])
        for kind, made in {"mkv": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
     **{f"slides.{kind}": ({"times": [0.0, 0.5, 8.0, 8.5]}, 8 * [20] + [100]) for kind in ("mkv", "ts", "flv")},
+    "late_sound.avi": ({"codec": "mpeg4", "sound": "libmp3lame", "sound_start": 2.0}, 5),
     "reordered_slides.mp4": ({"times": [0.0, 0.1, 0.2, 8.0, 8.1], "bframes": 3}, 8 * [20]),
     **{f"one_frame.{kind}": ({"times": [0.0]} | made, 1)
        for kind, made in {"ts": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
@@ -153,9 +155,38 @@ def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
     assert levels(path) == pytest.approx(2 * [20, 30, 40, 50], abs=4) and round(probe(path).duration_s) == 8
     frames = frames_at(path, [6.5, 1.5], 16)
     assert [round(float(frame.mean())) for frame in frames] == pytest.approx([40, 30], abs=4)
-    part = film(tmp_path / "part.flv", seconds=4).read_bytes()
-    (tmp_path / "two.flv").write_bytes(part + part)
-    refused("is it joined of several files", probe, tmp_path / "two.flv")
+    for name, times in (("flv", 2), ("mkv", 4)):
+        part = film(tmp_path / f"part.{name}", seconds=4).read_bytes()
+        (tmp_path / f"all.{name}").write_bytes(times * part)
+        refused("is it joined of several files", probe, tmp_path / f"all.{name}")
+
+
+def test_short_parts_are_joined_too_and_sound_and_picture_stay_together(tmp_path):
+    (tmp_path / "short.ts").write_bytes(8 * film(tmp_path / "a.ts", sound="aac", seconds=1, fps=25).read_bytes())
+    assert levels(tmp_path / "short.ts") == 8 * [20] and round(probe(tmp_path / "short.ts").duration_s) == 8
+    path = tmp_path / "long.ts"
+    path.write_bytes(3 * film(tmp_path / "b.ts", sound="mp2", seconds=3, sound_s=4, fps=25).read_bytes())
+    assert levels(path) == pytest.approx([20, 30, 40, 40, 20, 30, 40, 40, 20, 30, 40], abs=3)
+    write_copy(path, tmp_path / "copy.mp4", Look(None, 20, None))
+    assert levels(tmp_path / "copy.mp4") == pytest.approx(levels(path), abs=3)
+    assert heard(tmp_path / "copy.mp4") == [1, 3, 5, 7, 9, 11]
+    tones = Counter(int(at_s) for at_s, samples in speech.sound(path) if np.abs(samples).mean() > 0.1)
+    assert [second for second, blocks in sorted(tones.items()) if blocks > 20] == [1, 3, 5, 7, 9, 11]
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts"])
+def test_lost_packets_move_nothing(tmp_path, kind):
+    noise, whole = np.random.default_rng(0), tmp_path / "whole.mp4"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(200):
+            picture = np.clip(20 + 20 * (i // 25) + noise.integers(-20, 21, (64, 96, 3)), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    lost = remuxed(whole, tmp_path / f"lost.{kind}", lambda _, k, packet: None if 60 <= k < 85 else packet)
+    got = levels(lost)
+    assert len(got) == 8 and got[4:] == pytest.approx(levels(whole)[4:], abs=4)
 
 
 @pytest.mark.parametrize(("name", "made"), [("j.mkv", {}), ("j.mp4", {}), ("j.webm", {"codec": "libvpx"})])
@@ -187,8 +218,29 @@ def test_tags_that_are_no_utf8_cost_nothing(tmp_path, name):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
         container.mux(stream.encode())
     path.write_bytes(path.read_bytes().replace(b"TITLE", b"caf\xe9\xff"))
-    assert levels(path) == [20, 30] and not has_sound(path)
+    assert levels(path) == [20, 30] and not speech.has_sound(path)
     assert media_of(path, tmp_path / "films", tmp_path).kind != "none"
+
+
+def test_an_empty_packet_leaves_the_picture_before(tmp_path):
+    path = film(tmp_path / "a.mp4", "mpeg4")
+    data = bytearray(path.read_bytes())
+    sizes = data.index(b"stsz") + 16  # of 50 frames, in four bytes each
+    data[sizes + 4 * 35 : sizes + 4 * 50] = bytes(4 * 15)
+    path.write_bytes(data)
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 50], abs=4) and round(probe(path).duration_s) == 5
+    assert cut(path, 1, 4.5, tmp_path / "cut.mp4")
+    assert levels(tmp_path / "cut.mp4") == pytest.approx([30, 40, 50, 50], abs=4)
+
+
+@pytest.mark.parametrize(("name", "sound"), [("a.mp4", "aac"), ("a.mkv", "ac3"), ("a.ts", "mp2")])
+def test_a_damaged_packet_of_sound_costs_no_film_and_no_word(tmp_path, name, sound):
+    path = film(tmp_path / f"whole_{name}", sound=sound)
+    remuxed(path, tmp_path / name, lambda kind, k, packet: (
+        replaced(packet, b"\xff" * packet.size) if (kind, k) == ("audio", 100) else packet))  # fmt: skip
+    lasts = [sum(len(samples) for _, samples in speech.sound(file)) / speech.RATE for file in (path, tmp_path / name)]
+    assert 0 < lasts[0] - lasts[1] < 0.1
+    assert cut(tmp_path / name, 0, 5, tmp_path / "cut.mp4") and heard(tmp_path / "cut.mp4") == [1, 3]
 
 
 HOUR = 3600.0

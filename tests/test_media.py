@@ -2,6 +2,7 @@
 
 import base64
 import os
+import struct
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -23,6 +24,7 @@ KINDS = {  # a file name: how it is made, what a page shows of it, the reason th
     "phone.mov": ({"sound": "aac"}, "rewrapped", "(mov)"),
     "plain.mkv": ({"sound": "aac", "bframes": 3}, "rewrapped", "(matroska)"),
     "vp8.mkv": ({"codec": "libvpx", "sound": "libopus"}, "rewrapped", "(matroska)"),
+    "av1.mkv": ({"codec": "libsvtav1", "sound": "libopus"}, "rewrapped", "(matroska)"),
     "tv.ts": ({"sound": "aac"}, "rewrapped", "(mpegts)"),
     "named.mp4": ({"sound": "aac", "format": "mpegts"}, "rewrapped", "(mpegts)"),
     "stream.flv": ({"sound": "aac"}, "rewrapped", "(flv)"),
@@ -54,7 +56,7 @@ def test_what_a_browser_plays_is_linked_and_anything_else_copied_without_moving_
     assert heard(file) == heard(path) == ([1, 3] if "sound" in made else [])
     with av.open(str(file)) as container:
         video = container.streams.video[0].codec_context
-        assert (video.codec.canonical_name, video.pix_fmt) in {(c, "yuv420p") for c in ("h264", "vp8", "vp9")}
+        assert (video.codec.canonical_name, video.pix_fmt) in {(c, "yuv420p") for c in ("h264", "vp8", "vp9", "av1")}
         assert all(s.codec_context.name in ("aac", "opus", "libopus") for s in container.streams.audio)
 
 
@@ -97,6 +99,16 @@ def test_joined_parts_and_a_last_slide_are_as_long_in_the_copy(tmp_path):
     assert heard(tmp_path / shown.src) == [1, 3, 5, 7]
     film(tmp_path / "slides.gif", "gif", pixels="rgb8", times=[0.0, 1.0], last=6.0)
     assert round(probe(tmp_path / media_of(tmp_path / "slides.gif", tmp_path / "films", tmp_path).src).duration_s) == 7
+
+
+def test_sound_that_changes_its_rate_goes_on_where_it_was(tmp_path):
+    parts = [film(tmp_path / f"{rate}.ts", sound="mp2", seconds=4, rate=rate) for rate in (48000, 32000)]
+    path = tmp_path / "two.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    shown = media_of(path, tmp_path / "films", tmp_path)
+    assert heard(tmp_path / shown.src) == [1, 3, 5, 7] and len(levels(tmp_path / shown.src)) == 8
+    write_copy(path, tmp_path / "copy.mp4", Look(None, 20, None, 48))
+    assert heard(tmp_path / "copy.mp4") == [1, 3, 5, 7]
 
 
 @pytest.mark.parametrize(
@@ -174,12 +186,34 @@ CUTS = [  # film, from, to, how, frames, their first and last grey, seconds with
     ("gop.mp4", 5.0, 7.35, "encoded", 24, 70, 90, [0]),  # the last frames need one beyond the end
     ("gop.mp4", 11.0, 99.0, "encoded", 10, 130, 130, [0]),
     ("flat.mp4", 1.0, 3.0, "copied", 20, 30, 40, [0]),
+    ("av1.mkv", 0.0, 9.0, "copied", 50, 20, 60, [1, 3]),
+    ("joined.ts", 1.3, 4.2, "encoded", 30, 30, 20, [0, 2]),  # seeking knows the first part's times only
+    ("joined.mkv", 2.3, 4.0, "encoded", 18, 20, 30, [1]),
+    ("raw.mp4", 1.0, 3.0, "encoded", 51, 20, 40, []),  # cannot be sought in
+    ("edits.mp4", 0.0, 4.0, "encoded", 40, 20, 70, []),  # its times step back behind an edit
     ("plain.ts", 1.0, 3.0, "encoded", 21, 20, 40, [0]),
     ("plain.avi", 1.0, 3.0, "encoded", 20, 20, 40, [0]),
     ("plain.wmv", 3.0, 5.0, "encoded", 21, 40, 60, [0]),
     ("late.webm", 1.0, 5.0, "encoded", 20, 20, 30, [0, 2]),
-    ("slides.mkv", 3.0, 6.0, "encoded", 2, 30, 30, []),
+    ("slides.mkv", 3.0, 6.0, "encoded", 1, 30, 30, []),
+    ("slides.mp4", 70.0, 73.0, "encoded", 1, 20, 20, [1]),
+    ("slides.mp4", 119.0, 121.0, "encoded", 2, 20, 20, [0]),
+    ("slides.mp4", 60.0, 120.0, "copied", 1, 20, 20, [*range(1, 60, 2)]),
 ]  # fmt: skip
+
+
+def _edited(path: Path, edits: list[tuple[int, int]]) -> None:
+    """Another list of edits: (milliseconds, second of the film or -1 for nothing); the index lies behind the film."""
+    data = path.read_bytes()
+    at, ticks = data.index(b"edts") - 4, int.from_bytes(data[data.index(b"mdhd") + 16 :][:4])
+    told = b"".join(struct.pack(">IiI", ms, -1 if s < 0 else s * ticks, 1 << 16) for ms, s in edits)
+    boxes = struct.pack(">I4sI4sII", 24 + len(told), b"edts", 16 + len(told), b"elst", 0, len(edits)) + told
+    more = len(boxes) - int.from_bytes(data[at : at + 4])
+    data = bytearray(data[:at] + boxes + data[at + len(boxes) - more :])
+    for name in (b"moov", b"trak"):
+        place = data.index(name) - 4
+        struct.pack_into(">I", data, place, int.from_bytes(data[place : place + 4]) + more)
+    path.write_bytes(data)
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +221,18 @@ def made(tmp_path_factory):
     at = tmp_path_factory.mktemp("films")
     film(at / "gop.mp4", sound="aac", seconds=12, gop=50, bframes=2)
     film(at / "flat.mp4", sound="aac", gop=10)
+    film(at / "av1.mkv", "libsvtav1", "libopus")
+    for kind in ("ts", "mkv"):
+        part = film(at / f"part.{kind}", sound="ac3", seconds=2).read_bytes()
+        (at / f"joined.{kind}").write_bytes(part * {"ts": 4, "mkv": 2}[kind])
+    film(at / "raw.mp4", format="h264", fps=25)
+    _edited(film(at / "edits.mp4", seconds=8, gop=10), [(1000, 0), (1500, -1), (1500, 4)])
     film(at / "plain.ts", sound="aac")
     film(at / "plain.avi", "mpeg4", "libmp3lame")
     film(at / "plain.wmv", "wmv2", "wmav2", format="asf")
     film(at / "late.webm", "libvpx", "libopus", start=3.0, sound_s=8)
     film(at / "slides.mkv", times=[0.0, 1.0], last=9.0)
+    film(at / "slides.mp4", sound="aac", times=[0, 60, 120, 180], last=60, sound_s=240, gop=1)
     return at
 
 

@@ -20,9 +20,23 @@ from av.stream import Disposition
 
 from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import atomic_write
-from vcwork.data.film import MATROSKA, MP4, STILL_S, Clock, jumps, open_video, orientation, origin_s, picture_end
+from vcwork.data.film import (
+    MATROSKA,
+    MP4,
+    STILL_S,
+    Clock,
+    Packets,
+    decoded,
+    first_frame,
+    jumps,
+    open_video,
+    orientation,
+    origin_s,
+    picture_end,
+)  # fmt: skip
 
 _CUT = {"h264", "hevc", "vp9", "av1"}  # codecs that are cut without encoding, out of formats that tell whole times
+_NEAR_S = 0.1  # before a stretch and behind it, that whole packets may bring along: a slide shows longer
 _TICKS = 90_000  # a second of a copy
 _RATE = 48_000  # samples a second of a copy's sound
 
@@ -84,8 +98,9 @@ def cut(path: str | Path, start_s: float, end_s: float, out: str | Path) -> str:
     """Write what is shown and heard in [start_s, end_s) as mp4; returns `copied` or `encoded`, of the picture.
 
     It begins with the frame on display at `start_s` and ends before the first that begins at `end_s` or later. Packets
-    are copied where the first frame is a key frame and no frame beyond the end is needed; sound is always encoded, cut
-    to the sample. VcworkError: nothing between, `out` exists, a film that does not decode.
+    are copied where the first frame is a key frame, no frame beyond the end is needed, and the first and the last begin
+    and end within a tenth of a second of the stretch; sound is always encoded, cut to the sample. VcworkError: nothing
+    between, `out` exists, a film that does not decode.
     """
     path, out = Path(path), Path(out)
     if out.exists():
@@ -107,23 +122,30 @@ def _copied_from(path: Path, start_s: float, end_s: float) -> float | None:
         if codec not in _CUT or container.format.name not in (MP4, MATROSKA) or jumps(container, stream, path):
             return None
         container.seek(int((start_s + origin_s(container)) / stream.time_base), stream=stream)
-        key, begins_s, beyond = False, None, False
+        key, begins_s, ends_s, beyond, last = False, None, 0.0, False, -math.inf
         for packet in container.demux(stream):
             if packet.pts is None:  # at the end; elsewhere a packet without a time
-                return None if packet.size else begins_s if key else None
+                if packet.size:
+                    return None
+                break
+            if packet.is_discard or (packet.dts is not None and packet.dts <= last):
+                return None  # the film goes on behind an edit
+            last = last if packet.dts is None else packet.dts
             at_s = float(packet.pts * stream.time_base) - origin_s(container)
             if at_s <= start_s + 1e-6 and (begins_s is None or at_s >= begins_s):
                 begins_s, key = at_s, packet.is_keyframe
             if at_s >= end_s and packet.is_keyframe:
                 break
             beyond = beyond or at_s >= end_s
+            if at_s < end_s:
+                ends_s = max(ends_s, at_s + float((packet.duration or 0) * stream.time_base))
             if beyond and start_s <= at_s < end_s:
                 return None  # needs a frame that lies beyond the end
-        return begins_s if key else None
+        return begins_s if key and start_s - begins_s < _NEAR_S and ends_s - end_s < _NEAR_S else None
 
 
 class _NoEntryError(Exception):
-    """Seeking did not lead before the time that was asked for."""
+    """Seeking is not possible, or did not lead before the time that was asked for."""
 
 
 def _write(
@@ -143,20 +165,22 @@ def _write(
 
 
 def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool], sound_copied: bool) -> None:
-    first = _first(path)
+    with open_video(path) as (container, stream):
+        first = first_frame(container, stream, path)
     with open_video(path) as (container, stream):
         heard = sound_of(container)
         if span[2]:
-            container.seek(int((span[0] + origin_s(container)) / stream.time_base), stream=stream)
-        track = _Picture(output, container, stream, look, span, first) if look else _Copied(
+            _enter(container, stream, path, span[0])
+        last_s = picture_end(container, stream, path)
+        track = _Picture(output, container, stream, look, (*span, last_s), first) if look else _Copied(
             output, container, stream, span)  # fmt: skip
         tracks = {stream.index: track}
         if heard and sound_copied:
             tracks[heard.index] = _Copied(output, container, heard, span)
         elif heard:
-            last_s = picture_end(container, stream, path) + STILL_S  # silence in a gap is work, too
-            tracks[heard.index] = _Sound(output, container, heard, (span[0], min(span[1], last_s)), (look or CUT).sound)
-        for packet in container.demux([stream, *([heard] if heard else [])]):
+            until_s = min(span[1], last_s + STILL_S)  # silence in a gap is work, too
+            tracks[heard.index] = _Sound(output, container, heard, (span[0], until_s), (look or CUT).sound)
+        for packet in Packets(container, stream, *([heard] if heard else [])):
             output.mux([*tracks[packet.stream.index].feed(packet)])
             if all(track.done for track in tracks.values()):
                 break
@@ -164,11 +188,13 @@ def _fill(output, path: Path, look: Look | None, span: tuple[float, float, bool]
             output.mux([*track.end()])
 
 
-def _first(path: Path) -> av.VideoFrame:
-    with open_video(path) as (container, stream):
-        for frame in container.decode(stream):
-            return frame
-    raise VcworkError(f"{path}: holds no video frame")
+def _enter(container, stream, path: Path, at_s: float) -> None:
+    if jumps(container, stream, path):
+        raise _NoEntryError
+    try:
+        container.seek(int((at_s + origin_s(container)) / stream.time_base), stream=stream)
+    except av.FFmpegError as error:
+        raise _NoEntryError from error
 
 
 class _Copied:
@@ -176,7 +202,8 @@ class _Copied:
 
     def __init__(self, output, container, stream, span) -> None:
         self.start_s, self.end_s, _ = span
-        self.out, self.tick = output.add_stream_from_template(stream), stream.time_base
+        # opaque: by the codec itself; else an encoder is looked up by the decoder's name, and libdav1d is none
+        self.out, self.tick = output.add_stream_from_template(stream, opaque=True), stream.time_base
         self.begin = round((self.start_s + origin_s(container)) / self.tick)
         self.done = False
 
@@ -201,7 +228,7 @@ class _Picture:
 
     def __init__(self, output, container, stream, look: Look, span, first: av.VideoFrame) -> None:
         self.clock, self.look, self.tick_s = Clock(container, stream), look, float(stream.time_base)
-        self.start_s, self.end_s, self.sought = span
+        self.start_s, self.end_s, self.sought, self.last_s = span
         self.held: tuple[float, av.VideoFrame] | None = None
         self.done, self.graph, self.key = False, None, None
         self.aspect = float(stream.sample_aspect_ratio or 1)
@@ -213,7 +240,7 @@ class _Picture:
         self.out.pix_fmt, self.out.codec_context.time_base = "yuv420p", Fraction(1, _TICKS)
 
     def feed(self, packet) -> Iterator[av.Packet]:
-        for frame in packet.decode():
+        for frame in decoded(packet):
             at_s = self.clock.place(frame.time, (frame.duration or 0) * self.tick_s)
             if at_s is None or self.done:
                 continue
@@ -229,14 +256,12 @@ class _Picture:
 
     def end(self) -> Iterator[av.Packet]:
         if self.held is not None:
-            until_s = min(self.end_s, self.clock.end_s)
-            yield from self._encoded()
-            if until_s - self.held[0] > 1:  # a slide show's last picture: once more, so that the file lasts as long
-                self.held = (until_s - self.clock.step_s, self.held[1])
-                yield from self._encoded()
+            *packets, last = [*self._encoded(), *self.out.encode()]
+            lasts_s = min(self.end_s, self.last_s) - self.held[0]  # a slide: long
+            last.duration = max(1, round(lasts_s / last.time_base))
+            yield from [*packets, last]
         elif self.sought:
             raise _NoEntryError
-        yield from self.out.encode()
 
     def _encoded(self) -> Iterator[av.Packet]:
         at_s, frame = self.held
@@ -293,16 +318,12 @@ class _Sound:
     def __init__(self, output, container, stream, span, kilobits: int) -> None:
         self.clock, self.layout = Clock(container, stream), "mono" if kilobits < 64 else "stereo"
         self.start_s, self.end_s = span
-        self.done, self.graph = False, None
+        self.done, self.graph, self.samples = False, None, 0  # samples: that came out
         self.out = output.add_stream("aac", rate=_RATE, layout=self.layout)
         self.out.bit_rate = 1000 * kilobits
 
     def feed(self, packet) -> Iterator[av.Packet]:
-        try:
-            frames = packet.decode()
-        except av.InvalidDataError:  # a click is no reason to lose a film
-            return
-        for frame in frames:
+        for frame in decoded(packet):
             time_s = frame.time
             if time_s is None and packet.pts is not None and self.clock.last_s is None:  # wma tells packets' times
                 time_s = float(packet.pts * packet.time_base)
@@ -324,12 +345,13 @@ class _Sound:
         yield from self._pulled()
 
     def _made(self, frame: av.AudioFrame) -> Graph:
+        first = round(self.samples / _RATE * frame.sample_rate)  # where rate or layout change the sound goes on
         graph, ends = Graph(), "" if self.end_s == math.inf else f":end={self.end_s - self.start_s}"
         source = graph.add_abuffer(
             sample_rate=frame.sample_rate, format=frame.format, layout=frame.layout.name, time_base=frame.time_base
         )
         steps = [
-            ("aresample", f"{_RATE}:async=1:first_pts=0"),
+            ("aresample", f"{_RATE}:async=1:first_pts={first}"),
             ("aformat", f"sample_fmts=fltp:sample_rates={_RATE}:channel_layouts={self.layout}"),
             ("atrim", f"start=0{ends}"),
         ]
@@ -343,6 +365,7 @@ class _Sound:
                 frame = self.graph[1].pull()
             except (BlockingIOError, EOFError):
                 return
+            self.samples += frame.samples
             yield from self.out.encode(frame)
 
     def _drained(self) -> Iterator[av.Packet]:

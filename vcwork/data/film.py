@@ -4,8 +4,9 @@ Main ideas: there is one clock for pictures, words and sound: seconds since the 
 count. A header's length is believed where it speaks of the picture itself (mp4); elsewhere it may be that of a longer
 sound or subtitle track, be absent or be guessed, and the packets are read, without decoding.
 Times that start again, or jump in a format where they may (MPEG transport and program streams), are put together as
-ffmpeg does; elsewhere a jump is a gap, and a gap has a limit, so that no file gives hours of one still picture. A long
-film that is too small for its length is refused, so that no small file gives days of them.
+ffmpeg does, by what packets tell, for decoders give pictures out of order where some are lost; elsewhere a jump is a
+gap, and a gap has a limit, so that no file gives hours of one still picture. A long film that is too small for its
+length is refused, so that no small file gives days of them.
 Known gaps: a display matrix that is no quarter turn or mirror is taken for the nearest one; who seeks gets the first
 part's times of a file that was put together, so nobody should (`jumps`).
 """
@@ -25,7 +26,8 @@ from av.stream import Disposition
 
 from vcwork.base.errors import VcworkError, could_not
 
-STEP_BACK_S = 1.0  # a frame further back than this begins a new part; nearer ones are left out, as an unsteady clock's
+STEP_BACK_S = 1.0  # in the order of decoding: a packet further back begins a new part
+STEP_BACK_JOINED_S = 0.1  # the same in formats whose times may start again, as ffmpeg has it
 GAP_S = 60.0  # between frames where times may jump: more is a jump (ffmpeg: 10 s, which slides on a screen exceed)
 STILL_S = 1800.0  # one picture: more is a fault of its times
 LONG_S, LEAST = 7200, 20  # a film longer than this has so many bytes a second at least (one picture a minute: 50)
@@ -67,6 +69,29 @@ def _film_of(container, path: str | Path):
     return film
 
 
+def is_empty(packet) -> bool:
+    """Whether the picture before stays; those that PyAV adds, to empty the decoder, lie nowhere in a file."""
+    return not packet.size and packet.pos is not None
+
+
+def decoded(packet) -> list:
+    """The frames that come of a packet; none of an empty one, nor of damaged sound."""
+    try:
+        return [] if is_empty(packet) else packet.decode()
+    except av.FFmpegError:
+        if packet.stream.type == "audio":  # a click is no reason to lose a film or its words
+            return []
+        raise
+
+
+def first_frame(container, stream, path: str | Path) -> av.VideoFrame:
+    """VcworkError where there is none."""
+    for packet in container.demux(stream):
+        for frame in decoded(packet):
+            return frame
+    raise VcworkError(f"{path}: holds no video frame")
+
+
 # ------------------------------------------------------------------------------------------------------------ clock
 
 
@@ -75,30 +100,66 @@ def origin_s(container) -> float:
     return (container.start_time or 0) / av.time_base
 
 
-class Clock:
-    """Puts the times of one stream, in order, on the clock: `place`; `end_s` is where the last one placed ends.
-
-    `jumps` are the seconds at which a part was put behind the one before.
+class Packets:
+    """Yields the packets of `streams` once, in the file's order; where times start again or jump in the order of
+    decoding, a part is put behind the one before, picture and sound by one shift. `jumps` are the seconds at which.
     """
 
+    def __init__(self, container, *streams) -> None:
+        self.container, self.streams, self.jumps = container, streams, []
+        may_jump = bool(container.format.flags & Flags.ts_discont.value)
+        self.back_s, self.gap_s = (STEP_BACK_JOINED_S, GAP_S) if may_jump else (STEP_BACK_S, math.inf)
+        judged = (*container.streams.video, *container.streams.audio)
+        self.ticks = {stream.index: (float(stream.time_base), _step_s(stream)) for stream in judged}
+        self.shift_s, self.front_s = 0.0, math.inf  # of the newest part; where the last packet ends
+        self.seen: dict[int, tuple[float, float, float]] = {}  # stream: its shift, where its last packet begins, ends
+
+    def __iter__(self) -> Iterator[av.Packet]:
+        wanted = {stream.index for stream in self.streams}
+        all_tell = self.container.format.name != MP4  # which counts the times of each stream without a break
+        for packet in self.container.demux(() if all_tell else self.streams):
+            if packet.stream_index in self.ticks:
+                self._put(packet)
+            if packet.stream_index in wanted:
+                yield packet
+
+    def _put(self, packet) -> None:
+        tick_s, step_s = self.ticks[packet.stream_index]
+        shift_s, last_s, end_s = self.seen.get(packet.stream_index, (self.shift_s, -math.inf, self.front_s))
+        if packet.dts is not None:
+            told_s = packet.dts * tick_s
+            if shift_s != self.shift_s:  # a late packet of the part before, or one of the newest
+                shift_s = min(self.shift_s, shift_s, key=lambda by_s: abs(told_s + by_s - self.front_s))
+            at_s = told_s + shift_s
+            if at_s < last_s - self.back_s or end_s < at_s - self.gap_s > self.front_s:
+                at_s = max(ends for _, _, ends in self.seen.values())
+                self.jumps.append(at_s - origin_s(self.container))
+                self.shift_s = shift_s = at_s - told_s
+            self.front_s = at_s + ((packet.duration or 0) * tick_s or step_s)
+            self.seen[packet.stream_index] = shift_s, at_s, self.front_s
+        if shift_s:
+            ticks = round(shift_s / tick_s)
+            packet.pts, packet.dts = (None if t is None else t + ticks for t in (packet.pts, packet.dts))
+
+
+def _step_s(stream) -> float:
+    """How long a mean frame lasts."""
+    rate = getattr(stream, "average_rate", None)
+    return float(1 / rate) if rate else 0.04
+
+
+class Clock:
+    """Puts the times of one stream, in order, on the clock: `place`; `end_s` is where the last one placed ends."""
+
     def __init__(self, container, stream) -> None:
-        self.shift_s = -origin_s(container)
-        self.gap_s = GAP_S if container.format.flags & Flags.ts_discont.value else math.inf
-        rate = getattr(stream, "average_rate", None)
-        self.step_s = float(1 / rate) if rate else 0.04
+        self.shift_s, self.step_s = -origin_s(container), _step_s(stream)
         self.end_s, self.last_s = 0.0, None
-        self.jumps: list[float] = []
 
     def place(self, time_s: float | None, lasts_s: float = 0.0) -> float | None:
         """Where what the file has at `time_s` begins (None: right behind the last); None where it is to be left out."""
         start_s = self.end_s if time_s is None else time_s + self.shift_s
-        if self.last_s is not None:
-            if start_s < self.last_s - STEP_BACK_S or start_s > self.end_s + self.gap_s:
-                self.jumps.append(self.end_s)
-                self.shift_s += self.end_s - start_s
-                start_s = self.end_s
-            elif start_s <= self.last_s:
-                return None
+        if self.last_s is not None and start_s <= self.last_s:
+            return None
         self.last_s, self.end_s = start_s, start_s + (lasts_s or self.step_s)
         return start_s
 
@@ -106,7 +167,7 @@ class Clock:
 class TimedFrames:
     """Yields (start_s, frame); knows `end_s`, the end of the last frame it gave, and `clock`.
 
-    A frame that steps back a little in time is left out; one without a time stamp follows the one before it. The last
+    A frame that steps back in time is left out; one without a time stamp follows the one before it. The last
     one is shown as long as the file says (a slide show's: long), else for a mean frame's time.
     """
 
@@ -117,14 +178,18 @@ class TimedFrames:
     def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
         clock, tick_s, reach_s = Clock(self.container, self.stream), float(self.stream.time_base), 0.0
         self.clock = clock
-        for frame in self.container.decode(self.stream):
-            start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
-            if start_s is not None:
-                self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
-                yield start_s, frame
+        for packet in Packets(self.container, self.stream):
+            if is_empty(packet) and packet.pts is not None:
+                reach_s = max(reach_s, (packet.pts + (packet.duration or 0)) * tick_s + clock.shift_s)
+            for frame in decoded(packet):
+                start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
+                if start_s is not None:
+                    self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
+                    yield start_s, frame
         if clock.last_s is None:
             raise VcworkError(f"{self.path}: holds no video frame")
-        if reach_s > self.end_s:  # mp4 counts in the order of decoding: the last hold may be told of a frame before
+        # empty packets, or mp4, which counts in the order of decoding: the last hold may be told of a frame before
+        if reach_s > self.end_s:
             self.end_s = max(self.end_s, min(reach_s, picture_end(self.container, self.stream, self.path)))
 
     def entered(self, t: float) -> Iterator[tuple[float, av.VideoFrame]] | None:
@@ -178,37 +243,48 @@ def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
 def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]:
     """(end of the picture, its jumps) by all packets; where there is an index, by the last ones if they fit."""
     with open_video(path) as (container, stream):
-        if container.format.name in (MP4, MATROSKA) and container.duration:
+        joined = container.format.name == "flv" or (container.format.name == MATROSKA and not _one_segment(path, size))
+        if container.format.name in (MP4, MATROSKA) and container.duration and not joined:
             container.seek(container.duration)
-            clock, end_s, _ = _read_on(container, stream, path)
-            if (clock.last_s and not clock.jumps) or container.format.name == MP4:
+            clock, end_s, found, _ = _read_on(container, stream, path)
+            if (clock.last_s and not found) or container.format.name == MP4:
                 return end_s, []
     with open_video(path) as (container, stream):
-        clock, end_s, read = _read_on(container, stream, path)
-        if container.format.name == "flv" and read < 0.9 * size:  # FFmpeg reads the first of several files in one
+        _, end_s, found, read = _read_on(container, stream, path)
+        if joined and read < 0.9 * size:  # FFmpeg reads the first of several files in one, of Matroska the first two
             raise VcworkError(f"{path}: can be read up to byte {read} of {size}; is it joined of several files?")
-        return end_s, clock.jumps
+        return end_s, found
 
 
-def _read_on(container, stream, path: str) -> tuple[Clock, float, int]:
-    """(clock, end of the picture, last byte read) from here to the end; other streams tell if a file is cut short."""
+def _one_segment(path: str, size: int) -> bool:
+    """Whether a Matroska file's first segment is all of it; where another follows, seeking may lead into that."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    at = head.find(b"\x18\x53\x80\x67") + 4  # the segment's mark; how many bytes tell its length the first one tells
+    more = 8 - head[at].bit_length() if 4 <= at < len(head) else 8
+    return at + 1 + more + (int.from_bytes(head[at : at + 1 + more]) & ~(1 << 7 * (more + 1))) >= size
+
+
+def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], int]:
+    """(clock, picture's end, jumps, last byte read) from here to the end; other streams tell if a file is cut short."""
     clock, end_s, others_s, read = Clock(container, stream), 0.0, 0.0, 0
-    for packet in container.demux():
+    packets = Packets(container, *container.streams)
+    for packet in packets:
         lasts_s = float((packet.duration or 0) * packet.time_base)
         shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
         if packet.stream_index != stream.index:
             others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
-        elif packet.size and not packet.is_discard:
+        elif (packet.size or is_empty(packet)) and not packet.is_discard:
             if decoded is not None or shown is None:  # in the order of decoding times only grow
                 clock.place(decoded, lasts_s)
             ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
             end_s = max(end_s, ends_s)
         read = max(read, (packet.pos or 0) + packet.size)
-    if not clock.jumps and container.format.name not in _GUESSED:
-        counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0
+    if not packets.jumps and container.format.name not in _GUESSED:
+        counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0  # of the picture itself
         reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
-        check_length(path, reached_s, max((container.duration or 0) / av.time_base, counted_s))
-    return clock, end_s, read
+        check_length(path, reached_s, counted_s or (container.duration or 0) / av.time_base)
+    return clock, end_s, packets.jumps, read
 
 
 def check_length(path: str | Path, end_s: float, declared_s: float) -> None:

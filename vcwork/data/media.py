@@ -19,7 +19,7 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
 from vcwork.base.sealed import kept, member
 from vcwork.data.copies import Look, end_of, rewrapped, shrunk, sound_of, write_copy
-from vcwork.data.film import MATROSKA, MP4, jumps, open_video, orientation
+from vcwork.data.film import MATROSKA, MP4, first_frame, jumps, open_video, orientation
 
 _PICTURE = {"mp4": {"h264", "vp9", "av1"}, "webm": {"vp8", "vp9", "av1"}}  # what browsers of today play, 8-bit 4:2:0
 _SOUND = {"mp4": {"aac", "mp3", "opus", "flac"}, "webm": {"opus", "vorbis"}}
@@ -99,7 +99,7 @@ def _parts(path: Path) -> _Parts:
         codec, pixels = stream.codec_context.codec.canonical_name, stream.codec_context.pix_fmt or ""
         heard = sound_of(container)
         sound = heard.codec_context.codec.canonical_name if heard else ""
-        mirrored = _mirrored(next(container.decode(stream), None), path)
+        mirrored = _mirrored(first_frame(container, stream, path))
         joined = jumps(container, stream, path)
         name, brand = container.format.name, container.metadata.get("major_brand", "")
         lasts = bool(container.duration)
@@ -118,10 +118,8 @@ def _parts(path: Path) -> _Parts:
     return _Parts(wrapped, odd, bad_sound if held == "mp4" else "", may, told)
 
 
-def _mirrored(frame: av.VideoFrame | None, path: Path) -> bool:
+def _mirrored(frame: av.VideoFrame) -> bool:
     """Browsers turn a picture, but none but one mirrors it."""
-    if frame is None:
-        raise VcworkError(f"{path}: holds no video frame")
     turned, rows, columns = orientation(frame)
     return (turned + rows + columns) % 2 == 1
 

@@ -26,7 +26,7 @@ from vcwork.data.backbones.weights import ASSETS, weights_folder
 from vcwork.data.captions import Caption
 from vcwork.data.copies import sound_of
 from vcwork.data.engines import cores
-from vcwork.data.film import Clock, container_of
+from vcwork.data.film import Clock, Packets, container_of, decoded
 
 MODEL = "whisper-tiny.en"
 RATE = 16_000  # samples a second that the model hears
@@ -264,12 +264,8 @@ def sound(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
 
 def _resampled(container: Any, stream: Any) -> Iterator[tuple[float, np.ndarray]]:
     clock, kind, resampler = Clock(container, stream), None, None
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue
-        for frame in frames:
+    for packet in Packets(container, stream):
+        for frame in decoded(packet):
             start_s = clock.place(frame.time, frame.samples / frame.sample_rate)
             if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
                 resampler = av.AudioResampler("flt", "mono", RATE)

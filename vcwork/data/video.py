@@ -25,6 +25,7 @@ from vcwork.data.film import (  # fmt: skip
     TimedFrames,
     check_length,
     check_still,
+    first_frame,
     open_video,
     picture_end,
     shown_size,
@@ -52,9 +53,7 @@ class VideoInfo:
 def probe(path: str | Path) -> VideoInfo:
     """Header of a video, its first frame decoded as a check. VcworkError when there is no readable picture."""
     with open_video(path) as (container, stream):
-        frame = next(container.decode(stream), None)
-        if frame is None:
-            raise VcworkError(f"{path}: holds no video frame")
+        frame = first_frame(container, stream, path)
         texts = tuple(track.language or "und" for track in container.streams.subtitles)
         size = shown_size(frame)
         return VideoInfo(picture_end(container, stream, path), float(stream.average_rate or 0), *size, texts)
