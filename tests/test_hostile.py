@@ -5,6 +5,7 @@ long), and what was found once is kept by name.
 """
 
 import contextlib
+import gc
 import io
 import json
 import pickle
@@ -91,20 +92,22 @@ BIG = {  # of a form what took longest for its length at a megabyte: many small 
 
 
 def _seconds(path, text):
-    """Of the processor."""
+    """Of the processor, without Python's collector, whose rounds over what is kept fall where they will."""
     path.write_text(text)
+    gc.disable()
     began = time.process_time()
     with contextlib.suppress(VcworkError):
         read_captions(path, CaptionReport())
+    gc.enable()
     return time.process_time() - began
 
 
 def _linear(path, around, unit, *lengths):
-    """Whether ten times the length takes at most twenty times as long, in one of five looks (a square: a hundred)."""
+    """Whether ten times the length takes at most twelve times as long, in one of five looks (a square: a hundred)."""
     texts = [around.replace("{}", unit * (n // len(unit))).replace("{{", "{") for n in lengths]
     for _ in range(5):  # a busy machine makes it longer, never shorter
         short, long = (_seconds(path, text) for text in texts)
-        if long < 0.05 or long <= 20 * short:  # what takes a moment is not measured
+        if long < 0.05 or long <= 12 * short:  # what takes a moment is not measured
             return True
     return False
 

@@ -548,17 +548,22 @@ _CODES = {"english": "en", "german": "de", "deutsch": "de", "french": "fr", "fra
           "español": "es", "italian": "it", "italiano": "it", "portuguese": "pt", "português": "pt", "dutch": "nl",
           "russian": "ru", "chinese": "zh", "japanese": "ja", "korean": "ko", "arabic": "ar", "hindi": "hi",
           "turkish": "tr", "polish": "pl"}  # fmt: skip
-# of ISO 639-1, and with three letters those that players and yt-dlp write: no other word makes a film's name longer
+# ISO 639-1, the three letters of the same, and a few more of YouTube's: no other word may stand there
 _TONGUES = (
     "aa|ab|ae|af|ak|am|an|ar|as|av|ay|az|ba|be|bg|bh|bi|bm|bn|bo|br|bs|ca|ce|ch|co|cr|cs|cu|cv|cy|da|de|dv|dz|ee|"
     "el|en|eo|es|et|eu|fa|ff|fi|fj|fo|fr|fy|ga|gd|gl|gn|gu|gv|ha|he|hi|ho|hr|ht|hu|hy|hz|ia|id|ie|ig|ii|ik|in|io|"
     "is|it|iu|iw|ja|jp|jv|jw|ka|kg|ki|kj|kk|kl|km|kn|ko|kr|ks|ku|kv|kw|ky|la|lb|lg|li|ln|lo|lt|lu|lv|mg|mh|mi|mk|"
     "ml|mn|mo|mr|ms|mt|my|na|nb|nd|ne|ng|nl|nn|no|nr|nv|ny|oc|oj|om|or|os|pa|pi|pl|ps|pt|qu|rm|rn|ro|ru|rw|sa|sc|"
     "sd|se|sg|sh|si|sk|sl|sm|sn|so|sq|sr|ss|st|su|sv|sw|ta|te|tg|th|ti|tk|tl|tn|to|tr|ts|tt|tw|ty|ug|uk|ur|uz|ve|"
-    "vi|vo|wa|wo|xh|yi|yo|yue|za|zh|zu|ara|ben|bos|bul|cat|ces|chi|cmn|cze|dan|deu|dut|ell|eng|est|eus|fas|fil|"
-    "fin|fra|fre|geo|ger|glg|gre|guj|heb|hin|hrv|hun|hye|ice|ind|isl|ita|jpn|kan|kat|kor|lav|lit|mac|mal|mar|may|"
-    "mkd|msa|nld|nob|nor|pan|per|pol|por|ron|rum|rus|slk|slo|slv|spa|sqi|srp|swa|swe|tam|tel|tgl|tha|tur|ukr|und|"
-    "urd|vie|zho|mul|bho|ceb|haw|hmn|kri|lus|nso"
+    "vi|vo|wa|wo|xh|yi|yo|za|zh|zu|aar|abk|afr|aka|alb|amh|ara|arg|arm|asm|ava|ave|aym|aze|bak|bam|baq|bel|ben|"
+    "bho|bis|bod|bos|bre|bul|bur|cat|ceb|ces|cha|che|chi|chu|chv|cmn|cor|cos|cre|cym|cze|dan|deu|div|dut|dzo|ell|"
+    "eng|epo|est|eus|ewe|fao|fas|fij|fil|fin|fra|fre|fry|ful|geo|ger|gla|gle|glg|glv|gre|grn|guj|hat|hau|haw|heb|"
+    "her|hin|hmn|hmo|hrv|hun|hye|ibo|ice|ido|iku|ile|ina|ind|ipk|isl|ita|jav|jpn|kal|kan|kas|kat|kau|kaz|khm|kik|"
+    "kin|kir|kom|kon|kor|kri|kua|kur|lao|lat|lav|lim|lin|lit|ltz|lub|lug|lus|mac|mah|mal|mao|mar|may|mkd|mlg|mlt|"
+    "mon|mri|msa|mul|mya|nau|nav|nbl|nde|ndo|nep|nld|nno|nob|nor|nso|nya|oci|oji|ori|orm|oss|pan|per|pli|pol|por|"
+    "pus|que|roh|ron|rum|run|rus|sag|san|sin|slk|slo|slv|sme|smo|sna|snd|som|sot|spa|sqi|srd|srp|ssw|sun|swa|swe|"
+    "tah|tam|tat|tel|tgk|tgl|tha|tib|tir|ton|tsn|tso|tuk|tur|twi|uig|ukr|und|urd|uzb|ven|vie|vol|wel|wln|wol|xho|"
+    "yid|yor|yue|zha|zho|zul"
 )
 # en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it. II is a number
 _LANGUAGE = re.compile(rf"(?i:({_TONGUES})[-_][\w-]+|{'|'.join([_KINDS.pattern, *_CODES])})|(?![IVX]+$)(?i:{_TONGUES})")
