@@ -138,6 +138,13 @@ SRT, WEB = "1\n00:00:01,000 --> 00:00:03,000\n{}\n", "WEBVTT\n\n00:01.000 --> 00
     ("<i>salt</i>\npepper", "salt pepper"),
     ("2", "2"),
     ("salt\n3", "salt 3"),
+    ("1 --> 2 is a map", "1 --> 2 is a map"),
+    ("1 --> 2", "1 --> 2"),
+    ("12:30 --> 13:45 train", "12:30 --> 13:45 train"),
+    ("at\n12:30 --> 13:45", "at 12:30 --> 13:45"),
+    ("10:30:15 --> go left", "10:30:15 --> go left"),
+    ("WebVTT is a format", "WebVTT is a format"),
+    ("see\n\nWebVTT is\na format", "see WebVTT is a format"),
     ("open from 10:30 --> later", "open from 10:30 --> later"),
     ("go --> there", "go --> there"),
     ("\u202bsalt\u202c", "salt"),
@@ -165,18 +172,48 @@ def test_times_as_people_write_them(tmp_path, timing, times):
         assert made(tmp_path, name, f"{timing}\nsalt\n")[0] == [(*times, "salt")]
 
 
-@pytest.mark.parametrize("timing", ["-00:00:01,000 --> 00:00:03,000", "00:00:61,000 --> 00:01:03,000",
-                                    "00:00:03,000 --> 00:00:01,000", "00:00:01,000 -> 00:00:03,000"])  # fmt: skip
+@pytest.mark.parametrize("timing", [
+    "-00:00:01,000 --> 00:00:03,000", "00:00:61,000 --> 00:01:03,000", "00:00:03,000 --> 00:00:01,000",
+    "00:00:01,000 -> 00:00:03,000", "00:00:01,000 -- > 00:00:03,000", "00:00:01 -> 00:00:03", "00:00:01,000 -->",
+    "00:00:01,00 -> 00:00:03,00", "00.00.01,000 --> 00.00.03,000", "00: 00: 01,000 --> 00: 00: 03,000",
+    "00:00:01,000 → 00:00:03,000", "00:00:01:12 --> 00:00:03:01", "00:00:01;000 -> 00:00:03;000",
+])  # fmt: skip
 def test_times_that_cannot_be_are_counted_with_their_line(tmp_path, timing):
-    said, report = made(tmp_path, "a.srt", f"1\n{timing}\nsalt\n\n2\n00:00:04,000 --> 00:00:06,000\nsecond\n")
-    assert said == [BOTH[1]] and len(report.dropped) == 1 and "a.srt, line 2: " in report.dropped[0]
+    cues = [f"1\n{timing}\nsalt\n\n", "2\n00:00:04,000 --> 00:00:06,000\nsecond\n\n"]
+    for name in ("a.srt", "a.vtt"):
+        for line, text in ((2, "".join(cues)), (6, "".join(cues[::-1]))):
+            said, report = made(tmp_path, name, text)
+            assert said == [BOTH[1]] and len(report.dropped) == 1 and f"{name}, line {line}: " in report.dropped[0]
+
+
+@pytest.mark.parametrize("before, line", [
+    ("hello words\n\n", 3), ("NOTE one\ntwo\n\nhello\nwords\n\nid\n", 6), ("STYLE\n::cue {}\n\nhello words\n\n2\n", 6),
+    ("X-TIMESTAMP-MAP=LOCAL:00:00.000,MPEGTS:0\n\n", 0), ("id 1\n", 0), ("7\n\n", 0),
+])  # fmt: skip
+def test_words_before_the_first_times_are_counted(tmp_path, before, line):
+    """What WebVTT has there that is no words is not."""
+    said, report = made(tmp_path, "a.vtt", f"WEBVTT\n\n{before}00:01.000 --> 00:03.000\nfirst\n")
+    assert said == BOTH[:1] and len(report.dropped) == bool(line)
+    assert not line or f"a.vtt, line {line}: 'hello" in report.dropped[0]
+
+
+@pytest.mark.parametrize("name, form", [
+    ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:03.000\n{}\n\n00:04.000 --> 00:06.000\n{}\n"),
+    ("a.srt", "00:00:01,000 --> 00:00:03,000\n{}\n\n00:00:04,000 --> 00:00:06,000\n{}\n"),
+    ("a.sbv", "0:00:01.000,0:00:03.000\n{}\n\n0:00:04.000,0:00:06.000\n{}\n"),
+])  # fmt: skip
+@pytest.mark.parametrize(
+    "one, two", [("1", "2"), ("$10", "11!"), ("the winner is\nnumber\n7", "8"), ("first\n\n7\n", "8")]
+)
+def test_words_that_are_numbers_stay_where_cues_have_none(tmp_path, name, form, one, two):
+    assert made(tmp_path, name, form.format(one, two))[0] == [(*ONE, " ".join(one.split())), (*TWO, two)]
 
 
 @pytest.mark.parametrize("text, said", [
     ("WEBVTT - a title\n\nintro\n00:01.000 --> 00:03.000\nfirst\n\n\n\n00:04.000 --> 00:06.000\n\nsecond", BOTH),
     ("WEBVTT\n\nNOTE\n\n00:01.000 --> 00:03.000\nfirst\n\nNOTE two\nlines\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
     ("WEBVTT\n\nNOTE\n00:01.000 --> 00:03.000\nfirst\n\nSTYLE\n::cue {}\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
-    ("WEBVTT\nKind: captions\n00:01.000 --> 00:03.000\nfirst\n\n7\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
+    ("WEBVTT\nKind: captions\n6\n00:01.000 --> 00:03.000\nfirst\n\n7\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
     ("\n\nwebvtt\n\n00:01.000 --> 00:03.000\n<v Ann>first</v>\n\nid 2\n00:04.000 --> 00:06.000\n<lang en>second", BOTH),
     ("WEBVTT\nX-TIMESTAMP-MAP=LOCAL:00:00:00.000,MPEGTS:900000\n\n00:01.000 --> 00:03.000\nfirst\n\nWEBVTT\n"
      "X-TIMESTAMP-MAP=LOCAL:00:00:10.000,MPEGTS:1800000\n\n00:04.000 --> 00:06.000\nsecond", BOTH),
@@ -216,7 +253,11 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
      "Dialogue: 0,0:00:01.00,0:00:03.00,first\\None, more\\htext\n", [(*ONE, "first one, more text"), BOTH[1]]),
     ("a.ssa", ASS.format("Marked, Start, End, Style, Text") + "Dialogue: Marked=0,0:00:01.00,0:00:03.00,D,"
      "{\\p1}m 0 0 l 1 1{\\p0}\nDialogue: Marked=0,0:00:01.00,0:00:03.00,D,first\n", BOTH[:1]),
+    ("a.ass", "[Events]\nDialogue: 0,0:00:01.00,0:00:03.00,D,,0,0,0,,{TLC: or one?}fir{*\\b1}st\n", BOTH[:1]),
     ("a.sbv", "0:00:01.000,0:00:03.000\nfirst\n\n0:00:04.000,0:00:06.000\n\nsecond\n", BOTH),
+    ("a.lrc", "[ar:x]\n[offset:+2000]\n[00:03.00]first\n[00:05.00]\n[00:06.00]second\n[00:08.00]\n", BOTH),
+    ("a.lrc", "[offset: -500]\n[00:00:50]first\n[00:02.50]\n[75:00.0]late\n",
+     [(*ONE, "first"), (4500.5, 4505.5, "late")]),
     ("a.lrc", "[ti:a song]\n[00:01.00]first\n[00:03.00]\n[00:04.00]<00:04.00>sec<00:05.00>ond\n[00:06.00]\n", BOTH),
     ("a.json3", json.dumps({"events": [{"tStartMs": 0}, {"tStartMs": 1000, "dDurationMs": 2000, "segs": [
         {"utf8": "fi"}, {"utf8": "rst", "tOffsetMs": 9}]}, {"tStartMs": 2990, "aAppend": 1, "segs": [{"utf8": "\n"}]},
@@ -233,12 +274,25 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
      BOTH),
     ("a.dfxp", TTML.format('xmlns:t="http://www.w3.org/ns/ttml#parameter" t:tickRate="100" t:frameRate="25"',
      '<p begin="100t" end="00:00:03:00">fir<span>st</span></p><p begin="100f" end="6s">second</p>'), BOTH),
+    ("a.json", json.dumps({"segments": [], "chunks": [{"timestamp": [1, 3], "text": "first"}]}), BOTH[:1]),
+    ("a.ttml", TTML.format("", '<p><span begin="1s" end="3s">first</span><span begin="4s" dur="2s">second</span></p>'),
+     BOTH),
+    ("a.ttml", TTML.format("", '<div begin="1s" end="3s"><p>fir<span>st</span></p></div>'), BOTH[:1]),
+    ("a.ttml", TTML.format("", '<div begin="1s" end="6s"><p dur="2s">first</p><p begin="3s" end="9s">second</p></div>'),
+     BOTH),
+    ("a.ttml", TTML.format("", '<div timeContainer="seq" begin="1s"><p dur="2s">first</p><p begin="1s" dur="2s">second'
+     "</p></div>"), BOTH),
+    ("a.ttml", TTML.format('xmlns:t="#parameter" t:frameRate="24" t:frameRateMultiplier="1000 1001"',
+     '<p begin="86400f" end="00:00:00:00">-</p><p begin="86400f" dur="24f">late</p>'), [(3603.6, 3604.601, "late")]),
+    ("a.srv1", '<transcript><text start="1" dur="2">&lt;i&gt;first&lt;/i&gt;</text></transcript>', BOTH[:1]),
     ("a.srv1", '<transcript><text start="1" dur="2">first</text><text start="4" dur="2">second</text></transcript>',
      BOTH),
     ("a.srv3", '<timedtext><body><p t="1000" d="2000"><s>fi</s><s t="5">rst</s></p><p t="4000" d="2000">second</p>'
      "</body></timedtext>", BOTH),
     ("a.tsv", "start\tend\ttext\n1000\t3000\tfirst\n4000\t6000\tsecond\n", BOTH),
     ("a.tsv", "start\tend\ttext\n1\t3\tfirst\n4\t6\tsecond\n", BOTH),
+    ("a.tsv", 'start\tend\ttext\n1000\t3000\t"first\n4000\t6000\tsecond."\n', [(*ONE, '"first'), (*TWO, 'second."')]),
+    ("a.tsv", '"start"\t"end"\t"text"\n1\t3\t"fi""r""st"\n4\t6\t"second"\n', [(*ONE, 'fi"r"st'), BOTH[1]]),
     ("a.csv", "\ufeffText;Start;End\nfirst;1,0;3,0\nsecond;0:04;0:06\n", BOTH),
     ("a.csv", "sep=;\nstart;end;text\n1;3;first\n4;6;second\n", BOTH),
     ("a.csv", 'id,end,start,text\n7,3,1,first\n8,6,4,"second"\n', BOTH),
@@ -251,6 +305,29 @@ def test_other_forms_of_words_with_times(tmp_path, name, text, said):
 def test_a_surplus_cell_that_has_no_place_is_counted(tmp_path):
     said, report = made(tmp_path, "a.csv", "text,start,end\nfirst,1,3\nadd salt, pepper,4,6\n")
     assert said == BOTH[:1] and "a.csv, line 3" in report.dropped[0]
+
+
+@pytest.mark.parametrize("name, text, where", [
+    ("a.lrc", "[00:01.00]first\nuntimed words\n[00:03.00]\n", "a.lrc, line 2: 'untimed words'"),
+    ("a.json", '[{"start": 1, "end": 3, "text": "first"}, {"start": 4, "end": 6, "sentence": "x"}]',
+     "a.json, entry 1: no text among start, end, sentence"),
+    ("a.json", '[{"start": 1, "end": 3, "text": "first"}, {"start": 4, "end": 6, "text": ["x"]}]',
+     "a.json, entry 1: expected text, got"),
+    ("a.ttml", TTML.format("", '<p begin="1s" end="3s">first</p><p>untimed</p><p/>'), "a.ttml, p 1: malformed times"),
+    ("a.ttml", TTML.format("", 'loose<p begin="1s" end="3s">first</p>'), "a.ttml, div 1: malformed times"),
+    ("a.ttml", TTML.format("", '<p begin="1s" end="3s">first</p><div begin="x"><p begin="1s" end="2s">x</p></div>'),
+     "a.ttml, p 1: malformed times"),
+])  # fmt: skip
+def test_words_without_times_and_times_without_words_are_counted(tmp_path, name, text, where):
+    said, report = made(tmp_path, name, text)
+    assert said == BOTH[:1] and len(report.dropped) == 1 and where in report.dropped[0]
+
+
+@pytest.mark.parametrize("name, text", [("a.ass", "[Events]\n"), ("a.lrc", "[ti:a song]\n"), ("a.json", "[]"),
+    ("a.json", '{"segments": []}'), ("a.json3", '{"events": [{"tStartMs": 0}]}'), ("a.csv", "start,end,text\n"),
+    ("a.ttml", "<tt><head><metadata><title>x</title></metadata></head><body><p/></body></tt>")])  # fmt: skip
+def test_a_file_of_its_form_without_cues_is_an_empty_list(tmp_path, name, text):
+    assert made(tmp_path, name, text) == ([], CaptionReport())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -272,10 +349,21 @@ def test_encodings_that_cannot_be_told_are_not_guessed(tmp_path, encoding):
     ("a.ttml", "<tt><p>", "not readable as XML"),
     ("a.ttml", '<!DOCTYPE tt [<!ENTITY a "aaaa">]><tt/>', "document type"),
     ("a.tsv", "a\tb\n", "expected columns start,end,text"),
+    ("a.json", '{"segments": [{"start": 0, "end": 1, "transcript": "hello"}]}',
+     "no readable cue among 1; .*entry 0: no text"),
+    ("a.ass", "hello\n", r"a\.ass: expected \[Events\]"),
+    ("a.ass", "Dialogue: 0,0:00:01.00,0:00:03.00,D,,0,0,0,,x", r"a\.ass: expected \[Events\]"),
+    ("a.lrc", "one\ntwo\n", "no readable cue among 2; .*line 1"),
+    ("a.ttml", "<html><body><h1>404</h1></body></html>", "no readable cue among 1; .*h1 0"),
+    ("a.srv3", '<transcript><line t="1">hello</line></transcript>', "no readable cue among 1; .*line 0"),
+    ("a.csv", 'start,end,text\n7,9,"open\n10,11,stir\n12,13,last\n', r"a\.csv, line 2: not readable as csv"),
+    ("a.csv", 'start,end,text\n1,2,"a\nb"\n7,9,"open\n10,11,"stir" it\n', r"a\.csv, line 4: not readable as csv"),
     ("a.json", 9999 * "[", "not readable as JSON|expected a transcript"),
     ("a.vtt", "hello\n", r"a\.vtt, line 1: expected WEBVTT, got 'hello'"),
     ("a.vtt", "WEBVTT\n\n00:01.x --> 00:02.000\nbad\n", r"no readable cue among 1; .*a\.vtt, line 3: malformed times"),
     ("a.srt", "hello\n", r"a\.srt: no readable cue"),
+    ("a.vtt", "WEBVTT\n\nhello there", r"a\.vtt: no readable cue; .* got 'hello there' at line 3"),
+    ("a.vtt", "WEBVTT\n\n1\n00:01;000 -> 00:03;000\nhello\n", r"no readable cue among 1; .*line 4: malformed times"),
     ("a.csv", "begin,end,text\n1,2,x\n", "line 1: expected columns start,end,text, got 'begin,end,text'"),
     ("a.sub", "x", r"a\.sub: expected captions as .vtt, .srt, .*, .txt, got '.sub'"),
 ])  # fmt: skip
@@ -414,9 +502,13 @@ def test_a_name_of_two_lines_is_told_on_one(tmp_path):
     assert not any("\n" in text for pair in corpus.missing_captions.items() for text in pair)
 
 
-def test_a_broken_subtitle_gives_way_to_the_next(tmp_path):
+@pytest.mark.parametrize("text, why", [
+    ("<html>404</html>", "a.vtt, line 1: expected WEBVTT"),
+    ("WEBVTT FILE\n\n1\n00:01;000 -> 00:03;000\nhello\n", "a.vtt, line 4: malformed times"),
+])  # fmt: skip
+def test_a_broken_subtitle_gives_way_to_the_next(tmp_path, text, why):
     film(tmp_path / "a.mp4")
-    (tmp_path / "a.vtt").write_text("<html>404</html>")
+    (tmp_path / "a.vtt").write_text(text)
     (tmp_path / "a.srt").write_text(SRT.format("salt"))
     film(tmp_path / "b.mp4", 8)
     (tmp_path / "b.srt").write_text(
@@ -424,7 +516,7 @@ def test_a_broken_subtitle_gives_way_to_the_next(tmp_path):
     )
     corpus = look_at(tmp_path)
     assert [c.text for c in corpus.captions("a")] == ["salt"]
-    assert "a.vtt, line 1: expected WEBVTT" in told(corpus) and "a.srt is used" in told(corpus)
+    assert why in told(corpus) and "a.srt is used" in told(corpus)
     assert "b.srt: 1 cues are left out; b.srt, line 2: ends at 1.0 s, before" in told(corpus)
 
 

@@ -4,7 +4,8 @@ Read: WebVTT and SubRip (told apart by what stands in the file, not by its name)
 and srv, TTML, csv and tsv, the JSON of Whisper, whisper.cpp and youtube-transcript-api, and plain lines without times.
 WebVTT and SubRip are split here, because webvtt-py (which did it before) passes over all that stands between a blank
 line and the next times, and players do not. Our choices: text after a blank line belongs to the cue before it; a number
-alone before times is the cue's number; only tags that one of the formats has are taken for tags.
+before times is the cue's where the file's first cue has one, or where it stands alone directly before them; only tags
+that one of the formats has are taken for tags. Words that no times can be given are a cue without times, so counted.
 Known gaps: positions, styles and speakers are lost; times counted in frames (MicroDVD's .sub) are not read.
 """
 
@@ -36,17 +37,20 @@ class Cue:
 # no form may look at a character once for each before it: files of strangers are long (`*+` never goes back)
 _TIME = r"(-?)(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,:](\d{3,}|(?<!:)\d+))?"
 _TIMING = re.compile(rf"\s*+(?:\[\s*+)?{_TIME}\s*-->\s*{_TIME}\s*\]?(?=\s|$)")
-_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)\s*$")
-_CLOCKS = re.compile(r"[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")  # without the arrow
-_ROUGH = r"\s*+\d{1,2}(?:\s?[:.,;]\s?\d{1,3}){2,3}\s*+"
-_ALIKE = re.compile(rf"{_ROUGH}(?:[-=–—]{{1,3}}\s?>+|[→–—-]){_ROUGH}$")  # two clocks however written, and an arrow
-_CLOCK = re.compile(r"\s*+\S*?\d:\d")
+_SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)(?=\s|$)")
+_SURE = re.compile(r"[\[.,]|:\d{3}")  # fractions or brackets, which nobody says: "12:30 --> 13:45 train" is text
 _SETTINGS = re.compile(r"(\s*+\w++\s*+:\s*+\S++)*+\s*")
+_LIKELY = re.compile(r"\d\s?[:.,;]|-->")  # what no line of times lacks
+_ARROW = re.compile(r"[-–—=]{1,3}\s?>|→")  # malformed times: beside it a clock with fractions, or two whole ones
+_FINE = re.compile(r"\W{0,3}\d+(?:\s?[:.]\s?\w+){1,2}\s?[.,;]\s?\w?\d\d")
+_WHOLE = re.compile(r"\s*+\d+(?:\s?:\s?\d+){2,3}\s*$")
+_CLOCKS = re.compile(r"[\d:\s]+[.,]\d{3}\W{1,5}[\d:]+[.,]\d{3}\s*$")  # or no arrow
 _NUMBER = re.compile(r"\W*(\d{1,18})\W*")
-_ASIDE = re.compile(r"(NOTE|STYLE|REGION)(\s|$)")
+_ASIDE = re.compile(r"(NOTE|STYLE|REGION)(\s|$)|X-TIMESTAMP-MAP=")
 _MAP = re.compile(
     r"X-TIMESTAMP-MAP=.*?(?:LOCAL:(?P<early>[\d:.]+),)?MPEGTS:(?P<ticks>\d+)(?:,LOCAL:(?P<late>[\d:.]+))?"
 )
+_ALL = re.compile("")  # of SubStation: what stands in braces is never shown
 _BRACES = re.compile(r"(\{[^}]*\})")
 _MARKS = re.compile(r"\{(\\|[yYfFsScCP]:)")  # SubStation's and MicroDVD's; {words} are words
 _BREAK = re.compile(r"\\[Nh]|<br\s*/?>", re.IGNORECASE)
@@ -59,21 +63,21 @@ _VOICE = re.compile(r"<(?:v|lang)(?:\.[\w.-]+)?\s[^<>]*>|<c\s[^<>]*>")  # of Web
 _ENTITY = re.compile(r"&(?:#\d{1,9}|#x[\da-f]{1,8}|\w{1,40});", re.IGNORECASE)  # "stop&notify" has no semicolon
 
 
-def plain(text: str, voices: bool = False, braces: bool = True) -> str:
-    """A cue's text without its markup; braces: those without a mark in them are words."""
-    text = _BREAK.sub(" ", _undrawn(text, braces))
+def plain(text: str, voices: bool = False) -> str:
+    """A cue's text without its markup."""
+    text = _BREAK.sub(" ", _undrawn(text))
     return _TAG.sub("", _VOICE.sub("", text) if voices else text)
 
 
-def _undrawn(text: str, braces: bool) -> str:
-    """Without marks in braces, and without the drawings that stand from {\\p1} to {\\p0} or the end."""
+def _undrawn(text: str, marks: re.Pattern = _MARKS) -> str:
+    """Without these marks in braces, and without the drawings that stand from {\\p1} to {\\p0} or the end."""
     last = text.rfind("}") + 1  # no brace behind it is closed
     kept, drawing = [], False
     for number, part in enumerate(_BRACES.split(text[:last])):
         pens = re.findall(r"\\p(\d)", part) if number % 2 else []  # every other one is a brace
         if pens:
             drawing = pens[-1] != "0"
-        elif not drawing and (number % 2 == 0 or (braces and not _MARKS.match(part))):
+        elif not drawing and not (number % 2 and marks.match(part)):
             kept.append(part)
     return "".join(kept) + text[last:] * (not drawing)
 
@@ -108,7 +112,7 @@ def _time_s(parts: tuple) -> float:
 
 
 def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
-    """Cues of WebVTT or SubRip. VcworkError where there is text and no line with times."""
+    """Cues of WebVTT or SubRip (or sbv). VcworkError where there is text and no line with times."""
     lines = text.split("\n")
     first = next((number for number, line in enumerate(lines) if line.strip()), None)
     if first is None:
@@ -116,56 +120,71 @@ def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
     head = re.match(r"WEBVTT(?:\s|$)", lines[first].strip(), re.IGNORECASE)
     web = bool(head) or path.suffix.lower() == ".vtt"
     lines, moves = (_without_asides(lines) if web else lines), _moves(lines)
-    timings = [n for n, line in enumerate(lines) if _like_timing(line)]
-    exact = bool(timings) and "." in lines[timings[0]].replace(",", ".")
-    timings = [n for n in timings if not (exact and _told(lines[n], lines[n - 1]))]
-    if not timings and not head and web:
+    times = _times(lines)
+    if not times and not head and path.suffix.lower() == ".vtt":
         raise VcworkError(f"{path}, line {first + 1}: expected WEBVTT, got {lines[first][:40]!r}")
-    if not timings and any(map(str.strip, lines)):
-        raise VcworkError(f"{path}: no readable cue; expected lines like 00:00:01,000 --> 00:00:02,000")
-    numbers = _Numbers(web)
-    before = numbers.without(lines[: timings[0]], first=True) if timings else []
-    if at := next((n for n, line in enumerate(before, 1) if line.strip()), 0):
-        words = " ".join(before).strip()
-        yield Cue(f"{path}, line {at}: {words[:40]!r} before any times", math.nan, math.nan, words)
-    for at, end in itertools.pairwise([*timings, len(lines)]):
-        start_s, end_s, rest = _timing(lines[at])
+    numbers = _Numbers(web, path.suffix.lower() == ".sbv")
+    before = numbers.without(lines[: next(iter(times))], first=True) if times else lines
+    at, words = next(((n, line.strip()[:40]) for n, line in enumerate(before, 1) if line.strip()), (0, ""))
+    if words and not times:
+        form = "expected lines like 00:00:01,000 --> 00:00:02,000"
+        raise VcworkError(f"{path}: no readable cue; {form}, got {words!r} at line {at}")
+    if words:
+        yield Cue(f"{path}, line {at}: {words!r} before any times", math.nan, math.nan, " ".join(before))
+    for at, end in itertools.pairwise([*times, *[len(lines)] * bool(times)]):
+        start_s, end_s, rest = times[at]
         body = lines[at + 1 : end] if end == len(lines) else numbers.without(lines[at + 1 : end])
         words = plain("\n".join([rest, *body]), web)
         yield Cue(f"{path}, line {at + 1}", start_s + moves[at], end_s + moves[at], words)
 
 
-def _like_timing(line: str) -> bool:
-    """True for a line of times, also where they are malformed."""
-    before, *behind = line.split("-->")
-    arrow = behind and ((len(before.split()) == 1 and _CLOCK.match(before)) or any(map(_CLOCK.match, behind)))
-    return bool(arrow or _CLOCKS.match(line) or _ALIKE.match(line) or _SECONDS.match(line))
+def _times(lines: list[str]) -> dict[int, tuple[float, float, str]]:
+    """By index of each line of times what `_timing` gives."""
+    found, before = {}, ""
+    for n, line in enumerate(lines):
+        if _LIKELY.search(line):
+            timing = _timing(line, not before.strip() or bool(_NUMBER.fullmatch(before)))
+            if timing:
+                found[n] = timing
+        before = line
+    return found
 
 
-def _told(line: str, before: str) -> bool:
-    """True for words of a cue that begin with a time of day, `12:30 --> 13:45 train`, in a file of exact times."""
-    times = _TIMING.match(line)
-    behind = before.strip() and not _NUMBER.fullmatch(before)
-    return bool(times and behind and not times[5] and not times[10] and _timing(line)[2])
+def _timing(line: str, opens: bool) -> tuple[float, float, str] | None:
+    """Start, end and words that stand on the line itself; NaN where its times are malformed, None where it has none.
+
+    opens: the line follows a blank one or a number. Times that could be spoken of must, and stand alone.
+    """
+    match = _TIMING.match(line)
+    found = match or _SECONDS.match(line)
+    if found:
+        rest, sure = line[found.end() :], bool(_SURE.search(found[0]))
+        alone, parts = bool(_SETTINGS.fullmatch(rest)), found.groups()
+        if (sure or opens) if alone else (sure and match):
+            times = (_time_s(parts[:5]), _time_s(parts[5:])) if match else (float(parts[0]), float(parts[1]))
+            return *times, "" if alone else rest
+    sides = _ARROW.split(line, maxsplit=1)
+    nearly = len(sides) == 2 and (any(map(_FINE.match, sides)) or all(map(_WHOLE.match, sides)))
+    return (math.nan, math.nan, "") if nearly or _CLOCKS.match(line) else None
 
 
 def _without_asides(lines: list[str]) -> list[str]:
     """The same lines of WebVTT, blank where a header, note, style or region stands.
 
-    A header may stand anywhere (parts of a stream, one behind the other) and ends where cues begin; a note ends at a
-    blank line or at times.
+    A header may stand anywhere (parts of a stream, one behind the other), in other letters than WEBVTT only first, and
+    ends where cues begin; a note ends at a blank line or at times.
     """
-    kept, aside, blank = [], "", True
+    kept, aside, blank, begun = [], "", True, False
     for line in lines:
         word = line.strip()
-        if (blank or word == "WEBVTT") and re.match(r"WEBVTT(\s|$)", word, re.IGNORECASE):
+        if word == "WEBVTT" or (blank and re.match(r"WEBVTT(\s|$)", word if begun else word.upper())):
             aside = "head"
         elif blank and _ASIDE.match(word):
             aside = "note"
         elif not word or (aside and (_TIMING.match(line) or (aside == "head" and _NUMBER.fullmatch(word)))):
             aside = ""
         kept.append("" if aside else line)
-        blank = not word
+        blank, begun = not word, begun or bool(word)
     return kept
 
 
@@ -186,40 +205,20 @@ def _moves(lines: list[str]) -> list[float]:
 class _Numbers:
     """Takes the numbers (WebVTT: any name) of cues from the ends of the lines before their times."""
 
-    def __init__(self, web: bool) -> None:
-        self._web, self._last = web, None
+    def __init__(self, web: bool, none: bool) -> None:
+        self._web, self._none, self._last = web, none, math.nan  # the last number so far
 
     def without(self, lines: list[str], first: bool = False) -> list[str]:
-        """Lines between two times (or before the first) without the next cue's number.
-
-        A file whose first cue has none is not numbered: there a number is words, unless it stands as a number would.
-        """
-        filled = [n for n, line in enumerate(lines) if line.strip()]
-        if not filled:
-            return []
-        at = filled[-1]
-        number, apart = _NUMBER.fullmatch(lines[at]), at == 0 or not lines[at - 1].strip()
-        close = at == len(lines) - 1
-        if number and (
-            (apart and at > 0 and (close or self._last is None)) or first or int(number[1]) - 1 == self._last
-        ):
+        """Lines between two times, or before the first, without the next cue's number."""
+        at = next((n for n in reversed(range(len(lines))) if lines[n].strip()), -1)
+        if at < 0 or self._none:
+            return lines
+        number, close = _NUMBER.fullmatch(lines[at]), at == len(lines) - 1
+        alone = close and (first if at == 0 else not lines[at - 1].strip())
+        if number and (first or alone or int(number[1]) == self._last + 1):
             self._last = int(number[1])
             return lines[:at]
-        named = self._web and close and apart and at > 0
-        return lines[:at] if named else lines
-
-
-def _timing(line: str) -> tuple[float, float, str]:
-    """Start, end and words that stand on the line itself; NaN where its times are malformed."""
-    match = _TIMING.match(line)
-    if match:
-        rest = line[match.end() :]
-        times = match.groups()
-        return _time_s(times[:5]), _time_s(times[5:]), "" if _SETTINGS.fullmatch(rest) else rest
-    plain_seconds = _SECONDS.match(line)
-    if plain_seconds:
-        return float(plain_seconds[1]), float(plain_seconds[2]), ""
-    return math.nan, math.nan, ""
+        return lines[:at] if self._web and alone else lines
 
 
 # ------------------------------------------------------------------------------------------------- other forms of text
@@ -233,51 +232,51 @@ def sbv_cues(path: Path, text: str) -> Iterator[Cue]:
 
 
 def ass_cues(path: Path, text: str) -> Iterator[Cue]:
-    """SubStation Alpha's dialogue lines; comments are not shown, so not read."""
+    """SubStation Alpha's dialogue lines; comments are not shown, so not read. VcworkError without [Events]."""
     columns = ["layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text"]
-    events, head = True, False
+    events, begun = False, not text.strip()
     for number, line in enumerate(text.split("\n"), 1):
         key, _, value = line.partition(":")
         key = key.strip().lower()
         if key.startswith("["):
-            events, head = key.startswith("[events]"), True
+            events = key.startswith("[events]")
+            begun = begun or events
         elif events and key == "format":
             columns = [name.strip().lower() for name in value.split(",")]
         elif events and key == "dialogue":
             row = dict(zip(columns, value.split(",", len(columns) - 1), strict=False))
             times = (clock_s(row.get(name, "")) for name in ("start", "end"))
-            words = plain(re.sub(r"\\n", " ", row.get("text", "")), braces=False)  # those without marks are comments
-            yield Cue(f"{path}, line {number}", *times, words)
-        elif not head and key and key[0] not in ";!" and key != "comment":
-            yield Cue(f"{path}, line {number}: {line[:40]!r} outside [Events]", math.nan, math.nan, line)
+            words = _undrawn(re.sub(r"\\n", " ", row.get("text", "")), _ALL)
+            yield Cue(f"{path}, line {number}", *times, plain(words))
+    if not begun:
+        raise VcworkError(f"{path}: expected [Events] with lines of Dialogue, found none")
 
 
 def lrc_cues(path: Path, text: str) -> Iterator[Cue]:
-    """Lyrics: `[01:02.30]words`, shown until the next ones (the last for 5 s, our choice).
-
-    `[offset:+500]` shows all of them half a second earlier.
-    """
-    shift = re.search(r"(?mi)^[^\S\n]*\[offset: *([+-]?\d{1,9}) *\]", text)
-    earlier_s = int(shift[1]) / 1000 if shift else 0.0
-    found = []
+    """Lyrics: `[01:02.30]words`, until the next ones (the last for 5 s, our choice), sooner by `[offset:500]` ms."""
+    found, offset = [], re.search(r"(?mi)^[^\S\n]*+\[offset:\s*([+-]?\d{1,9})\s*\]", text)
+    sooner_s = int(offset[1]) / 1000 if offset else 0.0
     for number, line in enumerate(text.split("\n"), 1):
         stamps = re.match(r"(\s*\[\d+:\d+(?:[.:]\d+)?\])+", line)
         if stamps:
             words = re.sub(r"<\d+:\d+(?:\.\d+)?>", "", line[stamps.end() :])
-            found += [(clock_s(t) - earlier_s, number, words) for t in re.findall(r"\[([\d:.]+)\]", stamps[0])]
-        elif line.strip() and not re.match(r"\s*\[[a-z#]+:", line, re.IGNORECASE):
-            yield Cue(f"{path}, line {number}: {line[:40]!r} without a time", math.nan, math.nan, line)
+            for minutes, rest, part in re.findall(r"\[(\d+):(\d+)(?:[.:](\d+))?\]", stamps[0]):
+                start_s = float(minutes) * 60 + float(f"{rest}.{part or 0}") - sooner_s
+                found.append((max(start_s, 0.0), number, words))
+        elif line.strip() and not re.fullmatch(r"\s*\[[a-z#]\w*:[^\]]*\]\s*", line, re.IGNORECASE):
+            yield Cue(f"{path}, line {number}: {line.strip()[:40]!r}", math.nan, math.nan, line)
     found.sort(key=lambda entry: entry[0])
     ends = [start_s for start_s, _, _ in found[1:]] + [start_s + 5.0 for start_s, _, _ in found[-1:]]
     for (start_s, number, words), end_s in zip(found, ends, strict=True):
-        yield Cue(f"{path}, line {number}", max(start_s, 0.0), max(end_s, 0.0), words)
+        yield Cue(f"{path}, line {number}", start_s, end_s, words)
 
 
 def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     """Rows of start, end and text, in any order, by comma, semicolon, tab or |; `sep=;` may stand before them.
 
     Times in seconds or as a clock; all whole numbers and steps of 100 and more, as Whisper's tsv: milliseconds. Cells
-    beyond a last column `text` belong to it (it had commas and no quotes).
+    beyond a last column `text` belong to it (it had commas and no quotes). A quote that is not closed is an error;
+    where each line is a row of its own between tabs, it is a letter, unless they stand around a whole cell.
     """
     sep = re.match(r'sep=([^\w" \n])\n', text)
     body = text[sep.end() :] if sep else text
@@ -294,7 +293,7 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
                 if reader.line_num == len(lines) > done + 1 and sum(line.count('"') for line in lines[done:]) % 2:
                     raise csv.Error("a quote is opened and not closed")
                 if row:
-                    yield reader.line_num + skipped, row
+                    yield reader.line_num + skipped, list(map(_unquoted, row)) if unquoted else row
                 done = reader.line_num
         except csv.Error as error:
             raise VcworkError(f"{path}, line {done + 1 + skipped}: not readable as csv ({error})") from error
@@ -310,11 +309,14 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
         words, surplus = cells.get(said, ""), len(row) > len(names)
         if surplus and said == len(names) - 1:
             words = f"{mark} ".join(row[said:])
-        if unquoted and re.fullmatch(r'"(?:[^"]|"")*"', words):
-            words = words[1:-1].replace('""', '"')
         broken = surplus and said != len(names) - 1
         times = [math.nan if broken else clock_s(cells.get(n, "")) * unit for n in (start, end)]
         yield Cue(f"{path}, line {line}", *times, words)
+
+
+def _unquoted(cell: str) -> str:
+    whole = re.fullmatch(r'"((?:[^"]|"")*+)"', cell)
+    return whole[1].replace('""', '"') if whole else cell
 
 
 def _milliseconds(times: Iterable[tuple[str, str]]) -> bool:
@@ -342,14 +344,16 @@ def json_cues(path: Path, text: str) -> Iterator[Cue]:
         lists = [
             raw[key] for key in ("segments", "events", "transcription", "chunks") if isinstance(raw.get(key), list)
         ]
-    entries = next((some for some in lists if some), [])
+    entries = next(filter(None, lists), [])
     if not lists or not all(isinstance(entry, dict) for entry in entries):
         raise VcworkError(
             f"{path}: expected a transcript: segments (Whisper), events (YouTube), or start, end and text"
         )
     for number, entry in enumerate(entries):
-        if not ("tStartMs" in entry and "segs" not in entry):  # an event that opens a window says nothing
-            yield Cue(f"{path}, entry {number}", *_entry({"text": entry} | entry))
+        if "text" in entry or "segs" in entry:
+            yield Cue(f"{path}, entry {number}", *_entry(entry))
+        elif "tStartMs" not in entry:  # YouTube's windows have no words
+            yield Cue(f"{path}, entry {number}: no text among {', '.join(entry)[:40]}", math.nan, math.nan, None)
 
 
 def _entry(entry: dict) -> tuple[float, float, object]:
@@ -377,7 +381,7 @@ def seconds(value: object) -> float:
 
 
 def xml_cues(path: Path, text: str) -> Iterator[Cue]:
-    """TTML's paragraphs, and YouTube's srv forms. A file that declares entities is refused, not expanded."""
+    """TTML's paragraphs and timed spans, and YouTube's srv forms. A file that declares entities is refused."""
     if re.search(r"<!(DOCTYPE|ENTITY)", text):
         raise VcworkError(
             f"{path}: declares a document type, which subtitles do not need; expected TTML or YouTube's XML"
@@ -387,54 +391,62 @@ def xml_cues(path: Path, text: str) -> Iterator[Cue]:
         root = ElementTree.parse(tree, ElementTree.XMLParser(target=_Shallow())).getroot()
     except (ElementTree.ParseError, RecursionError) as error:
         raise VcworkError(f"{path}: not readable as XML ({error})") from error
-    found = list(_timed(root, _Frames.of(root.attrib), 0.0, math.nan))
-    if not found and any(map(str.strip, _said_in(root))):
-        raise VcworkError(f"{path}: no readable cue; expected TTML's p, or YouTube's p or text")
-    for number, (element, start_s, end_s) in enumerate(found):
-        words = plain(" ".join(_spoken(element)))
-        if words.strip():
-            yield Cue(f"{path}, {_kind(element)} {number}", start_s, end_s, words)
+    given = {_name(key): value for key, value in root.attrib.items()}
+    rates = {key: seconds(given[key]) or math.nan for key in ("frameRate", "tickRate") if key in given}
+    times, per, *_ = [*map(seconds, given.get("frameRateMultiplier", "").split()), 1.0, 1.0]
+    rates["frameRate"] = rates.get("frameRate", 30.0) * times / (per or math.nan) or math.nan
+    said = (shown for shown in _shown(root, 0.0, math.inf, rates) if shown[3].strip())
+    for number, (kind, start_s, end_s, words) in enumerate(said):
+        yield Cue(f"{path}, {kind} {number}", start_s, end_s if end_s < math.inf else math.nan, words)
 
 
-def _kind(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
+def _name(key: str) -> str:
+    """Of a tag or attribute, without its namespace."""
+    return key.rpartition("}")[2]
 
 
-def _said_in(element: ElementTree.Element) -> Iterator[str]:
-    """All text but a head's, which tells about the file."""
-    yield element.text or ""
-    for child in element:
-        yield from () if _kind(child) == "head" else _said_in(child)
-        yield child.tail or ""
+def _has_times(element: ElementTree.Element) -> bool:
+    return any(key in element.attrib for key in ("begin", "dur", "end")) or _is_youtube_s(element)
 
 
-def _timed(
-    element: ElementTree.Element, frames: "_Frames", start_s: float, end_s: float
-) -> Iterator[tuple[ElementTree.Element, float, float]]:
-    """Paragraphs, or the spans of one that have times of their own, with start and end.
+def _is_youtube_s(element: ElementTree.Element) -> bool:
+    return _name(element.tag) in ("p", "text") and ("t" in element.attrib or "start" in element.attrib)
 
-    TTML's times count from the start of what an element stands in, in a sequence from the end of the one before it;
-    one without an end lasts as long as what it stands in. YouTube's t and d are milliseconds, start and dur seconds.
-    """
-    kind, given = _kind(element), element.attrib
-    if "t" in given or "start" in given:
-        (begin, length), unit = (("t", "d"), 0.001) if "t" in given else (("start", "dur"), 1.0)
-        start_s = seconds(given[begin]) * unit
-        end_s = start_s + seconds(given.get(length, 0)) * unit
-    elif kind in ("body", "div", "p", "span"):
-        zero, start_s = start_s, start_s + frames.seconds(given.get("begin", "0s"))
-        ends = [zero + frames.seconds(given["end"])] if "end" in given else []
-        ends += [start_s + frames.seconds(given["dur"])] if "dur" in given else []
-        end_s = min(ends, default=end_s)
-    spans = [child for child in element if _kind(child) == "span" and {"begin", "dur", "end"} & set(child.attrib)]
-    if kind in ("p", "text", "span") and not (kind == "p" and spans):
-        yield element, start_s, end_s
+
+def _span(element: ElementTree.Element, start_s: float, end_s: float, rates: dict[str, float]) -> tuple[float, float]:
+    """Start and end of an element in one of these times, from which its own count; NaN where they are malformed."""
+    given = element.attrib
+    if _is_youtube_s(element):
+        keys, unit = (("t", "d"), 0.001) if "t" in given else (("start", "dur"), 1.0)
+        start_s = seconds(given[keys[0]]) * unit
+        return start_s, start_s + seconds(given.get(keys[1], 0)) * unit
+    if not _has_times(element):
+        return start_s, end_s
+    ends, zero = [end_s], start_s
+    start_s += _offset(given.get("begin", "0s"), rates)
+    ends += [zero + _offset(given["end"], rates)] if "end" in given else []
+    ends += [start_s + _offset(given["dur"], rates)] if "dur" in given else []
+    return start_s, math.nan if any(map(math.isnan, ends)) else min(ends)
+
+
+def _shown(
+    element: ElementTree.Element, start_s: float, end_s: float, rates: dict[str, float]
+) -> Iterator[tuple[str, float, float, str]]:
+    """(kind, start, end, words) of an element with these times; in pieces where only what is in it has times."""
+    kind = _name(element.tag)
+    if kind in ("p", "span", "text") and (_has_times(element) or not any(map(_has_times, element.iter()))):
+        words = " ".join(_spoken(element))
+        yield kind, start_s, end_s, plain(words) if _is_youtube_s(element) else words
         return
-    at = start_s
-    for child in spans if kind == "p" else element:
-        for found in _timed(child, frames, at, end_s):
-            yield found
-            at = found[2] if given.get("timeContainer") == "seq" else at
+    loose, zero = [element.text or ""], start_s
+    for child in element:
+        begun_s, ended_s = _span(child, zero, end_s, rates)
+        if _name(child.tag) not in ("head", "metadata"):
+            yield from _shown(child, begun_s, ended_s, rates)
+        loose.append(child.tail or "")
+        zero = ended_s if element.get("timeContainer") == "seq" else zero
+    if "".join(loose).strip():
+        yield kind, start_s, end_s, " ".join(loose)
 
 
 class _Shallow(ElementTree.TreeBuilder):
@@ -457,7 +469,7 @@ def _spoken(element: ElementTree.Element) -> Iterator[str]:
     """Text of an element; words of neighbouring runs stay whole, a line break parts them."""
     run = element.text or ""
     for child in element:
-        if child.tag.rpartition("}")[2] == "br":
+        if _name(child.tag) == "br":
             yield run
             run = child.tail or ""
         else:
@@ -465,28 +477,15 @@ def _spoken(element: ElementTree.Element) -> Iterator[str]:
     yield run
 
 
-@dataclass(frozen=True)
-class _Frames:
-    """How many frames and ticks a second has, by the attributes of TTML's root."""
-
-    per_s: float
-    ticks: float
-
-    @classmethod
-    def of(cls, given: dict[str, str]) -> "_Frames":
-        told = {key.rpartition("}")[2]: value.split() for key, value in given.items()}
-        rate, tick = (seconds(*told.get(key, ["nan"])[:1]) for key in ("frameRate", "tickRate"))
-        above, below = map(seconds, (*told.get("frameRateMultiplier", []), "1", "1")[:2])
-        per_s = (30.0 if math.isnan(rate) else rate) * above / (below or math.nan)
-        return cls(per_s or math.nan, per_s if math.isnan(tick) else tick or math.nan)
-
-    def seconds(self, text: str) -> float:
-        """TTML's times: clock, clock with frames, seconds, ticks and frames."""
-        counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
-        if counted:
-            return seconds(counted[1]) * {"t": 1 / self.ticks, "f": 1 / self.per_s, "h": 3600.0, "m": 60.0}[counted[2]]
-        clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
-        return clock_s(clock[1]) + int(clock[2]) / self.per_s if clock else clock_s(text)
+def _offset(text: str, rates: dict[str, float]) -> float:
+    """TTML's times: clock, clock with frames, seconds, ticks and frames."""
+    frames = rates["frameRate"]
+    counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
+    if counted:
+        per_s = {"t": 1 / rates.get("tickRate", frames), "f": 1 / frames, "h": 3600.0, "m": 60.0}
+        return seconds(counted[1]) * per_s[counted[2]]
+    clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
+    return clock_s(clock[1]) + int(clock[2]) / frames if clock else clock_s(text)
 
 
 Reader = Callable[[Path, str], Iterable[Cue]]
@@ -494,7 +493,12 @@ Reader = Callable[[Path, str], Iterable[Cue]]
 
 def _unless_timed(reader: Reader) -> Reader:
     """Text with WebVTT's or SubRip's times in it is what it looks like, whatever its name."""
-    return lambda path, text: (subtitle_cues if any(map(_TIMING.match, text.split("\n"))) else reader)(path, text)
+
+    def read(path: Path, text: str) -> Iterable[Cue]:
+        lines = text.split("\n")
+        return (subtitle_cues if any(_TIMING.match(lines[n]) for n in _times(lines)) else reader)(path, text)
+
+    return read
 
 
 READERS: dict[str, Reader] = {  # by suffix, in order of preference
