@@ -203,7 +203,9 @@ def test_numbers_too_large_to_compute_with_are_told_and_no_answer_goes_missing(e
 
 def test_other_bad_input_is_named(encoder, tmp_path):
     refused("clip 1: features hold NaN", encode_video, encoder, [*_clips([2]), np.full((2, WIDTH), np.inf)])
-    refused("expected a list of sentences, got one string 'stew'", encode_text, encoder, "stew")
+    refused("expected a list of sentences, got 'stew'", encode_text, encoder, "stew")
+    for strange in (None, b"stew", ["stew"]):
+        refused("expected a list of sentences, got one with ", encode_text, encoder, ["chop", strange])
     for nothing in (encode_text, encode_video):
         refused("at least one clip or sentence, got none", nothing, encoder, [])
     write_mp4(tmp_path / "a.mp4", [np.zeros((32, 32, 3), np.uint8)] * 10, 10)
@@ -227,6 +229,21 @@ def test_search_by_sentence_by_clip_and_in_an_index(encoder):
     assert apply.search(encoder, clips["c"], index, k=1)[0].id == list(clips)[like.argmax()]
     with pytest.raises(VcworkError, match="made by encoder 'other'"):
         apply.search(encoder, "stew", VideoIndex.build(vectors, list(clips), encoder="other"))
+    assert len(apply.search(encoder, "chop the onion " * 40, index)) == 5, "longer than a file's name may be"
+
+
+def test_a_sentence_that_is_no_utf_8_is_read_as_it_is_shown(encoder):
+    """As from a terminal of another encoding: half a surrogate, which no tokenizer takes."""
+    assert np.array_equal(encode_text(encoder, ["chop \udce9 stew"]), encode_text(encoder, ["chop ? stew"]))
+    assert Tokenizer.train(["\udce9 stew", "stew"]).vocabulary[-1] == "stew"
+
+
+def test_one_text_is_no_list_of_its_letters(encoder):
+    clip = _clips([9])[0]
+    refused("expected a list of steps, got 'chop'", apply.segment, encoder, clip, "chop")
+    refused("expected a list of steps, got 'chop'", apply.localize, encoder, clip, "chop")
+    refused("expected a list of names, got 'ab'", apply.classify, encoder, [clip], "ab")
+    refused("expected a list of templates, got '{}'", apply.classify, encoder, [clip], ["a", "b"], "{}")
 
 
 def test_segment_and_localize_are_what_the_tasks_do_on_the_scores(encoder):

@@ -14,7 +14,7 @@ import torch
 from tokenizers import BertWordPieceTokenizer
 from torch import Tensor
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, as_texts
 from vcwork.base.files import atomic_write, read_text
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -39,7 +39,7 @@ class Tokenizer:
         """Every word seen `min_count` times or more becomes a piece; letters spell the rest."""
         plain = BertWordPieceTokenizer({t: i for i, t in enumerate(SPECIAL)}, lowercase=True)
         counts: Counter[str] = Counter()
-        for sentence in sentences:
+        for sentence in as_texts(sentences):
             text = plain.normalizer.normalize_str(sentence)
             counts.update(word for word, _ in plain.pre_tokenizer.pre_tokenize_str(text))
         letters = sorted({letter for word in counts for letter in word})
@@ -59,7 +59,7 @@ class Tokenizer:
 
     def tokens(self, sentences: list[str]) -> list[list[int]]:
         """Token ids without CLS and SEP."""
-        return [e.ids for e in self._inner.encode_batch(list(sentences), add_special_tokens=False)]
+        return [e.ids for e in self._inner.encode_batch(as_texts(sentences), add_special_tokens=False)]
 
     def encode(self, sentences: list[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """ids and mask, both (B, L): CLS, at most `max_tokens` tokens, SEP, then padding to the longest."""

@@ -96,10 +96,8 @@ class Encoder(AnyEncoder):
         return finite(np.stack(_some(means)), "clip")  # (N, D)
 
     def encode_texts(self, sentences: Sequence[str], batch_size: int = 64) -> np.ndarray:
-        if isinstance(sentences, str):
-            raise VcworkError(f"expected a list of sentences, got one string {sentences!r}")
         longest, place = self.model.config.max_text_tokens, {}
-        tokens = self.tokenizer.tokens(list(sentences))
+        tokens = self.tokenizer.tokens(sentences)
         rows = [place.setdefault(tuple(row[:longest]), len(place)) for row in tokens]  # (N,) into the different ones
         vectors = np.stack(by_length(_some(list(place)), longest, batch_size, self._text))
         return finite(vectors[rows], "sentence")  # (N, D)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, as_texts
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
 from vcwork.core.model import Encoded
 from vcwork.data.backbones import pe_av
@@ -188,8 +188,8 @@ class PeerTokenizer:
 
     def tokens(self, sentences: Sequence[str]) -> list[list[int]]:
         """Ids without anything before, after or cut."""
-        texts = [self._clean(sentence) for sentence in sentences]
-        return self._inner(texts, add_special_tokens=False, verbose=False)["input_ids"] if texts else []
+        clean = [self._clean(sentence) for sentence in as_texts(sentences)]
+        return self._inner(clean, add_special_tokens=False, verbose=False)["input_ids"] if clean else []
 
     def encode(self, sentences: Sequence[str], max_tokens: int) -> tuple[Tensor, Tensor]:
         """ids and mask, both (B, L), padded and ended as the tower was trained; words beyond `max_tokens` are cut."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, listed
 from vcwork.measure.metrics import check_scores
 
 BLOCK = 1 << 15  # vectors handled together: 64 MB at width 512
@@ -83,10 +83,10 @@ class Asked:
         self, vectors: np.ndarray, ids: Sequence[str], metadata: Sequence[dict[str, Any]] | None
     ) -> tuple[list[np.ndarray], list[tuple[str, str, str]]]:
         """Vectors in blocks (n, D) float32, and of each its id, metadata as JSON, and text."""
+        ids = [str(id) for id in listed(ids, "ids")]
         metadata = [{}] * len(ids) if metadata is None else metadata
         if not len(vectors) == len(ids) == len(metadata):
             raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
-        ids = [str(id) for id in ids]
         stored = _as_json(ids, metadata)
         texts = [text if isinstance(text := entry.get("text"), str) else "" for entry in metadata]
         blocks = [self._checked(vectors[i : i + BLOCK]) for i in range(0, len(vectors), BLOCK)]

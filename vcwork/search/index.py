@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, listed
 from vcwork.measure.metrics import check_scores
 from vcwork.search import approximate
 from vcwork.search.hits import Asked, Hit
@@ -199,9 +199,10 @@ class VideoIndex(Asked):
         return found[0] if found else None
 
     def _places(self, ids: Sequence[str]) -> list[int]:
-        places = [self._place(str(id)) for id in ids]
+        ids = [str(id) for id in listed(ids, "ids")]
+        places = [self._place(id) for id in ids]
         if None in places:
-            unknown = {str(id) for id, place in zip(ids, places, strict=True) if place is None}
+            unknown = {id for id, place in zip(ids, places, strict=True) if place is None}
             raise VcworkError(f"not in the index of {len(self)}: {sorted(unknown)[:5]}")
         return places
 

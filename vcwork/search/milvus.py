@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, listed
 from vcwork.search import approximate
 from vcwork.search.hits import Asked, Hit
 
@@ -103,17 +103,17 @@ class MilvusIndex(Asked):
         found: dict[str, dict[str, Any]] = {}
         batch = BATCH if fields else MOST  # Milvus Lite looks through all items each time
         for first in range(0, len(ids), batch):
-            wanted = f"id in {json.dumps([str(id) for id in ids[first : first + batch]], ensure_ascii=False)}"
+            wanted = f"id in {json.dumps(ids[first : first + batch], ensure_ascii=False)}"
             with self._named():
                 rows = self._client.query(NAME, filter=wanted, output_fields=["place", "id", *fields])
             found |= {row["id"]: row for row in rows}
         return found
 
     def _rows(self, ids: Sequence[str], *fields: str) -> list[dict[str, Any]]:
-        found = self._of(ids, *fields)
-        if unknown := {str(id) for id in ids} - set(found):
+        found = self._of(ids := [str(id) for id in listed(ids, "ids")], *fields)
+        if unknown := set(ids) - set(found):
             raise VcworkError(f"not in the index of {len(self)}: {sorted(unknown)[:5]}")
-        return [found[str(id)] for id in ids]
+        return [found[id] for id in ids]
 
     def __len__(self) -> int:
         with self._named():

@@ -3,11 +3,12 @@
 Each is a few lines over `encode` and the tasks; use those for anything out of the ordinary.
 """
 
+import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from vcwork.base.errors import listed
 from vcwork.data.store import FeatureStore
 from vcwork.encoders.encoder import Clip, Encoder, encode_seconds, encode_text, encode_video
 from vcwork.search.hits import Asked, Hit
@@ -28,7 +29,7 @@ def search(
     if not isinstance(library, Asked):
         ids = library.ids if isinstance(library, FeatureStore) else list(library)
         library = VideoIndex.build(encode_video(encoder, [library[i] for i in ids]), ids, encoder=encoder.digest)
-    by = "text" if isinstance(query, str) and not Path(query).is_file() else "video"
+    by = "text" if isinstance(query, str) and not os.path.isfile(query) else "video"
     return ask(library, encoder, [query], k, by)[0]
 
 
@@ -37,19 +38,21 @@ def segment(encoder: Encoder, clip: Clip, steps: Sequence[str], gamma: float | N
 
     Without `gamma` the paper's rule is used: the largest similarity between two different step texts.
     """
-    labels = encode_text(encoder, list(steps))
-    gamma = segmentation.text_gamma(labels, list(steps)) if gamma is None else gamma
+    labels = encode_text(encoder, steps := listed(steps, "steps"))
+    gamma = segmentation.text_gamma(labels, steps) if gamma is None else gamma
     return segmentation.segment(encode_seconds(encoder, clip, hide_cls=True) @ labels.T, gamma)
 
 
 def localize(encoder: Encoder, clip: Clip, steps: Sequence[str]) -> np.ndarray:
     """The second of each step, (K,), steps given in the order in which they happen, each exactly once."""
-    return localization.localize(encode_seconds(encoder, clip, hide_cls=True) @ encode_text(encoder, list(steps)).T)
+    labels = encode_text(encoder, listed(steps, "steps"))
+    return localization.localize(encode_seconds(encoder, clip, hide_cls=True) @ labels.T)
 
 
 def classify(
     encoder: Encoder, clips: Iterable[Clip], names: Sequence[str], templates: Sequence[str] = ("{}",)
 ) -> np.ndarray:
     """scores (N, C) of clips and class names, each name put into every template and averaged."""
-    classes = classification.ensemble(prompt_vectors(encoder, list(names), list(templates)))  # (C, D)
+    prompts = prompt_vectors(encoder, listed(names, "names"), listed(templates, "templates"))
+    classes = classification.ensemble(prompts)  # (C, D)
     return encode_video(encoder, clips) @ classes.T
