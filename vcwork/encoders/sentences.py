@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, as_texts
 from vcwork.base.files import read_json, resolve, sha256_file, sha256_json
 from vcwork.base.sealed import read_tensors, well_formed
 from vcwork.core.bert import Bert, Packed
@@ -27,6 +27,7 @@ from vcwork.data.backbones.weights import weights_folder
 from vcwork.encoders.encoder import by_length, finite
 
 MINILM = "minilm"
+MOST = 1 << 20  # tokens of a text
 _STEPS = {"Transformer", "Pooling", "Normalize"}  # of modules.json, by the last word of their types
 _WANTED = ("*.json", "model*.safetensors")
 
@@ -47,20 +48,19 @@ class SentenceEncoder:
 
     def __init__(self, folder: Path) -> None:
         config = read_json(folder / "config.json", dict)
-        self.name, self.cls, self.longest = folder.name, _by_cls(folder), _longest(folder, config)
-        self._tokens = _tokenizer(folder, self.longest)
+        self.name, self.cls, longest = folder.name, _by_cls(folder), _longest(folder, config)
         self._pad, self._lower = config.get("pad_token_id") or 0, bool(_told(folder).get("do_lower_case"))
         read = _bert if config.get("model_type") == "bert" else _other
-        self._states, self.width = read(folder, config)
+        self._states, self.width, places = read(folder, config)
+        self.longest = min(longest, places)
+        self._tokens = _tokenizer(folder, self.longest, config)
         weights, words = weights_digest(folder, model_files(folder)), sha256_file(folder / "tokenizer.json")
         self.digest = sha256_json([weights, words, self.cls, self.longest, self._lower])
 
     def encode(self, texts: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """Vectors (N, width) float32 of N texts; equal texts are encoded once, with others of about their length."""
-        if isinstance(texts, str):
-            raise VcworkError(f"expected a list of texts, got one text {texts!r}")
         place: dict[str, int] = {}
-        rows = [place.setdefault(text.lower() if self._lower else text, len(place)) for text in texts]
+        rows = [place.setdefault(t.lower() if self._lower else t, len(place)) for t in as_texts(texts, "texts")]
         pieces = [tuple(found.ids) for found in self._tokens.encode_batch(list(place))]
         vectors = by_length(pieces, self.longest, batch_size, self._vectors)
         return finite(np.stack(vectors)[rows], "text") if rows else np.empty((0, self.width), np.float32)  # (N, D)
@@ -75,7 +75,7 @@ class SentenceEncoder:
         return nn.functional.normalize(pooled, dim=-1)
 
 
-States = tuple[Callable[[Tensor, Tensor], Tensor], int]  # ids and mask (B, L) -> states (B, L, D); and D
+States = tuple[Callable[[Tensor, Tensor], Tensor], int, int]  # ids and mask (B, L) -> states (B, L, D); D; most of L
 
 
 def _bert(folder: Path, config: dict[str, Any]) -> States:
@@ -98,24 +98,36 @@ def _bert(folder: Path, config: dict[str, Any]) -> States:
         words = model.embeddings.word_embeddings(layout.rows(ids))
         return layout.padded(model(words, layout.rows(places), layout))
 
-    return states, model_config.hidden
+    return states, model_config.hidden, _places(model)
 
 
 def _other(folder: Path, config: dict[str, Any]) -> States:
     from transformers import AutoModel
 
     model = read_model(AutoModel, folder)
-    return lambda ids, mask: model(ids, attention_mask=mask.long()).last_hidden_state, model.config.hidden_size
+    states = lambda ids, mask: model(ids, attention_mask=mask.long()).last_hidden_state  # noqa: E731
+    return states, model.config.hidden_size, _places(model)
+
+
+def _places(model: nn.Module) -> int:
+    """Tokens that it has places for; of a kind that counts them from its padding's id on, the first are never used."""
+    named = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    tables = [module for module in named if isinstance(module, nn.Embedding)]
+    unused = (0 if table.padding_idx is None else table.padding_idx + 1 for table in tables)
+    return min((len(table.weight) - n for table, n in zip(tables, unused, strict=True)), default=MOST)
 
 
 # --------------------------------------------------------------------------------------------------------- folder
 
 
-def _tokenizer(folder: Path, longest: int) -> Tokenizer:
+def _tokenizer(folder: Path, longest: int, config: dict[str, Any]) -> Tokenizer:
     if not (folder / "tokenizer.json").is_file():
         raise VcworkError(f"{folder}: expected a tokenizer (tokenizer.json), found none")
     with as_error(f"{folder / 'tokenizer.json'}: not usable as a tokenizer"):
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= config.get("vocab_size", highest + 1):
+        raise VcworkError(f"{folder}: the tokenizer gives ids up to {highest}, the model has {config['vocab_size']}")
     tokenizer.no_padding()
     tokenizer.enable_truncation(longest)
     return tokenizer
@@ -147,4 +159,7 @@ def _told(folder: Path) -> dict[str, Any]:
 def _longest(folder: Path, config: dict[str, Any]) -> int:
     """Tokens of a text that are read, CLS and SEP among them."""
     with well_formed(folder / "sentence_bert_config.json"):
-        return int(_told(folder).get("max_seq_length") or config.get("max_position_embeddings") or 512)
+        longest = int(_told(folder).get("max_seq_length") or config.get("max_position_embeddings") or 512)
+        if not 3 <= longest <= MOST:
+            raise VcworkError(f"{folder}: expected 3 to {MOST} tokens as max_seq_length, got {longest}")
+        return longest
