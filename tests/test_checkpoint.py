@@ -238,6 +238,54 @@ def test_anything_unexpected_is_refused_and_nothing_written(ours, tmp_path, chan
     assert not report.clean and load_model(tmp_path / "in")
 
 
+PARTS = {
+    "a placeholder of ZeRO-3": (
+        lambda t: torch.empty(0),
+        r"linear2.bias: expected a dense tensor, got shape \(0,\) .em",
+    ),
+    "sparse": (lambda t: t.to_sparse(), r"linear2.bias: expected a dense tensor, got shape \(16,\) \(sparse\)"),
+    "meta": (lambda t: t.to("meta"), r"linear2.bias: expected a dense tensor, got shape \(16,\) \(meta\)"),
+    "quantized": (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), r"got shape \(16,\) \(quantized\)"),
+    "whole numbers": (
+        lambda t: t.to(torch.int8),
+        "not in floating point, or with NaN or infinity 1: video_encoder.vid",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, on sparse and quantized tensors
+@pytest.mark.parametrize("kind", PARTS)
+def test_weights_kept_in_parts_are_refused_with_what_to_do(ours, tmp_path, kind):
+    part, told = PARTS[kind]
+    name = PREFIX + "video_encoder.videomlp.linear2.bias"
+    _changed(ours, lambda m: m.update({name: part(m[name])}))
+    refused(told, released.import_released, ours, tmp_path / "in", heads=2)
+
+
+def test_flattened_weights_are_refused_with_what_to_do(ours, tmp_path):
+    """As FSDP keeps them, a row of numbers for each matrix."""
+    _changed(ours, lambda m: m.update({name: tensor.flatten() for name, tensor in m.items()}))
+    told = r"ours.pt: .*linear1.weight: expected a matrix, got shape \(96,\); save the whole weights .*zero_to_fp32"
+    refused(told, released.import_released, ours, tmp_path / "in", heads=2)
+
+
+def test_of_several_sets_of_weights_none_is_taken_in_silence(ours, tmp_path):
+    weights = torch.load(ours, weights_only=True)["model"]
+    average = {name: torch.full_like(tensor, 7) for name, tensor in weights.items()}
+    torch.save({"epoch": 1, "ema_state_dict": average, "model_state_dict": weights}, ours)
+    assert released.import_released(ours, tmp_path / "in", heads=2).notes == [
+        "weights taken: model_state_dict, not ema_state_dict"
+    ]
+    before, after = (load_model(tmp_path / name).state_dict() for name in ("trained", "in"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    torch.save({"ema": {"shadow": average}, "net": weights}, ours)
+    refused("ours.pt: expected one set of weights, got ema.shadow, net; save the", released.read_released, ours)
+    for both in (weights | {f"module.{n}": t for n, t in average.items()},
+                 {f"module.{n}": t for n, t in average.items()} | weights):  # fmt: skip
+        torch.save({"model": both}, ours)
+        refused("ours.pt: expected one tensor for .*position_ids, got m.*mmmodel", released.read_released, ours)
+
+
 def test_a_task_head_is_known_and_kept(ours, tmp_path):
     head = torch.randn(779, 16)
     _changed(ours, lambda m: m.update({PREFIX + "video_encoder.classifier.weight": head}))

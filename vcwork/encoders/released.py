@@ -60,7 +60,7 @@ class ImportReport:
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # on the file: what was left unread, which prefix was taken off
     mismatched: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)  # expected, got
-    broken: list[str] = field(default_factory=list)  # hold NaN or infinity
+    broken: list[str] = field(default_factory=list)  # hold NaN or infinity, or no floating-point numbers
 
     @property
     def clean(self) -> bool:
@@ -71,7 +71,7 @@ class ImportReport:
         """One line a kind, and every name that is wrong."""
         shapes = [f"{name} expected {want}, got {got}" for name, (want, got) in self.mismatched.items()]
         wrong = {"unexpected": self.unexpected, "missing": self.missing, "of another shape": shapes,
-                 "with NaN or infinity": self.broken}  # fmt: skip
+                 "not in floating point, or with NaN or infinity": self.broken}  # fmt: skip
         lines = [*self.notes, f"mapped {len(self.mapped)}", f"kept, not used {len(self.kept)}: {_names(self.kept)}"]
         return "\n".join([*lines, *(f"{what} {len(names)}: {_names(names, 20)}" for what, names in wrong.items())])
 
@@ -100,6 +100,8 @@ _PLAIN = re.compile(
 _RUNS = re.compile(
     r"builtins\.(?!(complex|slice|range|frozenset|bytearray|dict|list|tuple|object|int|float|str|bool)$)"
 )
+_WEIGHTS = ("state_dict", "model", "model_state_dict")  # what trainers call the weights themselves, beside an average
+_CONSOLIDATE = "save the whole weights where they were trained (DeepSpeed: zero_to_fp32.py, FSDP: a full state dict)"
 _ANCHOR = "video_encoder.videomlp.linear1.weight"  # where it stands, the names of the release begin
 _WRAPPERS = re.compile(r"(?:(?<=\.)|^)(module|_orig_mod|_fsdp_wrapped_module)\.")
 
@@ -124,13 +126,18 @@ def read_released(path: str | Path, notes: list[str] | None = None) -> dict[str,
         raise VcworkError(f"{path}: not readable as a checkpoint") from error
     except Exception as error:  # torch and safetensors raise many kinds for a file that is no checkpoint
         raise VcworkError(f"{path}: not readable as a checkpoint ({type(error).__name__})") from error
-    dicts = _dicts_of_tensors(found)
-    if not dicts:
+    sets = _sets_of_tensors(found)
+    if not sets:
         names = ", ".join(map(str, found)) if isinstance(found, dict) else type(found).__name__
         raise VcworkError(
             f"{path}: expected a dict of tensors, or one inside, under 'model' or 'state_dict'; got {names}"
         )
-    state = next((some for some in dicts if _prefix_of(some) is not None), dicts[0])
+    ours = [name for name, some in sets.items() if _prefix_of(some) is not None] or [*sets]
+    state, beside = sets[ours[0]], ", ".join(ours[1:])
+    if beside and ours[0].split(".")[0] not in ("", *_WEIGHTS):
+        raise VcworkError(f"{path}: expected one set of weights, got {ours[0]}, {beside}; save the one that you mean")
+    if beside:
+        notes.append(f"weights taken: {ours[0] or 'the outermost'}, not {beside}")
     others = [f"{name} ({type(value).__name__})" for name, value in state.items() if not isinstance(value, Tensor)]
     if others:
         notes.append(f"no tensors, left out: {_names(others)}")
@@ -138,7 +145,14 @@ def read_released(path: str | Path, notes: list[str] | None = None) -> dict[str,
     prefix = _prefix_of(state) or ""
     if prefix not in ("", PREFIX):
         notes.append(f"prefix taken off: {prefix}")
-    return {_WRAPPERS.sub("", name).removeprefix(_WRAPPERS.sub("", prefix)): tensor for name, tensor in state.items()}
+    plain: dict[str, str] = {}
+    for name, tensor in state.items():
+        if why := _not_whole(tensor):
+            raise VcworkError(f"{path}: {name}: expected a dense tensor, got {why}; {_CONSOLIDATE}")
+        short = _WRAPPERS.sub("", name).removeprefix(_WRAPPERS.sub("", prefix))
+        if (other := plain.setdefault(short, name)) != name:
+            raise VcworkError(f"{path}: expected one tensor for {short}, got {other} and {name}; keep one of the two")
+    return {short: state[name] for short, name in plain.items()}
 
 
 def _unpickled(path: Path, notes: list[str]) -> object:
@@ -157,13 +171,21 @@ def _unpickled(path: Path, notes: list[str]) -> object:
     return found
 
 
-def _dicts_of_tensors(found: object, depth: int = 3) -> list[dict[str, Tensor]]:
-    """Dicts that hold tensors by name, the outermost and those named so first before others."""
+def _sets_of_tensors(found: object, depth: int = 3, at: str = "") -> dict[str, dict[str, Tensor]]:
+    """Dicts that hold tensors by name, and where they stand; the outermost and those named so first before others."""
     if not isinstance(found, dict) or not depth:
-        return []
-    here = [found] if any(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()) else []
-    order = sorted(found.items(), key=lambda item: item[0] not in ("state_dict", "model"))
-    return [*here, *(some for _, value in order for some in _dicts_of_tensors(value, depth - 1))]
+        return {}
+    sets = {at: found} if any(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()) else {}
+    for key, value in sorted(found.items(), key=lambda item: item[0] not in _WEIGHTS):
+        sets |= _sets_of_tensors(value, depth - 1, f"{at}.{key}".lstrip("."))
+    return sets
+
+
+def _not_whole(tensor: Tensor) -> str:
+    """Why a tensor is not all of its numbers one behind the other, as where a model was kept in parts; "" if it is."""
+    kinds = {"sparse": tensor.layout != torch.strided, "quantized": tensor.is_quantized, "meta": tensor.is_meta}
+    kinds["empty"] = 0 in tensor.shape
+    return next((f"shape {tuple(tensor.shape)} ({kind})" for kind, is_so in kinds.items() if is_so), "")
 
 
 def _prefix_of(state: Mapping[str, Tensor]) -> str | None:
@@ -181,14 +203,16 @@ def config_of(state: Mapping[str, Tensor], heads: int | None = None, path: objec
 
     VcworkError, which names `path`: tensors that are no released VideoCLIP's.
     """
-    try:
-        hidden, feature_dim = state["video_encoder.videomlp.linear1.weight"].shape
-        vocab_size = state["text_encoder.embeddings.word_embeddings.weight"].shape[0]
-        ffn = state["text_encoder.encoder.layer.0.intermediate.dense.weight"].shape[0]
-    except KeyError as error:
-        wanted, names = error.args[0], _names(list(state))
-        where = f"{path}: " if path else ""
-        raise VcworkError(f"{where}expected a released VideoCLIP, which has {wanted}; got {names}") from None
+    sized = ("text_encoder.embeddings.word_embeddings.weight", "text_encoder.encoder.layer.0.intermediate.dense.weight")
+    where = f"{path}: " if path else ""
+    for name in (_ANCHOR, *sized):
+        if name not in state:
+            raise VcworkError(f"{where}expected a released VideoCLIP, which has {name}; got {_names(list(state))}")
+        if state[name].ndim != 2:
+            came = tuple(state[name].shape)
+            raise VcworkError(f"{where}{name}: expected a matrix, got shape {came}; {_CONSOLIDATE}")
+    hidden, feature_dim = state[_ANCHOR].shape
+    vocab_size, ffn = (len(state[name]) for name in sized)
     if heads is None and hidden != 768:
         raise VcworkError(f"heads: cannot be told from the weights at width {hidden}; give --heads")
     layers = {"video_layers": _layers(state, "video_encoder.bert"), "text_layers": _layers(state, "text_encoder")}
@@ -215,7 +239,7 @@ def map_released(
             report.unexpected.append(name)
         elif tuple(tensor.shape) != expected[target]:
             report.mismatched[name] = (expected[target], tuple(tensor.shape))
-        elif not tensor.float().isfinite().all():
+        elif not (tensor.is_floating_point() and tensor.float().isfinite().all()):
             report.broken.append(name)
         else:
             ours[target] = tensor.float()
