@@ -258,6 +258,16 @@ def test_aliases_of_lists_of_aliases_are_refused_at_once(tmp_path):
     }  # fmt: skip
 
 
+def test_a_whole_number_is_read_to_base_ten_and_a_time_is_a_text():
+    """YAML 1.1 has 010 as 8, 08 as a text, and 1:30 as 90."""
+    numbers = "[010, 08, -007, 0, 1_000, 0x10, 0b11, 1:30, 1:30.5, 12:00:00, !!int 010]"
+    assert parse_yaml(numbers) == [10, 8, -7, 0, 1000, 16, 3, "1:30", "1:30.5", "12:00:00", 10]
+    assert from_text("010", "int") == from_text("08", "int") + 2 == from_text("010", "float") == 10
+    refused(r"expected float, got '1:30' \(str\)", Parameter("lr", "float", 0.1, "").check, from_text("1:30", "float"))
+    for strange in ("!!int 1:30", "!!int {a: 1}", "!!int", "0x_"):
+        refused("line 1", parse_yaml, f"a: {strange}")
+
+
 def test_dates_stay_the_text_they_are():
     assert parse_yaml("a: 2024-01-01\nb: 2024-13-45") == {"a": "2024-01-01", "b": "2024-13-45"}
     assert from_text("2024-13-45", "list[str]") == "2024-13-45"

@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import sys
 import zlib
 from collections.abc import Iterator
@@ -200,20 +201,31 @@ def sha256_json(value: Any) -> str:
 
 _PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")}
 _FORMS, _MAKERS = yaml.SafeLoader.yaml_implicit_resolvers, yaml.SafeLoader.yaml_constructors
+_INT = re.compile(r"[-+]?(0b[01_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)$")
+
+
+def _form(tag: str, form: re.Pattern) -> re.Pattern:
+    """How a plain value is written: what YAML 1.1 reads to base 60 (1:30) is a text."""
+    return _INT if tag.endswith(":int") else re.compile(f"(?!.*:){form.pattern}", form.flags)
+
+
+def _yaml_int(text: str) -> int:
+    number = int(text.replace("_", ""), {"0b": 2, "0x": 16}.get(text.lstrip("+-")[:2], 10))
+    return _whole(str(number))
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML of plain values under names, each given once: PyYAML silently keeps the last. A date stays text."""
+    """YAML of plain values under names, each given once: PyYAML keeps the last. A date stays text, 010 is ten."""
 
     yaml_implicit_resolvers: ClassVar = {  # type: ignore[misc]  # its stubs say of an instance
-        key: [one for one in some if one[0] in _PLAIN] for key, some in _FORMS.items()
+        key: [(tag, _form(tag, form)) for tag, form in some if tag in _PLAIN] for key, some in _FORMS.items()
     }
     yaml_constructors: ClassVar = {tag: make for tag, make in _MAKERS.items() if tag is None or tag in _PLAIN}
+    yaml_constructors["tag:yaml.org,2002:int"] = lambda loader, node: _yaml_int(loader.construct_scalar(node))
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
-            value = super().construct_object(node, deep)
-            return _whole(str(value)) if type(value) is int else value
+            return super().construct_object(node, deep)
         except (yaml.YAMLError, VcworkError):
             raise
         except (ValueError, LookupError, OverflowError):
