@@ -232,8 +232,23 @@ def test_a_notebook_anywhere_is_that_one(project: Path) -> None:
 
 
 def test_broken_notebook_is_one_message(project: Path) -> None:
-    (project / "notebooks" / "10_first.ipynb").write_text("{}")
-    refused(r"10_first\.ipynb: not a notebook", plan_profile, project, "lab")
+    written, code = notebook_json(CELL), {"cell_type": "code", "metadata": {}, "source": None}
+    for change in (
+        {"nbformat": 5},
+        {"nbformat_minor": "5"},
+        {"metadata": None},
+        {"cells": [*written["cells"], code]},
+        {},
+    ):
+        changed = written | change if change else {}
+        (project / "notebooks" / "10_first.ipynb").write_text(json.dumps(changed))
+        refused(r"10_first\.ipynb: not a notebook of format 4", plan_profile, project, "lab")
+
+
+@pytest.mark.parametrize("about", [{"kernelspec": {"name": "ir", "language": "R"}}, {"language_info": {"name": "R"}}])
+def test_a_notebook_of_another_language_is_refused(project: Path, about: dict) -> None:
+    (project / "notebooks" / "10_first.ipynb").write_text(json.dumps(notebook_json(CELL) | {"metadata": about}))
+    refused(r"10_first\.ipynb: expected a notebook in Python, got one in R", plan_profile, project, "lab")
 
 
 CHOICES = {

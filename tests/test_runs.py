@@ -439,6 +439,19 @@ def test_seed_and_set_change_what_is_recorded_and_out_is_copied(project: Path, m
     assert cli.main(["papermill", "10", "copy/10.ipynb"]) == 2, "an existing copy must not be overwritten"
 
 
+def test_a_notebook_without_metadata_is_run_and_one_that_nbformat_cannot_read_leaves_no_folder(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    written = json.loads((project / "notebooks" / "10_works.ipynb").read_text()) | {"metadata": {}}
+    (tmp_path / "thin.ipynb").write_text(json.dumps(written))
+    assert cli.main(["papermill", str(tmp_path / "thin.ipynb"), "-p", "seed", "1", "-p", "made", "{run}/m"]) == runs.OK
+    (tmp_path / "marked.ipynb").write_text(json.dumps(written), encoding="utf-8-sig")
+    assert cli.main(["papermill", str(tmp_path / "marked.ipynb"), "-p", "made", "{run}/m"]) == 2
+    assert "marked.ipynb: not a notebook that can be run (Notebook does not appear to be" in capsys.readouterr().err
+    assert len([*project.glob("outputs/thin-*")]) == 1 and not [*project.glob("outputs/marked-*")]
+
+
 def test_a_mistake_is_one_message_and_leaves_no_folder(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -384,7 +384,7 @@ def _resume(folder: Path) -> None:
     """`--resume` as far as its record is read: up to the first notebook."""
 
     def begun(plan: Any, out: Path, stopped: dict, **more: Any) -> None:
-        log = runs.RunLog(plan, out, {"processor": "x", "gpu": []}, 0.0)
+        log = runs.RunLog(plan, out, {"processor": "x", "gpu": []}, 0.0, [runs._new_entry(step) for step in plan.steps])
         log.state |= {"git": {}, "python": "3", "packages": {}}
         log.entries[0]["code"] = "x"
         log.take_up(stopped)

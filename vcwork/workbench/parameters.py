@@ -80,15 +80,26 @@ class Parameter:
 
 
 def read_parameters(path: Path) -> dict[str, Parameter]:
-    """The parameters of a notebook, in order; VcworkError when its parameters cell is absent or holds anything else."""
+    """The parameters of a notebook, in order; VcworkError when its parameters cell is absent or holds anything else.
+
+    So it is for a notebook of another language, or of another format than 4.
+    """
     try:  # as JSON, because importing nbformat takes a moment
+        notebook = read_json(path)
+        if notebook["nbformat"] != 4 or not isinstance(notebook["nbformat_minor"], int):
+            raise TypeError
+        about, cells = notebook["metadata"], [("".join(cell["source"]), cell) for cell in notebook["cells"]]
+        language = about.get("language_info", {}).get("name") or about.get("kernelspec", {}).get("language") or "python"
+        another = "python" not in language.lower()
         sources = [
-            "".join(cell["source"])
-            for cell in read_json(path)["cells"]
+            source
+            for source, cell in cells
             if cell["cell_type"] == "code" and "parameters" in cell["metadata"].get("tags", [])
         ]
     except (KeyError, TypeError, AttributeError):
         raise VcworkError(f"{path.name}: not a notebook of format 4") from None
+    if another:
+        raise VcworkError(f"{path.name}: expected a notebook in Python, got one in {language}")
     if not sources:
         raise VcworkError(f"{path.name}: has no code cell tagged `parameters`")
     return parse_parameters(sources[0], path.name)

@@ -33,7 +33,7 @@ from nbformat.sign import NotebookNotary
 from tqdm import tqdm
 
 from vcwork.base.console import say, shown
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import VcworkError, could_not
 from vcwork.base.files import alone, atomic_write
 from vcwork.base.progress import WIRE, Place, interrupts, waiting
 from vcwork.base.sealed import seal, well_formed, write_manifest, write_sealed
@@ -77,7 +77,7 @@ def execute_plan(
         if path and path.exists():
             raise VcworkError(f"{path}: exists already; runs never overwrite each other")
     say(f"{plan.profile}: {', '.join(step.name for step in plan.steps)}")
-    began = time.monotonic()
+    began, entries = time.monotonic(), [_new_entry(step) for step in plan.steps]
     at_once = min(at_once or machine.at_once(), len(plan.steps))
     threads = {step.name: threads.get(step.name) or _threads(plan, step, at_once) for step in plan.steps}
     if note := kernels.get_ready(min(threads.values())):
@@ -87,7 +87,7 @@ def execute_plan(
         import papermill  # noqa: F401
 
         hardware = machine.hardware()  # takes seconds, because torch is asked; so before there is a folder
-    log = RunLog(plan, out if stopped else make_folder(plan, out), hardware, began)
+    log = RunLog(plan, out if stopped else make_folder(plan, out), hardware, began, entries)
     for entry in log.entries:
         entry["threads"] = threads[entry["name"]]
     with alone(log.folder):
@@ -152,9 +152,10 @@ def make_folder(plan: Plan, out: Path | None) -> Path:
 class RunLog:
     """The state of a run, and the files that show it; saved after every notebook, by one thread at a time (`lock`)."""
 
-    def __init__(self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float) -> None:
-        self.folder, self.began, self.lock = folder, began, threading.RLock()
-        self.entries = [_new_entry(step) for step in plan.steps]
+    def __init__(
+        self, plan: Plan, folder: Path, hardware: dict[str, Any], began: float, entries: list[dict[str, Any]]
+    ) -> None:
+        self.folder, self.began, self.lock, self.entries = folder, began, threading.RLock(), entries
         self.saved, self.seals, self.memory = False, dict[str, dict[str, Any]](), machine.PeakMemory()
         self.state: dict[str, Any] = {
             "profile": plan.profile,
@@ -258,7 +259,8 @@ class RunLog:
 
 def _new_entry(step: Step) -> dict[str, Any]:
     """Parameters are told with `{run}` and `{root}` in them: where the run lies may change."""
-    notebook = nbformat.read(step.path, as_version=4)
+    with could_not(f"{step.path}: not a notebook that can be run", Exception):  # nbformat's errors are of many kinds
+        notebook = nbformat.read(step.path, as_version=4)
     state = {"status": "waiting", "started": None, "wall_s": 0.0, "peak_memory_mb": None}
     given = {"given": step.given, "parameters": step.raw(), "code": cells_digest(notebook), "hashes": {}}
     files = {"executed": None, "page": None, "log": None, "figures": {}}
@@ -392,6 +394,7 @@ def execute(step: Step, folder: Path, root: Path, threads: int, place: Place) ->
             _no_braces(target),
             values,
             kernel_name="python3",
+            language="python",  # which the notebook's own metadata may not tell
             progress_bar={"file": place, "bar_format": "{n} of {total} cells", "mininterval": 0, "miniters": 1},
             extra_arguments=["--log-level=ERROR"],
             kernel_manager_class=manager,
