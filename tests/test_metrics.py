@@ -239,6 +239,9 @@ def test_purity_and_nmi():
     (lambda: metrics.ranks(WORKED[:3]), "must be square"),
     (lambda: metrics.ranks(WORKED, np.arange(16).reshape(4, 4) > 3), "query 0 has no relevant item"),
     (lambda: metrics.ranks(WORKED, np.ones((4, 3), bool)), r"expected relevant \(4, 4\), got \(4, 3\)"),
+    (lambda: metrics.ranks(WORKED, np.where(np.eye(4), 1, np.nan)), "True and False, or 1 and 0, got nan"),
+    (lambda: metrics.ranks(WORKED, 1 - 2 * np.eye(4, dtype=int)), "True and False, or 1 and 0, got -1"),
+    (lambda: metrics.ranks(WORKED, np.eye(4).astype(int).astype(str)), "True and False, or 1 and 0, got '1'"),
     (lambda: metrics.ranks(WORKED, ties="lucky"), "expected ties to be one of"),
     (lambda: metrics.ranks(np.zeros((0, 4))), "non-empty"),
     (lambda: metrics.choice_hits(WORKED, np.array([0, 1, 2, 4])), r"answers in 0\.\.3"),
@@ -248,6 +251,11 @@ def test_purity_and_nmi():
 ])  # fmt: skip
 def test_what_is_wrong_is_named(ask, message):
     refused(message, ask)
+
+
+def test_ones_and_zeros_are_as_good_as_true_and_false():
+    for kind in (bool, int, float, np.uint8):
+        assert np.array_equal(metrics.ranks(WORKED, np.eye(4, dtype=kind)), metrics.ranks(WORKED))
 
 
 # ------------------------------------------------------------------------------- predictors that know nothing

@@ -128,7 +128,7 @@ def place(scores: np.ndarray, relevant: np.ndarray | None = None, out: np.ndarra
     counts, items = np.empty((4, len(scores)), int), np.arange(scores.shape[1])
     for at in blocks(scores.shape):
         block = scores[at] if out is None else np.where(out[at], -np.inf, scores[at])
-        right = items[at, None] == items if relevant is None else np.asarray(relevant[at], dtype=bool)  # (q, N)
+        right = items[at, None] == items if relevant is None else _flags(relevant[at])  # (q, N)
         best = np.where(right, block, -np.inf).max(1, keepdims=True)  # (q, 1)
         same = block == best  # (q, N)
         counts[:, at] = (block > best).sum(1), same.sum(1), (same & right).sum(1), right.sum(1)
@@ -136,6 +136,17 @@ def place(scores: np.ndarray, relevant: np.ndarray | None = None, out: np.ndarra
     if not n_relevant.all():
         raise VcworkError(f"query {int((n_relevant == 0).argmax())} has no relevant item in the gallery")
     return Places(above, tied, relevant_tied, scores.shape[1], n_relevant)
+
+
+def _flags(given: np.ndarray) -> np.ndarray:
+    """As bool; VcworkError for all but True, False, 1 and 0: NumPy takes NaN, -1 and the text 0 for true."""
+    given = np.asarray(given)
+    if given.dtype == bool:
+        return given
+    strange = given[given.astype(bool) != given] if given.dtype.kind in "iuf" else given.ravel()
+    if len(strange):
+        raise VcworkError(f"expected relevant to hold True and False, or 1 and 0, got {strange[:1].tolist()[0]!r}")
+    return given.astype(bool)
 
 
 def blocks(shape: tuple[int, ...]) -> Iterator[slice]:
