@@ -1,5 +1,6 @@
 """The vector database answers as brute force does, never reads back a wrong index; a library of videos, asked."""
 
+import functools
 import os
 import sqlite3
 import subprocess
@@ -417,6 +418,16 @@ def test_a_reader_follows_what_is_saved_and_a_second_writer_is_told(index, vecto
     reader.delete(["v8"])
     reader.save(tmp_path)
     assert "v8" not in index and index.ids == reader.ids
+
+
+def test_an_index_that_another_process_saves_is_not_called_damaged(index, tmp_path, monkeypatch):
+    index.save(tmp_path)
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, timeout=0))
+    other = sqlite3.connect(tmp_path / "index.sqlite", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    refused(r"could not be read \(database is locked\); another process is changing it", VideoIndex.open, tmp_path)
+    other.execute("ROLLBACK")
+    assert len(VideoIndex.open(tmp_path)) == 200
 
 
 def test_an_index_in_a_folder_that_cannot_be_written_is_asked_and_saved_elsewhere(

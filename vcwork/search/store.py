@@ -32,6 +32,7 @@ from vcwork.base.sealed import MARK, check, flush
 
 NAME, FORMAT = "index.sqlite", "vcwork-index-3"
 OURS = re.compile(r"vectors-[0-9a-f]{12}\.faiss")  # what a save may remove when nothing speaks of it
+BUSY = "another process is changing it, try again when that one has saved"
 SCHEMA = """
 CREATE TABLE about (what TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE item (place INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, metadata TEXT NOT NULL);
@@ -94,6 +95,8 @@ class Store:
         except VcworkError:
             raise
         except (sqlite3.Error, ValueError) as error:
+            if "locked" in str(error):
+                raise VcworkError(f"{folder}: the index could not be read ({error}); {BUSY}") from error
             raise VcworkError(f"{folder / NAME}: damaged, or not a finished index ({error})") from error
 
     @property
@@ -158,7 +161,7 @@ class Store:
             yield
         except (sqlite3.Error, OSError, RuntimeError) as error:  # RuntimeError: faiss, of a disk that is full
             why = getattr(error, "strerror", None) or str(error)
-            busy = "; another process is changing it, try again when that one has saved" * ("locked" in why)
+            busy = f"; {BUSY}" * ("locked" in why)
             raise VcworkError(f"{self.folder or 'a new index'}: the index could not be {what} ({why}){busy}") from error
 
     def _follow(self) -> None:
