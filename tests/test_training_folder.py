@@ -237,6 +237,17 @@ def test_a_gradient_that_is_no_number_ends_it_before_the_weights_are_spoiled(wor
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
+def test_a_warm_up_as_long_as_the_run_is_told(world, whole, tmp_path, capsys):  # noqa: F811
+    """Else nothing says that the checkpoint may be the start, bit for bit."""
+    train(*world, tmp_path / "run", recipe(epochs=1, warmup=1000))
+    assert "warm-up (1000) is as long as the run's updates (12), or longer" in capsys.readouterr().err
+    tune = FinetuneRecipe.checked(**TUNE | {"train": {"epochs": 1, "warmup": 122}})
+    finetune(*world, load_encoder(whole), tune, tmp_path / "tuned")
+    assert "warm-up (122) is as long as the run's updates" in capsys.readouterr().err
+    train(*world, tmp_path / "other", SHORT)
+    assert "warm-up" not in capsys.readouterr().err
+
+
 TUNE = {"task": "retrieval", "batch_size": 8, "train": {"epochs": 1, "warmup": 0}}
 
 

@@ -27,6 +27,7 @@ from vcwork.core.engine import Engine
 from vcwork.core.step import Learner
 from vcwork.encoders.checkpoint import save_encoder
 from vcwork.encoders.encoder import Encoder
+from vcwork.training.watch import tell_warm_up
 
 DEFAULTS = {"epochs": 10, "warmup": 122, "decay_updates": 1_000_000, "adam": "fairseq", "negatives": "local", "seed": 1}
 LOSS = {"retrieval": "t2v", "videoqa": "v2t"}  # the reference code's; the other tasks have one of their own
@@ -103,7 +104,10 @@ def fit(
     if config.keep == "best" and validate is None:
         raise VcworkError("keep: best needs validation data; give some, or keep the last epoch")
     engine = Engine(config.precision)
-    learner = Learner(model.to(engine.device), config, n_updates(n_items, recipe, engine.world), engine)
+    total = n_updates(n_items, recipe, engine.world)
+    if engine.main:
+        tell_warm_up(config.warmup, total)
+    learner = Learner(model.to(engine.device), config, total, engine)
     best, kept = -math.inf, None
     for epoch in range(config.epochs):
         chunks = chunks_of(n_items, recipe, engine.world, epoch)

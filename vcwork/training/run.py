@@ -39,7 +39,7 @@ from vcwork.training.pairs import control, pair_data
 from vcwork.training.recipe import Recipe
 from vcwork.training.reference_cells import search
 from vcwork.training.validation import VALIDATION, VALIDATION_NCE, Check, corpus_check, validation_nce
-from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher
+from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher, tell_warm_up
 
 if TYPE_CHECKING:
     from vcwork.data.howto100m.convert import Converted
@@ -179,6 +179,8 @@ def _train_into(
         start_from_captions(encoder.model, encoder.tokenizer, data, config)
     total = updates(data, config, engine.world)
     watcher.began(total, kept.log)
+    if engine.main:
+        tell_warm_up(config.warmup, total)
 
     progress &= engine.main
     shown = bar(wanted=progress, total=total, desc="training", unit="step")

@@ -8,9 +8,12 @@ all ranks at once, and processes that decode frames are interrupted with the res
 state that was kept.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from vcwork.base.console import say
 
 
 class Stopped(KeyboardInterrupt):
@@ -18,6 +21,13 @@ class Stopped(KeyboardInterrupt):
 
     def _render_traceback_(self) -> list[str]:
         return [str(self)]
+
+
+def tell_warm_up(warmup: int, total: int) -> None:
+    """Say that a run of `total` updates ends within its warm-up, where it does: it may leave the model as it was."""
+    if warmup >= total:
+        why = f"warm-up ({warmup}) is as long as the run's updates ({total}), or longer: the rate never comes to lr"
+        say(f"{why}; lower warmup, or train longer", file=sys.stderr)
 
 
 class Watcher:
