@@ -711,6 +711,8 @@ def test_average_precision_counts_each_true_span_once():
     ("charades", "V1 0.0 10.0 a cat", "line 1: expected `VIDEO START END##SENTENCE`"),
     ("charades", "V1 5.0 1.0##a cat", "ends before it starts"),
     ("", "query_id,video,start_s,end_s,duration_s\na,v,0,1,9\na,w,0,1,9\n", "line 3: .*expected one video"),
+    ("", "query_id,video,start_s,end_s,duration_s\n0,v,0,1000,9\n", "line 2: .*within the video's 9 s"),
+    ("", "query_id,video,start_s,end_s,duration_s\n0,v,7,1,9\n", "line 2: .*within the video's 9 s"),
 ])  # fmt: skip
 def test_annotations_of_spans_are_read_strictly(name, text, message, tmp_path):
     (tmp_path / "t.txt").write_text(text)

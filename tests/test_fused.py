@@ -51,7 +51,8 @@ def test_evidence_is_what_passes_the_floor():
     assert [(hit.video, hit.evidence) for hit in found.hits] == [("b", (SHOWN,)), ("a", (SAID,))]
     assert found.below == 2 and found.best.video == "c" and not floor.passes(found.best.strengths)
     assert len(search_all([WORDS, PICTURES], "q", floor=floor, anyway=True).hits) == 4
-    refused("no words", search_all, [WORDS], " ")
+    for query in (" ", "-", "?!", "\u200b"):
+        refused("no words", search_all, [WORDS], query)
 
 
 def test_near_equal_hits_are_counted():

@@ -21,6 +21,7 @@ from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone
 from vcwork.data import extract as features
+from vcwork.data.captions import Caption, read_captions, write_vtt
 from vcwork.data.corpus import gather
 from vcwork.data.video import probe
 from vcwork.encoders.encoder import encode_seconds, encode_text
@@ -226,8 +227,10 @@ def test_what_others_put_beside_the_pages_stays(run, folder):
         path.parent.mkdir(exist_ok=True)
         path.write_text("mine")
     (folder / "b.mp4").unlink()
+    (folder / "c.mp4").write_bytes((folder / "c.mp4").read_bytes()[:-4000])  # no longer to be decoded
     write_pages(run()[0], progress=False)
-    assert not (own.out / "videos" / "b.html").exists() and {path.read_text() for path in theirs} == {"mine"}
+    there = {path.name for path in (own.out / "videos").glob("?.html")}
+    assert there == {"a.html", "d.html"} and {path.read_text() for path in theirs} == {"mine"}
 
 
 AT_ONCE = """
@@ -354,9 +357,14 @@ def test_what_looks_like_a_picture_a_frame_or_a_stretch(run, folder, tmp_path):
         "a@x": "SECONDS",
         "a@999": "nothing of the film",
         "a@-3": "expected VIDEO@SECONDS",
+        "a@inf": "expected VIDEO@SECONDS",
+        "a@1-nan": "expected VIDEO@SECONDS",
         "none.png": "a picture",
     }.items():
         refused(told, ask_like, own, wrong)
+    for rate in (0, 1, 2, np.nan, np.inf):
+        refused("expected a rate", ask_like, own, "a@3", false_alarms=rate)
+        refused("expected a rate", ask, own, "onion", false_alarms=rate)
     (folder / "b.mp4").unlink(), (folder / "c.mp4").unlink(), (folder / "d.mp4").unlink()
     assert own_asking.like_floor(run(with_checkpoint=False)[0], 0.05).queries == 0
 
@@ -572,6 +580,12 @@ def test_a_folder_grades_its_own_search(run, folder, checkpoint, tmp_path, capsy
     page = index.read_text(encoding="utf-8")
     assert "How good is search here?" in page and "together - words" in page
     assert main(ask) == 0 and index.read_text(encoding="utf-8") == page, "the table stays while nothing has changed"
+    moved = [Caption(0.5 + c.start_s / 2, 0.5 + c.end_s / 2, c.text) for c in read_captions(folder / "a.vtt")]
+    as_it_was = (folder / "a.vtt").read_bytes()
+    write_vtt(folder / "a.vtt", moved)
+    assert main(ask) == 0 and "How good is search" not in index.read_text(encoding="utf-8"), "other times, other hits"
+    (folder / "a.vtt").write_bytes(as_it_was)
+    assert main(ask) == 0 and index.read_text(encoding="utf-8") == page
     (tmp_path / "out" / "cache" / "grade.json").write_text("[1]")
     assert main(ask) == 0 and "How good is search" not in index.read_text(encoding="utf-8")
     (folder / "a.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nother words\n")
@@ -586,6 +600,10 @@ def test_command_line(folder, tmp_path, checkpoint, capsys):
     assert main(["explore", str(folder), "--out", str(out), "--checkpoint", checkpoint, "--limit", "2"]) == 0
     told = capsys.readouterr().out
     assert "2 videos" in told and f"done: {out / 'index.html'}" in told and (out / "videos" / "a.html").exists()
+    for option in (["--false-alarms", "nan"], ["--false-alarms", "2"], ["--query", "x", "--false-alarms", "0"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["explore", str(folder), *option])
+        assert "expected a number between 0 and 1" in capsys.readouterr().err
     ask = ["explore", str(folder), "--out", str(out), "--checkpoint", checkpoint, "--limit", "2", "--query"]
     word = look_at(folder).captions("a")[0].text
     assert main([*ask, word, "--top", "2", "--anyway"]) == 0 and "  2. " in capsys.readouterr().out

@@ -15,6 +15,7 @@ from vcwork.core.config import OverlapConfig, TrainConfig
 from vcwork.data.benchmarks.sources import SOURCES
 from vcwork.measure.metrics import TIES
 from vcwork.training.few_shot import TASKS
+from vcwork.training.recipe import read_recipe
 from vcwork.workbench.parameters import Parameter, annotated_type, fill, from_text, parse_parameters, read_parameters
 from vcwork.workbench.profiles import find_notebook, plan_notebook, plan_profile
 from vcwork.workbench.stored_notebooks import KERNEL
@@ -106,11 +107,24 @@ def test_command_line_accepts_1e_3_and_keeps_text_for_str() -> None:
     assert from_text("[1, 2]", "list[int]") == [1, 2]
 
 
+@pytest.mark.parametrize("seed", ["-1", "9" * 20, "1.5", "x"])
+def test_seeds_that_no_generator_takes_are_mistakes_of_the_command(root, seed, capsys) -> None:
+    recipe = root / "params/lab/recipes/pretraining.yaml"
+    trained = ["--corpus", "c", "--features", "f", "--checkpoint", "k"]
+    for command in (["pretrain", str(recipe), *trained], ["check", "lab"], ["audit", "scores.csv"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main([*command, "--seed", seed])
+        assert "expected a whole number from 0" in capsys.readouterr().err
+    if seed == "-1":
+        refused("seed: Input should be greater", read_recipe, recipe, -1)
+
+
 @pytest.mark.parametrize("text, message", [
     ("lrr: 1.0\n", "unknown parameter 'lrr' .did you mean 'lr'"), ("seed: one\n", "expected int, got 'one'"),
     ("corpus: nowhere\n", "no such folder"), ("truth: params\n", "no such file"), ("lr: [1\n", "line 2: not YAML"),
     ("- 1\n", "expected `name: value` lines"), ("seed: 1\nseed: 2\n", "'seed' is given twice"),
     ("corpus: '{shared}/x'\n", "unknown placeholder {shared}"), ("seed: '3'\n", "write 3 without quotes"),
+    ("seed: -1\n", "expected a whole number from 0"),
     ("lr: 1e-3\n", r"params/lab/10_first.yaml: lr: expected float.*write 1\.0e-3"),
 ])  # fmt: skip
 def test_each_mistake_in_a_file_is_named(project: Path, text: str, message: str) -> None:

@@ -272,7 +272,7 @@ def test_what_no_line_puts_right():
 
 def test_a_fixed_copy_keeps_the_text_and_never_writes_over(tmp_path):
     drift = Drift(shift_s=2.5, stretch=1.0)
-    first, second = b"1\r\n%b X1:40\r\n<i>caf\xe9</i> at 00:00:07,000\r\n\r\n", b"2\r\n%b\r\nb\r\n"
+    first, second = b"1\r\n%b X1:40\r\n<i>caf\xc3\xa9</i> at 00:00:07,000\r\n\r\n", b"2\r\n%b\r\nb\r\n"
     srt = first % b"00:00:01,000 --> 00:00:02,500" + second % b"01:00:00,0 --> 01:00:01,9"
     (tmp_path / "a.srt").write_bytes(srt)
     fixed = write_fixed(tmp_path / "a.srt", [], drift)
@@ -287,6 +287,25 @@ def test_a_fixed_copy_keeps_the_text_and_never_writes_over(tmp_path):
     (tmp_path / "c.csv").write_text("start,end,text\n1,2,a\n")
     assert read_captions(write_fixed(tmp_path / "c.csv", [Caption(1, 2, "a")], drift)) == [Caption(3.5, 4.5, "a")]
     refused("another film", write_fixed, tmp_path / "c.csv", [], Drift(wrong="seems to be of another film"))
+
+
+@pytest.mark.parametrize("times", [
+    "00:00:04 --> 00:00:08", "00:04,000 --> 00:08,000", "00:00:04:500 --> 00:00:08:500", "0:0:4,500 --> 0:0:8,500",
+    "00:00:04.123456 --> 00:00:08.123456", "4.5 --> 8.5",
+])  # fmt: skip
+def test_a_fixed_copy_is_read_as_what_was_put_right(tmp_path, times):
+    """However times are written, also beside others; words with an arrow are words."""
+    text = f"1\n{times}\nhello\n\n2\n00:00:12,000 --> 00:00:16,000\nat 12:30:00,000 --> go\n\n"
+    drift = Drift(shift_s=-3.6, stretch=1.0)
+    for encoding in ("utf-8", "utf-16-le"):
+        path = tmp_path / f"{encoding}.srt"
+        path.write_bytes(text.encode(encoding))
+        moved = [Caption(drift.at(c.start_s), drift.at(c.end_s), c.text) for c in read_captions(path)]
+        fixed = write_fixed(path, read_captions(path), drift)
+        found = read_captions(fixed)
+        assert [c.text for c in found] == [c.text for c in moved] == ["hello", "at 12:30:00,000 --> go"]
+        assert np.allclose([(c.start_s, c.end_s) for c in found], [(c.start_s, c.end_s) for c in moved], 0, 2e-3)
+        assert read_captions(path)[0].start_s - found[0].start_s == pytest.approx(3.6, abs=2e-3)
 
 
 # --------------------------------------------------------------------------------------------------- which subtitles

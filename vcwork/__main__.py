@@ -22,7 +22,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
-from vcwork.base.console import say
+from vcwork.base.console import say, seed, share
 
 GROUPS = {  # as in ./run help
     "see": "lab app list",
@@ -154,14 +154,14 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     train.add_argument("--features", metavar="FOLDER", help="its features")
     train.add_argument("--converted", metavar="FOLDER", help="or HowTo100M-shaped data, made by convert")
     train.add_argument("--checkpoint", required=True, metavar="FOLDER", help="where to write; goes on if interrupted")
-    train.add_argument("--seed", type=int, help="instead of the recipe's")
+    train.add_argument("--seed", type=seed, help="instead of the recipe's")
     tune = _command(commands, "finetune", finetune_checkpoint, "go on training for one task, by a recipe file")
     tune.add_argument("recipe", help="YAML, such as params/paper/recipes/finetune_retrieval_youcook2.yaml")
     tune.add_argument("--corpus", required=True, metavar="FOLDER", help="with annotated train (and val) videos")
     tune.add_argument("--features", required=True, metavar="FOLDER", help="its features, as the checkpoint's")
     tune.add_argument("--checkpoint", required=True, metavar="FOLDER", help="what to begin with")
     tune.add_argument("--out", required=True, metavar="FOLDER", help="where to write; must not hold a checkpoint")
-    tune.add_argument("--seed", type=int, help="instead of the recipe's")
+    tune.add_argument("--seed", type=seed, help="instead of the recipe's")
     fetch.add_arguments(_command(commands, "fetch", fetch.main, "download weights and vocabularies, or list them"))
     convert = commands.add_parser("convert", description="HowTo100M-shaped data to ours: convert howto100m --help")
     if arguments[:1] == ["convert"]:  # importing it takes seconds
@@ -225,7 +225,7 @@ def _command(commands: argparse._SubParsersAction, name: str, do: object, help: 
 
 def _profile_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", help="a folder in params/")
-    parser.add_argument("--seed", type=int, help="the seed of every notebook")
+    parser.add_argument("--seed", type=seed, help="the seed of every notebook")
     parser.add_argument("--only", default="", metavar="20,30", help="only these notebooks of the profile")
     many = {"action": "append", "default": [], "metavar": "NOTEBOOK.param=value"}
     parser.add_argument("--set", dest="settings", help="one parameter; may be given more than once", **many)
@@ -256,7 +256,7 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", default="", metavar="FOLDER", help="write what is found there, too, each as mp4")
     parser.add_argument("--anyway", action="store_true", help="also moments that are too weak to count as found")
     rate = "share of questions without an answer that may get one (default: 0.05)"
-    parser.add_argument("--false-alarms", type=float, default=0.05, metavar="RATE", help=rate)
+    parser.add_argument("--false-alarms", type=share, default=0.05, metavar="RATE", help=rate)
     heard = "what hears what is said where no subtitle tells: a CTranslate2 Whisper's folder or hub name"
     parser.add_argument("--speech", default="whisper-tiny.en", metavar="MODEL", help=f"{heard} (default: tiny.en)")
     parser.add_argument("--no-speech", dest="speech", action="store_const", const="", help="listen to nothing")

@@ -1,8 +1,9 @@
-"""What is printed: a name or a text that came as data cannot steer the terminal that shows it.
+"""A terminal: numbers that were typed, and what is printed. A name or a text that came as data cannot steer it.
 
 A line break stays one here, as texts have lines of their own; errors write out those of what they name.
 """
 
+import argparse
 import re
 import sys
 from typing import Any, TextIO
@@ -18,3 +19,20 @@ def shown(text: Any) -> str:
 def say(*texts: Any, sep: str = " ", file: TextIO | None = None) -> None:
     """Print texts at once, whatever stands in them."""
     print(*map(shown, texts), sep=sep, file=file or sys.stdout, flush=True)
+
+
+def seed(text: str) -> int:
+    """An option's value; what no generator takes is a mistake of the command."""
+    if not (text.isdecimal() and int(text[:30]) < 2**63):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2^63 - 1, got {text!r}")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """An option's value between 0 and 1."""
+    try:
+        if 0 < (found := float(text)) < 1:
+            return found
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(f"expected a number between 0 and 1, got {text!r}")

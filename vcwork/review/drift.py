@@ -8,7 +8,9 @@ told, not mended. A caption's words are spread over its time by their letters, a
 or late: some tenths of a second stay, which the interval does not know.
 """
 
+import contextlib
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +21,7 @@ from scipy.special import stdtrit
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import atomic_write
-from vcwork.data.captions import Caption, clock, write_vtt
+from vcwork.data.captions import Caption, CaptionReport, clock, read_captions, write_vtt
 from vcwork.data.speech import Word
 
 STRETCHES = sorted(np.round(np.arange(0.94, 1.0601, 0.0005), 4), key=lambda b: abs(b - 1))
@@ -156,24 +158,21 @@ def _slope(sums: np.ndarray) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------ a fixed copy
 
 _TIME = re.compile(rb"(?<![\d:])(?:(\d+):)?(\d{1,2}):(\d{2})([.,])(\d{1,3})(?!\d)")
+_TIMES = re.compile(rb"\s*\[?\s*" + _TIME.pattern + rb"\s*-->")
 _TAG = re.compile(rb"<[\d:.]+>")  # a word's time in a cue
 
 
 def write_fixed(source: Path, captions: Sequence[Caption], drift: Drift) -> Path:
     """A copy beside the subtitles, `name.fixed.srt`, its times moved and its text left as it is; another there stays.
 
-    captions: those of the file, for formats in which times cannot be exchanged in place: written as `.vtt`. VcworkError
-    where there is such a file, no line, or no room.
+    captions: those of the file, for formats in which times cannot be exchanged in place: written as `.vtt`, as are
+    files of which some times are written otherwise. VcworkError where there is such a file, no line, or no room.
     """
     in_place = source.suffix.lower() in (".vtt", ".srt")
     data = source.read_bytes() if in_place else b""
     in_place &= not data.startswith((b"\xff\xfe", b"\xfe\xff")) and b"X-TIMESTAMP-MAP" not in data
-    target = source.with_suffix(f".fixed{source.suffix if in_place else '.vtt'}")
-    if drift.wrong or target.exists():
-        raise VcworkError(f"{target}: not written; {drift.wrong or 'it is there already, move it away'}")
-    if not in_place:
-        write_vtt(target, [Caption(drift.at(c.start_s), drift.at(c.end_s), c.text) for c in captions])
-        return target
+    captions = read_captions(source, CaptionReport()) if in_place else captions
+    wanted = [Caption(drift.at(c.start_s), drift.at(c.end_s), c.text) for c in captions]
 
     def moved(match: re.Match) -> bytes:
         hours, minutes, seconds, point, fraction = match.groups()
@@ -181,8 +180,27 @@ def write_fixed(source: Path, captions: Sequence[Caption], drift: Drift) -> Path
         return clock(drift.at(time_s)).encode().replace(b".", point)
 
     def line(text: bytes) -> bytes:
-        return _TIME.sub(moved, text) if b"-->" in text else _TAG.sub(lambda tag: _TIME.sub(moved, tag[0]), text)
+        return _TIME.sub(moved, text) if _TIMES.match(text) else _TAG.sub(lambda tag: _TIME.sub(moved, tag[0]), text)
 
+    fixed = b"".join(map(line, data.splitlines(keepends=True)))
+    in_place = in_place and _says(fixed, source.suffix, wanted)
+    target = source.with_suffix(f".fixed{source.suffix if in_place else '.vtt'}")
+    if drift.wrong or target.exists():
+        raise VcworkError(f"{target}: not written; {drift.wrong or 'it is there already, move it away'}")
+    if not in_place:
+        write_vtt(target, wanted)
+        return target
     with atomic_write(target, "wb") as file:
-        file.writelines(map(line, data.splitlines(keepends=True)))
+        file.write(fixed)
     return target
+
+
+def _says(data: bytes, suffix: str, wanted: Sequence[Caption]) -> bool:
+    """Whether a subtitle file with these bytes is read as these captions, to two milliseconds."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(VcworkError):
+        path = Path(folder) / f"fixed{suffix}"
+        path.write_bytes(data)
+        read = read_captions(path, CaptionReport())
+        near = np.allclose([(c.start_s, c.end_s) for c in read], [(c.start_s, c.end_s) for c in wanted], 0, 2e-3)
+        return near and [c.text for c in read] == [c.text for c in wanted]
+    return False

@@ -13,6 +13,7 @@ than asked for, so fewer false alarms and more that is not found. Interval and r
 """
 
 import math
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -150,7 +151,7 @@ def search_all(
     floor: what is weaker is no hit (None: everything is one), unless `anyway`; a hit's evidence is what passes it.
     VcworkError for a query without words.
     """
-    if not query.strip():
+    if all(unicodedata.category(letter)[0] in "PZC" for letter in query):  # marks, spaces and what is not shown
         raise VcworkError("the query has no words")
     query, depth = " ".join(query.split()), DEPTH * (10 if only else 1)
     lists = [(kind, kind.ask([query], depth)[0]) for kind in kinds]
@@ -225,8 +226,8 @@ def learned(kinds: Sequence[Kind], rate: float = FALSE_ALARMS, questions: Sequen
     for a rate that so few questions cannot tell.
     """
     asked = list(questions) or [line for topic in elsewhere() for line in topic]
-    m = int(rate * (len(asked) + 1) + 1e-9)
-    if not 0 < rate < 1 or m < 1:
+    m = int(rate * (len(asked) + 1) + 1e-9) if 0 < rate < 1 else 0
+    if m < 1:
         raise VcworkError(f"false alarms: expected a rate from {1 / (len(asked) + 1):.3f} to below 1, got {rate}")
     best = strongest(kinds, asked)
     scale = {kind: (float(s.mean()), max(float(s.std()), LEAST_SPREAD)) for kind, s in best.items()}

@@ -97,4 +97,4 @@ def read_recipe(path: str | Path, seed: int | None = None, kind: type[Strict] = 
         raise VcworkError(f"{path}: {error}") from None
     if seed is None:
         return recipe
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+    return recipe.model_copy(update={"train": type(recipe.train).checked(**recipe.train.model_dump() | {"seed": seed})})

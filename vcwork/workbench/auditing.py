@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from vcwork.base.console import say
+from vcwork.base.console import say, seed
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.measure.metrics import REFERENCE, TIES
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--costs", action="store_true", help=summed)
     seen = "what the model was trained on, in words; it stands beside the numbers"
     parser.add_argument("--trained-on", default=NOT_TOLD, metavar="TEXT", help=seen)
-    parser.add_argument("--seed", type=int, default=0, help="of the intervals' draws (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the intervals' draws (default: 0)")
     parser.add_argument("--out", default="", metavar="FOLDER", help="page, JSON, LaTeX (default: outputs/audit/NAME)")
     parser.add_argument("--bundle", default="", metavar="FILE.zip", help="also all of it in one file, for a reviewer")
     parser.add_argument("--check", default="", metavar="FILE.zip", help="audit a bundle's inputs again and compare")

@@ -94,7 +94,7 @@ def asking(own: Own, progress: bool = False) -> Asking:
             getattr(encode, "digest", ""),
             elsewhere(),
         ]
-        key += [[line.video, line.text] for line in lines]
+        key += [[line.video, line.text, line.start_s, line.end_s] for line in lines] + [own.shots]
         own.asking = Asking(kinds, films, told, sha256_json(key)[:16], {})
     return own.asking
 
@@ -239,7 +239,8 @@ def looks(own: Own, like: str) -> tuple[np.ndarray, tuple[str, float, float] | N
         return _picture(own, resolve(like))[None], None
     try:
         start_s, end_s = (float(time) for time in (times.split("-") if "-" in times else (times, times)))
-    except ValueError:
+        int(start_s), int(end_s)
+    except (ValueError, OverflowError):  # the latter of inf
         raise VcworkError(f"--like {like}: expected VIDEO@SECONDS or VIDEO@FROM-TO, got {times!r}") from None
     name = next((id for id in own.ids if own.corpus[id].video == resolve(name)), name)
     first, last = int(start_s), max(int(start_s) + 1, int(np.ceil(end_s)))
@@ -278,6 +279,8 @@ def _eye(own: Own) -> Any:
 def like_floor(own: Own, rate: float) -> Floor:
     """How like it is what is most like a second that is not there: seconds of the folder among the other videos."""
     here = asking(own)
+    if not 0 < rate < 1:
+        raise VcworkError(f"false alarms: expected a rate between 0 and 1, got {rate}")
     if ("pictures", rate) not in here.floors:
         here.floors["pictures", rate] = _like_floor(own, here, rate)
     return here.floors["pictures", rate]

@@ -347,12 +347,12 @@ def _said(own: Own, id: str, panel: AlignmentExplorer) -> Iterator[list]:
 
 
 def _remove_others(own: Own) -> None:
-    """Pages, thumbnails, copies of videos that are gone from the folder; a limited run leaves those of the others."""
+    """Pages, thumbnails, copies of videos that are gone, or can no longer be read; a limited run leaves the others'."""
     contents = {source[:24] for source in own.sources.values()}
     for beside in (path for where in ("thumbnails", "films", "cache/looks") for path in (own.out / where).glob("*")):
         if contents and OURS.fullmatch(beside.name) and beside.name[:24] not in contents:
             beside.unlink()
-    there = {plain_name(id) for id in own.sources}
+    there = {plain_name(id) for id in own.sources if id not in own.store.failed | own.corpus.missing_videos}
     for record in (own.out / "cache" / "pages").glob("*.json"):  # what has none is somebody else's
         if record.stem not in there:
             (own.out / "videos" / f"{record.stem}.html").unlink(missing_ok=True)

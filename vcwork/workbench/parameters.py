@@ -54,6 +54,8 @@ class Parameter:
         if self.choices and (wrong := [text for text in strings(value) if (text or "empty") not in self.choices]):
             accepted = f"expected one of {', '.join(self.choices)}"
             raise VcworkError(f"{accepted}, got {wrong[0]!r}{nearest(wrong[0], self.choices)}")
+        if self.name == "seed" and isinstance(value, int) and not 0 <= value < 2**63:
+            raise VcworkError(f"expected a whole number from 0 to 2^63 - 1, got {value}")
         return value
 
     @property

@@ -68,9 +68,7 @@ def read_charades(path: str | Path) -> SpanBenchmark:
         if not mark or len(cells) != 3 or not text.strip():
             at.fail(f"expected `VIDEO START END##SENTENCE`, got {line[:80]!r}")
         at = at.id(cells[0])
-        rows.append((at.video, text.strip(), at.span(cells[1:])))
-        if rows[-1][2][1] < rows[-1][2][0]:
-            at.fail(f"ends before it starts, {cells[1]} to {cells[2]} s")
+        rows.append((at.video, text.strip(), _span(at, cells[1:])))
     last: dict[str, float] = {}
     for video, _, (_, end) in rows:
         last[video] = max(end, last.get(video, 0.0))
@@ -89,7 +87,7 @@ def read_own_spans(path: str | Path) -> SpanBenchmark:
         told = found.setdefault(row["query_id"], (at.video, length, []))
         if told[:2] != (at.video, length) or not length:
             at.fail(f"query {row['query_id']}: expected one video of one length above 0, got {told[:2]} before")
-        told[2].append(at.span([row["start_s"], row["end_s"]]))
+        told[2].extend(inside_of(at, [at.span([row["start_s"], row["end_s"]])], length))
     sentences = [Sought(id, "", video, np.array(spans), length) for id, (video, length, spans) in found.items()]
     return closed(resolve(path).stem, path, sentences, ())
 
@@ -100,7 +98,7 @@ def read_predicted(path: str | Path) -> dict[str, np.ndarray]:
     rows: dict[str, list[tuple[float, float, float]]] = {}
     if resolve(path).suffix == ".csv":
         for at, row in read_rows(path, ("query_id", "start_s", "end_s", "score")):
-            span = at.span([row["start_s"], row["end_s"]])
+            span = _span(at, [row["start_s"], row["end_s"]])
             rows.setdefault(row["query_id"], []).append((*span, at.number(row["score"], "score")))
     else:
         for at, raw in _lines(path):
@@ -109,9 +107,16 @@ def read_predicted(path: str | Path) -> dict[str, np.ndarray]:
                 at.fail(f"qid {id} comes twice")
             if any(not isinstance(each, list) or len(each) != 3 for each in found["pred_relevant_windows"]):
                 at.fail("pred_relevant_windows: expected [[start, end, score], …]")
-            rows[id] = [(*at.span(each[:2]), at.number(each[2], "score")) for each in found["pred_relevant_windows"]]
+            rows[id] = [(*_span(at, each[:2]), at.number(each[2], "score")) for each in found["pred_relevant_windows"]]
     ranked = {id: sorted(spans, key=lambda span: -span[2]) for id, spans in rows.items()}
     return {id: np.array(spans)[:, :2] for id, spans in ranked.items() if spans}
+
+
+def _span(at: At, raw: list) -> tuple[float, float]:
+    start, end = at.span(raw)
+    if end < start:
+        at.fail(f"ends before it starts, {start:g} to {end:g} s")
+    return start, end
 
 
 def inside_of(at: At, spans: list[tuple[float, float]], length: float) -> np.ndarray:
