@@ -77,6 +77,12 @@ SRT = "1\n00:00:01,000 --> 00:00:03,000\nhello\n"
 @pytest.mark.parametrize("name, text, said", [
     ("a.ass", SRT, [(1, 3, "hello")]),  # what it is, whatever its name
     ("a.lrc", SRT, [(1, 3, "hello")]),
+    ("a.srt", "00:00:01 --> 00:00:03\nhello\n00:00:03 --> 00:00:05\nbye\n", [(1, 3, "hello"), (3, 5, "bye")]),
+    ("a.srt", "0:00:01 --> 0:00:03 hello\n0:00:03 --> 0:00:05 bye\n", [(1, 3, "hello"), (3, 5, "bye")]),
+    ("a.srt", "00:01 --> 00:03\nhello\n\n00:03 --> 00:05\nbye\n", [(1, 3, "hello"), (3, 5, "bye")]),
+    ("a.srt", "00:01 --> 00:03\nhello\n00:03 --> 00:05\nbye\n", [(1, 3, "hello"), (3, 5, "bye")]),
+    ("a.srt", "00:01 --> 00:03 hello\n00:03 --> 00:05 bye\n", [(1, 3, "hello"), (3, 5, "bye")]),
+    ("a.txt", "00:01 --> 00:03 hello\n00:03 --> 00:05 bye\n", [(1, 3, "hello"), (3, 5, "bye")]),
     ("a.json", '[{"start": 0, "end": 1, "text": 5}, {"start": 1, "end": 2, "text": null}]', [(0, 1, "5")]),
     ("a.tsv", 'start\tend\ttext\n0\t2\t"two\nlines"\n', [(0, 2, "two lines")]),
     ("a.csv", 'start,end,text\n0,2,"x" y\n2,4,"two\nlines"\n', [(0, 2, "x y"), (2, 4, "two lines")]),

@@ -38,7 +38,7 @@ class Cue:
 _TIME = r"(-?)(?:(\d+):)?(\d{1,2}):(\d{1,2})(?:[.,:](\d{3,}|(?<!:)\d+))?"
 _TIMING = re.compile(rf"\s*+(?:\[\s*+)?{_TIME}\s*-->\s*{_TIME}\s*\]?(?=\s|$)")
 _SECONDS = re.compile(r"\s*(\d+(?:\.\d+)?)\s*-->\s*(\d+(?:\.\d+)?)(?=\s|$)")
-_SURE = re.compile(r"[\[.,]|:\d{3}")  # fractions or brackets, which nobody says: "12:30 --> 13:45 train" is text
+_SURE = re.compile(r"[\[.,]|:\d{3}")  # "12:30 --> 13:45 train" is text
 _SETTINGS = re.compile(r"(\s*+\w++\s*+:\s*+\S++)*+\s*")
 _LIKELY = re.compile(r"\d\s?[:.,;]|-->")  # what no line of times lacks
 _ARROW = re.compile(r"[-–—=]{1,3}\s?>|→")  # malformed times: beside it a clock with fractions, or two whole ones
@@ -140,27 +140,37 @@ def subtitle_cues(path: Path, text: str) -> Iterator[Cue]:
 
 def _times(lines: list[str]) -> dict[int, tuple[float, float, str]]:
     """By index of each line of times what `_timing` gives."""
-    found, before = {}, ""
-    for n, line in enumerate(lines):
-        if _LIKELY.search(line):
-            timing = _timing(line, not before.strip() or bool(_NUMBER.fullmatch(before)))
-            if timing:
-                found[n] = timing
-        before = line
+    likely = [n for n, line in enumerate(lines) if _LIKELY.search(line)]
+    clocks = [match for n in likely if (match := _TIMING.match(lines[n]))]
+    # where no time of the file can be told from words, or there are seconds alone, all are times
+    loose = {_TIMING: not any(map(_sure, clocks)), _SECONDS: not clocks}
+    found = {}
+    for n in likely:
+        before = lines[n - 1].strip() if n else ""
+        timing = _timing(lines[n], not before or bool(_NUMBER.fullmatch(before)), loose)
+        if timing:
+            found[n] = timing
     return found
 
 
-def _timing(line: str, opens: bool) -> tuple[float, float, str] | None:
+def _sure(match: re.Match) -> bool:
+    """Times that nobody says: with fractions, brackets, or hours on both sides."""
+    return bool(_SURE.search(match[0]) or (match[2] and match[7]))
+
+
+def _timing(line: str, opens: bool, loose: dict[re.Pattern, bool]) -> tuple[float, float, str] | None:
     """Start, end and words that stand on the line itself; NaN where its times are malformed, None where it has none.
 
-    opens: the line follows a blank one or a number. Times that could be spoken of must, and stand alone.
+    opens: the line follows a blank one or a number. Times that could be words must, and stand alone, but of a form that
+    is `loose`.
     """
     match = _TIMING.match(line)
     found = match or _SECONDS.match(line)
     if found:
-        rest, sure = line[found.end() :], bool(_SURE.search(found[0]))
-        alone, parts = bool(_SETTINGS.fullmatch(rest)), found.groups()
-        if (sure or opens) if alone else (sure and match):
+        rest, parts = line[found.end() :], found.groups()
+        free = loose[found.re]
+        sure, alone = free or (_sure(match) if match else _SURE.search(found[0])), _SETTINGS.fullmatch(rest)
+        if (sure or opens) if alone else (free or (sure and match)):
             times = (_time_s(parts[:5]), _time_s(parts[5:])) if match else (float(parts[0]), float(parts[1]))
             return *times, "" if alone else rest
     sides = _ARROW.split(line, maxsplit=1)
