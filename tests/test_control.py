@@ -18,19 +18,15 @@ from vcwork.training.workspace import tiny_recipe
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    """{true or shuffled: {metric: Result}} on the tiny world's test videos."""
+def scored(ws, tmp_path_factory):
+    """{true or shuffled: {metric: Result}} on the tiny world's test recipes, four videos of each."""
     folder = tmp_path_factory.mktemp("control")
-    families, videos = {"train": 8, "val": 2, "test": 4}, {"train": 3, "val": 1, "test": 2}
-    sizes = {f"{s}_families": n for s, n in families.items()} | {f"{s}_videos": n for s, n in videos.items()}
-    corpus = make_corpus(folder / "corpus", LabConfig(**sizes, steps=4), progress=False)
+    more = LabConfig.named("tiny").model_copy(update={"train_videos": 1, "test_videos": 4})
+    corpus = make_corpus(folder / "corpus", more, progress=False)
     store = extract(corpus, get_backbone("motion"), folder / "features", progress=False)
-    out = {}
-    for name in ("true", "shuffled"):
-        recipe = tiny_recipe().but(epochs=5, shuffle_captions=name == "shuffled")
-        encoder = train(corpus, store, folder / name, recipe)
-        out[name] = {r.name: r for r in every_task(encoder, corpus, store)}
-    return out
+    shuffled = train(ws.corpus, ws.store, folder / "shuffled", tiny_recipe().but(shuffle_captions=True))
+    encoders = {"true": ws.encoder, "shuffled": shuffled}
+    return {name: {r.name: r for r in every_task(encoder, corpus, store)} for name, encoder in encoders.items()}
 
 
 def every_task(encoder, corpus, store) -> list:
