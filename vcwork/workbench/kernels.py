@@ -121,12 +121,11 @@ def manager(folder: Path, log: Path, told: dict[str, str], tell: Callable[[str],
                 try:
                     return await super().wait_for_ready(patience_s)
                 except RuntimeError as error:
-                    alive = await self.parent.is_alive()
-                    await self.parent.shutdown_kernel(now=True, restart=not last)  # it would hear nothing else
-                    if last or not alive:
+                    if last or not await self.parent.is_alive():
+                        await self.parent.shutdown_kernel(now=True)  # it would hear nothing else
                         raise
                     tell(f"{error}; once more with another one")
-                await self.parent.restart_kernel(now=True)
+                    await self.parent.restart_kernel(now=True)
 
     class Manager(AsyncKernelManager):
         client_factory = Client
