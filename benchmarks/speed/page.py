@@ -130,8 +130,11 @@ def _bars(axis, rows: Sequence[Row]) -> None:
     wanted = [(i, row.asked.value) for i, row in enumerate(rows) if row.asked and row.asked.kind == "ratio"]
     axis.plot([value for _, value in wanted], [i for i, _ in wanted], "|", color="#c00000", markersize=16, mew=2)
     axis.set(xscale="log", xlabel="times as fast as what stands beside it (bar: median; line: spread; red: asked)")
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if tick < 2 * max([1.0, *middle])]
-    axis.set_xlim(0.4, 1.3 * max([1.5, *map(max, times), *(value for _, value in wanted)]))
+    low, high = min([0.5, *map(min, times)]), max([1.5, *map(max, times), *(value for _, value in wanted)])
+    ticks = [
+        tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if low <= tick < 2 * max([1.0, *middle])
+    ]
+    axis.set_xlim(0.8 * low, 1.3 * high)
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
