@@ -21,6 +21,14 @@ KINDS = {  # a file name: how it is made, what a page shows of it, the reason th
     "plain.mp4": ({"sound": "aac"}, "original", ""),
     "plain.m4v": ({"sound": "aac", "format": "mp4"}, "original", ""),
     "vp9.webm": ({"codec": "libvpx-vp9", "sound": "libopus"}, "original", ""),
+    "begins.mp4": ({"sound": "aac", "start": 5.0, "sound_start": 5.0}, "rewrapped", "(begins at 5.0 s)"),
+    "begins.m4v": ({"start": 4.0, "bframes": 3, "format": "mp4"}, "rewrapped", "(begins at 4.0 s)"),
+    "begins.webm": (
+        {"codec": "libvpx-vp9", "sound": "libopus", "start": 4.0, "sound_start": 4.0},
+        "rewrapped",
+        "(begins at 4.0 s)",
+    ),
+    "b.mp4": ({"sound": "aac", "bframes": 3}, "original", ""),
     "phone.mov": ({"sound": "aac"}, "rewrapped", "(mov)"),
     "plain.mkv": ({"sound": "aac", "bframes": 3}, "rewrapped", "(matroska)"),
     "vp8.mkv": ({"codec": "libvpx", "sound": "libopus"}, "rewrapped", "(matroska)"),
@@ -55,6 +63,7 @@ def test_what_a_browser_plays_is_linked_and_anything_else_copied_without_moving_
     assert levels(file) == pytest.approx(levels(path), abs=4) and len(levels(file)) == 5
     assert heard(file) == heard(path) == ([1, 3] if "sound" in made else [])
     with av.open(str(file)) as container:
+        assert abs(container.start_time) / av.time_base < 0.1, "browsers count from 0, not from the file's start"
         video = container.streams.video[0].codec_context
         assert (video.codec.canonical_name, video.pix_fmt) in {(c, "yuv420p") for c in ("h264", "vp8", "vp9", "av1")}
         assert all(s.codec_context.name in ("aac", "opus", "libopus") for s in container.streams.audio)

@@ -1,8 +1,9 @@
 """What a page shows of a film: the file itself where a browser plays it, else a copy: `media_of`.
 
 A relative link to the original where container, codec, pixels and sound are all what browsers play; its streams as they
-are in a new container where only that is in the way; else H.264 and AAC, the whole picture, made once by the file's
-content (`vcwork.data.copies`). What was done, and why, is told in the notes.
+are in a new container where only that is in the way, as where it begins later than 0, which browsers count
+along; else H.264 and AAC, the whole picture, made once by the file's content (`vcwork.data.copies`). What was done, and
+why, is told in the notes.
 Known gaps: what browsers play is a table of today's; an mp4 whose picture changes its size is linked as it is.
 """
 
@@ -19,11 +20,12 @@ from vcwork.base.errors import VcworkError
 from vcwork.base.files import sha256_file
 from vcwork.base.sealed import kept, member
 from vcwork.data.copies import Look, end_of, rewrapped, shrunk, sound_of, write_copy
-from vcwork.data.film import MATROSKA, MP4, first_frame, jumps, open_video, orientation
+from vcwork.data.film import MATROSKA, MP4, first_frame, jumps, open_video, orientation, origin_s
 
 _PICTURE = {"mp4": {"h264", "vp9", "av1"}, "webm": {"vp8", "vp9", "av1"}}  # what browsers of today play, 8-bit 4:2:0
 _SOUND = {"mp4": {"aac", "mp3", "opus", "flac"}, "webm": {"opus", "vorbis"}}
 _PIXELS = ("yuv420p", "yuvj420p")
+_LATE_S = 0.1  # a start from which a player shows another second; pictures put in order and sound's run-up begin sooner
 _REWRAPPED = (MP4, MATROSKA, "mpegts", "flv")  # formats whose packets carry whole times
 COPY = Look(640, 26, 30)
 SMALL = ((150, Look(480, 28, 25, 48)), (600, Look(320, 32, 12, 32)), (3600, Look(192, 36, 5, 16)))  # up to so many s
@@ -102,7 +104,7 @@ def _parts(path: Path) -> _Parts:
         mirrored = _mirrored(first_frame(container, stream, path))
         joined = jumps(container, stream, path)
         name, brand = container.format.name, container.metadata.get("major_brand", "")
-        lasts = bool(container.duration)
+        lasts, begins_s = bool(container.duration), origin_s(container)
     held = "webm" if codec in _PICTURE["webm"] and sound in {"", *_SOUND["webm"]} else "mp4"
     odd = "" if codec in _PICTURE[held] else codec
     odd = odd or ("" if pixels in _PIXELS else f"{codec} in {pixels}") or ("mirrored" if mirrored else "")
@@ -110,6 +112,8 @@ def _parts(path: Path) -> _Parts:
         name == MATROSKA and path.suffix.lower() == ".webm" and held == "webm" and lasts and not joined
     )
     kind = path.suffix[1:].lower() if name == MP4 else name.split(",")[0]
+    if plain and begins_s >= _LATE_S:
+        plain, kind = False, f"begins at {begins_s:.1f} s"
     wrapped = "" if plain else "joined parts" if joined else kind if lasts else "no length"
     bad_sound = sound if sound and sound not in _SOUND["webm" if name == MATROSKA and plain else "mp4"] else ""
     may = "" if joined or name not in _REWRAPPED or (name == MP4 and codec == "vp8") else f".{held}"
