@@ -69,6 +69,8 @@ def test_what_cannot_be_written_is_one_sentence(tmp_path):
     refused(r"expected a file ending in \.csv, \.edl, \.vtt, got '\.xlsx'", save_hits, tmp_path / "a.xlsx", HITS)
     (tmp_path / "file").write_text("")
     refused("could not be written", save_hits, tmp_path / "file" / "a.csv", HITS)
+    save_hits(tmp_path / "odd.edl", [replace(HITS[0], query="onion caf\udce9")])
+    assert "onion caf?" in (tmp_path / "odd.edl").read_text("utf-8"), "a byte of the command line that is no letter"
     assert save_hits(tmp_path / "none.csv", []) and (tmp_path / "none.csv").read_text("utf-8-sig").count("\n") == 1
 
 

@@ -89,7 +89,7 @@ def save_hits(path: str | Path, hits: Sequence[Taken]) -> list[Path]:
     try:
         for file, text in texts.items():
             with atomic_write(file, "wb") as out:
-                out.write(text.encode())
+                out.write(text.encode("utf-8", "replace"))  # a query may hold a byte that is no letter
     except OSError as error:
         raise VcworkError(f"{file}: could not be written ({error.strerror or error})") from error
     return list(texts)
