@@ -157,6 +157,11 @@ def test_boxes_of_a_matrix_stand_around_their_cells():
     assert box.get_xy() == (0.5, -0.5) and ax.get_title() == "which"
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_name_that_no_font_here_has_warns_nobody():
+    assert plots.png(plots.empty("料理 🍳"), 50)
+
+
 @pytest.mark.parametrize("said", ["costs $5, then $6", "$$", r"$\frac{$ and $\nosuch$"])
 def test_dollar_signs_in_what_is_said_are_no_formula(said, tmp_path):
     fig, ax = plots.figure()

@@ -8,6 +8,7 @@ A picture convinces nobody alone: print the number it should show beside it.
 import base64
 import io
 import textwrap
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -95,9 +96,11 @@ def empty(text: str) -> Figure:
 
 
 def png(fig: Figure, dpi: int) -> str:
-    """The figure as a PNG in base64; it is closed."""
+    """The figure as a PNG in base64; it is closed. A sign that no font here has is an empty box."""
     out = io.BytesIO()
-    fig.savefig(out, format="png", dpi=dpi)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        fig.savefig(out, format="png", dpi=dpi)
     plt.close(fig)
     return base64.b64encode(out.getvalue()).decode()
 
