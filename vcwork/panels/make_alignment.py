@@ -175,7 +175,7 @@ def said_of(corpus: Corpus, video: Video) -> tuple[list[tuple[int, Caption]], di
         lost = "The truth file is lost" if said else "No captions"
         return said, truth, [f"{lost}: {corpus.relative(error).rstrip('.')}. Was the corpus moved?"]
     why = corpus.missing_captions.get(video.id, "there is no subtitle file")
-    return said, truth, [] if said else [f"No captions: {why}. Sentences can still be asked."]
+    return said, truth, [] if said else [f"No captions: {why}."]
 
 
 def untimed(corpus: Corpus, video_id: str) -> set[int]:
