@@ -93,6 +93,8 @@ def test_words_are_weighed_by_how_rare_they_are():
     assert found[1].strength < 0.3, "who says `the` says little, even in a folder of five lines"
     assert one.ask(["creme BRULEE"], 1)[0][0].strength == pytest.approx(1)
     assert 0 < one.ask(["soup of unicorns"], 1)[0][0].strength < 0.5, "what nobody says weighs most"
+    [half] = evidence.words([Piece("v", 0, 1, 0.0, "ខ្ញុំកាត់ខ្ទឹមបារាំង")]).ask(["ខ្ទឹម"], 1)[0]
+    assert half.strength == pytest.approx(1), "a word inside a line without spaces"
     assert one.ask(['"', "OR AND NOT *", "", "NEAR(the"], 2)[0] == [] and one.ask(['quoted" OR "salt'], 5)[0]
 
 

@@ -30,6 +30,12 @@ LOOKED_INTO = 30  # videos, second by second
 WORDS_READ = 50  # captions whose words are weighed
 STILL = 0.02  # of two seconds' features: |a - b| / (|a| + |b|); a second that is repeated frame by frame has 0
 
+# letters of Thai, Lao, Burmese, Khmer, Chinese and Japanese; panels/words.js has the same
+_ONE_SIGN = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\ua9e0-\ua9ff\uaa60-\uaa7f\uf900-\ufaff\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+)
+_TOKEN = re.compile(rf"(?=[^\W_])[{_ONE_SIGN}]|[^\W_{_ONE_SIGN}]+")
 
 # ------------------------------------------------------------------------------------------------------------- said
 
@@ -39,7 +45,8 @@ def words(lines: Sequence[Piece]) -> Kind:
 
     How rare a word is, a folder of few lines cannot tell ("a", "the"): the lines of `elsewhere` are counted, too.
     """
-    texts, nothing = [{"text": plain(line.text)} for line in lines], np.zeros((len(lines), 1), np.float32)
+    texts = [{"text": " ".join(tokens(line.text))} for line in lines]
+    nothing = np.zeros((len(lines), 1), np.float32)
     index = VideoIndex.build(nothing, [str(row) for row in range(len(lines))], texts)  # asked for words
     counted = [line.text for line in lines] + [line for topic in elsewhere() for line in topic]
     held = Counter(word for text in counted for word in set(tokens(text)))
@@ -58,13 +65,14 @@ def words(lines: Sequence[Piece]) -> Kind:
 
 
 def tokens(text: str) -> list[str]:
-    """Runs of letters and digits, small and without accents."""
-    return re.findall(r"[^\W_]+", plain(text))
+    """Runs of letters and digits, small and without accents; single letters of scripts that put no spaces."""
+    return _TOKEN.findall(plain(text))
 
 
 def plain(text: str) -> str:
     apart = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(sign for sign in apart if not unicodedata.combining(sign)).encode("utf-8", "replace").decode()
+    marked = (sign for sign in apart if unicodedata.category(sign)[0] != "M")
+    return "".join(marked).encode("utf-8", "replace").decode()
 
 
 def meaning(lines: Sequence[Piece], vectors: np.ndarray, encode: Callable[[Sequence[str]], np.ndarray]) -> Kind:

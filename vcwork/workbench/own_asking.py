@@ -47,7 +47,7 @@ from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_videos import IMAGES, Own, clock, open_index
 
 SENTENCES = "minilm"
-RULES = 1  # of the floor; another number where kinds of evidence weigh otherwise than before
+RULES = 2  # of the floor; another number where kinds of evidence weigh otherwise than before
 TOGETHER = 1024  # sentences that are encoded before they are kept
 MOST_SERVED = 60  # hits of a page
 TWIN = 0.1  # of two pictures' features, as `evidence.STILL`: nearer ones are taken for the same
