@@ -25,7 +25,7 @@ from vcwork.data.captions import Caption, read_captions, write_vtt
 from vcwork.data.corpus import gather
 from vcwork.data.video import probe
 from vcwork.encoders.encoder import encode_seconds, encode_text
-from vcwork.workbench import own_asking, own_folder, own_pages, own_videos, servers
+from vcwork.workbench import own_asking, own_folder, own_pages, own_serving, own_videos, servers
 from vcwork.workbench.own_asking import ask, ask_like
 from vcwork.workbench.own_folder import look_at, place_of, plain_name
 from vcwork.workbench.own_pages import open_lab, write_pages
@@ -100,7 +100,7 @@ def test_from_a_folder_to_pages_and_nothing_twice(run, folder):
     wall = _wall(index)
     assert [card["id"] for card in wall["cards"]] == own.ids and wall["title"] == "my videos"
     assert [card["captions"] for card in wall["cards"]] == [len(own.corpus.captions(id)) for id in own.ids]
-    assert any("No captions: there is no subtitle file" in note for note in wall["cards"][3]["notes"])
+    assert "No captions: there is no subtitle file; no sound." in wall["cards"][3]["notes"], "and nothing of a box to ask"
     assert {text for text, *_ in wall["said"]} == {c.text for id in own.ids for c in own.corpus.captions(id)}
     assert all(len(hits) == 5 for *_, hits, _ in wall["said"])
     links = _wall(own.out / "videos" / "a.html")["pages"]
@@ -320,7 +320,7 @@ def test_what_is_found_is_handed_over_as_mp4_and_never_over_a_file(run, tmp_path
 # ----------------------------------------------------------------------------------------------------------- asking
 
 
-def test_a_sentence_is_found_where_it_is_said_and_where_the_checkpoint_sees_it(run):
+def test_a_sentence_is_found_where_it_is_said_and_where_the_checkpoint_sees_it(run, monkeypatch):
     own, *_ = run()
     sentence = own.corpus.captions("b")[0].text
     hits = ask(own, sentence, top=50, anyway=True).hits
@@ -341,6 +341,11 @@ def test_a_sentence_is_found_where_it_is_said_and_where_the_checkpoint_sees_it(r
     refused("rate from 0.002", ask, own, sentence, false_alarms=0.001)
     told = own_asking.served(own)(sentence, "", False)
     assert json.loads(json.dumps(told))["hits"][0]["evidence"] and told["found"]
+    monkeypatch.setattr(own_asking, "MOST_SERVED", 1)
+    told = own_asking.served(own)(sentence, "", True)
+    assert len(told["hits"]) == 1 and "These are the best 1; there are more." in told["note"]
+    none = own_asking.served(own, 0.003)(f"unicorn umbrella {sentence.split()[0]}", "", False)
+    assert not none["hits"] and "weaker moments are not shown" in none["note"] and "--anyway" not in none["note"]
 
 
 def test_what_looks_like_a_picture_a_frame_or_a_stretch(run, folder, tmp_path):
@@ -595,7 +600,7 @@ def test_a_folder_grades_its_own_search(run, folder, checkpoint, tmp_path, capsy
     assert main([*ask, "--grade"]) == 2 and "graded by its own captions" in capsys.readouterr().err
 
 
-def test_command_line(folder, tmp_path, checkpoint, capsys):
+def test_command_line(folder, tmp_path, checkpoint, capsys, monkeypatch):
     out = tmp_path / "out"
     assert main(["explore", str(folder), "--out", str(out), "--checkpoint", checkpoint, "--limit", "2"]) == 0
     told = capsys.readouterr().out
@@ -614,6 +619,10 @@ def test_command_line(folder, tmp_path, checkpoint, capsys):
     assert main([*ask, word, "--save", "found.doc"]) == 2 and "expected a file ending in" in capsys.readouterr().err
     assert main([*ask[:-1], "--save", "found.csv"]) == 2 and "--save goes with --query" in capsys.readouterr().err
     assert main([*ask, word, "--serve"]) == 2 and "--serve goes without" in capsys.readouterr().err
+    asked = []
+    monkeypatch.setattr(own_serving, "answering", lambda own, *given: asked.append(given) or (lambda *_: {}))
+    monkeypatch.setattr(own_serving, "serve", lambda *_: None)
+    assert main([*ask[:-1], "--serve", "--false-alarms", "0.3"]) == 0 and asked == [(5, 0.3)]
     assert main([*ask, "a", "--top", "0"]) == 2 and "--top of at least 1" in capsys.readouterr().err
 
 

@@ -1,10 +1,12 @@
 """What holds of every panel: text that stays text, a page that needs nobody, pictures and clips; the wall of videos."""
 
 import base64
+import contextlib
 import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
@@ -24,6 +26,7 @@ from vcwork.panels.pairs import Drawing, PairExplorer
 from vcwork.panels.segmentation import SegmentationStudio, Watched
 from vcwork.panels.training import TrainingPanel
 from vcwork.panels.wall import MOST_SHOWN, Card, Said, VideoWall
+from vcwork.search.evidence import tokens
 
 NASTY = "</script><img src=x onerror=alert(1)> \"double\" 'single' & \\ \u2028 <!--"
 NETWORK = r"https?:|//cdn|url\((?!.\$)|\bimport\s"  # thumbnails are url("${...}") of what the page holds
@@ -349,6 +352,7 @@ def test_typed_words_find_what_is_said_and_named(browser, kitchen, tmp_path):
             page.fill("input", query)
             assert sorted(found(page), key=str) == sorted(hits, key=str) and words in page.inner_text("[role=status]")
         page.fill("input", "silent")
+        assert "is said with these words. 1 video is named so." in page.inner_text("[role=status]")
         assert page.locator(".card .name").all_inner_texts() == ["silent"]
         assert page.locator(".card a").count() == 0, "a video without a page is no link"
 
@@ -374,15 +378,107 @@ def test_choices_are_offered_where_they_change_something(browser, kitchen, tmp_p
         assert found(page) == [[1, 4, ["shown"]]]
         page.get_by_label("said or shown").select_option("both")
         assert found(page) == [[0, 3.5, ["said", "shown"]]]
+        page.fill("input", "now fry the onion")
+        assert found(page) == [] and "hits is both" in page.inner_text("[role=status]")
+        page.get_by_label("said or shown").select_option("said")
+        assert [1, 30, ["meant"]] in found(page), "what is meant is said"
+        page.fill("input", "sli")
+        assert found(page) == []
+        page.get_by_label("said or shown").select_option("described")
+        assert found(page) == [[1, None, ["described"]]]
+        page.fill("input", "cut the onion")
         page.get_by_label("said or shown").select_option("")
         page.get_by_label("words from anywhere").select_option("speech")
         assert {video for video, *_ in found(page)} == {1} and [1, 4, ["shown"]] in found(page)
+        assert "No sentence in the chosen videos has all these words" in page.inner_text("[role=status]")
         page.get_by_label("words from anywhere").select_option("")
         page.get_by_label("any length").select_option("under a minute")
         assert {video for video, *_ in found(page)} == {0}
     plain = VideoWall([Card("a", 9, 1, words="subtitles")], [Said("hello", 0, 1, 2)])
     with opened(browser, plain, tmp_path) as page:
         assert page.locator("select").count() == 0
+
+
+def hit(video: str, start_s: float | None, **more) -> dict:
+    """As the server of one's own videos gives one."""
+    times = {"start_s": start_s, "end_s": start_s and start_s + 2, "peak_s": None, "folded": 0, "like": []}
+    about = {"page": f"{video}.html", "file": f"{video}.mp4", "fps": 10, "seconds": 70}
+    return {"video": video, "score": 0.5, "evidence": ["said"], "text": "", **times, **about, **more}
+
+
+@contextlib.contextmanager
+def served(browser, panel, *hits):
+    """The page as it is served: (page, searches); each is what is asked and what answers it with these hits."""
+    page, searches, answer = browser.new_page(), [], {"hits": hits, "found": bool(hits), "more": False, "note": "told."}
+
+    def give(route) -> None:
+        if not route.request.url.endswith("search"):
+            return route.fulfill(body=panel.page().replace("<head>", '<head><meta name="vcwork-served">', 1))
+        asked = dict(parse_qsl(route.request.post_data, keep_blank_values=True))
+        searches.append((asked, lambda: route.fulfill(body=json.dumps(answer))))
+
+    page.route("**/*", give)
+    page.goto("http://vcwork.test/videos/v.html")
+    yield page, searches
+    page.close()
+
+
+def answer_next(page, searches) -> dict:
+    """Answer the next search; what it asks."""
+    while not searches:
+        page.wait_for_timeout(20)
+    asked, reply = searches.pop(0)
+    reply()
+    return asked
+
+
+def test_a_served_wall_tells_what_it_leaves_out(browser, kitchen):
+    many, like = hit("onions", 3, folded=2, like=[["bread", 3]]), hit("bread", None, evidence=["described"])
+    with served(browser, kitchen, many, like) as (page, searches):
+        page.fill("input", "\ud83d" + "玉" * 10_000)
+        assert answer_next(page, searches)["q"] == "\ufffd" + "玉" * 10_000, "there is room for all of it"
+        page.get_by_text("2 hits in 2 of 3 videos. told.").wait_for()
+        about = page.locator("ol .about").first.inner_text()
+        assert "and 2 more beside it" in about and "and 1 like it" in about
+        cut = page.get_by_role("link", name="save as mp4").get_attribute("href")
+        assert cut == "cut?video=onions&start=3&end=5", "a video by its page's plain name"
+        page.get_by_label("words from anywhere").select_option("subtitles")
+        answer_next(page, searches)
+        page.get_by_text("1 hit in 1 of 3 videos. told.").wait_for()
+        page.get_by_label("any length").select_option("1 to 10 minutes")
+        answer_next(page, searches)
+        page.get_by_text("None of 2 hits is in the chosen videos. told.").wait_for()
+
+
+def test_a_served_video_lists_its_hits_with_all_that_lists_need(browser):
+    own = [hit("v", start_s, page="v.html") for start_s in range(13)]
+    panel = AlignmentExplorer(Narrated("v", 40, file="v.mp4", fps=30), [], np.zeros((0, 40)))
+    with served(browser, panel, hit("w", None, evidence=["described"]), *own) as (page, searches):
+        page.get_by_label("sentence to look for").fill("ONION")
+        page.keyboard.press("Enter")
+        page.keyboard.type("s")
+        asked = answer_next(page, searches)
+        assert asked == {"q": "ONION", "video": "v", "anyway": ""} and answer_next(page, searches)["video"] == ""
+        page.get_by_text("best of all videos").wait_for()
+        assert "told." in page.locator("p.note[role=status]").inner_text(), "also where somebody typed on meanwhile"
+        told = page.locator("h4:has-text('best of all videos') ~ p").first
+        assert "The first 12 of 14; keep this list" in told.inner_text()
+        with page.expect_download() as kept:
+            told.get_by_role("button", name="CSV").click()
+        rows = kept.value.path().read_text("utf-8").splitlines()
+        assert len(rows) == 15 and rows[1].startswith("1,ONION,w,w.mp4,00:00:00.000,00:01:10.000,")
+        with page.expect_download() as kept:
+            told.get_by_role("button", name="EDL").click()
+        assert "(10.000 frames a second)" in kept.value.path().read_text("utf-8"), "of the first hit's video"
+
+
+def test_a_page_reads_words_as_python_does(browser):
+    texts = ["Straße STRASSE", "ΟΔΟΣ οδος οδοσ", "İstanbul", "नमस्ते दुनिया", "玉ねぎを切る cut", "ตัดหัวหอม", "ຕັດຫົວຜັກ"]
+    texts += ["កាត់ខ្ទឹម", "ကြက်သွန်", "a_b ﬁne ９"]
+    page, source = browser.new_page(), script("words.js").replace("export default", "")
+    read = page.evaluate(f"texts => {{ {source}\nreturn texts.map(tokensOf); }}", texts)
+    page.close()
+    assert read == [tokens(text) for text in texts] and read[1] == ["οδοσ"] * 3 and len(read[8]) == 4
 
 
 def test_a_list_is_taken_away(browser, kitchen, tmp_path):

@@ -58,9 +58,10 @@ def port(tmp_path_factory):
     thread.join(10)
 
 
-def ask(port: int, path: str, **headers: str) -> tuple[int, dict, bytes]:
+def ask(port: int, path: str, body: str = "", **headers: str) -> tuple[int, dict, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request("POST" if body else "GET", path, body or None, named)
     answer = connection.getresponse()
     return answer.status, dict(answer.getheaders()), answer.read()
 
@@ -110,8 +111,10 @@ def test_answers_and_cuts(port):
     assert "none of these words" in json.loads(ask(port, f"/{TOKEN}/search?q=fault")[2])["note"]
     assert (
         ask(port, f"/{TOKEN}/search")[0] == 200
-        and len(json.loads(ask(port, f"/{TOKEN}/search?q={'a' * 5000}")[2])["note"]) == 1001
+        and len(json.loads(ask(port, f"/{TOKEN}/search?q={'a' * 5000}")[2])["note"]) == 5001
     )
+    long = {"body": f"q={quote('玉' * 20_000)}&video=v", "Content_Type": "application/x-www-form-urlencoded"}
+    assert json.loads(ask(port, f"/{TOKEN}/search", **long)[2])["note"] == "玉" * 20_000 + "|v", "no letter is lost"
     status, headers, body = ask(port, f"/{TOKEN}/cut?video=a&start=1.5&end=3")
     assert (status, body) == (200, b"1.5-3.0") and headers["Content-Disposition"] == 'attachment; filename="a-1.5.mp4"'
     for query in ("video=b&start=1&end=2", "video=a&start=2&end=1", "video=a&start=nan&end=nan"):

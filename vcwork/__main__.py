@@ -477,7 +477,7 @@ def explore_videos(options: argparse.Namespace) -> int:
 
     if options.lab:
         return own_pages.open_lab(own, options.checkpoint, options.accept_contract)
-    index = own_pages.write_pages(own, options.top, portable=options.portable)
+    index = own_pages.write_pages(own, options.top, portable=options.portable, false_alarms=options.false_alarms)
     say(f"done: {index}")
     if not options.serve:
         _open(index.resolve().as_uri(), options.open)
@@ -489,7 +489,7 @@ def explore_videos(options: argparse.Namespace) -> int:
 
     from vcwork.workbench.own_serving import serve_pages
 
-    serve_pages(own, options.top, options.port, told)
+    serve_pages(own, options.top, options.port, told, options.false_alarms)
     say("stopped")
     return 0
 

@@ -179,5 +179,7 @@ def test_the_floor_is_told_where_nothing_is_found(own):
     answer = answering(own)
     told = answer("xqzt wkvv", "kitchen", False)
     assert told["found"] is False and "Of questions that have no answer here" in told["note"]
+    assert "1% are to get one" in answering(own, false_alarms=0.01)("xqzt wkvv", "", False)["note"]
     found = answer("knead the dough", "", False)
     assert found["hits"][0]["page"] == "kitchen.html" and "curve" not in found
+    assert [found["hits"][0][name] for name in ("file", "fps", "seconds")] == ["kitchen.mp4", 10, 8]

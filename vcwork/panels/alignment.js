@@ -94,7 +94,7 @@ function view({ model, el }, start, way) {
   // ------------------------------------------------------------------------------------------ the document
   const bytes = fileOf(model, "video");
   const inside = base === null || panel.film.src.startsWith("data:"); // a page or a disk has the film, or the server
-  const film = node("div"), source = inside ? panel.film.src : `${base}media/${pageName()}`;
+  const film = node("div"), source = inside ? panel.film.src : `${base}media/${nameOf(location.pathname)}`;
   const video = bytes || panel.film.src ? node("video", { controls: true, playsInline: true, preload: "metadata" }) : null;
   const saying = node("p", { className: "saying" });
   const form = node("div", { className: "query", role: "search" }); // no <form>: in JupyterLab its submit never came
@@ -143,11 +143,6 @@ function view({ model, el }, start, way) {
     if (other.childNodes.length) root.append(other);
     const wide = stored.length || live ? "" : " wide", large = panel.film.src || base !== null ? " large" : "";
     root.append(node("div", { className: `body${wide}` }, node("div", { className: `top${large}` }, film, query), map));
-  }
-
-  // the plain name of this page, by which a server knows the video
-  function pageName() {
-    return location.pathname.split("/").at(-1).replace(/\.html$/, "");
   }
 
   function hint() {
@@ -248,7 +243,7 @@ function view({ model, el }, start, way) {
       const text = `${i + 1}. ${clock(m.start_s, panel.unit)} to ${clock(m.end_s, panel.unit)} (${m.score.toFixed(1)})`;
       const button = node("button", { type: "button", textContent: text });
       button.onclick = () => seek(Math.floor(m.peak_s));
-      here.append(node("li", {}, button, ...cutting(panel.video, m)));
+      here.append(node("li", {}, button, ...cutting(location.pathname, m)));
     });
     let shut = false;
     for (const m of row.elsewhere) {
@@ -276,11 +271,10 @@ function view({ model, el }, start, way) {
     return { query, video: panel.video, start_s: start_s ?? 0, end_s: end_s ?? seconds, score, evidence, text, file, fps };
   }
 
-  // a link that a server answers with the hit as a film
-  function cutting(id, hit) {
+  // a link that a server answers with the hit as a film, of the video with this page
+  function cutting(page, hit) {
     if (base === null || hit.start_s === null) return [];
-    const href = `${base}cut?video=${encodeURIComponent(id)}&start=${hit.start_s}&end=${hit.end_s}`;
-    return [" ", node("a", { href, download: "", textContent: "mp4" })];
+    return [" ", node("a", { href: cutOf(base, page, hit), download: "", textContent: "mp4" })];
   }
 
   // what is said, or of it what has the words; its lines lead to their seconds
@@ -620,7 +614,7 @@ function view({ model, el }, start, way) {
   }
 
   // ------------------------------------------------------------------------------------------------------- the query
-  let waiting = null, opening = "";
+  let waiting = null, opening = "", questions = 0;
 
   function select(row) {
     state.kind = "all";
@@ -632,7 +626,7 @@ function view({ model, el }, start, way) {
 
   function submit() {
     const text = input.value.trim().replace(/\s+/g, " "), words = new Set(tokensOf(text));
-    const same = stored.find((row) => row.text.toLowerCase() === text.toLowerCase());
+    const same = stored.find((row) => folded(row.text) === folded(text));
     const found = write(text);
     answerNote.textContent = "";
     if (!text) answerNote.textContent = "Type a sentence first.";
@@ -649,10 +643,10 @@ function view({ model, el }, start, way) {
 
   // the server's answer: the best moments of this video, with the sentence's curve where there is one, and of all
   async function askModels(text, anyway = false) {
+    const mine = ++questions;
     answerNote.textContent = "Asking the models …";
-    const more = anyway ? "&anyway=1" : "";
-    const here = await askServer(base, text, `&video=${pageName()}${more}`), answer = await askServer(base, text, more);
-    if (input.value.trim().replace(/\s+/g, " ") !== text) return;
+    const here = await askServer(base, text, anyway, nameOf(location.pathname)), answer = await askServer(base, text, anyway);
+    if (mine !== questions) return; // another one has been asked since
     answerNote.textContent = here.found || !answer.found ? answer.note : `Not found in this video. ${answer.note}`;
     if ((answer.more || here.more) && !anyway) {
       const rest = node("button", { type: "button", textContent: "show weaker ones" });
@@ -676,12 +670,12 @@ function view({ model, el }, start, way) {
         : node("a", { href: `${hit.page}#t=${hit.start_s ?? 0}`, textContent: told });
       item.title = hit.text;
       if (own) item.onclick = () => seek(hit.start_s ?? 0);
-      list.append(node("li", {}, item, ...cutting(hit.video, hit)));
+      list.append(node("li", {}, item, ...cutting(hit.page, hit)));
     }
-    const hits = () => all.map((hit) => ({ query, video: hit.video, start_s: hit.start_s ?? 0, end_s: hit.end_s ?? 0, score: hit.score,
-      evidence: evidenceOf(hit.evidence), text: hit.text, file: hit.video === panel.video ? panel.film.file : "",
-      fps: hit.video === panel.video ? panel.film.fps : 0 }));
-    return [node("h4", { textContent: heading }), list, node("p", { className: "soft" }, takeAway(hits, query))];
+    const hits = () => all.map((hit) => ({ query, video: hit.video, start_s: hit.start_s ?? 0, end_s: hit.end_s ?? hit.seconds,
+      score: hit.score, evidence: evidenceOf(hit.evidence), text: hit.text, file: hit.file, fps: hit.fps }));
+    const left = all.length > MOST_HITS ? [`The first ${MOST_HITS} of ${all.length}; `] : [];
+    return [node("h4", { textContent: heading }), list, node("p", { className: "soft" }, ...left, takeAway(hits, query))];
   }
 
   // how: "to" another video or "back" to one, "" for a sentence

@@ -30,6 +30,8 @@ const STYLE = `
 const LENGTHS = { "under a minute": [0, 60], "1 to 10 minutes": [60, 600], "over 10 minutes": [600, Infinity] };
 const DRAWN = 12; // hits and cards drawn in one frame; more when the last comes near
 const AT_ONCE = 4000; // sentences that are taken in before the page is let alone again
+const HOWS = { said: "only said", meant: "only meant", shown: "only shown", described: "only described", // all evidence of a hit
+  "said,shown": "both", "meant,said": "both" };
 const WARM = 2; // searches that are tried first: after so many a browser has compiled them
 const PAUSE_MS = 350; // of typing, before the server is asked
 
@@ -38,7 +40,8 @@ function render({ model, el }) {
   const base = served(""), cards = panel.cards, place = new Map(cards.map((card, i) => [card.id, i]));
   const words = new Words(), names = new Words(), stored = new Map(), // a sentence -> its place
     filter = { how: "", words: "", length: "" };
-  let said = [], ready = false, hits = [], asked = 0, waiting = 0, undrawn = [], visible = [], below = null;
+  let said = [], ready = false, hits = [], asked = 0, waiting = 0, undrawn = [], visible = [], below = null,
+    seen = base !== null; // is it known what is shown? Then what is meant counts as said
   cards.forEach((card) => names.add(card.id));
 
   // ------------------------------------------------------------------------------------------- what a thing looks like
@@ -90,14 +93,15 @@ function render({ model, el }) {
     about.append(node("span", { className: "how", textContent: evidenceOf(hit.hows) }));
     const id = cards[hit.video].id, at = hit.start_s === null ? id : `${id} at ${time(hit.start_s)}`;
     about.append(link(hit.video, hit.peak_s ?? hit.start_s, hit.hows.includes("shown") ? `${at} to ${time(hit.end_s)}` : at));
-    if (hit.folded) about.append(node("span", { className: "soft", textContent: `and ${hit.folded} more beside it` }));
+    for (const [more, where] of [[hit.folded, "more beside it"], [hit.like?.length, "like it"]])
+      if (more) about.append(node("span", { className: "soft", textContent: `and ${more} ${where}` }));
     if (hit.stored !== undefined && said[hit.stored][4].length + said[hit.stored][5].length && hit.text !== input.value) {
       const more = node("button", { type: "button", className: "plain", textContent: "more like this sentence" });
       more.onclick = () => { input.value = hit.text; search(); root.scrollIntoView(); };
       about.append(more);
     }
     if (base !== null && hit.start_s !== null) about.append(node("a", { textContent: "save as mp4", download: "",
-      href: `${base}cut?video=${encodeURIComponent(id)}&start=${hit.start_s}&end=${hit.end_s}` }));
+      href: cutOf(base, cards[hit.video].page, hit) }));
     right.append(about);
     item.append(right);
     return item;
@@ -107,6 +111,8 @@ function render({ model, el }) {
   const passes = (i) => (!filter.words || cards[i].words === filter.words)
     && (!filter.length || inside(cards[i].seconds, LENGTHS[filter.length]));
   const inside = (value, [low, high]) => value >= low && value < high;
+  const chosen = () => filter.words || filter.length;
+  const kindsOf = (hit) => [...new Set(hit.hows.map((how) => (seen && how === "meant" ? "said" : how)))].sort().join();
 
   function sentence(i, how) {
     const [text, video, start_s, end_s] = said[i];
@@ -114,11 +120,11 @@ function render({ model, el }) {
     return { video, start_s, end_s: end_s ?? start_s, text, how: way, stored: i, score: 0 };
   }
 
-  // what the page itself knows: hits, and what has to be said of them
-  function own(query) {
+  // what the page itself knows: hits, and what has to be said of them; called: the videos with this name
+  function own(query, called = []) {
     const { places, count, whole } = words.find(query, (i) => passes(said[i][1]), 5 * panel.most);
     const lists = [places.map((i) => sentence(i, "said"))];
-    const same = stored.get(query.toLowerCase());
+    const same = stored.get(folded(query));
     if (same !== undefined) {
       const [, , , , shown, like] = said[same];
       lists.push(like.filter((i) => passes(said[i][1])).map((i) => sentence(i, "meant")));
@@ -126,8 +132,10 @@ function render({ model, el }) {
         ({ video, start_s, end_s, peak_s, text: "", how: "shown", score })));
     }
     const left = count > places.length ? `The best of ${count} sentences.` : "";
-    if (!lists.some((list) => list.length)) return { hits: [], note: `Nothing here is said or named with these words.` };
-    return { hits: fused(lists), note: whole ? left : `No sentence has all these words; these have some of them. ${left}` };
+    if (!lists.some((list) => list.length)) return { hits: [],
+      note: `Nothing ${chosen() ? "in the chosen videos" : "here"} is said${called.length ? "" : " or named"} with these words.` };
+    const some = `No sentence${chosen() ? " in the chosen videos" : ""} has all these words; these have some of them.`;
+    return { hits: fused(lists), note: whole ? left : `${some} ${left}` };
   }
 
   function named(query) {
@@ -139,14 +147,15 @@ function render({ model, el }) {
     const query = input.value.trim().replace(/\s+/g, " "), mine = ++asked;
     clearTimeout(waiting);
     if (!query) return show([], cards.map((_, i) => i).filter(passes), "");
-    const called = named(query), { hits: found, note } = own(query);
+    const called = named(query), { hits: found, note } = own(query, called);
     show(found, called, base === null ? note : "Asking the models …");
     if (base === null) return;
-    const answer = await askServer(base, query, anyway ? "&anyway=1" : "");
+    const answer = await askServer(base, query, anyway);
     if (mine !== asked) return; // another query has been typed since
     const known = answer.hits.filter((hit) => place.has(hit.video) && passes(place.get(hit.video)));
     const theirs = known.map((hit) => ({ ...hit, video: place.get(hit.video), hows: hit.evidence }));
-    show(theirs, called, answer.note);
+    const others = answer.hits.length && !known.length ? `None of ${answer.hits.length} hits is in the chosen videos.` : "";
+    show(theirs, called, `${others} ${answer.note}`.trim());
     if (answer.more && !anyway) {
       const rest = node("button", { type: "button", textContent: "show weaker ones" });
       rest.onclick = () => search(true);
@@ -156,9 +165,9 @@ function render({ model, el }) {
 
   function show(found, called, note) {
     const query = input.value.trim();
-    hits = found.filter((hit) => !filter.how || (filter.how === "both" ? hit.hows.length > 1 : hit.hows.join() === filter.how));
+    hits = found.filter((hit) => !filter.how || kindsOf(hit) === filter.how);
     const videos = [...new Set([...called, ...hits.map((hit) => hit.video)])], parts = [note];
-    if (query && found.length && !hits.length) parts.unshift(`None of ${found.length} hits is ${filter.how === "both" ? "both" : `only ${filter.how}`}.`);
+    if (query && found.length && !hits.length) parts.unshift(`None of ${found.length} hits is ${HOWS[filter.how]}.`);
     if (hits.length) parts.unshift(`${hits.length === 1 ? "1 hit" : `${hits.length} hits`} in ${new Set(hits.map((h) => h.video)).size} of ${cards.length} videos`
       + (hits.length > panel.most ? `, the first ${panel.most}:` : "."));
     if (query && called.length) parts.push(`${called.length} ${called.length === 1 ? "video is" : "videos are"} named so.`);
@@ -202,9 +211,10 @@ function render({ model, el }) {
   }
 
   function filters() {
-    const shown = said.some((one) => one[4].length), meant = said.some((one) => one[5].length);
-    if (shown || base !== null) chooser("said or shown", "how", [["said", "only said"], ["shown", "only shown"], ["both", "both"]]);
-    else if (meant) chooser("said or meant", "how", [["said", "only said"], ["meant", "only meant"], ["both", "both"]]);
+    seen ||= said.some((one) => one[4].length);
+    const kinds = seen ? ["said", "shown", "said,shown"] : said.some((one) => one[5].length) ? ["said", "meant", "meant,said"] : [];
+    if (kinds.length && said.some((one) => one[2] === null)) kinds.push("described");
+    chooser(seen ? "said or shown" : "said or meant", "how", kinds.map((kind) => [kind, HOWS[kind]]));
     chooser("words from anywhere", "words", [...new Set(cards.map((card) => card.words))].filter(Boolean).map((w) => [w, w]));
     const there = Object.keys(LENGTHS).filter((name) => cards.some((card) => inside(card.seconds, LENGTHS[name])));
     chooser("any length", "length", there.map((name) => [name, name]));
@@ -217,7 +227,7 @@ function render({ model, el }) {
     const some = () => {
       for (const stop = Math.min(said.length, at + AT_ONCE); at < stop; at++) {
         words.add(said[at][0]);
-        stored.set(said[at][0].toLowerCase(), at);
+        stored.set(folded(said[at][0]), at);
       }
       if (at < said.length) {
         told.textContent = `Reading ${at} of ${said.length} stored sentences …`;

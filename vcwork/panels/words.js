@@ -143,10 +143,20 @@ function served(up) {
   return told && location.protocol.startsWith("http") ? up : null;
 }
 
-// the answer of the server to a query; a fault becomes its `note`
-async function askServer(base, query, more = "") {
-  try {
-    const answer = await fetch(`${base}search?q=${encodeURIComponent(query)}${more}`);
+// where a server answers with a hit as a film; it knows a video by the plain name of its page
+function cutOf(base, page, hit) {
+  return `${base}cut?${new URLSearchParams({ video: nameOf(page), start: hit.start_s, end: hit.end_s })}`;
+}
+
+function nameOf(page) {
+  return page.split("/").at(-1).replace(/\.html$/, "");
+}
+
+// the answer of the server to a query, of one video where it is named; a fault becomes its `note`
+async function askServer(base, query, anyway, video = "") {
+  try { // in the body there is room for a long one
+    const body = new URLSearchParams({ q: query, video, anyway: anyway ? "1" : "" });
+    const answer = await fetch(`${base}search`, { method: "POST", body });
     return answer.ok ? await answer.json() : { hits: [], found: false, note: `The server refused: ${answer.status}.` };
   } catch {
     return { hits: [], found: false, note: "The server does not answer: is it still running?" };

@@ -360,15 +360,20 @@ def in_words(hit: FusedHit) -> str:
     return "  ".join([*filter(None, parts), *(f"({one})" for one in more)])
 
 
-def said_of(own: Own, found: Answer, query: str, sentence: bool = True) -> list[str]:
-    """What has to be said of an answer: that nothing was found, what was left out, words that a model does not know."""
+def said_of(
+    own: Own, found: Answer, query: str, sentence: bool = True, way: str = "; --anyway shows them"
+) -> list[str]:
+    """What has to be said of an answer: that nothing was found, what was left out, words that a model does not know.
+
+    way: to the weaker moments.
+    """
     told = []
     if not found.hits:
         told.append("nothing found" + (f" (best was {in_words(found.best)})" if found.best else ""))
     elif not found.hits[0].evidence:
         told.append("nothing found; these are the nearest")
     if found.below and not found.hits:
-        told.append(f"{found.below} weaker moments are not shown; --anyway shows them")
+        told.append(f"{found.below} weaker moments are not shown{way}")
     if sentence and own.library is not None and (strange := unknown_words(own.encoder.tokenizer, query.split())):
         told.append(f"Not known to the model of what is shown: {', '.join(strange)}.")
     return told
@@ -386,9 +391,10 @@ def served(own: Own, false_alarms: float = FALSE_ALARMS) -> Callable[[str, str, 
     """`answer(sentence, id or "", anyway)` as JSON values, for pages that are served."""
 
     def answer(sentence: str, only: str, anyway: bool) -> dict[str, Any]:
-        found = ask(own, sentence, MOST_SERVED, anyway, false_alarms, only)
-        hits = [vars(hit) | {"folded": hit.folded + len(hit.like)} for hit in found.hits]
-        note = " ".join(said_of(own, found, sentence) + asking(own).told)
+        found = ask(own, sentence, MOST_SERVED + 1, anyway, false_alarms, only)
+        hits = [vars(hit) for hit in found.hits[:MOST_SERVED]]
+        left = [f"These are the best {MOST_SERVED}; there are more."] * (len(found.hits) > MOST_SERVED)
+        note = " ".join(left + said_of(own, found, sentence, way="") + asking(own).told)
         return {"hits": hits, "found": bool(hits), "more": bool(found.below) and not anyway, "note": note}
 
     return answer

@@ -38,7 +38,7 @@ from vcwork.panels.alignment import AlignmentExplorer
 from vcwork.panels.base import script
 from vcwork.panels.make_alignment import explore, said_of, untimed
 from vcwork.panels.wall import DESCRIBED, DRAWN, SIDE, SPEECH, SUBTITLES, Card, Said, VideoWall
-from vcwork.search.fused import Floor, Piece
+from vcwork.search.fused import FALSE_ALARMS, Floor, Piece
 from vcwork.workbench.own_asking import floor_of, sentences
 from vcwork.workbench.own_folder import plain_name
 from vcwork.workbench.own_grade import graded_html
@@ -63,17 +63,19 @@ class Film:
     fps: float
 
 
-def write_pages(own: Own, top: int = 5, progress: bool = True, portable: bool = False) -> Path:
+def write_pages(
+    own: Own, top: int = 5, progress: bool = True, portable: bool = False, false_alarms: float = FALSE_ALARMS
+) -> Path:
     """Write `videos/<name>.html` for each video and `index.html`, all under `own.out`; the path of the latter.
 
-    portable: films travel inside their pages. Pages of videos that are no longer there are removed. VcworkError where
-    something cannot be written.
+    portable: films travel inside their pages. false_alarms: as `ask` has it, of what stored sentences find. Pages of
+    videos that are no longer there are removed. VcworkError where something cannot be written.
     """
     with could_not(f"{own.out}: could not be read or written"), alone(own.out):  # moved away meanwhile, or closed
-        return _pages(own, top, progress, portable)
+        return _pages(own, top, progress, portable, false_alarms)
 
 
-def _pages(own: Own, top: int, progress: bool, portable: bool) -> Path:
+def _pages(own: Own, top: int, progress: bool, portable: bool, false_alarms: float) -> Path:
     near = [
         [(other, round(cosine, 3)) for other, cosine in one if cosine >= LIKE]  # the last bits are no news
         for one in nearest(video_vectors(own), NEAR)
@@ -88,7 +90,7 @@ def _pages(own: Own, top: int, progress: bool, portable: bool) -> Path:
         if film.thumbnail and place < DRAWN:
             pictures[place] = [np.asarray(Image.open(film.thumbnail).convert("RGB"))]
         said.append(record["said"])
-    stored = _known(own, _sentences(own, said), progress)
+    stored = _known(own, _sentences(own, said), progress, false_alarms)
     beside = "words.js" if len(stored) > IN_PAGE else ""
     about = {"title": own.corpus.folder.name, "notes": _notes(own, said), "beside": beside}
     wall = VideoWall(cards, stored, pictures=pictures, **about)
@@ -178,7 +180,7 @@ def _sentences(own: Own, said: list[list]) -> list[Said]:
     ]
 
 
-def _known(own: Own, stored: list[Said], progress: bool) -> list[Said]:
+def _known(own: Own, stored: list[Said], progress: bool, false_alarms: float) -> list[Said]:
     """The first MEANT sentences also with those nearest in meaning and, without a checkpoint, what is shown.
 
     Both only where they are stronger than what questions without an answer get; as they are without the weights.
@@ -186,7 +188,7 @@ def _known(own: Own, stored: list[Said], progress: bool) -> list[Said]:
     asked, encode = stored[:MEANT], sentences(own) if stored else None
     if encode is None:
         return stored
-    floor, texts = floor_of(own), [one.text for one in asked]
+    floor, texts = floor_of(own, false_alarms), [one.text for one in asked]
     near = alike(encode(texts, progress), texts, lambda cosine: floor.passes({"meaning": cosine}))
     shown: list[tuple] = [one.hits for one in asked]
     pictures = next((kind for kind in own.asking.kinds if kind.name == "pictures" and own.library is None), None)

@@ -8,6 +8,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -15,6 +16,7 @@ from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 from vcwork.encoders.encoder import encode_seconds
 from vcwork.panels.make_alignment import asking
+from vcwork.search.fused import FALSE_ALARMS
 from vcwork.tasks.moments import best_moments
 from vcwork.workbench.own_asking import cut_film, floor_of, of_floor, served
 from vcwork.workbench.own_folder import plain_name
@@ -23,7 +25,9 @@ from vcwork.workbench.own_videos import Own
 from vcwork.workbench.serve import Answer, application, serve
 
 
-def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], None] = say) -> None:
+def serve_pages(
+    own: Own, top: int = 5, port: int = 0, told: Callable[[str], None] = say, false_alarms: float = FALSE_ALARMS
+) -> None:
     """Serve the pages, as `write_pages` left them, until Ctrl-C, and answer any sentence."""
     names = {plain_name(id): id for id in own.ids}
     pages = {"index.html": own.out / "index.html"}
@@ -33,27 +37,38 @@ def serve_pages(own: Own, top: int = 5, port: int = 0, told: Callable[[str], Non
     for name, id in names.items():
         if src := film_of(own, id).media.src:  # relative to the page, which an address cannot follow
             files[f"media/{name}"] = own.out / "videos" / os.fsdecode(unquote_to_bytes(src))
-    answer = answering(own, top)
+    answer = answering(own, top, false_alarms)
     with contextlib.suppress(VcworkError):  # what cannot be asked is said to who asks
         answer("a", "", False)  # the models are there before the first question
 
-    hit_as_film = functools.partial(cut_film, own)
+    def hit_as_film(name: str, start_s: float, end_s: float, out: Path) -> None:
+        if name not in names:
+            raise VcworkError(f"{name}: no such video")
+        cut_film(own, names[name], start_s, end_s, out)
+
     serve(lambda token: application(pages, files, answer, hit_as_film, token), port, told)
 
 
-def answering(own: Own, top: int = 5) -> Answer:
+def answering(own: Own, top: int = 5, false_alarms: float = FALSE_ALARMS) -> Answer:
     """Answers a sentence, of the video with a page's plain name or of all (""), as JSON values.
 
-    Hits name their video's page; of one video the answer has its `curve`, too; where nothing is found, the floor.
+    Hits name their video's page, file, frames a second and seconds; of one video the answer has its `curve`, too; where
+    nothing is found, the floor.
     """
-    names, ask = {plain_name(id): id for id in own.ids}, served(own)
+    names, ask = {plain_name(id): id for id in own.ids}, served(own, false_alarms)
+
+    @functools.cache
+    def about(id: str) -> dict[str, Any]:
+        file = own.corpus[id].video
+        fps, seconds = film_of(own, id).fps, own.store.lengths[id]
+        return {"page": f"{plain_name(id)}.html", "file": file.name if file else "", "fps": fps, "seconds": seconds}
 
     def answer(sentence: str, name: str, anyway: bool) -> dict[str, Any]:
         id = names.get(name, "")
         found = ask(sentence, id, anyway)
-        found["hits"] = [hit | {"page": f"{plain_name(hit['video'])}.html"} for hit in found["hits"]]
+        found["hits"] = [hit | about(hit["video"]) for hit in found["hits"]]
         if not found["found"]:
-            found["note"] += f" {of_floor(floor_of(own))}"
+            found["note"] += f" {of_floor(floor_of(own, false_alarms))}"
         return found | ({"curve": _curve(own, id, sentence, top)} if id else {})
 
     return answer

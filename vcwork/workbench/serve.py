@@ -26,7 +26,6 @@ from tornado.netutil import bind_sockets
 from vcwork.base.console import say
 from vcwork.base.errors import VcworkError
 
-MOST_LETTERS = 1000  # of a question
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; connect-src 'self'; frame-ancestors 'none'",
@@ -35,7 +34,7 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 Answer = Callable[[str, str, bool], dict[str, Any]]  # sentence, plain name of a video or "", anyway -> JSON values
-Cut = Callable[[str, float, float, Path], Any]  # id, start_s, end_s, file to write
+Cut = Callable[[str, float, float, Path], Any]  # plain name of a video, start_s, end_s, file to write
 
 
 class _Guarded(tornado.web.RequestHandler):
@@ -89,20 +88,22 @@ class _Search(_Guarded):
     """The answer to `q`, as JSON; a fault is its `note`."""
 
     def get(self) -> None:
-        query, video, anyway = (self.get_query_argument(name, "") for name in ("q", "video", "anyway"))
+        query, video, anyway = (self.get_argument(name, "") for name in ("q", "video", "anyway"))
         try:
-            answer = self.settings["answer"](" ".join(query.split())[:MOST_LETTERS], video, anyway == "1")
+            answer = self.settings["answer"](" ".join(query.split()), video, anyway == "1")
         except VcworkError as error:
             answer = {"hits": [], "found": False, "note": str(error)}
         self.set_header("Content-Type", "application/json")
         self.finish(json.dumps(answer, allow_nan=False))
 
+    post = get  # a page asks so: an address has no room for a long question
+
 
 class _Cut(_Guarded):
-    """[start, end) of a video as a file to keep."""
+    """[start, end) of a video, by its page's plain name, as a file to keep."""
 
     async def get(self) -> None:
-        id = self.get_query_argument("video")
+        video = self.get_query_argument("video")
         try:
             start_s, end_s = (float(self.get_query_argument(name)) for name in ("start", "end"))
         except ValueError:
@@ -110,10 +111,10 @@ class _Cut(_Guarded):
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "cut.mp4"
             try:
-                await asyncio.to_thread(self.settings["cut"], id, start_s, end_s, out)
+                await asyncio.to_thread(self.settings["cut"], video, start_s, end_s, out)
             except VcworkError as error:
                 raise tornado.web.HTTPError(404, reason="nothing to cut there") from error
-            name = re.sub("[^A-Za-z0-9]+", "_", id)[:60]
+            name = re.sub("[^A-Za-z0-9]+", "_", video)[:60]
             self.set_header("Content-Type", "video/mp4")
             self.set_header("Content-Disposition", f'attachment; filename="{name}-{start_s:.1f}.mp4"')
             self.finish(out.read_bytes())
