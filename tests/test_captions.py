@@ -83,6 +83,9 @@ SRT = "1\n00:00:01,000 --> 00:00:03,000\nhello\n"
     ("a.srt", "00:01 --> 00:03\nhello\n00:03 --> 00:05\nbye\n", [(1, 3, "hello"), (3, 5, "bye")]),
     ("a.srt", "00:01 --> 00:03 hello\n00:03 --> 00:05 bye\n", [(1, 3, "hello"), (3, 5, "bye")]),
     ("a.txt", "00:01 --> 00:03 hello\n00:03 --> 00:05 bye\n", [(1, 3, "hello"), (3, 5, "bye")]),
+    ("a.srt", SRT + r"open C:\new\Notes or \\server\home then\Nsave\nit\hnow:\Nyes", [
+        (1, 3, r"hello open C:\new\Notes or \\server\home then save it now: yes")]),
+    ("a.ass", "[Events]\n" + r"Dialogue: 0,0:00:01.00,0:00:03.00,,,0,0,0,,C:\New\hday", [(1, 3, "C: ew day")]),
     ("a.json", '[{"start": 0, "end": 1, "text": 5}, {"start": 1, "end": 2, "text": null}]', [(0, 1, "5")]),
     ("a.tsv", 'start\tend\ttext\n0\t2\t"two\nlines"\n', [(0, 2, "two lines")]),
     ("a.csv", 'start,end,text\n0,2,"x" y\n2,4,"two\nlines"\n', [(0, 2, "x y"), (2, 4, "two lines")]),

@@ -100,7 +100,7 @@ def test_from_a_folder_to_pages_and_nothing_twice(run, folder):
     wall = _wall(index)
     assert [card["id"] for card in wall["cards"]] == own.ids and wall["title"] == "my videos"
     assert [card["captions"] for card in wall["cards"]] == [len(own.corpus.captions(id)) for id in own.ids]
-    assert "No captions: there is no subtitle file; no sound." in wall["cards"][3]["notes"], "and nothing of a box to ask"
+    assert "No captions: there is no subtitle file; no sound." in wall["cards"][3]["notes"]
     assert {text for text, *_ in wall["said"]} == {c.text for id in own.ids for c in own.corpus.captions(id)}
     assert all(len(hits) == 5 for *_, hits, _ in wall["said"])
     links = _wall(own.out / "videos" / "a.html")["pages"]

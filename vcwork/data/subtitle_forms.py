@@ -6,6 +6,7 @@ WebVTT and SubRip are split here, because webvtt-py (which did it before) passes
 line and the next times, and players do not. Our choices: text after a blank line belongs to the cue before it; a number
 before times is the cue's where the file's first cue has one, or where it stands alone directly before them; only tags
 that one of the formats has are taken for tags. Words that no times can be given are a cue without times, so counted.
+SubStation's breaks (\\N, \\n, \\h), which other forms keep of it, are spaces there, too, but not in a path: C:\\New.
 Known gaps: positions, styles and speakers are lost; times counted in frames (MicroDVD's .sub) are not read.
 """
 
@@ -53,7 +54,7 @@ _MAP = re.compile(
 _ALL = re.compile("")  # of SubStation: what stands in braces is never shown
 _BRACES = re.compile(r"(\{[^}]*\})")
 _MARKS = re.compile(r"\{(\\|[yYfFsScCP]:)")  # SubStation's and MicroDVD's; {words} are words
-_BREAK = re.compile(r"\\[Nh]|<br\s*/?>", re.IGNORECASE)
+_BREAK = re.compile(r"((?<!\w)[A-Za-z]:\\[^\s<]*|(?<!\S)\\\\\w[^\s<]*)|\\[Nnh]|(?i:<br\s*/?>)")  # or, in 1, a path
 _TAG = re.compile(
     r"</?(?:[ibusc]|em|strong|ruby|rt|rp)(?:\.[\w.-]+)?\s*/?>|<\d[\d:.]*>|</?(?:font|span|p|v|lang)>"
     r"|<(?:font|span|p)\s+[\w-]+\s*=[^<>]*>",
@@ -65,7 +66,7 @@ _ENTITY = re.compile(r"&(?:#\d{1,9}|#x[\da-f]{1,8}|\w{1,40});", re.IGNORECASE)  
 
 def plain(text: str, voices: bool = False) -> str:
     """A cue's text without its markup."""
-    text = _BREAK.sub(" ", _undrawn(text))
+    text = _BREAK.sub(lambda match: match[1] or " ", _undrawn(text))
     return _TAG.sub("", _VOICE.sub("", text) if voices else text)
 
 
@@ -256,7 +257,7 @@ def ass_cues(path: Path, text: str) -> Iterator[Cue]:
         elif events and key == "dialogue":
             row = dict(zip(columns, value.split(",", len(columns) - 1), strict=False))
             times = (clock_s(row.get(name, "")) for name in ("start", "end"))
-            words = _undrawn(re.sub(r"\\n", " ", row.get("text", "")), _ALL)
+            words = _undrawn(re.sub(r"\\[Nnh]", " ", row.get("text", "")), _ALL)
             yield Cue(f"{path}, line {number}", *times, plain(words))
     if not begun:
         raise VcworkError(f"{path}: expected [Events] with lines of Dialogue, found none")
