@@ -645,7 +645,8 @@ function view({ model, el }, start, way) {
   async function askModels(text, anyway = false) {
     const mine = ++questions;
     answerNote.textContent = "Asking the models …";
-    const here = await askServer(base, text, anyway, nameOf(location.pathname)), answer = await askServer(base, text, anyway);
+    const here = await askServer(base, text, anyway, nameOf(location.pathname));
+    const answer = await askServer(base, text, anyway);
     if (mine !== questions) return; // another one has been asked since
     answerNote.textContent = here.found || !answer.found ? answer.note : `Not found in this video. ${answer.note}`;
     if ((answer.more || here.more) && !anyway) {
@@ -672,8 +673,9 @@ function view({ model, el }, start, way) {
       if (own) item.onclick = () => seek(hit.start_s ?? 0);
       list.append(node("li", {}, item, ...cutting(hit.page, hit)));
     }
-    const hits = () => all.map((hit) => ({ query, video: hit.video, start_s: hit.start_s ?? 0, end_s: hit.end_s ?? hit.seconds,
-      score: hit.score, evidence: evidenceOf(hit.evidence), text: hit.text, file: hit.file, fps: hit.fps }));
+    const hits = () => all.map((hit) => ({ query, video: hit.video, start_s: hit.start_s ?? 0,
+      end_s: hit.end_s ?? hit.seconds, score: hit.score, evidence: evidenceOf(hit.evidence), text: hit.text,
+      file: hit.file, fps: hit.fps }));
     const left = all.length > MOST_HITS ? [`The first ${MOST_HITS} of ${all.length}; `] : [];
     return [node("h4", { textContent: heading }), list, node("p", { className: "soft" }, ...left, takeAway(hits, query))];
   }

@@ -30,8 +30,8 @@ const STYLE = `
 const LENGTHS = { "under a minute": [0, 60], "1 to 10 minutes": [60, 600], "over 10 minutes": [600, Infinity] };
 const DRAWN = 12; // hits and cards drawn in one frame; more when the last comes near
 const AT_ONCE = 4000; // sentences that are taken in before the page is let alone again
-const HOWS = { said: "only said", meant: "only meant", shown: "only shown", described: "only described", // all evidence of a hit
-  "said,shown": "both", "meant,said": "both" };
+const HOWS = { said: "only said", meant: "only meant", shown: "only shown", described: "only described",
+  "said,shown": "both", "meant,said": "both" }; // by all evidence of a hit
 const WARM = 2; // searches that are tried first: after so many a browser has compiled them
 const PAUSE_MS = 350; // of typing, before the server is asked
 
@@ -132,8 +132,8 @@ function render({ model, el }) {
         ({ video, start_s, end_s, peak_s, text: "", how: "shown", score })));
     }
     const left = count > places.length ? `The best of ${count} sentences.` : "";
-    if (!lists.some((list) => list.length)) return { hits: [],
-      note: `Nothing ${chosen() ? "in the chosen videos" : "here"} is said${called.length ? "" : " or named"} with these words.` };
+    const where = chosen() ? "in the chosen videos" : "here", how = called.length ? "said" : "said or named";
+    if (!lists.some((list) => list.length)) return { hits: [], note: `Nothing ${where} is ${how} with these words.` };
     const some = `No sentence${chosen() ? " in the chosen videos" : ""} has all these words; these have some of them.`;
     return { hits: fused(lists), note: whole ? left : `${some} ${left}` };
   }
@@ -212,7 +212,8 @@ function render({ model, el }) {
 
   function filters() {
     seen ||= said.some((one) => one[4].length);
-    const kinds = seen ? ["said", "shown", "said,shown"] : said.some((one) => one[5].length) ? ["said", "meant", "meant,said"] : [];
+    const kinds = seen ? ["said", "shown", "said,shown"] : [];
+    if (!seen && said.some((one) => one[5].length)) kinds.push("said", "meant", "meant,said");
     if (kinds.length && said.some((one) => one[2] === null)) kinds.push("described");
     chooser(seen ? "said or shown" : "said or meant", "how", kinds.map((kind) => [kind, HOWS[kind]]));
     chooser("words from anywhere", "words", [...new Set(cards.map((card) => card.words))].filter(Boolean).map((w) => [w, w]));

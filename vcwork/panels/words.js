@@ -8,8 +8,8 @@ const K1 = 1.2, B = 0.75;
 const PREFIX = 0.6; // of what the whole word would count
 const FOLD_S = 2; // hits of one video so near to each other are one
 const RRF = 60; // Cormack et al. 2009: a hit counts 1 / (60 + its rank), in each list
-const ONE_SIGN = "[\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u2e80-\\u2fdf\\u3005-\\u3007\\u3021-\\u3029\\u3031-\\u30ff\\u31f0-\\u31ff"
-  + "\\u3400-\\u4dbf\\u4e00-\\u9fff\\ua9e0-\\ua9ff\\uaa60-\\uaa7f\\uf900-\\ufaff\\u{1b000}-\\u{1b16f}\\u{20000}-\\u{3ffff}]";
+const ONE_SIGN = "[\\u0e00-\\u0eff\\u1000-\\u109f\\u1780-\\u17ff\\u2e80-\\u2fdf\\u3005-\\u3007\\u3021-\\u3029"
+  + "\\u3031-\\u30ff\\u31f0-\\u31ff\\u3400-\\u4dbf\\u4e00-\\u9fff\\ua9e0-\\ua9ff\\uaa60-\\uaa7f\\uf900-\\ufaff\\u{1b000}-\\u{1b16f}\\u{20000}-\\u{3ffff}]";
 const TOKEN = new RegExp(`(?=[\\p{L}\\p{N}])${ONE_SIGN}|(?:(?!${ONE_SIGN})[\\p{L}\\p{N}])+`, "gu");
 
 // small letters, as Python's casefold makes them: ß is ss, a final ς is σ
