@@ -361,6 +361,9 @@ def test_the_annotation_file_says_which_gallery(tmp_path):
     assert found.headline.value == 1 and found.headline.n == 6 and found.headline.protocol.captions == 2
     files = [folder / name for name in ("validation_youcook.csv", "youcookii_annotations_trainval.json")]
     assert ["json" in benchmark_gallery("youcook2", path).split for path in files] == [False, True]
+    mine = files[0].with_name("validation_youcook_clean.csv")
+    mine.write_text("\n".join(files[0].read_text().split("\n")[:3]))
+    assert benchmark_gallery("youcook2", mine).shape == (2, 2), "the file that is given, whatever lies beside it"
 
 
 def test_another_papers_gallery_is_audited_where_its_items_are_known(files, tmp_path):
@@ -628,6 +631,25 @@ def test_labels_a_second_are_scored_as_the_task_does(tmp_path):
         np.savez(tmp_path / "other.npz", **other)
         with pytest.raises(VcworkError, match=f"other.npz.*{message}"):
             audit(tmp_path / "other.npz", task="segmentation", items=tmp_path / "truth.npz")
+
+
+def test_labels_of_coin_are_its_own_ids(tmp_path):
+    """Not places among those that occur, as text 10, 7, 8, 9; of the very file that is given."""
+    folder, mine = made.coin(tmp_path), tmp_path / "COIN_mine.json"
+    mine.write_text((folder / "COIN.json").read_text().replace('"c7"', '"mine"'))
+    said = {"c6": np.zeros(45, int), "mine": np.zeros(45, int)}
+    for id, first, second in (("c6", 7, 8), ("mine", 9, 10)):
+        said[id][5:16], said[id][25:36] = first, second
+    asked = {"task": "segmentation", "benchmark": "coin", "annotations": mine}
+    np.savez(tmp_path / "said.npz", **said)
+    found = audit(tmp_path / "said.npz", **asked)
+    assert found.headline.value == 1 and "1 to 778, and 0 for background" in found.notes[0]
+    np.savez(tmp_path / "far.npz", **(said | {"c6": said["c6"] + 800}))
+    with pytest.raises(VcworkError, match=r"far\.npz: c6: expected labels up to 778, got 808"):
+        audit(tmp_path / "far.npz", **asked)
+    np.savez(tmp_path / "wide.npz", **{id: np.zeros((45, 779)) for id in said})
+    with pytest.raises(VcworkError, match=r"same steps in all videos, 10 to 778, got \[779\]"):
+        audit(tmp_path / "wide.npz", **asked, gamma=0.5)
 
 
 def test_steps_in_order_are_scored_as_the_task_does(tmp_path):

@@ -87,8 +87,8 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
     source = resolve(annotations)
     if source.suffix == ".json":
         return _of_benchmark(read_youcook2_json(source) if name == "youcook2" else read_msrvtt_json([source], "full"))
-    part = read_splits(name, source if source.is_dir() else source.parent).get("test")
-    if part is None or not source.exists():
+    part = read_splits(name, source).get("test")
+    if part is None:
         raise VcworkError(f"{source}: no test split of {name} there; it needs {SOURCES[name]}")
     return _of_benchmark(part)
 

@@ -1,6 +1,7 @@
 """Which file of a release is which split: the one registry of the published benchmarks.
 
-A source folder holds the release's own annotation files under their own names.
+A source folder holds the release's own annotation files under their own names. A file in its place, of any name, is
+the one that the test split is in; what describes it is looked for beside it.
 """
 
 from collections.abc import Callable, Collection
@@ -9,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from vcwork.base.errors import NoData, VcworkError
-from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
+from vcwork.data.benchmarks.coin import SUBSETS, read_coin, read_coin_taxonomy
 from vcwork.data.benchmarks.common import Benchmark
 from vcwork.data.benchmarks.crosstask import read_crosstask
 from vcwork.data.benchmarks.didemo import read_didemo
@@ -29,7 +30,7 @@ SOURCES = {  # benchmark: its files, optional ones in brackets
 
 
 def read_splits(name: str, source: Path, have: Collection[str] | None = None) -> dict[str, Benchmark]:
-    """{role: split} of what the files of benchmark `name` in a folder hold; {} where none of them is there.
+    """{role: split} of what the files of benchmark `name` in a folder, or one file, hold; {} where none is there.
 
     `have`: the videos that have features, for a draw that depends on them (CrossTask). VcworkError: a file is wrong.
     """
@@ -37,17 +38,19 @@ def read_splits(name: str, source: Path, have: Collection[str] | None = None) ->
 
 
 def _youcook2(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    csv, json = source / "validation_youcook.csv", source / "youcookii_annotations_trainval.json"
-    reads = [partial(read_youcook2_json, json, "training")] if json.is_file() else []
-    if csv.is_file():
+    csv, json = _first(source, "validation_youcook.csv"), _first(source, "youcookii_annotations_trainval.json")
+    reads = [partial(read_youcook2_json, json, "training")] if json else []
+    if csv:
         return _those_there(*reads, partial(read_youcook2_csv, csv))
-    return _those_there(*reads, *([partial(read_youcook2_json, json, "validation")] if reads else []))
+    return _those_there(*reads, *([partial(read_youcook2_json, json, "validation")] if json else []))
 
 
 def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    found, jsons = _first(source, "MSRVTT_JSFUSION_test.csv", "msrvtt_test.csv"), _videodatainfo(source)
+    found = _first(source, "MSRVTT_JSFUSION_test.csv", "msrvtt_test.csv")
     if found is None:
         return []
+    source = found.parent
+    jsons = _videodatainfo(source)
     if not jsons:
         return _those_there(partial(read_msrvtt_1ka, found))
     listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
@@ -77,10 +80,12 @@ def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    found, sheet = _first(source, "COIN.json", "COIN_sample.json"), source / "taxonomy.csv"
+    found = _first(source, "COIN.json", "COIN_sample.json")
+    if found is None:
+        return []
+    sheet = found.parent / "taxonomy.csv"
     taxonomy = read_coin_taxonomy(sheet) if sheet.is_file() else None
-    subsets = ("training", "testing") if found else ()
-    return _those_there(*(partial(read_coin, found, subset, taxonomy) for subset in subsets))
+    return _those_there(*(partial(read_coin, found, subset, taxonomy) for subset in SUBSETS))
 
 
 def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -104,6 +109,9 @@ def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
 
 
 def _first(source: Path, *names: str) -> Path | None:
+    """The first of these that a folder holds; a file itself, if it is of their kind."""
+    if source.is_file():
+        return source if source.suffix == Path(names[0]).suffix else None
     return next((source / name for name in names if (source / name).is_file()), None)
 
 
