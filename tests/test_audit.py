@@ -440,6 +440,7 @@ def test_swapped_missing_doubled_and_unknown_ids_are_named(files, tmp_path):
     ("text,item_id\na,c0\n", "row|texts"),
     ("text,clip\na,c0\n", "expected the columns text, item_id; missing item_id"),
     ("text,item_id,video\na,c0,v\nb,c0,w\n", "line 3: item 'c0' was told of before"),
+    ("text,item_id,video,video\na,c0,v,w\n", "line 1: expected each column once, got 'video' twice"),
     ("text,item_id\na,\n", "line 2: expected an item_id"),
     ("text,item_id\na,c0,x\n", "line 2: expected 2 cells, got 3"),
     ("text,item_id,seconds\na,c0,long\n", "line 2: seconds: expected seconds"),
