@@ -247,6 +247,23 @@ def test_other_data_in_the_folders_is_refused(source):
     refused("holds another corpus", build, folder)
 
 
+@pytest.mark.parametrize(("name", "file", "old", "new"), [
+    ("coin", "COIN.json", '"duration": 45.0', '"duration": 44.0'),
+    ("coin", "COIN.json", '"class": "MakeTea"', '"class": "BrewTea"'),
+    ("crosstask", "tasks_primary.txt", "Make Tea", "Brew Tea"),
+    ("crosstask", "tasks_related.txt", "grind,", "mill,"),
+])  # fmt: skip
+def test_a_corpus_is_not_opened_when_more_than_its_clips_has_changed(source, name, file, old, new):
+    folder = source(name)
+    if name == "crosstask":  # whose steps are clips' texts where they happen
+        for path in (folder / "annotations").glob("33_*.csv"):
+            path.write_text("2,10,50\n")
+    build(folder)
+    build(folder)
+    (folder / file).write_text((folder / file).read_text().replace(old, new))
+    refused("holds another corpus", build, folder)
+
+
 def test_wrong_names_and_folders(tmp_path):
     refused(r"benchmark: expected one of youcook2, msrvtt, .*, got 'kinetics'", read_benchmark, "kinetics", tmp_path)
     with pytest.raises(VcworkError, match=r"nowhere: no such folder of coin, which needs COIN.json"):
