@@ -557,7 +557,7 @@ def test_videos_are_dealt_to_splits_by_a_rule_that_is_said(n, counts):
 
 def test_shares_that_are_none_are_refused(tmp_path):
     film(tmp_path / "a.mp4")
-    for shares in ("80/20", "a/b/c", "80/10/20", "-10/100/10", "/"):
+    for shares in ("80/20", "a/b/c", "80/10/20", "-10/100/10", "/", "Train", ""):
         refused("three shares that make 100", scan_folder, tmp_path, shares)
     assert scan_folder(tmp_path, "0/0/100")["a"].split == "test"
 
