@@ -21,6 +21,7 @@ from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_jso
 from vcwork.data.coverage import coverage_of
 from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.encoder import Encoder
+from vcwork.review.annotated import read_annotations
 from vcwork.review.corpus_numbers import describe
 from vcwork.tasks import cases as evaluation
 from vcwork.tasks import didemo, localization, opponents, retrieval, videoqa
@@ -118,6 +119,14 @@ def test_clips_behind_the_features_are_counted(source):
     assert with_features(read, {}, {}).split == "YouCook2 val 0 of 4 (HowTo100M csv)"
 
 
+def test_features_of_another_rate_are_told(source):
+    """Beyond 5 s and a tenth of the length, as far as lengths are known and files are cut."""
+    corpus, _ = build(source("coin", c6=90, c7=49))
+    note = "features of another length than their video: 1, first c6: features of 90 s, the video has 45 s"
+    assert note in accounting(corpus)["test"]["notes"]
+    assert "another length" not in str(accounting(corpus)["train"]["notes"])
+
+
 def test_msrvtt(source):
     corpus, store = build(source("msrvtt", video9=0))
     assert corpus.meta["benchmark"]["splits"]["test"] == "MSR-VTT 1k-A 1 of 2" and sizes(corpus)["test"] == 2
@@ -136,6 +145,35 @@ def test_msrvtt_alone_does_not_know_how_long_a_video_is(source):
     assert list(corpus.videos) == ["video7"] and corpus["video7"].segments[0].end_s == 12
     assert corpus.missing_videos == {"video9": "video9.npy is missing, and nobody says how long the video is"}
     assert coverage_of(corpus, store).counts["videos"].present == 1
+
+
+def test_a_split_without_an_annotation_is_noted_with_the_others(source):
+    """And where no split has one, file and reason are told."""
+    folder = source("coin")
+    path = folder / "COIN.json"
+
+    def late(raw, some=("c6", "c7")):
+        for id in some:
+            for told in raw["database"][id]["annotation"]:
+                told["segment"] = [90, 95]
+
+    made.edit(path, late)
+    why = "COIN.json annotation 0, c6: starts at 90 s, the video ends at 45 s"
+    read = read_benchmark("coin", folder)
+    assert read.keys() == {"train", "val"}
+    assert f"COIN.json: COIN testing videos: no usable annotation among 4 ({why})" in read["train"].notes
+    refused(r"test split .* COIN.json: COIN testing videos: no usable", read_annotations, folder, ("coin",))
+    made.edit(path, lambda raw: late(raw, raw["database"]))
+    refused(
+        r"^COIN.json: COIN training .* \(COIN.json annotation 0, c0: starts at 90 s", read_benchmark, "coin", folder
+    )
+    folder = source("msrvtt")
+    made.edit(folder / "MSRVTT_data.json", lambda raw: raw.update(videos=raw["videos"][7:8], sentences=[]))
+    read = read_benchmark("msrvtt", folder)
+    assert read.keys() == {"test"} and read["test"].videos["video7"].duration_s == 12
+    assert "MSRVTT_data.json: MSR-VTT 9k train videos: no usable annotation among 0" in read["test"].notes
+    folder = made.msrvtt_qa(folder)
+    assert read_benchmark("msrvtt_qa", folder).keys() == {"test"}
 
 
 def test_msrvtt_training_lists(source):

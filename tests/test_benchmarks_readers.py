@@ -266,6 +266,18 @@ def test_coin_taxonomy(tmp_path):
     refused(r"taxonomy.csv: line 5: label id 7 is given twice", read_coin_taxonomy, sheet)
 
 
+def test_coin_without_a_label(tmp_path):
+    """An annotation without one is counted, whatever its id is elsewhere; a row of the taxonomy takes nothing away."""
+    path = made.coin(tmp_path) / "COIN.json"
+    read = read_coin(made.edit(path, lambda raw: raw["database"]["c0"]["annotation"][0].update(label=" ")), "training")
+    assert read.counts["clips"].missing == {"COIN.json annotation 0, c0": "no text"} and read.steps["7"] == "stir"
+    rows = [["Action Id", "Action Label"], [7, "stir"], [8, ""], [9, "stir"], [10, "open the can"], [11, " "]]
+    taxonomy = read_coin_taxonomy(made.write_csv(tmp_path / "taxonomy.csv", rows))
+    read = read_coin(path, taxonomy=taxonomy)
+    assert read.steps == {"7": "stir", "8": "pour water", "9": "stir", "10": "open the can"}
+    assert "rows of the taxonomy without a label: 2" in read.notes
+
+
 def test_coin_counts_what_is_cut_or_left_out(tmp_path):
     def change(raw):
         spans = [[40.0, 60.0], [45.0, 50.0], [3.0, 3.0]]

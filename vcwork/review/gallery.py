@@ -18,7 +18,7 @@ from vcwork.data.benchmarks.common import Benchmark, plain
 from vcwork.data.benchmarks.hirest import read_videos
 from vcwork.data.benchmarks.msrvtt import read_msrvtt_json
 from vcwork.data.benchmarks.reading import At, read_rows, read_text, same_ids
-from vcwork.data.benchmarks.sources import SOURCES, read_splits
+from vcwork.data.benchmarks.sources import SOURCES, lacking, read_splits
 from vcwork.data.benchmarks.youcook2 import read_youcook2_json
 from vcwork.measure.streamed import Pairs
 from vcwork.review.scores import SPARSE, Scores, trec_pairs
@@ -87,10 +87,11 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
     source = resolve(annotations)
     if source.suffix == ".json":
         return _of_benchmark(read_youcook2_json(source) if name == "youcook2" else read_msrvtt_json([source], "full"))
-    part = read_splits(name, source).get("test")
-    if part is None:
-        raise VcworkError(f"{source}: no test split of {name} there; it needs {SOURCES[name]}")
-    return _of_benchmark(part)
+    parts = read_splits(name, source)
+    if "test" not in parts:
+        told = "; ".join([f"it needs {SOURCES[name]}", *lacking(parts)])
+        raise VcworkError(f"{source}: no test split of {name} there; {told}")
+    return _of_benchmark(parts["test"])
 
 
 def _of_benchmark(part: Benchmark) -> Gallery:

@@ -34,7 +34,7 @@ def read_crosstask(folder: str | Path, part: str = "test", have: Collection[str]
     ones: a step number that the task does not have, a task's number of steps that is not its steps', a task or a
     (task, video) listed twice.
     """
-    folder, tally = resolve(folder), Tally()
+    folder, tally = resolve(folder), Tally("annotations")
     At(folder).choice(part, "part", ("train", "val", "test"))
     primary, tasks = _tasks(folder)
     val, every = (_videos(folder, name, tally) for name in ("videos_val.csv", "videos.csv"))

@@ -4,14 +4,14 @@ A source folder holds the release's own annotation files under their own names. 
 the one that the test split is in; what describes it is looked for beside it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from vcwork.base.errors import NoData, VcworkError
 from vcwork.data.benchmarks.coin import SUBSETS, read_coin, read_coin_taxonomy
-from vcwork.data.benchmarks.common import Benchmark
+from vcwork.data.benchmarks.common import NONE_USABLE, Benchmark
 from vcwork.data.benchmarks.crosstask import read_crosstask
 from vcwork.data.benchmarks.didemo import read_didemo
 from vcwork.data.benchmarks.msrvtt import described, read_msrvtt_1ka, read_msrvtt_ids, read_msrvtt_json
@@ -37,6 +37,11 @@ def read_splits(name: str, source: Path, have: Collection[str] | None = None) ->
     return {part.role: part for part in _READERS[name](source, have)}
 
 
+def lacking(parts: Mapping[str, Benchmark]) -> list[str]:
+    """What was noted of splits that are not among those that were read."""
+    return [note for part in parts.values() for note in part.notes if NONE_USABLE in note][:1]
+
+
 def _youcook2(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     csv, json = _first(source, "validation_youcook.csv"), _first(source, "youcookii_annotations_trainval.json")
     reads = [partial(read_youcook2_json, json, "training")] if json else []
@@ -57,7 +62,8 @@ def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
     split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
     test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), jsons)
-    return [read_msrvtt_json(jsons, split, test.videos, read_msrvtt_ids(listed) if listed else None), test]
+    ids = read_msrvtt_ids(listed) if listed else None
+    return _those_there(partial(read_msrvtt_json, jsons, split, test.videos, ids), lambda: test)
 
 
 def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -65,7 +71,9 @@ def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     if len(tables) > 1:
         raise VcworkError(f"{source}: expected one table, got {', '.join(path.name for path in tables)}")
     tests = _those_there(*(partial(read_msrvtt_qa, path) for path in tables))
-    return [read_msrvtt_json(jsons, "7k", tests[0].videos), *tests] if jsons and tests else tests
+    if not jsons or not tests:
+        return tests
+    return _those_there(partial(read_msrvtt_json, jsons, "7k", tests[0].videos), lambda: tests[0])
 
 
 def _videodatainfo(source: Path) -> list[Path]:
@@ -96,7 +104,7 @@ def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
-    """The splits that a file holds, with a note on those it lacks; VcworkError where it lacks all."""
+    """The splits that files hold, with a note on those they lack; VcworkError where they lack all."""
     parts, absent = [], []
     for read in reads:
         try:
