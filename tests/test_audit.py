@@ -12,11 +12,13 @@ import zipfile
 import made_benchmarks as made
 import numpy as np
 import pytest
+from checks import refused
 from safetensors.numpy import save_file
 from sklearn.metrics import ndcg_score
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
+from vcwork.data.benchmarks.spans import read_charades, read_predicted
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
 from vcwork.measure.streamed import Pairs, hit_in_pool, kept, place_streamed, told
@@ -688,6 +690,18 @@ def test_spans_are_read_and_scored_as_published(tmp_path):
     made = audit(tmp_path / "c.csv", task="moments", benchmark="charades", annotations=tmp_path / "c.txt")
     assert made.results[0].value == pytest.approx(2 / 3) and made.results[1].value == pytest.approx(2 / 3)
     assert "no lengths of videos" in made.notes[0]
+
+
+def test_lines_of_spans_end_where_the_file_ends_them(tmp_path):
+    """Not at what Unicode calls a line; spans of no length are told, predictions known by .CSV, too."""
+    (tmp_path / "t.txt").write_text("V 1 3##a person\u2028turns\x85on\x0ca light\nV 30 30##b\nV 1_0 2##c\n")
+    refused(r"line 3: video V: start: expected seconds, got '1_0'", read_charades, tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("V 1 3##a person\u2028turns\x85on\x0ca light\nV 30 30##b\n")
+    found = read_charades(tmp_path / "t.txt")
+    assert [each.video for each in found.sentences] == ["V", "V"]
+    assert "true spans of no length, which no prediction meets: 1" in found.notes
+    (tmp_path / "p.CSV").write_text("query_id,start_s,end_s,score\n0,0,7,1\n")
+    assert read_predicted(tmp_path / "p.CSV")["0"].tolist() == [[0, 7]]
 
 
 def test_hirest_is_read_and_scored_as_published(tmp_path):

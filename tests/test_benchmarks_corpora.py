@@ -180,6 +180,16 @@ def test_msrvtt_training_lists(source):
     folder = source("msrvtt")
     made.write_csv(folder / "MSRVTT_train.7k.csv", [["video_id"], ["video0"], ["video6"]])
     assert read_benchmark("msrvtt", folder)["train"].title.startswith("MSR-VTT 7k train")
+    made.write_csv(folder / "MSRVTT_train.9k.csv", [["video_id"], ["video0"], ["video1"]])
+    read = read_benchmark("msrvtt", folder)
+    assert read["train"].title.startswith("MSR-VTT 9k train")
+    assert "MSRVTT_train.7k.csv is left aside: MSRVTT_train.9k.csv is taken" in read["test"].notes
+    whole = (folder / "MSRVTT_data.json").rename(folder / "train_val_videodatainfo.json")
+    assert read_benchmark("msrvtt", folder)["train"].title.startswith("MSR-VTT 9k train"), "as the list is named"
+    whole.rename(folder / "elsewhere.json")
+    (test,) = read_benchmark("msrvtt", folder).values()
+    assert "MSRVTT_train.9k.csv is left aside: no json tells of its videos" in test.notes
+    (folder / "elsewhere.json").rename(folder / "MSRVTT_data.json")
     made.write_csv(folder / "MSRVTT_train.9k.csv", [["video_id"], ["video0"], ["video7"]])
     refused("train and test share 1 videos: video7", read_benchmark, "msrvtt", folder)
 
@@ -263,7 +273,12 @@ def test_features_of_nobody(source):
     assert "feature files of no listed video: 1, first stranger.npy" in accounting(corpus)["train"]["notes"]
     for path in (folder / "features").glob("[tv]*.npy"):
         path.unlink()
-    refused("holds features of none of the 6 videos of YouCook2", build, folder)
+    refused(r"holds features of none of the 6 videos of YouCook2; expected t\d.npy, got stranger.npy", build, folder)
+    folder = source("crosstask", stranger=9)
+    for path in (folder / "features").glob("[hpqr]*.npy"):
+        path.unlink()
+    refused(r"CrossTask train: no usable annotation of 39 .*11_p0: p0.npy is missing", build, folder)
+    folder = folder.with_name("youcook2")
     (folder / "features" / "stranger.npy").unlink()
     refused(r"expected features as <video id>.npy, found none; the annotations alone", build, folder)
     assert read_benchmark("youcook2", folder)["test"].accounting.complete  # they can still be read

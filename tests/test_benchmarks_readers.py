@@ -334,8 +334,9 @@ def test_crosstask_draw_depends_on_what_is_there(crosstask):
     whole, less = read_crosstask(crosstask), read_crosstask(crosstask, have=everything - {"p5"})
     assert less.split == "CrossTask test 3 videos of 1 tasks (30 a task to train, RandomState(0))" != whole.split
     assert less.accounting.counts["listed"].missing == {"11_p5": "p5.npy is missing", "22_q2": "q2.npy is missing"}
-    (crosstask / "annotations" / "11_p7.csv").unlink()
+    (crosstask / "annotations" / "11_p7.csv").rename(crosstask / "annotations" / "11_zz.csv")
     read = read_crosstask(crosstask)
+    assert "annotation files of no listed video: 1, first 11_zz.csv" in read.notes
     assert read.accounting.counts["listed"].missing == {"11_p7": "annotations/11_p7.csv is missing"}
     assert read.accounting.counts["listed"].expected == 39 and read.accounting.counts["videos"].expected == 3
 
@@ -449,6 +450,7 @@ def release(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("name, change, message", [
     (YOUCOOK2_CSV, "12,15,100,fry,v0", "line 6: video v0: ends before it starts, 15 to 12 s"),
     (YOUCOOK2_CSV, "x,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'x'"),
+    (YOUCOOK2_CSV, "1_0,2,100,fry,v0", "line 6: video v0: end: expected seconds, got '1_0'"),
     (YOUCOOK2_CSV, "5,-2,100,fry,v0", "line 6: video v0: start: expected seconds, got '-2'"),
     (YOUCOOK2_CSV, "nan,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'nan'"),
     (YOUCOOK2_CSV, "5,2,1.5,fry,v0", "line 6: video v0: task: expected a whole number, got '1.5'"),

@@ -71,9 +71,9 @@ def benchmark_corpus(
             _drop_too_short(part, found)
     measured = {role: with_features(part, found.lengths, found.lost) for role, part in parts.items()}
     if not any(part.clips for part in measured.values()):
-        raise VcworkError(
-            f"{beside}: holds features of none of the {len(found.lost)} videos of {next(iter(parts.values())).name}"
-        )
+        told = f"holds features of none of the {len(found.lost)} videos of {next(iter(parts.values())).name}"
+        wanted = f"expected {next(iter(found.lost))}.npy" if found.lost else "all clips begin after them"
+        raise VcworkError(f"{beside}: {told}; {wanted}" + "".join(f", got {id}.npy" for id in found.unlisted[:1]))
     if found.unlisted:
         note = f"feature files of no listed video: {len(found.unlisted)}, first {found.unlisted[0]}.npy"
         first = next(iter(measured))

@@ -42,7 +42,7 @@ class At:
     def number(self, value: Any, name: str, low: float = -sys.float_info.max, what: str = "a finite number") -> float:
         """A finite number of at least `low`, from a cell or a JSON number; `what` is asked for in the message."""
         try:
-            number = math.nan if isinstance(value, bool) else float(value)
+            number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not low <= number < math.inf:

@@ -56,13 +56,15 @@ def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
         return []
     source = found.parent
     jsons = _videodatainfo(source)
+    lists = [path for split in ("9k", "7k") if (path := source / f"MSRVTT_train.{split}.csv").is_file()]
+    why = f"{lists[0].name} is taken" if lists and jsons else "no json tells of its videos"
+    test = _those_there(partial(read_msrvtt_1ka, found))[0]
+    test = replace(test, notes=(*test.notes, *(f"{path.name} is left aside: {why}" for path in lists[bool(jsons) :])))
     if not jsons:
-        return _those_there(partial(read_msrvtt_1ka, found))
-    listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
+        return [test]
     halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
-    split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
-    test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), jsons)
-    ids = read_msrvtt_ids(listed) if listed else None
+    split = lists[0].name.split(".")[1] if lists else "7k" if halved else "9k"
+    test, ids = test if halved else described(test, jsons), read_msrvtt_ids(lists[0]) if lists else None
     return _those_there(partial(read_msrvtt_json, jsons, split, test.videos, ids), lambda: test)
 
 
