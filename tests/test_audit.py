@@ -366,6 +366,9 @@ def test_the_annotation_file_says_which_gallery(tmp_path):
     mine = files[0].with_name("validation_youcook_clean.csv")
     mine.write_text("\n".join(files[0].read_text().split("\n")[:3]))
     assert benchmark_gallery("youcook2", mine).shape == (2, 2), "the file that is given, whatever lies beside it"
+    mine.write_text(mine.read_text().rstrip("\n") + "\n5,5,100,fry,v1\n")
+    left = "clips left out of the annotations: 1; first: validation_youcook_clean.csv line 4, v1: zero length at 5 s"
+    assert benchmark_gallery("youcook2", mine).notes == [left]
 
 
 def test_another_papers_gallery_is_audited_where_its_items_are_known(files, tmp_path):
@@ -746,6 +749,7 @@ def test_average_precision_counts_each_true_span_once():
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("qvhighlights", '{"qid": 1}', "line 1: 'query' is missing"),
     ("qvhighlights", "{", "line 1: not readable as JSON"),
+    ("qvhighlights", '{"qid": 1, "qid": 2}', r"line 1: not readable as JSON \('qid' is given twice in one object\)"),
     ("qvhighlights", json.dumps(QV[0]) + "\n" + json.dumps(QV[0]), "line 2: .*qid 0 comes twice"),
     ("qvhighlights", json.dumps(QV[0] | {"relevant_windows": [[200, 210]]}), "within the video's 150 s"),
     ("charades", "V1 0.0 10.0 a cat", "line 1: expected `VIDEO START END##SENTENCE`"),

@@ -105,6 +105,8 @@ def test_a_gallery_that_lost_videos_has_another_name(source):
     report = coverage_of(corpus, store)
     assert report.counts["features"].missing == {"v1": "v1.npy is missing"}
     assert report.denominators["test clips"] == (4, 2) and report.denominators["test videos"] == (2, 1)
+    assert "test clips left out: 2; first: validation_youcook.csv line 4, v1: no features" in report.notes
+    assert "test: clips that end after their features: 1" in report.notes
 
 
 def test_clips_behind_the_features_are_counted(source):

@@ -95,20 +95,21 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
 
 
 def _of_benchmark(part: Benchmark) -> Gallery:
-    clips, n = part.clips, len(part.clips)
+    clips, n, lost = part.clips, len(part.clips), part.counts["clips"].missing
+    notes = [f"clips left out of the annotations: {len(lost)}; first: {at}: {why}" for at, why in [*lost.items()][:1]]
     videos = [clip.video for clip in clips]
     if part.unit == "videos":  # several captions ask for one
         items, queries = list(part.videos), [str(i) for i in range(n)]
         place = {video: i for i, video in enumerate(items)}
         own = np.array([place[video] for video in videos])
-        return Gallery(part.split, part.texts, queries, items, own, items, benchmark=part.name)
+        return Gallery(part.split, part.texts, queries, items, own, items, benchmark=part.name, notes=notes)
     ids = videos if len(set(videos)) == n else [f"{c.video}:{c.start_s:g}-{c.end_s:g}" for c in clips]
     if len(set(ids)) < n:  # clips annotated twice
         ids = [str(i) for i in range(n)]
     recipes = [clip.recipe for clip in clips] if all(clip.recipe for clip in clips) else ()
     lengths = [clip.end_s - clip.start_s for clip in clips]
     seconds = lengths if all(map(math.isfinite, lengths)) else ()
-    return Gallery(part.split, part.texts, ids, ids, np.arange(n), videos, (), (), recipes, seconds, part.name)
+    return Gallery(part.split, part.texts, ids, ids, np.arange(n), videos, (), (), recipes, seconds, part.name, notes)
 
 
 def read_gallery(path: str | Path) -> Gallery:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import parse_json, resolve
+from vcwork.base.files import once, parse_json, resolve
 from vcwork.data.benchmarks.reading import At, read_rows, read_text
 
 PUBLISHED = {"highlight_val_release.jsonl": 1550, "highlight_test_release.jsonl": 1542, "charades_sta_test.txt": 3720}
@@ -134,7 +134,7 @@ def _lines(path: str | Path):
         if not line.strip():
             continue
         try:
-            yield at, parse_json(line)
+            yield at, parse_json(line, object_pairs_hook=once)
         except ValueError as error:
             at.fail(f"not readable as JSON ({error})")
 
