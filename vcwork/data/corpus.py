@@ -458,11 +458,11 @@ def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
 def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     id, where = _safe_id(entry["id"], corpus.folder), f"{corpus.folder / 'corpus.json'}: video {entry['id']}"
     paths = {key: _inside(corpus.folder, entry.get(key), f"{where}: {key}") for key in _PATHS}
-    duration_s, recipe = float(entry["duration_s"]), entry.get("recipe")
-    if not 0 <= duration_s < math.inf:
-        raise VcworkError(f"{where}: expected duration_s in seconds, got {duration_s}")
-    if entry["split"] not in SPLITS:
-        raise VcworkError(f"{where}: expected split to be one of {', '.join(SPLITS)}, got {entry['split']!r}")
+    duration_s, split, recipe = float(entry["duration_s"]), entry.get("split"), entry.get("recipe")
+    if isinstance(entry["duration_s"], bool) or not 0 <= duration_s < math.inf:
+        raise VcworkError(f"{where}: expected duration_s in seconds, got {entry['duration_s']!r}")
+    if split not in SPLITS:
+        raise VcworkError(f"{where}: expected split to be one of {', '.join(SPLITS)}, got {split!r}")
     if recipe is not None and recipe not in corpus.recipes:
         raise VcworkError(f"{where}: unknown recipe {recipe!r}")
     for key, missing in (("video", corpus.missing_videos), ("captions", corpus.missing_captions)):
@@ -473,7 +473,7 @@ def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     if paths["truth"]:
         corpus.check(paths["truth"])
     segments = tuple(_segments(paths["truth"], corpus.steps)) if paths["truth"] else ()
-    return Video(id, duration_s=duration_s, split=entry["split"], recipe=recipe, segments=segments, **paths)
+    return Video(id, duration_s=duration_s, split=split, recipe=recipe, segments=segments, **paths)
 
 
 def _segments(path: Path, steps: dict[str, str]) -> Iterator[Segment]:
