@@ -389,6 +389,7 @@ def test_crosstask_empty_annotations_are_counted(crosstask):
     ("11\nTea\n-\n2\na,b,c\n", "line 5: task 11: expected 2 steps, got 3: 'a,b,c'"),
     ("11\nTea\n-\ntwo\na,b\n", "line 4: task 11: number of steps: expected a whole number, got 'two'"),
     ("11\nTea\n-\n2\na,\n", "line 5: task 11: expected 2 steps, got 2: 'a,'"),
+    ("11\nTea\u2028\n-\n2\na,b\x85,c\n", "line 5: task 11: expected 2 steps, got 3"),
     ("11\nTea\n-\n", "line 4: task 11: number of steps: expected a whole number, got ''"),
     ("11\nTea\n-\n1\na\n\n11\nTea\n-\n1\na\n", "line 7: task 11 is given twice"),
     ("\n\n", "holds no task"),

@@ -93,7 +93,7 @@ def test_indexed_captions_point_at_raw_cues(tmp_path):
     ({"videos": [_entry("a", captions="C:\\a.vtt")]}, "expected a path inside the corpus folder"),
     ({"videos": [_entry("a", split="dev")]}, "expected split to be one of train, val, test, got 'dev'"),
     ({"videos": [_entry("a", recipe="soup")]}, "unknown recipe 'soup'"),
-    ({"videos": [_entry("a", split=None)]}, "video a: expected split to be one of train, val, test, got None"),
+    ({"videos": [{"id": "a", "duration_s": 2.5}]}, "video a: expected split to be one of train, val, test, got None"),
     ({"videos": [_entry("a", duration_s=-1)]}, "expected duration_s"),
     ({"videos": [_entry("a", duration_s=True)]}, "expected duration_s in seconds, got True"),
     ({"videos": [_entry("a", truth="truth/none.json")]}, r"none\.json: no such file"),

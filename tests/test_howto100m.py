@@ -480,6 +480,7 @@ def test_id_lists(tmp_path):
     for content, message in (
         (b"../x", "line 1: expected one video id"),
         (b"a\nb c", "line 2: expected one video id"),
+        (b"a\xe2\x80\xa8b", "line 1: expected one video id"),
         (b"a\n..", "line 2"),
         (b"\n\n", "got none"),
         (b"\xff\xfe", "not readable"),
