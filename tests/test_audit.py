@@ -12,11 +12,13 @@ import zipfile
 import made_benchmarks as made
 import numpy as np
 import pytest
+from checks import refused
 from safetensors.numpy import save_file
 from sklearn.metrics import ndcg_score
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
+from vcwork.data.benchmarks.spans import read_charades, read_predicted
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
 from vcwork.measure.streamed import Pairs, hit_in_pool, kept, place_streamed, told
@@ -361,6 +363,12 @@ def test_the_annotation_file_says_which_gallery(tmp_path):
     assert found.headline.value == 1 and found.headline.n == 6 and found.headline.protocol.captions == 2
     files = [folder / name for name in ("validation_youcook.csv", "youcookii_annotations_trainval.json")]
     assert ["json" in benchmark_gallery("youcook2", path).split for path in files] == [False, True]
+    mine = files[0].with_name("validation_youcook_clean.csv")
+    mine.write_text("\n".join(files[0].read_text().split("\n")[:3]))
+    assert benchmark_gallery("youcook2", mine).shape == (2, 2), "the file that is given, whatever lies beside it"
+    mine.write_text(mine.read_text().rstrip("\n") + "\n5,5,100,fry,v1\n")
+    left = "clips left out of the annotations: 1; first: validation_youcook_clean.csv line 4, v1: zero length at 5 s"
+    assert benchmark_gallery("youcook2", mine).notes == [left]
 
 
 def test_another_papers_gallery_is_audited_where_its_items_are_known(files, tmp_path):
@@ -437,6 +445,7 @@ def test_swapped_missing_doubled_and_unknown_ids_are_named(files, tmp_path):
     ("text,item_id\na,c0\n", "row|texts"),
     ("text,clip\na,c0\n", "expected the columns text, item_id; missing item_id"),
     ("text,item_id,video\na,c0,v\nb,c0,w\n", "line 3: item 'c0' was told of before"),
+    ("text,item_id,video,video\na,c0,v,w\n", "line 1: expected each column once, got 'video' twice"),
     ("text,item_id\na,\n", "line 2: expected an item_id"),
     ("text,item_id\na,c0,x\n", "line 2: expected 2 cells, got 3"),
     ("text,item_id,seconds\na,c0,long\n", "line 2: seconds: expected seconds"),
@@ -630,6 +639,25 @@ def test_labels_a_second_are_scored_as_the_task_does(tmp_path):
             audit(tmp_path / "other.npz", task="segmentation", items=tmp_path / "truth.npz")
 
 
+def test_labels_of_coin_are_its_own_ids(tmp_path):
+    """Not places among those that occur, as text 10, 7, 8, 9; of the very file that is given."""
+    folder, mine = made.coin(tmp_path), tmp_path / "COIN_mine.json"
+    mine.write_text((folder / "COIN.json").read_text().replace('"c7"', '"mine"'))
+    said = {"c6": np.zeros(45, int), "mine": np.zeros(45, int)}
+    for id, first, second in (("c6", 7, 8), ("mine", 9, 10)):
+        said[id][5:16], said[id][25:36] = first, second
+    asked = {"task": "segmentation", "benchmark": "coin", "annotations": mine}
+    np.savez(tmp_path / "said.npz", **said)
+    found = audit(tmp_path / "said.npz", **asked)
+    assert found.headline.value == 1 and "1 to 778, and 0 for background" in found.notes[0]
+    np.savez(tmp_path / "far.npz", **(said | {"c6": said["c6"] + 800}))
+    with pytest.raises(VcworkError, match=r"far\.npz: c6: expected labels up to 778, got 808"):
+        audit(tmp_path / "far.npz", **asked)
+    np.savez(tmp_path / "wide.npz", **{id: np.zeros((45, 779)) for id in said})
+    with pytest.raises(VcworkError, match=r"same steps in all videos, 10 to 778, got \[779\]"):
+        audit(tmp_path / "wide.npz", **asked, gamma=0.5)
+
+
 def test_steps_in_order_are_scored_as_the_task_does(tmp_path):
     rng = np.random.default_rng(0)
     told = {f"v{i}": {"task": f"t{i % 2}", "intervals": [[[2, 5]], [], [[7.5, 9], [11, 12]]]} for i in range(6)}
@@ -665,6 +693,18 @@ def test_spans_are_read_and_scored_as_published(tmp_path):
     made = audit(tmp_path / "c.csv", task="moments", benchmark="charades", annotations=tmp_path / "c.txt")
     assert made.results[0].value == pytest.approx(2 / 3) and made.results[1].value == pytest.approx(2 / 3)
     assert "no lengths of videos" in made.notes[0]
+
+
+def test_lines_of_spans_end_where_the_file_ends_them(tmp_path):
+    """Not at what Unicode calls a line; spans of no length are told, predictions known by .CSV, too."""
+    (tmp_path / "t.txt").write_text("V 1 3##a person\u2028turns\x85on\x0ca light\nV 30 30##b\nV 1_0 2##c\n")
+    refused(r"line 3: video V: start: expected seconds, got '1_0'", read_charades, tmp_path / "t.txt")
+    (tmp_path / "t.txt").write_text("V 1 3##a person\u2028turns\x85on\x0ca light\nV 30 30##b\n")
+    found = read_charades(tmp_path / "t.txt")
+    assert [each.video for each in found.sentences] == ["V", "V"]
+    assert "true spans of no length, which no prediction meets: 1" in found.notes
+    (tmp_path / "p.CSV").write_text("query_id,start_s,end_s,score\n0,0,7,1\n")
+    assert read_predicted(tmp_path / "p.CSV")["0"].tolist() == [[0, 7]]
 
 
 def test_hirest_is_read_and_scored_as_published(tmp_path):
@@ -709,6 +749,7 @@ def test_average_precision_counts_each_true_span_once():
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("qvhighlights", '{"qid": 1}', "line 1: 'query' is missing"),
     ("qvhighlights", "{", "line 1: not readable as JSON"),
+    ("qvhighlights", '{"qid": 1, "qid": 2}', r"line 1: not readable as JSON \('qid' is given twice in one object\)"),
     ("qvhighlights", json.dumps(QV[0]) + "\n" + json.dumps(QV[0]), "line 2: .*qid 0 comes twice"),
     ("qvhighlights", json.dumps(QV[0] | {"relevant_windows": [[200, 210]]}), "within the video's 150 s"),
     ("charades", "V1 0.0 10.0 a cat", "line 1: expected `VIDEO START END##SENTENCE`"),

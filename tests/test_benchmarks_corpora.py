@@ -21,6 +21,7 @@ from vcwork.data.benchmarks.youcook2 import read_youcook2_csv, read_youcook2_jso
 from vcwork.data.coverage import coverage_of
 from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.encoder import Encoder
+from vcwork.review.annotated import read_annotations
 from vcwork.review.corpus_numbers import describe
 from vcwork.tasks import cases as evaluation
 from vcwork.tasks import didemo, localization, opponents, retrieval, videoqa
@@ -104,6 +105,8 @@ def test_a_gallery_that_lost_videos_has_another_name(source):
     report = coverage_of(corpus, store)
     assert report.counts["features"].missing == {"v1": "v1.npy is missing"}
     assert report.denominators["test clips"] == (4, 2) and report.denominators["test videos"] == (2, 1)
+    assert "test clips left out: 2; first: validation_youcook.csv line 4, v1: no features" in report.notes
+    assert "test: clips that end after their features: 1" in report.notes
 
 
 def test_clips_behind_the_features_are_counted(source):
@@ -116,6 +119,14 @@ def test_clips_behind_the_features_are_counted(source):
     assert left.accounting.counts["videos"].missing == {"v1": "no clip begins before its features end"}
     assert left.accounting.counts["features"].missing == {} and "clips longer than 32 s: 0.0%" in left.accounting.notes
     assert with_features(read, {}, {}).split == "YouCook2 val 0 of 4 (HowTo100M csv)"
+
+
+def test_features_of_another_rate_are_told(source):
+    """Beyond 5 s and a tenth of the length, as far as lengths are known and files are cut."""
+    corpus, _ = build(source("coin", c6=90, c7=49))
+    note = "features of another length than their video: 1, first c6: features of 90 s, the video has 45 s"
+    assert note in accounting(corpus)["test"]["notes"]
+    assert "another length" not in str(accounting(corpus)["train"]["notes"])
 
 
 def test_msrvtt(source):
@@ -138,10 +149,49 @@ def test_msrvtt_alone_does_not_know_how_long_a_video_is(source):
     assert coverage_of(corpus, store).counts["videos"].present == 1
 
 
+def test_a_split_without_an_annotation_is_noted_with_the_others(source):
+    """And where no split has one, file and reason are told."""
+    folder = source("coin")
+    path = folder / "COIN.json"
+
+    def late(raw, some=("c6", "c7")):
+        for id in some:
+            for told in raw["database"][id]["annotation"]:
+                told["segment"] = [90, 95]
+
+    made.edit(path, late)
+    why = "COIN.json annotation 0, c6: starts at 90 s, the video ends at 45 s"
+    read = read_benchmark("coin", folder)
+    assert read.keys() == {"train", "val"}
+    assert f"COIN.json: COIN testing videos: no usable annotation among 4 ({why})" in read["train"].notes
+    refused(r"test split .* COIN.json: COIN testing videos: no usable", read_annotations, folder, ("coin",))
+    made.edit(path, lambda raw: late(raw, raw["database"]))
+    refused(
+        r"^COIN.json: COIN training .* \(COIN.json annotation 0, c0: starts at 90 s", read_benchmark, "coin", folder
+    )
+    folder = source("msrvtt")
+    made.edit(folder / "MSRVTT_data.json", lambda raw: raw.update(videos=raw["videos"][7:8], sentences=[]))
+    read = read_benchmark("msrvtt", folder)
+    assert read.keys() == {"test"} and read["test"].videos["video7"].duration_s == 12
+    assert "MSRVTT_data.json: MSR-VTT 9k train videos: no usable annotation among 0" in read["test"].notes
+    folder = made.msrvtt_qa(folder)
+    assert read_benchmark("msrvtt_qa", folder).keys() == {"test"}
+
+
 def test_msrvtt_training_lists(source):
     folder = source("msrvtt")
     made.write_csv(folder / "MSRVTT_train.7k.csv", [["video_id"], ["video0"], ["video6"]])
     assert read_benchmark("msrvtt", folder)["train"].title.startswith("MSR-VTT 7k train")
+    made.write_csv(folder / "MSRVTT_train.9k.csv", [["video_id"], ["video0"], ["video1"]])
+    read = read_benchmark("msrvtt", folder)
+    assert read["train"].title.startswith("MSR-VTT 9k train")
+    assert "MSRVTT_train.7k.csv is left aside: MSRVTT_train.9k.csv is taken" in read["test"].notes
+    whole = (folder / "MSRVTT_data.json").rename(folder / "train_val_videodatainfo.json")
+    assert read_benchmark("msrvtt", folder)["train"].title.startswith("MSR-VTT 9k train"), "as the list is named"
+    whole.rename(folder / "elsewhere.json")
+    (test,) = read_benchmark("msrvtt", folder).values()
+    assert "MSRVTT_train.9k.csv is left aside: no json tells of its videos" in test.notes
+    (folder / "elsewhere.json").rename(folder / "MSRVTT_data.json")
     made.write_csv(folder / "MSRVTT_train.9k.csv", [["video_id"], ["video0"], ["video7"]])
     refused("train and test share 1 videos: video7", read_benchmark, "msrvtt", folder)
 
@@ -225,7 +275,12 @@ def test_features_of_nobody(source):
     assert "feature files of no listed video: 1, first stranger.npy" in accounting(corpus)["train"]["notes"]
     for path in (folder / "features").glob("[tv]*.npy"):
         path.unlink()
-    refused("holds features of none of the 6 videos of YouCook2", build, folder)
+    refused(r"holds features of none of the 6 videos of YouCook2; expected t\d.npy, got stranger.npy", build, folder)
+    folder = source("crosstask", stranger=9)
+    for path in (folder / "features").glob("[hpqr]*.npy"):
+        path.unlink()
+    refused(r"CrossTask train: no usable annotation of 39 .*11_p0: p0.npy is missing", build, folder)
+    folder = folder.with_name("youcook2")
     (folder / "features" / "stranger.npy").unlink()
     refused(r"expected features as <video id>.npy, found none; the annotations alone", build, folder)
     assert read_benchmark("youcook2", folder)["test"].accounting.complete  # they can still be read
@@ -244,6 +299,23 @@ def test_other_data_in_the_folders_is_refused(source):
     refused("holds other features", build, folder)
     path = folder / "validation_youcook.csv"
     path.write_text(path.read_text().replace("fry part 5", "fry it"))
+    refused("holds another corpus", build, folder)
+
+
+@pytest.mark.parametrize(("name", "file", "old", "new"), [
+    ("coin", "COIN.json", '"duration": 45.0', '"duration": 44.0'),
+    ("coin", "COIN.json", '"class": "MakeTea"', '"class": "BrewTea"'),
+    ("crosstask", "tasks_primary.txt", "Make Tea", "Brew Tea"),
+    ("crosstask", "tasks_related.txt", "grind,", "mill,"),
+])  # fmt: skip
+def test_a_corpus_is_not_opened_when_more_than_its_clips_has_changed(source, name, file, old, new):
+    folder = source(name)
+    if name == "crosstask":  # whose steps are clips' texts where they happen
+        for path in (folder / "annotations").glob("33_*.csv"):
+            path.write_text("2,10,50\n")
+    build(folder)
+    build(folder)
+    (folder / file).write_text((folder / file).read_text().replace(old, new))
     refused("holds another corpus", build, folder)
 
 

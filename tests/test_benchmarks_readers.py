@@ -266,6 +266,18 @@ def test_coin_taxonomy(tmp_path):
     refused(r"taxonomy.csv: line 5: label id 7 is given twice", read_coin_taxonomy, sheet)
 
 
+def test_coin_without_a_label(tmp_path):
+    """An annotation without one is counted, whatever its id is elsewhere; a row of the taxonomy takes nothing away."""
+    path = made.coin(tmp_path) / "COIN.json"
+    read = read_coin(made.edit(path, lambda raw: raw["database"]["c0"]["annotation"][0].update(label=" ")), "training")
+    assert read.counts["clips"].missing == {"COIN.json annotation 0, c0": "no text"} and read.steps["7"] == "stir"
+    rows = [["Action Id", "Action Label"], [7, "stir"], [8, ""], [9, "stir"], [10, "open the can"], [11, " "]]
+    taxonomy = read_coin_taxonomy(made.write_csv(tmp_path / "taxonomy.csv", rows))
+    read = read_coin(path, taxonomy=taxonomy)
+    assert read.steps == {"7": "stir", "8": "pour water", "9": "stir", "10": "open the can"}
+    assert "rows of the taxonomy without a label: 2" in read.notes
+
+
 def test_coin_counts_what_is_cut_or_left_out(tmp_path):
     def change(raw):
         spans = [[40.0, 60.0], [45.0, 50.0], [3.0, 3.0]]
@@ -322,8 +334,9 @@ def test_crosstask_draw_depends_on_what_is_there(crosstask):
     whole, less = read_crosstask(crosstask), read_crosstask(crosstask, have=everything - {"p5"})
     assert less.split == "CrossTask test 3 videos of 1 tasks (30 a task to train, RandomState(0))" != whole.split
     assert less.accounting.counts["listed"].missing == {"11_p5": "p5.npy is missing", "22_q2": "q2.npy is missing"}
-    (crosstask / "annotations" / "11_p7.csv").unlink()
+    (crosstask / "annotations" / "11_p7.csv").rename(crosstask / "annotations" / "11_zz.csv")
     read = read_crosstask(crosstask)
+    assert "annotation files of no listed video: 1, first 11_zz.csv" in read.notes
     assert read.accounting.counts["listed"].missing == {"11_p7": "annotations/11_p7.csv is missing"}
     assert read.accounting.counts["listed"].expected == 39 and read.accounting.counts["videos"].expected == 3
 
@@ -376,6 +389,7 @@ def test_crosstask_empty_annotations_are_counted(crosstask):
     ("11\nTea\n-\n2\na,b,c\n", "line 5: task 11: expected 2 steps, got 3: 'a,b,c'"),
     ("11\nTea\n-\ntwo\na,b\n", "line 4: task 11: number of steps: expected a whole number, got 'two'"),
     ("11\nTea\n-\n2\na,\n", "line 5: task 11: expected 2 steps, got 2: 'a,'"),
+    ("11\nTea\u2028\n-\n2\na,b\x85,c\n", "line 5: task 11: expected 2 steps, got 3"),
     ("11\nTea\n-\n", "line 4: task 11: number of steps: expected a whole number, got ''"),
     ("11\nTea\n-\n1\na\n\n11\nTea\n-\n1\na\n", "line 7: task 11 is given twice"),
     ("\n\n", "holds no task"),
@@ -437,6 +451,7 @@ def release(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("name, change, message", [
     (YOUCOOK2_CSV, "12,15,100,fry,v0", "line 6: video v0: ends before it starts, 15 to 12 s"),
     (YOUCOOK2_CSV, "x,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'x'"),
+    (YOUCOOK2_CSV, "1_0,2,100,fry,v0", "line 6: video v0: end: expected seconds, got '1_0'"),
     (YOUCOOK2_CSV, "5,-2,100,fry,v0", "line 6: video v0: start: expected seconds, got '-2'"),
     (YOUCOOK2_CSV, "nan,2,100,fry,v0", "line 6: video v0: end: expected seconds, got 'nan'"),
     (YOUCOOK2_CSV, "5,2,1.5,fry,v0", "line 6: video v0: task: expected a whole number, got '1.5'"),

@@ -364,6 +364,7 @@ def test_encodings_that_cannot_be_told_are_not_guessed(tmp_path, encoding):
     ("a.srt", "hello\n", r"a\.srt: no readable cue"),
     ("a.vtt", "WEBVTT\n\nhello there", r"a\.vtt: no readable cue; .* got 'hello there' at line 3"),
     ("a.vtt", "WEBVTT\n\n1\n00:01;000 -> 00:03;000\nhello\n", r"no readable cue among 1; .*line 4: malformed times"),
+    ("a.csv", "start,end,text,Text\n1,2,x,y\n", "line 1: expected each column once, got 'text' twice"),
     ("a.csv", "begin,end,text\n1,2,x\n", "line 1: expected columns start,end,text, got 'begin,end,text'"),
     ("a.sub", "x", r"a\.sub: expected captions as .vtt, .srt, .*, .txt, got '.sub'"),
 ])  # fmt: skip
@@ -556,7 +557,7 @@ def test_videos_are_dealt_to_splits_by_a_rule_that_is_said(n, counts):
 
 def test_shares_that_are_none_are_refused(tmp_path):
     film(tmp_path / "a.mp4")
-    for shares in ("80/20", "a/b/c", "80/10/20", "-10/100/10", "/"):
+    for shares in ("80/20", "a/b/c", "80/10/20", "-10/100/10", "/", "Train", ""):
         refused("three shares that make 100", scan_folder, tmp_path, shares)
     assert scan_folder(tmp_path, "0/0/100")["a"].split == "test"
 

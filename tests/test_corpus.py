@@ -93,7 +93,9 @@ def test_indexed_captions_point_at_raw_cues(tmp_path):
     ({"videos": [_entry("a", captions="C:\\a.vtt")]}, "expected a path inside the corpus folder"),
     ({"videos": [_entry("a", split="dev")]}, "expected split to be one of train, val, test, got 'dev'"),
     ({"videos": [_entry("a", recipe="soup")]}, "unknown recipe 'soup'"),
+    ({"videos": [{"id": "a", "duration_s": 2.5}]}, "video a: expected split to be one of train, val, test, got None"),
     ({"videos": [_entry("a", duration_s=-1)]}, "expected duration_s"),
+    ({"videos": [_entry("a", duration_s=True)]}, "expected duration_s in seconds, got True"),
     ({"videos": [_entry("a", truth="truth/none.json")]}, r"none\.json: no such file"),
     ({"steps": {"s1": "cut"}}, r"a\.json: segment 1: unknown step"),
 ])  # fmt: skip

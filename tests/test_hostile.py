@@ -153,6 +153,8 @@ DEEP = "[" * 70 + "]" * 70
 def test_json_beyond_its_limits_is_one_sentence(text, tmp_path):
     (tmp_path / "a.json").write_text(text)
     refused(r"a\.json: not readable as JSON", read_json, tmp_path / "a.json")
+    (tmp_path / "twice.json").write_text('[{"b": {"a": 1, "b": 2, "a": 3}}]')
+    refused(r"twice\.json: .*'a' is given twice in one object", read_json, tmp_path / "twice.json")
 
 
 def test_json_within_its_limits_is_read():

@@ -19,6 +19,7 @@ from vcwork.core.batches import PairData
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.loop import pretrain
 from vcwork.core.model import VideoCLIP
+from vcwork.core.sampling import first_seconds
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.captions import deduplicate, read_captions
 from vcwork.data.howto100m.captions import CaptionWriter, open_caption_store
@@ -317,6 +318,13 @@ def test_source_without_any_use_is_an_error(world, tmp_path):
         (world.folder / "npy" / f"{id}.npy").unlink()
     with pytest.raises(VcworkError, match=r"none of 14 videos has features; t00: t00\.npy is missing"):
         convert_howto100m(world.source(captions=""), tmp_path / "out", **SMALL)
+    np.save(world.folder / "npy" / "v0.npy", np.zeros((3, WIDTH + 1), np.float32))
+    with pytest.raises(VcworkError, match=r"none of 14 videos has features; v0: .* expected numbers \(T, 8\)"):
+        convert_howto100m(world.source(captions=""), tmp_path / "out", **SMALL)
+    for id, features in world.features.items():
+        np.save(world.folder / "npy" / f"{id}.npy", features)
+    done = convert_howto100m(world.source(captions=""), tmp_path / "out", **SMALL)
+    assert done.coverage.complete, "what failed goes on with what is there now"
     world.json.write_text("{}")
     with pytest.raises(VcworkError, match="none of 14 videos has captions; t00: not in the captions"):
         convert_howto100m(world.source(features=""), tmp_path / "out2", **SMALL)
@@ -388,9 +396,9 @@ def test_training_from_the_stores_is_training_from_memory(world, tmp_path, rule)
         clusters=ClusterConfig(videos_per_batch=4, clips_per_video=3, clips_for_vector=2),
     )  # fmt: skip
     stored, lost = done.pairs("train"), []
-    memory = PairData(
-        [world.track(id) for id in world.train], [world.features[id].astype(np.float16) for id in world.train]
-    )
+    features = {id: world.features[id].astype(np.float16) for id in world.train}
+    tracks = [first_seconds(world.track(id), len(seconds)) for id, seconds in features.items()]
+    memory = PairData(tracks, [*features.values()])
 
     def train(data):
         torch.manual_seed(0)
@@ -472,6 +480,7 @@ def test_id_lists(tmp_path):
     for content, message in (
         (b"../x", "line 1: expected one video id"),
         (b"a\nb c", "line 2: expected one video id"),
+        (b"a\xe2\x80\xa8b", "line 1: expected one video id"),
         (b"a\n..", "line 2"),
         (b"\n\n", "got none"),
         (b"\xff\xfe", "not readable"),
@@ -574,6 +583,7 @@ def test_meta_runs_nothing(tmp_path):
         ({0: [1]}, "expected a number and a list of ids"),
         ({0: ["x", "../x"]}, "expected a number and a list of ids"),
         ({0: ["x\n"]}, "expected a number and a list of ids"),
+        ({0: ["\ud800"]}, "expected a number and a list of ids"),
         ([], "got list"),
         ({}, "got dict"),
     ):
@@ -595,6 +605,44 @@ def test_packed_video_at_fault_has_its_reason(world, tmp_path):
     done = convert_howto100m(HowTo100M({}, str(folder / "text."), str(folder)), tmp_path / "out", **SMALL)
     assert done.captions.failed == {"t00": "caption times that are no numbers"}
     assert done.features.failed.keys() == {"t09"} and "got inf" in done.features.failed["t09"]
+
+
+def test_packed_captions_whose_times_cannot_be_are_left_out(world, tmp_path):
+    folder = world.folder / "packed"
+    pack(folder, "train", [world.train], world)
+    n = [len(world.track(id).tokens) for id in world.train[:3]]
+
+    def change(times):
+        times = times.astype(np.float64)
+        times[0], times[n[0]], times[n[0] + n[1]] = (-3, 2), (5, 1), (1, 1e300)
+        return times
+
+    _rewrite(folder / "text.train_0.startends_data.npy", change)
+    done = convert_howto100m(HowTo100M({}, str(folder / "text."), str(folder)), tmp_path / "out", **SMALL)
+    for id in world.train[:2]:
+        assert said(done.captions.track(id)) == said(world.track(id))[1:]
+    assert done.captions.failed == {"t02": "caption times beyond float32"}
+    assert "caption cues dropped: 2; first: t00 caption 0: from -3 to 2 s" in done.coverage.notes
+
+
+def test_captions_behind_the_features_are_left_out_and_counted(world, tmp_path):
+    entries = {id: world.entries[id] for id in world.train}
+    entries["t00"] = {"start": [100, 1, 101], "end": [101, 2, 102], "text": ["add", "salt", "fry"]}
+    entries["t01"] = {"start": [200], "end": [201], "text": ["stir"]}
+    entries["t02"] = {"start": [1], "end": [1e39], "text": ["stir"]}
+    world.json.write_text(json.dumps(entries))
+    for id, features in world.features.items():
+        np.save(world.folder / "npy" / f"{id}.npy", np.resize(features, (40, WIDTH)))
+    made = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
+    for done in (made, open_converted(tmp_path / "out")):
+        data, counts = done.pairs(), done.coverage.counts
+        assert [track.video_id for track in data.tracks] == ["t00", *world.train[3:]]
+        assert said(data.tracks[0]) == said(done.captions.track("t00"))[:1] and data.tracks[0].start_s.tolist() == [1]
+        assert "captions that begin after their features end, left out: 3" in done.coverage.notes
+        assert counts["train captions"].missing == {
+            "t01": "no caption begins before the features end, at 40 s", "t02": "caption times beyond float32",
+        }  # fmt: skip
+        assert done.coverage.denominators["train videos with both"] == (10, 8)
 
 
 def test_packed_ids_that_come_again_and_tokens_of_another_vocabulary(world, tmp_path):
@@ -634,6 +682,11 @@ def test_command_line(world, tmp_path, capsys):
     for wrong in (["--ids", "train"], ["--ids", "train="], [*ids, "--ids", "train=x"]):
         refused("--ids: expected SPLIT=FILE", command_line, *wrong, *rest)
     refused("expected at least 1", command_line, *ids, *rest, "--shard-rows", 0)
+    refused("expected at least 1", command_line, *ids, *rest, "--size", -5)
+    for fps in ("nan", "inf", "0"):
+        refused(f"--fps: expected a number above 0, got {fps}", command_line, *ids, *rest, "--fps", fps)
+    with pytest.raises(SystemExit):
+        command_line(*ids, *rest, "--seed", "-1")
 
 
 def test_real_captions(real, tmp_path):

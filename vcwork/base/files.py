@@ -146,6 +146,14 @@ def parse_json(text: str, **hooks: Any) -> Any:
         raise ValueError("nested too deep") from None
 
 
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; ValueError where it has a key twice, of which Python's reader silently keeps the last."""
+    if len(found := dict(pairs)) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is given twice in one object")
+    return found
+
+
 def _limited(value: Any, most: int = sys.maxsize) -> Any:
     """The value; ValueError where it is deeper than DEPTH, or has more parts and letters, if `most` is given."""
     level, size = [value], 0
@@ -180,7 +188,7 @@ def read_json(path: str | Path, kind: type = object) -> Any:
     """Read JSON; a missing or broken file, or a value that is no `kind`, is a VcworkError that names it."""
     text = read_text(path)
     try:
-        value = parse_json(text)
+        value = parse_json(text, object_pairs_hook=once)
     except ValueError as error:
         raise VcworkError(f"{path}: not readable as JSON ({error})") from error
     if not isinstance(value, kind):

@@ -232,6 +232,7 @@ def scan_folder(folder: str | Path, split: str = "test", language: str = "") -> 
     """
     from vcwork.data.video import VIDEO_SUFFIXES  # PyAV is only needed here
 
+    _shares(split)
     if is_address(folder):
         folder = str(folder).rstrip("/")
         corpus = Corpus(folder, PurePath(folder).name, {})
@@ -270,11 +271,7 @@ def dealt(corpus: Corpus, shares: str = "80/10/10") -> Corpus:
     are dealt apart from those without, which train nothing. A video that is added later moves at most one neighbour
     over each border. The rule is written to meta as `split_rule`. VcworkError: shares that are not three that make 100.
     """
-    parts = [int(part) if part.isdecimal() else -1 for part in shares.split("/")]
-    if len(parts) != 3 or min(parts) < 0 or sum(parts) != 100:
-        raise VcworkError(
-            f"split: expected {', '.join(SPLITS)}, or three shares that make 100 (80/10/10), got {shares!r}"
-        )
+    parts = _shares(shares)
     given: dict[str, str] = {}
     for said in (True, False):
         ids = [id for id, video in corpus.videos.items() if (video.captions is not None) == said]
@@ -285,6 +282,17 @@ def dealt(corpus: Corpus, shares: str = "80/10/10") -> Corpus:
     videos = {id: replace(video, split=given[id]) for id, video in corpus.videos.items()}
     rule = f"{shares} % train/val/test, by the order of sha256 of the ids, videos with captions apart from the others"
     return replace(corpus, videos=videos, meta=corpus.meta | {"split_rule": rule})
+
+
+def _shares(split: str) -> list[int]:
+    """Percent of train, val and test; VcworkError for what is neither one of them nor shares."""
+    if split in SPLITS:
+        return [100 * (name == split) for name in SPLITS]
+    parts = [int(part) if part.isdecimal() else -1 for part in split.split("/")]
+    if len(parts) != 3 or min(parts) < 0 or sum(parts) != 100:
+        expected = f"expected {', '.join(SPLITS)}, or three shares that make 100 (80/10/10)"
+        raise VcworkError(f"split: {expected}, got {split!r}")
+    return parts
 
 
 def _counts(n: int, parts: list[int]) -> list[int]:
@@ -450,11 +458,11 @@ def _from_json(folder: Path, raw: dict[str, Any]) -> Corpus:
 def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     id, where = _safe_id(entry["id"], corpus.folder), f"{corpus.folder / 'corpus.json'}: video {entry['id']}"
     paths = {key: _inside(corpus.folder, entry.get(key), f"{where}: {key}") for key in _PATHS}
-    duration_s, recipe = float(entry["duration_s"]), entry.get("recipe")
-    if not 0 <= duration_s < math.inf:
-        raise VcworkError(f"{where}: expected duration_s in seconds, got {duration_s}")
-    if entry["split"] not in SPLITS:
-        raise VcworkError(f"{where}: expected split to be one of {', '.join(SPLITS)}, got {entry['split']!r}")
+    duration_s, split, recipe = float(entry["duration_s"]), entry.get("split"), entry.get("recipe")
+    if isinstance(entry["duration_s"], bool) or not 0 <= duration_s < math.inf:
+        raise VcworkError(f"{where}: expected duration_s in seconds, got {entry['duration_s']!r}")
+    if split not in SPLITS:
+        raise VcworkError(f"{where}: expected split to be one of {', '.join(SPLITS)}, got {split!r}")
     if recipe is not None and recipe not in corpus.recipes:
         raise VcworkError(f"{where}: unknown recipe {recipe!r}")
     for key, missing in (("video", corpus.missing_videos), ("captions", corpus.missing_captions)):
@@ -465,7 +473,7 @@ def _video(corpus: Corpus, entry: dict[str, Any]) -> Video:
     if paths["truth"]:
         corpus.check(paths["truth"])
     segments = tuple(_segments(paths["truth"], corpus.steps)) if paths["truth"] else ()
-    return Video(id, duration_s=duration_s, split=entry["split"], recipe=recipe, segments=segments, **paths)
+    return Video(id, duration_s=duration_s, split=split, recipe=recipe, segments=segments, **paths)
 
 
 def _segments(path: Path, steps: dict[str, str]) -> Iterator[Segment]:

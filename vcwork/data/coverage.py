@@ -5,9 +5,12 @@ results can print this report beside it.
 """
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vcwork.base.errors import VcworkError
+from vcwork.base.files import read_json
+from vcwork.base.sealed import well_formed
 from vcwork.data.corpus import SPLITS, Corpus, Video
 
 if TYPE_CHECKING:
@@ -59,6 +62,7 @@ class Coverage:
 def coverage_of(corpus: Corpus, store: "FeatureStore | None" = None) -> Coverage:
     """Counts videos, captions and, with a store, features; reads every caption file once.
 
+    Of a benchmark's corpus the notes tell, too, what its annotations' readers left out and found odd.
     Denominators: videos and true segments ("clips") of each split, and captions, before and after what is missing. A
     clip counts when its video has a feature for the second in which it starts.
     """
@@ -78,7 +82,7 @@ def coverage_of(corpus: Corpus, store: "FeatureStore | None" = None) -> Coverage
     raw = {id: corpus.raw_captions(id) for id in corpus.videos if id not in missing_captions}
     kept = sum(len(corpus.captions(id)) for id in raw if seconds[id])
     denominators["captions (after de-duplication)"] = (sum(map(len, raw.values())), kept)
-    return Coverage(counts, denominators, _caption_notes(corpus, list(raw)))
+    return Coverage(counts, denominators, [*_caption_notes(corpus, list(raw)), *_account(corpus)])
 
 
 def _why_no_captions(corpus: Corpus, video: Video) -> str:
@@ -108,6 +112,20 @@ def _by_split(corpus: Corpus, seconds: dict[str, float]) -> dict[str, tuple[int,
         if starts:
             denominators[f"{split} clips"] = (len(starts), sum(start < seconds[id] for id, start in starts))
     return denominators
+
+
+def _account(corpus: Corpus) -> list[str]:
+    """A line for each split's clips that were left out, and for each note that is not of none."""
+    path, notes = Path(corpus.folder) / "accounting.json", list[str]()
+    if "benchmark" not in corpus.meta or not path.is_file():
+        return notes
+    corpus.check(path)
+    with well_formed(path):
+        for role, account in read_json(path).items():
+            lost = account["counts"]["clips"]["missing"]
+            notes += [f"{role} clips left out: {len(lost)}; first: {at}: {why}" for at, why in [*lost.items()][:1]]
+            notes += [f"{role}: {note}" for note in account["notes"] if not note.endswith(": 0")]
+    return notes
 
 
 def _caption_notes(corpus: Corpus, ids: list[str]) -> list[str]:

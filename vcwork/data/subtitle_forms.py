@@ -312,6 +312,8 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     names = [name.strip().lower() for name in next(rows(), (0, []))[1]]
     if text.strip() and not {"start", "end", "text"} <= set(names):
         raise VcworkError(f"{path}, line {1 + skipped}: expected columns start,end,text, got {head[:40]!r}")
+    if twice := [name for name in ("start", "end", "text") if names.count(name) > 1]:
+        raise VcworkError(f"{path}, line {1 + skipped}: expected each column once, got {twice[0]!r} twice")
     start, end, said = (names.index(name) if name in names else 0 for name in ("start", "end", "text"))
     times = ((row[start], row[end]) for _, row in itertools.islice(rows(), 1, None) if len(row) > max(start, end))
     unit = 0.001 if path.suffix.lower() == ".tsv" and _milliseconds(times) else 1.0

@@ -16,7 +16,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark
-from vcwork.data.benchmarks.sources import SOURCES, read_splits
+from vcwork.data.benchmarks.sources import SOURCES, lacking, read_splits
 
 SHORT_VIDEO = "the files give no video lengths: a video is taken to end with its last annotated step"
 
@@ -85,21 +85,23 @@ class Annotations:
 def read_annotations(folder: str | Path, only: Collection[str] = ()) -> Annotations:
     """Everything known in `folder`, or only these benchmarks, files by the names of `benchmarks.sources.SOURCES`.
 
-    DiDeMo's may lie in `didemo/`, CrossTask's in `crosstask/`. A test split alone will do: what is fitted on training
-    videos is left out then, and DiDeMo's prior is that of the other videos. VcworkError where the folder or all of them
-    are missing, or a file is wrong.
+    In place of a folder one file, of any name, for the only benchmark. DiDeMo's may lie in `didemo/`, CrossTask's in
+    `crosstask/`. A test split alone will do: what is fitted on training videos is left out then, and DiDeMo's prior is
+    that of the other videos. VcworkError where the folder or all of them are missing, or a file is wrong.
     """
     folder = resolve(folder)
-    if not folder.is_dir():
-        raise VcworkError(f"{folder}: no such folder of annotations")
-    found, splits = {}, {}
+    if not folder.exists():
+        raise VcworkError(f"{folder}: no such folder of annotations, or file")
+    found, splits, lost = {}, {}, list[str]()
     kinds = {name: _KINDS[name] for name in only or _KINDS}
     for name, (as_lists, *places) in kinds.items():
         parts = next((parts for place in places if (parts := read_splits(name, folder / place))), {})
         if "test" in parts:  # what holds no test is no benchmark; a test alone is one
             found[name], splits[name] = as_lists(parts), parts["test"].split
+        else:
+            lost += lacking(parts)
     if not found:
-        wanted = "; ".join(SOURCES[name] for name in kinds)
+        wanted = "; ".join([*(SOURCES[name] for name in kinds), *lost])
         raise VcworkError(f"{folder}: the test split of none of these is there: {wanted}")
     return Annotations(**found, splits=splits)
 

@@ -15,6 +15,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_file
 from vcwork.data.benchmarks import hirest
+from vcwork.data.benchmarks.coin import LABELS
 from vcwork.data.benchmarks.msrvtt_qa import read_msrvtt_qa
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json, same_ids
 from vcwork.data.benchmarks.spans import SpanBenchmark, read_charades, read_own_spans, read_predicted, read_qvhighlights
@@ -28,7 +29,7 @@ from vcwork.review.blind import by_time, truths
 from vcwork.review.scores import Scores, counted, open_scores, read_arrays
 from vcwork.tasks import localization, segmentation, spans, videoqa
 
-ORDER = "label k is taken for the k-th of the benchmark's step ids in sorted order, 0 for background"
+ORDER = "labels are taken for COIN's label ids, 1 to {}, and 0 for background"
 
 
 class Asked(NamedTuple):
@@ -64,35 +65,39 @@ def audit_segmentation(predicted: Path, truth: Path, asked: Asked, gamma: float 
 
     gamma: `predicted` holds scores (T, K) instead, of which a second's best step counts where it is above.
     """
-    wanted, split, beside = _labels_of(truth, asked.benchmark)
+    wanted, split, beside, highest = _labels_of(truth, asked.benchmark)
     ids, true = list(wanted), [*wanted.values()]
-    said, found = _said(predicted, wanted, gamma)
+    said, found = _said(predicted, wanted, gamma, highest)
     card, draws = _card(split, asked, sha256_file(predicted)), {"seed": asked.seed}
     if found is None:
         results = segmentation.evaluate_labels(said, true, ids, beside, setting=card, **draws)
     else:
         results = segmentation.evaluate(found, true, ids, gamma, beside, setting=card, **draws)
-    both = [said, *(_said(path, wanted, gamma)[0] for path in [asked.against] if path)]
+    both = [said, *(_said(path, wanted, gamma, highest)[0] for path in [asked.against] if path)]
     hits = [np.concatenate([a == b for a, b in zip(each, true, strict=True)]).astype(float) for each in both]
     many = f"{sum(map(len, true)):,} seconds of {len(ids):,} videos"
-    notes = [ORDER] if asked.benchmark else []
+    notes = [ORDER.format(highest)] if highest else []
     made = Audit("segmentation", predicted, card.model, split, many, results, card.benchmark, notes=notes)
     videos = np.repeat(np.arange(len(ids)), list(map(len, true)))
     return _made(made, "Frame accuracy", asked, {"frame_accuracy": hits}, videos)
 
 
 def _said(
-    path: Path, wanted: Mapping[str, np.ndarray], gamma: float | None
+    path: Path, wanted: Mapping[str, np.ndarray], gamma: float | None, highest: int | None
 ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Labels (T,) of each video as the file has them; or from its scores (T, K) and gamma, and these as well."""
+    """Labels (T,) of each video as the file has them; or from its scores (T, K) and gamma, and these as well.
+
+    highest: of the labels that there are, where it is known.
+    """
     lengths = {id: len(labels) for id, labels in wanted.items()}
     if gamma is None:
-        found = _matched(path, lengths, "iu", 1)
+        found = _matched(path, lengths, "iu", 1, highest)
         return [found[id] for id in wanted], None
     found = _matched(path, lengths, "f", 2)
     steps, most = sorted({each.shape[1] for each in found.values()}), max(each.max() for each in wanted.values())
-    if len(steps) > 1 or steps[0] < most:
-        raise VcworkError(f"{path}: expected scores of the same steps in all videos, {most} or more, got {steps}")
+    if len(steps) > 1 or not most <= steps[0] <= (highest or steps[0]):
+        many = f"{most} {f'to {highest}' if highest else 'or more'}"
+        raise VcworkError(f"{path}: expected scores of the same steps in all videos, {many}, got {steps}")
     return [segmentation.segment(found[id], gamma) for id in wanted], [found[id] for id in wanted]
 
 
@@ -203,8 +208,10 @@ def by_video(path: Path) -> dict[str, np.ndarray]:
     return read_arrays(path)
 
 
-def _matched(path: Path, lengths: Mapping[str, int | None], kinds: str, ndim: int) -> dict[str, np.ndarray]:
-    """Arrays of exactly these videos, of these lengths and of numbers of such kinds."""
+def _matched(
+    path: Path, lengths: Mapping[str, int | None], kinds: str, ndim: int, highest: int | None = None
+) -> dict[str, np.ndarray]:
+    """Arrays of exactly these videos, of these lengths and of numbers of such kinds; whole ones up to the highest."""
     found = by_video(path)
     same_ids(path, found, lengths, "videos")
     for id, length in lengths.items():
@@ -216,18 +223,24 @@ def _matched(path: Path, lengths: Mapping[str, int | None], kinds: str, ndim: in
             raise VcworkError(f"{path}: {id}: expected finite scores")
         if kinds == "iu" and array.min() < 0:
             raise VcworkError(f"{path}: {id}: expected labels from 0, background, got {array.min()}")
+        if highest and kinds == "iu" and array.max() > highest:
+            raise VcworkError(f"{path}: {id}: expected labels up to {highest}, got {array.max()}")
     return found
 
 
-def _labels_of(path: Path, benchmark: str) -> tuple[dict[str, np.ndarray], str, dict[str, list[np.ndarray]]]:
-    """True labels (T,) of each video, the split's name, and what a benchmark's training videos say blindly."""
+def _labels_of(
+    path: Path, benchmark: str
+) -> tuple[dict[str, np.ndarray], str, dict[str, list[np.ndarray]], int | None]:
+    """True labels (T,) of each video, the split's name, what a benchmark's training videos say blindly, and the
+    highest label that there is, where that is known."""
     if not benchmark:
         found = by_video(path)
-        return _matched(path, dict.fromkeys(found), "iu", 1), f"{path.stem} {len(found):,} videos", {}
-    told = read_annotations(path if path.is_dir() else path.parent, ("coin",))
+        return _matched(path, dict.fromkeys(found), "iu", 1), f"{path.stem} {len(found):,} videos", {}, None
+    told = read_annotations(path, ("coin",))
     coin, labels = told.coin, truths(told.coin)
     fit, test = ([i for i, trained in enumerate(coin.training) if trained == wanted] for wanted in (True, False))
-    return {coin.ids[i]: labels[i] for i in test}, told.splits["coin"], by_time(coin, labels, fit, test)
+    highest = max(LABELS, *map(int, coin.labels))
+    return {coin.ids[i]: labels[i] for i in test}, told.splits["coin"], by_time(coin, labels, fit, test), highest
 
 
 def _steps_of(path: Path, benchmark: str) -> tuple[dict[str, tuple[str, list]], str]:

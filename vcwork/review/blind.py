@@ -118,11 +118,11 @@ def _renamed(r: Result, name: str) -> Result:
 
 
 def truths(videos: Segmented, round_up: bool = True) -> list[np.ndarray]:
-    """Label of every second of each video: 0, or 1 + the step's place among the sorted step ids.
+    """Label of every second of each video: 0, or the step's id, which is a number in COIN.
 
     Lengths by ceil, or by floor. Segments cover [floor(start), ceil(end)), later ones on top.
     """
-    index = {step: k for k, step in enumerate(sorted({step for each in videos.segments for _, _, step in each}))}
+    index = {step: int(step) - 1 for each in videos.segments for _, _, step in each}
     whole = math.ceil if round_up else math.floor
     return [truth_labels(each, index, whole(s)) for each, s in zip(videos.segments, videos.durations_s, strict=True)]
 

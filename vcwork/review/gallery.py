@@ -18,7 +18,7 @@ from vcwork.data.benchmarks.common import Benchmark, plain
 from vcwork.data.benchmarks.hirest import read_videos
 from vcwork.data.benchmarks.msrvtt import read_msrvtt_json
 from vcwork.data.benchmarks.reading import At, read_rows, read_text, same_ids
-from vcwork.data.benchmarks.sources import SOURCES, read_splits
+from vcwork.data.benchmarks.sources import SOURCES, lacking, read_splits
 from vcwork.data.benchmarks.youcook2 import read_youcook2_json
 from vcwork.measure.streamed import Pairs
 from vcwork.review.scores import SPARSE, Scores, trec_pairs
@@ -87,27 +87,29 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
     source = resolve(annotations)
     if source.suffix == ".json":
         return _of_benchmark(read_youcook2_json(source) if name == "youcook2" else read_msrvtt_json([source], "full"))
-    part = read_splits(name, source if source.is_dir() else source.parent).get("test")
-    if part is None or not source.exists():
-        raise VcworkError(f"{source}: no test split of {name} there; it needs {SOURCES[name]}")
-    return _of_benchmark(part)
+    parts = read_splits(name, source)
+    if "test" not in parts:
+        told = "; ".join([f"it needs {SOURCES[name]}", *lacking(parts)])
+        raise VcworkError(f"{source}: no test split of {name} there; {told}")
+    return _of_benchmark(parts["test"])
 
 
 def _of_benchmark(part: Benchmark) -> Gallery:
-    clips, n = part.clips, len(part.clips)
+    clips, n, lost = part.clips, len(part.clips), part.counts["clips"].missing
+    notes = [f"clips left out of the annotations: {len(lost)}; first: {at}: {why}" for at, why in [*lost.items()][:1]]
     videos = [clip.video for clip in clips]
     if part.unit == "videos":  # several captions ask for one
         items, queries = list(part.videos), [str(i) for i in range(n)]
         place = {video: i for i, video in enumerate(items)}
         own = np.array([place[video] for video in videos])
-        return Gallery(part.split, part.texts, queries, items, own, items, benchmark=part.name)
+        return Gallery(part.split, part.texts, queries, items, own, items, benchmark=part.name, notes=notes)
     ids = videos if len(set(videos)) == n else [f"{c.video}:{c.start_s:g}-{c.end_s:g}" for c in clips]
     if len(set(ids)) < n:  # clips annotated twice
         ids = [str(i) for i in range(n)]
     recipes = [clip.recipe for clip in clips] if all(clip.recipe for clip in clips) else ()
     lengths = [clip.end_s - clip.start_s for clip in clips]
     seconds = lengths if all(map(math.isfinite, lengths)) else ()
-    return Gallery(part.split, part.texts, ids, ids, np.arange(n), videos, (), (), recipes, seconds, part.name)
+    return Gallery(part.split, part.texts, ids, ids, np.arange(n), videos, (), (), recipes, seconds, part.name, notes)
 
 
 def read_gallery(path: str | Path) -> Gallery:

@@ -12,11 +12,14 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from vcwork.base.errors import NoData, VcworkError
+from vcwork.base.files import resolve
 from vcwork.data.benchmarks.reading import At
 from vcwork.data.coverage import Count, Coverage
 
+NONE_USABLE = "no usable annotation"
 WINDOW_S = 32  # seconds of a clip that VideoCLIP reads; the rest of a longer one is cut off
 
 
@@ -119,9 +122,10 @@ def check_no_leak(train: Benchmark | Iterable[str], test: Benchmark | Iterable[s
 
 
 class Tally:
-    """Collects the clips of one split of one file by the rules above, and closes the account."""
+    """Collects the clips of one split of one file, or several, by the rules above, and closes the account."""
 
-    def __init__(self) -> None:
+    def __init__(self, *paths: str | Path) -> None:
+        self.files = ", ".join(resolve(path).name for path in paths)
         self.clips: list[Clip] = []
         self.videos: dict[str, Listed] = {}
         self.expected = 0
@@ -159,12 +163,13 @@ class Tally:
         self, name: str, title: str, role: str, unit: str,
         steps: Mapping[str, str] | None = None, tasks: Mapping[str, Task] | None = None,
     ) -> Benchmark:  # fmt: skip
-        """The benchmark; VcworkError where not one clip is left. Videos without any clip are missing videos."""
+        """The benchmark; NoData where not one clip is left. Videos without any clip are missing videos."""
         there = {clip.video for clip in self.clips}
         if not there:
-            none = NoData if not self.videos else VcworkError  # the file has no video of this split at all
-            raise none(f"{title.format(n='').strip()}: no usable annotation among {self.expected}")
-        lost = dict.fromkeys((id for id in self.videos if id not in there), "no usable annotation") | self.lost
+            first = next((f" ({where}: {why})" for where, why in self.missing.items()), "")
+            split = " ".join(title.format(n="").split())
+            raise NoData(f"{self.files}: {split}: {NONE_USABLE} among {self.expected}{first}")
+        lost = dict.fromkeys((id for id in self.videos if id not in there), NONE_USABLE) | self.lost
         counts = {"videos": Count(len({*self.videos, *lost}), lost), "clips": Count(self.expected, self.missing)}
         notes = [*self.notes, *(f"{what}: {n}" for what, n in self.changed.items() if n)]
         videos = {id: listed for id, listed in self.videos.items() if id not in lost}

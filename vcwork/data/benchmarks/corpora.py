@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve, sha256_json, write_json
@@ -70,15 +71,18 @@ def benchmark_corpus(
             _drop_too_short(part, found)
     measured = {role: with_features(part, found.lengths, found.lost) for role, part in parts.items()}
     if not any(part.clips for part in measured.values()):
-        raise VcworkError(
-            f"{beside}: holds features of none of the {len(found.lost)} videos of {next(iter(parts.values())).name}"
-        )
+        told = f"holds features of none of the {len(found.lost)} videos of {next(iter(parts.values())).name}"
+        wanted = f"expected {next(iter(found.lost))}.npy" if found.lost else "all clips begin after them"
+        raise VcworkError(f"{beside}: {told}; {wanted}" + "".join(f", got {id}.npy" for id in found.unlisted[:1]))
     if found.unlisted:
         note = f"feature files of no listed video: {len(found.unlisted)}, first {found.unlisted[0]}.npy"
         first = next(iter(measured))
         measured[first] = replace(measured[first], notes=(*measured[first].notes, note))
     digest = sha256_json([[part.split, part.clips] for part in parts.values()] + [found.lengths])
-    corpus = corpus_once(folder, digest, lambda: _write(folder, parts, measured, found, digest))
+    made, segments = _made(folder, parts, measured, found, digest)
+    corpus = corpus_once(folder, digest, lambda: _write(made, segments, measured))
+    if _told(corpus) != _told(made):
+        raise VcworkError(f"{folder}: holds another corpus ({corpus.name}); choose another folder")
     return corpus, store_once(features, found.contract, found, found.lost)
 
 
@@ -95,13 +99,14 @@ def splits_table(corpus: Corpus) -> str:
     return "\n".join(f"{role}: {name}" for role, name in corpus.meta["benchmark"]["splits"].items())
 
 
-def _write(
+def _made(
     folder: Path, parts: dict[str, Benchmark], measured: dict[str, Benchmark], found: FeatureFolder, digest: str
-) -> None:
+) -> tuple[Corpus, dict[str, list[dict[str, Any]]]]:
+    """The corpus, of which nothing is written yet, and {video: the segments of its truth}."""
     first = next(iter(parts.values()))
     meta = {"rolling_captions": False, "source_digest": digest}
     meta["benchmark"] = {"name": first.name, "splits": {role: part.split for role, part in measured.items()}}
-    corpus = Corpus(folder, first.name, {}, meta=meta)
+    corpus, segments = Corpus(folder, first.name, {}, meta=meta), dict[str, list[dict[str, Any]]]()
     members: dict[str, list[str]] = {}
     for role, part in parts.items():
         corpus.steps |= {id: part.steps[id] for id in part.steps if id not in corpus.steps}
@@ -109,27 +114,40 @@ def _write(
         for clip in part.clips:
             by_video[clip.video].append(clip)
         for id, clips in by_video.items():
-            _add_video(corpus, role, part, id, clips, found, members)
+            segments[id] = _add_video(corpus, role, part, id, clips, found, members)
         for kind in ("videos", "listed"):  # what the release itself lacks
             lost = part.counts.get(kind, Count(0)).missing
             corpus.missing_videos |= {id: why for id, why in lost.items() if id not in corpus.videos}
     tasks = {id: task for part in parts.values() for id, task in part.tasks.items()}
     for id, steps in members.items():
         name, ordered = (tasks[id].name, tasks[id].steps) if id in tasks else (id, ())
-        corpus.recipes[id] = Recipe(id, name, ordered or tuple(dict.fromkeys(steps)))
-    write_json(folder / "accounting.json", {role: {"split": part.split} | part.accounting.as_dict()
-                                            for role, part in measured.items()})  # fmt: skip
-    save_corpus(corpus, folder / "accounting.json")
+        corpus.recipes[id] = Recipe(id, name, tuple(ordered or dict.fromkeys(steps)))
+    return corpus, segments
+
+
+def _told(corpus: Corpus) -> tuple:
+    """What the annotations say besides the clips, which the digest holds: lengths, recipes, steps in their order."""
+    videos = [(v.id, v.duration_s, v.split, v.recipe) for v in corpus.videos.values()]
+    return videos, list(corpus.steps.items()), corpus.recipes
+
+
+def _write(made: Corpus, segments: dict[str, list[dict[str, Any]]], measured: dict[str, Benchmark]) -> None:
+    for id, video in made.videos.items():
+        write_json(video.truth, {"segments": segments[id], "caption_segment": [], "mentions": []})
+    account = made.folder / "accounting.json"
+    write_json(account, {role: {"split": part.split} | part.accounting.as_dict() for role, part in measured.items()})
+    save_corpus(made, account)
 
 
 def _add_video(
     corpus: Corpus, role: str, part: Benchmark, id: str, clips: list[Clip], found: FeatureFolder,
     members: dict[str, list[str]],
-) -> None:  # fmt: skip
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The segments of a video that is taken into the corpus; none where nobody says how long it is."""
     listed, seconds = part.videos[id], found.lengths.get(id, 0)
     if not seconds and any(math.isinf(clip.end_s) for clip in clips):
         corpus.missing_videos[id] = f"{found.lost.get(id, 'no features')}, and nobody says how long the video is"
-        return
+        return []
     segments = []
     for clip in clips:
         step = clip.step or plain(clip.text)
@@ -141,10 +159,10 @@ def _add_video(
     recipe = listed.recipe or (f"{part.name} {role}" if part.name == "DiDeMo" else None)
     if recipe:
         members.setdefault(recipe, []).extend(s["step"] for s in segments)
-    path = corpus.folder / "truth" / f"{id}.json"
-    write_json(path, {"segments": segments, "caption_segment": [], "mentions": []})
     duration_s = listed.duration_s or float(seconds)
-    corpus.videos[id] = Video(id, None, None, duration_s, role, recipe, truth=path)
+    truth = Path(corpus.folder) / "truth" / f"{id}.json"
+    corpus.videos[id] = Video(id, None, None, duration_s, role, recipe, truth=truth)
+    return segments
 
 
 def _drop_too_short(part: Benchmark, found: FeatureFolder) -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import read_text, resolve
-from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, Task
+from vcwork.data.benchmarks.common import NONE_USABLE, Benchmark, Clip, Listed, Tally, Task
 from vcwork.data.benchmarks.reading import At, read_rows
 from vcwork.data.coverage import Count
 
@@ -34,17 +34,23 @@ def read_crosstask(folder: str | Path, part: str = "test", have: Collection[str]
     ones: a step number that the task does not have, a task's number of steps that is not its steps', a task or a
     (task, video) listed twice.
     """
-    folder, tally = resolve(folder), Tally()
+    folder, tally = resolve(folder), Tally("annotations")
     At(folder).choice(part, "part", ("train", "val", "test"))
     primary, tasks = _tasks(folder)
     val, every = (_videos(folder, name, tally) for name in ("videos_val.csv", "videos.csv"))
     if not (folder / "tasks_related.txt").is_file():
         tally.notes.append("tasks_related.txt is absent")
+    named = {"_".join(pair) for pair in (*val, *every)}
+    orphans = sorted(path.stem for path in (folder / "annotations").glob("*.csv") if path.stem not in named)
+    tally.notes += [f"annotation files of no listed video: {len(orphans)}, first {orphans[0]}.csv"] if orphans else []
     held_out = set(val)
     rest = [pair for pair in every if pair not in held_out]
     listed = val if part == "val" else rest
     unusable = {f"{task}_{video}": why for task, video in listed if (why := _why_not(folder, task, video, tasks, have))}
     usable = [pair for pair in listed if "_".join(pair) not in unusable]
+    if listed and not usable:
+        why = "; ".join(f"{pair}: {why}" for pair, why in [*unusable.items()][:1])
+        raise NoData(f"{folder}: CrossTask {part}: {NONE_USABLE} of {len(listed)} listed videos ({why})")
     if part == "val":
         pairs, taken = usable, {video: f"in videos.csv under task {task}" for task, video in rest}
     else:
@@ -58,9 +64,9 @@ def read_crosstask(folder: str | Path, part: str = "test", have: Collection[str]
     n_tasks = len({own.recipe for own in tally.videos.values()})
     rule = "videos_val.csv" if part == "val" else f"{N_TRAIN} a task to train, RandomState(0)"
     steps = {step: name for task, own in tasks.items() for step, name in _steps(task, own.steps).items()}
-    named = {task: Task(own.name, tuple(_steps(task, own.steps))) for task, own in tasks.items()}
+    titled = {task: Task(own.name, tuple(_steps(task, own.steps))) for task, own in tasks.items()}
     title = f"CrossTask {part} {{n}} videos of {n_tasks} tasks ({rule})"
-    read = tally.close(NAME, title, part, "videos", steps, named)
+    read = tally.close(NAME, title, part, "videos", steps, titled)
     read.counts["listed"] = Count(len(listed), unusable)
     return read
 
@@ -68,7 +74,7 @@ def read_crosstask(folder: str | Path, part: str = "test", have: Collection[str]
 def read_tasks(path: str | Path) -> dict[str, Task]:
     """{task id: title, and steps as they are written, in canonical order} of a tasks file."""
     path, found, at = resolve(path), {}, 0
-    lines = [line.strip() for line in read_text(path).splitlines()]
+    lines = [line.strip() for line in read_text(path).split("\n")]
     while at < len(lines):
         if not lines[at]:
             at += 1

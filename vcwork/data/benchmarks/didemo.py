@@ -41,7 +41,7 @@ def read_didemo(path: str | Path) -> Benchmark:
     raw = read_strict_json(path)
     if not isinstance(raw, list):
         At(path).fail(f"expected a list of descriptions, got {type(raw).__name__}")
-    tally, seen = Tally(), set()
+    tally, seen = Tally(path), set()
     for at, found in At(path).entries(raw, "entry", **_KINDS):
         moment = _moment(at := at.id(found["video"]), found)
         if moment.annotation in seen:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.data.benchmarks.common import Benchmark
+from vcwork.data.benchmarks.common import Benchmark, Listed
 from vcwork.data.benchmarks.reading import At, read_strict_json
 from vcwork.data.coverage import Count
 from vcwork.data.store import S3D_FEATURES, Contract, as_float16, load_npy
@@ -71,8 +71,8 @@ def with_features(read: Benchmark, lengths: Mapping[str, int], lost: Mapping[str
     """The split as it can be measured: only clips whose video has features in the second where they begin.
 
     `lengths` {video: seconds of features}, `lost` {video: why it has none}. Counted: videos without features and their
-    clips, clips that begin after the features end, and, kept, clips that end after them. The split's name changes with
-    what is lost; nothing may be left.
+    clips, clips that begin after the features end, and, kept, clips that end after them and videos whose features are
+    longer or shorter than they. The split's name changes with what is lost; nothing may be left.
     """
     why = {id: lost.get(id, f"{id}.npy is missing") for id in read.videos if id not in lengths}
     without, kept, late, longer = dict(why), [], {}, 0
@@ -92,7 +92,15 @@ def with_features(read: Benchmark, lengths: Mapping[str, int], lost: Mapping[str
     counts["features"] = Count(len(read.videos), without)
     pools = {"videos": (len(read.videos), len(videos)), "clips": (len(read.clips), len(kept))}
     notes = (*read.notes, *([f"clips that end after their features: {longer}"] if longer else []))
+    far = [f"{id}: features of {lengths[id]} s, the video has {listed.duration_s:g} s"
+           for id, listed in videos.items() if abs(lengths[id] - listed.duration_s) > _rounding(listed)]  # fmt: skip
+    notes += (f"features of another length than their video: {len(far)}, first {far[0]}",) if far else ()
     return replace(read, clips=tuple(kept), videos=videos, counts=counts, notes=notes, pools=pools)
+
+
+def _rounding(listed: Listed) -> float:
+    """Seconds by which features of one row a second may differ from a video's length; more is another rate."""
+    return max(5.0, 0.1 * listed.duration_s) if listed.duration_s else math.inf
 
 
 def carve_val(train: Benchmark, share: float = 0.1) -> tuple[Benchmark, Benchmark]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vcwork.base.errors import VcworkError
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.files import resolve
 from vcwork.data.benchmarks.common import Benchmark, Clip, Listed, Tally, check_no_leak, numbered
 from vcwork.data.benchmarks.reading import At, read_rows, read_strict_json
@@ -24,7 +24,7 @@ SPLITS = {"7k": 7010, "9k": 9000, "full": 2990}  # published number of videos
 
 def read_msrvtt_1ka(path: str | Path) -> Benchmark:
     """JSFusion's 1k-A csv, role test: one caption a video, all of the video. VcworkError: a video listed twice."""
-    tally = Tally()
+    tally = Tally(path)
     for at, row in read_rows(path, ("key", "vid_key", "video_id", "sentence"), "video_id"):
         tally.video(at, Listed())
         if of_key(at, row["vid_key"]) != at.video:
@@ -72,10 +72,10 @@ def read_msrvtt_json(
     """
     if split not in SPLITS:
         raise VcworkError(f"split: expected one of {', '.join(SPLITS)}, got {split!r}")
-    known, captions = _read(paths)
+    known, captions = _read(paths := list(paths))
     chosen = list(_worked_out(split, known, test_ids) if ids is None else ids)
     check_no_leak(chosen, test_ids)
-    tally = Tally()
+    tally = Tally(*paths)
     tally.videos = {id: known[id][1] for id in chosen if id in known}
     tally.lost = {id: "in the list, not in the json" for id in chosen if id not in known}
     for at, text in captions:
@@ -93,7 +93,7 @@ def _worked_out(split: str, known: dict[str, tuple[str, Listed]], test_ids: Coll
     if not test_ids:
         raise VcworkError("split 9k: is everything but 1k-A, so it needs the video ids of 1k-A as test_ids")
     if not any(official == "test" for official, _ in known.values()):
-        raise VcworkError("split 9k: takes in official test videos, and the json holds none; give both halves of it")
+        raise NoData("split 9k: takes in official test videos, and the json holds none; give both halves of it")
     return [id for id in known if id not in test_ids]
 
 

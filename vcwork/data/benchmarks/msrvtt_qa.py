@@ -31,7 +31,7 @@ def read_msrvtt_qa(path: str | Path) -> Benchmark:
     Counted: questions in which a wrong choice has the same text as the right one (they stay, as published). VcworkError
     besides the common ones: an answer that is not 0 to 4, an empty choice.
     """
-    tally, head = Tally(), read_text(resolve(path)).partition("\n")[0]
+    tally, head = Tally(path), read_text(resolve(path)).partition("\n")[0]
     for at, row in read_rows(path, ("vid_key", *CHOICES, "answer"), delimiter="\t" if "\t" in head else ","):
         at = at.id(of_key(at, row["vid_key"].strip()))
         choices = tuple(row[name].strip() for name in CHOICES)

@@ -42,7 +42,7 @@ class At:
     def number(self, value: Any, name: str, low: float = -sys.float_info.max, what: str = "a finite number") -> float:
         """A finite number of at least `low`, from a cell or a JSON number; `what` is asked for in the message."""
         try:
-            number = math.nan if isinstance(value, bool) else float(value)
+            number = math.nan if isinstance(value, bool) or "_" in str(value) else float(value)
         except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not low <= number < math.inf:
@@ -139,7 +139,7 @@ def read_rows(
     """(place, {column: cell}) of every row of a csv; blank lines are passed over, other columns than asked for kept.
 
     `id`: the column that names the video, so that the place does too. Without a header the columns are those named, in
-    order. VcworkError: a column missing, a row of another width.
+    order. VcworkError: a column missing, or one name for two, a row of another width.
     """
     path, columns = resolve(path), list(columns)
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
@@ -147,6 +147,8 @@ def read_rows(
         names = [name.strip() for name in next(reader, [])] if header else columns
         if lost := [name for name in columns if name not in names]:
             raise VcworkError(f"{path}: line 1: expected the columns {', '.join(columns)}; missing {', '.join(lost)}")
+        if twice := [name for name in names if name and names.count(name) > 1]:
+            raise VcworkError(f"{path}: line 1: expected each column once, got {twice[0]!r} twice")
         for row in reader:
             if row and len(row) != len(names):
                 raise VcworkError(f"{path}: line {reader.line_num}: expected {len(names)} cells, got {len(row)}: {row}")

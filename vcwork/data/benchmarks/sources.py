@@ -1,16 +1,17 @@
 """Which file of a release is which split: the one registry of the published benchmarks.
 
-A source folder holds the release's own annotation files under their own names.
+A source folder holds the release's own annotation files under their own names. A file in its place, of any name, is
+the one that the test split is in; what describes it is looked for beside it.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from vcwork.base.errors import NoData, VcworkError
-from vcwork.data.benchmarks.coin import read_coin, read_coin_taxonomy
-from vcwork.data.benchmarks.common import Benchmark
+from vcwork.data.benchmarks.coin import SUBSETS, read_coin, read_coin_taxonomy
+from vcwork.data.benchmarks.common import NONE_USABLE, Benchmark
 from vcwork.data.benchmarks.crosstask import read_crosstask
 from vcwork.data.benchmarks.didemo import read_didemo
 from vcwork.data.benchmarks.msrvtt import described, read_msrvtt_1ka, read_msrvtt_ids, read_msrvtt_json
@@ -29,32 +30,42 @@ SOURCES = {  # benchmark: its files, optional ones in brackets
 
 
 def read_splits(name: str, source: Path, have: Collection[str] | None = None) -> dict[str, Benchmark]:
-    """{role: split} of what the files of benchmark `name` in a folder hold; {} where none of them is there.
+    """{role: split} of what the files of benchmark `name` in a folder, or one file, hold; {} where none is there.
 
     `have`: the videos that have features, for a draw that depends on them (CrossTask). VcworkError: a file is wrong.
     """
     return {part.role: part for part in _READERS[name](source, have)}
 
 
+def lacking(parts: Mapping[str, Benchmark]) -> list[str]:
+    """What was noted of splits that are not among those that were read."""
+    return [note for part in parts.values() for note in part.notes if NONE_USABLE in note][:1]
+
+
 def _youcook2(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    csv, json = source / "validation_youcook.csv", source / "youcookii_annotations_trainval.json"
-    reads = [partial(read_youcook2_json, json, "training")] if json.is_file() else []
-    if csv.is_file():
+    csv, json = _first(source, "validation_youcook.csv"), _first(source, "youcookii_annotations_trainval.json")
+    reads = [partial(read_youcook2_json, json, "training")] if json else []
+    if csv:
         return _those_there(*reads, partial(read_youcook2_csv, csv))
-    return _those_there(*reads, *([partial(read_youcook2_json, json, "validation")] if reads else []))
+    return _those_there(*reads, *([partial(read_youcook2_json, json, "validation")] if json else []))
 
 
 def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    found, jsons = _first(source, "MSRVTT_JSFUSION_test.csv", "msrvtt_test.csv"), _videodatainfo(source)
+    found = _first(source, "MSRVTT_JSFUSION_test.csv", "msrvtt_test.csv")
     if found is None:
         return []
+    source = found.parent
+    jsons = _videodatainfo(source)
+    lists = [path for split in ("9k", "7k") if (path := source / f"MSRVTT_train.{split}.csv").is_file()]
+    why = f"{lists[0].name} is taken" if lists and jsons else "no json tells of its videos"
+    test = _those_there(partial(read_msrvtt_1ka, found))[0]
+    test = replace(test, notes=(*test.notes, *(f"{path.name} is left aside: {why}" for path in lists[bool(jsons) :])))
     if not jsons:
-        return _those_there(partial(read_msrvtt_1ka, found))
-    listed = _first(source, "MSRVTT_train.9k.csv", "MSRVTT_train.7k.csv")
+        return [test]
     halved = [path.name for path in jsons] == ["train_val_videodatainfo.json"]
-    split = "7k" if halved or (listed and "7k" in listed.name) else "9k"
-    test = read_msrvtt_1ka(found) if halved else described(read_msrvtt_1ka(found), jsons)
-    return [read_msrvtt_json(jsons, split, test.videos, read_msrvtt_ids(listed) if listed else None), test]
+    split = lists[0].name.split(".")[1] if lists else "7k" if halved else "9k"
+    test, ids = test if halved else described(test, jsons), read_msrvtt_ids(lists[0]) if lists else None
+    return _those_there(partial(read_msrvtt_json, jsons, split, test.videos, ids), lambda: test)
 
 
 def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -62,7 +73,9 @@ def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
     if len(tables) > 1:
         raise VcworkError(f"{source}: expected one table, got {', '.join(path.name for path in tables)}")
     tests = _those_there(*(partial(read_msrvtt_qa, path) for path in tables))
-    return [read_msrvtt_json(jsons, "7k", tests[0].videos), *tests] if jsons and tests else tests
+    if not jsons or not tests:
+        return tests
+    return _those_there(partial(read_msrvtt_json, jsons, "7k", tests[0].videos), lambda: tests[0])
 
 
 def _videodatainfo(source: Path) -> list[Path]:
@@ -77,10 +90,12 @@ def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    found, sheet = _first(source, "COIN.json", "COIN_sample.json"), source / "taxonomy.csv"
+    found = _first(source, "COIN.json", "COIN_sample.json")
+    if found is None:
+        return []
+    sheet = found.parent / "taxonomy.csv"
     taxonomy = read_coin_taxonomy(sheet) if sheet.is_file() else None
-    subsets = ("training", "testing") if found else ()
-    return _those_there(*(partial(read_coin, found, subset, taxonomy) for subset in subsets))
+    return _those_there(*(partial(read_coin, found, subset, taxonomy) for subset in SUBSETS))
 
 
 def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
@@ -91,7 +106,7 @@ def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
-    """The splits that a file holds, with a note on those it lacks; VcworkError where it lacks all."""
+    """The splits that files hold, with a note on those they lack; VcworkError where they lack all."""
     parts, absent = [], []
     for read in reads:
         try:
@@ -104,6 +119,9 @@ def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
 
 
 def _first(source: Path, *names: str) -> Path | None:
+    """The first of these that a folder holds; a file itself, if it is of their kind."""
+    if source.is_file():
+        return source if source.suffix == Path(names[0]).suffix else None
     return next((source / name for name in names if (source / name).is_file()), None)
 
 

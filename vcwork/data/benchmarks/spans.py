@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.files import parse_json, resolve
+from vcwork.base.files import once, parse_json, resolve
 from vcwork.data.benchmarks.reading import At, read_rows, read_text
 
 PUBLISHED = {"highlight_val_release.jsonl": 1550, "highlight_test_release.jsonl": 1542, "charades_sta_test.txt": 3720}
@@ -59,7 +59,7 @@ def read_qvhighlights(path: str | Path) -> SpanBenchmark:
 def read_charades(path: str | Path) -> SpanBenchmark:
     """VcworkError names the line: not `VIDEO START END##SENTENCE`, a span that ends before it starts."""
     rows: list[tuple[str, str, tuple[float, float]]] = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         at = At(resolve(path), f"line {number}")
         head, mark, text = line.partition("##")
         cells = head.split()
@@ -96,7 +96,7 @@ def read_predicted(path: str | Path) -> dict[str, np.ndarray]:
     """{query id: spans (P, 2), best first}: jsonl with `qid` and `pred_relevant_windows` [[start, end, score], …], or
     a csv `query_id, start_s, end_s, score`. VcworkError names the line: an id twice (jsonl), a score that is none."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
-    if resolve(path).suffix == ".csv":
+    if resolve(path).suffix.lower() == ".csv":
         for at, row in read_rows(path, ("query_id", "start_s", "end_s", "score")):
             span = _span(at, [row["start_s"], row["end_s"]])
             rows.setdefault(row["query_id"], []).append((*span, at.number(row["score"], "score")))
@@ -134,7 +134,7 @@ def _lines(path: str | Path):
         if not line.strip():
             continue
         try:
-            yield at, parse_json(line)
+            yield at, parse_json(line, object_pairs_hook=once)
         except ValueError as error:
             at.fail(f"not readable as JSON ({error})")
 
@@ -142,11 +142,13 @@ def _lines(path: str | Path):
 def closed(
     name: str, path: str | Path, sentences: list[Sought], notes: tuple[str, ...], what: str = "sentences"
 ) -> SpanBenchmark:
-    """The split under its full name; a note where a published file has another number of sentences."""
+    """The split under its full name; notes on another number than published, and on truth that nothing can meet."""
     file = resolve(path)
     if not sentences:
         raise VcworkError(f"{file}: holds no {what}")
     published = PUBLISHED.get(file.name, len(sentences))
     if published != len(sentences):
         notes += (f"{file.name}: {len(sentences):,} sentences here, {published:,} published",)
+    if empty := sum(int((each.truth[:, 0] == each.truth[:, 1]).sum()) for each in sentences):
+        notes += (f"true spans of no length, which no prediction meets: {empty}",)
     return SpanBenchmark(name, f"{name} {file.stem} {len(sentences):,} {what}", tuple(sentences), notes)

@@ -21,7 +21,7 @@ def read_youcook2_csv(path: str | Path) -> Benchmark:
 
     VcworkError besides the common ones: a video with two recipe types.
     """
-    tally = Tally()
+    tally = Tally(path)
     for at, row in read_rows(path, ("video_id", "start", "end", "task", "text"), "video_id"):
         recipe = str(at.whole(row["task"], "task"))
         tally.video(at, Listed(recipe=recipe), f"task {recipe}")
@@ -39,7 +39,7 @@ def read_youcook2_json(path: str | Path, subset: str = "validation") -> Benchmar
     besides the common ones: a subset that is neither training, validation nor testing, which has no annotations.
     """
     At(resolve(path)).choice(subset, "subset", ("training", "validation"))
-    tally = Tally()
+    tally = Tally(path)
     for at, found in read_database(path, subset=str, duration=(int, float), recipe_type=(str, int)):
         if at.choice(found["subset"], "subset", ("training", "validation", "testing")) == subset:
             recipe = str(at.whole(found["recipe_type"], "recipe_type"))

@@ -13,17 +13,19 @@ import argparse
 import functools
 import itertools
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vcwork.base.console import say
+from vcwork.base.console import say, seed
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, resolve, sha256_json, write_json
 from vcwork.base.sealed import Kind, begin, read_manifest, read_sealed, seal, well_formed, write_manifest, write_sealed
 from vcwork.core.batches import PairData
+from vcwork.core.sampling import Track, first_seconds
 from vcwork.core.text import Tokenizer
 from vcwork.data.corpus import SPLITS
 from vcwork.data.coverage import Count, Coverage
@@ -53,6 +55,7 @@ class Converted:
     def pairs(self, split: str = "train") -> PairData:
         """Tracks and features of the split's videos that have both, read from the stores when asked for.
 
+        Captions that begin after the features end are left out, and so are the videos that have no others.
         `shuffle_captions` and the closed-form start still read all of them into memory. VcworkError: no such split, or
         no video in it has both.
         """
@@ -61,11 +64,16 @@ class Converted:
             raise VcworkError(
                 f"{self.folder}: expected captions and features of split {split!r}; has {sorted(self.ids)}"
             )
-        ids = [id for id in self.ids[split] if id in features and id in captions]
+        late = self.report.get("late", {})
+        ids = [id for id in self.ids[split] if id in features and id in captions and id not in late]
         if not ids:
             raise VcworkError(f"{self.folder}: no video of split {split!r} has both captions and features")
-        tracks = _Lazy(ids, lambda id: captions.track(id, features.lengths[id]))
-        return PairData(tracks, _Lazy(ids, features.__getitem__))
+
+        def read(id: str) -> Track:
+            track = captions.track(id, features.lengths[id])
+            return first_seconds(track, track.seconds) if (track.start_s >= track.seconds).any() else track
+
+        return PairData(_Lazy(ids, read), _Lazy(ids, features.__getitem__))
 
 
 def convert_howto100m(
@@ -106,10 +114,12 @@ def _finish(out: Path, sources: Sources, contract: Contract, texts: tuple, featu
     report = {"sources": {"captions": sources.text, "features": sources.video}}
     report |= {"captions": texts[1], "features": features[1]}
     report["notes"] = _notes(sources.ids, report, contract)
+    many, report["late"] = _late(texts[0], features[0])
+    report["notes"] += [f"captions that begin after their features end, left out: {many}"] if many else []
     for split, own in sources.ids.items():
         with atomic_write(out / "splits" / f"{split}.txt") as file:
             file.writelines(f"{id}\n" for id in dict.fromkeys(own))
-    write_json(out / "coverage.json", _coverage(sources.ids, texts[0], features[0], report["notes"]).as_dict())
+    write_json(out / "coverage.json", _coverage(sources.ids, texts[0], features[0], report).as_dict())
     beside = (STATE, "coverage.json", *(f"splits/{split}.txt" for split in sources.ids))
     report["files"] = {name: seal(out / name) for name in beside}
     write_manifest(out, CONVERSION, report)
@@ -131,7 +141,7 @@ def open_converted(folder: str | Path, verify: bool = False) -> Converted:
         lists = {split: folder / "splits" / f"{split}.txt" for split in SPLITS}
         there = {split: path for split, path in lists.items() if path.relative_to(folder).as_posix() in report["files"]}
         ids = {split: path.read_text(encoding="utf-8").splitlines() for split, path in there.items()}
-    coverage = _coverage(ids, texts, features, report.get("notes", []))
+        coverage = _coverage(ids, texts, features, report)
     return Converted(folder, ids, texts, features, coverage, report)
 
 
@@ -171,19 +181,31 @@ def _claim(out: Path, identity: dict) -> None:
 
 
 def _coverage(
-    ids: Mapping[str, list[str]], captions: CaptionStore | None, features: FeatureStore | None, notes: list[str]
+    ids: Mapping[str, list[str]], captions: CaptionStore | None, features: FeatureStore | None, report: dict[str, Any]
 ) -> Coverage:
-    counts, denominators = {}, {}
+    counts, denominators, late = {}, {}, dict(report.get("late", {}))
     for split, every in ids.items():
         expected = list(dict.fromkeys(every))
         for name, store in (("captions", captions), ("features", features)):
             if store is not None:
                 missing = {id: store.failed[id] for id in expected if id not in store}
+                missing |= {id: late[id] for id in expected if id in late and store is captions}
                 counts[f"{split} {name}"] = Count(len(expected), missing)
         if captions is not None and features is not None:
-            usable = sum(id in captions and id in features for id in expected)
+            usable = sum(id in captions and id in features and id not in late for id in expected)
             denominators[f"{split} videos with both"] = (len(expected), usable)
-    return Coverage(counts, denominators, notes)
+    return Coverage(counts, denominators, report.get("notes", []))
+
+
+def _late(captions: CaptionStore | None, features: FeatureStore | None) -> tuple[int, dict[str, str]]:
+    """How many captions begin after their video's features end, and {id: why} of the videos that have no others."""
+    many, whole = 0, {}
+    for id in captions.ids if captions and features else ():
+        if seconds := features.lengths.get(id):
+            late = captions.track(id).start_s >= seconds  # (C,)
+            many += int(late.sum())
+            whole |= {id: f"no caption begins before the features end, at {seconds} s"} if late.all() else {}
+    return many, whole
 
 
 def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Contract) -> list[str]:
@@ -221,7 +243,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", required=True, metavar="FOLDER", help="new folder, or that of an interrupted conversion")
     add("--dedup", choices=DEDUPS, default="words", help="how rolling repeats go")
     add("--cut", choices=CUTS, default="none", help="reference: 96 characters, 32 tokens")
-    add("--seed", type=int, default=0, help="of the coins of --dedup characters")
+    add("--seed", type=seed, default=0, help="of the coins of --dedup characters")
     add("--videos-per-part", type=int, default=VIDEOS_PER_PART, help="videos in one part of the captions")
     add("--shard-rows", type=int, default=SHARD_ROWS, help="seconds in one shard of the features")
     for name, value in asdict(S3D_FEATURES).items():
@@ -236,8 +258,10 @@ def main(options: argparse.Namespace) -> int:
     wrong = [text for text, (_, sign, path) in zip(options.ids, pairs, strict=True) if not sign or not path]
     if wrong or len({split for split, _, _ in pairs}) < len(pairs):
         raise VcworkError(f"--ids: expected SPLIT=FILE, each split once, got {(wrong or options.ids)[0]!r}")
-    if min(options.videos_per_part, options.shard_rows) < 1:
-        raise VcworkError("--videos-per-part, --shard-rows: expected at least 1")
+    if min(options.videos_per_part, options.shard_rows, options.size, options.width) < 1:
+        raise VcworkError("--videos-per-part, --shard-rows, --size, --width: expected at least 1")
+    if not 0 < options.fps < math.inf:
+        raise VcworkError(f"--fps: expected a number above 0, got {options.fps}")
     source = HowTo100M({s: p for s, _, p in pairs}, options.captions, options.features, options.meta)
     contract = Contract(**{name: getattr(options, name) for name in asdict(S3D_FEATURES)})
     converted = convert_howto100m(

@@ -18,7 +18,7 @@ import numpy as np
 from vcwork.base.errors import VcworkError
 from vcwork.data.store import load_npy
 
-_PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\s/\\\0]+")
+_PLAIN_ID = re.compile(r"(?!\.{1,2}$)[^\s/\\\0\ud800-\udfff]+")
 
 
 def is_plain_id(id: object) -> bool:

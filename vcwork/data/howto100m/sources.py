@@ -51,7 +51,7 @@ def read_id_list(path: str | Path) -> list[str]:
 
     VcworkError: missing, not UTF-8, empty, or an id that could not be a file's name.
     """
-    lines = [(n, line.strip()) for n, line in enumerate(read_text(resolve(path)).splitlines(), 1) if line.strip()]
+    lines = [(n, line.strip()) for n, line in enumerate(read_text(resolve(path)).split("\n"), 1) if line.strip()]
     for number, line in lines:
         if not is_plain_id(line) or "," in line:  # a table is no list of ids
             raise VcworkError(f"{path}, line {number}: expected one video id, got {line[:40]!r}")

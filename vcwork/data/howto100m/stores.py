@@ -68,7 +68,11 @@ class Parts:
                 self.position += 1
         self._flush()
         if not any(record["part"] for record in self.records):
-            first = next((f"{id}: {why}" for id, why in self.failed(what).items()), "the source is empty")
+            failed = [f"{id}: {why}" for id, why in self.failed(what).items()]
+            absent = ("is missing", f"not in the {what}")  # which says less than what is wrong with one that is there
+            first = min(failed, key=lambda told: told.endswith(absent), default="the source is empty")
+            self.records = []  # so that the next run reads all of it again
+            self._clear()
             raise VcworkError(f"{self.writer.folder}: none of {len(self.expected)} videos has {what}; {first}")
 
     def report(self) -> dict[str, Any]:
@@ -160,15 +164,27 @@ def convert_features(
 
 def _captions(item: Item, rule: CaptionRule, tokenizer: Tokenizer) -> Track | None:
     """An item's captions, `Caption`s or tokens already, as they are stored; None, and why, without any word."""
-    start_s, end_s, tokens = _as_tokens(item, rule, tokenizer) if isinstance(item.value, list) else item.value
-    if not (np.isfinite(start_s).all() and np.isfinite(end_s).all()):
-        item.why = "caption times that are no numbers"
+    start_s, end_s, tokens = _as_tokens(item, rule, tokenizer) if isinstance(item.value, list) else _in_order(item)
+    with np.errstate(over="ignore"):
+        times = np.array([start_s, end_s], np.float32)  # (2, C), as they are stored
+    if not np.isfinite(times).all():
+        item.why = "caption times that are no numbers" if np.isnan(times).any() else "caption times beyond float32"
         return None
     item.counts.update({"captions": len(tokens), "tokens": sum(map(len, tokens))})
     if not any(tokens):
         item.why = "captions without a word"
         return None
     return as_stored(rule, item.id, start_s, end_s, tokens)
+
+
+def _in_order(item: Item) -> tuple[np.ndarray, np.ndarray, list[list[int]]]:
+    """Packed captions, without those that begin before 0 or end before they begin, which are counted."""
+    start_s, end_s, tokens = item.value
+    wrong = (start_s < 0) | (end_s < start_s)  # (C,)
+    for n in np.flatnonzero(wrong)[:1].tolist():
+        item.note = f"{item.id} caption {n}: from {start_s[n]:g} to {end_s[n]:g} s"
+    item.counts["cues_dropped"] = int(wrong.sum())
+    return start_s[~wrong], end_s[~wrong], [row for row, left in zip(tokens, wrong, strict=True) if not left]
 
 
 def _as_tokens(item: Item, rule: CaptionRule, tokenizer: Tokenizer) -> tuple[list[float], list[float], list[list[int]]]:
