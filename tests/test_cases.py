@@ -330,10 +330,17 @@ def test_a_file_of_its_form_without_cues_is_an_empty_list(tmp_path, name, text):
     assert made(tmp_path, name, text) == ([], CaptionReport())
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", *(f"utf-{n}{end}" for n in (16, 32) for end in ("", "-le", "-be"))]
+)
 def test_encodings_that_can_be_told(tmp_path, encoding):
-    text = "1\n00:00:01,000 --> 00:00:03,000\nнарежьте лук 日本\n"
-    assert made(tmp_path, "a.srt", text.encode(encoding))[0] == [(*ONE, "нарежьте лук 日本")]
+    text = "1\n00:00:01,000 --> 00:00:03,000\nнарежьте лук 日本 一一\n"
+    assert made(tmp_path, "a.srt", text.encode(encoding))[0] == [(*ONE, "нарежьте лук 日本 一一")]
+
+
+@pytest.mark.parametrize("form", ["{}" + 99 * "\0", 40 * "\0" + "{}", "{}" + 40 * "\0" + "{}"])
+def test_zeros_of_a_broken_file_are_no_encoding(tmp_path, form):
+    assert made(tmp_path, "a.srt", form.format(*2 * [SRT.format("first\n")]))[0][0] == BOTH[0]
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "gbk", "shift_jis", "koi8-r"])
