@@ -300,7 +300,7 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
     ("a.ttml", TTML.format("", '<p begin="1s"><span begin="0s" end="2s">fi<br/>rst</span><span begin="3s" dur="2s">'
      "second</span></p>"), [(*ONE, "fi rst"), BOTH[1]]),
     ("a.ttml", TTML.format("", '<p begin="1s" end="7s" timeContainer="seq"><metadata/>all <b>the</b> time'
-     '<span dur="2s">first</span><span begin="1s" dur="2s">second</span></p>'), [BOTH[0], (1, 7, "all the time"),
+     '<span dur="2s">first</span><span begin="1s" dur="2s">second</span></p>'), [(1, 7, "all the time"), BOTH[0],
      BOTH[1]]),
     ("a.ttml", TTML.format("", '<p begin="1s" end="3s"><span begin="0s" end="1s">on</span><span begin="1s">ion</span> '
      '<span begin="1500ms" end="2s">first</span></p>'), [(*ONE, "onion first")]),  # a line word by word
@@ -317,6 +317,7 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
     ("a.tsv", '"start"\t"end"\t"text"\n1\t3\t"fi""r""st"\n4\t6\t"second"\n', [(*ONE, 'fi"r"st'), BOTH[1]]),
     ("a.csv", 'start,end,speaker,text\n1000,3000,0," first"\n4000,6000,1," second"\n', BOTH),  # whisper.cpp's
     ("a.csv", 'start,end,text\n1000,3000,"first"\n90000,93000,"last"\n', [BOTH[0], (90, 93, "last")]),
+    ("a.tsv", "start\tend\ttext\n1000\t3000\tfirst\n4000\t\n", BOTH[:1]),
     ("a.csv", "start,end,text\n0,300,Chop\n300,900,Stir\n", [(0, 300, "Chop"), (300, 900, "Stir")]),
     ("a.csv", "\ufeffText;Start;End\nfirst;1,0;3,0\nsecond;0:04;0:06\n", BOTH),
     ("a.csv", "sep=;\nstart;end;text\n1;3;first\n4;6;second\n", BOTH),

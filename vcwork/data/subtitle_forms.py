@@ -340,13 +340,15 @@ def _unquoted(cell: str) -> str:
 
 
 def _milliseconds(rows: Iterable[tuple[str, str, str]], sure: bool) -> bool:
-    """Whether all times of rows (start, end, text) are whole and half the steps 100 and more, as in Whisper's tsv.
+    """Whether all times of rows (start, end, text) are whole, and half the steps 100 and more, as in Whisper's tsv.
 
     A csv (not `sure`) may have chapters so, in seconds: there each text must begin with a space, as whisper.cpp writes
     it between quotes, or a time be beyond a day's seconds.
     """
     lengths, latest, spaced = [], 0.0, True
     for a, b, text in rows:
+        if math.isnan(clock_s(a) + clock_s(b)):
+            continue  # a row that is cut short says nothing
         lengths.append(seconds(b) - seconds(a) if a.isdecimal() and b.isdecimal() else -math.inf)
         latest, spaced = max(latest, seconds(b)), spaced and text[:1] in ("", " ")
     steps = bool(lengths) and min(lengths) > -math.inf and sorted(lengths)[len(lengths) // 2] >= 100
@@ -506,7 +508,8 @@ def _shown(element: ElementTree.Element, start_s: float, end_s: float, rates: di
             pieces, words = [], whole
     if words.strip():
         ends_s = end_s if end_s < math.inf or _has_times(element) else math.nan
-        pieces.append((kind, start_s, ends_s, plain(words) if _is_youtube_s(element) else words))
+        own = (kind, start_s, ends_s, plain(words) if _is_youtube_s(element) else words)
+        pieces.insert(0 if runs else len(pieces), own)
     return pieces
 
 
