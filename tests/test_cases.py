@@ -255,12 +255,14 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
      "{\\p1}m 0 0 l 1 1{\\p0}\nDialogue: Marked=0,0:00:01.00,0:00:03.00,D,first\n", BOTH[:1]),
     ("a.ass", "[Events]\nDialogue: 0,0:00:01.00,0:00:03.00,D,,0,0,0,,{TLC: or one?}fir{*\\b1}st\n", BOTH[:1]),
     ("a.sbv", "0:00:01.000,0:00:03.000\nfirst\n\n0:00:04.000,0:00:06.000\n\nsecond\n", BOTH),
+    ("a.lrc", "[00:01.00]first\n[00:01.00]erst\n[00:03.00]", [(*ONE, "first"), (*ONE, "erst")]),
     ("a.lrc", "[ar:x]\n[offset:+2000]\n[00:03.00]first\n[00:05.00]\n[00:06.00]second\n[00:08.00]\n", BOTH),
     ("a.lrc", "[offset: -500]\n[00:00:50]first\n[00:02.50]\n[75:00.0]late\n",
      [(*ONE, "first"), (4500.5, 4505.5, "late")]),
     ("a.lrc", "[ti:a song]\n[00:01.00]first\n[00:03.00]\n[00:04.00]<00:04.00>sec<00:05.00>ond\n[00:06.00]\n", BOTH),
     ("a.json3", json.dumps({"events": [{"tStartMs": 0}, {"tStartMs": 1000, "dDurationMs": 2000, "segs": [
-        {"utf8": "fi"}, {"utf8": "rst", "tOffsetMs": 9}]}, {"tStartMs": 2990, "aAppend": 1, "segs": [{"utf8": "\n"}]},
+        {"utf8": None}, {"utf8": "fi"}, {"utf8": "rst", "tOffsetMs": 9}]},
+        {"tStartMs": 2990, "aAppend": 1, "segs": [{"utf8": "\n"}]},
         {"tStartMs": 4000, "dDurationMs": 2000, "segs": [{"utf8": "second"}]}]}), BOTH),
     ("a.json", json.dumps({"text": "x", "segments": [{"start": 1.0, "end": 3.0, "text": " first"},
                                                      {"start": 4, "end": 6, "text": " second"}]}), BOTH),
@@ -269,7 +271,7 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
     ("a.json", json.dumps({"transcription": [{"offsets": {"from": 1000, "to": 3000}, "text": " first"},
                                              {"offsets": {"from": 4000, "to": 6000}, "text": " second"}]}), BOTH),
     ("a.json", json.dumps({"chunks": [{"timestamp": [1.0, 3.0], "text": "first"},
-                                      {"timestamp": [4.0, 6.0], "text": "second"}]}), BOTH),
+                                      {"timestamp": [4.0, None], "text": "second"}]}), [BOTH[0], (4, 9, "second")]),
     ("a.ttml", TTML.format("", '<p begin="1s" end="3000ms">first</p><p begin="00:00:04.000" dur="2s">second</p>'),
      BOTH),
     ("a.dfxp", TTML.format('xmlns:t="http://www.w3.org/ns/ttml#parameter" t:tickRate="100" t:frameRate="25"',
@@ -284,6 +286,26 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
      "</p></div>"), BOTH),
     ("a.ttml", TTML.format('xmlns:t="#parameter" t:frameRate="24" t:frameRateMultiplier="1000 1001"',
      '<p begin="86400f" end="00:00:00:00">-</p><p begin="86400f" dur="24f">late</p>'), [(3603.6, 3604.601, "late")]),
+    ("a.ttml", TTML.format('xmlns:t="#parameter" t:timeBase="smpte" t:frameRate="30" t:frameRateMultiplier="1000 1001"',
+     '<p begin="01:00:00:00" end="01:00:01:00">late</p>'), [(3603.6, 3604.601, "late")]),
+    ("a.ttml", TTML.format('xmlns:t="#" t:timeBase="smpte" t:frameRateMultiplier="1000 1001" t:dropMode="dropNTSC"',
+     '<p begin="01:00:00:00" end="01:00:01:00">late</p>'), [(3600.0, 3601.0, "late")]),
+    ("a.ttml", TTML.format("", '<p begin="1t" end="3t">first</p>'), BOTH[:1]),
+    ("a.ttml", TTML.format('xmlns:m="http://www.w3.org/2006/10/ttaf1#metadata"',
+     '<m:desc>x</m:desc><p begin="1s" end="3s"><metadata><m:title>x</m:title></metadata>fi<m:desc>x</m:desc>'
+     '<set begin="1s"/>rst</p>'
+     '<div begin="4s" end="5s"><image><source><data>iVBO</data></source></image></div>'), BOTH[:1]),
+    ("a.ttml", TTML.format("", '<p begin="1s">first</p><p begin="3s">-</p><p begin="4s" end="6s">second</p>'
+     '<p begin="9s">last</p>'), [BOTH[0], (3, 4, "-"), BOTH[1], (9, 14, "last")]),
+    ("a.ttml", TTML.format("", '<p begin="1s"><span begin="0s" end="2s">fi<br/>rst</span><span begin="3s" dur="2s">'
+     "second</span></p>"), [(*ONE, "fi rst"), BOTH[1]]),
+    ("a.ttml", TTML.format("", '<p begin="1s" end="7s" timeContainer="seq"><metadata/>all <b>the</b> time'
+     '<span dur="2s">first</span><span begin="1s" dur="2s">second</span></p>'), [(1, 7, "all the time"), BOTH[0],
+     BOTH[1]]),
+    ("a.ttml", TTML.format("", '<p begin="1s" end="3s"><span begin="0s" end="1s">on</span><span begin="1s">ion</span> '
+     '<span begin="1500ms" end="2s">first</span></p>'), [(*ONE, "onion first")]),  # a line word by word
+    ("a.ttml", TTML.format("", '<p begin="4s" end="6s"><span begin="4s" end="5s">sec</span><span begin="5s">ond</span>'
+     "</p>"), BOTH[1:]),  # Apple's lyrics
     ("a.srv1", '<transcript><text start="1" dur="2">&lt;i&gt;first&lt;/i&gt;</text></transcript>', BOTH[:1]),
     ("a.srv1", '<transcript><text start="1" dur="2">first</text><text start="4" dur="2">second</text></transcript>',
      BOTH),
@@ -293,6 +315,10 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
     ("a.tsv", "start\tend\ttext\n1\t3\tfirst\n4\t6\tsecond\n", BOTH),
     ("a.tsv", 'start\tend\ttext\n1000\t3000\t"first\n4000\t6000\tsecond."\n', [(*ONE, '"first'), (*TWO, 'second."')]),
     ("a.tsv", '"start"\t"end"\t"text"\n1\t3\t"fi""r""st"\n4\t6\t"second"\n', [(*ONE, 'fi"r"st'), BOTH[1]]),
+    ("a.csv", 'start,end,speaker,text\n1000,3000,0," first"\n4000,6000,1," second"\n', BOTH),  # whisper.cpp's
+    ("a.csv", 'start,end,text\n1000,3000,"first"\n90000,93000,"last"\n', [BOTH[0], (90, 93, "last")]),
+    ("a.tsv", "start\tend\ttext\n1000\t3000\tfirst\n4000\t\n", BOTH[:1]),
+    ("a.csv", "start,end,text\n0,300,Chop\n300,900,Stir\n", [(0, 300, "Chop"), (300, 900, "Stir")]),
     ("a.csv", "\ufeffText;Start;End\nfirst;1,0;3,0\nsecond;0:04;0:06\n", BOTH),
     ("a.csv", "sep=;\nstart;end;text\n1;3;first\n4;6;second\n", BOTH),
     ("a.csv", 'id,end,start,text\n7,3,1,first\n8,6,4,"second"\n', BOTH),
@@ -313,6 +339,8 @@ def test_a_surplus_cell_that_has_no_place_is_counted(tmp_path):
      "a.json, entry 1: no text among start, end, sentence"),
     ("a.json", '[{"start": 1, "end": 3, "text": "first"}, {"start": 4, "end": 6, "text": ["x"]}]',
      "a.json, entry 1: expected text, got"),
+    ("a.json3", '{"events": [{"tStartMs": 1000, "dDurationMs": 2000, "segs": [{"utf8": "first"}]}, '
+     '{"tStartMs": 4000, "segs": [{"utf8": ["x"]}]}]}', "a.json3, entry 1: expected text, got [['x']]"),
     ("a.ttml", TTML.format("", '<p begin="1s" end="3s">first</p><p>untimed</p><p/>'), "a.ttml, p 1: malformed times"),
     ("a.ttml", TTML.format("", 'loose<p begin="1s" end="3s">first</p>'), "a.ttml, div 1: malformed times"),
     ("a.ttml", TTML.format("", '<p begin="1s" end="3s">first</p><div begin="x"><p begin="1s" end="2s">x</p></div>'),
@@ -330,10 +358,17 @@ def test_a_file_of_its_form_without_cues_is_an_empty_list(tmp_path, name, text):
     assert made(tmp_path, name, text) == ([], CaptionReport())
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", *(f"utf-{n}{end}" for n in (16, 32) for end in ("", "-le", "-be"))]
+)
 def test_encodings_that_can_be_told(tmp_path, encoding):
-    text = "1\n00:00:01,000 --> 00:00:03,000\nнарежьте лук 日本\n"
-    assert made(tmp_path, "a.srt", text.encode(encoding))[0] == [(*ONE, "нарежьте лук 日本")]
+    text = "1\n00:00:01,000 --> 00:00:03,000\nнарежьте лук 日本 一一\n"
+    assert made(tmp_path, "a.srt", text.encode(encoding))[0] == [(*ONE, "нарежьте лук 日本 一一")]
+
+
+@pytest.mark.parametrize("form", ["{}" + 99 * "\0", 40 * "\0" + "{}", "{}" + 40 * "\0" + "{}"])
+def test_zeros_of_a_broken_file_are_no_encoding(tmp_path, form):
+    assert made(tmp_path, "a.srt", form.format(*2 * [SRT.format("first\n")]))[0][0] == BOTH[0]
 
 
 @pytest.mark.parametrize("encoding", ["cp1251", "gbk", "shift_jis", "koi8-r"])

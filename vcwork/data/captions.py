@@ -165,11 +165,17 @@ def _read_text(path: Path) -> str:
 
 
 def _unmarked(data: bytes) -> str:
-    """Encoding of text without a mark: ASCII's letters (all times) leave every other byte of UTF-16 zero."""
-    even, odd = (data[start:4096:2].count(0) for start in (0, 1))
-    if max(even, odd) * 8 < len(data[:4096]):
+    """Encoding of text without a mark: ASCII's letters (all times) leave every other byte of UTF-16 zero.
+
+    In UTF-32 it is three of four. Zeros at both ends of four bytes are a broken file's.
+    """
+    head = data[:4096].rstrip(b"\0")
+    zeros = [head[start::4].count(0) for start in range(4)]
+    few, many = sorted((zeros[0], zeros[3]))
+    if max(zeros[0] + zeros[2], zeros[1] + zeros[3]) * 8 < len(head) or few * 4 >= many:
         return "utf-8"
-    return "utf-16-be" if even > odd else "utf-16-le"
+    order, inner = ("be", zeros[1]) if zeros[0] == many else ("le", zeros[2])
+    return f"utf-{32 if inner * 8 > len(head) else 16}-{order}"
 
 
 def _finish(cues: Iterable[Cue], found: CaptionReport) -> tuple[list[Caption], int]:

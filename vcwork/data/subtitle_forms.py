@@ -5,11 +5,13 @@ and srv, TTML, csv and tsv, the JSON of Whisper, whisper.cpp and youtube-transcr
 WebVTT and SubRip are split here, because webvtt-py (which did it before) passes over all that stands between a blank
 line and the next times, and players do not. Our choices: text after a blank line belongs to the cue before it; a number
 before times is the cue's where the file's first cue has one, or where it stands alone directly before them; only tags
-that one of the formats has are taken for tags. Words that no times can be given are a cue without times, so counted.
-SubStation's breaks (\\N, \\n, \\h), which other forms keep of it, are spaces there, too, but not in a path: C:\\New.
+that one of the formats has are taken for tags. SubStation's breaks (\\N, \\n, \\h), which other forms keep of it, are
+spaces there, too, but not in a path: C:\\New. In lyrics, TTML and transcripts what has no end lasts until something
+later starts, or 5 s. Words that no times can be given are a cue without times, so counted.
 Known gaps: positions, styles and speakers are lost; times counted in frames (MicroDVD's .sub) are not read.
 """
 
+import bisect
 import csv
 import html
 import io
@@ -17,7 +19,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -264,7 +266,7 @@ def ass_cues(path: Path, text: str) -> Iterator[Cue]:
 
 
 def lrc_cues(path: Path, text: str) -> Iterator[Cue]:
-    """Lyrics: `[01:02.30]words`, until the next ones (the last for 5 s, our choice), sooner by `[offset:500]` ms."""
+    """Lyrics: `[01:02.30]words`, until the next ones, sooner by `[offset:500]` ms."""
     found, offset = [], re.search(r"(?mi)^[^\S\n]*+\[offset:\s*([+-]?\d{1,9})\s*\]", text)
     sooner_s = int(offset[1]) / 1000 if offset else 0.0
     for number, line in enumerate(text.split("\n"), 1):
@@ -272,22 +274,29 @@ def lrc_cues(path: Path, text: str) -> Iterator[Cue]:
         if stamps:
             words = re.sub(r"<\d+:\d+(?:\.\d+)?>", "", line[stamps.end() :])
             for minutes, rest, part in re.findall(r"\[(\d+):(\d+)(?:[.:](\d+))?\]", stamps[0]):
-                start_s = float(minutes) * 60 + float(f"{rest}.{part or 0}") - sooner_s
-                found.append((max(start_s, 0.0), number, words))
+                start_s = max(float(minutes) * 60 + float(f"{rest}.{part or 0}") - sooner_s, 0.0)
+                found.append(Cue(f"{path}, line {number}", start_s, math.inf, words))
         elif line.strip() and not re.fullmatch(r"\s*\[[a-z#]\w*:[^\]]*\]\s*", line, re.IGNORECASE):
             yield Cue(f"{path}, line {number}: {line.strip()[:40]!r}", math.nan, math.nan, line)
-    found.sort(key=lambda entry: entry[0])
-    ends = [start_s for start_s, _, _ in found[1:]] + [start_s + 5.0 for start_s, _, _ in found[-1:]]
-    for (start_s, number, words), end_s in zip(found, ends, strict=True):
-        yield Cue(f"{path}, line {number}", start_s, end_s, words)
+    yield from _until_later(sorted(found, key=lambda cue: cue.start_s))
+
+
+def _until_later(cues: list[Cue]) -> Iterator[Cue]:
+    """Those with an endless end last until a later one starts, the last ones for 5 s."""
+    starts = sorted(cue.start_s for cue in cues if not math.isnan(cue.start_s))
+    for cue in cues:
+        if cue.end_s == math.inf:
+            later = bisect.bisect_right(starts, cue.start_s)
+            cue = replace(cue, end_s=starts[later] if later < len(starts) else cue.start_s + 5.0)
+        yield cue
 
 
 def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     """Rows of start, end and text, in any order, by comma, semicolon, tab or |; `sep=;` may stand before them.
 
-    Times in seconds or as a clock; all whole numbers and steps of 100 and more, as Whisper's tsv: milliseconds. Cells
-    beyond a last column `text` belong to it (it had commas and no quotes). A quote that is not closed is an error;
-    where each line is a row of its own between tabs, it is a letter, unless they stand around a whole cell.
+    Times in seconds or as a clock, or in milliseconds (`_milliseconds`). Cells beyond a last column `text` belong to it
+    (it had commas and no quotes). A quote that is not closed is an error; where each line is a row of its own between
+    tabs, it is a letter, unless they stand around a whole cell.
     """
     sep = re.match(r'sep=([^\w" \n])\n', text)
     body = text[sep.end() :] if sep else text
@@ -315,8 +324,9 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
     if twice := [name for name in ("start", "end", "text") if names.count(name) > 1]:
         raise VcworkError(f"{path}, line {1 + skipped}: expected each column once, got {twice[0]!r} twice")
     start, end, said = (names.index(name) if name in names else 0 for name in ("start", "end", "text"))
-    times = ((row[start], row[end]) for _, row in itertools.islice(rows(), 1, None) if len(row) > max(start, end))
-    unit = 0.001 if path.suffix.lower() == ".tsv" and _milliseconds(times) else 1.0
+    timed = (row for _, row in itertools.islice(rows(), 1, None) if len(row) > max(start, end))
+    triples = ((row[start], row[end], "".join(row[said : said + 1])) for row in timed)
+    unit = 0.001 if _milliseconds(triples, path.suffix.lower() == ".tsv") else 1.0
     for line, row in itertools.islice(rows(), 1, None):
         cells = dict(enumerate(row))
         words, surplus = cells.get(said, ""), len(row) > len(names)
@@ -332,9 +342,20 @@ def _unquoted(cell: str) -> str:
     return whole[1].replace('""', '"') if whole else cell
 
 
-def _milliseconds(times: Iterable[tuple[str, str]]) -> bool:
-    lengths = [seconds(b) - seconds(a) if a.isdecimal() and b.isdecimal() else -math.inf for a, b in times]
-    return bool(lengths) and min(lengths) > -math.inf and sorted(lengths)[len(lengths) // 2] >= 100
+def _milliseconds(rows: Iterable[tuple[str, str, str]], sure: bool) -> bool:
+    """Whether all times of rows (start, end, text) are whole, and half the steps 100 and more, as in Whisper's tsv.
+
+    A csv (not `sure`) may have chapters so, in seconds: there each text must begin with a space, as whisper.cpp writes
+    it between quotes, or a time be beyond a day's seconds.
+    """
+    lengths, latest, spaced = [], 0.0, True
+    for a, b, text in rows:
+        if math.isnan(clock_s(a) + clock_s(b)):
+            continue  # a row that is cut short says nothing
+        lengths.append(seconds(b) - seconds(a) if a.isdecimal() and b.isdecimal() else -math.inf)
+        latest, spaced = max(latest, seconds(b)), spaced and text[:1] in ("", " ")
+    steps = bool(lengths) and min(lengths) > -math.inf and sorted(lengths)[len(lengths) // 2] >= 100
+    return steps and (sure or spaced or latest > 86_400)
 
 
 def line_cues(path: Path, text: str) -> Iterator[Cue]:
@@ -362,6 +383,10 @@ def json_cues(path: Path, text: str) -> Iterator[Cue]:
         raise VcworkError(
             f"{path}: expected a transcript: segments (Whisper), events (YouTube), or start, end and text"
         )
+    yield from _until_later(list(_entries(path, entries)))
+
+
+def _entries(path: Path, entries: list[dict]) -> Iterator[Cue]:
     for number, entry in enumerate(entries):
         if "text" in entry or "segs" in entry:
             yield Cue(f"{path}, entry {number}", *_entry(entry))
@@ -373,13 +398,15 @@ def _entry(entry: dict) -> tuple[float, float, object]:
     """Start, end and words of one entry, whichever of the four."""
     if "segs" in entry:
         segs = entry["segs"] if isinstance(entry["segs"], list) else []
-        words = "".join(str(s.get("utf8", "")) for s in segs if isinstance(s, dict))
+        words = [s.get("utf8") or "" for s in segs if isinstance(s, dict)]
         start_s = seconds(entry.get("tStartMs")) / 1000
-        return start_s, start_s + seconds(entry.get("dDurationMs", 0)) / 1000, words
+        said = "".join(words) if all(isinstance(word, str) for word in words) else words
+        return start_s, start_s + seconds(entry.get("dDurationMs", 0)) / 1000, said
     if isinstance(entry.get("offsets"), dict):
         return *(seconds(entry["offsets"].get(key)) / 1000 for key in ("from", "to")), entry["text"]
     if isinstance(entry.get("timestamp"), list) and len(entry["timestamp"]) == 2:
-        return *map(seconds, entry["timestamp"]), entry["text"]
+        start_s, end_s = entry["timestamp"]  # of transformers, whose last one often has no end
+        return seconds(start_s), math.inf if end_s is None else seconds(end_s), entry["text"]
     start_s = seconds(entry.get("start"))
     end_s = start_s + seconds(entry["duration"]) if "duration" in entry else seconds(entry.get("end"))
     return start_s, end_s, entry["text"]
@@ -405,17 +432,32 @@ def xml_cues(path: Path, text: str) -> Iterator[Cue]:
     except (ElementTree.ParseError, RecursionError) as error:
         raise VcworkError(f"{path}: not readable as XML ({error})") from error
     given = {_name(key): value for key, value in root.attrib.items()}
-    rates = {key: seconds(given[key]) or math.nan for key in ("frameRate", "tickRate") if key in given}
+    said = (shown for shown in _shown(root, 0.0, math.inf, _rates(given)) if shown[3].strip())
+    cues = [Cue(f"{path}, {kind} {number}", *times, words) for number, (kind, *times, words) in enumerate(said)]
+    yield from _until_later(cues)
+
+
+def _rates(given: dict[str, str]) -> dict[str, float]:
+    """Seconds of each unit of time, and of a clock's second, by a file's attributes."""
+    named = {key: seconds(given[key]) or math.nan for key in ("frameRate", "tickRate") if key in given}
     times, per, *_ = [*map(seconds, given.get("frameRateMultiplier", "").split()), 1.0, 1.0]
-    rates["frameRate"] = rates.get("frameRate", 30.0) * times / (per or math.nan) or math.nan
-    said = (shown for shown in _shown(root, 0.0, math.inf, rates) if shown[3].strip())
-    for number, (kind, start_s, end_s, words) in enumerate(said):
-        yield Cue(f"{path}, {kind} {number}", start_s, end_s if end_s < math.inf else math.nan, words)
+    slower = times / (per or math.nan) or math.nan
+    frames = named.get("frameRate", 30.0) * slower or math.nan
+    # SMPTE's clock counts frames, 30 to a second that lasts 1.001 s; one that drops numbers keeps to 0.07 s of time
+    counts = given.get("timeBase") == "smpte" and not given.get("dropMode", "").startswith("drop")
+    ticks = named.get("tickRate", frames if "frameRate" in named else 1.0)
+    return {"f": 1 / frames, "t": 1 / ticks, "m": 60.0, "h": 3600.0, "clock": 1 / slower if counts else 1.0}
 
 
 def _name(key: str) -> str:
     """Of a tag or attribute, without its namespace."""
     return key.rpartition("}")[2]
+
+
+def _is_about(element: ElementTree.Element) -> bool:
+    """Whether it says something about the film, and is not said in it."""
+    space, _, name = element.tag.rpartition("}")
+    return space.endswith("#metadata") or name in ("head", "metadata", "data")
 
 
 def _has_times(element: ElementTree.Element) -> bool:
@@ -442,24 +484,50 @@ def _span(element: ElementTree.Element, start_s: float, end_s: float, rates: dic
     return start_s, math.nan if any(map(math.isnan, ends)) else min(ends)
 
 
-def _shown(
-    element: ElementTree.Element, start_s: float, end_s: float, rates: dict[str, float]
-) -> Iterator[tuple[str, float, float, str]]:
-    """(kind, start, end, words) of an element with these times; in pieces where only what is in it has times."""
-    kind = _name(element.tag)
-    if kind in ("p", "span", "text") and (_has_times(element) or not any(map(_has_times, element.iter()))):
-        words = " ".join(_spoken(element))
-        yield kind, start_s, end_s, plain(words) if _is_youtube_s(element) else words
-        return
-    loose, zero = [element.text or ""], start_s
+_PAUSE_S = 3.0  # parts captions; between words of one line it is shorter
+Shown = tuple[str, float, float, str]  # kind of element, start, end, words
+
+
+def _shown(element: ElementTree.Element, start_s: float, end_s: float, rates: dict[str, float]) -> list[Shown]:
+    """What an element with these times says, and all in it with times of its own; NaN ends where there are no times.
+
+    A start alone has an endless end.
+    """
+    kind, pieces = _name(element.tag), []
+    runs, words, zero = kind in ("p", "span", "text"), element.text or "", start_s
     for child in element:
-        begun_s, ended_s = _span(child, zero, end_s, rates)
-        if _name(child.tag) not in ("head", "metadata"):
-            yield from _shown(child, begun_s, ended_s, rates)
-        loose.append(child.tail or "")
-        zero = ended_s if element.get("timeContainer") == "seq" else zero
-    if "".join(loose).strip():
-        yield kind, start_s, end_s, " ".join(loose)
+        times = _span(child, zero, end_s, rates)
+        if runs and not any(map(_has_times, child.iter())):
+            words += _spoken(child)
+        elif not _is_about(child):
+            inner = _shown(child, *times, rates)
+            pieces += inner
+            words += " " if inner or not runs else ""  # TTML's <set begin="…"> says nothing
+        words += child.tail or ""
+        zero = times[1] if element.get("timeContainer") == "seq" and _has_times(child) else zero
+    if runs and pieces and _has_times(element):
+        whole, sung = _spoken(element), not words.strip() and _word_by_word(pieces, start_s, end_s)
+        if (sung and len(whole.split()) > 1) or _of_the_film(pieces, start_s, end_s):
+            pieces, words = [], whole
+    if words.strip():
+        ends_s = end_s if end_s < math.inf or _has_times(element) else math.nan
+        own = (kind, start_s, ends_s, plain(words) if _is_youtube_s(element) else words)
+        pieces.insert(0 if runs else len(pieces), own)
+    return pieces
+
+
+def _word_by_word(pieces: list[Shown], start_s: float, end_s: float) -> bool:
+    """Whether timed spans of a paragraph are a line's words, without a pause: with it, one caption."""
+    reached, pause = start_s, 0.0
+    for _, start, end, _ in sorted(pieces, key=lambda piece: piece[1]):
+        reached, pause = max(reached, end), max(pause, start - reached)
+    return all(len(words.split()) == 1 for *_, words in pieces) and max(pause, end_s - reached) < _PAUSE_S
+
+
+def _of_the_film(pieces: list[Shown], start_s: float, end_s: float) -> bool:
+    """Whether spans lie in their paragraph only if not counted from its start, but the film's (Apple's lyrics)."""
+    starts = [start for _, start, _, _ in pieces]
+    return max(starts) >= end_s and all(start_s <= start - start_s < end_s for start in starts)
 
 
 class _Shallow(ElementTree.TreeBuilder):
@@ -478,27 +546,22 @@ class _Shallow(ElementTree.TreeBuilder):
         return super().end(tag)
 
 
-def _spoken(element: ElementTree.Element) -> Iterator[str]:
+def _spoken(element: ElementTree.Element) -> str:
     """Text of an element; words of neighbouring runs stay whole, a line break parts them."""
-    run = element.text or ""
-    for child in element:
-        if _name(child.tag) == "br":
-            yield run
-            run = child.tail or ""
-        else:
-            run += " ".join(_spoken(child)) + (child.tail or "")
-    yield run
+    if _name(element.tag) == "br":
+        return "\n"
+    if _is_about(element):
+        return ""
+    return (element.text or "") + "".join(_spoken(child) + (child.tail or "") for child in element)
 
 
 def _offset(text: str, rates: dict[str, float]) -> float:
     """TTML's times: clock, clock with frames, seconds, ticks and frames."""
-    frames = rates["frameRate"]
     counted = re.fullmatch(r"([\d.]+)([tfhm])", text.strip())
     if counted:
-        per_s = {"t": 1 / rates.get("tickRate", frames), "f": 1 / frames, "h": 3600.0, "m": 60.0}
-        return seconds(counted[1]) * per_s[counted[2]]
-    clock = re.fullmatch(r"(\d+:\d\d:\d\d):(\d{1,2})", text.strip())
-    return clock_s(clock[1]) + int(clock[2]) / frames if clock else clock_s(text)
+        return seconds(counted[1]) * rates[counted[2]]
+    clock = re.fullmatch(r"(\d+:\d\d:\d\d)(?::(\d{1,2}))?", text.strip())
+    return clock_s(clock[1]) * rates["clock"] + int(clock[2] or 0) * rates["f"] if clock else clock_s(text)
 
 
 Reader = Callable[[Path, str], Iterable[Cue]]
