@@ -135,8 +135,12 @@ def test_an_interruption_costs_only_what_was_under_way(run, monkeypatch):
             patch.setattr(module, name, pressed(getattr(module, name), 2 if module is features else 1))
             with pytest.raises(KeyboardInterrupt):
                 run()
+    with monkeypatch.context() as patch:
+        patch.setattr(own_videos, "add_video", pressed(own_videos.add_video, 1))
+        with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook does, with all that its frames hold
+            run()
     own, extracted, embedded = run()
-    assert (extracted, embedded) == (0, 3), "two were extracted before the first interruption, one embedded"
+    assert kept and (extracted, embedded) == (0, 3), "two were extracted before the first interruption, one embedded"
     again = encode_seconds(own.encoder, own.store["b"])
     assert np.allclose(own.library.scores(again[2], ["b@2"]), again[2] @ again[2], rtol=1e-5)
 
@@ -168,6 +172,11 @@ def test_a_changed_a_new_and_a_vanished_file(run, folder):
     index = write_pages(own, progress=False)
     assert {path.name for path in (own.out / "videos").iterdir()} == {f"{id}.html" for id in own.ids}
     assert any("gone (b)" in note for note in _wall(index)["notes"])
+    (folder / "c.mp4").unlink()
+    served, *_ = run()
+    assert served.ids == ["a", "d", "e"]
+    shutil.copy(folder / "d.mp4", folder / "f.mp4")
+    assert run()[0].ids == ["a", "d", "e", "f"], "what was forgotten is saved, and keeps no other run waiting"
     assert len(list((own.out / "cache").glob("features-*"))) == 1, "the older features are not kept twice"
 
 
