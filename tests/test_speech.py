@@ -422,6 +422,17 @@ def test_a_film_whose_subtitles_all_begin_after_its_end_is_listened_to(own, ears
     assert own.corpus.raw_captions("a") == own.corpus.captions("a") == [Caption(1.0, 2.0, "Hello, a")]
 
 
+def test_a_film_that_is_gone_for_a_while_is_listened_to_later(own, ears):
+    corpus, film = own.corpus, own.corpus["c"].video
+    film.rename(film.with_suffix(".away"))
+    add_words(own, progress=False)
+    assert ears == ["b"] and own.corpus.missing_captions["c"] == "there is no subtitle file; it is gone"
+    film.with_suffix(".away").rename(film)
+    own.corpus = replace(corpus, missing_captions={})
+    add_words(own, progress=False)
+    assert ears == ["b", "c"]
+
+
 def test_without_speech_and_without_a_model(own, monkeypatch):
     add_words(own, "", progress=False)
     assert own.words_from == {"a": "subtitles a.vtt", "b": "text b.txt", "c": "", "d": ""}

@@ -9,6 +9,7 @@ Known gap: a video with subtitles is listened to only for the drift meter.
 import csv
 import io
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -156,7 +157,8 @@ class Listening:
                 if (again := _kept(path)) is not None:  # another copy of this film was heard just now
                     found[id] = again
                 elif id not in sounding:
-                    found[id] = _keep(path, Transcript(note="no sound"))
+                    there = os.path.isfile(own.corpus[id].video)  # one that is gone for now may have sound
+                    found[id] = _keep(path, Transcript(note="no sound")) if there else Transcript(note="it is gone")
                 elif ready:
                     found[id] = self._listen(id, path, bar.more)
                 else:
