@@ -194,6 +194,18 @@ def test_folders_without_a_usable_video(tmp_path, files, message):
     refused("no such folder", scan_folder, tmp_path / "none")
 
 
+def test_what_may_not_be_entered_is_told_and_costs_nothing_else(tmp_path):
+    _film(tmp_path / "a.mp4")
+    for name in ("below/corpus.json", "b.mp4"):  # the system refuses to look at these, as in a folder that is closed
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to("n" * 300)
+    corpus = scan_folder(tmp_path)
+    assert list(corpus.videos) == ["a"] and set(corpus.missing_videos) == {"b.mp4", "below/corpus.json"}
+    assert all("could not be read (" in why for why in corpus.missing_videos.values())
+    (tmp_path / "a.mp4").unlink()
+    refused(r"found 0 other files; .* could not be read", scan_folder, tmp_path)
+
+
 def test_two_videos_of_one_name(tmp_path):
     _film(tmp_path / "a.mp4")
     shutil.copy(tmp_path / "a.mp4", tmp_path / "a.mov")

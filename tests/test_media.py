@@ -12,6 +12,7 @@ import pytest
 from checks import refused
 from films import film, heard, levels
 
+from vcwork.base.files import sha256_file
 from vcwork.data import copies, media
 from vcwork.data.copies import CUT, Look, cut, shrunk, write_copy
 from vcwork.data.media import address, media_of
@@ -161,6 +162,10 @@ def test_a_portable_film_travels_inside_the_page_or_says_why_not(tmp_path, monke
         there.kind == "embedded"
         and base64.b64decode(there.src.removeprefix("data:video/mp4;base64,")) == path.read_bytes()
     )
+    digest = sha256_file(path)
+    path.unlink()
+    gone = media_of(path, tmp_path / "films", tmp_path, True, digest)
+    assert gone.kind == "none" and "No such file" in gone.notes[0]
     monkeypatch.setattr(media, "PORTABLE_MB", 0.03)
     film(tmp_path / "b.mkv", sound="aac", size=(640, 480))
     made = media_of(tmp_path / "b.mkv", tmp_path / "films", tmp_path, portable=True)

@@ -135,8 +135,12 @@ def test_an_interruption_costs_only_what_was_under_way(run, monkeypatch):
             patch.setattr(module, name, pressed(getattr(module, name), 2 if module is features else 1))
             with pytest.raises(KeyboardInterrupt):
                 run()
+    with monkeypatch.context() as patch:
+        patch.setattr(own_videos, "add_video", pressed(own_videos.add_video, 1))
+        with pytest.raises(KeyboardInterrupt) as kept:  # as a notebook does, with all that its frames hold
+            run()
     own, extracted, embedded = run()
-    assert (extracted, embedded) == (0, 3), "two were extracted before the first interruption, one embedded"
+    assert kept and (extracted, embedded) == (0, 3), "two were extracted before the first interruption, one embedded"
     again = encode_seconds(own.encoder, own.store["b"])
     assert np.allclose(own.library.scores(again[2], ["b@2"]), again[2] @ again[2], rtol=1e-5)
 
@@ -168,6 +172,11 @@ def test_a_changed_a_new_and_a_vanished_file(run, folder):
     index = write_pages(own, progress=False)
     assert {path.name for path in (own.out / "videos").iterdir()} == {f"{id}.html" for id in own.ids}
     assert any("gone (b)" in note for note in _wall(index)["notes"])
+    (folder / "c.mp4").unlink()
+    served, *_ = run()
+    assert served.ids == ["a", "d", "e"]
+    shutil.copy(folder / "d.mp4", folder / "f.mp4")
+    assert run()[0].ids == ["a", "d", "e", "f"], "what was forgotten is saved, and keeps no other run waiting"
     assert len(list((own.out / "cache").glob("features-*"))) == 1, "the older features are not kept twice"
 
 
@@ -314,7 +323,7 @@ def test_what_is_found_is_handed_over_as_mp4_and_never_over_a_file(run, tmp_path
     assert sum("not cut" in line and "not written over" in line for line in lines) == len(hits)
     assert {path: path.read_bytes() for path in written} == before
     assert main(["explore", str(own.corpus.folder), "--clips", str(tmp_path / "clips")]) == 2
-    assert "--clips writes what a --query" in capsys.readouterr().err
+    assert "--clips goes with --query or --like" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------------------------- asking
@@ -364,6 +373,10 @@ def test_what_looks_like_a_picture_a_frame_or_a_stretch(run, folder, tmp_path):
         "a@-3": "expected VIDEO@SECONDS",
         "a@inf": "expected VIDEO@SECONDS",
         "a@1-nan": "expected VIDEO@SECONDS",
+        "a@3-1": "expected VIDEO@SECONDS or VIDEO@FROM-TO, got '3-1'",
+        "a@0-99": "the film ends at",
+        f"{folder / 'a.mp4'}@0-99": "the film ends at",
+        f"{tmp_path / 'elsewhere.mp4'}@0-99": "the film ends at",
         "none.png": "a picture",
     }.items():
         refused(told, ask_like, own, wrong)
@@ -597,7 +610,9 @@ def test_a_folder_grades_its_own_search(run, folder, checkpoint, tmp_path, capsy
     assert main([*ask, "--grade"]) == 0
     for path in folder.glob("*.vtt"):
         path.unlink()
+    index.unlink()
     assert main([*ask, "--grade"]) == 2 and "graded by its own captions" in capsys.readouterr().err
+    assert index.exists(), "there are pages all the same"
 
 
 def test_command_line(folder, tmp_path, checkpoint, capsys, monkeypatch):
@@ -618,7 +633,19 @@ def test_command_line(folder, tmp_path, checkpoint, capsys, monkeypatch):
     assert "saved: " in capsys.readouterr().out and rows[0]["query"] == word and rows[0]["file"] in ("a.mp4", "b.mp4")
     assert main([*ask, word, "--save", "found.doc"]) == 2 and "expected a file ending in" in capsys.readouterr().err
     assert main([*ask[:-1], "--save", "found.csv"]) == 2 and "--save goes with --query" in capsys.readouterr().err
-    assert main([*ask, word, "--serve"]) == 2 and "--serve goes without" in capsys.readouterr().err
+    for more, told in {
+        "--query x --serve": "--serve goes without --query",
+        "--query x --grade": "--grade goes without --query",
+        "--like x --portable": "--portable goes without --query",
+        "--query x --open": "--open goes without --query",
+        "--query x --lab": "--lab goes without --query",
+        "--lab --serve": "--serve goes without --lab",
+        "--lab --portable": "--portable goes without --lab",
+        "--anyway": "--anyway goes with --query",
+        "--port 80": "--port goes with --serve",
+    }.items():
+        assert main(["explore", str(folder), *more.split()]) == 2 and told in capsys.readouterr().err
+    assert main(["explore", ""]) == 2 and "expected a folder of videos, got an empty" in capsys.readouterr().err
     asked = []
     monkeypatch.setattr(own_serving, "answering", lambda own, *given: asked.append(given) or (lambda *_: {}))
     monkeypatch.setattr(own_serving, "serve", lambda *_: None)

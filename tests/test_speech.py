@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import av
@@ -325,6 +326,19 @@ def test_a_fixed_copy_is_read_as_what_was_put_right(tmp_path, times):
         ("pt-BR", "x.en.vtt x.pt.vtt", "x.pt.vtt"),
         ("fr", "x.en.vtt x.vtt x.de.vtt", "x.vtt"),
         ("fr", "x.sv.vtt x.de.vtt", "x.de.vtt"),
+        ("", "x.eng.srt x.de.srt", "x.eng.srt"),
+        ("en", "x.en.vtt x.eng.srt x.srt", "x.en.vtt"),
+        ("eng", "x.de.srt x.en.srt", "x.en.srt"),
+        ("English", "x.de.srt x.eng.srt", "x.eng.srt"),
+        ("ger", "x.en.srt x.deu.srt", "x.deu.srt"),
+        ("pt", "x.en.srt x.por.srt", "x.por.srt"),
+        ("ja", "x.de.srt x.en.srt", "x.en.srt"),
+        ("en", "x.auto.vtt x.vtt", "x.vtt"),
+        ("", "x.sdh.srt x.captions.vtt x.default.srt x.srt x.forced.srt", "x.srt"),
+        ("", "x.en.auto.vtt x.en.sdh.srt x.en.fixed.vtt x.en.srt", "x.en.fixed.vtt"),
+        ("", "x.en.auto.vtt x.en.sdh.srt x.en-de.vtt", "x.en.sdh.srt"),
+        ("", "x.en.auto.vtt x.en-US.srt", "x.en-US.srt"),
+        ("en", "x.en-de.vtt x.en-orig.vtt x.en.vtt", "x.en.vtt"),
     ],
 )
 def test_which_of_several_subtitles(tmp_path, language, names, first):
@@ -337,13 +351,23 @@ def test_the_language_chosen_and_what_is_left_are_told(tmp_path):
     write_film(tmp_path / "x.mkv", None)
     for tongue in ("en", "de"):
         write_vtt(tmp_path / f"x.{tongue}.vtt", [Caption(0, 1, f"in {tongue}")])
-    for language, taken, left in (("", "en", "de"), ("de", "de", "en")):
+    for language, taken, left in (("", "en", "de"), ("de", "de", "en"), ("ja", "en", "de")):
         corpus = scan_folder(tmp_path, language=language)
         assert corpus.captions("x")[0].text == f"in {taken}"
         own = SimpleNamespace(corpus=corpus, sources={}, out=tmp_path / "out", told=[], words_from={}, drift={})
         add_words(own, "", progress=False)
         assert own.words_from == {"x": f"subtitles x.{taken}.vtt"}
         assert f"x.{taken}.vtt is taken, x.{left}.vtt left; --language" in own.told[0]
+        lacking = ["--language ja: 1 with subtitles in other languages alone (x)."]
+        assert own.told[1:] == (lacking if language == "ja" else [])
+
+
+def test_of_many_videos_with_several_files_all_are_counted_and_some_named(own):
+    own.corpus.videos |= {id: replace(own.corpus["a"], id=id) for id in "efg"}
+    own.corpus.meta["subtitles_left"] = {id: [f"{id}.de.vtt"] for id in "aefg"}
+    add_words(own, "", progress=False)
+    assert "files of words: 4; a.vtt is taken, a.de.vtt left; a.vtt is taken, e.de.vtt left; " in own.told[0]
+    assert "; 1 more as their pages tell; --language" in own.told[0]
 
 
 # ----------------------------------------------------------------------------------------------------- one's own words
@@ -389,6 +413,24 @@ def test_where_words_come_from(own, ears):
     assert [c.text for c in own.corpus.captions("b")] == ["a film", "Hello, b"]
     assert own.corpus.missing_captions == {"d": "there is no subtitle file; no sound"}
     assert words_line(own) == "words of videos: 1 subtitles, 2 what is said in them, 1 none"
+
+
+def test_a_film_whose_subtitles_all_begin_after_its_end_is_listened_to(own, ears):
+    write_vtt(own.corpus["a"].captions, [Caption(36001, 36002, "late")])
+    add_words(own, progress=False)
+    assert ears == ["a", "b", "c"] and own.words_from["a"] == "speech (whisper-tiny.en)"
+    assert own.corpus.raw_captions("a") == own.corpus.captions("a") == [Caption(1.0, 2.0, "Hello, a")]
+
+
+def test_a_film_that_is_gone_for_a_while_is_listened_to_later(own, ears):
+    corpus, film = own.corpus, own.corpus["c"].video
+    film.rename(film.with_suffix(".away"))
+    add_words(own, progress=False)
+    assert ears == ["b"] and own.corpus.missing_captions["c"] == "there is no subtitle file; it is gone"
+    film.with_suffix(".away").rename(film)
+    own.corpus = replace(corpus, missing_captions={})
+    add_words(own, progress=False)
+    assert ears == ["b", "c"]
 
 
 def test_without_speech_and_without_a_model(own, monkeypatch):

@@ -9,6 +9,7 @@ from checks import refused
 
 from vcwork.base.errors import VcworkError
 from vcwork.data import video
+from vcwork.data.film import first_frame
 from vcwork.data.video import frames_at, iter_chunks, iter_seconds, probe, write_mp4
 
 
@@ -145,6 +146,12 @@ def test_unreadable_files_are_named(tmp_path, reader):
         with pytest.raises(VcworkError, match=message) as caught:
             reader(tmp_path / name)
         assert str(tmp_path / name) in str(caught.value)
+
+
+def test_a_file_that_goes_away_while_it_is_looked_at_is_named(tmp_path, monkeypatch):
+    _clip(path := tmp_path / "a.mp4", [100] * 8)
+    monkeypatch.setattr(video, "first_frame", lambda *of: path.unlink() or first_frame(*of))
+    refused(r"a\.mp4: could not be read \(No such file", probe, path)
 
 
 def test_sound_alone_is_not_a_video(tmp_path):

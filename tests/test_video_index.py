@@ -162,6 +162,18 @@ def test_more_answers_than_items_and_an_empty_index(index):
     (lambda index, v: index.query(v[0], 0), "k of at least 1"),
     (lambda index, v: index.query(v[0], "5"), "k of at least 1.*got '5'"),
     (lambda index, v: index.query(v[0], 5.5), "k of at least 1"),
+    (lambda index, v: index.query(v[0], 5, -1), "effort of at least 0"),
+    (lambda index, v: index.query_videos(v[0], -1), "k of at least 1, a whole number, got -1"),
+    (lambda index, v: index.words("step", 1.5), "k of at least 1, a whole number, got 1.5"),
+    (lambda index, v: index.words("step", 0), "k of at least 1"),
+    (lambda index, v: index.scores(v[:2], ["v1"]), "expected one query vector, got 2"),
+    (lambda index, v: index.scores(v[0], [None]), "expected a list of ids, got one with None"),
+    (lambda index, v: index.add(v[:2], ["new", None]), "expected a list of ids, got one with None"),
+    (lambda index, v: index.add(v[:2], ["new", float("nan")]), "expected a list of ids, got one with nan"),
+    (lambda index, v: index.add(v[:1], ["new"], [[("a", 1)]]), r"metadata of 'new'.*JSON can hold"),
+    (lambda index, v: index.add(v[:1] + 1j, ["new"]), "expected vectors to be real numbers, got complex"),
+    (lambda index, v: VideoIndex(0), "dimension of at least 1"),
+    (lambda index, v: VideoIndex(1.5), "dimension of at least 1, a whole number, got 1.5"),
 ])  # fmt: skip
 def test_bad_input_is_named_and_changes_nothing(index, vectors, ask, message):
     refused(message, ask, index, vectors)

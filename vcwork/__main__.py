@@ -433,19 +433,29 @@ def finetune_checkpoint(options: argparse.Namespace) -> int:
     return 0
 
 
-def explore_videos(options: argparse.Namespace) -> int:
-    """`explore`: 0 when all is written or answered, 1 when a query has no answer."""
+def _check_together(options: argparse.Namespace) -> None:
+    """VcworkError for an option of `explore` that would have no effect beside the others, and for numbers too small."""
     if options.limit < 0 or options.top < 1 or options.workers < 0:
         raise VcworkError("explore: expected --limit and --workers of at least 0, --top of at least 1")
-    if options.clips and not (options.query or options.like):
-        raise VcworkError("explore: --clips writes what a --query or --like finds, and none was given")
+    asked = bool(options.query or options.like)
+    for idle, names, why in (
+        (not asked, "clips save anyway", "goes with --query or --like"),
+        (asked, "grade portable serve lab open", "goes without --query and --like, which write no page"),
+        (options.lab, "portable serve open", "goes without --lab, which writes no page"),
+        (not options.serve, "port", "goes with --serve"),
+    ):
+        if idle and (name := next(filter(vars(options).get, names.split()), "")):
+            raise VcworkError(f"explore: --{name} {why}")
+
+
+def explore_videos(options: argparse.Namespace) -> int:
+    """`explore`: 0 when all is written or answered, 1 when a query has no answer, 2 when there is nothing to grade."""
+    _check_together(options)
     from vcwork.workbench import taken
     from vcwork.workbench.own_folder import look_at
 
     if options.save:
         taken.check_target(resolve(options.save))
-    if bool(options.save) > bool(options.query or options.like) or (options.serve and (options.query or options.like)):
-        raise VcworkError("explore: --save goes with --query or --like, --serve goes without")
     corpus = look_at(options.folder, options.links, options.language)
     say(f"{corpus.folder.name}: {len(corpus.videos)} videos that can be read")
     with waiting("loading packages"):
@@ -469,10 +479,15 @@ def explore_videos(options: argparse.Namespace) -> int:
             hits = [hit for query, answer in kept for hit in taken.taken(own, query, answer.hits)]
             say(*(f"saved: {file}" for file in taken.save_hits(resolve(options.save), hits)), sep="\n")
         return 0 if all_answered else 1
+    code = 0
     if options.grade:
         from vcwork.workbench.own_grade import grade_own
 
-        say(grade_own(own).text())
+        try:
+            say(grade_own(own).text())
+        except VcworkError as error:  # a folder without captions has its pages all the same
+            say(f"vcwork: {error}", file=sys.stderr)
+            code = 2
     from vcwork.workbench import own_pages  # a query needs no panel
 
     if options.lab:
@@ -481,7 +496,7 @@ def explore_videos(options: argparse.Namespace) -> int:
     say(f"done: {index}")
     if not options.serve:
         _open(index.resolve().as_uri(), options.open)
-        return 0
+        return code
 
     def told(address: str) -> None:
         say(f"serving {address}\nfor this machine alone; Ctrl-C ends it")
@@ -491,7 +506,7 @@ def explore_videos(options: argparse.Namespace) -> int:
 
     serve_pages(own, options.top, options.port, told, options.false_alarms)
     say("stopped")
-    return 0
+    return code
 
 
 def open_lab(options: argparse.Namespace) -> NoReturn:

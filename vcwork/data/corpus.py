@@ -16,8 +16,9 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass, field, replace
+from itertools import islice
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, TypeGuard
 
@@ -221,8 +222,8 @@ def corpus_once(folder: Path, digest: str, make: Callable[[], None]) -> Corpus:
 def scan_folder(folder: str | Path, split: str = "test", language: str = "") -> Corpus:
     """A corpus of the videos in `folder` and below it, and their subtitles: x.mp4 with x.vtt, or else x.en.vtt.
 
-    Of several languages the one asked for comes first, such as en or pt-BR (`subtitles_of`); what is left is kept in
-    meta as `subtitles_left`, {id: names}.
+    Of several languages the one asked for comes first, such as en, eng, English or pt-BR (`subtitles_of`); what is left
+    is kept in meta as `subtitles_left`, {id: names}, and which videos' are in another as `language_lacking`.
 
     An id is the path without its suffix, "x" or "sub/x"; films that differ in their suffix alone keep it. Every file is
     opened once. What cannot be read or used is told in `missing_videos` and `missing_captions`; folders that are links,
@@ -246,13 +247,17 @@ def scan_folder(folder: str | Path, split: str = "test", language: str = "") -> 
     found = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
     subtitles = [path for path in files if path.suffix.lower() in CAPTION_SUFFIXES]
     if not found:
-        raise VcworkError(f"{folder}: expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files")
+        also = "".join(f"; {why}" for why in islice(corpus.missing_videos.values(), 1))
+        what = f"expected videos ({', '.join(VIDEO_SUFFIXES)}), found {len(files)} other files"
+        raise VcworkError(f"{folder}: {what}{also}")
     theirs, alone = subtitles_of(found, subtitles, language)
     for path, id in _ids(corpus, found).items():
         _add_video(corpus, id, path, theirs[path], "test" if "/" in split else split)
     left = {v.id: [path.name for path in theirs[v.video] if path != v.captions] for v in corpus.videos.values()}
     if any(left.values()):
         corpus.meta["subtitles_left"] = {id: names for id, names in left.items() if names}
+    if language and (others := _in_another(corpus, language)):
+        corpus.meta["language_lacking"] = {language: others}
     for path in alone:  # a text may be anything, a subtitle had a film
         missing = corpus.missing_captions if path.suffix.lower() in _LOOSE else corpus.missing_videos
         missing.setdefault(_id(corpus, path), f"{corpus.relative(path)} has no video of the same name")
@@ -314,13 +319,13 @@ _OWN_FOLDERS = ("corpus.json", "explore.json")  # what is in them is ours: copie
 def _below(corpus: Corpus, known: tuple[str, ...]) -> list[Path]:
     """The files of a folder and of those below, by path; what of it is left out is told.
 
-    A name that is not UTF-8 could stand in no page and no manifest. OSError where the folder itself cannot be read.
+    A name that is not UTF-8 could stand in no page and no manifest. VcworkError where the folder itself cannot be read.
     """
     from vcwork.data.video import VIDEO_SUFFIXES
 
     def unreadable(error: OSError) -> None:
         if Path(error.filename) == corpus.folder:
-            raise error
+            raise VcworkError(f"{corpus.folder}: could not be read ({error.strerror or error})") from error
         name = _shown(corpus.relative(error.filename))
         corpus.missing_videos[name] = f"{name}: could not be read ({error.strerror or error})"
 
@@ -333,22 +338,26 @@ def _below(corpus: Corpus, known: tuple[str, ...]) -> list[Path]:
             missing = corpus.missing_videos if path.suffix.lower() in VIDEO_SUFFIXES else corpus.missing_captions
             if _shown(name) != name:
                 missing[_shown(name)] = f"{_shown(name)}: its name is not UTF-8; rename it"
-            elif path.is_file():
-                found.append(path)
-            elif path.suffix.lower() in known:
-                why = "is a link that leads nowhere" if path.is_symlink() else "is no file, or no longer there"
-                missing[_id(corpus, path)] = f"{name} {why}"
+                continue
+            try:
+                if path.is_file():
+                    found.append(path)
+                elif path.suffix.lower() in known:
+                    why = "is a link that leads nowhere" if path.is_symlink() else "is no file, or no longer there"
+                    missing[_id(corpus, path)] = f"{name} {why}"
+            except OSError as error:  # in, or a link into, a place that may not be entered
+                unreadable(error)
     return sorted(found)
 
 
 def _looked_into(corpus: Corpus, folder: Path) -> bool:
     name = _shown(corpus.relative(folder))
-    ours = next((file for file in _OWN_FOLDERS if (folder / file).is_file()), "")
-    if folder.is_symlink():
+    ours = next((file for file in _OWN_FOLDERS if os.path.isfile(folder / file)), "")
+    if os.path.islink(folder):
         corpus.missing_videos[name] = f"{name}: is a link to a folder, which is not followed"
     elif ours:
         corpus.missing_captions[name] = f"{name}: holds {ours}, so it is not looked into"
-    return not folder.is_symlink() and not ours
+    return not os.path.islink(folder) and not ours
 
 
 def _shown(name: str) -> str:
@@ -515,10 +524,10 @@ def subtitles_of(
 
     x.vtt, x.mp4.vtt and x.en.vtt are x's: between its name and the suffix stands nothing but what tells of language or
     kind. Of several names that fit the longest counts, so "Part 1.5.en.vtt" is never taken for "Part 1". A letter with
-    an accent is the same letter, however the file system spells it. Order: the language asked for, or a name without
-    any, then English, then others; a corrected copy (x.fixed.vtt) before what it was made of; x.vtt, x.srt, … as
-    CAPTION_SUFFIXES. Subtitles of the foreign parts alone (forced), and texts without times, come
-    last.
+    an accent is the same letter, however the file system spells it. Order: the language asked for, a name without any,
+    English, others; within a language automatic ones last, x.en before x.en-GB and x.en-de (which may be translated),
+    those of no kind before others (sdh); a corrected copy (x.fixed.vtt) before what it was made of; x.vtt, x.srt, … as
+    CAPTION_SUFFIXES. Subtitles of the foreign parts alone (forced), and texts without times, come last.
     """
     named: dict[str, list[Path]] = {}
     for video in videos:
@@ -541,40 +550,55 @@ def subtitles_of(
 
 def _preference(path: Path, rest: list[str], language: str) -> tuple:
     """Where a subtitle file stands among those of its video; `rest` tells its language and kind."""
-    told = [_CODES.get(part.casefold(), part.casefold().replace("_", "-")) for part in rest]
-    tongue = next((part for part in told if not _KINDS.fullmatch(part)), "")
-    wanted = language.casefold().replace("_", "-")
-    order = [wanted, wanted.partition("-")[0], ""] if wanted else ["", "", "en"]
+    tongue, wanted = _tongue(rest), _tongue([language])
+    kinds = {part.casefold() for part in rest if _KINDS.fullmatch(part.casefold())}
+    order = [wanted, wanted.partition("-")[0], "", "en"] if wanted else ["", "", "en"]
     places = [i for i, one in enumerate(order) if one == (tongue if i == 0 else tongue.partition("-")[0])]
     suffix = CAPTION_SUFFIXES.index(path.suffix.lower())
-    last = "forced" in told or path.suffix.lower() == ".txt"
-    return last, min(places, default=len(order)), "fixed" not in told, suffix, path.name
+    last = "forced" in kinds or path.suffix.lower() == ".txt"
+    plain = "auto" in kinds, tongue.count("-"), bool(kinds - {"fixed"})
+    return last, min(places, default=len(order)), *plain, "fixed" not in kinds, suffix, path.name
+
+
+def _tongue(parts: Iterable[str]) -> str:
+    """The language that parts of a file's name tell, such as de or pt-br; "" where they tell none."""
+    told = next((part for part in map(str.casefold, parts) if not _KINDS.fullmatch(part)), "").replace("_", "-")
+    code, *more = told.split("-")
+    return "-".join([_CODES.get(code, code), *more])
+
+
+def _in_another(corpus: Corpus, language: str) -> list[str]:
+    """Ids of the videos whose subtitles are, by their name, in another language."""
+    names = {v.id: v.captions.stem.split(".")[1:] for v in corpus.videos.values() if v.captions}
+    tongues = {id: _tongue(filter(_LANGUAGE.fullmatch, parts)).partition("-")[0] for id, parts in names.items()}
+    return [id for id, tongue in tongues.items() if tongue not in ("", _tongue([language]).partition("-")[0])]
 
 
 _KINDS = re.compile(r"auto|forced|fixed|sdh|cc|default|captions?|subtitles?|transcript")
-_CODES = {"english": "en", "german": "de", "deutsch": "de", "french": "fr", "français": "fr", "spanish": "es",
+_NAMES = {"english": "en", "german": "de", "deutsch": "de", "french": "fr", "français": "fr", "spanish": "es",
           "español": "es", "italian": "it", "italiano": "it", "portuguese": "pt", "português": "pt", "dutch": "nl",
           "russian": "ru", "chinese": "zh", "japanese": "ja", "korean": "ko", "arabic": "ar", "hindi": "hi",
           "turkish": "tr", "polish": "pl"}  # fmt: skip
-# ISO 639-1, the three letters of the same, and a few more of YouTube's: no other word may stand there
-_TONGUES = (
-    "aa|ab|ae|af|ak|am|an|ar|as|av|ay|az|ba|be|bg|bh|bi|bm|bn|bo|br|bs|ca|ce|ch|co|cr|cs|cu|cv|cy|da|de|dv|dz|ee|"
-    "el|en|eo|es|et|eu|fa|ff|fi|fj|fo|fr|fy|ga|gd|gl|gn|gu|gv|ha|he|hi|ho|hr|ht|hu|hy|hz|ia|id|ie|ig|ii|ik|in|io|"
-    "is|it|iu|iw|ja|jp|jv|jw|ka|kg|ki|kj|kk|kl|km|kn|ko|kr|ks|ku|kv|kw|ky|la|lb|lg|li|ln|lo|lt|lu|lv|mg|mh|mi|mk|"
-    "ml|mn|mo|mr|ms|mt|my|na|nb|nd|ne|ng|nl|nn|no|nr|nv|ny|oc|oj|om|or|os|pa|pi|pl|ps|pt|qu|rm|rn|ro|ru|rw|sa|sc|"
-    "sd|se|sg|sh|si|sk|sl|sm|sn|so|sq|sr|ss|st|su|sv|sw|ta|te|tg|th|ti|tk|tl|tn|to|tr|ts|tt|tw|ty|ug|uk|ur|uz|ve|"
-    "vi|vo|wa|wo|xh|yi|yo|za|zh|zu|aar|abk|afr|aka|alb|amh|ara|arg|arm|asm|ava|ave|aym|aze|bak|bam|baq|bel|ben|"
-    "bho|bis|bod|bos|bre|bul|bur|cat|ceb|ces|cha|che|chi|chu|chv|cmn|cor|cos|cre|cym|cze|dan|deu|div|dut|dzo|ell|"
-    "eng|epo|est|eus|ewe|fao|fas|fij|fil|fin|fra|fre|fry|ful|geo|ger|gla|gle|glg|glv|gre|grn|guj|hat|hau|haw|heb|"
-    "her|hin|hmn|hmo|hrv|hun|hye|ibo|ice|ido|iku|ile|ina|ind|ipk|isl|ita|jav|jpn|kal|kan|kas|kat|kau|kaz|khm|kik|"
-    "kin|kir|kom|kon|kor|kri|kua|kur|lao|lat|lav|lim|lin|lit|ltz|lub|lug|lus|mac|mah|mal|mao|mar|may|mkd|mlg|mlt|"
-    "mon|mri|msa|mul|mya|nau|nav|nbl|nde|ndo|nep|nld|nno|nob|nor|nso|nya|oci|oji|ori|orm|oss|pan|per|pli|pol|por|"
-    "pus|que|roh|ron|rum|run|rus|sag|san|sin|slk|slo|slv|sme|smo|sna|snd|som|sot|spa|sqi|srd|srp|ssw|sun|swa|swe|"
-    "tah|tam|tat|tel|tgk|tgl|tha|tib|tir|ton|tsn|tso|tuk|tur|twi|uig|ukr|und|urd|uzb|ven|vie|vol|wel|wln|wol|xho|"
-    "yid|yor|yue|zha|zho|zul"
-)
+# of a language: its code of two letters, where it has one, those of three, older ones; no other word may stand there
+_TONGUES = """
+    aa,aar ab,abk ae,ave af,afr ak,aka am,amh an,arg ar,ara as,asm av,ava ay,aym az,aze ba,bak be,bel bg,bul bh bi,bis
+    bm,bam bn,ben bo,bod,tib br,bre bs,bos ca,cat ce,che ch,cha co,cos cr,cre cs,ces,cze cu,chu cv,chv cy,cym,wel
+    da,dan de,deu,ger dv,div dz,dzo ee,ewe el,ell,gre en,eng eo,epo es,spa et,est eu,baq,eus fa,fas,per ff,ful fi,fin
+    fj,fij fo,fao fr,fra,fre fy,fry ga,gle gd,gla gl,glg gn,grn gu,guj gv,glv ha,hau he,iw,heb hi,hin ho,hmo hr,hrv
+    ht,hat hu,hun hy,arm,hye hz,her ia,ina id,in,ind ie,ile ig,ibo ii ik,ipk io,ido is,ice,isl it,ita iu,iku ja,jp,jpn
+    jv,jw,jav ka,geo,kat kg,kon ki,kik kj,kua kk,kaz kl,kal km,khm kn,kan ko,kor kr,kau ks,kas ku,kur kv,kom kw,cor
+    ky,kir la,lat lb,ltz lg,lug li,lim ln,lin lo,lao lt,lit lu,lub lv,lav mg,mlg mh,mah mi,mao,mri mk,mac,mkd ml,mal
+    mn,mon mr,mar ms,may,msa mt,mlt my,bur,mya na,nau nb,nob nd,nde ne,nep ng,ndo nl,dut,nld nn,nno no,nor nr,nbl
+    nv,nav ny,nya oc,oci oj,oji om,orm or,ori os,oss pa,pan pi,pli pl,pol ps,pus pt,por qu,que rm,roh rn,run
+    ro,mo,ron,rum ru,rus rw,kin sa,san sc,srd sd,snd se,sme sg,sag sh si,sin sk,slk,slo sl,slv sm,smo sn,sna so,som
+    sq,alb,sqi sr,srp ss,ssw st,sot su,sun sv,swe sw,swa ta,tam te,tel tg,tgk th,tha ti,tir tk,tuk tl,tgl tn,tsn
+    to,ton tr,tur ts,tso tt,tat tw,twi ty,tah ug,uig uk,ukr ur,urd uz,uzb ve,ven vi,vie vo,vol wa,wln wo,wol xh,xho
+    yi,yid yo,yor za,zha zh,chi,zho zu,zul bho ceb cmn fil haw hmn kri lus mul nso und yue
+"""
+_CODES = _NAMES | {code: group.split(",")[0] for group in _TONGUES.split() for code in group.split(",")}
+_ANY = "|".join(_TONGUES.replace(",", " ").split())
 # en, en-US, en_GB, en-orig, zh-Hans, en-nP7-2PuUl7o (yt-dlp), English; and what players write beside it. II is a number
-_LANGUAGE = re.compile(rf"(?i:({_TONGUES})[-_][\w-]+|{'|'.join([_KINDS.pattern, *_CODES])})|(?![IVX]+$)(?i:{_TONGUES})")
+_LANGUAGE = re.compile(rf"(?i:({_ANY})[-_][\w-]+|{'|'.join([_KINDS.pattern, *_NAMES])})|(?![IVX]+$)(?i:{_ANY})")
 
 
 def _spelt(path: Path, name: str) -> str:

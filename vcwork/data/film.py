@@ -211,7 +211,7 @@ def check_still(path: str | Path, since_s: float, until_s: float) -> None:
     if until_s - since_s > STILL_S:
         most = f"expected no more than {STILL_S / 60:.0f} minutes without a new picture"
         raise VcworkError(f"{path}: its times jump from {since_s:.1f} s to {until_s:.1f} s; {most}; is it damaged?")
-    if until_s > LONG_S and until_s * LEAST > (size := os.stat(path).st_size):
+    if until_s > LONG_S and until_s * LEAST > (size := _stat(path).st_size):
         why = f"expected at least {LEAST} bytes a second of so long a film, got {size} in all"
         raise VcworkError(f"{path}: lasts {until_s:.0f} s by its times; {why}; is it damaged?")
 
@@ -230,13 +230,18 @@ def jumps(container, stream, path: str | Path) -> list[float]:
 
 
 def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
-    stat = os.stat(path)
+    stat = _stat(path)
     end_s, jumps = _packets(str(path), stat.st_mtime_ns, stat.st_size)
     if container.format.name == MP4 and stream.duration:  # of decoding; pictures in another order may end later
         told_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container)
         end_s, jumps = max(end_s, told_s), []
     check_still(path, end_s, end_s)
     return end_s, jumps
+
+
+def _stat(path: str | Path) -> os.stat_result:
+    with could_not(f"{path}: could not be read"):  # it went away, or was closed, since it was opened
+        return os.stat(path)
 
 
 @lru_cache(maxsize=1024)
@@ -258,7 +263,7 @@ def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]
 
 def _one_segment(path: str, size: int) -> bool:
     """Whether a Matroska file's first segment is all of it; where another follows, seeking may lead into that."""
-    with open(path, "rb") as file:
+    with could_not(f"{path}: could not be read"), open(path, "rb") as file:
         head = file.read(4096)
     at = head.find(b"\x18\x53\x80\x67") + 4  # the segment's mark; how many bytes tell its length the first one tells
     more = 8 - head[at].bit_length() if 4 <= at < len(head) else 8

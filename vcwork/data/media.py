@@ -58,13 +58,12 @@ def media_of(path: str | Path, cache: str | Path, pages: str | Path, portable: b
         make, copy = (_small if portable else _shown), functools.partial(_copy, cache)
         made = kept(told, told.stem, lambda: make(path, told), copy)
         file = next(iter(copy(made)), path)
+        inside = base64.b64encode(file.read_bytes()).decode() if made["kind"] == "embedded" else ""
     except (VcworkError, OSError) as error:
         return Media("", "none", (f"No video: {str(error).replace(str(path), path.name)}.",))
-    if portable and made["kind"] == "embedded":
+    if inside:
         kind = "video/webm" if file.suffix.lower() == ".webm" else "video/mp4"
-        return Media(
-            f"data:{kind};base64,{base64.b64encode(file.read_bytes()).decode()}", "embedded", (*made["notes"],)
-        )
+        return Media(f"data:{kind};base64,{inside}", "embedded", (*made["notes"],))
     return Media("" if made["kind"] == "none" else address(file, pages), made["kind"], (*made["notes"],))
 
 

@@ -36,8 +36,8 @@ def check_scores(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.
     scores = np.asarray(scores)
     if scores.ndim != ndim or 0 in scores.shape:
         raise VcworkError(f"expected {name} with {ndim} non-empty axes, got shape {scores.shape}")
-    if not np.issubdtype(scores.dtype, np.number):
-        raise VcworkError(f"expected {name} to be numbers, got {scores.dtype}")
+    if not np.issubdtype(scores.dtype, np.number) or np.iscomplexobj(scores):
+        raise VcworkError(f"expected {name} to be real numbers, got {scores.dtype}")
     if np.isnan(scores.max()):  # NaN wins; and no matrix of flags is made
         where = tuple(int(i) for i in np.argwhere(np.isnan(scores))[0])
         raise VcworkError(f"{name} holds {int(np.isnan(scores).sum())} NaN, the first at {where}")

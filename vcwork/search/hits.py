@@ -64,7 +64,8 @@ class Asked:
 
         A hit is the video's best item, so it also says where. Metadata needs `video`, which an item belongs to.
         """
-        vectors, asked = np.atleast_2d(vectors), 4 * k
+        vectors, k, _ = self._asked(vectors, k, 0)
+        asked = 4 * k
         best: list[dict[Any, Hit]] = [{} for _ in vectors]
         seen, todo = [0] * len(vectors), list(range(len(vectors)))
         while todo:
@@ -83,7 +84,7 @@ class Asked:
         self, vectors: np.ndarray, ids: Sequence[str], metadata: Sequence[dict[str, Any]] | None
     ) -> tuple[list[np.ndarray], list[tuple[str, str, str]]]:
         """Vectors in blocks (n, D) float32, and of each its id, metadata as JSON, and text."""
-        ids = [str(id) for id in listed(ids, "ids")]
+        ids = as_ids(ids)
         metadata = [{}] * len(ids) if metadata is None else metadata
         if not len(vectors) == len(ids) == len(metadata):
             raise VcworkError(f"{len(vectors)} vectors, {len(ids)} ids, {len(metadata)} metadata: expected as many")
@@ -93,19 +94,36 @@ class Asked:
         return blocks, list(zip(ids, stored, texts, strict=True))
 
     def _asked(self, vectors: np.ndarray, k: int, effort: int) -> tuple[np.ndarray, int, int]:
-        if not all(isinstance(n, int | np.integer) for n in (k, effort)) or k < 1 or effort < 0:
-            raise VcworkError(f"expected k of at least 1 and effort of at least 0, got {k!r} and {effort!r}")
-        return (
-            self._checked(np.atleast_2d(vectors), "query vectors"),
-            int(k),
-            int(effort),
-        )  # faiss takes no NumPy numbers
+        k, effort = whole(k, "k"), whole(effort, "effort", 0)
+        return self._checked(np.atleast_2d(vectors), "query vectors"), k, effort
+
+    def _one(self, vector: np.ndarray) -> np.ndarray:
+        """The one query vector (D,) that was asked for."""
+        vectors = self._checked(np.atleast_2d(vector), "query vectors")
+        if len(vectors) > 1:
+            raise VcworkError(f"expected one query vector, got {len(vectors)}")
+        return vectors[0]
 
     def _checked(self, vectors: np.ndarray, name: str = "vectors") -> np.ndarray:
         vectors = np.ascontiguousarray(check_scores(vectors, name), dtype=np.float32)
         if vectors.shape[1] != self.dimension or not np.isfinite(vectors).all():
             raise VcworkError(f"expected finite {name} of width {self.dimension}, got shape {vectors.shape}")
         return vectors
+
+
+def whole(value: int, name: str, least: int = 1) -> int:
+    """A whole number of Python's, for faiss and SQLite take no others; VcworkError for anything else, or less."""
+    if not isinstance(value, int | np.integer) or value < least:
+        raise VcworkError(f"expected {name} of at least {least}, a whole number, got {value!r}")
+    return int(value)
+
+
+def as_ids(ids: Sequence[str]) -> list[str]:
+    """Ids as texts; VcworkError for one that is missing: None, or a table's NaN."""
+    ids = listed(ids, "ids")
+    if missing := [id for id in ids if id is None or (isinstance(id, float) and np.isnan(id))]:
+        raise VcworkError(f"expected a list of ids, got one with {missing[0]!r} in it")
+    return [str(id) for id in ids]
 
 
 def _video(hit: Hit) -> Any:
@@ -118,7 +136,7 @@ def _as_json(ids: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[str
     """Each dictionary as JSON: all in one call, a third of the time, cut at a word that stands in none of them."""
     word = uuid.uuid4().hex
     try:
-        whole = _AS_JSON([part for entry in metadata for part in (dict(entry), word)][:-1])
+        whole = _AS_JSON([part for entry in metadata for part in ({**entry}, word)][:-1])
         return whole[1:-1].split(f', "{word}", ') if ids else []
     except (TypeError, ValueError):
         return [_json(id, entry) for id, entry in zip(ids, metadata, strict=True)]  # which tells whose it is
@@ -126,6 +144,6 @@ def _as_json(ids: Sequence[str], metadata: Sequence[dict[str, Any]]) -> list[str
 
 def _json(id: str, metadata: dict[str, Any]) -> str:
     try:
-        return _AS_JSON(dict(metadata))
+        return _AS_JSON({**metadata})
     except (TypeError, ValueError) as error:
         raise VcworkError(f"metadata of {id!r}: expected a dictionary that JSON can hold ({error})") from None

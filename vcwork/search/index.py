@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError, listed
+from vcwork.base.errors import VcworkError
 from vcwork.measure.metrics import check_scores
 from vcwork.search import approximate
-from vcwork.search.hits import Asked, Hit
+from vcwork.search.hits import Asked, Hit, as_ids, whole
 from vcwork.search.store import Store
 
 REBUILD_SHARE = 0.1  # changed items, as a share of those in faiss's index
@@ -34,7 +34,7 @@ class VideoIndex(Asked):
     """
 
     def __init__(self, dimension: int, encoder: str = "", kind: str = "flat") -> None:
-        about = {"dimension": dimension, "encoder": encoder, "kind": approximate.check_kind(kind)}
+        about = {"dimension": whole(dimension, "a dimension"), "encoder": encoder, "kind": approximate.check_kind(kind)}
         about |= {"next": 0, "tail": 0, "longest": 0.0, "approximate": False}
         self._load(Store(None, about, self._load))
 
@@ -105,7 +105,7 @@ class VideoIndex(Asked):
 
     def scores(self, vector: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         """Scores (n,) of one query vector (D,) with these items, the numbers `query` gives."""
-        query = self._checked(np.atleast_2d(vector), "query vectors")[0]
+        query = self._one(vector)
         with self._store.reading():
             return self._products(query, np.array(self._places(ids), np.int64))
 
@@ -199,7 +199,7 @@ class VideoIndex(Asked):
         return found[0] if found else None
 
     def _places(self, ids: Sequence[str]) -> list[int]:
-        ids = [str(id) for id in listed(ids, "ids")]
+        ids = as_ids(ids)
         places = [self._place(id) for id in ids]
         if None in places:
             unknown = {id for id, place in zip(ids, places, strict=True) if place is None}
@@ -256,7 +256,7 @@ class VideoIndex(Asked):
     def words(self, query: str, k: int = 10) -> list[Hit]:
         """The k items whose text has most of these words, by BM25; of equal scores the one added first."""
         plain = query.encode("utf-8", "replace").decode().replace("\0", " ").replace('"', " ").split()
-        match = " OR ".join(f'"{word}"' for word in dict.fromkeys(plain))
+        match, k = " OR ".join(f'"{word}"' for word in dict.fromkeys(plain)), min(whole(k, "k"), 2**31)
         with self._store.reading() as db:
             found = "SELECT -bm25(said), rowid FROM said WHERE said MATCH ? ORDER BY bm25(said), rowid LIMIT ?"
             return self._hits(db.execute(found, (match, k)).fetchall() if plain else [])

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import VcworkError, listed
+from vcwork.base.errors import VcworkError
 from vcwork.search import approximate
-from vcwork.search.hits import Asked, Hit
+from vcwork.search.hits import Asked, Hit, as_ids, whole
 
 PREFIX, NAME, ABOUT = "milvus:", "vcwork", "vcwork_about"
 MOST, TEXT, BATCH = 16384, 65535, 1000  # hits of one query, bytes of a text (Milvus's limits), items sent together
@@ -110,7 +110,7 @@ class MilvusIndex(Asked):
         return found
 
     def _rows(self, ids: Sequence[str], *fields: str) -> list[dict[str, Any]]:
-        found = self._of(ids := [str(id) for id in listed(ids, "ids")], *fields)
+        found = self._of(ids := as_ids(ids), *fields)
         if unknown := set(ids) - set(found):
             raise VcworkError(f"not in the index of {len(self)}: {sorted(unknown)[:5]}")
         return [found[id] for id in ids]
@@ -143,7 +143,7 @@ class MilvusIndex(Asked):
 
     def scores(self, vector: np.ndarray, ids: Sequence[str]) -> np.ndarray:
         rows = np.array([row["vector"] for row in self._rows(ids, "vector")], np.float32).reshape(-1, self.dimension)
-        return rows @ self._checked(np.atleast_2d(vector), "query vectors")[0]
+        return rows @ self._one(vector)
 
     # ----------------------------------------------------------------------------------------------- changing
 
@@ -202,8 +202,8 @@ class MilvusIndex(Asked):
         return self._search(vectors, min(k, n), "vector", {"params": params})
 
     def words(self, query: str, k: int = 10) -> list[Hit]:
-        plain = query.encode("utf-8", "replace").decode()
-        return self._search([plain], min(k, MOST), "said", {})[0] if plain.strip() and k > 0 else []
+        plain, k = query.encode("utf-8", "replace").decode(), min(whole(k, "k"), MOST)
+        return self._search([plain], k, "said", {})[0] if plain.strip() else []
 
     def _search(self, data: Any, k: int, field: str, params: dict[str, Any]) -> list[list[Hit]]:
         if k > MOST:

@@ -240,6 +240,8 @@ def looks(own: Own, like: str) -> tuple[np.ndarray, tuple[str, float, float] | N
     try:
         start_s, end_s = (float(time) for time in (times.split("-") if "-" in times else (times, times)))
         int(start_s), int(end_s)
+        if start_s > end_s:
+            raise ValueError
     except (ValueError, OverflowError):  # the latter of inf
         raise VcworkError(f"--like {like}: expected VIDEO@SECONDS or VIDEO@FROM-TO, got {times!r}") from None
     name = next((id for id in own.ids if own.corpus[id].video == resolve(name)), name)
@@ -249,8 +251,10 @@ def looks(own: Own, like: str) -> tuple[np.ndarray, tuple[str, float, float] | N
     else:
         chunks = islice(chunks_of(_eye(own), resolve(name)), first, last)
         rows, where = [_eye(own)(frames) for frames in chunks], None
-    if not len(rows) or first < 0 or end_s < start_s:
+    if not len(rows):
         raise VcworkError(f"--like {like}: nothing of the film lies there")
+    if first + len(rows) + 1 < last:  # its last part of a second may have no features
+        raise VcworkError(f"--like {like}: the film ends at {first + len(rows)} s")
     return np.asarray(rows, np.float32), where
 
 

@@ -31,6 +31,8 @@ def look_at(folder: str | Path, links: bool = False, language: str = "") -> Corp
     language: of subtitles, as `scan_folder`. VcworkError as that; also for a file in place of a folder, and where all
     videos are links to elsewhere.
     """
+    if not str(folder):  # resolved it would be the project's own
+        raise VcworkError("expected a folder of videos, got an empty text")
     folder = resolve(folder)
     if str(folder) != os.fsencode(folder).decode("utf-8", "backslashreplace"):
         raise VcworkError(f"{str(folder)!r}: the folder's name is not UTF-8; rename it")

@@ -163,7 +163,7 @@ def words_of(own: Own, id: str) -> str:
 
 def kind_of_words(own: Own, id: str) -> str:
     """SPEECH where they were heard, DESCRIBED where they have no times, SUBTITLES otherwise; "" for none."""
-    captions = own.corpus.raw_captions(id)
+    captions = own.corpus.raw_captions(id) if own.corpus.captions(id) else []  # none before the film's end: none
     if captions and len(untimed(own.corpus, id)) == len(captions):
         return DESCRIBED
     heard = own.words_from.get(id, "").startswith("speech")
@@ -323,10 +323,12 @@ def _ways(near: list[tuple[str, float]]) -> str:
 
 
 def _about(own: Own, id: str) -> list[str]:
-    """What reading the captions left out, and how far they are off where that was measured."""
+    """What reading the captions left out, files left beside them, and how far off they are where that was measured."""
     dropped = own.corpus.caption_report(id).dropped
     one = own.corpus.relative(dropped[0]) if dropped else ""
     notes = [f"{len(dropped)} captions were left out, the first: {one}."] if dropped else []
+    if left := own.corpus.meta.get("subtitles_left", {}).get(id):
+        notes.append(f"Other files of words, which are left: {', '.join(left)}.")
     drift = own.drift.get(id)
     if drift is not None and (drift.wrong or drift.off_s > NOTED_S):
         notes.append(f"{own.corpus[id].captions.name} {drift}.")

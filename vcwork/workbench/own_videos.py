@@ -278,7 +278,24 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
     if old:  # forgotten first, so that an interruption never leaves a video under another file's name
         means.delete(old)
         means.save(at[0])
-    _forget(seconds, {e["video"] for e in seconds.metadata} - set(means.ids))
+    if _forget(seconds, {e["video"] for e in seconds.metadata} - set(means.ids)):
+        seconds.save(at[1])
+    try:
+        _add_missing(own, means, seconds, at, progress)
+    except BaseException:  # whoever keeps the error keeps the indices, and with them the lock of what is not saved
+        means.detach()
+        seconds.detach()
+        raise
+    if others := set(means.ids) - set(own.ids):
+        means.detach()
+        seconds.detach()
+        means.delete(list(others))
+        _forget(seconds, others)
+    return seconds, means
+
+
+def _add_missing(own: Own, means: VideoIndex, seconds: VideoIndex, at: list[Path], progress: bool) -> None:
+    """Embed the videos that are not in the indices yet, and save these in the folders `at`."""
     saved = time.monotonic()
     todo = [id for id in own.ids if id not in means]
     with SecondsBar("embedding", _lengths(own), todo, progress and bool(todo)) as bar:
@@ -290,12 +307,6 @@ def _embedded(own: Own, in_folder: set[str], progress: bool) -> tuple[VideoIndex
                 means.save(at[0])
                 saved = time.monotonic()
             bar.ended(id)
-    if others := set(means.ids) - set(own.ids):
-        means.detach()
-        seconds.detach()
-        means.delete(list(others))
-        _forget(seconds, others)
-    return seconds, means
 
 
 def open_index(path: Path | None, digest: str, width: int) -> VideoIndex:
@@ -313,10 +324,12 @@ def _made_again(folder: Path, error: VcworkError) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _forget(seconds: VideoIndex, videos: set[str]) -> None:
-    if videos:
-        ids = [id for id, e in zip(seconds.ids, seconds.metadata, strict=True) if e["video"] in videos]
+def _forget(seconds: VideoIndex, videos: set[str]) -> bool:
+    """Whether there was something of these videos to delete."""
+    ids = [id for id, e in zip(seconds.ids, seconds.metadata, strict=True) if e["video"] in videos] if videos else []
+    if ids:
         seconds.delete(ids)
+    return bool(ids)
 
 
 def _lengths(own: Own) -> dict[str, float]:

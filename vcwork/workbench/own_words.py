@@ -9,10 +9,12 @@ Known gap: a video with subtitles is listened to only for the drift meter.
 import csv
 import io
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import astuple, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ from vcwork.workbench.own_folder import listed
 NO_FILE = "there is no subtitle file"
 NOTED_S = 0.5  # subtitles further off are told and put right
 WORST = 5  # subtitle files told by name
+SHOWN = 3  # videos of whose several files is told which is taken
 FORMAT = "vcwork-words-2"  # another one where the way from sound to words changes
 
 
@@ -49,15 +52,18 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
     listened to. VcworkError: a model that cannot be read.
     """
     corpus = own.corpus
-    files = {v.id: v.captions.name for v in corpus.videos.values() if v.captions and corpus.raw_captions(v.id)}
+    files = {v.id: v.captions.name for v in corpus.videos.values() if v.captions and corpus.captions(v.id)}
     timed = [id for id in files if any(map(_has_times, corpus.raw_captions(id)))]
     own.words_from = {id: "" for id in corpus.videos} | {id: f"text {name}" for id, name in files.items()}
     own.words_from |= {id: f"subtitles {files[id]}" for id in timed}
     left = {id: names for id, names in corpus.meta.get("subtitles_left", {}).items() if id in files}
     if left:
-        first = next(iter(left))
-        one = f"{files[first]} is taken, {', '.join(left[first])} left"
-        own.told.append(f"Videos with several files of words: {len(left)}; {one}; --language takes others.")
+        some = [f"{files[id]} is taken, {', '.join(names)} left" for id, names in islice(left.items(), SHOWN)]
+        some += [f"{len(left) - SHOWN} more as their pages tell"] * (len(left) > SHOWN)
+        own.told.append(f"Videos with several files of words: {len(left)}; {'; '.join(some)}; --language takes others.")
+    for language, ids in corpus.meta.get("language_lacking", {}).items():
+        others = listed({"with subtitles in other languages alone": [id for id in ids if id in files]})
+        own.told += [f"--language {language}: {some}." for some in others]
     if not model:
         return
     silent = [id for id in corpus.videos if id not in timed and id in own.sources]
@@ -66,7 +72,7 @@ def add_words(own: Any, model: str = MODEL, offline: bool = False, progress: boo
     unheard: dict[str, list[str]] = {}
     for id, (transcript, path) in heard.items():
         if transcript.words:
-            texts = corpus.raw_captions(id)
+            texts = corpus.raw_captions(id) if id in files else []
             _write_table(path, [*texts, *transcript.captions])
             videos[id] = replace(videos[id], captions=path)
             also = f" and text {files[id]}" if id in files else ""
@@ -151,7 +157,8 @@ class Listening:
                 if (again := _kept(path)) is not None:  # another copy of this film was heard just now
                     found[id] = again
                 elif id not in sounding:
-                    found[id] = _keep(path, Transcript(note="no sound"))
+                    there = os.path.isfile(own.corpus[id].video)  # one that is gone for now may have sound
+                    found[id] = _keep(path, Transcript(note="no sound")) if there else Transcript(note="it is gone")
                 elif ready:
                     found[id] = self._listen(id, path, bar.more)
                 else:
