@@ -17,7 +17,9 @@ def test_a_folder_is_begun_filled_and_finished(tmp_path):
     begin(box, BOX)
     refused("incomplete box", read_manifest, box, BOX)
     (box / "a.txt").write_text("a")
-    begin(box, BOX)  # an interrupted one goes on
+    (box / ".DS_Store").write_text("a file manager's")
+    begin(box, BOX)  # an interrupted one goes on, whatever came into it
+    (box / ".DS_Store").unlink()
     write_manifest(box, BOX, {"files": {"a.txt": seal(box / "a.txt")}})
     assert sorted(path.name for path in box.iterdir()) == ["a.txt", "manifest.json"]
     begin(box, BOX)  # a finished one may be written anew

@@ -159,6 +159,17 @@ def test_somebodys_state_beside_ours_stays(world, cut):  # noqa: F811
     assert (cut / "state-of-mine.pt").exists() and (cut / "state-2024.pt").exists()
 
 
+def test_what_comes_into_the_folder_meanwhile_costs_no_checkpoint(world, whole, cut, tmp_path):  # noqa: F811
+    """What a file manager, nohup or a logger writes was refused where the finished run was to be saved."""
+    for name in (".DS_Store", "nohup.out"):
+        (cut / name).write_text("theirs")
+    train(*world, cut, SHORT)
+    assert same(cut, whole) and (cut / "nohup.out").read_text() == "theirs"
+    tune = FinetuneRecipe.checked(**TUNE)
+    came = lambda record: (tmp_path / "tuned" / ".ipynb_checkpoints").mkdir(exist_ok=True)  # noqa: E731
+    assert finetune(*world, load_encoder(whole), tune, tmp_path / "tuned", came).digest
+
+
 def test_a_full_disk_is_told_and_the_next_call_goes_on(world, whole, tmp_path, capfd):  # noqa: F811
     """At the first state, and at the second; torch's own error said `unexpected pos`."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -47,21 +47,23 @@ class Kind:
 
 
 def begin(folder: Path, kind: Kind) -> None:
-    """Make the folder, or take one that we began and that holds nothing else; VcworkError names what is not ours.
+    """Make the folder, or take one that holds nothing else than ours; VcworkError names what is not ours.
 
     A file of somebody else may have a name of ours: without manifest, mark or what `kind.begun` tells, none is ours.
+    What comes into one that we began, as a file manager's or a logger's, stays and costs nothing.
     """
     with could_not(f"{folder}: could not be made, written or read"):
         folder.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in folder.iterdir())
-        began = any(fnmatch(name, pattern) for name in there for pattern in (kind.manifest, MARK, *kind.begun))
-        ours = (".*.part", ".*.lock", *((MARK, kind.manifest, *kind.begun, *kind.owns) if began else ()))
-        foreign = [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]
+        finished = kind.manifest in there
+        begun = not finished and any(fnmatch(name, pattern) for name in there for pattern in (MARK, *kind.begun))
+        ours = (".*.part", ".*.lock", *((MARK, kind.manifest, *kind.begun, *kind.owns) if finished else ()))
+        foreign = [name for name in there if not (begun or any(fnmatch(name, pattern) for pattern in ours))]
         if foreign := foreign + [MARK] * (folder / MARK).is_dir():
             held = f"{', '.join(foreign[:3])}{' …' * (len(foreign) > 3)}"
             wanted = f"expected a new folder, or one of {'an' if kind.what[0] in 'aeiou' else 'a'} {kind.what}"
             raise VcworkError(f"{folder}: {wanted}; it holds {held}. Choose another folder")
-        if kind.manifest not in there:
+        if not finished:
             (folder / MARK).touch()
 
 
