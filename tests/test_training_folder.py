@@ -248,6 +248,16 @@ def test_a_gradient_that_is_no_number_ends_it_before_the_weights_are_spoiled(wor
     assert all(tensor.isfinite().all() for tensor in state.values())
 
 
+def test_a_last_update_that_spoils_the_weights_leaves_no_checkpoint(world, tmp_path):  # noqa: F811
+    """Each update looks at the loss before it, and without validation nothing looked at the weights after the last."""
+    last = TRAIN | {"epochs": 1, "passes_per_epoch": 1, "warmup": 0, "first_update": "warm", "schedule": "constant"}
+    last["clusters"] = {"videos_per_batch": 24, "clips_for_vector": 2}
+    for lr, told in ((3e38, "holds NaN or infinity"), (1e25, "its vector is not finite")):
+        huge, nothing = Recipe(model=SIZES, train=last | {"lr": lr}), lambda encoder: {}
+        refused(f"no checkpoint is written.*{told}", train, *world, tmp_path / str(lr), huge, check=nothing)
+        assert not (tmp_path / str(lr) / "checkpoint.json").exists()
+
+
 def test_a_warm_up_as_long_as_the_run_is_told(world, whole, tmp_path, capsys):  # noqa: F811
     """Else nothing says that the checkpoint may be the start, bit for bit."""
     train(*world, tmp_path / "run", recipe(epochs=1, warmup=1000))
