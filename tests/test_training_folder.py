@@ -88,6 +88,12 @@ def test_what_a_run_goes_on_from_is_read_whole_or_not_at_all(world, cut, name, d
         assert any(name in fault for found in look(cut) for fault in found.faults) or name == "log.jsonl"
 
 
+def test_a_folder_where_the_log_should_be_is_told(world, cut):  # noqa: F811
+    (cut / "log.jsonl").unlink()
+    (cut / "log.jsonl").mkdir()
+    refused("log.jsonl: missing, or not the log", train, *world, cut, SHORT)
+
+
 def test_what_a_kill_between_two_steps_leaves_is_removed(world, whole, cut, monkeypatch):  # noqa: F811
     """After a state was told of, before the one before went; and after the checkpoint, before the last state went."""
     with monkeypatch.context() as patch, pytest.raises(Stop):
