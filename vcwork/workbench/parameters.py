@@ -13,6 +13,7 @@ Values may hold `{root}` (the project) and `{run}` (the run's own folder, unknow
 import ast
 import difflib
 import io
+import os
 import re
 import tokenize
 from collections.abc import Iterable
@@ -76,7 +77,7 @@ class Parameter:
     def require(self, text: str, root: Path) -> None:
         """VcworkError unless the input path `text` (relative ones start at `root`) is the folder or file it must be."""
         path = root / at_home(text)
-        there = path.is_dir() if self.help.startswith("folder:") else path.is_file()
+        there = os.path.isdir(path) if self.help.startswith("folder:") else os.path.isfile(path)  # of any length
         if self.is_input and not there:
             raise VcworkError(f"no such {self.help.split(':')[0]}: {path}")
 
