@@ -8,8 +8,8 @@ import made_benchmarks as made
 import numpy as np
 import pytest
 import torch
-from checks import edited, full, refused
-from safetensors.torch import load_file
+from checks import edited, flip, full, refused
+from safetensors.torch import load_file, save_file
 from toys import toy_contract, toy_encoder
 
 from vcwork.core.config import ModelConfig
@@ -330,7 +330,21 @@ def test_bad_files_are_named(tmp_path, ours):
     refused(r"text\.pt: ", released.read_released, tmp_path / "text.pt")
     torch.save({"model": {"a": 1}}, tmp_path / "other.pt")
     refused("dict of tensors", released.read_released, tmp_path / "other.pt")
+    whole = torch.load(ours, weights_only=True)
+    turned = {name: t.T if t.ndim == 2 else t for name, t in whole["model"].items()}
+    for model, told in (
+        (turned, r"turned\.pt: no VideoCLIP has"),
+        (whole["model"] | {5: torch.ones(2)}, "unexpected 1: 5"),
+    ):
+        torch.save({"model": model}, tmp_path / "turned.pt")
+        refused(told, released.import_released, tmp_path / "turned.pt", tmp_path / "in", heads=4)
+    save_file({name: t.contiguous() for name, t in whole["model"].items()}, tmp_path / "other.bin")
+    assert released.read_released(tmp_path / "other.bin").keys() == released.read_released(ours).keys()
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "other.bin").read_bytes()[:-100])
+    refused(r"cut\.safetensors: not readable as safetensors", released.read_released, tmp_path / "cut.safetensors")
     cut = ours.read_bytes()
+    flip(ours, 0.5)
+    refused(r"damaged: .*data/\d+ in it differs from its checksum", released.read_released, ours)
     ours.write_bytes(cut[: len(cut) // 2])
     refused(r"not readable as a checkpoint|refused", released.read_released, ours)
 

@@ -17,7 +17,9 @@ def test_a_folder_is_begun_filled_and_finished(tmp_path):
     begin(box, BOX)
     refused("incomplete box", read_manifest, box, BOX)
     (box / "a.txt").write_text("a")
-    begin(box, BOX)  # an interrupted one goes on
+    (box / ".DS_Store").write_text("a file manager's")
+    begin(box, BOX)  # an interrupted one goes on, whatever came into it
+    (box / ".DS_Store").unlink()
     write_manifest(box, BOX, {"files": {"a.txt": seal(box / "a.txt")}})
     assert sorted(path.name for path in box.iterdir()) == ["a.txt", "manifest.json"]
     begin(box, BOX)  # a finished one may be written anew
@@ -35,6 +37,13 @@ def test_a_folder_of_somebody_else_is_never_written_into(tmp_path, name, finishe
     if not finished or name not in BOX.owns:
         refused(f"expected a new folder, or one of a box; it holds {name}", begin, tmp_path, BOX)
     assert (tmp_path / name).read_text() == "dear" and not (tmp_path / MARK).exists()
+
+
+def test_data_of_others_may_be_named_as_what_we_begin_with(tmp_path):
+    parcel = Kind("parcel", "vcwork-parcel-1", begun=("train.json",))
+    (tmp_path / "train.json").write_text('{"format": "COCO"}')
+    (tmp_path / "vocab.txt").write_text("dear")
+    refused("or one of a parcel; it holds vocab.txt", begin, tmp_path, parcel)
 
 
 def test_what_cannot_be_a_folder_is_one_sentence(tmp_path):

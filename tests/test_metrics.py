@@ -245,6 +245,7 @@ def test_purity_and_nmi():
     (lambda: metrics.ranks(WORKED, ties="lucky"), "expected ties to be one of"),
     (lambda: metrics.ranks(np.zeros((0, 4))), "non-empty"),
     (lambda: metrics.choice_hits(WORKED, np.array([0, 1, 2, 4])), r"answers in 0\.\.3"),
+    (lambda: metrics.choice_hits(WORKED, np.array(["0", "1", "2", "3"])), r"4 answers in 0\.\.3, got <U1"),
     (lambda: metrics.frame_accuracy(np.array([0.0, np.nan]), TRUTH[:2]), "expected predicted labels as integers"),
     (lambda: metrics.frame_accuracy(TRUTH[1:], TRUTH), r"expected predicted labels \(8,\), got \(7,\)"),
     (lambda: metrics.tiou([5, 3], [0, 1]), "start <= end"),
@@ -303,6 +304,9 @@ def test_predictors_from_time_and_order_alone():
     assert trivial.steps_in_order([], 3).tolist() == [0, 0, 0]
     assert trivial.uniform_in_order(3, 30).tolist() == [5, 15, 25]
     assert trivial.uniform_in_order(4, 4).tolist() == [0, 1, 2, 3]
+    assert trivial.uniform_in_order(5, 90)[1] == 27, "0.3 * 90 in floats falls short of it"
+    refused("a line in time needs at least 2 steps", trivial.fit_linear_in_time, [], [])
+    refused("a video or more", trivial.fit_relative_time, [])
     truths = [np.array([0, 0, 1, 1, 0, 0, 2, 2]), np.array([0, 1, 0, 2])]
     prior = trivial.fit_relative_time(truths, n_bins=4)
     assert prior.tolist() == [0, 1, 0, 2]
@@ -385,6 +389,8 @@ def test_bootstrap_median():
 def test_bad_bootstrap_input_is_named():
     refused("at least 2 videos, got 1", intervals.bootstrap_by_video, np.ones(3), ["a", "a", "a"])
     refused("hold NaN", intervals.bootstrap_by_video, np.array([1, np.nan]), ["a", "b"])
+    refused("without NaN or infinity", intervals.bootstrap_by_video, np.array([1, np.inf]), ["a", "b"])
+    refused("at least one draw", intervals.bootstrap_by_video, np.array([1, 0.5]), ["a", "b"], n_boot=0)
     refused(r"one video id per item \(3\), got \(2,\)", intervals.bootstrap_by_video, np.ones(3), ["a", "b"])
 
 

@@ -101,6 +101,21 @@ def test_other_types_are_refused(annotation: str, value: object) -> None:
     refused(r"expected .*, got ", Parameter("x", annotation, None, "").check, value)
 
 
+@pytest.mark.parametrize("cell, told", [
+    ("a: float = 1e999", "a: expected float, got inf"), ("a: list = {1}", "a: expected list, got {1}"),
+    ("a: str = b'x'", "a: expected str"), ("a: int = 'one'", "a: expected int, got 'one'"),
+    ("a: int = 1\na: int = 2", "'a' is given twice"),
+])  # fmt: skip
+def test_defaults_are_checked_as_what_is_given_is(cell: str, told: str) -> None:
+    refused(f"10.ipynb: parameters cell: {told}", parse_parameters, cell, "10.ipynb")
+
+
+def test_the_word_empty_is_nothing_where_it_is_offered_and_no_path_is_too_long(tmp_path: Path) -> None:
+    assert Parameter("x", "str", "", "low | empty: how much").check("empty") == ""
+    assert Parameter("x", "str", "", "how much").check("empty") == "empty"
+    refused("no such folder", Parameter("x", "str", "", "folder: a corpus").check_path, "x" * 300, tmp_path)
+
+
 def test_command_line_accepts_1e_3_and_keeps_text_for_str() -> None:
     assert from_text("1e-3", "float") == 1e-3
     assert from_text("007", "str") == "007"
@@ -257,6 +272,8 @@ def test_broken_notebook_is_one_message(project: Path) -> None:
         changed = written | change if change else {}
         (project / "notebooks" / "10_first.ipynb").write_text(json.dumps(changed))
         refused(r"10_first\.ipynb: not a notebook of format 4", plan_profile, project, "lab")
+    (project / "notebooks" / "10_first.ipynb").write_text(json.dumps(written | {"cells": 2 * written["cells"]}))
+    refused("expected one code cell tagged `parameters`, found 2", plan_profile, project, "lab")
 
 
 @pytest.mark.parametrize("about", [{"kernelspec": {"name": "ir", "language": "R"}}, {"language_info": {"name": "R"}}])

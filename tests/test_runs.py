@@ -446,6 +446,10 @@ def test_a_notebook_without_metadata_is_run_and_one_that_nbformat_cannot_read_le
     written = json.loads((project / "notebooks" / "10_works.ipynb").read_text()) | {"metadata": {}}
     (tmp_path / "thin.ipynb").write_text(json.dumps(written))
     assert cli.main(["papermill", str(tmp_path / "thin.ipynb"), "-p", "seed", "1", "-p", "made", "{run}/m"]) == runs.OK
+    written["cells"][3]["source"] = "import sys\nsys.exit(0)"
+    (tmp_path / "exits.ipynb").write_text(json.dumps(written))
+    assert cli.main(["papermill", str(tmp_path / "exits.ipynb"), "-p", "made", "{run}/m"]) == runs.FAILED
+    assert "2 of 5 code cells were not run" in capsys.readouterr().out
     (tmp_path / "marked.ipynb").write_text(json.dumps(written), encoding="utf-8-sig")
     assert cli.main(["papermill", str(tmp_path / "marked.ipynb"), "-p", "made", "{run}/m"]) == 2
     assert "marked.ipynb: not a notebook that can be run (Notebook does not appear to be" in capsys.readouterr().err

@@ -175,6 +175,31 @@ def test_localization_evaluate():
     assert known["linear in time"] == known["uniform in order"]
 
 
+def test_half_precision_and_unsigned_scores_are_read_as_floats():
+    """Sums in float16 made of one set of numbers other seconds than in float32; unsigned scores wrapped around."""
+    half = (np.random.default_rng(0).normal(size=(20, 120, 8)) * 30).astype(np.float16)
+    chosen = [np.stack(localization.localize_all([*scores])) for scores in (half, half.astype(np.float32))]
+    assert np.array_equal(*chosen)
+    whole = np.array([0, 1, 5, 1], np.uint8)
+    assert moments.best_moments(whole, 1) == moments.best_moments(whole.astype(float), 1)
+
+
+def test_of_equal_seconds_those_that_the_card_tells_are_taken():
+    assert localization.localize(np.zeros((10, 3))).tolist() == [0, 1, 9]
+    constant = [localization.Case(np.zeros((10, 3)), [[(0, 1)]] * 3, f"v{i}", "t") for i in range(2)]
+    card = localization.evaluate(constant)[0].protocol
+    assert "of equal seconds the first; in order, the last step takes the video's last" in card.rule
+    first = _named(moments.evaluate([(np.zeros(10), [(0, 1)], f"v{i}") for i in range(2)]))["moment_tIoU"].protocol
+    assert first.rule.endswith("of equal seconds the first") and not first.ties and first.tied == 2
+
+
+def test_a_step_alone_is_found_by_its_scores():
+    """Its softmax is 1 in every second."""
+    perfect = [localization.Case(9 * np.eye(10)[:, 1:2], [[(1, 2)]], f"v{i}", "t") for i in range(4)]
+    found = _named(localization.evaluate(perfect))
+    assert found["recall"].value == found["recall_unordered"].value == 1
+
+
 def test_ladder_worked():
     # steps a, b of the task are columns 1 and 2 of three; truth: a at 0, b at 2 and 3; step c (column 0) is another's
     wide = np.array([[0, 5, 1], [0, 0, 0], [9, 0, 1], [0, 0, 3.0]])
@@ -525,6 +550,11 @@ def test_step_iou_of_a_perfect_and_of_an_ignorant_model():
 NOTHING, CASE = np.zeros((4, 4)), localization.Case(np.zeros((6, 4)), [[(0, 2)], [], [], []], "v0", "t")
 LADDER = [CASE], [np.zeros((6, 9))], [np.arange(4)]
 LABELLED = _labelled(n=2)
+SPAN = spans.Case(np.array([[0.0, 5]]), np.array([[0.0, 5]]), "v", 10.0)
+
+
+def _labels(*predicted):
+    return segmentation.evaluate_labels([np.array(p, int) for p in predicted], [np.array([1, 2]), np.array([0])], "ab")
 
 
 @pytest.mark.parametrize(("ask", "message"), [
@@ -551,6 +581,16 @@ LABELLED = _labelled(n=2)
     (lambda: classification.evaluate(NOTHING[:2], [0, 4], [0, 1]), r"expected labels in 0\.\.3, got 0 to 4"),
     (lambda: moments.best_moments(np.zeros(9), top=0), "expected top of at least 1"),
     (lambda: moments.evaluate([(np.zeros(5), [], "v")]), "a true interval in each"),
+    (lambda: moments.evaluate_search(NOTHING, NOTHING - 1), "expected relevant to hold True and False"),
+    (lambda: moments.evaluate_search(NOTHING, NOTHING[:1]), "'scores': 4, 'relevant': 1"),
+    (lambda: spans.evaluate([SPAN]), "expected two sentences or more"),
+    (lambda: localization.ordered_seconds([np.full((3, 2), np.inf)]), "infinite on every way"),
+    (lambda: segmentation.segment(NOTHING, np.nan), "expected gamma to be a number"),
+    (lambda: _labels([1, -1], [0]), "video a: expected predicted labels from 0"),
+    (lambda: _labels([1], [0]), r"video a: expected predicted labels \(2,\), got \(1,\)"),
+    (lambda: _labels([1, 2]), "'predicted': 1, 'truths': 2"),
+    (lambda: segmentation.evaluate_labels([np.zeros(0, int)], [np.zeros(0, int)], "a"), "a label or more"),
+    (lambda: classification.evaluate(NOTHING[:2], [0.5, 1], [0, 1]), "expected labels as integers, got float64"),
     (lambda: moments.evaluate_search(NOTHING, NOTHING), "none of 4 queries has a right window"),
 ])  # fmt: skip
 def test_what_is_wrong_is_named(ask, message):

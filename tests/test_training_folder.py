@@ -88,6 +88,12 @@ def test_what_a_run_goes_on_from_is_read_whole_or_not_at_all(world, cut, name, d
         assert any(name in fault for found in look(cut) for fault in found.faults) or name == "log.jsonl"
 
 
+def test_a_folder_where_the_log_should_be_is_told(world, cut):  # noqa: F811
+    (cut / "log.jsonl").unlink()
+    (cut / "log.jsonl").mkdir()
+    refused("log.jsonl: missing, or not the log", train, *world, cut, SHORT)
+
+
 def test_what_a_kill_between_two_steps_leaves_is_removed(world, whole, cut, monkeypatch):  # noqa: F811
     """After a state was told of, before the one before went; and after the checkpoint, before the last state went."""
     with monkeypatch.context() as patch, pytest.raises(Stop):
@@ -157,6 +163,17 @@ def test_somebodys_state_beside_ours_stays(world, cut):  # noqa: F811
         shutil.copy(cut / FILES[1], cut / name)
     train(*world, cut, SHORT)
     assert (cut / "state-of-mine.pt").exists() and (cut / "state-2024.pt").exists()
+
+
+def test_what_comes_into_the_folder_meanwhile_costs_no_checkpoint(world, whole, cut, tmp_path):  # noqa: F811
+    """What a file manager, nohup or a logger writes was refused where the finished run was to be saved."""
+    for name in (".DS_Store", "nohup.out"):
+        (cut / name).write_text("theirs")
+    train(*world, cut, SHORT)
+    assert same(cut, whole) and (cut / "nohup.out").read_text() == "theirs"
+    tune = FinetuneRecipe.checked(**TUNE)
+    came = lambda record: (tmp_path / "tuned" / ".ipynb_checkpoints").mkdir(exist_ok=True)  # noqa: E731
+    assert finetune(*world, load_encoder(whole), tune, tmp_path / "tuned", came).digest
 
 
 def test_a_full_disk_is_told_and_the_next_call_goes_on(world, whole, tmp_path, capfd):  # noqa: F811
@@ -235,6 +252,16 @@ def test_a_gradient_that_is_no_number_ends_it_before_the_weights_are_spoiled(wor
     told = json.loads((tmp_path / "run" / "train.json").read_text())
     state = torch.load(tmp_path / "run" / told["state"], weights_only=True)["model"]
     assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def test_a_last_update_that_spoils_the_weights_leaves_no_checkpoint(world, tmp_path):  # noqa: F811
+    """Each update looks at the loss before it, and without validation nothing looked at the weights after the last."""
+    last = TRAIN | {"epochs": 1, "passes_per_epoch": 1, "warmup": 0, "first_update": "warm", "schedule": "constant"}
+    last["clusters"] = {"videos_per_batch": 24, "clips_for_vector": 2}
+    for lr, told in ((3e38, "holds NaN or infinity"), (1e25, "its vector is not finite")):
+        huge, nothing = Recipe(model=SIZES, train=last | {"lr": lr}), lambda encoder: {}
+        refused(f"no checkpoint is written.*{told}", train, *world, tmp_path / str(lr), huge, check=nothing)
+        assert not (tmp_path / str(lr) / "checkpoint.json").exists()
 
 
 def test_a_warm_up_as_long_as_the_run_is_told(world, whole, tmp_path, capsys):  # noqa: F811

@@ -94,10 +94,34 @@ def test_the_best_epoch_by_validation_is_kept(world, tmp_path):
         assert _log(tmp_path / keep) == scores
 
 
-def test_best_needs_validation(world, tmp_path):
+def test_what_data_cannot_serve_a_recipe_is_told_before_the_folder_is_taken(world, tmp_path, capsys):
+    """Some was told after a whole epoch, and the folder then refused the recipe that was put right."""
     corpus, store = world
-    only_train = replace(corpus, videos={v.id: v for v in corpus.split("train")})
-    refused("keep: best needs validation videos", train, only_train, store, tmp_path / "none", recipe(keep="best"))
+    some = lambda n: replace(corpus, videos={v.id: v for v in corpus.split("train")[:n]})  # noqa: E731
+    few = {"search": "reference cell", "ranks": 1, "videos_per_batch": 8, "nlist": 99}
+    for about, videos, change in (
+        ("keep: best needs validation videos", 24, {"keep": "best"}),
+        ("reference cell: expected at least nlist=99 videos a rank, got 24", 24, {"clusters": few}),
+        ("shuffle_captions: expected two training videos or more, .* got 1", 1, {"shuffle_captions": True}),
+        ("no train video has both captions and features", 0, {}),
+    ):
+        refused(about, train, some(videos), store, tmp_path / "run", recipe(**change))
+        assert not (tmp_path / "run" / "train.json").exists()
+    many = TRAIN["clusters"] | {"videos_per_batch": 999}
+    assert train(corpus, store, tmp_path / "run", recipe(epochs=1, clusters=many)).digest
+    assert "videos_per_batch (999): there are 24 to train on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("change", "told"), [
+    ({"epochs": True}, "epochs: .*expected a number, got True"),
+    ({"lr": "1.0e-3"}, "lr: .*expected a number, got '1.0e-3'"),
+    ({"pairs": {"max_text_s": -5}}, "max_text_s: .*greater than 0"),
+])  # fmt: skip
+def test_what_a_setting_cannot_be_is_refused(change, told):
+    refused(told, TrainConfig.checked, **change)
+    refused("max_video_tokens: .*less than or equal to 510", ModelConfig.checked, max_video_tokens=511)
+    model = VideoCLIP(ModelConfig.checked(**SIZES, feature_dim=2, vocab_size=9, max_video_tokens=510))
+    assert model.encode_video(torch.ones(1, 510, 2), torch.ones(1, 510, dtype=bool)).pooled.isfinite().all()
 
 
 def test_pretrain_command(world, tmp_path, capsys):

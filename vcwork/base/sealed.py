@@ -47,22 +47,32 @@ class Kind:
 
 
 def begin(folder: Path, kind: Kind) -> None:
-    """Make the folder, or take one that we began and that holds nothing else; VcworkError names what is not ours.
+    """Make the folder, or take one that holds nothing else than ours; VcworkError names what is not ours.
 
     A file of somebody else may have a name of ours: without manifest, mark or what `kind.begun` tells, none is ours.
+    What comes into one that we began, as a file manager's or a logger's, stays and costs nothing.
     """
     with could_not(f"{folder}: could not be made, written or read"):
         folder.mkdir(parents=True, exist_ok=True)
         there = sorted(path.name for path in folder.iterdir())
-        began = any(fnmatch(name, pattern) for name in there for pattern in (kind.manifest, MARK, *kind.begun))
-        ours = (".*.part", ".*.lock", *((MARK, kind.manifest, *kind.begun, *kind.owns) if began else ()))
-        foreign = [name for name in there if not any(fnmatch(name, pattern) for pattern in ours)]
+        began = [name for name in there if any(fnmatch(name, pattern) for pattern in (MARK, *kind.begun))]
+        finished = kind.manifest in there
+        ours = (".*.part", ".*.lock", *((MARK, kind.manifest, *kind.begun, *kind.owns) if began or finished else ()))
+        takes_all = not finished and any(_is_ours(folder / name) for name in began)
+        foreign = [name for name in there if not (takes_all or any(fnmatch(name, pattern) for pattern in ours))]
         if foreign := foreign + [MARK] * (folder / MARK).is_dir():
             held = f"{', '.join(foreign[:3])}{' …' * (len(foreign) > 3)}"
             wanted = f"expected a new folder, or one of {'an' if kind.what[0] in 'aeiou' else 'a'} {kind.what}"
             raise VcworkError(f"{folder}: {wanted}; it holds {held}. Choose another folder")
-        if kind.manifest not in there:
+        if not finished:
             (folder / MARK).touch()
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is the mark, or a manifest of ours: data of others are called `train.json`, too."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return path.name == MARK or b'"format": "vcwork-' in file.read(80)
+    return False
 
 
 def write_manifest(folder: Path, kind: Kind, fields: Mapping[str, Any]) -> None:
@@ -265,12 +275,18 @@ def load_weights(module: Any, path: Path, sealed: Mapping[str, Any], manifest: s
 
 
 def refuse_packed(path: Path) -> None:
-    """VcworkError where parts of a file in torch's format are compressed: torch never does, and a MB may hold a GB."""
-    packed = False
+    """VcworkError where parts of a file in torch's format are compressed: torch never does, and a MB may hold a GB.
+
+    So it is where a part differs from its checksum, which torch does not look at.
+    """
+    packed, damaged = False, None
     with contextlib.suppress(Exception), zipfile.ZipFile(path) as parts:  # what is wrong with it, its reader says
         packed = any(part.compress_type for part in parts.infolist())
+        damaged = None if packed else parts.testzip()
     if packed:
         raise VcworkError(f"{path}: expected weights as torch.save writes them, got a compressed archive")
+    if damaged:
+        raise VcworkError(f"{path}: damaged: {damaged} in it differs from its checksum; fetch or save it anew")
 
 
 def flush(folder: Path) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from vcwork.base.errors import VcworkError
 
@@ -15,6 +15,14 @@ class Strict(BaseModel):
     """Unknown keys and wrong types are refused; instances do not change."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _number(cls, value: object, info: ValidationInfo) -> object:
+        """As it is; pydantic takes yes for 1, and a quoted number for one."""
+        if isinstance(value, bool | str) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("expected a number")
+        return value
 
     @classmethod
     def checked(cls, **values: object) -> "Strict":

@@ -20,8 +20,8 @@ class ModelConfig(Strict):
     ffn: int = Field(3072, ge=8)
     video_layers: int = Field(6, ge=0, le=512)
     text_layers: int = Field(12, ge=0, le=512)
-    max_video_tokens: int = Field(32, ge=1)  # seconds
-    max_text_tokens: int = Field(61, ge=1)  # without CLS and SEP
+    max_video_tokens: int = Field(32, ge=1, le=510)  # seconds
+    max_text_tokens: int = Field(61, ge=1, le=510)  # without CLS and SEP
     dropout: float = Field(0.1, ge=0, lt=1)
     feature_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: whole input dimensions dropped
     input_transform: Literal["none", "sqrt"] = "none"  # our choice, for ReLU features: root, centre, scale
@@ -57,7 +57,7 @@ class OverlapConfig(Strict):
     max_text_tokens: int = Field(64, ge=1)
     min_video_s: int = Field(3, ge=1)
     max_video_s: int = Field(32, ge=1)
-    max_text_s: float = 256.0  # a text clip stops growing at this length
+    max_text_s: float = Field(256.0, gt=0)  # a text clip stops growing at this length
     min_iou: float = Field(0.5, gt=0, le=1)  # rule iou: pairs below are drawn again
     stride_s: int = Field(16, ge=1)  # rule windows: a window of max_video_s begins every stride_s
     bag: int = Field(5, ge=1)  # rule bag: a clip of min_video_s around a caption, and the captions nearest in time

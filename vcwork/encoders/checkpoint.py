@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
@@ -51,14 +52,26 @@ def save_encoder(folder: str | Path, encoder: Encoder) -> Encoder:
             f"{folder}: only VideoCLIP is written as a checkpoint, got {came}; copy its own folder instead"
         )
     more = {"model": encoder.model.config.model_dump(), "contract": asdict(encoder.contract)}
-    return write_encoder(folder, CHECKPOINT, encoder, more)
+    second = np.ones((1, encoder.model.config.feature_dim), np.float32)
+    return write_encoder(folder, CHECKPOINT, encoder, more, second)
 
 
-def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mapping[str, Any]) -> Encoder:
-    """Weights (safetensors), tokenizer, then the manifest: `more`, and the seals of these and what lies beside them."""
+def write_encoder(folder: str | Path, kind: Kind, encoder: Encoder, more: Mapping[str, Any], clip: Any) -> Encoder:
+    """Weights (safetensors), tokenizer, then the manifest: `more`, and the seals of these and what lies beside them.
+
+    VcworkError where weights, or its vectors of a word and of `clip`, are not finite: the last update may do that.
+    """
     folder = resolve(folder)
     if (folder / kind.manifest).exists():
         raise VcworkError(f"{folder}: holds a checkpoint ({kind.manifest}); choose another folder")
+    try:
+        if broken := [name for name, tensor in encoder.model.state_dict().items() if not tensor.isfinite().all()]:
+            raise VcworkError(f"{broken[0]} holds NaN or infinity")
+        encoder.encode_clips([clip])
+        if encoder.tokenizer:
+            encoder.encode_texts(["a"])
+    except VcworkError as error:
+        raise VcworkError(f"{folder}: no checkpoint is written, the model is spoiled ({error}); lower lr") from None
     begin(folder, kind)
     write_tensors(folder / WEIGHTS, encoder.model.state_dict())
     if encoder.tokenizer:

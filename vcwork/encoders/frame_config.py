@@ -22,7 +22,7 @@ class FrameConfig(Strict):
     depths: tuple[int, ...] = (3, 4, 6, 3)  # ResNet: blocks of each stage
     frozen: bool = False  # the backbone stays as it began; all else learns
     checkpointing: bool = False  # the backbone's activations are computed again on the way back: less memory, more time
-    frames: int = Field(16, ge=1)
+    frames: int = Field(16, ge=1, le=510)
     temporal_layers: int = Field(4, ge=0, le=512)
     hidden: int = Field(768, ge=8)  # of the temporal transformer, and of random words
     heads: int = Field(12, ge=1)
@@ -35,7 +35,7 @@ class FrameConfig(Strict):
     text: Literal["bert", "clip"] = "bert"
     text_source: str = ""  # folder or hub name; "": random weights, words of the training captions
     text_layers: int = Field(12, ge=1, le=512)
-    max_text_tokens: int = Field(61, ge=1)
+    max_text_tokens: int = Field(61, ge=1, le=510)
 
     @model_validator(mode="after")
     def _fits(self) -> "FrameConfig":

@@ -303,7 +303,9 @@ def save_frames(folder: str | Path, encoder: FrameEncoder) -> FrameEncoder:
     clip = model.text_bert.config.to_dict() if isinstance(model.text_bert, CLIPTextModel) else None
     more = {"config": json.loads(model.frame_config.model_dump_json()), "view": asdict(encoder.view)}
     more |= {"backbone": model.backbone.config.to_dict(), "text": clip}
-    return write_encoder(folder, FRAMES, encoder, more)
+    return write_encoder(
+        folder, FRAMES, encoder, more, np.zeros((1, 3, encoder.view.crop, encoder.view.crop), np.uint8)
+    )
 
 
 def load_frames(folder: str | Path, workers: int = 0) -> FrameEncoder:

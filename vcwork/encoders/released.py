@@ -117,7 +117,11 @@ def read_released(path: str | Path, notes: list[str] | None = None) -> dict[str,
         raise VcworkError(f"{path}: no such checkpoint")
     refuse_packed(path)
     try:
-        found = read_tensors(path) if path.suffix == ".safetensors" else _unpickled(path, notes)
+        with open(path, "rb") as file:
+            is_plain = path.suffix == ".safetensors" or file.read(9)[8:] == b"{"  # behind its length, its header
+        found = read_tensors(path) if is_plain else _unpickled(path, notes)
+    except VcworkError:
+        raise
     except UnpicklingError as error:
         if wanted := re.search(r"GLOBAL (\S+)", str(error)):
             more = f"it holds more than weights and plain settings ({wanted[1]})"
@@ -175,7 +179,8 @@ def _sets_of_tensors(found: object, depth: int = 3, at: str = "") -> dict[str, d
     """Dicts that hold tensors by name, and where they stand; the outermost and those named so first before others."""
     if not isinstance(found, dict) or not depth:
         return {}
-    sets = {at: found} if any(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()) else {}
+    named = {str(key): value for key, value in found.items()}  # a number among the names is told as one unexpected
+    sets = {at: named} if any(isinstance(k, str) and isinstance(v, Tensor) for k, v in found.items()) else {}
     for key, value in sorted(found.items(), key=lambda item: item[0] not in _WEIGHTS):
         sets |= _sets_of_tensors(value, depth - 1, f"{at}.{key}".lstrip("."))
     return sets
@@ -217,7 +222,10 @@ def config_of(state: Mapping[str, Tensor], heads: int | None = None, path: objec
         raise VcworkError(f"heads: cannot be told from the weights at width {hidden}; give --heads")
     layers = {"video_layers": _layers(state, "video_encoder.bert"), "text_layers": _layers(state, "text_encoder")}
     sizes = {"feature_dim": feature_dim, "hidden": hidden, "ffn": ffn, "vocab_size": vocab_size, "heads": heads or 12}
-    return ModelConfig.checked(**sizes, **layers)
+    try:
+        return ModelConfig.checked(**sizes, **layers)
+    except VcworkError as error:
+        raise VcworkError(f"{where}no VideoCLIP has tensors of these shapes ({error})") from None
 
 
 def map_released(

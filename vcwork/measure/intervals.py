@@ -46,8 +46,9 @@ def bootstrap_ratio(hits: np.ndarray, totals: np.ndarray, n_boot: int = 1000, se
     too narrow for few videos. Source: Hesterberg, What Teachers Should Know About the Bootstrap (2015), section 3.
     """
     hits, totals = (np.asarray(a, dtype=float).reshape(len(a), -1) for a in (hits, totals))
-    if hits.shape != totals.shape or np.isnan(hits).any() or np.isnan(totals).any():
-        raise VcworkError(f"expected hits and totals of one shape without NaN, got {hits.shape} and {totals.shape}")
+    if hits.shape != totals.shape or not (np.isfinite(hits).all() and np.isfinite(totals).all()):
+        came = f"got {hits.shape} and {totals.shape}"
+        raise VcworkError(f"expected hits and totals of one shape without NaN or infinity, {came}")
     exact = ALPHA ** (1 / len(hits))
     if not hits.any():
         return 0.0, 1 - exact
@@ -190,6 +191,8 @@ def _clusters(values: np.ndarray, video_ids: Sequence) -> tuple[int, np.ndarray]
 @lru_cache(maxsize=4)
 def _draws(n_videos: int, n_boot: int, seed: int) -> np.ndarray:
     """How often each video is drawn, (n_boot, V); the same for every metric, so differences stay paired."""
+    if n_boot < 1:
+        raise VcworkError(f"expected at least one draw, got n_boot {n_boot}")
     rng, draws = np.random.default_rng(seed), np.empty((n_boot, n_videos))
     for row in draws:  # one at a time: of 50,000 videos all picks together would take more memory than the counts
         row[:] = np.bincount(rng.integers(0, n_videos, n_videos), minlength=n_videos)

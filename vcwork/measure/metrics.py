@@ -32,7 +32,13 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def check_scores(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.ndarray:
-    """The array as float, with `ndim` axes, none of them empty; raises VcworkError on NaN or another shape."""
+    """The array as float32 or float64, with `ndim` axes, none of them empty; VcworkError on NaN or another shape."""
+    scores = _check_numbers(scores, name, ndim)
+    return scores.astype(np.result_type(scores, np.float32), copy=False)  # float16 rounds, unsigned numbers wrap
+
+
+def _check_numbers(scores: np.ndarray, name: str = "scores", ndim: int = 2) -> np.ndarray:
+    """`check_scores` of what is only compared, which any kind of number serves; the array as it is."""
     scores = np.asarray(scores)
     if scores.ndim != ndim or 0 in scores.shape:
         raise VcworkError(f"expected {name} with {ndim} non-empty axes, got shape {scores.shape}")
@@ -120,7 +126,7 @@ def place(scores: np.ndarray, relevant: np.ndarray | None = None, out: np.ndarra
     matrices given little is in memory. Raises VcworkError on NaN, on a
     shape mismatch, or where a query has no relevant item (naming its row).
     """
-    scores = check_scores(scores)
+    scores = _check_numbers(scores)
     if relevant is None and scores.shape[0] != scores.shape[1]:
         raise VcworkError(f"without a relevance matrix scores must be square, got {scores.shape}")
     if relevant is not None and np.shape(relevant) != scores.shape:
@@ -128,7 +134,7 @@ def place(scores: np.ndarray, relevant: np.ndarray | None = None, out: np.ndarra
     counts, items = np.empty((4, len(scores)), int), np.arange(scores.shape[1])
     for at in blocks(scores.shape):
         block = scores[at] if out is None else np.where(out[at], -np.inf, scores[at])
-        right = items[at, None] == items if relevant is None else _flags(relevant[at])  # (q, N)
+        right = items[at, None] == items if relevant is None else flags(relevant[at])  # (q, N)
         best = np.where(right, block, -np.inf).max(1, keepdims=True)  # (q, 1)
         same = block == best  # (q, N)
         counts[:, at] = (block > best).sum(1), same.sum(1), (same & right).sum(1), right.sum(1)
@@ -138,7 +144,7 @@ def place(scores: np.ndarray, relevant: np.ndarray | None = None, out: np.ndarra
     return Places(above, tied, relevant_tied, scores.shape[1], n_relevant)
 
 
-def _flags(given: np.ndarray) -> np.ndarray:
+def flags(given: np.ndarray) -> np.ndarray:
     """As bool; VcworkError for all but True, False, 1 and 0: NumPy takes NaN, -1 and the text 0 for true."""
     given = np.asarray(given)
     if given.dtype == bool:
@@ -239,8 +245,11 @@ def chance_median_rank(n_items: int, n_relevant: int | np.ndarray = 1) -> float:
 def choice_hits(scores: np.ndarray, answer: np.ndarray, ties: str = "expected") -> np.ndarray:
     """Is the right choice scored highest? scores (Q, C), answer (Q,) positions -> (Q,) in [0, 1]."""
     scores, answer = check_scores(scores), np.asarray(answer)
-    if answer.shape != scores.shape[:1] or answer.min() < 0 or answer.max() >= scores.shape[1]:
-        raise VcworkError(f"expected {len(scores)} answers in 0..{scores.shape[1] - 1}, got {answer.shape}")
+    expected = f"expected {len(scores)} answers in 0..{scores.shape[1] - 1}, got {answer.dtype} {answer.shape}"
+    if answer.shape != scores.shape[:1] or answer.dtype.kind not in "biuf":
+        raise VcworkError(expected)
+    if answer.min() < 0 or answer.max() >= scores.shape[1]:
+        raise VcworkError(expected)
     return place(scores, answer[:, None] == np.arange(scores.shape[1])).hit(1, ties)
 
 
@@ -277,19 +286,19 @@ def frame_accuracy(predicted: np.ndarray, truth: np.ndarray) -> float:
 
     It rewards silence: predicting none everywhere scores the background share.
     """
-    predicted, truth = _check_labels(predicted, truth)
+    predicted, truth = check_labels(predicted, truth)
     return _share(predicted == truth)
 
 
 def foreground_recall(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Share of truth-foreground seconds given their right step."""
-    predicted, truth = _check_labels(predicted, truth)
+    predicted, truth = check_labels(predicted, truth)
     return _share((predicted == truth)[truth != BACKGROUND])
 
 
 def foreground_precision(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Share of seconds predicted as a step that are right; 0 where no second is predicted as one."""
-    predicted, truth = _check_labels(predicted, truth)
+    predicted, truth = check_labels(predicted, truth)
     claimed = predicted != BACKGROUND
     return _share(predicted[claimed] == truth[claimed])
 
@@ -299,13 +308,16 @@ def predicted_background_share(predicted: np.ndarray) -> float:
     return _share(np.asarray(predicted) == BACKGROUND)
 
 
-def _check_labels(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def check_labels(predicted: np.ndarray, truth: np.ndarray, where: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays; VcworkError, which begins with `where`, unless they are integers (T,) from 0."""
     predicted, truth = np.asarray(predicted), np.asarray(truth)
     for name, labels in (("predicted", predicted), ("truth", truth)):
         if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-            raise VcworkError(f"expected {name} labels as integers (T,), got {labels.dtype} {labels.shape}")
+            raise VcworkError(f"{where}expected {name} labels as integers (T,), got {labels.dtype} {labels.shape}")
+        if labels.min(initial=0) < 0:
+            raise VcworkError(f"{where}expected {name} labels from 0, which is background, got {labels.min()}")
     if predicted.shape != truth.shape:
-        raise VcworkError(f"expected predicted labels {truth.shape}, got {predicted.shape}")
+        raise VcworkError(f"{where}expected predicted labels {truth.shape}, got {predicted.shape}")
     return predicted, truth
 
 
@@ -332,7 +344,7 @@ def segment_scores(predicted: np.ndarray, truth: np.ndarray, overlaps: tuple[flo
     when its tIoU with the best true segment of the same label is at least `overlap`, each true segment counting once.
     Source: Lea et al., Temporal Convolutional Networks (CVPR 2017).
     """
-    predicted, truth = _check_labels(predicted, truth)
+    predicted, truth = check_labels(predicted, truth)
     a, b = runs(predicted), runs(truth)
     if not len(a[0]) or not len(b[0]):
         return np.full(1 + len(overlaps), float(len(a[0]) == len(b[0])))

@@ -182,7 +182,7 @@ def majority_class(labels: np.ndarray) -> int:
 
 def uniform_in_order(n_steps: int, n_seconds: int) -> np.ndarray:
     """Step k in the middle of the k-th of K equal parts: floor((k + 0.5) / K * T), (K,) seconds."""
-    return linear_in_time(n_steps, n_seconds, (0.0, 1.0))
+    return _bins(n_steps, n_seconds)
 
 
 def fit_linear_in_time(centres: Sequence[np.ndarray], n_seconds: Sequence[int]) -> tuple[float, float]:
@@ -190,8 +190,9 @@ def fit_linear_in_time(centres: Sequence[np.ndarray], n_seconds: Sequence[int]) 
 
     centres: per video (K,) mean time of each step in seconds, NaN where the step is absent -> (intercept, slope).
     """
-    order = np.concatenate([(np.arange(len(c)) + 0.5) / len(c) for c in centres])
-    time = np.concatenate([np.asarray(c, dtype=float) / t for c, t in zip(centres, n_seconds, strict=True)])
+    nothing = np.empty(0)
+    order = np.concatenate([nothing, *((np.arange(len(c)) + 0.5) / len(c) for c in centres)])
+    time = np.concatenate([nothing, *(np.asarray(c, dtype=float) / t for c, t in zip(centres, n_seconds, strict=True))])
     known = np.isfinite(time)
     if known.sum() < 2:
         raise VcworkError(f"a line in time needs at least 2 steps with a known time, got {int(known.sum())}")
@@ -245,6 +246,8 @@ def majority_step(truths: Sequence[np.ndarray]) -> int:
 
 def fit_relative_time(truths: Sequence[np.ndarray], n_bins: int = 20) -> np.ndarray:
     """Most frequent label, background included, in each of n_bins equal parts of a video's time -> (n_bins,)."""
+    if not len(truths):
+        raise VcworkError("labels by relative time need a video or more, got none")
     bins = np.concatenate([_bins(len(truth), n_bins) for truth in truths])
     labels = np.concatenate(list(truths))
     return np.array([majority_class(labels[bins == b]) if (bins == b).any() else 0 for b in range(n_bins)])
@@ -289,5 +292,6 @@ def steps_in_order(labels: Sequence[int], n_seconds: int) -> np.ndarray:
     return labels[_bins(n_seconds, len(labels))] if len(labels) else all_background(n_seconds)
 
 
-def _bins(n_seconds: int, n_bins: int) -> np.ndarray:
-    return ((np.arange(n_seconds) + 0.5) / max(n_seconds, 1) * n_bins).astype(int)
+def _bins(n: int, n_bins: int) -> np.ndarray:
+    """In which of n_bins equal parts the middle of each of n lies, (n,): floor((i + 0.5) / n * n_bins), by integers."""
+    return (2 * np.arange(n) + 1) * n_bins // (2 * max(n, 1))

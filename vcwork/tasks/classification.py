@@ -56,6 +56,8 @@ def evaluate(
     scores, labels = metrics.check_scores(scores), np.asarray(labels)
     n = check_lengths(scores=scores, labels=labels, video_ids=video_ids)
     n_classes = scores.shape[1]
+    if labels.dtype.kind not in "iu":
+        raise VcworkError(f"expected labels as integers, got {labels.dtype}")
     if labels.min() < 0 or labels.max() >= n_classes:
         raise VcworkError(f"expected labels in 0..{n_classes - 1}, got {labels.min()} to {labels.max()}")
     relevant = labels[:, None] == np.arange(n_classes)

@@ -18,6 +18,7 @@ from vcwork.measure.intervals import sum_by_video
 from vcwork.measure.metrics import Intervals, check_lengths, check_scores, inside, tiou
 from vcwork.measure.result import Result, group_mean, ratio_result
 
+EQUAL = "of equal seconds the first; in order, the last step takes the video's last"  # as the reference code does
 CELLS = 1 << 20  # seconds times states of the videos that `ordered_seconds` decodes together: 9 MB
 
 
@@ -41,12 +42,12 @@ def localize(scores: np.ndarray) -> np.ndarray:
 
 def localize_all(scores: Sequence[np.ndarray]) -> list[np.ndarray]:
     """`localize` of many videos at once, (T, K) each, which is far quicker than one by one and gives the same."""
-    return ordered_seconds([-log_softmax(check_scores(each)) for each in scores])
+    return ordered_seconds([-log_softmax(each) for each in scores])
 
 
 def localize_unordered(scores: np.ndarray) -> np.ndarray:
     """The best second of each step on its own, (T, K) -> (K,): log softmax over steps, then the first maximum."""
-    return log_softmax(check_scores(scores)).argmax(0)
+    return log_softmax(scores).argmax(0)
 
 
 def extents(scores: np.ndarray, seconds: np.ndarray) -> np.ndarray:
@@ -69,8 +70,9 @@ def ordered_seconds(costs: Sequence[np.ndarray]) -> list[np.ndarray]:
 
     States 0..2K: odd ones are steps (exactly one second), even ones the background around them (any length, free).
     A state is reached by staying (background only), from the state before, or, for a step, from the step before;
-    of equal ones the first named wins. Sums in float64. Videos go through together, as many as `CELLS` hold, longest
-    first: so those that are not over at a second are the first ones.
+    of equal ones the first named wins: each step takes the first of equal seconds, the last step the video's last where
+    that is one. Sums in float64. Videos go through together, as many as `CELLS` hold, longest first: so those that are
+    not over at a second are the first ones. VcworkError where T < K, or where every way costs infinity.
     """
     costs = [check_scores(cost, "cost") for cost in costs]
     for n_seconds, n_steps in (cost.shape for cost in costs):
@@ -100,6 +102,8 @@ def _ordered(costs: list[np.ndarray]) -> list[np.ndarray]:
         best[:n] += local[t, :n]
     rows, last = np.arange(len(costs)), 2 * steps
     state = np.where(best[rows, last] < best[rows, last - 1], last, last - 1)  # (V,)
+    if np.isinf(best[rows, state]).any():
+        raise VcworkError("expected seconds in order that the steps can have, got costs that are infinite on every way")
     seconds = np.zeros((len(costs), steps.max()), int)
     for t in range(len(local) - 1, -1, -1):
         mine = rows[: going_on[t]]
@@ -122,7 +126,10 @@ def _next(best: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Of each second over the K steps, (T, K) -> (T, K)."""
+    """Of each second over the K steps, (T, K) -> (T, K); of a step alone, whose share is always 1, its scores."""
+    scores = check_scores(scores)
+    if scores.shape[1] == 1:
+        return scores
     shifted = scores - scores.max(1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
 
@@ -150,12 +157,12 @@ def evaluate(
     if not cases:
         raise VcworkError("localization: no videos to score")
     masks = [_mask(case) for case in cases]
-    cases = cases if raw else _normalised(cases)
+    cases = [case._replace(scores=check_scores(case.scores)) for case in cases] if raw else _normalised(cases)
     said = [trivial.spoken_in_order(np.asarray(each)) for each in heard] if heard is not None else None
     picks, present = _picks(cases, prior, said), [m.any(1) for m in masks]
     each = (case.scores for case in cases)
     tied = sum(int(((s == s.max(0)).sum(0) > 1).sum()) for s in each)  # steps whose best second is not the only one
-    card = setting.but("of equal seconds the first", tied=tied, task="localization", interval="videos")
+    card = setting.but(EQUAL, tied=tied, task="localization", interval="videos")
     hits = _hits(masks, picks)
     results = _recalls(cases, present, hits, card, draws)
     results.append(_step_iou(cases, masks, picks, said, card, draws))

@@ -82,7 +82,8 @@ def evaluate(
 
     Chance: a random second; a window of the same length anywhere in the video. Trivial: the middle of the video; with
     heard, scores (T,) of each case by what is said (`vcwork.tasks.opponents.of_moments`), those as ours.
-    Ties of the best second count by the share of them inside. Raises VcworkError where a case has no true interval.
+    Ties of the best second count by the share of them inside; the best moment is the first one's. Raises VcworkError
+    where a case has no true interval.
     """
     cases = [Case(c[0], [tuple(map(float, span)) for span in c[1]], c[2]) for c in cases]
     if not cases or any(not case.intervals for case in cases):
@@ -91,7 +92,7 @@ def evaluate(
     many = f"{len(cases)} queries, each in its own video of {np.mean([len(c.scores) for c in cases]):.0f} s on average"
     tied = sum(int((case.scores == np.max(case.scores)).sum() > 1) for case in cases)
     protocol = setting.but(many, task="moments", ties="expected", tied=tied, interval="videos")
-    wide = protocol.but("best moment, as wide as the score says")
+    wide = protocol.but("best moment, as wide as the score says, of equal seconds the first", ties="")
     videos = [case.video for case in cases]
     point, point_chance, point_middle, iou, iou_chance, iou_middle = rows.T
     pointed, overlap = {"middle of the video": point_middle}, {"middle of the video": iou_middle}
@@ -132,7 +133,8 @@ def evaluate_search(
     predictors, by their name in `trivial.REGISTRY` (`vcwork.tasks.opponents.of_windows`).
     """
     trivial.registered("library search", beside or {})
-    scores, relevant = metrics.check_scores(scores), np.asarray(relevant, dtype=bool)
+    scores, relevant = metrics.check_scores(scores), metrics.flags(relevant)
+    metrics.check_lengths(scores=scores, relevant=relevant)
     keep = relevant.any(1)
     if not keep.any():
         raise VcworkError(f"moments: none of {len(keep)} queries has a right window")

@@ -26,6 +26,8 @@ def segment(scores: np.ndarray, gamma: float, same: np.ndarray | None = None) ->
 
     same (K,): from `first_of_same`; steps with one text then all answer as the first of them.
     """
+    if np.isnan(gamma):
+        raise VcworkError("expected gamma to be a number, got NaN")
     best, label = _best(scores, same)
     return np.where(best > gamma, label, BACKGROUND)
 
@@ -198,6 +200,10 @@ def evaluate_labels(
     rule: str = "", *, setting: Card = BLANK, **draws: int,
 ) -> list[Result]:  # fmt: skip
     """The same from labels (T,) of each video, 0 for background, however they were found; rule: what else to know."""
+    check_lengths(predicted=predicted, truths=truths, video_ids=video_ids)
+    for video, *both in zip(video_ids, predicted, truths, strict=True):
+        if not len(metrics.check_labels(*both, f"video {video}: ")[0]):
+            raise VcworkError(f"video {video}: expected a label or more, one a second, got none")
     truths = [np.asarray(t) for t in truths]
     if not any((t != BACKGROUND).any() for t in truths):
         raise VcworkError("segmentation: no second of any video belongs to a step")

@@ -36,8 +36,13 @@ def evaluate(cases: Sequence[Case], *, setting: Card = BLANK, **draws: int) -> l
     """R1@0.5, R1@0.7, mIoU and mAP over sentences, videos drawn again.
 
     Chance: the spans predicted for another sentence, stretched to this video. Trivial: the whole video; the place that
-    was right most often in other videos. VcworkError: a sentence without a span or a truth, a span that ends first.
+    was right most often in other videos. VcworkError: a sentence without a span or a truth, a span that ends first, or
+    fewer than two sentences.
     """
+    if len(cases) < 2:
+        raise VcworkError(
+            f"spans: expected two sentences or more, whose spans are each other's chance, got {len(cases)}"
+        )
     for case in cases:
         if not len(case.spans) or not len(case.truth) or not case.duration_s > 0:
             raise VcworkError(

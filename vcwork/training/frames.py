@@ -25,7 +25,7 @@ from vcwork.measure.metrics import seconds_of
 from vcwork.tasks.cases import Clips, as_clips
 from vcwork.training.pairs import tracks_of
 from vcwork.training.recipe import Recipe
-from vcwork.training.run import Run, begin_temperature, train_into
+from vcwork.training.run import Run, begin_temperature, check_best, train_into
 from vcwork.training.validation import clip_recall
 from vcwork.training.watch import Watch
 
@@ -43,6 +43,7 @@ def train_frames(
     videos = sha256_json([[v.id, v.video and seal(v.video)["sha256"], v.split] for v in corpus.videos.values()])
 
     def start() -> tuple[FrameEncoder, PairData]:
+        check_best(recipe.train, any(v.video and v.segments for v in corpus.split("val")))
         encoder = new_frames(corpus, recipe.frames, recipe.train.seed, workers)
         begin_temperature(encoder.model, recipe.train)
         encoder.card = {"train": recipe.train.model_dump(), "videos": videos}

@@ -49,17 +49,18 @@ class KeptRun(Keeping):
         self._told: dict[str, Any] = {"identity": identity or {}, "files": {}}
         self._best: dict[str, str] = {}  # file and score
 
-    def claim(self) -> None:
-        """Make the folder this run's, unless it is; VcworkError where it holds what is not."""
-        if not (self.folder / TRAINING.manifest).exists():
-            begin(self.folder, TRAINING)
-            write_manifest(self.folder, TRAINING, self._told)
+    def begin(self) -> bool:
+        """Make the folder, unless it is a training's, which it tells; VcworkError where it holds what is not ours."""
+        if there := (self.folder / TRAINING.manifest).exists():
+            return there
+        begin(self.folder, TRAINING)
+        return False
 
     def open(self, learner: Learner, per_epoch: int) -> dict[str, Any]:
         """Where to go on, the state already in the learner; log lines of updates that will be done again are cut."""
         self.learner, self.per_epoch = learner, per_epoch
-        if learner.engine.main:
-            self.claim()
+        if learner.engine.main and not self.begin():
+            write_manifest(self.folder, TRAINING, self._told)
         learner.engine.wait()
         self._told = read_manifest(self.folder, TRAINING, verify=True)
         with as_error(f"{self.folder / TRAINING.manifest}: not of a training that can go on"):
@@ -120,7 +121,7 @@ class KeptRun(Keeping):
     def _cut_log(self) -> None:
         """Back to where it was at the last state; VcworkError where it is another one."""
         sealed = self._told.get("log", {"bytes": 0, "sha256": hashlib.sha256().hexdigest()})
-        begun = self.log.read_bytes()[: sealed["bytes"]] if self.log.exists() else b""
+        begun = self.log.read_bytes()[: sealed["bytes"]] if self.log.is_file() else b""
         if hashlib.sha256(begun).hexdigest() != sealed["sha256"]:
             how = "delete the folder to begin anew"
             raise VcworkError(f"{self.log}: missing, or not the log of {TRAINING.manifest}; damaged or swapped, {how}")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vcwork.base.errors import NoData
+from vcwork.base.errors import NoData, VcworkError
 from vcwork.base.feed import Rows
 from vcwork.core.batches import PairData
 from vcwork.core.config import TrainConfig
@@ -57,6 +57,8 @@ def control(data: PairData, config: TrainConfig) -> PairData:
     if not config.shuffle_captions:
         return data
     n = len(data.tracks)
+    if n < 2:
+        raise VcworkError(f"shuffle_captions: expected two training videos or more, to change captions, got {n}")
     order = np.random.default_rng([config.seed, 13]).permutation(n)
     other = np.empty(n, int)
     other[order] = np.roll(order, 1)  # one cycle: nobody keeps their own

@@ -25,11 +25,7 @@ def reference_batches(
     number of threads. Raises VcworkError where a rank has fewer videos than k or than cells.
     """
     k, pools = config.videos_per_batch, rank_videos(len(vectors), config.ranks)
-    if min(map(len, pools)) < k:
-        raise VcworkError(
-            f"reference cell: expected at least videos_per_batch={k} videos a rank, got {min(map(len, pools))} "
-            f"({len(vectors)} videos on ranks={config.ranks}); lower ranks or videos_per_batch"
-        )
+    refuse_few(len(vectors), config, "videos_per_batch")
     candidates = cell_candidates(vectors, config)
     found: list[np.ndarray] = []
     while len(found) < batches:
@@ -37,6 +33,17 @@ def reference_batches(
         drawn = [rng.permutation(candidates[c])[:k] for c in np.concatenate(centres)]
         found += [drawn[i] for i in rng.permutation(len(drawn))]
     return found[:batches]
+
+
+def refuse_few(videos: int, config: ClusterConfig, *names: str) -> None:
+    """VcworkError where a rank has fewer of the videos than one of these settings asks for."""
+    each = videos // config.ranks
+    for name, least in ((name, getattr(config, name)) for name in names):
+        if each < least:
+            raise VcworkError(
+                f"reference cell: expected at least {name}={least} videos a rank, got {each} "
+                f"({videos} videos on ranks={config.ranks}); lower ranks or {name}"
+            )
 
 
 def rank_videos(videos: int, ranks: int) -> list[np.ndarray]:
@@ -58,11 +65,7 @@ def cell_candidates(vectors: np.ndarray, config: ClusterConfig) -> list[np.ndarr
     """
     vectors = finite(vectors)
     pools = rank_videos(len(vectors), config.ranks)
-    if min(map(len, pools)) < config.nlist:
-        raise VcworkError(
-            f"reference cell: expected at least nlist={config.nlist} videos a rank, got {min(map(len, pools))} "
-            f"({len(vectors)} videos on ranks={config.ranks}); lower nlist or ranks"
-        )
+    refuse_few(len(vectors), config, "nlist")
     out: list[np.ndarray] = [np.empty(0, int)] * len(vectors)
     for pool in pools:
         for video, near in zip(pool, _search_cells(vectors[pool], config), strict=True):

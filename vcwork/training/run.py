@@ -37,9 +37,9 @@ from vcwork.training.closed_form import start_from_captions
 from vcwork.training.kept import TRAINING, KeptRun
 from vcwork.training.pairs import control, pair_data
 from vcwork.training.recipe import Recipe
-from vcwork.training.reference_cells import search
+from vcwork.training.reference_cells import refuse_few, search
 from vcwork.training.validation import VALIDATION, VALIDATION_NCE, Check, corpus_check, validation_nce
-from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher, tell_warm_up
+from vcwork.training.watch import Stopped, Watch, Watcher, as_watcher, tell_batches, tell_warm_up
 
 if TYPE_CHECKING:
     from vcwork.data.howto100m.convert import Converted
@@ -61,6 +61,9 @@ def train(
     tokenizer = _tokenizer(corpus, recipe)
 
     def start() -> tuple[Encoder, PairData]:
+        if check is None:
+            held_out = (v for v in corpus.split("val") if v.id in store)
+            check_best(recipe.train, any(v.segments or corpus.captions(v.id) for v in held_out))
         return new_encoder(corpus, store, recipe, tokenizer), pair_data(corpus, store, tokenizer)
 
     run = run_of(corpus, store, folder, recipe, tokenizer)
@@ -92,6 +95,7 @@ def train_converted(
     tokenizer = captions.tokenizer()
 
     def start() -> tuple[Encoder, PairData]:
+        check_best(config, "val" in data.ids)
         open_converted(data.folder, verify=True)
         encoder = _new_encoder(tokenizer, features.contract, recipe, made_of)
         if encoder.model.config.input_transform != "none":
@@ -173,20 +177,25 @@ def _train_into(
         watcher.ended("This run was finished before: it is opened, not trained again.")
         return run.load(run.folder)
     if engine.main:
-        kept.claim()
+        kept.begin()  # it is known by its settings only once all that can be refused of them has been looked at
     encoder, data = start()
+    pairs, clusters = control(data, config), config.clusters
+    if clusters.search == "reference cell" and clusters.retrieve and clusters.start_epoch < config.epochs:
+        refuse_few(len(data.tracks), clusters, "videos_per_batch", "nlist")
     if config.start == "closed form":
         start_from_captions(encoder.model, encoder.tokenizer, data, config)
     total = updates(data, config, engine.world)
     watcher.began(total, kept.log)
     if engine.main:
         tell_warm_up(config.warmup, total)
+        tell_batches(clusters.videos_per_batch, len(data.tracks))
 
     progress &= engine.main
     shown = bar(wanted=progress, total=total, desc="training", unit="step")
 
     def on_epoch(epoch: int, _: object) -> dict:
         numbers = check(encoder)
+        check_best(config, numbers)
         if config.keep == "best":
             kept.look(encoder.model, epoch, _score(numbers))
         watcher.validated(epoch, (epoch + 1) * total // config.epochs - 1, numbers)
@@ -196,7 +205,7 @@ def _train_into(
 
     with interrupts(engine.world == 1) as interrupted, _told(watcher), shown:
         done = total
-        model, words, pairs = encoder.model, encoder.tokenizer, control(data, config)
+        model, words = encoder.model, encoder.tokenizer
         for record in pretrain(model, words, pairs, config, kept, on_epoch, interrupted, search):
             done = record.step + 1
             shown.update(done - shown.n)
@@ -230,10 +239,14 @@ def _told(watcher: Watcher) -> Iterator[None]:
     watcher.ended("Finished.")
 
 
+def check_best(config: TrainConfig, validated: bool | dict) -> None:
+    """VcworkError where the best epoch is to be kept, and no validation tells which one is."""
+    if config.keep == "best" and not validated:
+        raise VcworkError("keep: best needs validation videos, annotated or with captions; there are none")
+
+
 def _score(numbers: dict[str, float]) -> float:
     """What the best epoch is chosen by, of the numbers of a validation; test is not looked at."""
-    if not numbers:
-        raise VcworkError("keep: best needs validation videos, annotated or with captions; there are none")
     return numbers.get(VALIDATION, -numbers.get(VALIDATION_NCE, math.inf))
 
 

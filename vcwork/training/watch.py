@@ -30,6 +30,12 @@ def tell_warm_up(warmup: int, total: int) -> None:
         say(f"{why}; lower warmup, or train longer", file=sys.stderr)
 
 
+def tell_batches(wanted: int, videos: int) -> None:
+    """Say that there are fewer videos than a batch should have, where it is so."""
+    if wanted > videos:
+        say(f"videos_per_batch ({wanted}): there are {videos} to train on, so all are in every batch", file=sys.stderr)
+
+
 class Watcher:
     """What looks on: called with each record, and told the rest. Every method may be left as it is."""
 

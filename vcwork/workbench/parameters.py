@@ -13,6 +13,7 @@ Values may hold `{root}` (the project) and `{run}` (the run's own folder, unknow
 import ast
 import difflib
 import io
+import os
 import re
 import tokenize
 from collections.abc import Iterable
@@ -54,6 +55,8 @@ class Parameter:
         if self.choices and (wrong := [text for text in strings(value) if (text or "empty") not in self.choices]):
             accepted = f"expected one of {', '.join(self.choices)}"
             raise VcworkError(f"{accepted}, got {wrong[0]!r}{nearest(wrong[0], self.choices)}")
+        if value == "empty" and value in self.choices:
+            return ""
         if self.name == "seed" and isinstance(value, int) and not 0 <= value < 2**63:
             raise VcworkError(f"expected a whole number from 0 to 2^63 - 1, got {value}")
         return value
@@ -76,7 +79,7 @@ class Parameter:
     def require(self, text: str, root: Path) -> None:
         """VcworkError unless the input path `text` (relative ones start at `root`) is the folder or file it must be."""
         path = root / at_home(text)
-        there = path.is_dir() if self.help.startswith("folder:") else path.is_file()
+        there = os.path.isdir(path) if self.help.startswith("folder:") else os.path.isfile(path)  # of any length
         if self.is_input and not there:
             raise VcworkError(f"no such {self.help.split(':')[0]}: {path}")
 
@@ -102,8 +105,8 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
         raise VcworkError(f"{path.name}: not a notebook of format 4") from None
     if another:
         raise VcworkError(f"{path.name}: expected a notebook in Python, got one in {language}")
-    if not sources:
-        raise VcworkError(f"{path.name}: has no code cell tagged `parameters`")
+    if len(sources) != 1:
+        raise VcworkError(f"{path.name}: expected one code cell tagged `parameters`, found {len(sources)}")
     return parse_parameters(sources[0], path.name)
 
 
@@ -121,10 +124,17 @@ def parse_parameters(source: str, where: str) -> dict[str, Parameter]:
         try:
             name, annotation = node.target.id, ast.unparse(node.annotation)
             annotated_type(annotation)
-            found[name] = Parameter(name, annotation, ast.literal_eval(node.value), comments.get(node.end_lineno, ""))
+            one = Parameter(name, annotation, ast.literal_eval(node.value), comments.get(node.end_lineno, ""))
         except (AttributeError, ValueError, TypeError):
             line = source.splitlines()[node.lineno - 1].strip()
             raise VcworkError(f"{where}: parameters cell: expected `name: type = literal`, got {line!r}") from None
+        if name in found:
+            raise VcworkError(f"{where}: parameters cell: {name!r} is given twice")
+        try:
+            one.check(one.default)
+        except VcworkError as error:
+            raise VcworkError(f"{where}: parameters cell: {name}: {error}") from None
+        found[name] = one
     return found
 
 

@@ -389,7 +389,7 @@ def execute(step: Step, folder: Path, root: Path, threads: int, place: Place) ->
     try:
         for made in (target, log):
             made.parent.mkdir(exist_ok=True)
-        papermill.execute_notebook(
+        executed = papermill.execute_notebook(
             _no_braces(step.path),
             _no_braces(target),
             values,
@@ -404,6 +404,13 @@ def execute(step: Step, folder: Path, root: Path, threads: int, place: Place) ->
         return {"status": "failed", "error": _error(message, error.exec_count, _failing_line(error))}
     except Exception as error:  # a dead kernel, or a notebook papermill cannot run: the other notebooks still may
         return {"status": "failed", "error": _outside_error(target, error)}
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    left = sum(cell.metadata.papermill.status == "pending" for cell in code)
+    if left:  # sys.exit(0) in a cell, which papermill takes for an end
+        return {
+            "status": "failed",
+            "error": _error(f"the kernel was told to exit: {left} of {len(code)} code cells were not run"),
+        }
     return {"status": "done", "error": None}
 
 
