@@ -349,7 +349,7 @@ def test_untrained_by_name_is_untrained_by_file(tmp_path):
 def test_freed_memory_is_kept_for_the_next_second():
     """New pages are what costs: each of ten rounds takes 16,384 of them by default, now almost none does.
 
-    Ten rounds before them: where the heap has gaps, the first few may lie in one after the other, later ones hardly ever.
+    Ten rounds before them: where the heap has gaps, the first few may lie in one after the other, later ones rarely.
     """
     program = """
 import resource, torch
