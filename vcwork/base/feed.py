@@ -64,8 +64,13 @@ class _Ahead:
         """Words taken."""
         return self._blocks * self._block + self._at
 
-    def random(self) -> float:
-        """In [0, 1): the upper 53 bits of a word."""
+    def random(self, size: int | None = None) -> Any:
+        """In [0, 1): the upper 53 bits of a word; or a list of so many."""
+        if size is not None:
+            if (end := self._at + size) > self._block:
+                return [self.random() for _ in range(size)]
+            begin, self._at = self._at, end
+            return self._fractions[begin:end]
         if self._at == self._block:
             self._fill()
         self._at += 1

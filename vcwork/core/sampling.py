@@ -206,13 +206,12 @@ def overlapped_span(
     centre = int(rng.integers(low, high + 1)) if low < high else (low + high) // 2
     centre = min(max(centre, 0), seconds - 1)
     wanted = min(int(rng.integers(rule.min_video_s, rule.max_video_s + 1)), seconds)
+    if wanted <= centre <= seconds - wanted:  # no end of the video is in reach: all draws at once
+        later = len([draw for draw in rng.random(wanted) if draw > 0.5])
+        return centre - wanted + later, centre + later
     start = end = centre
     while end - start < wanted:
-        if start <= 0:
-            end += 1
-        elif end >= seconds:
-            start -= 1
-        elif rng.random() > 0.5:
+        if start <= 0 or (end < seconds and rng.random() > 0.5):
             end += 1
         else:
             start -= 1
