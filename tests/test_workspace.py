@@ -27,6 +27,7 @@ from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.keyframes import keyframes_corpus
 from vcwork.data.store import Contract
 from vcwork.encoders.encoder import encode_seconds, encode_text
+from vcwork.encoders.frame_config import FrameConfig
 from vcwork.encoders.from_bert import bert_folder, start_from_bert
 from vcwork.encoders.load import load_encoder
 from vcwork.training import run, workspace
@@ -116,12 +117,22 @@ def test_what_data_cannot_serve_a_recipe_is_told_before_the_folder_is_taken(worl
     ({"epochs": True}, "epochs: .*expected a number, got True"),
     ({"lr": "1.0e-3"}, "lr: .*expected a number, got '1.0e-3'"),
     ({"pairs": {"max_text_s": -5}}, "max_text_s: .*greater than 0"),
+    ({"epochs": "1e2"}, "epochs: .*expected a number, got '1e2'"),
+    ({"lr": "-1E-4"}, "lr: .*greater than 0"),
 ])  # fmt: skip
 def test_what_a_setting_cannot_be_is_refused(change, told):
     refused(told, TrainConfig.checked, **change)
     refused("max_video_tokens: .*less than or equal to 510", ModelConfig.checked, max_video_tokens=511)
     model = VideoCLIP(ModelConfig.checked(**SIZES, feature_dim=2, vocab_size=9, max_video_tokens=510))
     assert model.encode_video(torch.ones(1, 510, 2), torch.ones(1, 510, dtype=bool)).pooled.isfinite().all()
+
+
+def test_a_rate_without_a_point_is_the_number_it_is():
+    """YAML reads 1e-4 and 1.5e3 as text."""
+    for text, number in (("1e-4", 1e-4), ("5E-5", 5e-5), ("1.5e3", 1500.0)):
+        assert TrainConfig.checked(**yaml.safe_load(f"lr: {text}")).lr == number
+    for depths in ([3, "4"], [3, True]):
+        refused("depths: .*expected a number", FrameConfig.checked, depths=depths)
 
 
 def test_pretrain_command(world, tmp_path, capsys):

@@ -3,12 +3,17 @@ ask it when they are loaded, the environment.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import NoneType
+from typing import get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from vcwork.base.errors import VcworkError
+
+_UNREAD = re.compile(r"[-+]?\d+(\.\d*(?=[eE]\d))?[eE][-+]?\d+")  # numbers that YAML 1.1 leaves as text: 1e-4, 1.5e3
 
 
 class Strict(BaseModel):
@@ -19,8 +24,12 @@ class Strict(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _number(cls, value: object, info: ValidationInfo) -> object:
-        """As it is; pydantic takes yes for 1, and a quoted number for one."""
-        if isinstance(value, bool | str) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+        """As it is, and 1e-4 as the float it is; pydantic takes yes for 1, and a quoted number for one."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        kinds = {*(get_args(kind) or [kind])} - {NoneType, Ellipsis}  # float | None, tuple[int, ...]
+        if kinds == {float} and isinstance(value, str) and _UNREAD.fullmatch(value):
+            return float(value)
+        if kinds <= {int, float} and any(isinstance(one, bool | str) for one in _each(value)):
             raise ValueError("expected a number")
         return value
 
@@ -35,6 +44,10 @@ class Strict(BaseModel):
                 for e in error.errors()
             ]
             raise VcworkError(f"{cls.__name__}: " + "; ".join(lines)) from None
+
+
+def _each(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 @contextmanager
