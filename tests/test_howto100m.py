@@ -14,7 +14,7 @@ from checks import Runs, flip, refused, tree
 from safetensors.torch import save
 
 from vcwork.base.errors import VcworkError
-from vcwork.base.sealed import write_sealed
+from vcwork.base.sealed import read_manifest, write_manifest, write_sealed
 from vcwork.core.batches import PairData
 from vcwork.core.config import ClusterConfig, ModelConfig, OverlapConfig, TrainConfig
 from vcwork.core.loop import pretrain
@@ -23,7 +23,7 @@ from vcwork.core.sampling import first_seconds
 from vcwork.core.text import SPECIAL, Tokenizer
 from vcwork.data.captions import deduplicate, read_captions
 from vcwork.data.howto100m.captions import CaptionWriter, open_caption_store
-from vcwork.data.howto100m.convert import add_arguments, convert_howto100m, main, open_converted
+from vcwork.data.howto100m.convert import CONVERSION, add_arguments, convert_howto100m, main, open_converted
 from vcwork.data.howto100m.packed import PackedSplit, RaggedFile, read_meta
 from vcwork.data.howto100m.sources import HowTo100M, read_id_list, stream_object
 from vcwork.data.store import Contract, ShardWriter, open_store, write_store
@@ -634,7 +634,10 @@ def test_captions_behind_the_features_are_left_out_and_counted(world, tmp_path):
     for id, features in world.features.items():
         np.save(world.folder / "npy" / f"{id}.npy", np.resize(features, (40, WIDTH)))
     made = convert_howto100m(world.source(), tmp_path / "out", **SMALL)
-    for done in (made, open_converted(tmp_path / "out")):
+    older = read_manifest(shutil.copytree(made.folder, tmp_path / "older"), CONVERSION)
+    older["notes"] = [note for note in older["notes"] if "after their features end" not in note]
+    write_manifest(tmp_path / "older", CONVERSION, {key: older[key] for key in older if key != "late"})
+    for done in (made, open_converted(made.folder), open_converted(tmp_path / "older")):
         data, counts = done.pairs(), done.coverage.counts
         assert [track.video_id for track in data.tracks] == ["t00", *world.train[3:]]
         assert said(data.tracks[0]) == said(done.captions.track("t00"))[:1] and data.tracks[0].start_s.tolist() == [1]

@@ -114,8 +114,7 @@ def _finish(out: Path, sources: Sources, contract: Contract, texts: tuple, featu
     report = {"sources": {"captions": sources.text, "features": sources.video}}
     report |= {"captions": texts[1], "features": features[1]}
     report["notes"] = _notes(sources.ids, report, contract)
-    many, report["late"] = _late(texts[0], features[0])
-    report["notes"] += [f"captions that begin after their features end, left out: {many}"] if many else []
+    _tell_late(report, texts[0], features[0])
     for split, own in sources.ids.items():
         with atomic_write(out / "splits" / f"{split}.txt") as file:
             file.writelines(f"{id}\n" for id in dict.fromkeys(own))
@@ -141,6 +140,8 @@ def open_converted(folder: str | Path, verify: bool = False) -> Converted:
         lists = {split: folder / "splits" / f"{split}.txt" for split in SPLITS}
         there = {split: path for split, path in lists.items() if path.relative_to(folder).as_posix() in report["files"]}
         ids = {split: path.read_text(encoding="utf-8").splitlines() for split, path in there.items()}
+        if "late" not in report:  # made before these were told: all captions are read
+            _tell_late(report, texts, features)
         coverage = _coverage(ids, texts, features, report)
     return Converted(folder, ids, texts, features, coverage, report)
 
@@ -197,15 +198,17 @@ def _coverage(
     return Coverage(counts, denominators, report.get("notes", []))
 
 
-def _late(captions: CaptionStore | None, features: FeatureStore | None) -> tuple[int, dict[str, str]]:
-    """How many captions begin after their video's features end, and {id: why} of the videos that have no others."""
+def _tell_late(report: dict[str, Any], captions: CaptionStore | None, features: FeatureStore | None) -> None:
+    """How many captions begin after their video's features end, as a note; as late {id: why} of those without others."""
     many, whole = 0, {}
     for id in captions.ids if captions and features else ():
         if seconds := features.lengths.get(id):
             late = captions.track(id).start_s >= seconds  # (C,)
             many += int(late.sum())
             whole |= {id: f"no caption begins before the features end, at {seconds} s"} if late.all() else {}
-    return many, whole
+    report["late"] = whole
+    told = [f"captions that begin after their features end, left out: {many}"] * bool(many)
+    report["notes"] = [*report.get("notes", []), *told]
 
 
 def _notes(ids: Mapping[str, list[str]], report: Mapping[str, Any], contract: Contract) -> list[str]:
