@@ -85,6 +85,10 @@ SRT = "1\n00:00:01,000 --> 00:00:03,000\nhello\n"
     ("a.txt", "00:01 --> 00:03 hello\n00:03 --> 00:05 bye\n", [(1, 3, "hello"), (3, 5, "bye")]),
     ("a.srt", SRT + r"open C:\new\Notes or \\server\home then\Nsave\nit\hnow:\Nyes", [
         (1, 3, r"hello open C:\new\Notes or \\server\home then save it now: yes")]),
+    ("a.srt", SRT + r"in C:\Nvidia\bin, D:\home, Q:\nets\bin c:\new <i>E:\now</i>", [
+        (1, 3, r"hello in C:\Nvidia\bin, D:\home, Q:\nets\bin c:\new E:\now")]),
+    ("a.srt", SRT + r"Q:\NWhat is it? A:\NA pan\Nand a pot C:\NYes x:\N- a:\nb n:\No\Np", [
+        (1, 3, "hello Q: What is it? A: A pan and a pot C: Yes x: - a: b n: o p")]),
     ("a.ass", "[Events]\n" + r"Dialogue: 0,0:00:01.00,0:00:03.00,,,0,0,0,,C:\New\hday", [(1, 3, "C: ew day")]),
     ("a.json", '[{"start": 0, "end": 1, "text": 5}, {"start": 1, "end": 2, "text": null}]', [(0, 1, "5")]),
     ("a.tsv", 'start\tend\ttext\n0\t2\t"two\nlines"\n', [(0, 2, "two lines")]),

@@ -6,8 +6,9 @@ WebVTT and SubRip are split here, because webvtt-py (which did it before) passes
 line and the next times, and players do not. Our choices: text after a blank line belongs to the cue before it; a number
 before times is the cue's where the file's first cue has one, or where it stands alone directly before them; only tags
 that one of the formats has are taken for tags. SubStation's breaks (\\N, \\n, \\h), which other forms keep of it, are
-spaces there, too, but not in a path: C:\\New. In lyrics, TTML and transcripts what has no end lasts until something
-later starts, or 5 s. Words that no times can be given are a cue without times, so counted.
+spaces there, too, but not in a path: C:\\New is one, a speaker's Q:\\NWhat is none. In lyrics, TTML and transcripts
+what has no end lasts until something later starts, or 5 s. Words that no times can be given are a cue without times, so
+counted.
 Known gaps: positions, styles and speakers are lost; times counted in frames (MicroDVD's .sub) are not read.
 """
 
@@ -56,7 +57,10 @@ _MAP = re.compile(
 _ALL = re.compile("")  # of SubStation: what stands in braces is never shown
 _BRACES = re.compile(r"(\{[^}]*\})")
 _MARKS = re.compile(r"\{(\\|[yYfFsScCP]:)")  # SubStation's and MicroDVD's; {words} are words
-_BREAK = re.compile(r"((?<!\w)[A-Za-z]:\\[^\s<]*|(?<!\S)\\\\\w[^\s<]*)|\\[Nnh]|(?i:<br\s*/?>)")  # or, in 1, a path
+_BREAK = re.compile(  # or, in 1, a path: with a backslash that is no break, or on a disk of C to H and in small letters
+    r"((?<!\w)[A-Za-z]:\\(?:(?![Nnh])|(?=[^\s<]{0,260}\\(?![Nnh]))|(?<=[C-Hc-h]:\\)(?=.[a-z]))[^\s<]*"
+    r"|(?<!\S)\\\\\w[^\s<]*)|\\[Nnh]|(?i:<br\s*/?>)"
+)
 _TAG = re.compile(
     r"</?(?:[ibusc]|em|strong|ruby|rt|rp)(?:\.[\w.-]+)?\s*/?>|<\d[\d:.]*>|</?(?:font|span|p|v|lang)>"
     r"|<(?:font|span|p)\s+[\w-]+\s*=[^<>]*>",

@@ -199,7 +199,7 @@ def _coverage(
 
 
 def _tell_late(report: dict[str, Any], captions: CaptionStore | None, features: FeatureStore | None) -> None:
-    """How many captions begin after their video's features end, as a note; as late {id: why} of those without others."""
+    """Of captions that begin after their video's features end: a note, and late, {id: why} of videos with no others."""
     many, whole = 0, {}
     for id in captions.ids if captions and features else ():
         if seconds := features.lengths.get(id):
