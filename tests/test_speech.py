@@ -362,6 +362,15 @@ def test_the_language_chosen_and_what_is_left_are_told(tmp_path):
         assert own.told[1:] == (lacking if language == "ja" else [])
 
 
+def test_a_films_own_name_tells_no_language(tmp_path):
+    films = {"How.to.cook": ".srt", "This.is.it": ".mkv.srt", "c.no.1": ".en.srt", "cafe\u0301.de": ".no.srt"}
+    for film, rest in films.items():
+        write_film(tmp_path / f"{film}.mkv", None)
+        (tmp_path / f"{film}{rest}").write_text("00:00:00,500 --> 00:00:01,000\nhello\n")
+    for asked, lacking in (("en", ["cafe\u0301.de"]), ("no", ["c.no.1"]), ("ja", ["c.no.1", "cafe\u0301.de"])):
+        assert scan_folder(tmp_path, language=asked).meta["language_lacking"] == {asked: lacking}
+
+
 def test_of_many_videos_with_several_files_all_are_counted_and_some_named(own):
     own.corpus.videos |= {id: replace(own.corpus["a"], id=id) for id in "efg"}
     own.corpus.meta["subtitles_left"] = {id: [f"{id}.de.vtt"] for id in "aefg"}

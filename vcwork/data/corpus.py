@@ -569,9 +569,16 @@ def _tongue(parts: Iterable[str]) -> str:
 
 def _in_another(corpus: Corpus, language: str) -> list[str]:
     """Ids of the videos whose subtitles are, by their name, in another language."""
-    names = {v.id: v.captions.stem.split(".")[1:] for v in corpus.videos.values() if v.captions}
-    tongues = {id: _tongue(filter(_LANGUAGE.fullmatch, parts)).partition("-")[0] for id, parts in names.items()}
+    behind = {v.id: _behind(v.video, v.captions) for v in corpus.videos.values() if v.video and v.captions}
+    tongues = {id: _tongue(parts).partition("-")[0] for id, parts in behind.items()}
     return [id for id, tongue in tongues.items() if tongue not in ("", _tongue([language]).partition("-")[0])]
+
+
+def _behind(video: Path | Address, own: Path | Address) -> list[str]:
+    """The parts of the name of a video's own subtitles that are not the video's, which may have dots, too."""
+    whole = _spelt(own, f"{own.stem}.")
+    name = next(name for name in (video.name, video.stem) if whole.startswith(_spelt(video, f"{name}.")))
+    return own.stem.split(".")[name.count(".") + 1 :]
 
 
 _KINDS = re.compile(r"auto|forced|fixed|sdh|cc|default|captions?|subtitles?|transcript")
