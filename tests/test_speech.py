@@ -338,6 +338,9 @@ def test_a_fixed_copy_is_read_as_what_was_put_right(tmp_path, times):
         ("", "x.en.auto.vtt x.en.sdh.srt x.en.fixed.vtt x.en.srt", "x.en.fixed.vtt"),
         ("", "x.en.auto.vtt x.en.sdh.srt x.en-de.vtt", "x.en.sdh.srt"),
         ("", "x.en.auto.vtt x.en-US.srt", "x.en-US.srt"),
+        ("", "x.en.hi.srt x.en.srt x.hi.srt", "x.en.srt"),
+        ("", "x.en.forced.hi.srt x.default.hi.srt", "x.default.hi.srt"),
+        ("hi", "x.en.hi.srt x.hi.hi.srt x.hi.srt", "x.hi.srt"),
         ("en", "x.en-de.vtt x.en-orig.vtt x.en.vtt", "x.en.vtt"),
     ],
 )

@@ -551,7 +551,9 @@ def subtitles_of(
 def _preference(path: Path, rest: list[str], language: str) -> tuple:
     """Where a subtitle file stands among those of its video; `rest` tells its language and kind."""
     tongue, wanted = _tongue(rest), _tongue([language])
-    kinds = {part.casefold() for part in rest if _KINDS.fullmatch(part.casefold())}
+    parts = [part.casefold() for part in rest]
+    kinds = {part for part in parts if _KINDS.fullmatch(part)}
+    kinds |= {"hi"} & {*[part for part in parts if part not in kinds][1:]}  # behind a language: for the hard of hearing
     order = [wanted, wanted.partition("-")[0], "", "en"] if wanted else ["", "", "en"]
     places = [i for i, one in enumerate(order) if one == (tongue if i == 0 else tongue.partition("-")[0])]
     suffix = CAPTION_SUFFIXES.index(path.suffix.lower())
