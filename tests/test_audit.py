@@ -615,6 +615,10 @@ def test_choices_are_scored_as_the_task_does(tmp_path):
     np.save(tmp_path / "few.npy", scores[:39])
     with pytest.raises(VcworkError, match=r"few\.npy: expected scores of 40 questions"):
         audit(tmp_path / "few.npy", task="qa", items=tmp_path / "q.csv")
+    (tmp_path / "twice.csv").write_text("answer,video,choice_0,choice_0\n0,a,b,c\n")
+    refused(
+        "each column once, got 'choice_0' twice", audit, tmp_path / "s.npy", task="qa", items=tmp_path / "twice.csv"
+    )
     (tmp_path / "far.csv").write_text("answer,video\n0,a\n" + "9,a\n" * (len(scores) - 1))
     with pytest.raises(VcworkError, match=r"far\.csv: question 2: expected an answer from 0 to \d, .* got 9"):
         audit(tmp_path / "s.npy", task="qa", items=tmp_path / "far.csv")

@@ -58,6 +58,10 @@ def test_a_csv_without_a_column_or_file(tmp_path):
     refused("not readable as text", read_youcook2_csv, path)
     path.write_text("end,start,task,text,video_id\n")
     refused("no usable annotation among 0", read_youcook2_csv, path)
+    path.write_text("end,start,task,text,text,video_id\n1,0,1,a,b,v\n")
+    refused("line 1: expected each column once, got 'text' twice", read_youcook2_csv, path)
+    path.write_text("end,start,task,text,video_id,note,note\n1,0,1,a,v,what,nobody reads\n")
+    assert read_youcook2_csv(path).texts == ["a"]
 
 
 def test_what_says_nothing_is_left_out_and_counted(youcook2):

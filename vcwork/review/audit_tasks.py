@@ -188,7 +188,7 @@ def _questions(path: Path, benchmark: str) -> tuple[np.ndarray, list[str], list[
         rows, split = [(q.answer, q.video, list(q.choices)) for q in part.clips], part.split
     else:
         rows = [(at.whole(row["answer"], "answer"), row["video"], [row[k] for k in row if k.startswith("choice_")])
-                for at, row in read_rows(path, ("answer", "video"))]  # fmt: skip
+                for at, row in read_rows(path, ("answer", "video"), optional=("choice_",))]  # fmt: skip
         split = f"{path.stem} {len(rows):,} questions"
     if not rows:
         raise VcworkError(f"{path}: holds no question")

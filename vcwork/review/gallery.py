@@ -121,7 +121,7 @@ def read_gallery(path: str | Path) -> Gallery:
     path = resolve(path)
     items: dict[str, dict[str, str]] = {}
     asked: dict[str, tuple[str, str, str]] = {}  # query id: item, text, group
-    for at, row in read_rows(path, COLUMNS[:2]):
+    for at, row in read_rows(path, COLUMNS[:2], optional=COLUMNS):
         if set(row) - set(COLUMNS):
             raise VcworkError(f"{path}: expected text, item_id, and of {', '.join(COLUMNS[2:])}; got {[*row]}")
         id, about = _item(at, row)

@@ -134,12 +134,18 @@ def read_database(path: str | Path, **kinds: type | tuple[type, ...]) -> Iterato
 
 
 def read_rows(
-    path: str | Path, columns: Iterable[str], id: str = "", header: bool = True, delimiter: str = ","
+    path: str | Path,
+    columns: Iterable[str],
+    id: str = "",
+    header: bool = True,
+    delimiter: str = ",",
+    optional: tuple[str, ...] = (),
 ) -> Iterator[tuple[At, dict[str, str]]]:
     """(place, {column: cell}) of every row of a csv; blank lines are passed over, other columns than asked for kept.
 
     `id`: the column that names the video, so that the place does too. Without a header the columns are those named, in
-    order. VcworkError: a column missing, or one name for two, a row of another width.
+    order. `optional`: how names of others begin that the caller reads. VcworkError: a column missing, one that is read
+    there twice, a row of another width.
     """
     path, columns = resolve(path), list(columns)
     reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
@@ -147,7 +153,8 @@ def read_rows(
         names = [name.strip() for name in next(reader, [])] if header else columns
         if lost := [name for name in columns if name not in names]:
             raise VcworkError(f"{path}: line 1: expected the columns {', '.join(columns)}; missing {', '.join(lost)}")
-        if twice := [name for name in names if name and names.count(name) > 1]:
+        read = [name for name in names if name in columns or name.startswith(optional)]
+        if twice := [name for name in read if read.count(name) > 1]:
             raise VcworkError(f"{path}: line 1: expected each column once, got {twice[0]!r} twice")
         for row in reader:
             if row and len(row) != len(names):
