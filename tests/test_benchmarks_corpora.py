@@ -23,6 +23,7 @@ from vcwork.data.store import S3D_FEATURES
 from vcwork.encoders.encoder import Encoder
 from vcwork.review.annotated import read_annotations
 from vcwork.review.corpus_numbers import describe
+from vcwork.review.gallery import benchmark_gallery
 from vcwork.tasks import cases as evaluation
 from vcwork.tasks import didemo, localization, opponents, retrieval, videoqa
 from vcwork.training.finetune_corpus import clip_set
@@ -147,6 +148,18 @@ def test_msrvtt_alone_does_not_know_how_long_a_video_is(source):
     assert list(corpus.videos) == ["video7"] and corpus["video7"].segments[0].end_s == 12
     assert corpus.missing_videos == {"video9": "video9.npy is missing, and nobody says how long the video is"}
     assert coverage_of(corpus, store).counts["videos"].present == 1
+
+
+def test_a_file_in_place_of_its_folder(source):
+    names = {"didemo": "test_data.json", "crosstask": "tasks_primary.txt", "coin": "COIN.json"}
+    for name, file in (names | {"msrvtt_qa": "MSR_MC_test.csv"}).items():
+        folder = source(name)
+        whole, alone = (benchmark_gallery(name, path) for path in (folder, folder / file))
+        assert alone.split == whole.split and alone.query_ids == whole.query_ids
+        if name in names:
+            assert read_annotations(folder / file, (name,)) == read_annotations(folder, (name,))
+    folder = source("didemo")
+    refused("the test split of none", read_annotations, folder / "val_data.json", ("didemo",))
 
 
 def test_a_split_without_an_annotation_is_noted_with_the_others(source):

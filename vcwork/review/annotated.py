@@ -85,9 +85,10 @@ class Annotations:
 def read_annotations(folder: str | Path, only: Collection[str] = ()) -> Annotations:
     """Everything known in `folder`, or only these benchmarks, files by the names of `benchmarks.sources.SOURCES`.
 
-    In place of a folder one file, of any name, for the only benchmark. DiDeMo's may lie in `didemo/`, CrossTask's in
-    `crosstask/`. A test split alone will do: what is fitted on training videos is left out then, and DiDeMo's prior is
-    that of the other videos. VcworkError where the folder or all of them are missing, or a file is wrong.
+    In place of a folder one file, as `benchmarks.sources` says, for the only benchmark. DiDeMo's may lie in `didemo/`,
+    CrossTask's in `crosstask/`. A test split alone will do: what is fitted on training videos is left out then, and
+    DiDeMo's prior is that of the other videos. VcworkError where the folder or all of them are missing, or a file is
+    wrong.
     """
     folder = resolve(folder)
     if not folder.exists():

@@ -85,7 +85,7 @@ def benchmark_gallery(name: str, annotations: str | Path) -> Gallery:
     Items of MSR-VTT are named by their video; clips of YouCook2 are VIDEO:START-END, or by their line in the file.
     """
     source = resolve(annotations)
-    if source.suffix == ".json":
+    if source.suffix == ".json" and name in ("youcook2", "msrvtt"):
         return _of_benchmark(read_youcook2_json(source) if name == "youcook2" else read_msrvtt_json([source], "full"))
     parts = read_splits(name, source)
     if "test" not in parts:

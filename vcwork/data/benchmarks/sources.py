@@ -1,7 +1,7 @@
 """Which file of a release is which split: the one registry of the published benchmarks.
 
 A source folder holds the release's own annotation files under their own names. A file in its place, of any name, is
-the one that the test split is in; what describes it is looked for beside it.
+the one that the test split is in; what describes it is looked for beside it. DiDeMo's and CrossTask's keep their names.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -69,7 +69,8 @@ def _msrvtt(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _msrvtt_qa(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    tables, jsons = [*source.glob("MSR_MC_test.csv"), *sorted(source.glob("*.tsv"))], _videodatainfo(source)
+    tables = [source] if source.is_file() else [*source.glob("MSR_MC_test.csv"), *sorted(source.glob("*.tsv"))]
+    jsons = _videodatainfo(_folder(source))
     if len(tables) > 1:
         raise VcworkError(f"{source}: expected one table, got {', '.join(path.name for path in tables)}")
     tests = _those_there(*(partial(read_msrvtt_qa, path) for path in tables))
@@ -85,7 +86,8 @@ def _videodatainfo(source: Path) -> list[Path]:
 
 
 def _didemo(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    paths = [source / f"{split}_data.json" for split in ("train", "val", "test")]
+    test = source if source.is_file() else source / "test_data.json"
+    paths = [*(_folder(source) / f"{split}_data.json" for split in ("train", "val")), test]
     return _those_there(*(partial(read_didemo, path) for path in paths if path.is_file()))
 
 
@@ -99,8 +101,10 @@ def _coin(source: Path, have: Collection[str] | None) -> list[Benchmark]:
 
 
 def _crosstask(source: Path, have: Collection[str] | None) -> list[Benchmark]:
-    if not (source / "tasks_primary.txt").is_file():
+    found = _first(source, "tasks_primary.txt")
+    if found is None or found.name != "tasks_primary.txt":
         return []
+    source = found.parent
     names = ["train", "test", *(["val"] if (source / "videos_val.csv").is_file() else [])]
     return _those_there(*(partial(read_crosstask, source, part, have) for part in names))
 
@@ -116,6 +120,10 @@ def _those_there(*reads: Callable[[], Benchmark]) -> list[Benchmark]:
     if absent and not parts:
         raise VcworkError("; ".join(absent))
     return [replace(part, notes=(*part.notes, *absent)) for part in parts]
+
+
+def _folder(source: Path) -> Path:
+    return source.parent if source.is_file() else source
 
 
 def _first(source: Path, *names: str) -> Path | None:
