@@ -1,5 +1,6 @@
 """Captions: every format, what real files do to them, and rolling repeats removed word by word."""
 
+import csv
 import math
 import random
 
@@ -98,6 +99,14 @@ def test_words_and_times_as_they_are_meant(tmp_path, name, text, said):
     report = CaptionReport()
     found = read_captions(_file(tmp_path, name, text), report)
     assert [(c.start_s, c.end_s, c.text) for c in found] == said and not report.dropped
+
+
+def test_a_csv_is_split_once(tmp_path, monkeypatch):
+    """All rows tell whether its times are milliseconds; a second reading of them cost as much as the first."""
+    readers, split = [], csv.reader
+    monkeypatch.setattr(csv, "reader", lambda *args, **how: readers.append(args) or split(*args, **how))
+    assert _texts(read_captions(_file(tmp_path, "a.csv", "start,end,text\n0,2,a\n2,4,b\n"))) == ["a", "b"]
+    assert len(readers) == 1
 
 
 def test_rolling_lines_keep_each_word_once():

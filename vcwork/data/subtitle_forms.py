@@ -322,16 +322,18 @@ def csv_cues(path: Path, text: str) -> Iterator[Cue]:
         except csv.Error as error:
             raise VcworkError(f"{path}, line {done + 1 + skipped}: not readable as csv ({error})") from error
 
-    names = [name.strip().lower() for name in next(rows(), (0, []))[1]]
+    reading = rows()
+    names = [name.strip().lower() for name in next(reading, (0, []))[1]]
     if text.strip() and not {"start", "end", "text"} <= set(names):
         raise VcworkError(f"{path}, line {1 + skipped}: expected columns start,end,text, got {head[:40]!r}")
     if twice := [name for name in ("start", "end", "text") if names.count(name) > 1]:
         raise VcworkError(f"{path}, line {1 + skipped}: expected each column once, got {twice[0]!r} twice")
     start, end, said = (names.index(name) if name in names else 0 for name in ("start", "end", "text"))
-    timed = (row for _, row in itertools.islice(rows(), 1, None) if len(row) > max(start, end))
+    table = list(reading)
+    timed = (row for _, row in table if len(row) > max(start, end))
     triples = ((row[start], row[end], "".join(row[said : said + 1])) for row in timed)
     unit = 0.001 if _milliseconds(triples, path.suffix.lower() == ".tsv") else 1.0
-    for line, row in itertools.islice(rows(), 1, None):
+    for line, row in table:
         cells = dict(enumerate(row))
         words, surplus = cells.get(said, ""), len(row) > len(names)
         if surplus and said == len(names) - 1:
@@ -354,11 +356,12 @@ def _milliseconds(rows: Iterable[tuple[str, str, str]], sure: bool) -> bool:
     """
     lengths, latest, spaced = [], 0.0, True
     for a, b, text in rows:
-        if math.isnan(clock_s(a) + clock_s(b)):
-            continue  # a row that is cut short says nothing
-        lengths.append(seconds(b) - seconds(a) if a.isdecimal() and b.isdecimal() else -math.inf)
-        latest, spaced = max(latest, seconds(b)), spaced and text[:1] in ("", " ")
-    steps = bool(lengths) and min(lengths) > -math.inf and sorted(lengths)[len(lengths) // 2] >= 100
+        if a.isdecimal() and b.isdecimal():
+            lengths.append(seconds(b) - seconds(a))
+            latest, spaced = max(latest, seconds(b)), spaced and text[:1] in ("", " ")
+        elif not math.isnan(clock_s(a) + clock_s(b)):  # a row that is cut short says nothing
+            return False
+    steps = bool(lengths) and sorted(lengths)[len(lengths) // 2] >= 100
     return steps and (sure or spaced or latest > 86_400)
 
 
