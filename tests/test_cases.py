@@ -317,6 +317,7 @@ TTML = '<tt xmlns="http://www.w3.org/ns/ttml" {}><body><div>{}</div></body></tt>
     ("a.tsv", '"start"\t"end"\t"text"\n1\t3\t"fi""r""st"\n4\t6\t"second"\n', [(*ONE, 'fi"r"st'), BOTH[1]]),
     ("a.csv", 'start,end,speaker,text\n1000,3000,0," first"\n4000,6000,1," second"\n', BOTH),  # whisper.cpp's
     ("a.csv", 'start,end,text\n1000,3000,"first"\n90000,93000,"last"\n', [BOTH[0], (90, 93, "last")]),
+    ("a.csv", "start,end,text\n86300,86500,a\n86500,86700,b\n", [(86300, 86500, "a"), (86500, 86700, "b")]),
     ("a.tsv", "start\tend\ttext\n1000\t3000\tfirst\n4000\t\n", BOTH[:1]),
     ("a.csv", "start,end,text\n0,300,Chop\n300,900,Stir\n", [(0, 300, "Chop"), (300, 900, "Stir")]),
     ("a.csv", "\ufeffText;Start;End\nfirst;1,0;3,0\nsecond;0:04;0:06\n", BOTH),

@@ -352,17 +352,18 @@ def _milliseconds(rows: Iterable[tuple[str, str, str]], sure: bool) -> bool:
     """Whether all times of rows (start, end, text) are whole, and half the steps 100 and more, as in Whisper's tsv.
 
     A csv (not `sure`) may have chapters so, in seconds: there each text must begin with a space, as whisper.cpp writes
-    it between quotes, or a time be beyond a day's seconds.
+    it between quotes, or a time be beyond a day's seconds and the first be within the first minute. Known gap: chapters
+    of more than a day that begin so, too.
     """
-    lengths, latest, spaced = [], 0.0, True
+    lengths, first, latest, spaced = [], math.inf, 0.0, True
     for a, b, text in rows:
         if a.isdecimal() and b.isdecimal():
             lengths.append(seconds(b) - seconds(a))
-            latest, spaced = max(latest, seconds(b)), spaced and text[:1] in ("", " ")
+            first, latest, spaced = min(first, seconds(a)), max(latest, seconds(b)), spaced and text[:1] in ("", " ")
         elif not math.isnan(clock_s(a) + clock_s(b)):  # a row that is cut short says nothing
             return False
     steps = bool(lengths) and sorted(lengths)[len(lengths) // 2] >= 100
-    return steps and (sure or spaced or latest > 86_400)
+    return steps and (sure or spaced or (latest > 86_400 and first < 60_000))
 
 
 def line_cues(path: Path, text: str) -> Iterator[Cue]:
