@@ -75,7 +75,7 @@ def remuxed(path: Path, target: Path, edit) -> Path:
         streams = {s.index: output.add_stream_from_template(s) for s in source.streams}
         counts = {index: itertools.count() for index in streams}
         for packet in source.demux():
-            index = packet.stream_index
+            index = packet.stream.index
             if packet.size and (changed := edit(packet.stream.type, next(counts[index]), packet)) is not None:
                 changed.stream = streams[index]
                 output.mux(changed)

@@ -329,6 +329,24 @@ def test_the_film_among_several_pictures_is_the_default_one(tmp_path):
     assert levels(path) == pytest.approx([120, 120], abs=3)
 
 
+@pytest.mark.parametrize("order", ["vaa", "av", "vaf", "avf"])  # film, sound (a second one without packets), font
+def test_whatever_else_a_file_holds_and_in_any_order_the_film_is_whole(tmp_path, order):
+    path = tmp_path / "a.mkv"
+    with av.open(str(film(tmp_path / "b.mkv", sound="aac", fps=1, bframes=3))) as source, av.open(path, "w") as output:
+        of = {"v": source.streams.video[0], "a": source.streams.audio[0]}
+        made = [(of[kind], output.add_stream_from_template(of[kind])) for kind in order.rstrip("f")]
+        if "f" in order:
+            output.add_attachment("a.ttf", "application/x-truetype-font", bytes(9))
+        into = dict(reversed(made))
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = into[packet.stream]
+                output.mux(packet)
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 60], abs=3)
+    assert cut(path, 1, 5, tmp_path / "cut.mp4") and heard(tmp_path / "cut.mp4") == [0, 2]
+    assert levels(tmp_path / "cut.mp4") == pytest.approx([30, 40, 50, 60], abs=3)
+
+
 def test_words_and_features_have_one_clock(cases):
     late = scan_folder(cases / "46-edit-lists-and-starts" / "late")
     assert late["late_picture"].duration_s == 8 and not late.caption_report("late_picture").dropped

@@ -117,15 +117,15 @@ class Packets:
     def __iter__(self) -> Iterator[av.Packet]:
         wanted = {stream.index for stream in self.streams}
         all_tell = self.container.format.name != MP4  # which counts the times of each stream without a break
-        for packet in self.container.demux(() if all_tell else self.streams):
-            if packet.stream_index in self.ticks:
+        for packet in self.container.demux(() if all_tell else self.streams):  # of those that PyAV adds, to empty the
+            if packet.stream.index in self.ticks:  # decoders, only `stream` is right: their stream_index is 0
                 self._put(packet)
-            if packet.stream_index in wanted:
+            if packet.stream.index in wanted:
                 yield packet
 
     def _put(self, packet) -> None:
-        tick_s, step_s = self.ticks[packet.stream_index]
-        shift_s, last_s, end_s = self.seen.get(packet.stream_index, (self.shift_s, -math.inf, self.front_s))
+        tick_s, step_s = self.ticks[packet.stream.index]
+        shift_s, last_s, end_s = self.seen.get(packet.stream.index, (self.shift_s, -math.inf, self.front_s))
         if packet.dts is not None:
             told_s = packet.dts * tick_s
             if shift_s != self.shift_s:  # a late packet of the part before, or one of the newest
@@ -136,7 +136,7 @@ class Packets:
                 self.jumps.append(at_s - origin_s(self.container))
                 self.shift_s = shift_s = at_s - told_s
             self.front_s = at_s + ((packet.duration or 0) * tick_s or step_s)
-            self.seen[packet.stream_index] = shift_s, at_s, self.front_s
+            self.seen[packet.stream.index] = shift_s, at_s, self.front_s
         if shift_s:
             ticks = round(shift_s / tick_s)
             packet.pts, packet.dts = (None if t is None else t + ticks for t in (packet.pts, packet.dts))
@@ -277,7 +277,7 @@ def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], i
     for packet in packets:
         lasts_s = float((packet.duration or 0) * packet.time_base)
         shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
-        if packet.stream_index != stream.index:
+        if packet.stream.index != stream.index:
             others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
         elif (packet.size or is_empty(packet)) and not packet.is_discard:
             if decoded is not None or shown is None:  # in the order of decoding times only grow
