@@ -125,6 +125,7 @@ MADE = {  # how a film is made, and how many seconds long it is; second s has gr
        for kind, made in {"mkv": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
     **{f"slides.{kind}": ({"times": [0.0, 0.5, 8.0, 8.5]}, 8 * [20] + [100]) for kind in ("mkv", "ts", "flv")},
     "late_sound.avi": ({"codec": "mpeg4", "sound": "libmp3lame", "sound_start": 2.0}, 5),
+    "reordered.avi": ({"bframes": 3, "fps": 5}, 5),
     "reordered_slides.mp4": ({"times": [0.0, 0.1, 0.2, 8.0, 8.1], "bframes": 3}, 8 * [20]),
     **{f"one_frame.{kind}": ({"times": [0.0]} | made, 1)
        for kind, made in {"ts": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
@@ -205,6 +206,15 @@ def test_a_file_cut_short_is_told_from_one_whose_sound_is_longer(tmp_path, name,
     whole = film(tmp_path / name, **made).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     refused("is it truncated", probe, tmp_path / name)
+
+
+def test_an_avi_out_of_a_pipe_is_whole(tmp_path):
+    path = film(tmp_path / "a.avi", "mpeg4")
+    data = bytearray(path.read_bytes())
+    counted = data.index(b"vids") + 32
+    data[counted : counted + 4] = (1 << 30).to_bytes(4, "little")  # as FFmpeg writes where it cannot go back
+    path.write_bytes(data)
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 60], abs=4) and round(probe(path).duration_s) == 5
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])

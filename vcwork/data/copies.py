@@ -227,7 +227,7 @@ class _Picture:
     """Frames of [start_s, end_s) upright and encoded, each until the next one begins."""
 
     def __init__(self, output, container, stream, look: Look, span, first: av.VideoFrame) -> None:
-        self.clock, self.look, self.tick_s = Clock(container, stream), look, float(stream.time_base)
+        self.clock, self.look = Clock(container, stream), look
         self.start_s, self.end_s, self.sought, self.last_s = span
         self.held: tuple[float, av.VideoFrame] | None = None
         self.done, self.graph, self.key = False, None, None
@@ -241,7 +241,7 @@ class _Picture:
 
     def feed(self, packet) -> Iterator[av.Packet]:
         for frame in decoded(packet):
-            at_s = self.clock.place(frame.time, (frame.duration or 0) * self.tick_s)
+            at_s = self.clock.place_frame(frame)
             if at_s is None or self.done:
                 continue
             if at_s >= self.end_s:

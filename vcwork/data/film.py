@@ -35,6 +35,7 @@ MOST_PIXELS = 1 << 27  # of a picture (16384 x 8192): a kilobyte can say that it
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family; its header counts the time of each stream
 MATROSKA = "matroska,webm"
+_NOT_COUNTED = 1 << 30  # frames of an AVI written into a pipe, where nobody could go back to tell them
 _GUESSED = ("mpegts", "mpeg", MP4)  # their length is worked out from first and last time, or told for each stream
 
 
@@ -152,8 +153,18 @@ class Clock:
     """Puts the times of one stream, in order, on the clock: `place`; `end_s` is where the last one placed ends."""
 
     def __init__(self, container, stream) -> None:
-        self.shift_s, self.step_s = -origin_s(container), _step_s(stream)
+        self.shift_s, self.step_s, self.tick_s = -origin_s(container), _step_s(stream), float(stream.time_base)
         self.end_s, self.last_s = 0.0, None
+        self.of_decoding, self.late = container.format.name == "avi", 0  # by so many ticks for the first picture
+
+    def place_frame(self, frame: av.VideoFrame) -> float | None:
+        """`place` of a picture. AVI has times of decoding alone: pictures come at those, from the first one's on."""
+        ticks = frame.pts
+        if self.of_decoding and self.last_s is None:
+            self.late = 0 if None in (frame.dts, frame.pts) else frame.dts - frame.pts
+        elif self.of_decoding:
+            ticks = None if frame.dts is None else frame.dts - self.late
+        return self.place(None if ticks is None else ticks * self.tick_s, (frame.duration or 0) * self.tick_s)
 
     def place(self, time_s: float | None, lasts_s: float = 0.0) -> float | None:
         """Where what the file has at `time_s` begins (None: right behind the last); None where it is to be left out."""
@@ -176,13 +187,13 @@ class TimedFrames:
         self.clock, self.end_s = Clock(container, stream), 0.0
 
     def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        clock, tick_s, reach_s = Clock(self.container, self.stream), float(self.stream.time_base), 0.0
-        self.clock = clock
+        self.clock = clock = Clock(self.container, self.stream)
+        reach_s = 0.0
         for packet in Packets(self.container, self.stream):
             if is_empty(packet) and packet.pts is not None:
-                reach_s = max(reach_s, (packet.pts + (packet.duration or 0)) * tick_s + clock.shift_s)
+                reach_s = max(reach_s, (packet.pts + (packet.duration or 0)) * clock.tick_s + clock.shift_s)
             for frame in decoded(packet):
-                start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
+                start_s = clock.place_frame(frame)
                 if start_s is not None:
                     self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
                     yield start_s, frame
@@ -285,7 +296,8 @@ def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], i
             ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
             end_s = max(end_s, ends_s)
         read = max(read, (packet.pos or 0) + packet.size)
-    if not packets.jumps and container.format.name not in _GUESSED:
+    piped = container.format.name == "avi" and stream.frames == _NOT_COUNTED
+    if not packets.jumps and container.format.name not in _GUESSED and not piped:
         counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0  # of the picture itself
         reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
         check_length(path, reached_s, counted_s or (container.duration or 0) / av.time_base)
