@@ -147,7 +147,7 @@ def test_siblings_have_their_seconds_and_headers_that_say_so(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["ts", "mpg", "mkv", "webm", "avi"])
-def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
+def test_joined_files_are_put_together_and_joined_flv_and_mp4_refused(tmp_path, kind):
     codecs = {"mpg": ("mpeg2video", "mp2"), "webm": ("libvpx", "libopus"), "avi": ("mpeg4", "libmp3lame")}
     codec, sound = codecs.get(kind, ("libx264", "ac3"))
     part = film(tmp_path / f"part.{kind}", codec, sound, seconds=4, fps=25).read_bytes()
@@ -156,10 +156,23 @@ def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
     assert levels(path) == pytest.approx(2 * [20, 30, 40, 50], abs=4) and round(probe(path).duration_s) == 8
     frames = frames_at(path, [6.5, 1.5], 16)
     assert [round(float(frame.mean())) for frame in frames] == pytest.approx([40, 30], abs=4)
-    for name, times in (("flv", 2), ("mkv", 4)):
+    for name, times in (("flv", 2), ("mp4", 2), ("mkv", 4)):
         part = film(tmp_path / f"part.{name}", seconds=4).read_bytes()
         (tmp_path / f"all.{name}").write_bytes(times * part)
         refused("is it joined of several files", probe, tmp_path / f"all.{name}")
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv"])
+def test_zeros_behind_a_film_are_no_other_file(tmp_path, name):
+    path = film(tmp_path / name, "libvpx" if name == "a.webm" else "libx264", seconds=3)
+    path.write_bytes(path.read_bytes() + bytes(3 << 20))
+    assert levels(path) == pytest.approx([20, 30, 40], abs=4) and round(probe(path).duration_s) == 3
+
+
+@pytest.mark.parametrize(("start", "bframes", "more"), [(100, 0, "+frag_discont+delay_moov"), (0, 2, "")])
+def test_a_segment_with_its_index_lasts_as_long_as_its_pictures(tmp_path, start, bframes, more):
+    path = film(tmp_path / "a.mp4", start=start, bframes=bframes, fps=1, movflags=f"dash{more}")
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 60], abs=4) and round(probe(path).duration_s) == 5
 
 
 def test_short_parts_are_joined_too_and_sound_and_picture_stay_together(tmp_path):

@@ -242,9 +242,10 @@ def jumps(container, stream, path: str | Path) -> list[float]:
 
 def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
     stat = _stat(path)
-    end_s, jumps = _packets(str(path), stat.st_mtime_ns, stat.st_size)
+    end_s, jumps, boxes = _packets(str(path), stat.st_mtime_ns, stat.st_size)
     if container.format.name == MP4 and stream.duration:  # of decoding; pictures in another order may end later
-        told_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container)
+        begins = 0 if boxes[b"sidx"] else stream.start_time or 0  # with sidx FFmpeg's duration is the end, no length
+        told_s = float((begins + stream.duration) * stream.time_base) - origin_s(container)
         end_s, jumps = max(end_s, told_s), []
     check_still(path, end_s, end_s)
     return end_s, jumps
@@ -256,20 +257,23 @@ def _stat(path: str | Path) -> os.stat_result:
 
 
 @lru_cache(maxsize=1024)
-def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]:
-    """(end of the picture, its jumps) by all packets; where there is an index, by the last ones if they fit."""
+def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float], dict[bytes, int]]:
+    """(end of the picture, its jumps, `_boxes`) by all packets; where there is an index, by the last if they fit."""
     with open_video(path) as (container, stream):
-        joined = container.format.name == "flv" or (container.format.name == MATROSKA and not _one_segment(path, size))
-        if container.format.name in (MP4, MATROSKA) and container.duration and not joined:
+        kind, boxes = container.format.name, _boxes(path)
+        joined = kind == "flv" or (kind == MP4 and boxes[b"moov"] > 1)
+        joined = joined or (kind == MATROSKA and not _one_segment(path, size))
+        if kind in (MP4, MATROSKA) and container.duration and not joined:
             container.seek(container.duration)
             clock, end_s, found, _ = _read_on(container, stream, path)
-            if (clock.last_s and not found) or container.format.name == MP4:
-                return end_s, []
+            if (clock.last_s and not found) or kind == MP4:
+                return end_s, [], boxes
     with open_video(path) as (container, stream):
         _, end_s, found, read = _read_on(container, stream, path)
-        if joined and read < 0.9 * size:  # FFmpeg reads the first of several files in one, of Matroska the first two
+        # FFmpeg reads the first of several files in one, of Matroska the first two
+        if joined and read < 0.9 * _filled(path, size):
             raise VcworkError(f"{path}: can be read up to byte {read} of {size}; is it joined of several files?")
-        return end_s, found
+        return end_s, found, boxes
 
 
 def _one_segment(path: str, size: int) -> bool:
@@ -279,6 +283,32 @@ def _one_segment(path: str, size: int) -> bool:
     at = head.find(b"\x18\x53\x80\x67") + 4  # the segment's mark; how many bytes tell its length the first one tells
     more = 8 - head[at].bit_length() if 4 <= at < len(head) else 8
     return at + 1 + more + (int.from_bytes(head[at : at + 1 + more]) & ~(1 << 7 * (more + 1))) >= size
+
+
+def _boxes(path: str) -> dict[bytes, int]:
+    """How many headers and indices of segments are among an mp4 file's outermost boxes, up to what is none."""
+    found, at = {b"moov": 0, b"sidx": 0}, 0
+    with could_not(f"{path}: could not be read"), open(path, "rb") as file:
+        while len(head := file.read(16)) >= 8:
+            if head[4:8] in found:
+                found[head[4:8]] += 1
+            length = int.from_bytes(head[:4])
+            length = int.from_bytes(head[8:]) if length == 1 else length
+            if not 8 <= length < 1 << 48:  # 0: up to the file's end
+                break
+            at += length
+            file.seek(at)
+    return found
+
+
+def _filled(path: str, size: int) -> int:
+    """Bytes up to the zeros at a file's end, which downloads leave that take their room first."""
+    with could_not(f"{path}: could not be read"), open(path, "rb") as file:
+        for at in reversed(range(0, size, 1 << 20)):
+            file.seek(at)
+            if block := file.read(min(1 << 20, size - at)).rstrip(b"\0"):
+                return at + len(block)
+    return 0
 
 
 def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], int]:
