@@ -370,6 +370,13 @@ def test_whatever_else_a_file_holds_and_in_any_order_the_film_is_whole(tmp_path,
     assert levels(tmp_path / "cut.mp4") == pytest.approx([30, 40, 50, 60], abs=3)
 
 
+def test_a_stretch_before_a_late_picture_shows_the_first_one(tmp_path):
+    path = film(tmp_path / "late.mp4", start=3, sound="aac", sound_s=8)
+    for start_s in (0, 1):
+        assert cut(path, start_s, start_s + 2, tmp_path / f"{start_s}.mp4")
+        assert levels(tmp_path / f"{start_s}.mp4") == pytest.approx([20, 20], abs=3)
+
+
 def test_words_and_features_have_one_clock(cases):
     late = scan_folder(cases / "46-edit-lists-and-starts" / "late")
     assert late["late_picture"].duration_s == 8 and not late.caption_report("late_picture").dropped

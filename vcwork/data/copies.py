@@ -244,12 +244,13 @@ class _Picture:
             at_s = self.clock.place_frame(frame)
             if at_s is None or self.done:
                 continue
-            if at_s >= self.end_s:
-                self.done = True
-            elif at_s <= self.start_s or self.held is None:
+            self.done = at_s >= self.end_s
+            if at_s <= self.start_s or self.held is None:
                 if at_s > self.start_s and self.sought:
                     raise _NoEntryError
                 self.held = (self.start_s, frame)  # also before the picture begins, as features have it
+            elif self.done:
+                return
             elif not self.look.fps or at_s - self.held[0] > 0.97 / self.look.fps:
                 yield from self._encoded()
                 self.held = (at_s, frame)
