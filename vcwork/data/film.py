@@ -113,6 +113,7 @@ class Packets:
         judged = (*container.streams.video, *container.streams.audio)
         self.ticks = {stream.index: (float(stream.time_base), _step_s(stream)) for stream in judged}
         self.shift_s, self.front_s = 0.0, math.inf  # of the newest part; where the last packet ends
+        self.reach_s = -math.inf  # where what is shown or heard ends, which may be decoded well before
         self.seen: dict[int, tuple[float, float, float]] = {}  # stream: its shift, where its last packet begins, ends
 
     def __iter__(self) -> Iterator[av.Packet]:
@@ -129,14 +130,16 @@ class Packets:
         shift_s, last_s, end_s = self.seen.get(packet.stream.index, (self.shift_s, -math.inf, self.front_s))
         if packet.dts is not None:
             told_s = packet.dts * tick_s
+            waits_s = 0.0 if packet.pts is None else max(0, packet.pts - packet.dts) * tick_s
             if shift_s != self.shift_s:  # a late packet of the part before, or one of the newest
                 shift_s = min(self.shift_s, shift_s, key=lambda by_s: abs(told_s + by_s - self.front_s))
             at_s = told_s + shift_s
             if at_s < last_s - self.back_s or end_s < at_s - self.gap_s > self.front_s:
-                at_s = max(ends for _, _, ends in self.seen.values())
+                at_s = self.reach_s - waits_s
                 self.jumps.append(at_s - origin_s(self.container))
                 self.shift_s = shift_s = at_s - told_s
             self.front_s = at_s + ((packet.duration or 0) * tick_s or step_s)
+            self.reach_s = max(self.reach_s, self.front_s + waits_s)
             self.seen[packet.stream.index] = shift_s, at_s, self.front_s
         if shift_s:
             ticks = round(shift_s / tick_s)
