@@ -119,8 +119,8 @@ class Packets:
     def __iter__(self) -> Iterator[av.Packet]:
         wanted = {stream.index for stream in self.streams}
         all_tell = self.container.format.name != MP4  # which counts the times of each stream without a break
-        for packet in self.container.demux(() if all_tell else self.streams):  # of those that PyAV adds, to empty the
-            if packet.stream.index in self.ticks:  # decoders, only `stream` is right: their stream_index is 0
+        for packet in self.container.demux(() if all_tell else self.streams):
+            if packet.stream.index in self.ticks:  # `stream_index` is 0 for all that PyAV adds, to empty the decoders
                 self._put(packet)
             if packet.stream.index in wanted:
                 yield packet
