@@ -16,11 +16,11 @@ _FORMS = {"libopus": "flt", "pcm_s16le": "s16", "mp2": "s16"}  # what an encoder
 def film(
     path: Path, codec="libx264", sound="", *, seconds=5.0, fps=10, size=(64, 48), pixels="yuv420p", times=None,
     start=0.0, sound_start=0.0, sound_s=None, last=None, gop=None, bframes=0, aspect=None, matrix=None, format=None,
-    rate=48000,
+    rate=48000, movflags="",
 ) -> Path:  # fmt: skip
     """times: of frames instead of `seconds`; last: how long the last is shown; matrix: display's; rate: sound's."""
     times = [k / fps for k in range(round(seconds * fps))] if times is None else times
-    with av.open(str(path), "w", format=format) as container:
+    with av.open(str(path), "w", format=format, options={"movflags": movflags} if movflags else {}) as container:
         options = {"bf": str(bframes), "g": str(gop or 250)} if codec == "libx264" else {}
         video = container.add_stream(codec, rate=fps, options=options)
         video.width, video.height, video.pix_fmt = *size, pixels
@@ -75,7 +75,7 @@ def remuxed(path: Path, target: Path, edit) -> Path:
         streams = {s.index: output.add_stream_from_template(s) for s in source.streams}
         counts = {index: itertools.count() for index in streams}
         for packet in source.demux():
-            index = packet.stream_index
+            index = packet.stream.index
             if packet.size and (changed := edit(packet.stream.type, next(counts[index]), packet)) is not None:
                 changed.stream = streams[index]
                 output.mux(changed)

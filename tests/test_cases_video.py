@@ -125,6 +125,7 @@ MADE = {  # how a film is made, and how many seconds long it is; second s has gr
        for kind, made in {"mkv": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
     **{f"slides.{kind}": ({"times": [0.0, 0.5, 8.0, 8.5]}, 8 * [20] + [100]) for kind in ("mkv", "ts", "flv")},
     "late_sound.avi": ({"codec": "mpeg4", "sound": "libmp3lame", "sound_start": 2.0}, 5),
+    "reordered.avi": ({"bframes": 3, "fps": 5}, 5),
     "reordered_slides.mp4": ({"times": [0.0, 0.1, 0.2, 8.0, 8.1], "bframes": 3}, 8 * [20]),
     **{f"one_frame.{kind}": ({"times": [0.0]} | made, 1)
        for kind, made in {"ts": {}, "webm": {"codec": "libvpx"}, "gif": {"codec": "gif", "pixels": "rgb8"}}.items()},
@@ -146,7 +147,7 @@ def test_siblings_have_their_seconds_and_headers_that_say_so(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["ts", "mpg", "mkv", "webm", "avi"])
-def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
+def test_joined_files_are_put_together_and_joined_flv_and_mp4_refused(tmp_path, kind):
     codecs = {"mpg": ("mpeg2video", "mp2"), "webm": ("libvpx", "libopus"), "avi": ("mpeg4", "libmp3lame")}
     codec, sound = codecs.get(kind, ("libx264", "ac3"))
     part = film(tmp_path / f"part.{kind}", codec, sound, seconds=4, fps=25).read_bytes()
@@ -155,15 +156,30 @@ def test_joined_files_are_put_together_and_joined_flv_refused(tmp_path, kind):
     assert levels(path) == pytest.approx(2 * [20, 30, 40, 50], abs=4) and round(probe(path).duration_s) == 8
     frames = frames_at(path, [6.5, 1.5], 16)
     assert [round(float(frame.mean())) for frame in frames] == pytest.approx([40, 30], abs=4)
-    for name, times in (("flv", 2), ("mkv", 4)):
+    for name, times in (("flv", 2), ("mp4", 2), ("mkv", 4)):
         part = film(tmp_path / f"part.{name}", seconds=4).read_bytes()
         (tmp_path / f"all.{name}").write_bytes(times * part)
         refused("is it joined of several files", probe, tmp_path / f"all.{name}")
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.webm", "a.flv"])
+def test_zeros_behind_a_film_are_no_other_file(tmp_path, name):
+    path = film(tmp_path / name, "libvpx" if name == "a.webm" else "libx264", seconds=3)
+    path.write_bytes(path.read_bytes() + bytes(3 << 20))
+    assert levels(path) == pytest.approx([20, 30, 40], abs=4) and round(probe(path).duration_s) == 3
+
+
+@pytest.mark.parametrize(("start", "bframes", "more"), [(100, 0, "+frag_discont+delay_moov"), (0, 2, "")])
+def test_a_segment_with_its_index_lasts_as_long_as_its_pictures(tmp_path, start, bframes, more):
+    path = film(tmp_path / "a.mp4", start=start, bframes=bframes, fps=1, movflags=f"dash{more}")
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 60], abs=4) and round(probe(path).duration_s) == 5
+
+
 def test_short_parts_are_joined_too_and_sound_and_picture_stay_together(tmp_path):
-    (tmp_path / "short.ts").write_bytes(8 * film(tmp_path / "a.ts", sound="aac", seconds=1, fps=25).read_bytes())
-    assert levels(tmp_path / "short.ts") == 8 * [20] and round(probe(tmp_path / "short.ts").duration_s) == 8
+    for bframes in (0, 2):
+        part = film(tmp_path / "a.ts", sound="aac", seconds=1, fps=25, bframes=bframes).read_bytes()
+        (tmp_path / "short.ts").write_bytes(8 * part)
+        assert levels(tmp_path / "short.ts") == 8 * [20] and round(probe(tmp_path / "short.ts").duration_s) == 8
     path = tmp_path / "long.ts"
     path.write_bytes(3 * film(tmp_path / "b.ts", sound="mp2", seconds=3, sound_s=4, fps=25).read_bytes())
     assert levels(path) == pytest.approx([20, 30, 40, 40, 20, 30, 40, 40, 20, 30, 40], abs=3)
@@ -205,6 +221,15 @@ def test_a_file_cut_short_is_told_from_one_whose_sound_is_longer(tmp_path, name,
     whole = film(tmp_path / name, **made).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     refused("is it truncated", probe, tmp_path / name)
+
+
+def test_an_avi_out_of_a_pipe_is_whole(tmp_path):
+    path = film(tmp_path / "a.avi", "mpeg4")
+    data = bytearray(path.read_bytes())
+    counted = data.index(b"vids") + 32
+    data[counted : counted + 4] = (1 << 30).to_bytes(4, "little")  # as FFmpeg writes where it cannot go back
+    path.write_bytes(data)
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 60], abs=4) and round(probe(path).duration_s) == 5
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
@@ -327,6 +352,31 @@ def test_the_film_among_several_pictures_is_the_default_one(tmp_path):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
             container.mux(stream.encode())
     assert levels(path) == pytest.approx([120, 120], abs=3)
+
+
+@pytest.mark.parametrize("order", ["vaa", "av", "vaf", "avf"])  # film, sound (a second one without packets), font
+def test_whatever_else_a_file_holds_and_in_any_order_the_film_is_whole(tmp_path, order):
+    path = tmp_path / "a.mkv"
+    with av.open(str(film(tmp_path / "b.mkv", sound="aac", fps=1, bframes=3))) as source, av.open(path, "w") as output:
+        of = {"v": source.streams.video[0], "a": source.streams.audio[0]}
+        made = [(of[kind], output.add_stream_from_template(of[kind])) for kind in order.rstrip("f")]
+        if "f" in order:
+            output.add_attachment("a.ttf", "application/x-truetype-font", bytes(9))
+        into = dict(reversed(made))
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = into[packet.stream]
+                output.mux(packet)
+    assert levels(path) == pytest.approx([20, 30, 40, 50, 60], abs=3)
+    assert cut(path, 1, 5, tmp_path / "cut.mp4") and heard(tmp_path / "cut.mp4") == [0, 2]
+    assert levels(tmp_path / "cut.mp4") == pytest.approx([30, 40, 50, 60], abs=3)
+
+
+def test_a_stretch_before_a_late_picture_shows_the_first_one(tmp_path):
+    path = film(tmp_path / "late.mp4", start=3, sound="aac", sound_s=8)
+    for start_s in (0, 1):
+        assert cut(path, start_s, start_s + 2, tmp_path / f"{start_s}.mp4")
+        assert levels(tmp_path / f"{start_s}.mp4") == pytest.approx([20, 20], abs=3)
 
 
 def test_words_and_features_have_one_clock(cases):

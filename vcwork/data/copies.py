@@ -227,7 +227,7 @@ class _Picture:
     """Frames of [start_s, end_s) upright and encoded, each until the next one begins."""
 
     def __init__(self, output, container, stream, look: Look, span, first: av.VideoFrame) -> None:
-        self.clock, self.look, self.tick_s = Clock(container, stream), look, float(stream.time_base)
+        self.clock, self.look = Clock(container, stream), look
         self.start_s, self.end_s, self.sought, self.last_s = span
         self.held: tuple[float, av.VideoFrame] | None = None
         self.done, self.graph, self.key = False, None, None
@@ -241,15 +241,16 @@ class _Picture:
 
     def feed(self, packet) -> Iterator[av.Packet]:
         for frame in decoded(packet):
-            at_s = self.clock.place(frame.time, (frame.duration or 0) * self.tick_s)
+            at_s = self.clock.place_frame(frame)
             if at_s is None or self.done:
                 continue
-            if at_s >= self.end_s:
-                self.done = True
-            elif at_s <= self.start_s or self.held is None:
+            self.done = at_s >= self.end_s
+            if at_s <= self.start_s or self.held is None:
                 if at_s > self.start_s and self.sought:
                     raise _NoEntryError
                 self.held = (self.start_s, frame)  # also before the picture begins, as features have it
+            elif self.done:
+                return
             elif not self.look.fps or at_s - self.held[0] > 0.97 / self.look.fps:
                 yield from self._encoded()
                 self.held = (at_s, frame)

@@ -35,6 +35,7 @@ MOST_PIXELS = 1 << 27  # of a picture (16384 x 8192): a kilobyte can say that it
 _NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the family; its header counts the time of each stream
 MATROSKA = "matroska,webm"
+_NOT_COUNTED = 1 << 30  # frames of an AVI written into a pipe, where nobody could go back to tell them
 _GUESSED = ("mpegts", "mpeg", MP4)  # their length is worked out from first and last time, or told for each stream
 
 
@@ -112,31 +113,34 @@ class Packets:
         judged = (*container.streams.video, *container.streams.audio)
         self.ticks = {stream.index: (float(stream.time_base), _step_s(stream)) for stream in judged}
         self.shift_s, self.front_s = 0.0, math.inf  # of the newest part; where the last packet ends
+        self.reach_s = -math.inf  # where what is shown or heard ends, which may be decoded well before
         self.seen: dict[int, tuple[float, float, float]] = {}  # stream: its shift, where its last packet begins, ends
 
     def __iter__(self) -> Iterator[av.Packet]:
         wanted = {stream.index for stream in self.streams}
         all_tell = self.container.format.name != MP4  # which counts the times of each stream without a break
         for packet in self.container.demux(() if all_tell else self.streams):
-            if packet.stream_index in self.ticks:
+            if packet.stream.index in self.ticks:  # `stream_index` is 0 for all that PyAV adds, to empty the decoders
                 self._put(packet)
-            if packet.stream_index in wanted:
+            if packet.stream.index in wanted:
                 yield packet
 
     def _put(self, packet) -> None:
-        tick_s, step_s = self.ticks[packet.stream_index]
-        shift_s, last_s, end_s = self.seen.get(packet.stream_index, (self.shift_s, -math.inf, self.front_s))
+        tick_s, step_s = self.ticks[packet.stream.index]
+        shift_s, last_s, end_s = self.seen.get(packet.stream.index, (self.shift_s, -math.inf, self.front_s))
         if packet.dts is not None:
             told_s = packet.dts * tick_s
+            waits_s = 0.0 if packet.pts is None else max(0, packet.pts - packet.dts) * tick_s
             if shift_s != self.shift_s:  # a late packet of the part before, or one of the newest
                 shift_s = min(self.shift_s, shift_s, key=lambda by_s: abs(told_s + by_s - self.front_s))
             at_s = told_s + shift_s
             if at_s < last_s - self.back_s or end_s < at_s - self.gap_s > self.front_s:
-                at_s = max(ends for _, _, ends in self.seen.values())
+                at_s = self.reach_s - waits_s
                 self.jumps.append(at_s - origin_s(self.container))
                 self.shift_s = shift_s = at_s - told_s
             self.front_s = at_s + ((packet.duration or 0) * tick_s or step_s)
-            self.seen[packet.stream_index] = shift_s, at_s, self.front_s
+            self.reach_s = max(self.reach_s, self.front_s + waits_s)
+            self.seen[packet.stream.index] = shift_s, at_s, self.front_s
         if shift_s:
             ticks = round(shift_s / tick_s)
             packet.pts, packet.dts = (None if t is None else t + ticks for t in (packet.pts, packet.dts))
@@ -152,8 +156,18 @@ class Clock:
     """Puts the times of one stream, in order, on the clock: `place`; `end_s` is where the last one placed ends."""
 
     def __init__(self, container, stream) -> None:
-        self.shift_s, self.step_s = -origin_s(container), _step_s(stream)
+        self.shift_s, self.step_s, self.tick_s = -origin_s(container), _step_s(stream), float(stream.time_base)
         self.end_s, self.last_s = 0.0, None
+        self.of_decoding, self.late = container.format.name == "avi", 0  # by so many ticks for the first picture
+
+    def place_frame(self, frame: av.VideoFrame) -> float | None:
+        """`place` of a picture. AVI has times of decoding alone: pictures come at those, from the first one's on."""
+        ticks = frame.pts
+        if self.of_decoding and self.last_s is None:
+            self.late = 0 if None in (frame.dts, frame.pts) else frame.dts - frame.pts
+        elif self.of_decoding:
+            ticks = None if frame.dts is None else frame.dts - self.late
+        return self.place(None if ticks is None else ticks * self.tick_s, (frame.duration or 0) * self.tick_s)
 
     def place(self, time_s: float | None, lasts_s: float = 0.0) -> float | None:
         """Where what the file has at `time_s` begins (None: right behind the last); None where it is to be left out."""
@@ -176,13 +190,13 @@ class TimedFrames:
         self.clock, self.end_s = Clock(container, stream), 0.0
 
     def __iter__(self) -> Iterator[tuple[float, av.VideoFrame]]:
-        clock, tick_s, reach_s = Clock(self.container, self.stream), float(self.stream.time_base), 0.0
-        self.clock = clock
+        self.clock = clock = Clock(self.container, self.stream)
+        reach_s = 0.0
         for packet in Packets(self.container, self.stream):
             if is_empty(packet) and packet.pts is not None:
-                reach_s = max(reach_s, (packet.pts + (packet.duration or 0)) * tick_s + clock.shift_s)
+                reach_s = max(reach_s, (packet.pts + (packet.duration or 0)) * clock.tick_s + clock.shift_s)
             for frame in decoded(packet):
-                start_s = clock.place(frame.time, (frame.duration or 0) * tick_s)
+                start_s = clock.place_frame(frame)
                 if start_s is not None:
                     self.end_s, reach_s = clock.end_s, max(reach_s, clock.end_s)
                     yield start_s, frame
@@ -231,9 +245,10 @@ def jumps(container, stream, path: str | Path) -> list[float]:
 
 def _length(container, stream, path: str | Path) -> tuple[float, list[float]]:
     stat = _stat(path)
-    end_s, jumps = _packets(str(path), stat.st_mtime_ns, stat.st_size)
+    end_s, jumps, boxes = _packets(str(path), stat.st_mtime_ns, stat.st_size)
     if container.format.name == MP4 and stream.duration:  # of decoding; pictures in another order may end later
-        told_s = float(((stream.start_time or 0) + stream.duration) * stream.time_base) - origin_s(container)
+        begins = 0 if boxes[b"sidx"] else stream.start_time or 0  # with sidx FFmpeg's duration is the end, no length
+        told_s = float((begins + stream.duration) * stream.time_base) - origin_s(container)
         end_s, jumps = max(end_s, told_s), []
     check_still(path, end_s, end_s)
     return end_s, jumps
@@ -245,20 +260,23 @@ def _stat(path: str | Path) -> os.stat_result:
 
 
 @lru_cache(maxsize=1024)
-def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float]]:
-    """(end of the picture, its jumps) by all packets; where there is an index, by the last ones if they fit."""
+def _packets(path: str, changed_ns: int, size: int) -> tuple[float, list[float], dict[bytes, int]]:
+    """(end of the picture, its jumps, `_boxes`) by all packets; where there is an index, by the last if they fit."""
     with open_video(path) as (container, stream):
-        joined = container.format.name == "flv" or (container.format.name == MATROSKA and not _one_segment(path, size))
-        if container.format.name in (MP4, MATROSKA) and container.duration and not joined:
+        kind, boxes = container.format.name, _boxes(path)
+        joined = kind == "flv" or (kind == MP4 and boxes[b"moov"] > 1)
+        joined = joined or (kind == MATROSKA and not _one_segment(path, size))
+        if kind in (MP4, MATROSKA) and container.duration and not joined:
             container.seek(container.duration)
             clock, end_s, found, _ = _read_on(container, stream, path)
-            if (clock.last_s and not found) or container.format.name == MP4:
-                return end_s, []
+            if (clock.last_s and not found) or kind == MP4:
+                return end_s, [], boxes
     with open_video(path) as (container, stream):
         _, end_s, found, read = _read_on(container, stream, path)
-        if joined and read < 0.9 * size:  # FFmpeg reads the first of several files in one, of Matroska the first two
+        # FFmpeg reads the first of several files in one, of Matroska the first two
+        if joined and read < 0.9 * _filled(path, size):
             raise VcworkError(f"{path}: can be read up to byte {read} of {size}; is it joined of several files?")
-        return end_s, found
+        return end_s, found, boxes
 
 
 def _one_segment(path: str, size: int) -> bool:
@@ -270,6 +288,32 @@ def _one_segment(path: str, size: int) -> bool:
     return at + 1 + more + (int.from_bytes(head[at : at + 1 + more]) & ~(1 << 7 * (more + 1))) >= size
 
 
+def _boxes(path: str) -> dict[bytes, int]:
+    """How many headers and indices of segments are among an mp4 file's outermost boxes, up to what is none."""
+    found, at = {b"moov": 0, b"sidx": 0}, 0
+    with could_not(f"{path}: could not be read"), open(path, "rb") as file:
+        while len(head := file.read(16)) >= 8:
+            if head[4:8] in found:
+                found[head[4:8]] += 1
+            length = int.from_bytes(head[:4])
+            length = int.from_bytes(head[8:]) if length == 1 else length
+            if not 8 <= length < 1 << 48:  # 0: up to the file's end
+                break
+            at += length
+            file.seek(at)
+    return found
+
+
+def _filled(path: str, size: int) -> int:
+    """Bytes up to the zeros at a file's end, which downloads leave that take their room first."""
+    with could_not(f"{path}: could not be read"), open(path, "rb") as file:
+        for at in reversed(range(0, size, 1 << 20)):
+            file.seek(at)
+            if block := file.read(min(1 << 20, size - at)).rstrip(b"\0"):
+                return at + len(block)
+    return 0
+
+
 def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], int]:
     """(clock, picture's end, jumps, last byte read) from here to the end; other streams tell if a file is cut short."""
     clock, end_s, others_s, read = Clock(container, stream), 0.0, 0.0, 0
@@ -277,7 +321,7 @@ def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], i
     for packet in packets:
         lasts_s = float((packet.duration or 0) * packet.time_base)
         shown, decoded = (None if t is None else float(t * packet.time_base) for t in (packet.pts, packet.dts))
-        if packet.stream_index != stream.index:
+        if packet.stream.index != stream.index:
             others_s = max(others_s, (shown or decoded or 0.0) + lasts_s)
         elif (packet.size or is_empty(packet)) and not packet.is_discard:
             if decoded is not None or shown is None:  # in the order of decoding times only grow
@@ -285,7 +329,8 @@ def _read_on(container, stream, path: str) -> tuple[Clock, float, list[float], i
             ends_s = clock.end_s if shown is None else shown + clock.shift_s + (lasts_s or clock.step_s)
             end_s = max(end_s, ends_s)
         read = max(read, (packet.pos or 0) + packet.size)
-    if not packets.jumps and container.format.name not in _GUESSED:
+    piped = container.format.name == "avi" and stream.frames == _NOT_COUNTED
+    if not packets.jumps and container.format.name not in _GUESSED and not piped:
         counted_s = stream.frames * clock.step_s if container.format.name == "avi" else 0.0  # of the picture itself
         reached_s = max(end_s + max(0.0, origin_s(container)), others_s)
         check_length(path, reached_s, counted_s or (container.duration or 0) / av.time_base)
