@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+import os
 import re
 import shutil
 import threading
@@ -18,6 +19,7 @@ from sklearn.metrics import ndcg_score
 
 from vcwork.__main__ import main
 from vcwork.base.errors import VcworkError
+from vcwork.base.sealed import with_seal
 from vcwork.data.benchmarks.spans import read_charades, read_predicted
 from vcwork.measure import metrics, trivial
 from vcwork.measure.card import Card
@@ -525,35 +527,71 @@ def test_what_the_page_tells_of_cost_and_coverage_is_the_stored_run(root):
     assert max(seconds) < 180 and peak < 4
 
 
-def test_a_changed_bundle_is_noticed(files, tmp_path):
+def test_a_changed_bundle_is_noticed(files, tmp_path, capsys):
     scores, _, path, items = files
     bundle, changed = tmp_path / "b.zip", tmp_path / "c.zip"
     assert main(["audit", str(path), "--items", str(items), "--out", str(tmp_path / "o"), "--bundle", str(bundle)]) == 0
 
-    def rewritten(change):
+    def rewritten(change, **more):
         with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(changed, "w") as new:
-            for entry in old.infolist():
-                new.writestr(entry.filename, change(entry.filename, old.read(entry)))
+            held = {entry.filename: change(entry.filename, old.read(entry)) for entry in old.infolist()}
+            for name, data in (held | more).items():
+                if data is not None:
+                    new.writestr(name, data)
         return main(["audit", "--check", str(changed)])
+
+    def resealed(change):
+        def one(name, held):
+            if name != "audit.json":
+                return held
+            told = json.loads(held)
+            told.pop("sealed")
+            change(told)
+            return json.dumps(with_seal(told)).encode()
+
+        return rewritten(one)
 
     better = np.where(np.eye(N), 9, scores).astype(np.float32)
     np.save(tmp_path / "scores.npy", better)
     data = (tmp_path / "scores.npy").read_bytes()
     assert rewritten(lambda name, held: data if name == "inputs/scores.npy" else held) == 2  # another input
     assert rewritten(lambda name, held: held.replace(b"trained on", b"trained 0n")) == 2  # another text
+    for name in ("index.html", "table.tex"):
+        assert rewritten(lambda n, held, name=name: held.replace(b"R@1", b"R@9") if n == name else held) == 2
+        assert f"{name} was changed" in capsys.readouterr().err
+    for name in ("index.html", "inputs/scores.npy"):  # taken out
+        assert rewritten(lambda n, held, name=name: None if n == name else held) == 2
+        assert f"{name} is missing" in capsys.readouterr().err
+    assert rewritten(lambda name, held: held, evil=b"x") == 2 and "evil is surplus" in capsys.readouterr().err
     assert rewritten(lambda name, held: held) == 0
+    assert resealed(lambda told: told["results"][0].update(value=0.9)) == 1  # but the inputs say something else
+    assert "no digest" not in capsys.readouterr().out
+    assert resealed(lambda told: told.pop("pages")) == 0 and "no digest" in capsys.readouterr().out  # as before
+    for change, message in (
+        (lambda told: told["inputs"].pop("items") and told["asked"].update(items=str(items)), "items.csv is surplus"),
+        (lambda told: told["asked"].update(pool="/etc/hosts"), "other files than those that travel in it"),
+        (lambda told: told["asked"].update(task="nope"), "argument --task: invalid choice: 'nope'"),
+        (lambda told: told["asked"].update(seed=-1), "argument --seed: expected a whole number"),
+        (lambda told: told["asked"].update(cosine="yes"), "argument --cosine"),
+        (lambda told: told["asked"].update(trained_on=5), "trained_on"),
+        (lambda told: told.update(asked="x"), "expected another structure"),
+        (lambda told: told["inputs"]["items"].update(file="../items.csv"), "expected the name of a file"),
+    ):
+        assert resealed(change) == 2 and message in capsys.readouterr().err
 
-    def resealed(name, held):
-        if name != "audit.json":
-            return held
-        from vcwork.base.files import sha256_json
 
-        told = json.loads(held)
-        told.pop("sealed")
-        told["results"][0]["value"] += 0.01
-        return json.dumps(told | {"sealed": sha256_json(told)}).encode()
-
-    assert rewritten(resealed) == 1  # sealed anew, but the inputs say something else
+@pytest.mark.parametrize("names", [("a/same.npy", "b/same.npy"), ("you:cook.npy", "back\\slash.npy")])
+def test_a_bundles_inputs_are_told_apart_whatever_they_are_called_and_of_what_day(names, files, tmp_path, capsys):
+    scores = files[0]
+    for name, held, day in zip(names, (scores, scores.T), (0, 5e9), strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        np.save(tmp_path / name, held)
+        os.utime(tmp_path / name, (day, day))  # zip knows 1980 to 2107
+    one, other = (str(tmp_path / name) for name in names)
+    bundle = str(tmp_path / "b.zip")
+    assert main(["audit", one, "--against", other, "--out", str(tmp_path / "o"), "--bundle", bundle]) == 0
+    assert main(["audit", "--check", bundle]) == 0
+    assert "the same numbers and verdicts" in capsys.readouterr().out
 
 
 def test_an_audits_folder_is_not_somebody_elses(files, tmp_path):

@@ -70,10 +70,23 @@ def test_the_same_way_twice_and_our_own_contract_show_no_difference(model, clip)
     assert apart(run.scores, encode_text(peer, TEXTS) @ encode_video(peer, [clip])[0]) < 1e-3  # of float16
 
 
+def test_the_short_side_is_the_one_asked_for_whatever_the_films_height(model, clip):
+    """int(height * (side / height)) is a pixel short for some."""
+    own = read_pipeline(str(model))
+    for height in range(own.side, 300):
+        run = Run(clip, TEXTS, own)
+        run.frames = np.zeros((1, height, height + 7, 3), np.uint8)
+        assert run.resize.shape == (1, own.side, own.side * (height + 7) // height, 3)
+        assert run.crop.shape == (1, own.size, own.size, 3)
+
+
 def test_a_pipeline_that_cannot_be_is_refused_in_a_sentence(model, clip, tmp_path, capsys):
     for told, message in (
         ("fps", "expected MODEL,name=value"), ("fpss=2", "fpss"), ("fps=0", "fps from 1 to 60"),
         ("prompt=v", "prompt with"),
+        ("side=0", "side: .* greater than or equal to 1, got 0"), ("side=99999", "side"), ("size=-3", "size"),
+        ("std=0/0/0", "std.0: .* greater"), ("scale=1e300", "scale: .* less than"), ("mean=0/0/1e9", "mean.2"),
+        ("fps=2,fps=3", "'fps' is given twice"), ("model=x", "'model' is given twice"),
         ("crop=middle", "crop"), ("side=4,size=4", "the model reads"), ("side=8", "at least"),
     ):  # fmt: skip
         with pytest.raises(VcworkError, match=message):

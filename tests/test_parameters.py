@@ -171,6 +171,30 @@ def test_seed_only_and_set_reach_the_steps(project: Path) -> None:
     assert plan.files == ["params/lab/20_second.yaml"]
 
 
+@pytest.mark.parametrize("file, asked, message", [
+    ("", {"settings": ["10.seed=7"], "seed": 1}, "--seed, 10_first: has a seed of its own by file or --set, 7"),
+    ("seed: 7", {"seed": 1}, "--seed, 10_first: has a seed of its own"),
+    ("", {"settings": ["10.lr=1", "10_first.lr=2"]}, "--set 10_first.lr=2: 10_first.lr is set twice"),
+    ("", {"settings": ["10.limit=1e3"]}, "expected int | None, got '1e3' .str.; write 1000$"),
+    ("", {"settings": ["10.limit=1e-3"]}, "expected int | None, got '1e-3' .str.$"),
+])  # fmt: skip
+def test_of_two_values_none_is_taken_silently_and_hints_are_of_the_type(project: Path, file, asked, message) -> None:
+    write(project, file)
+    refused(message.replace("|", r"\|"), plan_profile, project, "lab", **asked)
+    assert plan_profile(project, "lab", seed=7).steps[0].given["seed"] == 7
+
+
+def test_a_list_of_nothing_and_a_name_twice_are_mistakes_of_the_command(project: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("VCWORK_ROOT", str(project))
+    for arguments, message in (
+        (["check", "lab", "--only", ","], "--only: expected notebooks such as 20,30, got ','"),
+        (["papermill", "10", "-p", "lr", "1", "-p", "lr", "2"], "-p: expected each name once, got lr, lr"),
+    ):
+        assert cli.main(arguments) == 2 and message in capsys.readouterr().err
+    (project / "params" / "lab" / "20_second.YAML").write_text("")
+    refused("20_second.YAML: expected <notebook>.yaml", plan_profile, project, "lab")
+
+
 def test_a_plan_tells_what_was_changed_against_its_profile(project: Path) -> None:
     write(project, "lr: 2.0\n")
     assert plan_profile(project, "lab").changed == [], "what the profile says is no change"

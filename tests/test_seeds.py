@@ -47,6 +47,24 @@ def test_runs_on_two_splits_and_unfinished_ones_are_refused(tmp_path):
     refused("one profile and different seeds", seeds.summarise, [one, one])
 
 
+@pytest.mark.parametrize(("told", "ran", "message"), [
+    ((None, 0), [{"seed": 0}], r"different seeds, got \['lab'\] with seeds \[0, 0\]"),  # without --seed: the default
+    ((None, None), [{"seed": 1}], None),  # by --set 30.seed=1
+    ((0, 1), [{"seed": 1, "draws": 50}], "expected runs that differ in their seed alone, 30 has draws 50 here and 9"),
+    ((0, None), [{"seed": 1}, {"seed": 2}], "1: expected one seed of all its notebooks .--seed., got 30 1, 31 2"),
+])  # fmt: skip
+def test_a_runs_seed_is_what_its_notebooks_ran_with_and_nothing_else_differs(told, ran, message, tmp_path):
+    folders = [_run(tmp_path, n, 0.3, card=CARD) for n in (0, 1)]
+    for folder, seed, notebooks in zip(folders, told, ([{"seed": 0}], ran), strict=True):
+        held = [{"name": str(30 + n), "given": {}, "hashes": {}, "parameters": {"draws": 9} | each}
+                for n, each in enumerate(notebooks)]  # fmt: skip
+        edited(folder, RUN, {"seed": seed, "notebooks": held})
+    if message:
+        refused(message, seeds.summarise, folders)
+    else:
+        assert [seed for _, seed, _ in seeds.read_runs(folders)] == [0, 1]
+
+
 def test_numbers_that_were_changed_are_refused(tmp_path):
     one, other = _run(tmp_path, 0, 0.3, card=CARD), _run(tmp_path, 1, 0.3, card=CARD)
     edited(other, RUN, {"seed": 2}, seal=False)

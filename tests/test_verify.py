@@ -66,9 +66,10 @@ def test_the_same_values_in_other_bytes_are_told(store):
     edited(store, STORE, {"rate": 1e-9})
     manifest = store / "manifest.json"
     whole = manifest.read_text()
-    for changed in (whole.replace('"rate"', '"rate": 2, "rate"'), whole.replace("1e-09", "1E-09")):
+    twice, other = whole.replace('"rate"', '"rate": 2, "rate"'), whole.replace("1e-09", "1E-09")
+    for changed in (twice, other, whole.replace("\n", "\r\n")):
         assert changed != whole
-        manifest.write_text(changed)
+        manifest.write_text(changed, newline="")
         assert "not in the bytes that were written" in told(store) or "given twice" in told(store)
         assert not told.whole
     assert verify([store], seal=True, told=str) and manifest.read_text() == whole
@@ -98,6 +99,16 @@ def test_a_single_file_with_a_digest_is_found_and_damage_to_its_end_as_well(tmp_
     assert file.read_text() == theirs
     file.write_text('{\n "format": "vcwork-metrics-2"\n}\n')  # ours, of a version that had no digests
     assert "its own digest" in told(tmp_path) and verify([tmp_path], seal=True, told=str)
+    assert told(tmp_path) and told.whole
+
+
+@pytest.mark.parametrize("instead", [None, Path.mkdir, lambda path: path.symlink_to("/no/where")])
+def test_numbers_of_a_run_without_its_record_are_not_whole(tmp_path, instead):
+    write_sealed(tmp_path / "metrics.json", {"format": "vcwork-metrics-2", "results": []})
+    if instead:
+        instead(tmp_path / "run.json")
+    assert "NOT WHOLE" in told(tmp_path) and "run.json: no such file" in told(tmp_path)
+    write_sealed(tmp_path / "metrics.json", {"results": []})  # a notebook's, which a run's record is not beside
     assert told(tmp_path) and told.whole
 
 

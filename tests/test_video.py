@@ -216,3 +216,11 @@ def test_rotation_is_honoured(real):
     upright = np.rot90(stored[:, 124:444], -1)
     shown = next(iter_seconds(path, 30, 320))[0]
     assert np.abs(shown.astype(int) - upright).mean() < 2
+
+
+def test_a_frame_of_another_shape_fills_the_first_ones_width():
+    """A width of 154 times 320 / 154 is 319.99…, which left a black column."""
+    convert = video.Converter(None)
+    convert(av.VideoFrame.from_ndarray(np.full((180, 320, 3), 255, np.uint8)))
+    fitted = convert(av.VideoFrame.from_ndarray(np.full((80, 154, 3), 255, np.uint8)))
+    assert (fitted[90] > 250).all() and fitted.shape == (180, 320, 3)

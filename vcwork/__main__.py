@@ -225,10 +225,10 @@ def _command(commands: argparse._SubParsersAction, name: str, do: object, help: 
 
 def _profile_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("profile", help="a folder in params/")
-    parser.add_argument("--seed", type=seed, help="the seed of every notebook")
+    parser.add_argument("--seed", type=seed, help="the seed of every notebook, none of which may have another")
     parser.add_argument("--only", default="", metavar="20,30", help="only these notebooks of the profile")
     many = {"action": "append", "default": [], "metavar": "NOTEBOOK.param=value"}
-    parser.add_argument("--set", dest="settings", help="one parameter; may be given more than once", **many)
+    parser.add_argument("--set", dest="settings", help="one parameter; as many as wanted", **many)
 
 
 def _explore_options(parser: argparse.ArgumentParser) -> None:
@@ -283,6 +283,8 @@ def _explore_options(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> profiles.Plan:
     only = [name for name in options.only.split(",") if name]
+    if options.only and not only:
+        raise VcworkError(f"--only: expected notebooks such as 20,30, got {options.only!r}")
     return profiles.plan_profile(project_root(), options.profile, options.seed, only, options.settings)
 
 
@@ -324,7 +326,9 @@ def check_profile(options: argparse.Namespace) -> int:
 
 def run_notebook(options: argparse.Namespace) -> int:
     files = [resolve(file) for file in options.files]
-    plan = profiles.plan_notebook(project_root(), options.notebook, files, dict(options.pairs))
+    if len(pairs := dict(options.pairs)) < len(options.pairs):
+        raise VcworkError(f"-p: expected each name once, got {', '.join(name for name, _ in options.pairs)}")
+    plan = profiles.plan_notebook(project_root(), options.notebook, files, pairs)
     paths = {"out": options.run, "copy_to": options.out}
     return _execute(plan, **{name: resolve(path) if path else None for name, path in paths.items()})
 

@@ -67,7 +67,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
         with could_not(f"{path}: could not be written"):
             path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(path.parent)
-            with open(part, mode, encoding=None if "b" in mode else "utf-8") as file:
+            encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")  # the same bytes on every system
+            with open(part, mode, encoding=encoding, newline=newline) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -233,8 +233,8 @@ class Converter:
     def _uncropped(self, frame: av.VideoFrame) -> np.ndarray:
         shown = shown_size(frame)
         self._whole = self._whole or shown
-        share = min(whole / side for whole, side in zip(self._whole, shown, strict=True))
-        sides = (max(1, int(side * share)) for side in (frame.width, frame.height))
+        whole, shown_side = min(zip(self._whole, shown, strict=True), key=lambda pair: pair[0] / pair[1])
+        sides = (max(1, side * whole // shown_side) for side in (frame.width, frame.height))
         image = upright(self.reformatter.reformat(frame, *sides, "rgb24", threads=1).to_ndarray(), frame)
         if shown == self._whole:
             return image

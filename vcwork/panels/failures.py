@@ -161,7 +161,8 @@ class Direction:
 class FailureBrowser(Panel):
     """Ranked errors by kind, and the right answers beside them; `directions` by name, the first one is shown first.
 
-    entries: all that is asked with or found. most: cases listed of each kind; top: answers told of each.
+    entries: all that is asked with or found. most: cases listed of each kind; top: answers told of each. VcworkError:
+    no direction.
     """
 
     module = "failures.js"
@@ -171,6 +172,10 @@ class FailureBrowser(Panel):
     _: KW_ONLY
     most: int = 100
     top: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.directions:
+            raise VcworkError("expected at least one direction, got none")
 
     @cached_property
     def cases(self) -> dict[str, list[dict[str, Any]]]:

@@ -63,7 +63,9 @@ class SegmentationStudio(Panel):
     def __post_init__(self) -> None:
         if not self.videos:
             raise VcworkError("expected at least one video, got none")
-        for rows in self.scores.values():
+        for reading, rows in self.scores.items():
+            if len(rows) != len(self.videos):
+                raise VcworkError(f"reading {reading}: expected scores of {len(self.videos)} videos, got {len(rows)}")
             for video, scores in zip(self.videos, rows, strict=True):
                 seconds = len(scores) if video.truth is None else len(video.truth)
                 if check_scores(scores, f"{video.id}: scores").shape != (seconds, len(self.steps)):

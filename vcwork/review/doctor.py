@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import read_yaml, resolve
@@ -42,6 +43,7 @@ READS = {  # a sentence about each stage's numbers
     "frames": "frames", "resize": "pixels", "crop": "pixels", "colour": "pixels", "normalisation": "pixels",
     "model": "vectors of frames", "pooling": "vector of the clip", "prompt": "vectors of the sentences",
 }  # fmt: skip
+Positive, Finite = Annotated[float, Field(ge=1e-6, le=1e6)], Annotated[float, Field(ge=-1e6, le=1e6)]  # in float32
 
 
 class Pipeline(Strict):
@@ -57,14 +59,14 @@ class Pipeline(Strict):
     moment: Literal["middle", "start"] = "middle"
     count: int = 0
     resize: Literal["short", "squash"] | None = None
-    side: int | None = None
+    side: int | None = Field(None, ge=1, le=4096)
     filter: Literal["nearest", "box", "bilinear", "bicubic", "lanczos"] | None = None
     crop: Literal["centre", "top left", "none"] | None = None
-    size: int | None = None
+    size: int | None = Field(None, ge=1, le=4096)
     colour: Literal["rgb", "bgr"] = "rgb"
-    scale: float | None = None
-    mean: tuple[float, float, float] | None = None
-    std: tuple[float, float, float] | None = None
+    scale: Positive | None = None
+    mean: tuple[Finite, Finite, Finite] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
     unit: bool = True
     pooling: Literal["mean", "max", "first"] = "mean"
     prompt: str = "{}"
@@ -86,7 +88,11 @@ def read_pipeline(told: str) -> Pipeline:
         wrong = [pair for pair in pairs if "=" not in pair]
         if wrong:
             raise VcworkError(f"pipeline {told}: expected MODEL,name=value,…, got {wrong[0]!r}")
-        given = {"model": model} | {name: _value(value) for name, value in (pair.split("=", 1) for pair in pairs)}
+        given = {"model": model}
+        for name, value in (pair.split("=", 1) for pair in pairs):
+            if name in given:
+                raise VcworkError(f"pipeline {told}: {name!r} is given twice")
+            given[name] = _value(value)
     pipeline = Pipeline.checked(**given)
     if not 0 < pipeline.fps <= 60 or pipeline.count < 0 or "{}" not in pipeline.prompt:
         raise VcworkError(f"pipeline {told}: expected fps from 1 to 60, count from 0 and a prompt with {{}}")
@@ -183,9 +189,8 @@ class Run:
     def resize(self) -> np.ndarray:
         """(F, h, w, 3) uint8."""
         height, width = self.frames.shape[1:3]
-        side = self.how.side
-        share = side / min(height, width)
-        sides = (side, side) if self.how.resize == "squash" else (int(width * share), int(height * share))
+        side, short = self.how.side, min(height, width)
+        sides = (side, side) if self.how.resize == "squash" else (side * width // short, side * height // short)
         images = (Image.fromarray(frame).resize(sides, FILTERS[self.how.filter]) for frame in self.frames)
         return np.stack([np.asarray(image) for image in images])
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import alone, atomic_write, parse_json, sha256_json, template
-from vcwork.base.sealed import SEALED, Kind, begin, check, member, seal, well_formed, with_seal, write_manifest
+from vcwork.base.sealed import SEALED, Kind, begin, differs, member, seal, well_formed, with_seal, write_manifest
 from vcwork.measure.result import points, row, show
 from vcwork.review.audit import Audit, Doubts, as_dict, small
 from vcwork.review.scores import BROKEN
@@ -129,15 +129,15 @@ def write_bundle(made: Audit, out: Path, asked: dict[str, Any], inputs: dict[str
     Of larger ones the digests travel alone. VcworkError: a disk that is full.
     """
     digests = {option: seal(path) | {"file": path.name} for option, path in inputs.items() if path.is_file()}
-    told = as_dict(made) | {"format": BUNDLE, "asked": asked, "inputs": digests, "versions": _versions()}
-    texts = {"index.html": page_html(made), "table.tex": tex_table(made),
-             AUDIT.manifest: json.dumps(with_seal(told), indent=1)}  # fmt: skip
-    with atomic_write(out, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in texts.items():  # with no time of day: the same audit is the same bytes
-            archive.writestr(zipfile.ZipInfo(name), text, zipfile.ZIP_DEFLATED)
-        for option, about in digests.items():
-            if about["bytes"] <= WITHIN:
-                archive.write(inputs[option], _place(option, about))
+    texts = {"index.html": page_html(made), "table.tex": tex_table(made)}
+    pages = {name: sha256_json(text) for name, text in texts.items()}
+    more = {"format": BUNDLE, "asked": asked, "inputs": digests, "pages": pages, "versions": _versions()}
+    texts[AUDIT.manifest] = json.dumps(with_seal(as_dict(made) | more), indent=1)
+    held = {_place(option, about): inputs[option] for option, about in digests.items() if about["bytes"] <= WITHIN}
+    with atomic_write(out, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        for name in [*texts, *held]:  # with no time of day: the same audit is the same bytes
+            data = texts[name] if name in texts else held[name].read_bytes()
+            archive.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)
 
 
 def _place(option: str, about: dict[str, Any]) -> str:
@@ -154,28 +154,48 @@ def _versions() -> dict[str, str]:
 def read_bundle(path: Path, into: Path) -> tuple[dict[str, Any], dict[str, Path]]:
     """What a bundle tells, and its inputs {option: file}, unpacked into the folder `into`; larger ones are not there.
 
-    VcworkError: not a bundle, one that was changed, a member that is not the one told.
+    VcworkError: not a bundle, one that was changed, a member that is not the one told, one too few or too many.
     """
     try:
         with well_formed(path), zipfile.ZipFile(path) as archive:
             told = parse_json(_read(path, archive, AUDIT.manifest, WITHIN).decode())
             _check_told(path, told)
-            held, inputs = set(archive.namelist()), {}
-            for option, about in told["inputs"].items():
-                if (name := _place(option, about)) in held:
-                    inputs[option] = member(into, about["file"])  # named as it was: what is told of it stays the same
-                    inputs[option].parent.mkdir(exist_ok=True)
-                    inputs[option].write_bytes(_read(path, archive, name, about["bytes"]))
-                    check(inputs[option], about, AUDIT.manifest)
+            held = {option: about for option, about in told["inputs"].items() if about["bytes"] <= WITHIN}
+            _check_members(path, archive, [AUDIT.manifest, *AUDIT.owns, *(_place(*each) for each in held.items())])
+            for name in AUDIT.owns:
+                text = _read(path, archive, name, WITHIN).decode()
+                if "pages" in told and told["pages"][name] != sha256_json(text):  # bundles of before tell no digests
+                    raise VcworkError(f"{path}: {name} was changed: not the one of {AUDIT.manifest}")
+            inputs = {option: _unpacked(path, archive, into, option, about) for option, about in held.items()}
     except BROKEN as error:
         raise VcworkError(f"{path}: not readable as a bundle of an audit ({error})") from error
     return told, inputs
 
 
+def _check_members(path: Path, archive: zipfile.ZipFile, expected: list[str]) -> None:
+    there = archive.namelist()
+    for name in [*expected, *there]:
+        if (came := there.count(name)) != (wanted := expected.count(name)):
+            raise VcworkError(f"{path}: was changed: {name} is {'missing' if came < wanted else 'surplus'}")
+
+
+def _unpacked(path: Path, archive: zipfile.ZipFile, into: Path, option: str, about: dict[str, Any]) -> Path:
+    """An input in a folder of its own, named as it was, so that what is told of it stays the same."""
+    name, file = _place(option, about), about["file"]
+    if Path(file).name != file or file == "..":
+        raise VcworkError(f"{path}: expected the name of a file for {name}, got {file!r}")
+    folder = member(into, option)
+    folder.mkdir()
+    (folder / file).write_bytes(_read(path, archive, name, about["bytes"]))
+    if why := differs(folder / file, about):
+        raise VcworkError(f"{path}: {name} was changed: not the one of {AUDIT.manifest} ({why})")
+    return folder / file
+
+
 def _read(path: Path, archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     """A member of at most so many bytes, whatever the archive tells of its size."""
     with archive.open(name) as file:
-        data = file.read(min(most, WITHIN) + 1)
+        data = file.read(max(0, min(most, WITHIN)) + 1)
     if len(data) > min(most, WITHIN):
         raise VcworkError(f"{path}: {name} is larger than {most:,} bytes")
     return data

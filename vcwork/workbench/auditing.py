@@ -13,6 +13,7 @@ from typing import Any
 from vcwork.base.console import say, seed
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import resolve
+from vcwork.base.sealed import well_formed
 from vcwork.measure.metrics import REFERENCE, TIES
 from vcwork.measure.result import results_table
 from vcwork.review import audit_tasks
@@ -149,10 +150,34 @@ def check_bundle(path: Path) -> int:
         if absent := [name for name in told["inputs"] if name not in inputs]:
             where = told["inputs"][absent[0]]["file"]
             raise VcworkError(f"{path}: {where} was too large to travel in it; audit the file itself and compare")
-        asked: dict[str, Any] = {name: told["asked"][name] for name in ASKED if name in told["asked"]}
-        made = audit(**(asked | inputs))
+        made = audit(**_asked(path, told), **inputs)
     here = as_dict(made)
     differs = first_difference({name: told.get(name) for name in here if name != "scores"},
                                {name: value for name, value in here.items() if name != "scores"})  # fmt: skip
-    say(f"{path.name}: {f'differs: {differs}' if differs else 'the same numbers and verdicts'}", line(made), sep="\n")
+    before = [] if "pages" in told else ["its page and table bear no digest: bundles had none when it was written"]
+    found = f"differs: {differs}" if differs else "the same numbers and verdicts"
+    say(f"{path.name}: {found}", line(made), *before, sep="\n")
     return int(bool(differs))
+
+
+def _asked(path: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """What a bundle says was asked beside its files, which must be all that it asks for: it reads none of this machine.
+
+    VcworkError: what the command line would not take.
+    """
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    add_arguments(parser)
+    with well_formed(path):
+        if {name for name in FILES if told["asked"].get(name)} != {*told["inputs"]} or "scores" not in told["inputs"]:
+            raise VcworkError(f"{path}: audit.json asks for other files than those that travel in it")
+        asked = {name: told["asked"][name] for name in ASKED if name in told["asked"] and name not in FILES}
+        given = {f"--{name.replace('_', '-')}": value for name, value in asked.items()}
+        words = [key if value is True else f"{key}={value}" for key, value in given.items()
+                 if value is not None and value is not False]  # fmt: skip
+        try:
+            taken = vars(parser.parse_args(words))
+        except argparse.ArgumentError as error:
+            raise VcworkError(f"{path}: audit.json, asked: {error}") from None
+        if wrong := [name for name, value in asked.items() if taken[name] != value]:
+            raise VcworkError(f"{path}: audit.json, asked: {wrong[0]}: as in no command line, {asked[wrong[0]]!r}")
+    return asked

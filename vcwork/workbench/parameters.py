@@ -196,7 +196,11 @@ def nearest(text: str, names: Iterable[str]) -> str:
 def _hint(value: Any, annotation: str) -> str:
     if ("float" not in annotation and "int" not in annotation) or not _is_number(value):
         return ""
-    return "; YAML reads 1e-3 as text, write 1.0e-3" if "e" in value.lower() else f"; write {value} without quotes"
+    if "e" not in value.lower():
+        return f"; write {value} without quotes"
+    if "float" in annotation:
+        return "; YAML reads 1e-3 as text, write 1.0e-3"
+    return f"; write {float(value):.0f}" if float(value).is_integer() else ""
 
 
 def _is_number(value: Any) -> bool:

@@ -153,6 +153,8 @@ def plan_profile(
         with problems.at(f"--set {setting}"):
             notebook, name, text = _split_setting(setting)
             for step in _among(root, notebook, chosen):
+                if name in overrides[step]:
+                    raise VcworkError(f"{step}.{name} is set twice")
                 overrides[step][name] = text
     steps = [_ours(root, name, problems, [files[name]], overrides[name], seed) for name in chosen]
     problems.raise_any()
@@ -199,7 +201,9 @@ def _profile_files(root: Path, profile: str, problems: _Problems) -> dict[str, P
         known = ", ".join(profiles) or "none"
         raise VcworkError(f"unknown profile {profile!r}{nearest(profile, profiles)}; profiles in params/: {known}")
     found = {}
-    for path in sorted((root / "params" / profile).glob("*.y*ml")):
+    for path in sorted((root / "params" / profile).iterdir()):
+        if path.suffix.lower() not in (".yaml", ".yml"):
+            continue
         notebook, dashes, label = path.stem.partition(LABEL)
         if notebook in names and path.suffix == ".yaml" and bool(dashes) == bool(label):
             found[path.stem] = path
@@ -242,7 +246,8 @@ def _step(
                     given[key] = parameters[key].check(value)
         if seed is not None:
             with problems.at(f"--seed, {name}"):
-                given["seed"] = _known(parameters, "seed").check(seed)
+                if given.setdefault("seed", _known(parameters, "seed").check(seed)) != seed:
+                    raise VcworkError(f"has a seed of its own by file or --set, {given['seed']}; leave one of them out")
     step = Step(name, path, parameters, given, filed)
     for key, value in step.raw().items():
         with problems.at(f"{name}.{key}"):

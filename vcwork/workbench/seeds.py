@@ -6,7 +6,7 @@ of these notebooks alone. It is written from what `keep` stored of three runs in
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,17 +29,34 @@ def summarise(folders: list[str | Path]) -> str:
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[tuple[str, int, list[Result]]]:
-    """(profile, seed, results) of finished runs of one profile with different seeds; VcworkError for others."""
-    runs = []
+    """(profile, seed, results) of finished runs of one profile that differ in their seed alone; VcworkError else."""
+    runs, first = [], dict[tuple[str, str], tuple[Any, Path]]()
     for folder in map(resolve, folders):
         record, rows = read_run(folder)
         if record["status"] != "done":
             raise VcworkError(f"{folder}: expected a finished run, this one is {record['status']!r}")
-        runs.append((record["profile"], record.get("seed"), named(rows)))
+        runs.append((record["profile"], _seed(folder, record), named(rows)))
+        for entry in record["notebooks"]:
+            for key, value in entry["parameters"].items():
+                was, there = first.setdefault((entry["name"], key), (value, folder))
+                if value != was and key != "seed":
+                    expected = f"expected runs that differ in their seed alone, {entry['name']} has {key} {value!r}"
+                    raise VcworkError(f"{folder}: {expected} here and {was!r} in {there}")
     profiles, seeds = {profile for profile, _, _ in runs}, [seed for _, seed, _ in runs]
     if len(profiles) > 1 or len(set(seeds)) < len(seeds):
         raise VcworkError(f"expected one profile and different seeds, got {sorted(profiles)} with seeds {seeds}")
     return runs
+
+
+def _seed(folder: Path, record: Mapping[str, Any]) -> Any:
+    """What its notebooks ran with, whether or not anybody gave it; VcworkError where they are of several."""
+    used = {
+        entry["name"]: entry["parameters"]["seed"] for entry in record["notebooks"] if "seed" in entry["parameters"]
+    }
+    if len(set(used.values())) > 1:
+        told = ", ".join(f"{name} {seed}" for name, seed in used.items())
+        raise VcworkError(f"{folder}: expected one seed of all its notebooks (--seed), got {told}")
+    return next(iter(used.values()), record.get("seed"))
 
 
 def named(rows: Sequence[tuple[str, Result]]) -> list[Result]:

@@ -38,6 +38,7 @@ MORE = {  # format -> what raises VcworkError, given folder and manifest, for wh
 OTHERS = {  # file -> what it is, and what raises VcworkError where the file or its folder is not whole
     "index.sqlite": ("search index", "vcwork.workbench.verify:check_index"),
 }
+PARTS = {"metrics.json": ("vcwork-metrics-2", "run.json")}  # a file that has a digest, its format -> and its manifest
 _END = f'"{SEALED}": "'.encode()  # then 64 digits, a quotation mark, a brace, and line ends
 HOW = "to keep it as it is, `python -m vcwork verify --seal`"
 
@@ -142,6 +143,11 @@ def _other(file: Path) -> Found:
     try:
         resolve_name(where)(file)
         check_written(file)
+        form, manifest = PARTS.get(file.name, ("", ""))
+        if form and read_json(file).get("format") == form and not (file.parent / manifest).is_file():
+            raise VcworkError(
+                f"{file.parent / manifest}: no such file, and without it {file.name} is no finished run's"
+            )
     except VcworkError as error:
         return Found(file, what, (str(error),))
     return Found(file, what, size=file.stat().st_size, digest=sha256_file(file))
@@ -200,11 +206,11 @@ def _sealed(found: Found) -> Found:
 
 
 def check_written(file: Path) -> None:
-    """VcworkError where JSON with a digest holds the same values in other bytes: `E` of `1E-3`, a key given twice."""
+    """VcworkError where JSON with a digest holds the same values in other bytes: `E` of `1E-3`, other line ends."""
     stored = read_json(file) if file.suffix == ".json" else None
     if not isinstance(stored, dict) or SEALED not in stored:
         return
-    if file.read_text(encoding="utf-8") != json.dumps(stored, indent=1) + "\n":
+    if file.read_bytes() != (json.dumps(stored, indent=1) + "\n").encode():
         raise VcworkError(f"{file}: not in the bytes that were written, though its values are the same; {HOW} {file}")
 
 
