@@ -94,7 +94,9 @@ class Tape:
         self.ranges += 1
         return self.source.randint(low, high - 1) if high is not None else self.source.randint(0, low - 1)
 
-    def random(self) -> float:
+    def random(self, size: int | None = None) -> float | list[float]:
+        if size is not None:
+            return [self.random() for _ in range(size)]
         value = self.source.random()
         if self.ranges == 2:  # caption and length are drawn, the centre is not
             self.source.random()

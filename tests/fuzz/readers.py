@@ -400,11 +400,14 @@ INPUTS = {"scores": {"bytes": len(ASKED), "sha256": hashlib.sha256(ASKED).hexdig
 
 def _bundle(**told: Any) -> bytes:
     """A reviewer's zip of an audit of a small file, with these things told otherwise."""
-    asked = with_seal({"format": BUNDLE, "asked": {"scores": "a.csv"}, "inputs": INPUTS} | told)
+    pages = {name: sha256_json("x") for name in AUDIT.owns}
+    asked = with_seal({"format": BUNDLE, "asked": {"scores": "a.csv"}, "inputs": INPUTS, "pages": pages} | told)
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(AUDIT.manifest, json.dumps(asked))
         archive.writestr("inputs/scores.csv", ASKED)
+        for name in pages:
+            archive.writestr(name, "x")
     return file.getvalue()
 
 
