@@ -8,6 +8,7 @@ import re
 import sys
 from typing import Any, TextIO
 
+SEEDS = range(1 << 63)  # what every generator takes
 _STEERING = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # and what turns the reading direction
 
 
@@ -23,7 +24,7 @@ def say(*texts: Any, sep: str = " ", file: TextIO | None = None) -> None:
 
 def seed(text: str) -> int:
     """An option's value; what no generator takes is a mistake of the command."""
-    if not (text.isdecimal() and int(text[:30]) < 2**63):
+    if not (text.isdecimal() and int(text[:30]) in SEEDS):
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to 2^63 - 1, got {text!r}")
     return int(text)
 

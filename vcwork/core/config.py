@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from vcwork.base.console import SEEDS
 from vcwork.base.settings import Strict
 
 
@@ -107,7 +108,7 @@ class TrainConfig(Strict):
     mining: Literal["all", "nearest"] = "all"  # nearest: the hardest negatives of the batch alone (first document)
     mining_threshold: float = Field(0.5, ge=-1, le=1)  # as near as this, by the cosine of two clips
     negative_ratio: float = Field(0.5, gt=0, le=1)  # at most this share of the batch
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(0, ge=0, lt=SEEDS.stop)
     word_dropout: float = Field(0.0, ge=0, lt=1)  # our choice, for small data: tokens replaced by [UNK]
     start: Literal["random", "closed form"] = "random"  # our choice, for small data: a solution from captions
     freeze_text: bool = False  # our choice, for small data: the text tower stays as it started

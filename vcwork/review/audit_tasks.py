@@ -46,10 +46,9 @@ def audit_qa(scores: Path, answers: Path, asked: Asked, ties: str) -> Audit:
     right, videos, choices, split = _questions(answers, asked.benchmark)
     opened = open_scores(scores)
     both = [_whole(each, len(right)) for each in (opened, asked.against and open_scores(asked.against)) if each]
-    if beyond := [(n, a) for n, a in enumerate(right, 1) if a >= both[0].shape[1]]:
-        number, came = beyond[0]
+    if len(beyond := np.flatnonzero(right >= both[0].shape[1])):
         expected = f"expected an answer from 0 to {both[0].shape[1] - 1}, as there are scores"
-        raise VcworkError(f"{answers}: question {number}: {expected}, got {came}")
+        raise VcworkError(f"{answers}: question {beyond[0] + 1}: {expected}, got {right[beyond[0]]}")
     card = _card(split, asked, opened.sha256, "MSR-VTT-QA" if asked.benchmark else "")
     lengths = [[len(text) for text in texts] for texts in choices]
     beside = {"longest caption": np.array(lengths, dtype=float)} if choices else {}

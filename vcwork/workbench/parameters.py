@@ -23,6 +23,7 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from vcwork.base.console import SEEDS
 from vcwork.base.errors import VcworkError
 from vcwork.base.files import at_home, parse_yaml, read_json
 
@@ -57,7 +58,7 @@ class Parameter:
             raise VcworkError(f"{accepted}, got {wrong[0]!r}{nearest(wrong[0], self.choices)}")
         if value == "empty" and value in self.choices:
             return ""
-        if self.name == "seed" and isinstance(value, int) and not 0 <= value < 2**63:
+        if self.name == "seed" and isinstance(value, int) and value not in SEEDS:
             raise VcworkError(f"expected a whole number from 0 to 2^63 - 1, got {value}")
         return value
 
