@@ -6,11 +6,11 @@ code does, so that one rule serves any number of backward passes per update.
 Gap: every rank holds the whole model and optimizer (177 million numbers fit one GPU); no sharding.
 """
 
+import atexit
 import os
 import warnings
 from collections.abc import Iterable
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Engine:
             torch.cuda.set_device(self.device)
         if self.world > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if self.device.type == "cuda" else "gloo")
+            atexit.register(dist.destroy_process_group)  # left to the end, gloo's threads abort one rank in three
 
     def autocast(self) -> torch.autocast:
         """Forward passes in bfloat16 where asked for; the loss stays in float32."""
@@ -42,8 +43,7 @@ class Engine:
 
     def share(self, items: list) -> list:
         """This rank's part of a list: consecutive, sizes differing by one at most."""
-        edges = _edges(len(items), self.world)
-        return items[edges[self.rank] : edges[self.rank + 1]]
+        return items[_shares(len(items), self.world)[self.rank]]
 
     def gather(self, mine: Tensor, total: int) -> Tensor:
         """Rows of all ranks, (total, D), from this rank's share; gradients reach every rank's rows."""
@@ -75,9 +75,9 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, mine: Tensor, total: int, rank: int, world: int) -> Tensor:
-        edges = _edges(total, world)
-        ctx.rows = slice(edges[rank], edges[rank + 1])
-        sizes = [b - a for a, b in pairwise(edges)]
+        shares = _shares(total, world)
+        ctx.rows = shares[rank]
+        sizes = [rows.stop - rows.start for rows in shares]
         padded = mine.new_zeros(max(sizes), *mine.shape[1:])
         padded[: len(mine)] = mine
         parts = [torch.empty_like(padded) for _ in range(world)]
@@ -116,6 +116,6 @@ def _seconds(dtype: torch.dtype, device: str) -> float:  # of a matrix product
     return Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads()).timeit(3).mean
 
 
-def _edges(total: int, parts: int) -> list[int]:
-    """Borders of `parts` consecutive shares of `total`."""
-    return [total * i // parts for i in range(parts + 1)]
+def _shares(total: int, parts: int) -> list[slice]:
+    """`parts` consecutive shares of `total`, sizes differing by one at most."""
+    return [slice(total * i // parts, total * (i + 1) // parts) for i in range(parts)]
